@@ -1,0 +1,19 @@
+//! Plain data and its rules: accounts, environments, memberships, API keys. No I/O.
+//!
+//! Every type here can only be built right: what holds an [`EnvironmentId`] holds a valid one.
+
+mod account;
+mod environment;
+mod id;
+mod key;
+mod membership;
+mod principal;
+mod text;
+
+pub use account::{Account, AccountKind};
+pub use environment::Environment;
+pub use id::{AccessKey, AccountId, EnvironmentId, InvalidId, KeyId};
+pub use key::{ApiKey, KeyOwner, State};
+pub use membership::{Membership, Role, UnknownRole};
+pub use principal::{Owner, Principal};
+pub use text::{Description, Name, TextError};
