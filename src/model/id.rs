@@ -15,7 +15,9 @@ pub enum InvalidId {
     #[error("a key id is '1c' followed by a number, such as 1c42")]
     Key,
     /// Outside `[A-Za-z0-9][A-Za-z0-9_-]{0,63}`.
-    #[error("an environment id is 1 to 64 of the characters A-Z a-z 0-9 _ - and starts with a letter or digit")]
+    #[error(
+        "an environment id is 1 to 64 of the characters A-Z a-z 0-9 _ - and starts with a letter or digit"
+    )]
     Environment,
     /// Empty, too long, or with a colon, a space, a control or a non-ASCII character.
     #[error("an access key is 1 to 128 visible ASCII characters without a colon")]
@@ -102,7 +104,11 @@ impl FromStr for EnvironmentId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if Self::is_well_formed(text.as_bytes()) { Ok(Self(text.into())) } else { Err(InvalidId::Environment) }
+        if Self::is_well_formed(text.as_bytes()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidId::Environment)
+        }
     }
 }
 
