@@ -1,0 +1,217 @@
+//! The change log: one numbered row for every write to a key, an account, an environment or a membership.
+//!
+//! Numbers follow the order of the commits, and each row's hash covers its content and the hash before it. So whoever
+//! has seen a change and its hash can tell whether a store still holds it, or was put back to an earlier state.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::error::Fault;
+use crate::model::{AccessKey, AccountId, EnvironmentId, KeyId};
+
+/// The number of a change; 0 is before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ChangeNumber(pub u64);
+
+impl fmt::Display for ChangeNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl ChangeNumber {
+    pub(super) fn from_row(number: i64) -> Result<Self, Fault> {
+        u64::try_from(number).map(Self).map_err(|_| Fault::Damaged(format!("change number {number}")))
+    }
+}
+
+/// What a change is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// A key.
+    Key {
+        /// Its id.
+        id: KeyId,
+        /// Its public half, by which caches know it.
+        access_key: AccessKey,
+    },
+    /// An account: everything that its keys may do can be different now.
+    Account(AccountId),
+    /// An environment: its own keys, and its members' rights in it.
+    Environment(EnvironmentId),
+    /// An account's role in an environment.
+    Membership {
+        /// Who.
+        account: AccountId,
+        /// Where.
+        environment: EnvironmentId,
+    },
+}
+
+impl Subject {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Key { .. } => "key",
+            Self::Account(_) => "account",
+            Self::Environment(_) => "environment",
+            Self::Membership { .. } => "membership",
+        }
+    }
+
+    /// Which one, in one word: neither ids nor access keys hold a space.
+    fn object(&self) -> String {
+        match self {
+            Self::Key { id, access_key } => format!("{id} {access_key}"),
+            Self::Account(id) => id.to_string(),
+            Self::Environment(id) => id.to_string(),
+            Self::Membership { account, environment } => format!("{account} {environment}"),
+        }
+    }
+
+    fn parse(kind: &str, object: &str) -> Option<Self> {
+        Some(match kind {
+            "account" => Self::Account(object.parse().ok()?),
+            "environment" => Self::Environment(object.parse().ok()?),
+            "key" => {
+                let (id, access_key) = object.split_once(' ')?;
+                Self::Key { id: id.parse().ok()?, access_key: access_key.parse().ok()? }
+            }
+            "membership" => {
+                let (account, environment) = object.split_once(' ')?;
+                Self::Membership { account: account.parse().ok()?, environment: environment.parse().ok()? }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// One row of the change log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the order of commits.
+    pub number: ChangeNumber,
+    /// What is different.
+    pub subject: Subject,
+    /// `create`, `edit`, `activate`, `deactivate`, `remove`, `add` or `role`.
+    pub action: String,
+}
+
+/// SHA-256.
+pub(super) type Hash = [u8; 32];
+
+/// The newest change: its number and its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) number: ChangeNumber,
+    pub(super) hash: Hash,
+}
+
+pub(super) fn head(connection: &Connection) -> Result<Head, Fault> {
+    let (number, hash) = connection
+        .prepare_cached("SELECT number, hash FROM change_head")?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?)))?;
+    Ok(Head { number: ChangeNumber::from_row(number)?, hash })
+}
+
+/// Adds a row to the log, within the transaction that makes the change.
+pub(super) fn append(
+    transaction: &Connection,
+    subject: &Subject,
+    action: &str,
+    content: &serde_json::Value,
+) -> Result<ChangeNumber, Fault> {
+    let before = head(transaction)?;
+    let logged = Logged {
+        number: i64::try_from(before.number.0 + 1).map_err(|_| Fault::Damaged("change number".to_owned()))?,
+        at: Timestamp::now().as_millisecond(),
+        subject: subject.kind().to_owned(),
+        object: subject.object(),
+        action: action.to_owned(),
+        content: content.to_string(),
+    };
+    let hash = logged.hash(&before.hash);
+    transaction
+        .prepare_cached("INSERT INTO changes (number, at, subject, object, action, content, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute((logged.number, logged.at, logged.subject, logged.object, logged.action, logged.content, hash))?;
+    transaction
+        .prepare_cached("UPDATE change_head SET number = ?1, hash = ?2")?
+        .execute((logged.number, hash))?;
+    ChangeNumber::from_row(logged.number)
+}
+
+/// The hash of a change that was seen before; `None` where the log does not hold it.
+pub(super) fn hash_of(connection: &Connection, number: ChangeNumber) -> Result<Option<Hash>, Fault> {
+    if number == ChangeNumber(0) {
+        return Ok(Some([0; 32]));
+    }
+    let hash = connection
+        .prepare_cached("SELECT hash FROM changes WHERE number = ?1")?
+        .query_row([number.0.cast_signed()], |row| row.get(0))
+        .optional()?;
+    Ok(hash)
+}
+
+/// Up to `limit` changes after `after`, oldest first, and the last one's hash. Every row is checked against the one
+/// before it.
+pub(super) fn since(connection: &Connection, after: Head, limit: u32) -> Result<(Vec<Change>, Head), Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number, at, subject, object, action, content, hash FROM changes WHERE number > ?1 ORDER BY number LIMIT ?2",
+    )?;
+    let mut rows = statement.query((after.number.0.cast_signed(), limit))?;
+    let mut last = after;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let logged = Logged::read(row)?;
+        let hash: Hash = row.get(6)?;
+        let number = ChangeNumber::from_row(logged.number)?;
+        if number.0 != last.number.0 + 1 || logged.hash(&last.hash) != hash {
+            return Err(Fault::Damaged(format!("change {number} does not follow from the one before it")));
+        }
+        let subject = Subject::parse(&logged.subject, &logged.object)
+            .ok_or_else(|| Fault::Damaged(format!("change {number} is about nothing known")))?;
+        found.push(Change { number, subject, action: logged.action });
+        last = Head { number, hash };
+    }
+    Ok((found, last))
+}
+
+/// A row as it is hashed.
+struct Logged {
+    number: i64,
+    at: i64,
+    subject: String,
+    object: String,
+    action: String,
+    content: String,
+}
+
+impl Logged {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            number: row.get(0)?,
+            at: row.get(1)?,
+            subject: row.get(2)?,
+            object: row.get(3)?,
+            action: row.get(4)?,
+            content: row.get(5)?,
+        })
+    }
+
+    fn hash(&self, before: &Hash) -> Hash {
+        let mut context = Context::new(&SHA256);
+        context.update(before);
+        context.update(&self.number.to_be_bytes());
+        context.update(&self.at.to_be_bytes());
+        for text in [&self.subject, &self.object, &self.action, &self.content] {
+            // with its length before it, so that no two rows read alike
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        hash
+    }
+}

@@ -1,0 +1,203 @@
+//! What can go wrong with a store. Every message says what, where, and what to do.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use super::ChangeNumber;
+
+/// Why the store did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no file.
+    #[error("there is no store at {path}: `portcullis init` creates it", path = .path.display())]
+    Missing {
+        /// Where the store was looked for.
+        path: PathBuf,
+    },
+    /// There is a file already, and creating never overwrites.
+    #[error("{path} exists already, and nothing is overwritten: move it away to begin anew", path = .path.display())]
+    Exists {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The file is not a store, or not a whole one.
+    #[error(
+        "the store at {path} is damaged ({detail}): stop every process that uses it, keep a copy, and restore a backup",
+        path = .path.display()
+    )]
+    Damaged {
+        /// The store.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// A later version of Portcullis has written the file.
+    #[error(
+        "the store at {path} has schema version {found}, this program knows up to {known}: use the newer portcullis",
+        path = .path.display()
+    )]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// The schema version in the file.
+        found: i64,
+        /// The newest schema version that this program knows.
+        known: i64,
+    },
+    /// Another process held the file's lock for longer than a write ever takes.
+    #[error(
+        "the store at {path} is locked by another process (a backup, a database shell, or a write that hangs): \
+         end it and try again; `fuser {path}` names it",
+        path = .path.display()
+    )]
+    Locked {
+        /// The store.
+        path: PathBuf,
+    },
+    /// The disk, or the space the process may use, is full. Nothing of the write was kept.
+    #[error(
+        "no space left for the store at {path}; nothing was changed: free some and try again",
+        path = .path.display()
+    )]
+    Full {
+        /// The store.
+        path: PathBuf,
+    },
+    /// The file or its directory cannot be written.
+    #[error(
+        "the store at {path} cannot be written: the file, and its directory, must be writable for this user",
+        path = .path.display()
+    )]
+    ReadOnly {
+        /// The store.
+        path: PathBuf,
+    },
+    /// The operating system refused the file.
+    #[error("cannot use the store at {path}: {source}", path = .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// The log is behind what this process has already seen of it, or tells it differently.
+    #[error(
+        "the store at {path} has been put back to an earlier state (change {seen} was seen, and is not in it any more): \
+         keys that were deactivated since may work again; check them, then restart the gateway",
+        path = .path.display()
+    )]
+    Rewound {
+        /// The store.
+        path: PathBuf,
+        /// The newest change that this process has seen.
+        seen: ChangeNumber,
+    },
+    /// The name at the path now leads to another file than the one in use.
+    #[error(
+        "the store at {path} was replaced by another file while in use: restart the gateway",
+        path = .path.display()
+    )]
+    Replaced {
+        /// The store.
+        path: PathBuf,
+    },
+    /// Nothing has this id or name.
+    #[error("there is no {what} '{wanted}'")]
+    NotFound {
+        /// `account`, `environment` or `key`
+        what: &'static str,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Several objects have this name.
+    #[error("{count} {what}s are named '{wanted}': use the id ({ids})")]
+    Ambiguous {
+        /// `account` or `environment`
+        what: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// How many have the name.
+        count: usize,
+        /// The first of them.
+        ids: String,
+    },
+    /// A rule forbids it; the text says which, and what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The threads that read the store have ended: the process is stopping.
+    #[error("the store is closed")]
+    Closed,
+    /// Anything else that SQLite reports.
+    #[error("the store at {path} failed: {source}", path = .path.display())]
+    Sqlite {
+        /// The store.
+        path: PathBuf,
+        /// SQLite's own words.
+        source: rusqlite::Error,
+    },
+}
+
+/// What goes wrong inside a transaction: SQLite's errors do not know yet which file they are about.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Sqlite(rusqlite::Error),
+    /// A row that no version of Portcullis writes.
+    Damaged(String),
+    Store(StoreError),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Fault {
+    /// A rule that forbids it.
+    pub(super) fn refused(why: impl Into<String>) -> Self {
+        Self::Store(StoreError::Refused(why.into()))
+    }
+
+    /// The error as callers see it.
+    pub(super) fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Damaged(detail) => StoreError::Damaged { path: path.to_owned(), detail },
+            Self::Sqlite(source) => by_code(source, path),
+        }
+    }
+}
+
+fn by_code(source: rusqlite::Error, path: &Path) -> StoreError {
+    let path = path.to_owned();
+    match &source {
+        rusqlite::Error::SqliteFailure(failure, text) => match failure.code {
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked { path },
+            ErrorCode::DiskFull => StoreError::Full { path },
+            // a write past the process's file size limit, or a quota, comes as a failed write, not as a full disk
+            ErrorCode::SystemIoFailure if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE => {
+                StoreError::Full { path }
+            }
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly { path },
+            ErrorCode::CannotOpen if !path.exists() => StoreError::Missing { path },
+            ErrorCode::CannotOpen => StoreError::ReadOnly { path },
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+                let detail = text.clone().unwrap_or_else(|| failure.to_string());
+                StoreError::Damaged { path, detail }
+            }
+            _ => StoreError::Sqlite { path, source },
+        },
+        // a column without the type that the schema gives it
+        rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
+            StoreError::Damaged { path, detail: source.to_string() }
+        }
+        _ => StoreError::Sqlite { path, source },
+    }
+}

@@ -1,0 +1,145 @@
+//! What the request path asks: a key with all that a decision needs to know of it, and an environment.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::change;
+use super::error::Fault;
+use super::rows::{self, Parsed};
+use super::{ChangeNumber, Fingerprint, KeyVerifier, PepperId};
+use crate::model::{
+    AccessKey, AccountId, Environment, EnvironmentId, KeyId, KeyOwner, Owner, Principal, Role,
+};
+
+/// A key as the store has it, and what verifies its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The key, its owner and its owner's memberships, whatever their states.
+    pub principal: Principal,
+    /// What verifies its secret.
+    pub verifier: KeyVerifier,
+    /// The newest change when it was read: all of the above is the state right after it.
+    pub as_of: ChangeNumber,
+}
+
+/// The answer to "which key is this?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRead {
+    /// `None` for an access key that is unknown or whose key was removed.
+    pub record: Option<KeyRecord>,
+    /// The newest change when it was read.
+    pub as_of: ChangeNumber,
+}
+
+/// The answer to "is this an environment?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvironmentRead {
+    /// `None` for an id that is unknown, removed, or spelt otherwise.
+    pub environment: Option<Environment>,
+    /// The newest change when it was read.
+    pub as_of: ChangeNumber,
+}
+
+/// When a key was last used, and from where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Which key.
+    pub key: KeyId,
+    /// When.
+    pub at: Timestamp,
+    /// The client's address.
+    pub address: IpAddr,
+}
+
+pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, Fault> {
+    let as_of = change::head(connection)?.number;
+    let found = connection
+        .prepare_cached(
+            "SELECT keys.*, environments.id AS environment_id, fingerprints.mac, peppers.id AS pepper_id
+             FROM keys
+             LEFT JOIN environments ON environments.row = keys.environment
+             LEFT JOIN fingerprints ON fingerprints.key = keys.id
+             LEFT JOIN peppers ON peppers.number = fingerprints.pepper
+             WHERE keys.access_key = ?1 AND keys.state <> 'removed'",
+        )?
+        .query_row([access_key], |row| {
+            let pepper: Option<[u8; 8]> = row.get("pepper_id")?;
+            let mac: Option<[u8; 32]> = row.get("mac")?;
+            let fingerprint =
+                pepper.zip(mac).map(|(pepper, mac)| Fingerprint { pepper: PepperId(pepper), mac });
+            Ok((rows::key(row)?, KeyVerifier { phc: row.get("phc")?, fingerprint }))
+        })
+        .optional()?;
+    let Some((key, verifier)) = found else { return Ok(KeyRead { record: None, as_of }) };
+    let owner = match &key.owner {
+        KeyOwner::Account(id) => Owner::Account {
+            account: connection
+                .prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
+                .query_row([id.row()], rows::account)?,
+            memberships: roles(connection, *id)?,
+        },
+        KeyOwner::Environment(id) => Owner::Environment(
+            connection
+                .prepare_cached("SELECT * FROM environments WHERE id = ?1")?
+                .query_row([id.as_str()], rows::environment)?,
+        ),
+    };
+    let principal = Principal { key, owner };
+    Ok(KeyRead { record: Some(KeyRecord { principal, verifier, as_of }), as_of })
+}
+
+/// An account's memberships, sorted by environment id, byte by byte.
+fn roles(connection: &Connection, account: AccountId) -> Result<Vec<(EnvironmentId, Role)>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT environments.id, memberships.role FROM memberships
+         JOIN environments ON environments.row = memberships.environment
+         WHERE memberships.account = ?1",
+    )?;
+    let found = statement.query_map([account.row()], |row| {
+        Ok((row.get::<_, Parsed<EnvironmentId>>(0)?.0, row.get::<_, Parsed<Role>>(1)?.0))
+    })?;
+    let mut roles = found.collect::<Result<Vec<_>, _>>()?;
+    roles.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+    Ok(roles)
+}
+
+pub(super) fn environment(connection: &Connection, id: &str) -> Result<EnvironmentRead, Fault> {
+    let as_of = change::head(connection)?.number;
+    let environment = connection
+        .prepare_cached("SELECT * FROM environments WHERE id = ?1 AND state <> 'removed'")?
+        .query_row([id], rows::environment)
+        .optional()?
+        // the column compares without regard to case; only the stored spelling is known
+        .filter(|environment| environment.id.as_str() == id);
+    Ok(EnvironmentRead { environment, as_of })
+}
+
+/// The access keys of all keys of `owner` that are not removed.
+pub(super) fn access_keys_of(connection: &Connection, owner: &KeyOwner) -> Result<Vec<AccessKey>, Fault> {
+    let access_key = |row: &rusqlite::Row<'_>| row.get::<_, Parsed<AccessKey>>(0).map(|parsed| parsed.0);
+    let found = match owner {
+        KeyOwner::Account(id) => connection
+            .prepare_cached("SELECT access_key FROM keys WHERE account = ?1 AND state <> 'removed'")?
+            .query_map([id.row()], access_key)?
+            .collect::<Result<_, _>>()?,
+        KeyOwner::Environment(id) => connection
+            .prepare_cached(
+                "SELECT access_key FROM keys
+                 WHERE environment = (SELECT row FROM environments WHERE id = ?1) AND state <> 'removed'",
+            )?
+            .query_map([id.as_str()], access_key)?
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(found)
+}
+
+/// The peppers under which fingerprints are kept.
+pub(super) fn peppers(connection: &Connection) -> Result<Vec<PepperId>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM peppers WHERE EXISTS (SELECT 1 FROM fingerprints WHERE pepper = peppers.number) ORDER BY id",
+    )?;
+    let found = statement.query_map([], |row| row.get(0).map(PepperId))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,33 @@
+//! The schema's versions, numbered from 1; `PRAGMA user_version` says which one a file has.
+//!
+//! A migration that was released is never edited: a new one is added after it.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::Fault;
+
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+
+/// The schema version that this program writes.
+pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
+
+/// Brings the file to [`NEWEST`], in one transaction.
+pub(super) fn run(connection: &mut Connection) -> Result<(), Fault> {
+    if version(connection)? >= NEWEST {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // read again under the lock: another process may have done it meanwhile
+    let done =
+        usize::try_from(version(&transaction)?).map_err(|_| Fault::Damaged("schema version".to_owned()))?;
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", NEWEST)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn version(connection: &Connection) -> Result<i64, Fault> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}

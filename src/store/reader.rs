@@ -1,0 +1,119 @@
+//! Reading for the request path: a few connections, each on a thread of its own, behind a bounded queue.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::database::{Database, Purpose};
+use super::error::Fault;
+use super::{EnvironmentRead, Fingerprint, KeyRead, KeyUse, PepperId, Store, StoreError, lookup, notes};
+use crate::model::{AccessKey, KeyId, KeyOwner};
+
+/// How many questions may wait for a connection; who asks beyond that waits to ask.
+const QUEUE: usize = 1024;
+
+type Job = Box<dyn FnOnce(&mut Database) + Send>;
+
+/// Reads the store without blocking a worker. Cloning is cheap; the threads end with the last clone.
+#[derive(Clone)]
+pub struct Reader {
+    questions: mpsc::Sender<Job>,
+    notes: mpsc::Sender<Job>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reader")
+    }
+}
+
+impl Reader {
+    /// Checks the store, brings an older schema up to date, and starts `threads` reading threads (at least one) and
+    /// one that writes notes.
+    pub fn open(path: &Path, threads: usize) -> Result<Self, StoreError> {
+        drop(Store::open(path)?);
+        let reading =
+            (0..threads.max(1)).map(|_| Database::open(path, Purpose::Reading)).collect::<Result<_, _>>()?;
+        let questions = start("store-read", reading, path)?;
+        let notes = start("store-notes", vec![Database::open(path, Purpose::Notes)?], path)?;
+        Ok(Self { questions, notes })
+    }
+
+    /// The key with this access key, and all that a decision needs to know of it, read in one piece.
+    pub async fn key(&self, access_key: &AccessKey) -> Result<KeyRead, StoreError> {
+        let access_key = access_key.clone();
+        ask(&self.questions, move |database| database.read(|at| lookup::key(at, access_key.as_str()))).await
+    }
+
+    /// The environment with exactly this id.
+    pub async fn environment(&self, id: &str) -> Result<EnvironmentRead, StoreError> {
+        let id = id.to_owned();
+        ask(&self.questions, move |database| database.read(|at| lookup::environment(at, &id))).await
+    }
+
+    /// The access keys of all keys of `owner` that are not removed.
+    pub async fn access_keys_of(&self, owner: &KeyOwner) -> Result<Vec<AccessKey>, StoreError> {
+        let owner = owner.clone();
+        ask(&self.questions, move |database| database.read(|at| lookup::access_keys_of(at, &owner))).await
+    }
+
+    /// The peppers under which the store keeps fingerprints.
+    pub async fn peppers(&self) -> Result<Vec<PepperId>, StoreError> {
+        ask(&self.questions, |database| database.read(lookup::peppers)).await
+    }
+
+    /// Keeps a fingerprint beside its key. Not a change, and it may be lost when the machine stops.
+    pub async fn save_fingerprint(&self, key: KeyId, fingerprint: Fingerprint) -> Result<(), StoreError> {
+        self.note(move |at| notes::save_fingerprint(at, key, &fingerprint)).await
+    }
+
+    /// Keeps when keys were last used, in one write. Not a change, and it may be lost when the machine stops.
+    pub async fn save_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
+        self.note(move |at| uses.iter().try_for_each(|used| notes::save_use(at, used))).await
+    }
+
+    async fn note(
+        &self,
+        write: impl FnOnce(&rusqlite::Connection) -> Result<(), Fault> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        ask(&self.notes, move |database| database.write(write)).await
+    }
+}
+
+/// Sends a question to a thread and waits for its answer.
+async fn ask<T: Send + 'static>(
+    queue: &mpsc::Sender<Job>,
+    question: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (reply, answer) = oneshot::channel();
+    let job: Job = Box::new(move |database| {
+        // who asked may be gone: a request that was cancelled while it waited
+        if !reply.is_closed() {
+            let _ = reply.send(question(database));
+        }
+    });
+    queue.send(job).await.map_err(|_| StoreError::Closed)?;
+    answer.await.map_err(|_| StoreError::Closed)?
+}
+
+/// Starts a thread for each database, all taking jobs from one queue.
+fn start(name: &str, databases: Vec<Database>, path: &Path) -> Result<mpsc::Sender<Job>, StoreError> {
+    let (queue, jobs) = mpsc::channel::<Job>(QUEUE);
+    let jobs = Arc::new(Mutex::new(jobs));
+    for mut database in databases {
+        let jobs = Arc::clone(&jobs);
+        let serve = move || {
+            // one thread waits for the next job, the others wait for that thread; nobody holds the lock while working
+            while let Some(job) = { jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv() } {
+                job(&mut database);
+            }
+        };
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(serve)
+            .map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+    }
+    Ok(queue)
+}

@@ -1,0 +1,80 @@
+//! What the store keeps to recognise a secret by. None of it prints.
+
+use std::fmt;
+
+/// Which pepper a fingerprint was made under: the first bytes of a digest of the pepper, so that it tells the pepper
+/// without giving it away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PepperId(pub [u8; 8]);
+
+impl fmt::Display for PepperId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A keyed MAC of a secret, with which a correct secret is recognised without running argon2.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// The pepper it was made under.
+    pub pepper: PepperId,
+    /// HMAC-SHA-256.
+    pub mac: [u8; 32],
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint(under {})", self.pepper)
+    }
+}
+
+/// What verifies a secret: the record of truth, and where there is one the fast way.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyVerifier {
+    /// argon2id as a PHC string.
+    pub phc: String,
+    /// Only for secrets that the gateway minted itself.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+impl KeyVerifier {
+    /// Whether there is anything to verify against: an argon2id string with a hash at its end. The store keeps no
+    /// other, so that no key can ever be opened by an empty secret.
+    pub(super) fn is_whole(&self) -> bool {
+        let mut parts = self.phc.split('$');
+        parts.next() == Some("")
+            && parts.next() == Some("argon2id")
+            && parts.clone().count() >= 3
+            && parts.all(|part| !part.is_empty())
+    }
+}
+
+impl fmt::Debug for KeyVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyVerifier(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_argon2id_string_verifies() {
+        let whole = |phc: &str| KeyVerifier { phc: phc.to_owned(), fingerprint: None }.is_whole();
+        assert!(whole("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"));
+        for phc in
+            ["", "$", "$argon2id$", "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$", "plain", "$argon2i$v=19$m=1$a$b"]
+        {
+            assert!(!whole(phc), "{phc:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_verifies_is_printed() {
+        let fingerprint = Fingerprint { pepper: PepperId([7; 8]), mac: [0xab; 32] };
+        let verifier = KeyVerifier { phc: "$argon2id$secret".to_owned(), fingerprint: Some(fingerprint) };
+        let printed = format!("{verifier:?} {fingerprint:?}");
+        assert!(!printed.contains("argon2id") && !printed.contains("171"), "{printed}");
+    }
+}
