@@ -1,0 +1,495 @@
+//! Routes: which part of the upstream's API lies where, and who may reach it.
+//!
+//! Every type here can only be built right: what holds a [`Template`] holds one with exactly one `{environment}`,
+//! under its route's path. What several routes together may not do (overlap, contradict) is judged by
+//! `policy::RouteTable`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+/// Where something stands in the configuration file, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// A path prefix of the upstream's API, with its upstream and who may reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The prefix; ends at a segment boundary. For a public route: the exact path.
+    pub path: RoutePath,
+    /// Index into `Config::upstreams`.
+    pub upstream: usize,
+    /// Who may reach it.
+    pub access: Access,
+    /// What happens to `%2F` after the environment.
+    pub encoded_slash: EncodedSlash,
+    /// Where the route stands in the file.
+    pub place: Place,
+    /// Whether and how the gateway answers CORS preflights.
+    pub cors: Option<Cors>,
+    /// The longest request body in bytes, where it differs from `limits`.
+    pub body_bytes: Option<u64>,
+}
+
+/// Who may reach a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Everyone, without a key, on the exact path.
+    Public {
+        /// With these methods: GET and HEAD unless the configuration says more.
+        methods: Vec<Method>,
+    },
+    /// Whoever has a key that permits it.
+    Keys(KeyAccess),
+}
+
+/// What keys may reach under a route.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyAccess {
+    /// Where environments lie.
+    pub environment: Vec<Template>,
+    /// Whether user accounts reach what lies outside environments.
+    pub account: AccountAccess,
+    /// What every key may read.
+    pub shared: Vec<PathPattern>,
+    /// What only owners and admins may write.
+    pub owner_only: Vec<OwnerPattern>,
+    /// The upstream's other ways to choose an environment.
+    pub selectors: Selectors,
+    /// The upstream's ways to override the method: refused.
+    pub method_override: MethodOverride,
+    /// Where a tunnel only reads.
+    pub readonly_upgrades: Vec<UpgradePattern>,
+}
+
+/// `account: allow | deny`: whether user accounts reach what lies outside environments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountAccess {
+    /// They do.
+    Allow,
+    /// Only admins do.
+    #[default]
+    Deny,
+}
+
+/// `access_control: enabled | disabled`: whether requests without a key are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessControl {
+    /// They are.
+    #[default]
+    Enabled,
+    /// They pass, without an identity.
+    Disabled,
+}
+
+/// `encoded_slash: refuse | allow`: what happens to `%2F` after the environment. Elsewhere it is always refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncodedSlash {
+    /// 400.
+    #[default]
+    Refuse,
+    /// It passes as it came, and counts as `/` where dot segments and empty segments are looked for.
+    Allow,
+}
+
+/// Parameters and headers by which the upstream lets a client choose an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selectors {
+    /// Query parameters.
+    pub query: Vec<QueryName>,
+    /// Headers.
+    pub headers: Vec<HeaderName>,
+}
+
+/// Parameters by which the upstream lets a client override the method.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MethodOverride {
+    /// Query parameters.
+    pub query: Vec<QueryName>,
+}
+
+/// How the gateway answers CORS preflights of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins as browsers send them, compared byte for byte, or `*`.
+    pub origins: Vec<String>,
+    /// Methods that scripts of these origins may use.
+    pub methods: Vec<Method>,
+    /// Headers that they may send.
+    pub headers: Vec<HeaderName>,
+    /// How long browsers may remember the answer.
+    pub max_age: Duration,
+}
+
+/// Why a path, template, pattern or name of a route is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteTextError {
+    /// Does not start with `/`.
+    #[error("'{0}' must start with '/'")]
+    NotAbsolute(String),
+    /// An empty segment at the end.
+    #[error("'{0}' must not end with '/': write it without")]
+    TrailingSlash(String),
+    /// An empty segment elsewhere.
+    #[error("'{0}' has an empty segment ('//')")]
+    EmptySegment(String),
+    /// A literal with other bytes than the plain ones; escapes and upper/lower case variants are judged by the gateway.
+    #[error("'{segment}' in '{text}': a literal segment is made of A-Z a-z 0-9 . _ ~ - only")]
+    NotPlain {
+        /// the whole text
+        text: String,
+        /// the segment
+        segment: String,
+    },
+    /// A literal that some upstreams read as another one.
+    #[error(
+        "'{segment}' in '{text}': a literal segment must not end with a dot, because some servers drop it"
+    )]
+    TrailingDot {
+        /// the whole text
+        text: String,
+        /// the segment
+        segment: String,
+    },
+    /// `**` anywhere but as the last segment, or where no pattern may stand.
+    #[error("'{0}': '**' may only be the last segment of a pattern")]
+    Wildcard(String),
+    /// `{environment}` where it may not be.
+    #[error("'{0}' must not hold {{environment}}")]
+    Environment(String),
+    /// Not exactly one `{environment}`.
+    #[error("'{0}' must hold {{environment}} exactly once, as a whole segment")]
+    NotOneEnvironment(String),
+    /// Outside the route.
+    #[error("'{text}' must lie under the route's path '{route}'")]
+    Outside {
+        /// the text
+        text: String,
+        /// the route's path
+        route: String,
+    },
+    /// Not the name of a query parameter.
+    #[error("'{0}' is not the name of a query parameter: use A-Z a-z 0-9 . _ ~ - only")]
+    QueryName(String),
+}
+
+/// One segment of a template or pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSegment {
+    /// Exactly this text, made of `[A-Za-z0-9._~-]`, not ending with a dot.
+    Literal(String),
+    /// An environment's id.
+    Environment,
+}
+
+impl fmt::Display for TemplateSegment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(text),
+            Self::Environment => f.write_str("{environment}"),
+        }
+    }
+}
+
+/// Segments and whether they are a prefix: what all paths, templates and patterns are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Segments {
+    segments: Vec<TemplateSegment>,
+    prefix: bool,
+}
+
+impl Segments {
+    fn parse(text: &str) -> Result<Self, RouteTextError> {
+        let rest = text.strip_prefix('/').ok_or_else(|| RouteTextError::NotAbsolute(text.to_owned()))?;
+        let mut pieces: Vec<&str> = if rest.is_empty() { Vec::new() } else { rest.split('/').collect() };
+        let prefix = pieces.pop_if(|last| *last == "**").is_some();
+        if pieces.last().is_some_and(|last| last.is_empty()) {
+            return Err(if prefix {
+                RouteTextError::EmptySegment(text.to_owned())
+            } else {
+                RouteTextError::TrailingSlash(text.to_owned())
+            });
+        }
+        let segments = pieces
+            .into_iter()
+            .map(|piece| Self::segment(text, piece))
+            .collect::<Result<_, RouteTextError>>()?;
+        Ok(Self { segments, prefix })
+    }
+
+    fn segment(text: &str, piece: &str) -> Result<TemplateSegment, RouteTextError> {
+        match piece {
+            "" => Err(RouteTextError::EmptySegment(text.to_owned())),
+            "**" => Err(RouteTextError::Wildcard(text.to_owned())),
+            "{environment}" => Ok(TemplateSegment::Environment),
+            _ if !piece.bytes().all(is_plain) => {
+                Err(RouteTextError::NotPlain { text: text.to_owned(), segment: piece.to_owned() })
+            }
+            _ if piece.ends_with('.') => {
+                Err(RouteTextError::TrailingDot { text: text.to_owned(), segment: piece.to_owned() })
+            }
+            _ => Ok(TemplateSegment::Literal(piece.to_owned())),
+        }
+    }
+
+    fn environments(&self) -> usize {
+        self.segments.iter().filter(|segment| **segment == TemplateSegment::Environment).count()
+    }
+
+    fn under(self, route: &RoutePath) -> Result<Self, RouteTextError> {
+        if self.segments.starts_with(route.segments()) {
+            Ok(self)
+        } else {
+            Err(RouteTextError::Outside { text: self.to_string(), route: route.to_string() })
+        }
+    }
+
+    fn without_environment(self) -> Result<Self, RouteTextError> {
+        if self.environments() == 0 { Ok(self) } else { Err(RouteTextError::Environment(self.to_string())) }
+    }
+
+    fn with_one_environment(self) -> Result<Self, RouteTextError> {
+        if self.environments() == 1 {
+            Ok(self)
+        } else {
+            Err(RouteTextError::NotOneEnvironment(self.to_string()))
+        }
+    }
+
+    fn with_at_most_one_environment(self) -> Result<Self, RouteTextError> {
+        if self.environments() <= 1 {
+            Ok(self)
+        } else {
+            Err(RouteTextError::NotOneEnvironment(self.to_string()))
+        }
+    }
+
+    fn without_wildcard(self) -> Result<Self, RouteTextError> {
+        if self.prefix { Err(RouteTextError::Wildcard(self.to_string())) } else { Ok(self) }
+    }
+}
+
+impl fmt::Display for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            write!(f, "/{segment}")?;
+        }
+        match (self.prefix, self.segments.is_empty()) {
+            (true, _) => f.write_str("/**"),
+            (false, true) => f.write_str("/"),
+            (false, false) => Ok(()),
+        }
+    }
+}
+
+/// The bytes that no reader of a path treats specially (RFC 3986's unreserved characters).
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-')
+}
+
+macro_rules! text_of_segments {
+    ($name:ident) => {
+        impl $name {
+            /// Its segments, without the `**`.
+            pub fn segments(&self) -> &[TemplateSegment] {
+                &self.0.segments
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+/// A route's path: literal segments, no wildcard, no trailing slash (but `/` itself, under which everything lies).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePath(Segments);
+text_of_segments!(RoutePath);
+
+impl FromStr for RoutePath {
+    type Err = RouteTextError;
+
+    fn from_str(text: &str) -> Result<Self, RouteTextError> {
+        Segments::parse(text)?.without_wildcard()?.without_environment().map(Self)
+    }
+}
+
+/// Where environments lie: a path with exactly one `{environment}`, under the route's path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(Segments);
+text_of_segments!(Template);
+
+impl Template {
+    /// Reads a template of the route at `route`.
+    pub fn parse(text: &str, route: &RoutePath) -> Result<Self, RouteTextError> {
+        Segments::parse(text)?.without_wildcard()?.with_one_environment()?.under(route).map(Self)
+    }
+}
+
+/// A literal path (`/v2-beta/schemas`), or all that lies beneath one (`/v2-beta/schemas/**`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern(Segments);
+text_of_segments!(PathPattern);
+
+impl PathPattern {
+    /// Reads a pattern of the route at `route`.
+    pub fn parse(text: &str, route: &RoutePath) -> Result<Self, RouteTextError> {
+        Segments::parse(text)?.without_environment()?.under(route).map(Self)
+    }
+
+    /// Whether it ends with `/**`.
+    pub fn is_prefix(&self) -> bool {
+        self.0.prefix
+    }
+}
+
+/// A path inside an environment (`/v2-beta/projects/{environment}/projectmembers/**`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerPattern(Segments);
+text_of_segments!(OwnerPattern);
+
+impl OwnerPattern {
+    /// Reads a pattern of the route at `route`.
+    pub fn parse(text: &str, route: &RoutePath) -> Result<Self, RouteTextError> {
+        Segments::parse(text)?.with_one_environment()?.under(route).map(Self)
+    }
+
+    /// Whether it ends with `/**`.
+    pub fn is_prefix(&self) -> bool {
+        self.0.prefix
+    }
+}
+
+/// A path, inside an environment or not, where a tunnel only reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpgradePattern(Segments);
+text_of_segments!(UpgradePattern);
+
+impl UpgradePattern {
+    /// Reads a pattern of the route at `route`.
+    pub fn parse(text: &str, route: &RoutePath) -> Result<Self, RouteTextError> {
+        Segments::parse(text)?.with_at_most_one_environment()?.under(route).map(Self)
+    }
+
+    /// Whether it ends with `/**`.
+    pub fn is_prefix(&self) -> bool {
+        self.0.prefix
+    }
+}
+
+/// The name of a query parameter, made of `[A-Za-z0-9._~-]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryName(String);
+
+impl QueryName {
+    /// The name as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for QueryName {
+    type Err = RouteTextError;
+
+    fn from_str(text: &str) -> Result<Self, RouteTextError> {
+        if !text.is_empty() && text.bytes().all(is_plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(RouteTextError::QueryName(text.to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(text: &str) -> RoutePath {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn texts_print_as_they_were_written() {
+        let v2 = route("/v2-beta");
+        for text in ["/", "/v2-beta", "/a/b.c"] {
+            assert_eq!(route(text).to_string(), text);
+        }
+        assert_eq!(
+            Template::parse("/v2-beta/p/{environment}", &v2).unwrap().to_string(),
+            "/v2-beta/p/{environment}"
+        );
+        for text in ["/v2-beta", "/v2-beta/**", "/v2-beta/schemas/**"] {
+            assert_eq!(PathPattern::parse(text, &v2).unwrap().to_string(), text);
+        }
+        assert_eq!(PathPattern::parse("/**", &route("/")).unwrap().to_string(), "/**");
+    }
+
+    #[test]
+    fn a_route_path_is_literal_and_plain() {
+        use RouteTextError as E;
+        let refused = |text: &str| text.parse::<RoutePath>().unwrap_err();
+        assert_eq!(refused("a"), E::NotAbsolute("a".into()));
+        assert_eq!(refused(""), E::NotAbsolute(String::new()));
+        assert_eq!(refused("/a/"), E::TrailingSlash("/a/".into()));
+        assert_eq!(refused("//"), E::TrailingSlash("//".into()));
+        assert_eq!(refused("//a"), E::EmptySegment("//a".into()));
+        assert_eq!(refused("/a/**"), E::Wildcard("/a/**".into()));
+        assert_eq!(refused("/**/a"), E::Wildcard("/**/a".into()));
+        assert_eq!(refused("/a/{environment}"), E::Environment("/a/{environment}".into()));
+        for text in ["/a b", "/%61", "/a;b", "/a?b", "/é", "/{env}", "/a*", "/x{environment}"] {
+            assert!(matches!(refused(text), E::NotPlain { .. }), "{text}");
+        }
+        for text in ["/.", "/..", "/a./b", "/..."] {
+            assert!(matches!(refused(text), E::TrailingDot { .. }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_holds_one_environment_under_its_route() {
+        let v2 = route("/v2-beta");
+        for text in ["/v2-beta/p", "/v2-beta/{environment}/{environment}"] {
+            assert_eq!(Template::parse(text, &v2), Err(RouteTextError::NotOneEnvironment(text.into())));
+        }
+        for text in ["/v2/p/{environment}", "/v2-beta2/{environment}", "/{environment}"] {
+            assert!(matches!(Template::parse(text, &v2), Err(RouteTextError::Outside { .. })), "{text}");
+        }
+        assert!(matches!(
+            Template::parse("/v2-beta/{environment}/**", &v2),
+            Err(RouteTextError::Wildcard(_))
+        ));
+        assert!(Template::parse("/{environment}/api", &route("/")).is_ok());
+    }
+
+    #[test]
+    fn patterns_hold_environments_only_where_they_may() {
+        let v2 = route("/v2-beta");
+        assert!(PathPattern::parse("/v2-beta/{environment}", &v2).is_err());
+        assert!(OwnerPattern::parse("/v2-beta/p/x", &v2).is_err());
+        assert!(OwnerPattern::parse("/v2-beta/p/{environment}/x/**", &v2).unwrap().is_prefix());
+        assert!(UpgradePattern::parse("/v2-beta/subscribe", &v2).is_ok());
+        assert!(UpgradePattern::parse("/v2-beta/{environment}/subscribe", &v2).is_ok());
+        assert!(UpgradePattern::parse("/v2-beta/{environment}/{environment}", &v2).is_err());
+        assert!(PathPattern::parse("/v2-beta/schemas/", &v2).is_err());
+    }
+
+    #[test]
+    fn query_names_are_plain() {
+        assert_eq!("projectId".parse::<QueryName>().unwrap().as_str(), "projectId");
+        for text in ["", "a b", "a=b", "a[]", "a%41"] {
+            assert!(text.parse::<QueryName>().is_err(), "{text}");
+        }
+    }
+}
