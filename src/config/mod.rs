@@ -1,9 +1,85 @@
-//! The configuration: the YAML file, read and validated whole.
+//! The configuration: one YAML file, read into types that can only hold what makes sense.
+//!
+//! [`load`] reports every mistake at once, each with its line and column. What each key means, its unit and its
+//! default is in `config.example.yaml`, which a test holds against this code.
 
+mod authentication;
+mod error;
+mod limits;
+mod listener;
+mod log;
 mod route;
+mod store;
+mod upstream;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use authentication::{Argon2, Cache, DEFAULT_MAX_STALENESS, DEFAULT_REFUSAL_TIME, KeyPrefixes, Throttle};
+pub use error::{ConfigError, ConfigErrors};
+pub use limits::{Limits, Timeouts};
+pub use listener::{CertificateFiles, Listener, ListenerTls, Management};
+pub use log::{AccessLog, Log, LogFormat};
 pub use route::{
     Access, AccessControl, AccountAccess, Cors, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern,
     PathPattern, Place, QueryName, Route, RoutePath, RouteTextError, Selectors, Template, TemplateSegment,
     UpgradePattern,
 };
+pub use store::Store;
+pub use upstream::{
+    AuthorizationHeader, DEFAULT_IDLE_CONNECTIONS, EndpointUrl, Protocol, SecretFileError, Upstream,
+    UpstreamCredential,
+};
+
+/// All that an operator decides. Paths in it are absolute or relative to the working directory, no longer to the
+/// configuration's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where it was read from.
+    pub file: PathBuf,
+    /// Never empty.
+    pub listeners: Vec<Listener>,
+    /// Without it there is no management API and no health endpoint.
+    pub management: Option<Management>,
+    /// Threads that serve requests.
+    pub workers: usize,
+    /// For listeners that do not say otherwise.
+    pub access_control: AccessControl,
+    /// The record.
+    pub store: Store,
+    /// How long what the gateway knows is good for without the record.
+    pub max_staleness: Duration,
+    /// The first is current, the others are still read. Never empty.
+    pub pepper_files: Vec<PathBuf>,
+    /// What minted keys start with.
+    pub key_prefix: KeyPrefixes,
+    /// Verification of what no cache and no fingerprint knows.
+    pub argon2: Argon2,
+    /// What authentication keeps in memory.
+    pub cache: Cache,
+    /// When a source of wrong credentials is told to wait.
+    pub throttle: Throttle,
+    /// When a refusal that cost argon2, or would have, leaves after the request arrived.
+    pub refusal_time: Duration,
+    /// Never empty.
+    pub upstreams: Vec<Upstream>,
+    /// Never empty; their paths differ.
+    pub routes: Vec<Route>,
+    /// What a client or an upstream may cost.
+    pub limits: Limits,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// Peers whose forwarded headers and request ids are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Request headers that never reach an upstream, normalised: lower case, every byte outside `[a-z0-9]` as `-`.
+    pub strip_headers: Vec<String>,
+    /// What is logged, and where.
+    pub log: Log,
+}
+
+/// How many threads can run at once here.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
