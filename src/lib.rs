@@ -11,7 +11,7 @@
 //! | 2 | [`server`] | puts the parts together: start, reload, drain |
 //! | 3 | [`proxy`], [`management`] | the two planes; neither knows the other |
 //! | 4 | [`auth`], [`upstream`], [`telemetry`] | verification; connections to upstreams; logs and metrics |
-//! | 5 | [`store`], [`http1`] | the record and its change log; the wire format of HTTP/1.1 |
+//! | 5 | [`store`], [`wire`] | the record and its change log; bytes on sockets: HTTP/1.1 heads and bodies, HTTP/2 streams |
 //! | 6 | [`policy`] | paths, routes, decisions: pure, no I/O, no clock |
 //! | 7 | [`config`], then [`model`] | the YAML; keys, accounts, environments: plain data and rules |
 //!
@@ -23,7 +23,7 @@
 pub mod auth;
 pub mod cli;
 pub mod config;
-pub mod http1;
+
 pub mod management;
 pub mod model;
 pub mod policy;
@@ -32,3 +32,4 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+pub mod wire;

@@ -1,0 +1,231 @@
+//! A socket with a buffer in each direction.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::stream::Stream;
+
+/// What a connection reads with at first.
+const INITIAL_BYTES: usize = 8 * 1024;
+/// What it grows to while reads fill the buffer: fewer, larger system calls for large bodies.
+const MAX_BYTES: usize = 256 * 1024;
+/// Body pieces up to this size are copied behind what already waits to be written, so that a head and a small body
+/// leave in one write; larger ones are written from where they are.
+const COPY_BYTES: usize = 16 * 1024;
+
+/// A socket, what was read from it and not yet understood, and what is yet to be written.
+pub struct Wire {
+    stream: Stream,
+    input: Vec<u8>,
+    start: usize,
+    end: usize,
+    output: Vec<u8>,
+    written: usize,
+    eof: bool,
+}
+
+impl Wire {
+    /// A wire over a connected socket.
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, input: Vec::new(), start: 0, end: 0, output: Vec::new(), written: 0, eof: false }
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The bytes read and not yet consumed.
+    pub fn input(&self) -> &[u8] {
+        &self.input[self.start..self.end]
+    }
+
+    /// Drops the first `count` bytes of the input.
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(self.start <= self.end, "only bytes that were read are consumed");
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Whether the other side has closed its direction.
+    pub fn is_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// What is to be written next, for appending.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Whether everything has been handed to the socket.
+    pub fn is_flushed(&self) -> bool {
+        self.written == self.output.len()
+    }
+
+    /// Gives back what memory an idle connection does not need.
+    pub fn release(&mut self) {
+        if self.start == self.end {
+            self.input = Vec::new();
+            self.start = 0;
+            self.end = 0;
+        }
+        if self.is_flushed() {
+            self.output = Vec::new();
+            self.written = 0;
+        }
+    }
+
+    /// Reads more input. `Ok(0)`: the other side has closed.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.eof {
+            return Poll::Ready(Ok(0));
+        }
+        if self.end == self.input.len() {
+            if self.start > 0 {
+                self.input.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            } else {
+                let grown = (self.input.len() * 2)
+                    .clamp(INITIAL_BYTES, MAX_BYTES.max(self.input.len() + INITIAL_BYTES));
+                self.input.resize(grown, 0);
+            }
+        }
+        let mut space = ReadBuf::new(&mut self.input[self.end..]);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        let (read, filled) = (space.filled().len(), space.remaining() == 0);
+        if read == 0 {
+            self.eof = true;
+            return Poll::Ready(Ok(0));
+        }
+        self.end += read;
+        // a read that filled an empty buffer says that more is waiting: the next one may be larger
+        if filled && self.start == 0 && self.input.len() < MAX_BYTES {
+            let grown = (self.input.len() * 2).min(MAX_BYTES);
+            self.input.resize(grown, 0);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Reads more input, waiting for it.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// Writes everything that waits.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.output.len() {
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]))?;
+            self.advance(count)?;
+        }
+        self.output.clear();
+        self.written = 0;
+        if self.stream.is_tls() { Pin::new(&mut self.stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Writes everything that waits, waiting for it.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+    }
+
+    /// Takes some of `bytes`, after what already waits: into the output where they are few, to the socket where they
+    /// are many. More than zero unless an error or `Pending`.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let waiting = self.output.len() - self.written;
+        if waiting + bytes.len() <= COPY_BYTES {
+            self.output.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        loop {
+            let waiting = &self.output[self.written..];
+            let head = waiting.len();
+            let slices = [IoSlice::new(waiting), IoSlice::new(bytes)];
+            let slices = if head == 0 { &slices[1..] } else { &slices[..] };
+            let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
+            self.advance(count.min(head))?;
+            if self.is_flushed() {
+                self.output.clear();
+                self.written = 0;
+            }
+            if count > head {
+                return Poll::Ready(Ok(count - head));
+            }
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+    }
+
+    /// Closes the writing direction.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await
+    }
+
+    /// Closes the writing direction, within a poll.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn advance(&mut self, count: usize) -> io::Result<()> {
+        if count == 0 && self.written < self.output.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.written += count;
+        Ok(())
+    }
+}
+
+/// For the HTTP/2 library: what was read before it is known to be HTTP/2 comes first.
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let waiting = self.end - self.start;
+        if waiting > 0 {
+            let count = waiting.min(into.remaining());
+            into.put_slice(&self.input[self.start..self.start + count]);
+            self.consume(count);
+            if self.start == self.end {
+                self.release();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,109 @@
+//! Copies a body from one peer to the other, as it comes, with back-pressure.
+
+use std::task::{Context, Poll, ready};
+
+use super::field::NameList;
+use super::peer::{Peer, PeerError, Received};
+
+/// Why a body did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// The side it comes from.
+    #[error("receiving failed: {0}")]
+    From(#[source] PeerError),
+    /// The side it goes to.
+    #[error("sending failed: {0}")]
+    To(#[source] PeerError),
+    /// More bytes than allowed.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// the limit, in bytes
+        limit: u64,
+    },
+}
+
+/// A body on its way, and how far it has come.
+pub struct BodyCopy<'a> {
+    /// Bytes passed on so far.
+    pub bytes: u64,
+    limit: u64,
+    stripped: &'a NameList,
+    state: State,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Moving,
+    Finishing,
+    Done,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Tunnel,
+}
+
+impl<'a> BodyCopy<'a> {
+    /// A message's body of at most `limit` bytes; trailers named in `stripped` do not pass.
+    pub fn message(limit: u64, stripped: &'a NameList) -> Self {
+        Self { bytes: 0, limit, stripped, state: State::Moving, kind: Kind::Message }
+    }
+
+    /// One direction of a tunnel.
+    pub fn tunnel(stripped: &'a NameList) -> Self {
+        Self { bytes: 0, limit: u64::MAX, stripped, state: State::Moving, kind: Kind::Tunnel }
+    }
+
+    /// Whether everything has been passed on.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Moves what can be moved. Nothing is read that cannot be written; nothing read waits for more.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Peer,
+        to: &mut Peer,
+    ) -> Poll<Result<(), CopyError>> {
+        while self.state == State::Moving {
+            let Poll::Ready(received) = from.poll_receive(cx) else {
+                // what was taken leaves now: the source may be silent for long
+                if let Poll::Ready(Err(error)) = to.poll_flush(cx) {
+                    return Poll::Ready(Err(CopyError::To(error)));
+                }
+                return Poll::Pending;
+            };
+            match received.map_err(CopyError::From)? {
+                Received::Data => {
+                    if self.bytes + from.received().len() as u64 > self.limit {
+                        return Poll::Ready(Err(CopyError::TooLarge { limit: self.limit }));
+                    }
+                    let sent = ready!(to.poll_send(cx, from.received())).map_err(CopyError::To)?;
+                    from.consume(sent);
+                    self.bytes += sent as u64;
+                }
+                Received::End if self.kind == Kind::Tunnel => self.state = State::Finishing,
+                Received::End => {
+                    let trailers = from.trailers();
+                    trailers.retain(|kind, name| {
+                        !kind.is_forbidden_in_trailers() && !self.stripped.contains(name)
+                    });
+                    to.finish(trailers).map_err(CopyError::To)?;
+                    self.state = State::Finishing;
+                }
+            }
+        }
+        if self.state == State::Finishing {
+            match self.kind {
+                Kind::Message => ready!(to.poll_flush(cx)),
+                Kind::Tunnel => ready!(to.poll_close(cx)),
+            }
+            .map_err(CopyError::To)?;
+            self.state = State::Done;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,26 @@
+//! Bytes on the wire: sockets, HTTP/1.1 heads and bodies, HTTP/2 streams.
+//!
+//! Both planes of a proxied request, the client's and the upstream's, are a [`Peer`]: what is received from one is
+//! sent to the other by [`BodyCopy`], whatever protocol each speaks. HTTP/1.1 is parsed here, not by a library,
+//! because the gateway must judge a request on the bytes as they came (a URI type cuts them at `#`), and because
+//! what is unclear has to be refused rather than mended; `docs/decisions/0001-own-http1.md` has the reasons and
+//! the figures. HTTP/2 frames are the `h2` crate's.
+
+mod body;
+mod buffer;
+mod chunked;
+mod copy;
+mod field;
+mod head;
+mod http2;
+mod peer;
+mod stream;
+
+pub use body::{BodyDecoder, BodyEncoder, BodyError, Length};
+pub use buffer::Wire;
+pub use copy::{BodyCopy, CopyError};
+pub use field::{FieldBlock, FieldName, NameList};
+pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
+pub use http2::Http2Peer;
+pub use peer::{Http1Peer, Peer, PeerError, Received};
+pub use stream::Stream;

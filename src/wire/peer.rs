@@ -1,0 +1,208 @@
+//! One side of a proxied exchange, whatever protocol it speaks.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::body::{BodyDecoder, BodyEncoder, BodyError, Decoded, Length};
+use super::buffer::Wire;
+use super::field::FieldBlock;
+use super::http2::Http2Peer;
+
+/// Why a message could not be received or sent.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The socket failed or was closed.
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    /// The message's framing is broken.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The HTTP/2 stream failed or was reset.
+    #[error("the HTTP/2 stream failed: {0}")]
+    Http2(#[from] h2::Error),
+    /// The HTTP/2 stream was closed by the other side.
+    #[error("the HTTP/2 stream was closed")]
+    Closed,
+}
+
+/// What a peer has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// There are body bytes to take, see [`Peer::received`].
+    Data,
+    /// The body is complete, see [`Peer::trailers`].
+    End,
+}
+
+/// A client or an upstream during one exchange.
+pub enum Peer {
+    /// An HTTP/1.1 connection.
+    Http1(Http1Peer),
+    /// A stream of an HTTP/2 connection.
+    Http2(Http2Peer),
+}
+
+impl Peer {
+    /// Waits for more of the body.
+    pub fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, PeerError>> {
+        match self {
+            Self::Http1(peer) => peer.poll_receive(cx),
+            Self::Http2(peer) => peer.poll_receive(cx),
+        }
+    }
+
+    /// The body bytes received and not yet consumed.
+    pub fn received(&self) -> &[u8] {
+        match self {
+            Self::Http1(peer) => &peer.wire.input()[..peer.ready],
+            Self::Http2(peer) => peer.received(),
+        }
+    }
+
+    /// Drops the first `count` received body bytes.
+    pub fn consume(&mut self, count: usize) {
+        match self {
+            Self::Http1(peer) => peer.consume(count),
+            Self::Http2(peer) => peer.consume(count),
+        }
+    }
+
+    /// The trailers received with the end of the body.
+    pub fn trailers(&mut self) -> &mut FieldBlock {
+        match self {
+            Self::Http1(peer) => &mut peer.trailers,
+            Self::Http2(peer) => peer.trailers(),
+        }
+    }
+
+    /// Takes some of `bytes` as the next part of the body to send; more than zero.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, PeerError>> {
+        match self {
+            Self::Http1(peer) => peer.poll_send(cx, bytes),
+            Self::Http2(peer) => peer.poll_send(cx, bytes),
+        }
+    }
+
+    /// Ends the sent body. To be called once; [`poll_flush`](Self::poll_flush) then brings it out.
+    pub fn finish(&mut self, trailers: &FieldBlock) -> Result<(), PeerError> {
+        match self {
+            Self::Http1(peer) => Ok(peer.encoder.finish(trailers, peer.wire.output())?),
+            Self::Http2(peer) => peer.finish(trailers),
+        }
+    }
+
+    /// Writes out what was taken.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        match self {
+            Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.wire.poll_flush(cx))?)),
+            // the connection's own task writes
+            Self::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Tells the other side of a tunnel that nothing more will come.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        match self {
+            Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.wire.poll_shutdown(cx))?)),
+            Self::Http2(peer) => Poll::Ready(peer.finish(&FieldBlock::default())),
+        }
+    }
+
+    /// Whether the whole received body was taken.
+    pub fn is_received(&self) -> bool {
+        match self {
+            Self::Http1(peer) => peer.ready == 0 && peer.decoder.is_done(),
+            Self::Http2(peer) => peer.is_received(),
+        }
+    }
+
+    /// Waits, while an answer is prepared, for a sign that nobody waits for it any more.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(peer) => peer.poll_gone(cx),
+            Self::Http2(peer) => peer.poll_gone(cx),
+        }
+    }
+}
+
+/// An HTTP/1.1 connection during one exchange.
+pub struct Http1Peer {
+    /// The connection.
+    pub wire: Wire,
+    decoder: BodyDecoder,
+    encoder: BodyEncoder,
+    /// How many bytes at the front of the input are body.
+    ready: usize,
+    trailers: FieldBlock,
+}
+
+/// How much may arrive ahead of its turn while an answer is prepared: a pipelined request or two.
+const READ_AHEAD_BYTES: usize = 16 * 1024;
+
+impl Http1Peer {
+    /// A connection that receives and sends nothing yet.
+    pub fn new(wire: Wire) -> Self {
+        Self {
+            wire,
+            decoder: BodyDecoder::new(Length::NONE),
+            encoder: BodyEncoder::new(Length::NONE),
+            ready: 0,
+            trailers: FieldBlock::default(),
+        }
+    }
+
+    /// Expects a body of this length next.
+    pub fn expect_body(&mut self, length: Length) {
+        self.decoder = BodyDecoder::new(length);
+        self.ready = 0;
+        self.trailers.clear();
+    }
+
+    /// Announces that a body of this length will be sent next.
+    pub fn begin_body(&mut self, length: Length) {
+        self.encoder = BodyEncoder::new(length);
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, PeerError>> {
+        loop {
+            if self.ready > 0 {
+                return Poll::Ready(Ok(Received::Data));
+            }
+            let (skipped, decoded) =
+                self.decoder.decode(self.wire.input(), self.wire.is_eof(), &mut self.trailers)?;
+            self.wire.consume(skipped);
+            match decoded {
+                Decoded::Data(ready) => self.ready = ready,
+                Decoded::End => return Poll::Ready(Ok(Received::End)),
+                // at the end of the stream the decoder says whether the body may end there
+                Decoded::NeedMore => {
+                    ready!(self.wire.poll_fill(cx))?;
+                }
+            }
+        }
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.wire.consume(count);
+        self.decoder.consumed(count);
+        self.ready -= count;
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, PeerError>> {
+        let count = self.encoder.begin(bytes.len(), self.wire.output())?;
+        let sent = ready!(self.wire.poll_send(cx, &bytes[..count]))?;
+        self.encoder.written(sent, self.wire.output());
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Ready when the connection failed. The end of the stream alone is no such sign: a client may close its
+    /// direction after the request and still read the answer.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.wire.is_eof() && self.wire.input().len() < READ_AHEAD_BYTES {
+            if ready!(self.wire.poll_fill(cx)).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
