@@ -1,0 +1,53 @@
+//! The harness of the integration tests: the real program on free ports of the loopback interface, a real store
+//! made by its own command line, an upstream that writes down every byte it gets, and clients that send raw bytes.
+//!
+//! A test looks at both sides: what the client was answered, and what the upstream saw. Tests that share a gateway
+//! tell their requests apart by a [`marker`].
+
+#![allow(dead_code, reason = "every test file is a crate of its own and uses its own part of the harness")]
+
+pub mod cli;
+pub mod gateway;
+pub mod http1;
+pub mod http2;
+pub mod tls;
+pub mod upstream;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for what must happen soon. Long, because the machine may be busy: a test that passes never
+/// waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `condition` holds, looking every two milliseconds; fails with `what` after `patience`.
+#[track_caller]
+pub fn wait_for(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A text that no other request of this process holds, so that a test finds its own requests in a shared upstream.
+/// Plain letters and digits: no rewriting between client and upstream could hide it.
+pub fn marker() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("mark{}z{}z", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether `haystack` holds `needle`.
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    find(haystack, needle).is_some()
+}
+
+/// Where `needle` begins in `haystack`.
+pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// Bytes as a failure message shows them.
+pub fn show(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
