@@ -122,6 +122,14 @@ pub enum StoreError {
         /// The first of them.
         ids: String,
     },
+    /// Only what is inactive can be removed.
+    #[error("{what} {id} is active: deactivate it first (`portcullis {what} deactivate {id}`)")]
+    StillActive {
+        /// `account`, `environment` or `key`
+        what: &'static str,
+        /// Its id, or a key's access key.
+        id: String,
+    },
     /// A rule forbids it; the text says which, and what to do.
     #[error("{0}")]
     Refused(String),
@@ -185,9 +193,11 @@ fn by_code(source: rusqlite::Error, path: &Path) -> StoreError {
             ErrorCode::SystemIoFailure if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE => {
                 StoreError::Full { path }
             }
-            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly { path },
             ErrorCode::CannotOpen if !path.exists() => StoreError::Missing { path },
-            ErrorCode::CannotOpen => StoreError::ReadOnly { path },
+            // the files that SQLite keeps beside the store cannot be made
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => {
+                StoreError::ReadOnly { path }
+            }
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                 let detail = text.clone().unwrap_or_else(|| failure.to_string());
                 StoreError::Damaged { path, detail }

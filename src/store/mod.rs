@@ -8,21 +8,29 @@
 //! of the row before), and is on the disk before it is acknowledged. Fingerprints and last-used times are no changes.
 //! Removed objects keep their row, so that no id and no access key is ever given out again.
 
+mod accounts;
 mod change;
 mod database;
+mod environments;
 mod error;
 mod follower;
+mod keys;
 mod lookup;
+mod memberships;
 mod migrations;
 mod notes;
+mod object;
 mod reader;
 mod record;
 mod rows;
 mod verifier;
 
+pub use accounts::NewAccount;
 pub use change::{Change, ChangeNumber, Subject};
+pub use environments::NewEnvironment;
 pub use error::StoreError;
 pub use follower::Follower;
+pub use keys::NewKey;
 pub use lookup::{EnvironmentRead, KeyRead, KeyRecord, KeyUse};
 pub use reader::Reader;
 pub use record::{Edit, Store};

@@ -1,0 +1,162 @@
+//! Accounts in the record.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use super::change::{self, ChangeNumber, Subject};
+use super::error::Fault;
+use super::object::{self, Kind};
+use super::{Edit, Store, StoreError, keys, memberships, rows};
+use crate::model::{Account, AccountId, AccountKind, Description, KeyOwner, Name, State};
+
+/// What a new account is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAccount {
+    /// What operators call it.
+    pub name: Name,
+    /// Admin or user.
+    pub kind: AccountKind,
+    /// Free text.
+    pub description: Option<Description>,
+}
+
+impl Store {
+    /// Makes an account; it is active.
+    pub fn create_account(&mut self, new: &NewAccount) -> Result<(Account, ChangeNumber), StoreError> {
+        self.database.write(|at| {
+            refuse_like_an_id(&new.name)?;
+            at.prepare_cached(
+                "INSERT INTO accounts (name, description, kind, state, uuid, created)
+                 VALUES (?1, ?2, ?3, 'active', ?4, ?5)",
+            )?
+            .execute((
+                new.name.as_str(),
+                new.description.as_ref().map(Description::as_str),
+                new.kind.as_str(),
+                Uuid::new_v4().to_string(),
+                Timestamp::now().as_millisecond(),
+            ))?;
+            log(at, AccountId::from_row(at.last_insert_rowid()), "create")
+        })
+    }
+
+    /// All accounts that are not removed, by id.
+    pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
+        self.database.read(|at| {
+            let mut statement =
+                at.prepare_cached("SELECT * FROM accounts WHERE state <> 'removed' ORDER BY id")?;
+            Ok(statement.query_map([], rows::account)?.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The account with this id, a removed one too, or else the only one with this name.
+    pub fn find_account(&self, id_or_name: &str) -> Result<Account, StoreError> {
+        self.database.read(|at| {
+            if let Ok(id) = id_or_name.parse()
+                && let Some(account) = get(at, id)?
+            {
+                return Ok(account);
+            }
+            let found = at
+                .prepare_cached("SELECT * FROM accounts WHERE name = ?1 AND state <> 'removed' ORDER BY id")?
+                .query_map([id_or_name], rows::account)?
+                .collect::<Result<_, _>>()?;
+            object::only_one(Kind::Account, id_or_name, found, |account: &Account| account.id.to_string())
+        })
+    }
+
+    /// Changes an account's name or description.
+    pub fn edit_account(
+        &mut self,
+        id: AccountId,
+        edit: &Edit,
+    ) -> Result<(Account, ChangeNumber), StoreError> {
+        self.database.write(|at| {
+            let account = present(at, id)?;
+            match &edit.name {
+                Some(Some(name)) => refuse_like_an_id(name)?,
+                Some(None) => {
+                    return Err(Fault::refused("an account always has a name: give it another one"));
+                }
+                None => {}
+            }
+            let (name, description) = (Some(&account.name), account.description.as_ref());
+            if object::edit(at, Kind::Account, id.row(), edit, name, description)? {
+                log(at, id, "edit")
+            } else {
+                Ok((account, change::head(at)?.number))
+            }
+        })
+    }
+
+    /// Activates or deactivates an account; its keys work only while it is active. Where it is so already, nothing
+    /// changes.
+    pub fn set_account_state(
+        &mut self,
+        id: AccountId,
+        state: State,
+    ) -> Result<(Account, ChangeNumber), StoreError> {
+        self.database.write(|at| {
+            let account = get(at, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
+            let Some(action) = object::transition(Kind::Account, &id, account.state, state)? else {
+                return Ok((account, change::head(at)?.number));
+            };
+            if state == State::Removed {
+                keys::remove_all_of(at, &KeyOwner::Account(id))?;
+                memberships::remove_all_of_account(at, id)?;
+            }
+            object::set_state(at, Kind::Account, id.row(), state)?;
+            log(at, id, action)
+        })
+    }
+
+    /// Removes an inactive account, with its keys and memberships.
+    pub fn remove_account(&mut self, id: AccountId) -> Result<(Account, ChangeNumber), StoreError> {
+        self.set_account_state(id, State::Removed)
+    }
+
+    /// Whether any active key of an active admin account exists. The store lets the last one go: a key that leaked
+    /// must be stopped at once, and whoever can open the file can make another.
+    pub fn has_working_admin_key(&self) -> Result<bool, StoreError> {
+        self.database.read(|at| {
+            let found = at.query_row(
+                "SELECT EXISTS (SELECT 1 FROM accounts JOIN keys ON keys.account = accounts.id
+                 WHERE accounts.kind = 'admin' AND accounts.state = 'active' AND keys.state = 'active')",
+                [],
+                |row| row.get(0),
+            )?;
+            Ok(found)
+        })
+    }
+}
+
+pub(super) fn get(connection: &Connection, id: AccountId) -> Result<Option<Account>, Fault> {
+    let found = connection
+        .prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
+        .query_row([id.row()], rows::account)
+        .optional()?;
+    Ok(found)
+}
+
+/// The account, which must be there and not removed.
+pub(super) fn present(connection: &Connection, id: AccountId) -> Result<Account, Fault> {
+    let account = get(connection, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
+    if account.state == State::Removed { Err(object::removed(Kind::Account, &id)) } else { Ok(account) }
+}
+
+/// Writes the log's row for an account as it is now.
+fn log(transaction: &Connection, id: AccountId, action: &str) -> Result<(Account, ChangeNumber), Fault> {
+    let account = get(transaction, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
+    let number =
+        change::append(transaction, &Subject::Account(id), action, &rows::account_content(&account))?;
+    Ok((account, number))
+}
+
+/// A name that reads as an id would hide the account that has or will have the id, or be hidden by it.
+fn refuse_like_an_id(name: &Name) -> Result<(), Fault> {
+    if name.as_str().parse::<AccountId>().is_ok() {
+        return Err(Fault::refused(format!("'{name}' has the form of an account id: give another name")));
+    }
+    Ok(())
+}

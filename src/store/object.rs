@@ -1,0 +1,119 @@
+//! What accounts, environments and keys have in common: states, names, descriptions.
+
+use std::fmt::Display;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::error::Fault;
+use super::{Edit, StoreError};
+use crate::model::{Description, Name, State};
+
+/// A kind of object that has a state, a name and a description.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Account,
+    Environment,
+    Key,
+}
+
+impl Kind {
+    /// The word for one of them.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Environment => "environment",
+            Self::Key => "key",
+        }
+    }
+
+    /// Its table, and the column that holds the row number.
+    fn table(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Account => ("accounts", "id"),
+            Self::Environment => ("environments", "row"),
+            Self::Key => ("keys", "id"),
+        }
+    }
+
+    pub(super) fn not_found(self, wanted: impl Display) -> Fault {
+        StoreError::NotFound { what: self.word(), wanted: wanted.to_string() }.into()
+    }
+}
+
+/// The log's word for going from one state to another; `None` where there is nothing to do.
+pub(super) fn transition(
+    kind: Kind,
+    id: &dyn Display,
+    from: State,
+    to: State,
+) -> Result<Option<&'static str>, Fault> {
+    match (from, to) {
+        (State::Removed, State::Removed)
+        | (State::Active, State::Active)
+        | (State::Inactive, State::Inactive) => Ok(None),
+        (State::Removed, _) => Err(removed(kind, id)),
+        (State::Active, State::Removed) => {
+            Err(StoreError::StillActive { what: kind.word(), id: id.to_string() }.into())
+        }
+        (State::Inactive, State::Removed) => Ok(Some("remove")),
+        (State::Inactive, State::Active) => Ok(Some("activate")),
+        (State::Active, State::Inactive) => Ok(Some("deactivate")),
+    }
+}
+
+/// What is said about anything that is asked of a removed object.
+pub(super) fn removed(kind: Kind, id: &dyn Display) -> Fault {
+    Fault::refused(format!("{} {id} was removed, and nothing brings it back: create a new one", kind.word()))
+}
+
+pub(super) fn set_state(transaction: &Connection, kind: Kind, row: i64, state: State) -> Result<(), Fault> {
+    let (table, column) = kind.table();
+    let time = (state == State::Removed).then(|| Timestamp::now().as_millisecond());
+    // with the key goes what verifies its secret
+    let and = if matches!(kind, Kind::Key) && state == State::Removed { ", phc = ''" } else { "" };
+    transaction
+        .prepare_cached(&format!("UPDATE {table} SET state = ?1, removed = ?2{and} WHERE {column} = ?3"))?
+        .execute((state.as_str(), time, row))?;
+    Ok(())
+}
+
+/// Takes over what `edit` says; whether anything is different then.
+pub(super) fn edit(
+    transaction: &Connection,
+    kind: Kind,
+    row: i64,
+    edit: &Edit,
+    name: Option<&Name>,
+    description: Option<&Description>,
+) -> Result<bool, Fault> {
+    let (table, column) = kind.table();
+    let new_name = edit.name.as_ref().map_or(name, Option::as_ref);
+    let new_description = edit.description.as_ref().map_or(description, Option::as_ref);
+    if (new_name, new_description) == (name, description) {
+        return Ok(false);
+    }
+    transaction
+        .prepare_cached(&format!("UPDATE {table} SET name = ?1, description = ?2 WHERE {column} = ?3"))?
+        .execute((new_name.map(Name::as_str), new_description.map(Description::as_str), row))?;
+    Ok(true)
+}
+
+/// The one object that was found by a name.
+pub(super) fn only_one<T>(
+    kind: Kind,
+    wanted: &str,
+    mut found: Vec<T>,
+    id: impl Fn(&T) -> String,
+) -> Result<T, Fault> {
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Err(kind.not_found(wanted)),
+        (Some(only), true) => Ok(only),
+        (Some(last), false) => {
+            found.push(last);
+            let ids = found.iter().take(5).map(id).collect::<Vec<_>>().join(", ");
+            let (what, wanted, count) = (kind.word(), wanted.to_owned(), found.len());
+            Err(StoreError::Ambiguous { what, wanted, count, ids }.into())
+        }
+    }
+}
