@@ -1,0 +1,515 @@
+//! The access log: one line a request, with no secret in it.
+//!
+//! A worker formats lines into a buffer of its own; full buffers go to one thread that writes. A record costs no
+//! allocation and no lock. What a slow disk cannot take is dropped and counted, never waited for.
+
+use std::fmt::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::queue::{Output, Queue};
+use super::{Format, TelemetryError};
+
+/// A buffer of this size is handed over before the next record.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// Buffers that may wait for a slow disk: with all of them full, 8 MiB.
+const QUEUED_BUFFERS: usize = 256;
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to this file, which is created (for its owner and group alone) where it is missing.
+    File(PathBuf),
+}
+
+/// What the access log tells of one request.
+///
+/// There is no field for the query, the headers or the body: they may hold secrets.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// When the request's head had arrived, in milliseconds since 1970.
+    pub time_unix_ms: i64,
+    /// The client, or what a trusted proxy says of it.
+    pub source: IpAddr,
+    /// `HTTP/1.1` or `HTTP/2.0`.
+    pub protocol: &'a str,
+    /// The method as it came.
+    pub method: &'a str,
+    /// The request's path as it came. A query, a fragment and user information are left out even if they are in here.
+    pub path: &'a [u8],
+    /// The status of the answer; 0 where the client was gone before there was one.
+    pub status: u16,
+    /// From the request's head to the end of the answer, in microseconds.
+    pub duration_us: u64,
+    /// Body bytes from the client.
+    pub bytes_in: u64,
+    /// Body bytes to the client.
+    pub bytes_out: u64,
+    /// The access key that was verified. Never one that was only claimed.
+    pub access_key: Option<&'a str>,
+    /// The route's path.
+    pub route: Option<&'a str>,
+    /// Why the request was refused, or which rule let it pass.
+    pub reason: Option<&'a dyn ReasonText>,
+    /// The id in `X-Request-Id`.
+    pub request_id: &'a str,
+    /// The upstream's name, where one was asked.
+    pub upstream: Option<&'a str>,
+}
+
+/// A reason that can be printed, and shown in `Debug`.
+pub trait ReasonText: fmt::Display + fmt::Debug {}
+
+impl<T: fmt::Display + fmt::Debug> ReasonText for T {}
+
+/// The access log of the process.
+#[derive(Debug)]
+pub struct AccessLog {
+    queue: Option<Queue>,
+    format: Format,
+}
+
+impl AccessLog {
+    /// Opens the log and starts the thread that writes it.
+    pub fn start(target: &AccessLogTarget, format: Format) -> Result<Self, TelemetryError> {
+        let queue = match target {
+            AccessLogTarget::Off => None,
+            AccessLogTarget::Stdout => Some(Queue::start("access-log", QUEUED_BUFFERS, io::stdout())),
+            AccessLogTarget::File(path) => {
+                let file = LogFile::open(path.clone())
+                    .map_err(|source| TelemetryError::Open { path: path.clone(), source })?;
+                Some(Queue::start("access-log", QUEUED_BUFFERS, file))
+            }
+        };
+        Ok(Self { queue: queue.transpose().map_err(TelemetryError::Thread)?, format })
+    }
+
+    /// A worker's own end of the log.
+    pub fn writer(&self) -> AccessWriter {
+        AccessWriter {
+            queue: self.queue.clone(),
+            format: self.format,
+            buffer: Vec::new(),
+            lines: 0,
+            second: None,
+            second_text: String::new(),
+        }
+    }
+
+    /// Opens the file again under its name: for log rotation, on SIGHUP. Not for threads that serve requests.
+    pub fn reopen(&self) {
+        if let Some(queue) = &self.queue {
+            queue.reopen();
+        }
+    }
+
+    /// Lines that were lost because the target was too slow or broken.
+    pub fn dropped(&self) -> u64 {
+        self.queue.as_ref().map_or(0, Queue::dropped)
+    }
+
+    /// A reader of [`AccessLog::dropped`] that the metrics can keep.
+    pub fn dropped_reader(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let queue = self.queue.clone();
+        move || queue.as_ref().map_or(0, Queue::dropped)
+    }
+}
+
+impl Drop for AccessLog {
+    /// Waits for what the workers have handed over, two seconds at most; the workers' writers must be gone by then.
+    fn drop(&mut self) {
+        if let Some(queue) = &self.queue {
+            queue.flush();
+        }
+    }
+}
+
+/// One worker's end of the access log.
+#[derive(Debug)]
+pub struct AccessWriter {
+    queue: Option<Queue>,
+    format: Format,
+    buffer: Vec<u8>,
+    lines: u64,
+    /// The second that `second_text` stands for: most records share theirs with the one before.
+    second: Option<i64>,
+    second_text: String,
+}
+
+impl AccessWriter {
+    /// Adds a line. It is written when the buffer is full, and at the next [`AccessWriter::flush`].
+    pub fn record(&mut self, record: &Record<'_>) {
+        if self.queue.is_none() {
+            return;
+        }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush();
+        }
+        if self.buffer.capacity() == 0 {
+            // room for one line of the usual size beyond the limit
+            self.buffer.reserve_exact(BUFFER_BYTES + 1024);
+        }
+        self.set_second(record.time_unix_ms);
+        let mut line = Line { buffer: &mut self.buffer };
+        match self.format {
+            Format::Text => line.text(&self.second_text, record),
+            Format::Json => line.json(&self.second_text, record),
+        }
+        self.lines += 1;
+    }
+
+    /// Hands over what the buffer holds. A worker calls this a few times a second, so that a quiet gateway's lines
+    /// are seen too; without lines it costs nothing.
+    pub fn flush(&mut self) {
+        if self.lines == 0 {
+            return;
+        }
+        if let Some(queue) = &self.queue {
+            let full = std::mem::take(&mut self.buffer);
+            self.buffer = queue.push(full, self.lines).unwrap_or_default();
+        }
+        self.lines = 0;
+    }
+
+    fn set_second(&mut self, unix_ms: i64) {
+        let second = unix_ms.div_euclid(1000);
+        if self.second == Some(second) {
+            return;
+        }
+        self.second = Some(second);
+        self.second_text.clear();
+        let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
+        // writing to a string cannot fail
+        let _ = write!(self.second_text, "{time}");
+        if self.second_text.ends_with('Z') {
+            self.second_text.pop();
+        }
+    }
+}
+
+impl Drop for AccessWriter {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// The line that is being formatted.
+struct Line<'a> {
+    buffer: &'a mut Vec<u8>,
+}
+
+impl Line<'_> {
+    /// `2026-11-23T07:23:22.123Z 127.0.0.1 "GET /a HTTP/1.1" 200 812us in=0 out=512 key=… route=… upstream=… id=… reason="…"`
+    fn text(&mut self, second: &str, record: &Record<'_>) {
+        self.time(second, record);
+        self.raw(b" ");
+        self.display(record.source);
+        self.raw(b" \"");
+        self.value(record.method.as_bytes());
+        self.raw(b" ");
+        self.value(loggable_path(record.path));
+        self.raw(b" ");
+        self.value(record.protocol.as_bytes());
+        self.raw(b"\" ");
+        self.number(u64::from(record.status));
+        self.raw(b" ");
+        self.number(record.duration_us);
+        self.raw(b"us in=");
+        self.number(record.bytes_in);
+        self.raw(b" out=");
+        self.number(record.bytes_out);
+        for (name, value) in
+            [(" key=", record.access_key), (" route=", record.route), (" upstream=", record.upstream)]
+        {
+            if let Some(value) = value {
+                self.raw(name.as_bytes());
+                self.value(value.as_bytes());
+            }
+        }
+        self.raw(b" id=");
+        self.value(record.request_id.as_bytes());
+        if let Some(reason) = record.reason {
+            self.raw(b" reason=\"");
+            self.display_value(reason);
+            self.raw(b"\"");
+        }
+        self.raw(b"\n");
+    }
+
+    fn json(&mut self, second: &str, record: &Record<'_>) {
+        self.raw(b"{\"time\":\"");
+        self.time(second, record);
+        self.raw(b"\",\"source\":\"");
+        self.display(record.source);
+        self.raw(b"\"");
+        self.field("protocol", record.protocol.as_bytes());
+        self.field("method", record.method.as_bytes());
+        self.field("path", loggable_path(record.path));
+        self.raw(b",\"status\":");
+        self.number(u64::from(record.status));
+        self.raw(b",\"durationUs\":");
+        self.number(record.duration_us);
+        self.raw(b",\"bytesIn\":");
+        self.number(record.bytes_in);
+        self.raw(b",\"bytesOut\":");
+        self.number(record.bytes_out);
+        for (name, value) in
+            [("accessKey", record.access_key), ("route", record.route), ("upstream", record.upstream)]
+        {
+            if let Some(value) = value {
+                self.field(name, value.as_bytes());
+            }
+        }
+        self.field("requestId", record.request_id.as_bytes());
+        if let Some(reason) = record.reason {
+            self.raw(b",\"reason\":\"");
+            self.display_value(reason);
+            self.raw(b"\"");
+        }
+        self.raw(b"}\n");
+    }
+
+    fn field(&mut self, name: &str, value: &[u8]) {
+        self.raw(b",\"");
+        self.raw(name.as_bytes());
+        self.raw(b"\":\"");
+        self.value(value);
+        self.raw(b"\"");
+    }
+
+    fn time(&mut self, second: &str, record: &Record<'_>) {
+        self.raw(second.as_bytes());
+        let _ = write!(self.buffer, ".{:03}Z", record.time_unix_ms.rem_euclid(1000)); // a Vec takes every write
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn number(&mut self, number: u64) {
+        let _ = write!(self.buffer, "{number}"); // a Vec takes every write
+    }
+
+    fn display(&mut self, value: impl fmt::Display) {
+        let _ = write!(self.buffer, "{value}"); // a Vec takes every write
+    }
+
+    fn display_value(&mut self, value: &dyn ReasonText) {
+        struct Escaped<'l, 'b>(&'l mut Line<'b>);
+        impl fmt::Write for Escaped<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                self.0.value_with_spaces(text.as_bytes());
+                Ok(())
+            }
+        }
+        let _ = write!(Escaped(self), "{value}"); // see above
+    }
+
+    /// Writes bytes from outside so that they stay one value on one line: `"` and `\` are escaped, and all but
+    /// visible ASCII is written as `\\xHH`. That is a JSON string, and no terminal acts on it.
+    fn value(&mut self, bytes: &[u8]) {
+        self.escape(bytes, |byte| byte.is_ascii_graphic());
+    }
+
+    /// The same, for sentences.
+    fn value_with_spaces(&mut self, bytes: &[u8]) {
+        self.escape(bytes, |byte| byte.is_ascii_graphic() || byte == b' ');
+    }
+
+    fn escape(&mut self, bytes: &[u8], is_plain: impl Fn(u8) -> bool) {
+        let is_plain = |byte: u8| byte != b'"' && byte != b'\\' && is_plain(byte);
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
+            self.raw(&rest[..at]);
+            match rest[at] {
+                b'"' => self.raw(b"\\\""),
+                b'\\' => self.raw(b"\\\\"),
+                byte => {
+                    let _ = write!(self.buffer, "\\\\x{byte:02X}"); // a Vec takes every write
+                }
+            }
+            rest = &rest[at + 1..];
+        }
+        self.raw(rest);
+    }
+}
+
+/// `path` without what may hold a secret: query, fragment, and the user information of `http://key:secret@host/`.
+fn loggable_path(path: &[u8]) -> &[u8] {
+    let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
+    let path = &path[..end];
+    if path.first() == Some(&b'/') {
+        return path;
+    }
+    // not a path: everything up to the last @ may be a credential
+    let start = path.iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+    &path[start..]
+}
+
+/// A file that lines are appended to.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LogFile {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let file = open(&path)?;
+        Ok(Self { path, file })
+    }
+}
+
+fn open(path: &PathBuf) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
+    options.open(path)
+}
+
+impl Output for LogFile {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all(lines)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.file = open(&self.path)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn record(path: &[u8]) -> Record<'_> {
+        Record {
+            time_unix_ms: 1_795_418_602_007,
+            source: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            protocol: "HTTP/1.1",
+            method: "GET",
+            path,
+            status: 403,
+            duration_us: 812,
+            bytes_in: 3,
+            bytes_out: 512,
+            access_key: Some("pce_0123"),
+            route: Some("/v2-beta"),
+            reason: Some(&"environment keys reach only their \"own\" environment"),
+            request_id: "r-1",
+            upstream: None,
+        }
+    }
+
+    /// The lines that `records` leave in a file.
+    fn written(format: Format, records: &[Record<'_>]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let log = AccessLog::start(&AccessLogTarget::File(path.clone()), format).unwrap();
+        let mut writer = log.writer();
+        for record in records {
+            writer.record(record);
+        }
+        drop(writer);
+        drop(log);
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_line_tells_of_the_request() {
+        assert_eq!(
+            written(Format::Text, &[record(b"/v2-beta/projects/e2/x")]),
+            "2026-11-23T07:23:22.007Z 127.0.0.1 \"GET /v2-beta/projects/e2/x HTTP/1.1\" 403 812us in=3 out=512 \
+             key=pce_0123 route=/v2-beta id=r-1 reason=\"environment keys reach only their \\\"own\\\" environment\"\n"
+        );
+        let line: serde_json::Value = serde_json::from_str(&written(Format::Json, &[record(b"/x")])).unwrap();
+        let expected = serde_json::json!({
+            "time": "2026-11-23T07:23:22.007Z", "source": "127.0.0.1", "protocol": "HTTP/1.1", "method": "GET",
+            "path": "/x", "status": 403, "durationUs": 812, "bytesIn": 3, "bytesOut": 512, "accessKey": "pce_0123",
+            "route": "/v2-beta", "requestId": "r-1",
+            "reason": "environment keys reach only their \"own\" environment",
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn bytes_from_outside_stay_one_value_on_one_line() {
+        let evil = b"/a\"b\\c\x1b[31m\r\n\xff\xc3\xa9 \x7f";
+        let text = written(Format::Text, &[record(evil)]);
+        assert!(
+            text.contains(r#""GET /a\"b\\c\\x1B[31m\\x0D\\x0A\\xFF\\xC3\\xA9\\x20\\x7F HTTP/1.1""#),
+            "{text}"
+        );
+        assert_eq!(text.lines().count(), 1);
+        let json: serde_json::Value = serde_json::from_str(&written(Format::Json, &[record(evil)])).unwrap();
+        assert_eq!(json["path"], r#"/a"b\c\x1B[31m\x0D\x0A\xFF\xC3\xA9\x20\x7F"#);
+    }
+
+    #[test]
+    fn what_may_hold_a_secret_is_left_out() {
+        for (given, logged) in [
+            (&b"/x?access_key=a&secret=b"[..], &b"/x"[..]),
+            (b"/x#secret", b"/x"),
+            (b"http://id:secret@host/x?y", b"host/x"),
+            (b"id:secret@host:443", b"host:443"),
+            (b"/id:kept@host", b"/id:kept@host"),
+            (b"*", b"*"),
+            (b"", b""),
+        ] {
+            assert_eq!(loggable_path(given), logged, "{}", given.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_full_buffer_is_handed_over_and_no_line_is_lost() {
+        let records = vec![record(b"/v2-beta/projects/e1/things"); 2000];
+        let text = written(Format::Json, &records);
+        assert_eq!(text.lines().count(), 2000);
+        for line in text.lines() {
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_rotated_file_is_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let log = AccessLog::start(&AccessLogTarget::File(path.clone()), Format::Text).unwrap();
+        let mut writer = log.writer();
+        writer.record(&record(b"/before"));
+        writer.flush();
+        log.queue.as_ref().unwrap().flush();
+        fs::rename(&path, folder.path().join("access.log.1")).unwrap();
+        log.reopen();
+        writer.record(&record(b"/after"));
+        drop(writer);
+        drop(log);
+        assert!(fs::read_to_string(folder.path().join("access.log.1")).unwrap().contains("/before"));
+        let after = fs::read_to_string(&path).unwrap();
+        assert!(after.contains("/after") && !after.contains("/before"), "{after}");
+    }
+
+    #[test]
+    fn off_writes_nothing_and_a_missing_folder_is_said() {
+        let log = AccessLog::start(&AccessLogTarget::Off, Format::Text).unwrap();
+        let mut writer = log.writer();
+        writer.record(&record(b"/x"));
+        assert_eq!(writer.buffer.capacity(), 0);
+
+        let nowhere = tempfile::tempdir().unwrap().path().join("gone").join("access.log");
+        let error = AccessLog::start(&AccessLogTarget::File(nowhere.clone()), Format::Text).unwrap_err();
+        assert!(error.to_string().contains(&nowhere.display().to_string()), "{error}");
+    }
+}

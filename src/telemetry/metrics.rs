@@ -1,0 +1,423 @@
+//! Counters of what the workers do, in the text format that Prometheus reads.
+//!
+//! Each worker has counters of its own and is the only one to write them, so counting is a plain load and store; they
+//! are summed when somebody reads them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::Registry;
+
+/// The upper bounds of the latency buckets, in microseconds; above the last there is one more.
+const BUCKETS_US: [u64; 16] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 10_000_000, 60_000_000,
+];
+
+/// The statuses that the gateway answers itself; others are counted under 0.
+const REFUSAL_STATUSES: [u16; 18] =
+    [0, 400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 429, 431, 500, 501, 502, 503, 504];
+
+/// A count that only rises, or a gauge. Written by one thread, read by any.
+///
+/// Two threads that write lose counts (nothing worse): a worker's counters are the worker's own.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn increase(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// One less: for what is open now.
+    pub fn decrease(&self) {
+        self.0.store(self.get().saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// The present value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long things took.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Count; BUCKETS_US.len() + 1],
+    sum_us: Count,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&self, duration: Duration) {
+        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[BUCKETS_US.partition_point(|bound| *bound < us)].increase();
+        self.sum_us.add(us);
+    }
+}
+
+/// What one worker counts. Aligned so that two workers' counters never share a cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    /// Connections taken.
+    pub connections_accepted: Count,
+    /// Connections closed at once because a limit was reached.
+    pub connections_refused: Count,
+    /// TLS handshakes that failed or took too long.
+    pub tls_failures: Count,
+    /// Client connections open now.
+    pub connections_open: Count,
+    /// Requests in work now.
+    pub requests_open: Count,
+    /// Tunnels (upgraded connections) open now.
+    pub tunnels_open: Count,
+    /// Body bytes from clients.
+    pub bytes_received: Count,
+    /// Body bytes to clients.
+    pub bytes_sent: Count,
+    /// Connections made to upstreams.
+    pub upstream_connects: Count,
+    /// Requests that went over a kept connection.
+    pub upstream_reuses: Count,
+    /// Connections to upstreams that could not be made, or broke.
+    pub upstream_failures: Count,
+    /// From a request's head to the head of the upstream's answer.
+    pub latency: Histogram,
+    allowed: [Count; 6],
+    refused: [Count; REFUSAL_STATUSES.len()],
+    causes: Box<[Count]>,
+}
+
+impl WorkerMetrics {
+    fn new(causes: usize) -> Self {
+        Self {
+            connections_accepted: Count::default(),
+            connections_refused: Count::default(),
+            tls_failures: Count::default(),
+            connections_open: Count::default(),
+            requests_open: Count::default(),
+            tunnels_open: Count::default(),
+            bytes_received: Count::default(),
+            bytes_sent: Count::default(),
+            upstream_connects: Count::default(),
+            upstream_reuses: Count::default(),
+            upstream_failures: Count::default(),
+            latency: Histogram::default(),
+            allowed: Default::default(),
+            refused: Default::default(),
+            causes: (0..causes).map(|_| Count::default()).collect(),
+        }
+    }
+
+    /// Counts a request that the upstream answered with `status`.
+    pub fn count_allowed(&self, status: u16) {
+        let class = usize::from(status / 100);
+        self.allowed[if class < self.allowed.len() { class } else { 0 }].increase();
+    }
+
+    /// Counts a request that the gateway answered itself; `cause` is the place of the cause in the list that
+    /// [`Metrics::new`] was given.
+    pub fn count_refused(&self, status: u16, cause: usize) {
+        self.refused[REFUSAL_STATUSES.binary_search(&status).unwrap_or(0)].increase();
+        if let Some(count) = self.causes.get(cause) {
+            count.increase();
+        }
+    }
+}
+
+/// What a value of a [`Source`] means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It only rises.
+    Counter,
+    /// It rises and falls.
+    Gauge,
+}
+
+/// A value that another room keeps, read when the metrics are read.
+pub struct Source {
+    /// Without the prefix `portcullis_` and, for counters, without `_total`.
+    pub name: &'static str,
+    /// One sentence without a full stop at its end. Sources of one name stand together and share the first one's.
+    pub help: &'static str,
+    /// A label that tells sources of one name apart.
+    pub label: Option<(&'static str, &'static str)>,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Reads the value.
+    pub read: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// The metrics of the process.
+#[derive(Debug)]
+pub struct Metrics(Registry);
+
+impl Metrics {
+    /// The metrics of `workers` threads and of `sources`. `causes` names the causes of refusals.
+    pub fn new(
+        workers: usize,
+        causes: &'static [&'static str],
+        sources: Vec<Source>,
+    ) -> (Self, Vec<Arc<WorkerMetrics>>) {
+        let workers: Vec<_> = (0..workers).map(|_| Arc::new(WorkerMetrics::new(causes.len()))).collect();
+        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut registry = Registry::with_prefix("portcullis");
+        registry.register_collector(Box::new(Gathered {
+            workers: workers.clone(),
+            causes,
+            sources,
+            started,
+        }));
+        (Self(registry), workers)
+    }
+
+    /// All values as text, in the `OpenMetrics` format (`application/openmetrics-text; version=1.0.0; charset=utf-8`).
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // writing to a string cannot fail, and no value refuses to be written
+        let _ = encode(&mut text, &self.0);
+        text
+    }
+}
+
+/// Sums and writes.
+#[derive(Debug)]
+struct Gathered {
+    workers: Vec<Arc<WorkerMetrics>>,
+    causes: &'static [&'static str],
+    sources: Vec<Source>,
+    started: Duration,
+}
+
+type NoExemplar<'a> = Option<&'a Exemplar<NoLabelSet, u64>>;
+const NO_EXEMPLAR: NoExemplar<'static> = None;
+
+impl Gathered {
+    fn sum(&self, count: impl Fn(&WorkerMetrics) -> &Count) -> u64 {
+        self.workers.iter().map(|worker| count(worker).get()).fold(0, u64::wrapping_add)
+    }
+
+    fn one(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        kind: Kind,
+        (name, help): (&str, &str),
+        count: impl Fn(&WorkerMetrics) -> &Count,
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, None, metric_type(kind))?;
+        write_value(&mut metric, kind, self.sum(count))
+    }
+
+    fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests that were let through, by the class of the upstream's answer";
+        let mut allowed = encoder.encode_descriptor("requests_allowed", help, None, MetricType::Counter)?;
+        for (class, name) in ["other", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+            let labels = [("class", name)];
+            write_value(
+                &mut allowed.encode_family(&labels)?,
+                Kind::Counter,
+                self.sum(|worker| &worker.allowed[class]),
+            )?;
+        }
+        let help = "Requests that the gateway answered itself, by status";
+        let mut refused = encoder.encode_descriptor("requests_refused", help, None, MetricType::Counter)?;
+        for (at, status) in REFUSAL_STATUSES.into_iter().enumerate() {
+            let name = if status == 0 { "other".to_owned() } else { status.to_string() };
+            let labels = [("status", name.as_str())];
+            write_value(
+                &mut refused.encode_family(&labels)?,
+                Kind::Counter,
+                self.sum(|worker| &worker.refused[at]),
+            )?;
+        }
+        let help = "Requests that the gateway answered itself, by cause";
+        let mut causes = encoder.encode_descriptor("refusals", help, None, MetricType::Counter)?;
+        for (at, cause) in self.causes.iter().enumerate() {
+            let labels = [("cause", *cause)];
+            write_value(
+                &mut causes.encode_family(&labels)?,
+                Kind::Counter,
+                self.sum(|worker| &worker.causes[at]),
+            )?;
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::cast_precision_loss)] // seconds as f64 are what the format wants
+    fn latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let bounds = BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds
+            .enumerate()
+            .map(|(at, bound)| (bound, self.sum(|worker| &worker.latency.buckets[at])))
+            .collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = self.sum(|worker| &worker.latency.sum_us) as f64 / 1e6;
+        let help = "From a request's head to the head of the upstream's answer";
+        encoder
+            .encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for family in self.sources.chunk_by(|a, b| a.name == b.name) {
+            let Some(first) = family.first() else { continue };
+            let mut metric =
+                encoder.encode_descriptor(first.name, first.help, None, metric_type(first.kind))?;
+            for source in family {
+                let value = (source.read)();
+                match source.label {
+                    Some(label) => write_value(&mut metric.encode_family(&[label])?, first.kind, value)?,
+                    None => write_value(&mut metric, first.kind, value)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn metric_type(kind: Kind) -> MetricType {
+    match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+    }
+}
+
+fn write_value(metric: &mut MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
+    match kind {
+        Kind::Counter => metric.encode_counter(&value, NO_EXEMPLAR),
+        Kind::Gauge => metric.encode_gauge(&value),
+    }
+}
+
+impl Collector for Gathered {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        encoder
+            .encode_descriptor("build", "The version that runs", None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
+        encoder
+            .encode_descriptor("start_time_seconds", "When the process started", None, MetricType::Gauge)?
+            .encode_gauge(&self.started.as_secs())?;
+
+        let counter = Kind::Counter;
+        let help = ("connections_accepted", "Connections taken");
+        self.one(encoder, counter, help, |worker| &worker.connections_accepted)?;
+        let help = ("connections_refused", "Connections closed at once because a limit was reached");
+        self.one(encoder, counter, help, |worker| &worker.connections_refused)?;
+        let help = ("tls_failures", "TLS handshakes that failed or took too long");
+        self.one(encoder, counter, help, |worker| &worker.tls_failures)?;
+        let help = ("received_bytes", "Body bytes from clients");
+        self.one(encoder, counter, help, |worker| &worker.bytes_received)?;
+        let help = ("sent_bytes", "Body bytes to clients");
+        self.one(encoder, counter, help, |worker| &worker.bytes_sent)?;
+        let help = ("upstream_connects", "Connections made to upstreams");
+        self.one(encoder, counter, help, |worker| &worker.upstream_connects)?;
+        let help = ("upstream_reuses", "Requests that went over a kept connection");
+        self.one(encoder, counter, help, |worker| &worker.upstream_reuses)?;
+        let help = ("upstream_failures", "Connections to upstreams that could not be made, or broke");
+        self.one(encoder, counter, help, |worker| &worker.upstream_failures)?;
+
+        let gauge = Kind::Gauge;
+        let help = ("connections_open", "Client connections open now");
+        self.one(encoder, gauge, help, |worker| &worker.connections_open)?;
+        let help = ("requests_open", "Requests in work now");
+        self.one(encoder, gauge, help, |worker| &worker.requests_open)?;
+        let help = ("tunnels_open", "Tunnels open now");
+        self.one(encoder, gauge, help, |worker| &worker.tunnels_open)?;
+
+        self.requests(encoder)?;
+        self.latency(encoder)?;
+        self.sources(encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_are_summed() {
+        let (metrics, workers) = Metrics::new(2, &["no_key", "wrong_environment"], Vec::new());
+        for worker in &workers {
+            worker.count_allowed(204);
+            worker.connections_open.increase();
+            worker.bytes_sent.add(500);
+        }
+        workers[0].connections_open.decrease();
+        workers[1].count_refused(403, 1);
+        workers[1].count_refused(599, 0);
+        workers[0].latency.observe(Duration::from_micros(100));
+        workers[1].latency.observe(Duration::from_millis(3));
+        workers[1].latency.observe(Duration::from_mins(10));
+        let text = metrics.text();
+        for line in [
+            "portcullis_requests_allowed_total{class=\"2xx\"} 2",
+            "portcullis_requests_allowed_total{class=\"5xx\"} 0",
+            "portcullis_requests_refused_total{status=\"403\"} 1",
+            "portcullis_requests_refused_total{status=\"other\"} 1",
+            "portcullis_refusals_total{cause=\"wrong_environment\"} 1",
+            "portcullis_refusals_total{cause=\"no_key\"} 1",
+            "portcullis_connections_open 1",
+            "portcullis_sent_bytes_total 1000",
+            "portcullis_request_duration_seconds_count 3",
+            "portcullis_request_duration_seconds_bucket{le=\"0.0001\"} 1",
+            "portcullis_request_duration_seconds_bucket{le=\"0.0025\"} 1",
+            "portcullis_request_duration_seconds_bucket{le=\"0.005\"} 2",
+            "portcullis_request_duration_seconds_bucket{le=\"+Inf\"} 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn sources_of_one_name_are_one_family() {
+        let value = Arc::new(AtomicU64::new(7));
+        let read = Arc::clone(&value);
+        let rung = |label, read: Box<dyn Fn() -> u64 + Send + Sync>| Source {
+            name: "authentications",
+            help: "Verified keys, by rung",
+            label: Some(("rung", label)),
+            kind: Kind::Counter,
+            read,
+        };
+        let sources = vec![
+            rung("memory", Box::new(move || read.load(Ordering::Relaxed))),
+            rung("argon2", Box::new(|| 1)),
+            Source {
+                name: "keys_cached",
+                help: "Keys",
+                label: None,
+                kind: Kind::Gauge,
+                read: Box::new(|| 3),
+            },
+        ];
+        let (metrics, _) = Metrics::new(0, &[], sources);
+        value.store(8, Ordering::Relaxed);
+        let text = metrics.text();
+        assert_eq!(text.matches("# TYPE portcullis_authentications counter").count(), 1, "{text}");
+        assert!(text.contains("portcullis_authentications_total{rung=\"memory\"} 8\n"), "{text}");
+        assert!(text.contains("portcullis_authentications_total{rung=\"argon2\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_keys_cached 3\n"), "{text}");
+    }
+}
