@@ -6,10 +6,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::Fault;
 
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001.sql")];
+const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("migrations/0001.sql"))];
 
 /// The schema version that this program writes.
-pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
+pub(super) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Brings the file to [`NEWEST`], in one transaction.
 pub(super) fn run(connection: &mut Connection) -> Result<(), Fault> {
@@ -18,9 +18,8 @@ pub(super) fn run(connection: &mut Connection) -> Result<(), Fault> {
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // read again under the lock: another process may have done it meanwhile
-    let done =
-        usize::try_from(version(&transaction)?).map_err(|_| Fault::Damaged("schema version".to_owned()))?;
-    for migration in MIGRATIONS.iter().skip(done) {
+    let found = version(&transaction)?;
+    for (_, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
         transaction.execute_batch(migration)?;
     }
     transaction.pragma_update(None, "user_version", NEWEST)?;

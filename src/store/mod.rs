@@ -35,3 +35,6 @@ pub use lookup::{EnvironmentRead, KeyRead, KeyRecord, KeyUse};
 pub use reader::Reader;
 pub use record::{Edit, Store};
 pub use verifier::{Fingerprint, KeyVerifier, PepperId};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+//! The rules of the record, of its log, and of reading it.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::model::{
+    Account, AccountKind, Environment, EnvironmentId, KeyOwner, Membership, Name, Owner, Role, State,
+};
+
+const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
+
+struct Place {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+    store: Store,
+}
+
+fn place() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portcullis.db");
+    let store = Store::create(&path).unwrap();
+    Place { _directory: directory, path, store }
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap().unwrap()
+}
+
+fn id(text: &str) -> EnvironmentId {
+    text.parse().unwrap()
+}
+
+impl Place {
+    fn account(&mut self, called: &str) -> Account {
+        let new = NewAccount { name: name(called), kind: AccountKind::User, description: None };
+        self.store.create_account(&new).unwrap().0
+    }
+
+    fn environment(&mut self, called: &str) -> Environment {
+        let new = NewEnvironment { id: id(called), name: None, description: None, owner: None };
+        self.store.create_environment(&new).unwrap().0
+    }
+
+    fn key(&mut self, owner: &KeyOwner, access_key: &str) -> crate::model::ApiKey {
+        self.store.create_key(&new_key(owner, access_key)).unwrap().0
+    }
+
+    fn number(&self) -> u64 {
+        self.store.head().unwrap().0
+    }
+}
+
+fn new_key(owner: &KeyOwner, access_key: &str) -> NewKey {
+    let verifier = KeyVerifier { phc: PHC.to_owned(), fingerprint: None };
+    let access_key = access_key.parse().unwrap();
+    NewKey { owner: owner.clone(), access_key, name: None, description: None, verifier }
+}
+
+fn fingerprint(byte: u8) -> Fingerprint {
+    Fingerprint { pepper: PepperId([byte; 8]), mac: [byte; 32] }
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
+    match result.unwrap_err() {
+        error @ (StoreError::Refused(_) | StoreError::StillActive { .. }) => error.to_string(),
+        other => panic!("not a refusal: {other:?}"),
+    }
+}
+
+fn now<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+#[test]
+fn a_store_is_made_once_for_its_owner_only_and_leaves_nothing_beside_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = place();
+    assert!(matches!(Store::create(&place.path), Err(StoreError::Exists { .. })));
+    let mode = |path: &str| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(place.path.to_str().unwrap()), 0o600);
+    assert_eq!(mode(&format!("{}-wal", place.path.display())), 0o600);
+    drop(place.store);
+    let left: Vec<_> = std::fs::read_dir(place.path.parent().unwrap()).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn a_store_whose_filling_fails_never_gets_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portcullis.db");
+    let failed = Store::create_with(&path, |_| Err::<(), _>(StoreError::Refused("no".to_owned())));
+    assert!(failed.is_err());
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn every_change_is_numbered_and_what_changes_nothing_is_not() {
+    let mut place = place();
+    assert_eq!(place.number(), 0);
+    let account = place.account("alice");
+    let key = place.key(&KeyOwner::Account(account.id), "a1");
+    assert_eq!(place.number(), 2);
+
+    place.store.set_key_state(key.id, State::Active).unwrap();
+    place.store.edit_key(key.id, &Edit { name: Some(None), description: None }).unwrap();
+    let reader = Reader::open(&place.path, 1).unwrap();
+    now(reader.save_fingerprint(key.id, fingerprint(1))).unwrap();
+    let used = KeyUse { key: key.id, at: jiff::Timestamp::UNIX_EPOCH, address: [127, 0, 0, 1].into() };
+    now(reader.save_uses(vec![used])).unwrap();
+    assert_eq!(place.store.last_use(key.id).unwrap(), Some(used));
+    assert_eq!(place.number(), 2);
+
+    let (_, number) = place.store.set_key_state(key.id, State::Inactive).unwrap();
+    assert_eq!(number, ChangeNumber(3));
+    place.store.check_whole().unwrap();
+}
+
+#[test]
+fn a_log_that_was_tampered_with_is_damaged() {
+    let mut place = place();
+    for at in 0..3 {
+        place.account(&format!("account {at}"));
+    }
+    place.store.check_whole().unwrap();
+    let connection = rusqlite::Connection::open(&place.path).unwrap();
+    connection.execute("UPDATE changes SET action = 'edit' WHERE number = 2", []).unwrap();
+    assert!(matches!(place.store.check_whole(), Err(StoreError::Damaged { .. })));
+    assert!(matches!(Store::open(&place.path), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
+fn only_what_is_inactive_is_removed_and_nothing_brings_it_back() {
+    let mut place = place();
+    let account = place.account("alice");
+    let key = place.key(&KeyOwner::Account(account.id), "a1");
+    let environment = place.environment("e1");
+
+    assert!(refusal(place.store.remove_key(key.id)).contains("`portcullis key deactivate a1`"));
+    assert!(refusal(place.store.remove_account(account.id)).contains("deactivate"));
+    assert!(refusal(place.store.remove_environment(&environment.id)).contains("deactivate"));
+
+    place.store.set_key_state(key.id, State::Inactive).unwrap();
+    let (removed, _) = place.store.remove_key(key.id).unwrap();
+    assert_eq!(removed.state, State::Removed);
+    assert!(removed.removed.is_some());
+    assert_eq!(place.store.find_key("a1").unwrap(), removed);
+    assert!(refusal(place.store.set_key_state(key.id, State::Active)).contains("nothing brings it back"));
+    assert!(refusal(place.store.edit_key(key.id, &Edit::default())).contains("removed"));
+    assert!(
+        refusal(place.store.create_key(&new_key(&KeyOwner::Account(account.id), "a1"))).contains("never")
+    );
+}
+
+#[test]
+fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own() {
+    let mut place = place();
+    let account = place.account("alice");
+    let environment = place.environment("e1");
+    let of_environment = KeyOwner::Environment(environment.id.clone());
+    let membership =
+        Membership { account: account.id, environment: environment.id.clone(), role: Role::Member };
+    place.store.add_member(&membership).unwrap();
+    let key = place.key(&of_environment, "e-key");
+    place.key(&KeyOwner::Account(account.id), "a-key");
+    let mut follower = Follower::open(&place.path).unwrap();
+
+    place.store.set_environment_state(&environment.id, State::Inactive).unwrap();
+    place.store.remove_environment(&environment.id).unwrap();
+    assert_eq!(place.store.find_key("e-key").unwrap().state, State::Removed);
+    assert_eq!(place.store.find_key("a-key").unwrap().state, State::Active);
+    assert_eq!(place.store.memberships_of(account.id).unwrap(), []);
+    let seen: Vec<_> =
+        follower.poll().unwrap().into_iter().map(|change| (change.subject, change.action)).collect();
+    let environment_changed = Subject::Environment(environment.id.clone());
+    assert_eq!(
+        seen,
+        [
+            (environment_changed.clone(), "deactivate".to_owned()),
+            (Subject::Key { id: key.id, access_key: key.access_key }, "remove".to_owned()),
+            (Subject::Membership { account: account.id, environment: environment.id }, "remove".to_owned()),
+            (environment_changed, "remove".to_owned()),
+        ]
+    );
+
+    place.store.set_account_state(account.id, State::Inactive).unwrap();
+    place.store.remove_account(account.id).unwrap();
+    assert_eq!(place.store.find_key("a-key").unwrap().state, State::Removed);
+    let verifiers: u32 = rusqlite::Connection::open(&place.path)
+        .unwrap()
+        .query_row("SELECT count(*) FROM keys WHERE phc <> ''", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(verifiers, 0, "a removed key keeps nothing that verifies its secret");
+}
+
+#[test]
+fn environment_ids_are_unique_without_regard_to_case_and_never_given_out_again() {
+    let mut place = place();
+    let environment = place.environment("Prod");
+    let again = |called: &str| NewEnvironment { id: id(called), name: None, description: None, owner: None };
+    assert!(refusal(place.store.create_environment(&again("prod"))).contains("taken by 'Prod'"));
+    place.store.set_environment_state(&environment.id, State::Inactive).unwrap();
+    place.store.remove_environment(&environment.id).unwrap();
+    assert!(refusal(place.store.create_environment(&again("PROD"))).contains("not given out again"));
+    assert!(matches!(place.store.find_environment("prod"), Err(StoreError::NotFound { .. })));
+}
+
+#[test]
+fn a_name_does_not_hide_another_objects_id() {
+    let mut place = place();
+    place.environment("e1");
+    let named = |called: &str, name: Option<Name>| NewEnvironment {
+        id: id(called),
+        name,
+        description: None,
+        owner: None,
+    };
+    assert!(
+        refusal(place.store.create_environment(&named("e2", Some(name("E1")))))
+            .contains("id of environment e1")
+    );
+    place.store.create_environment(&named("e3", Some(name("live")))).unwrap();
+    assert!(refusal(place.store.create_environment(&named("Live", None))).contains("name of environment e3"));
+    place.store.create_environment(&named("own", Some(name("own")))).unwrap();
+    let edit = Edit { name: Some(Some(name("e3"))), description: None };
+    assert!(refusal(place.store.edit_environment(&id("e1"), &edit)).contains("id of environment e3"));
+
+    let account = NewAccount { name: name("1a9"), kind: AccountKind::User, description: None };
+    assert!(refusal(place.store.create_account(&account)).contains("form of an account id"));
+    let owner = KeyOwner::Account(place.account("alice").id);
+    assert!(refusal(place.store.create_key(&new_key(&owner, "1c9"))).contains("form of a key id"));
+}
+
+#[test]
+fn an_id_is_looked_up_before_a_name_and_a_shared_name_names_nobody() {
+    let mut place = place();
+    let (first, second) = (place.account("alice"), place.account("alice"));
+    let error = place.store.find_account("alice").unwrap_err();
+    assert_eq!(error.to_string(), "2 accounts are named 'alice': use the id (1a1, 1a2)");
+    assert_eq!(place.store.find_account("1a2").unwrap(), second);
+    place.store.set_account_state(second.id, State::Inactive).unwrap();
+    let (second, _) = place.store.remove_account(second.id).unwrap();
+    assert_eq!(place.store.find_account("alice").unwrap(), first, "a removed object is not found by name");
+    assert_eq!(place.store.find_account("1a2").unwrap(), second);
+    assert_eq!(place.store.accounts().unwrap(), [first]);
+}
+
+#[test]
+fn an_empty_verifier_is_refused_by_the_store_and_by_the_file() {
+    let mut place = place();
+    let owner = KeyOwner::Account(place.account("alice").id);
+    let mut new = new_key(&owner, "a1");
+    for phc in ["", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$"] {
+        new.verifier.phc = phc.to_owned();
+        assert!(refusal(place.store.create_key(&new)).contains("verifier"), "{phc:?}");
+    }
+    place.key(&owner, "a1");
+    let connection = rusqlite::Connection::open(&place.path).unwrap();
+    assert!(connection.execute("UPDATE keys SET phc = ''", []).is_err());
+}
+
+#[test]
+fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change() {
+    let mut place = place();
+    let account = place.account("alice");
+    for called in ["b", "a", "C"] {
+        let environment = place.environment(called).id;
+        place
+            .store
+            .add_member(&Membership { account: account.id, environment, role: Role::Readonly })
+            .unwrap();
+    }
+    let mut new = new_key(&KeyOwner::Account(account.id), "a1");
+    new.verifier.fingerprint = Some(fingerprint(7));
+    let (key, number) = place.store.create_key(&new).unwrap();
+    let reader = Reader::open(&place.path, 2).unwrap();
+
+    let read = now(reader.key(&key.access_key)).unwrap();
+    let record = read.record.unwrap();
+    assert_eq!((read.as_of, record.as_of), (number, number));
+    assert_eq!(record.verifier, new.verifier);
+    let Owner::Account { memberships, .. } = &record.principal.owner else { panic!("an account key") };
+    let order: Vec<_> = memberships.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(order, ["C", "a", "b"]);
+    assert_eq!(record.principal.role_in("a"), Some(Role::Readonly));
+    assert_eq!(now(reader.peppers()).unwrap(), [PepperId([7; 8])]);
+    assert_eq!(now(reader.access_keys_of(&key.owner)).unwrap(), [key.access_key.clone()]);
+
+    now(reader.save_fingerprint(key.id, fingerprint(8))).unwrap();
+    let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
+    assert_eq!(record.verifier.fingerprint, Some(fingerprint(8)));
+    assert_eq!(
+        place.store.peppers().unwrap(),
+        [PepperId([8; 8])],
+        "a pepper no fingerprint is under is not needed"
+    );
+
+    place.store.set_key_state(key.id, State::Inactive).unwrap();
+    assert!(!now(reader.key(&key.access_key)).unwrap().record.unwrap().principal.is_active());
+    let (_, number) = place.store.remove_key(key.id).unwrap();
+    assert_eq!(now(reader.key(&key.access_key)).unwrap(), KeyRead { record: None, as_of: number });
+    now(reader.save_fingerprint(key.id, fingerprint(9))).unwrap();
+    assert_eq!(place.store.peppers().unwrap(), [], "a removed key gets no fingerprint");
+}
+
+#[test]
+fn access_keys_and_environments_are_read_byte_for_byte() {
+    let mut place = place();
+    let owner = KeyOwner::Environment(place.environment("E1").id);
+    place.key(&owner, "Abc");
+    let reader = Reader::open(&place.path, 1).unwrap();
+    let known = |text: &str| now(reader.key(&text.parse().unwrap())).unwrap().record.is_some();
+    assert!(known("Abc") && !known("abc") && !known("ABC"));
+    let known = |text: &str| now(reader.environment(text)).unwrap().environment.is_some();
+    assert!(known("E1") && !known("e1") && !known("E2"));
+}
+
+#[test]
+fn a_follower_sees_what_others_wrote_in_order_and_once() {
+    let mut place = place();
+    let account = place.account("alice");
+    let mut follower = Follower::open(&place.path).unwrap();
+    assert_eq!((follower.head(), follower.poll().unwrap()), (ChangeNumber(1), vec![]));
+    place.store.set_account_state(account.id, State::Inactive).unwrap();
+    place.store.set_account_state(account.id, State::Active).unwrap();
+    let seen: Vec<_> =
+        follower.poll().unwrap().into_iter().map(|change| (change.number.0, change.action)).collect();
+    assert_eq!(seen, [(2, "deactivate".to_owned()), (3, "activate".to_owned())]);
+    assert_eq!((follower.head(), follower.poll().unwrap()), (ChangeNumber(3), vec![]));
+}
+
+#[test]
+fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
+    let mut place = place();
+    let account = place.account("alice");
+    place.store.set_account_state(account.id, State::Inactive).unwrap();
+    let mut follower = Follower::open(&place.path).unwrap();
+    // another history of the same length, written into the same file
+    let connection = rusqlite::Connection::open(&place.path).unwrap();
+    connection
+        .execute_batch("UPDATE changes SET hash = zeroblob(32) WHERE number = 2; UPDATE change_head SET hash = zeroblob(32)")
+        .unwrap();
+    assert!(matches!(follower.poll(), Err(StoreError::Rewound { seen: ChangeNumber(2), .. })));
+
+    let mut place = self::place();
+    place.account("alice");
+    let mut follower = Follower::open(&place.path).unwrap();
+    let other = self::place();
+    std::fs::rename(&other.path, &place.path).unwrap();
+    assert!(matches!(follower.poll(), Err(StoreError::Replaced { .. })));
+}
+
+#[test]
+fn reading_stays_consistent_while_another_connection_writes() {
+    let mut place = place();
+    let account = place.account("alice");
+    let environment = place.environment("e1").id;
+    let key = place.key(&KeyOwner::Account(account.id), "a1");
+    let reader = Reader::open(&place.path, 2).unwrap();
+    let before = place.number();
+    // each round makes two changes: an odd distance has the membership, an even one has not
+    let writer = std::thread::spawn(move || {
+        for _ in 0..100 {
+            let membership =
+                Membership { account: account.id, environment: environment.clone(), role: Role::Owner };
+            place.store.add_member(&membership).unwrap();
+            place.store.remove_member(account.id, &environment).unwrap();
+        }
+        place
+    });
+    while !writer.is_finished() {
+        let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
+        let member = record.principal.role_in("e1").is_some();
+        assert_eq!(member, (record.as_of.0 - before) % 2 == 1, "as of {}", record.as_of);
+    }
+    writer.join().unwrap();
+}
