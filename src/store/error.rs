@@ -55,9 +55,10 @@ pub enum StoreError {
         /// The store.
         path: PathBuf,
     },
-    /// The disk, or the space the process may use, is full. Nothing of the write was kept.
+    /// The disk is full, or what the process may use of it, or the disk fails. Nothing of the write was kept.
     #[error(
-        "no space left for the store at {path}; nothing was changed: free some and try again",
+        "the store at {path} could not be written, and nothing was changed: the disk is full, a quota or file size \
+         limit is reached, or the disk fails; make room and try again",
         path = .path.display()
     )]
     Full {

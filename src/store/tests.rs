@@ -374,3 +374,42 @@ fn reading_stays_consistent_while_another_connection_writes() {
     }
     writer.join().unwrap();
 }
+
+#[test]
+fn a_full_disk_changes_nothing_and_loses_nothing() {
+    let mut place = place();
+    let owner = KeyOwner::Account(place.account("alice").id);
+    let limit = |place: &mut Place, pages: u32| {
+        place
+            .store
+            .database
+            .write(|at| Ok(at.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?))
+            .unwrap();
+    };
+    limit(&mut place, 30);
+    let mut kept = 0;
+    let error = loop {
+        match place.store.create_key(&new_key(&owner, &format!("key-{kept}"))) {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(error.to_string().contains("nothing was changed"), "{error}");
+    assert!(kept > 0);
+    assert_eq!(place.store.keys(None).unwrap().len(), kept);
+    assert_eq!(place.number(), 1 + kept as u64);
+    place.store.check_whole().unwrap();
+    limit(&mut place, 60);
+    place.key(&owner, "after");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_says_so() {
+    let mut place = place();
+    let account = place.account("alice");
+    place.store.database = database::Database::open(&place.path, database::Purpose::Reading).unwrap();
+    let error = place.store.set_account_state(account.id, State::Inactive).unwrap_err();
+    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+    assert!(error.to_string().contains("writable"), "{error}");
+}
