@@ -11,25 +11,15 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::TelemetryError;
 use super::queue::{Output, Queue};
-use super::{Format, TelemetryError};
+use crate::config::{self, LogFormat};
 
 /// A buffer of this size is handed over before the next record.
 const BUFFER_BYTES: usize = 32 * 1024;
 
 /// Buffers that may wait for a slow disk: with all of them full, 8 MiB.
 const QUEUED_BUFFERS: usize = 256;
-
-/// Where the access log goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AccessLogTarget {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// Appended to this file, which is created (for its owner and group alone) where it is missing.
-    File(PathBuf),
-}
 
 /// What the access log tells of one request.
 ///
@@ -75,22 +65,23 @@ impl<T: fmt::Display + fmt::Debug> ReasonText for T {}
 #[derive(Debug)]
 pub struct AccessLog {
     queue: Option<Queue>,
-    format: Format,
+    format: LogFormat,
 }
 
 impl AccessLog {
     /// Opens the log and starts the thread that writes it.
-    pub fn start(target: &AccessLogTarget, format: Format) -> Result<Self, TelemetryError> {
-        let queue = match target {
-            AccessLogTarget::Off => None,
-            AccessLogTarget::Stdout => Some(Queue::start("access-log", QUEUED_BUFFERS, io::stdout())),
-            AccessLogTarget::File(path) => {
+    pub fn start(log: &config::Log) -> Result<Self, TelemetryError> {
+        let queue = match &log.access {
+            config::AccessLog::Off => None,
+            config::AccessLog::Stderr => Some(Queue::start("access-log", QUEUED_BUFFERS, io::stderr())),
+            config::AccessLog::Stdout => Some(Queue::start("access-log", QUEUED_BUFFERS, io::stdout())),
+            config::AccessLog::File(path) => {
                 let file = LogFile::open(path.clone())
                     .map_err(|source| TelemetryError::Open { path: path.clone(), source })?;
                 Some(Queue::start("access-log", QUEUED_BUFFERS, file))
             }
         };
-        Ok(Self { queue: queue.transpose().map_err(TelemetryError::Thread)?, format })
+        Ok(Self { queue: queue.transpose().map_err(TelemetryError::Thread)?, format: log.format })
     }
 
     /// A worker's own end of the log.
@@ -137,7 +128,7 @@ impl Drop for AccessLog {
 #[derive(Debug)]
 pub struct AccessWriter {
     queue: Option<Queue>,
-    format: Format,
+    format: LogFormat,
     buffer: Vec<u8>,
     lines: u64,
     /// The second that `second_text` stands for: most records share theirs with the one before.
@@ -161,8 +152,8 @@ impl AccessWriter {
         self.set_second(record.time_unix_ms);
         let mut line = Line { buffer: &mut self.buffer };
         match self.format {
-            Format::Text => line.text(&self.second_text, record),
-            Format::Json => line.json(&self.second_text, record),
+            LogFormat::Text => line.text(&self.second_text, record),
+            LogFormat::Json => line.json(&self.second_text, record),
         }
         self.lines += 1;
     }
@@ -413,11 +404,15 @@ mod tests {
         }
     }
 
+    fn settings(access: config::AccessLog, format: LogFormat) -> config::Log {
+        config::Log { format, access, ..config::Log::default() }
+    }
+
     /// The lines that `records` leave in a file.
-    fn written(format: Format, records: &[Record<'_>]) -> String {
+    fn written(format: LogFormat, records: &[Record<'_>]) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
-        let log = AccessLog::start(&AccessLogTarget::File(path.clone()), format).unwrap();
+        let log = AccessLog::start(&settings(config::AccessLog::File(path.clone()), format)).unwrap();
         let mut writer = log.writer();
         for record in records {
             writer.record(record);
@@ -430,11 +425,12 @@ mod tests {
     #[test]
     fn a_line_tells_of_the_request() {
         assert_eq!(
-            written(Format::Text, &[record(b"/v2-beta/projects/e2/x")]),
+            written(LogFormat::Text, &[record(b"/v2-beta/projects/e2/x")]),
             "2026-11-23T07:23:22.007Z 127.0.0.1 \"GET /v2-beta/projects/e2/x HTTP/1.1\" 403 812us in=3 out=512 \
              key=pce_0123 route=/v2-beta id=r-1 reason=\"environment keys reach only their \\\"own\\\" environment\"\n"
         );
-        let line: serde_json::Value = serde_json::from_str(&written(Format::Json, &[record(b"/x")])).unwrap();
+        let line: serde_json::Value =
+            serde_json::from_str(&written(LogFormat::Json, &[record(b"/x")])).unwrap();
         let expected = serde_json::json!({
             "time": "2026-11-23T07:23:22.007Z", "source": "127.0.0.1", "protocol": "HTTP/1.1", "method": "GET",
             "path": "/x", "status": 403, "durationUs": 812, "bytesIn": 3, "bytesOut": 512, "accessKey": "pce_0123",
@@ -447,13 +443,14 @@ mod tests {
     #[test]
     fn bytes_from_outside_stay_one_value_on_one_line() {
         let evil = b"/a\"b\\c\x1b[31m\r\n\xff\xc3\xa9 \x7f";
-        let text = written(Format::Text, &[record(evil)]);
+        let text = written(LogFormat::Text, &[record(evil)]);
         assert!(
             text.contains(r#""GET /a\"b\\c\\x1B[31m\\x0D\\x0A\\xFF\\xC3\\xA9\\x20\\x7F HTTP/1.1""#),
             "{text}"
         );
         assert_eq!(text.lines().count(), 1);
-        let json: serde_json::Value = serde_json::from_str(&written(Format::Json, &[record(evil)])).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&written(LogFormat::Json, &[record(evil)])).unwrap();
         assert_eq!(json["path"], r#"/a"b\c\x1B[31m\x0D\x0A\xFF\xC3\xA9\x20\x7F"#);
     }
 
@@ -475,7 +472,7 @@ mod tests {
     #[test]
     fn a_full_buffer_is_handed_over_and_no_line_is_lost() {
         let records = vec![record(b"/v2-beta/projects/e1/things"); 2000];
-        let text = written(Format::Json, &records);
+        let text = written(LogFormat::Json, &records);
         assert_eq!(text.lines().count(), 2000);
         for line in text.lines() {
             serde_json::from_str::<serde_json::Value>(line).unwrap();
@@ -486,7 +483,8 @@ mod tests {
     fn a_rotated_file_is_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
-        let log = AccessLog::start(&AccessLogTarget::File(path.clone()), Format::Text).unwrap();
+        let log =
+            AccessLog::start(&settings(config::AccessLog::File(path.clone()), LogFormat::Text)).unwrap();
         let mut writer = log.writer();
         writer.record(&record(b"/before"));
         writer.flush();
@@ -503,13 +501,14 @@ mod tests {
 
     #[test]
     fn off_writes_nothing_and_a_missing_folder_is_said() {
-        let log = AccessLog::start(&AccessLogTarget::Off, Format::Text).unwrap();
+        let log = AccessLog::start(&settings(config::AccessLog::Off, LogFormat::Text)).unwrap();
         let mut writer = log.writer();
         writer.record(&record(b"/x"));
         assert_eq!(writer.buffer.capacity(), 0);
 
         let nowhere = tempfile::tempdir().unwrap().path().join("gone").join("access.log");
-        let error = AccessLog::start(&AccessLogTarget::File(nowhere.clone()), Format::Text).unwrap_err();
+        let error = AccessLog::start(&settings(config::AccessLog::File(nowhere.clone()), LogFormat::Text))
+            .unwrap_err();
         assert!(error.to_string().contains(&nowhere.display().to_string()), "{error}");
     }
 }

@@ -11,18 +11,10 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use super::TelemetryError;
 use super::queue::Queue;
+use crate::config::{self, LogFormat};
 
 /// Lines that may wait for a slow standard error.
 const QUEUED_LINES: usize = 4096;
-
-/// How a line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// For people.
-    Text,
-    /// For machines: one JSON object a line.
-    Json,
-}
 
 /// The log of this process. When it goes, lines that wait are written first, for two seconds at most.
 #[derive(Debug)]
@@ -32,10 +24,10 @@ pub struct Log {
 
 impl Log {
     /// Sets up the log of this process, once.
-    pub fn start(filter: &str, format: Format) -> Result<Self, TelemetryError> {
-        let filter = parse_filter(filter)?;
+    pub fn start(log: &config::Log) -> Result<Self, TelemetryError> {
+        let filter = parse_filter(&log.filter)?;
         let queue = Queue::start("log", QUEUED_LINES, io::stderr()).map_err(TelemetryError::Thread)?;
-        subscriber(filter, format, queue.clone()).try_init().map_err(|_| TelemetryError::AlreadySet)?;
+        subscriber(filter, log.format, queue.clone()).try_init().map_err(|_| TelemetryError::AlreadySet)?;
         Ok(Self { queue })
     }
 
@@ -63,14 +55,14 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
         .map_err(|error| TelemetryError::Filter { filter: filter.to_owned(), detail: error.to_string() })
 }
 
-fn subscriber<W>(filter: EnvFilter, format: Format, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(filter: EnvFilter, format: LogFormat, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let lines = fmt::layer().with_ansi(false).with_writer(writer);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).boxed(),
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     Registry::default().with(lines.with_filter(filter))
 }
@@ -140,7 +132,7 @@ mod tests {
     }
 
     /// What the log holds after `events`.
-    fn logged(filter: &str, format: Format, events: impl FnOnce()) -> String {
+    fn logged(filter: &str, format: LogFormat, events: impl FnOnce()) -> String {
         let written = Arc::default();
         let queue = Queue::start("test-log", 16, Memory(Arc::clone(&written))).unwrap();
         let subscriber = subscriber(parse_filter(filter).unwrap(), format, queue.clone());
@@ -153,7 +145,7 @@ mod tests {
     #[test]
     fn values_from_outside_cannot_drive_a_terminal_or_forge_a_line() {
         let evil = "x\u{1b}[31mred\r\n2026-11-23 INFO forged \u{7f}\u{9b}2J";
-        for format in [Format::Text, Format::Json] {
+        for format in [LogFormat::Text, LogFormat::Json] {
             let log = logged("info", format, || tracing::info!(path = %evil, debug = ?evil, "said {evil}"));
             assert_eq!(log.matches('\n').count(), 1, "{format:?}: {log:?}");
             let controls: Vec<char> = log.trim_end_matches('\n').chars().filter(|c| c.is_control()).collect();
@@ -163,7 +155,7 @@ mod tests {
 
     #[test]
     fn json_lines_stay_json() {
-        let log = logged("info", Format::Json, || tracing::warn!(value = "\u{7f}\u{1b}\u{9b}", "message"));
+        let log = logged("info", LogFormat::Json, || tracing::warn!(value = "\u{7f}\u{1b}\u{9b}", "message"));
         let line: serde_json::Value = serde_json::from_str(&log).unwrap();
         assert_eq!(line["value"], "\u{7f}\u{1b}\u{9b}", "the value comes back as it was");
         assert_eq!(line["message"], "message");
@@ -172,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_filter_decides_what_is_logged() {
-        let log = logged("warn,portcullis::telemetry=debug", Format::Text, || {
+        let log = logged("warn,portcullis::telemetry=debug", LogFormat::Text, || {
             tracing::debug!("in this module");
             tracing::info!(target: "elsewhere", "quiet");
             tracing::warn!(target: "elsewhere", "loud");

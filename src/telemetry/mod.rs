@@ -8,8 +8,8 @@ mod log;
 mod metrics;
 mod queue;
 
-pub use access::{AccessLog, AccessLogTarget, AccessWriter, ReasonText, Record};
-pub use log::{Format, Log};
+pub use access::{AccessLog, AccessWriter, ReasonText, Record};
+pub use log::Log;
 pub use metrics::{Count, Histogram, Kind, Metrics, Source, WorkerMetrics};
 
 use std::io;
