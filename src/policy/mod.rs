@@ -1,1 +1,23 @@
-//! placeholder
+//! Paths, routes, decisions: pure rules, without I/O and without a clock.
+//!
+//! Read in the order of a request: [`admit`] judges the bytes of the request target, [`RouteTable::classify`] says
+//! what the path is under which route, [`select`] lets the upstream's other ways to choose an environment have their
+//! say, and [`decide`] says who may pass. What passes is a [`Grant`], which only this room can make.
+//!
+//! The rule behind the paths: the gateway and the upstream must not read one path differently. Where a laxer reading
+//! (decoding, dropping `;…`, folding case, …) could change the route, the class or the environment, the answer is 400.
+
+mod decide;
+mod describe;
+mod lax;
+mod path;
+mod route;
+mod selector;
+mod tree;
+
+pub use decide::{Denial, DenialStatus, EnvironmentFacts, Grant, Inquiry, Rule, decide};
+pub use describe::{reach, weakenings};
+pub use path::{PathRefusal, Target, admit};
+pub use route::{Basis, Class, EnvironmentName, RouteTable, Routed, Unrouted};
+pub use selector::{HeaderValues, SelectorRefusal, select};
+pub use tree::{Problem, RouteProblem};

@@ -1,0 +1,105 @@
+//! Routes in words: what `check` prints.
+
+use std::fmt::Display;
+
+use http::Method;
+
+use crate::config::{Access, AccountAccess, EncodedSlash, KeyAccess, Route};
+
+/// Who reaches what under a route, one line each.
+pub fn reach(route: &Route) -> Vec<String> {
+    let access = match &route.access {
+        Access::Public { methods } => {
+            return vec![format!("{}: everyone, with {}", route.path, listed(methods))];
+        }
+        Access::Keys(access) => access,
+    };
+    let mut lines = Vec::new();
+    for template in &access.environment {
+        lines.push(format!(
+            "{template}/…: keys of that environment, its members (readonly: reading only), admins; \
+             {template} itself is written by owners and admins only"
+        ));
+    }
+    for pattern in &access.owner_only {
+        lines.push(format!("{pattern}: written by owners and admins only"));
+    }
+    for pattern in &access.shared {
+        lines.push(format!("{pattern}: read by every key"));
+    }
+    let everything_else = match access.account {
+        AccountAccess::Allow => "every account",
+        AccountAccess::Deny => "admins only",
+    };
+    lines.push(format!("everything else under {}: {everything_else}", route.path));
+    lines.extend(choices(access));
+    lines
+}
+
+fn choices(access: &KeyAccess) -> Vec<String> {
+    let mut lines = Vec::new();
+    for name in &access.selectors.query {
+        lines.push(format!("the query parameter '{}' chooses an environment", name.as_str()));
+    }
+    for name in &access.selectors.headers {
+        lines.push(format!("the header '{name}' chooses an environment"));
+    }
+    for name in &access.method_override.query {
+        lines.push(format!("the query parameter '{}' is refused", name.as_str()));
+    }
+    lines
+}
+
+/// What a route's configuration weakens, one sentence each; empty for a route with the safe defaults.
+pub fn weakenings(route: &Route) -> Vec<String> {
+    let access = match &route.access {
+        Access::Public { methods } => {
+            let writing: Vec<_> = methods
+                .iter()
+                .filter(|method| !matches!(**method, Method::GET | Method::HEAD | Method::OPTIONS))
+                .collect();
+            return if writing.is_empty() {
+                Vec::new()
+            } else {
+                vec![format!("methods: {} pass at {} without a key", listed(&writing), route.path)]
+            };
+        }
+        Access::Keys(access) => access,
+    };
+    let mut sentences = Vec::new();
+    if route.encoded_slash == EncodedSlash::Allow {
+        sentences.push(
+            "encoded_slash: allow: after the environment '%2F' reaches the upstream as it came; an upstream that \
+             decodes it sees other segments than the gateway. It cannot leave the environment by it, but rules of \
+             the upstream's own about paths inside an environment may be passed by"
+                .to_owned(),
+        );
+    }
+    for pattern in access
+        .shared
+        .iter()
+        .filter(|pattern| pattern.segments() == route.path.segments() && pattern.is_prefix())
+    {
+        sentences.push(format!(
+            "shared: {pattern}: every key reads all of this route that lies outside environments"
+        ));
+    }
+    if access.account == AccountAccess::Allow {
+        sentences.push(
+            "account: allow: keys of every user account read and write what lies outside environments; the upstream \
+             must tell accounts apart itself"
+                .to_owned(),
+        );
+    }
+    for pattern in &access.readonly_upgrades {
+        sentences.push(format!(
+            "readonly_upgrades: {pattern}: a tunnel opened here counts as reading, though the gateway cannot see what \
+             the client sends through it"
+        ));
+    }
+    sentences
+}
+
+fn listed(items: &[impl Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

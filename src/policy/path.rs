@@ -1,0 +1,353 @@
+//! What every path must fulfil, whatever the routes are: judged on the bytes as they came, before any URI type has
+//! parsed or cut them.
+
+use super::lax;
+
+/// Why a path is refused with 400: somewhere a reader more lenient than the gateway would see another path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum PathRefusal {
+    /// Not the origin form.
+    #[error("the request target does not start with '/'")]
+    NotAbsolute,
+    /// Servers that parse a fragment cut here.
+    #[error("the request target holds a raw '#'")]
+    Fragment,
+    /// Some servers read it as '/'.
+    #[error("the path holds a raw '\\'")]
+    Backslash,
+    /// Some servers cut at it, others end the line.
+    #[error("the request target holds a control character")]
+    Control,
+    /// Some servers end the target at it.
+    #[error("the request target holds a raw space")]
+    Space,
+    /// Its encoding is anyone's guess.
+    #[error("the path holds a raw byte outside ASCII: it must be percent-encoded")]
+    NonAscii,
+    /// Some servers merge slashes.
+    #[error("the path has an empty segment")]
+    EmptySegment,
+    /// Some servers resolve it.
+    #[error("a segment of the path is read by some servers as '.' or '..'")]
+    DotSegment,
+    /// `%` without two hexadecimal digits.
+    #[error("the path holds a '%' that two hexadecimal digits do not follow")]
+    MalformedEscape,
+    /// `%00`, `%0A`, …
+    #[error("the path holds an escaped control character")]
+    EscapedControl,
+    /// `%2F` where it is not allowed.
+    #[error("the path holds '%2F' where it is not allowed")]
+    EncodedSlash,
+    /// `%5C`
+    #[error("the path holds '%5C'")]
+    EncodedBackslash,
+    /// `%2541`: decoded twice it is something else.
+    #[error("the path holds an escape that decodes to another escape")]
+    NestedEscape,
+    /// Overlong forms included.
+    #[error("the path holds escapes that are not UTF-8")]
+    InvalidUtf8,
+    /// Such as the full-width solidus.
+    #[error("the path holds a character that Unicode folds to '/' or '\\'")]
+    FoldedSeparator,
+    /// A segment of `;x` or `%20`, say: readers that drop its end also drop the segment.
+    #[error("a segment of the path is read by some servers as empty, where that matters")]
+    VanishingSegment,
+    /// `/V2-Beta` where a route is `/v2-beta`.
+    #[error("a segment of the path is another spelling of a word that the routes know")]
+    LiteralVariant,
+    /// An environment's place holds more than plain characters.
+    #[error("the segment that names the environment holds more than A-Z a-z 0-9 . _ ~ -")]
+    EnvironmentVariant,
+}
+
+/// A request target whose bytes are admitted: only [`admit`] makes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The path, as it came, starting with `/`.
+    pub path: &'a [u8],
+    /// What follows the first `?`, as it came.
+    pub query: Option<&'a [u8]>,
+    pub(super) form: Form,
+}
+
+/// What [`admit`] saw in the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// No escape, no `;`, no segment that ends with a dot: every segment is its own lax form but for case.
+    Clean,
+    /// Some of that.
+    Unusual,
+    /// Some of that, and `%2F`, which only the route can allow.
+    EncodedSlash,
+}
+
+/// What a byte means to the one pass over a clean path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ordinary,
+    Slash,
+    /// `%` and `;`
+    Unusual,
+    Question,
+    Refused(PathRefusal),
+}
+
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Ordinary; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte {
+            0..=0x1f | 0x7f => Kind::Refused(PathRefusal::Control),
+            0x20 => Kind::Refused(PathRefusal::Space),
+            0x80.. => Kind::Refused(PathRefusal::NonAscii),
+            0x23 => Kind::Refused(PathRefusal::Fragment),
+            0x5c => Kind::Refused(PathRefusal::Backslash),
+            0x2f => Kind::Slash,
+            0x25 | 0x3b => Kind::Unusual,
+            0x3f => Kind::Question,
+            _ => Kind::Ordinary,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+/// Applies the rules that hold for every route. A clean path takes one pass and no allocation.
+///
+/// Of the query only what ends or cuts a request target is refused (controls, spaces, `#`): it decides nothing and
+/// passes as it is.
+pub fn admit(target: &[u8]) -> Result<Target<'_>, PathRefusal> {
+    let Some((b'/', after)) = target.split_first() else { return Err(PathRefusal::NotAbsolute) };
+    let mut unusual = false;
+    let mut previous = b'/';
+    let mut end = target.len();
+    for (at, &byte) in after.iter().enumerate() {
+        match KINDS[usize::from(byte)] {
+            Kind::Ordinary => {}
+            Kind::Slash if previous == b'/' => return Err(PathRefusal::EmptySegment),
+            Kind::Slash => unusual |= previous == b'.',
+            Kind::Unusual => unusual = true,
+            Kind::Question => {
+                end = at + 1;
+                break;
+            }
+            Kind::Refused(refusal) => return Err(refusal),
+        }
+        previous = byte;
+    }
+    unusual |= previous == b'.';
+
+    let path = &target[..end];
+    let query = target.get(end + 1..);
+    query.map_or(Ok(()), admit_query)?;
+    let form = if unusual { examine(path)? } else { Form::Clean };
+    Ok(Target { path, query, form })
+}
+
+fn admit_query(query: &[u8]) -> Result<(), PathRefusal> {
+    for &byte in query {
+        match KINDS[usize::from(byte)] {
+            Kind::Refused(PathRefusal::Backslash | PathRefusal::NonAscii) => {}
+            Kind::Refused(refusal) => return Err(refusal),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The slow way: looks at the lax form of every segment, `%2F` counted as `/`.
+fn examine(path: &[u8]) -> Result<Form, PathRefusal> {
+    let mut form = Form::Unusual;
+    let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let mut pieces = lax::pieces(segment).peekable();
+        while let Some(piece) = pieces.next() {
+            let is_last_piece = pieces.peek().is_none();
+            if !is_last_piece {
+                form = Form::EncodedSlash;
+            }
+            let is_last = is_last_piece && segments.peek().is_none();
+            if piece.is_empty() && !is_last {
+                return Err(PathRefusal::EmptySegment);
+            }
+            if !lax::is_own_form(piece) {
+                lax::form(piece)?;
+            }
+        }
+    }
+    Ok(form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use PathRefusal as R;
+
+    fn refusal(target: impl AsRef<[u8]>) -> Option<PathRefusal> {
+        admit(target.as_ref()).err()
+    }
+
+    fn assert_all_refused(refused: R, targets: &[&[u8]]) {
+        for target in targets {
+            assert_eq!(refusal(target), Some(refused), "{}", target.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn clean_paths_are_found_by_the_first_pass() {
+        for path in ["/", "/a", "/a/", "/v2-beta/projects/1a5/x.y", "/a/.b/c..d/~e/f:@!$&'()*+,=", "/A"] {
+            assert_eq!(admit(path.as_bytes()).unwrap().form, Form::Clean, "{path}");
+        }
+        for path in ["/a%20b", "/a;b", "/a.", "/a./b"] {
+            assert_eq!(admit(path.as_bytes()).unwrap().form, Form::Unusual, "{path}");
+        }
+        for path in ["/a%2Fb", "/a%2f", "/x/%20%2fb/c"] {
+            assert_eq!(admit(path.as_bytes()).unwrap().form, Form::EncodedSlash, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_query_is_cut_off_and_passes_as_it_is() {
+        let target = admit(b"/v1/projects/e1/x?../../e2?%2e%zz;\\\xff/../").unwrap();
+        assert_eq!(target.path, b"/v1/projects/e1/x");
+        assert_eq!(target.query, Some(&b"../../e2?%2e%zz;\\\xff/../"[..]));
+        assert_eq!(admit(b"/x").unwrap().query, None);
+        assert_eq!(admit(b"/x?").unwrap().query, Some(&b""[..]));
+    }
+
+    #[test]
+    fn what_cuts_or_ends_a_request_target_is_refused_in_the_query_too() {
+        assert_all_refused(R::Fragment, &[b"/x?a#b"]);
+        assert_all_refused(R::Space, &[b"/x?a b"]);
+        assert_all_refused(R::Control, &[b"/x?a\rb", b"/x?a\nb", b"/x?a\0b", b"/x?a\x7fb"]);
+    }
+
+    #[test]
+    fn other_forms_of_request_targets_are_refused() {
+        assert_all_refused(R::NotAbsolute, &[b"", b"*", b"x", b"?x", b"http://gateway/x"]);
+    }
+
+    #[test]
+    fn raw_bytes_that_readers_disagree_about_are_refused() {
+        assert_all_refused(R::Fragment, &[b"/x#/../../e2", b"/#"]);
+        assert_all_refused(R::Backslash, &[b"/x/..\\e2", b"/\\"]);
+        assert_all_refused(R::Control, &[b"/\0", b"/a\tb", b"/a\r", b"/a\n", b"/\x7f"]);
+        assert_all_refused(R::Space, &[b"/a b", b"/ "]);
+        assert_all_refused(R::NonAscii, &["/é".as_bytes(), b"/\xff", "/．．/x".as_bytes()]);
+    }
+
+    #[test]
+    fn empty_segments_but_a_last_one_are_refused() {
+        assert_all_refused(
+            R::EmptySegment,
+            &[b"//", b"//v1", b"/v1//x", b"/v1/x//", b"/v1%2f/x", b"/%2fv1", b"/a%2F%2Fb"],
+        );
+        assert_eq!(refusal("/v1/"), None);
+        assert_eq!(refusal("/v1/x%2F"), None);
+    }
+
+    #[test]
+    fn dot_segments_are_refused_in_every_disguise() {
+        assert_all_refused(
+            R::DotSegment,
+            &[
+                b"/.",
+                b"/..",
+                b"/a/./b",
+                b"/a/../b",
+                b"/a/.",
+                b"/a/%2e%2e/b",
+                b"/a/%2E./b",
+                b"/a/.%2e/b",
+                b"/a/..;/b",
+                b"/a/.;x/b",
+                b"/a/..%3Bx/b",
+                b"/a/..%3f/b",
+                b"/a/..%23x",
+                b"/a/..%20",
+                b"/a/.%20.",
+                b"/a/...",
+                b"/a/..%2fb",
+                b"/a/x%2F..%2F..%2Fb",
+                b"/a/%EF%BC%8E%EF%BC%8E/b",
+                b"/a/%E2%80%A5",
+                b"/a/.%C2%AD.",
+                b"/a/.%E2%80%8B./b",
+                b"/a/..%C2%A0",
+                b"/a/..%EF%BC%9B",
+            ],
+        );
+        for path in ["/.well-known", "/a..b", "/..a", "/a...", "/a/.x.;y"] {
+            assert_eq!(refusal(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_well_formed_and_decode_to_text() {
+        assert_all_refused(
+            R::MalformedEscape,
+            &[b"/%", b"/%4", b"/%4g", b"/%%34", b"/%u002e", b"/a%/b", b"/a%2/F"],
+        );
+        assert_all_refused(
+            R::EscapedControl,
+            &[b"/%00", b"/%0d%0aHost:x", b"/%0A", b"/%7f", b"/%1F", b"/%C2%85", b"/%09", b"/x/%00../e2"],
+        );
+        assert_all_refused(R::EncodedBackslash, &[b"/%5c", b"/a/..%5Ce2"]);
+        assert_all_refused(
+            R::InvalidUtf8,
+            &[
+                b"/%ff",
+                b"/%c0%ae%c0%ae/x",
+                b"/%e0%80%af",
+                b"/%C3",
+                b"/%C3/%A9",
+                b"/%ED%A0%80",
+                b"/%F4%90%80%80",
+            ],
+        );
+    }
+
+    #[test]
+    fn escapes_that_appear_only_after_decoding_are_refused() {
+        assert_all_refused(
+            R::NestedEscape,
+            &[
+                b"/%2541",
+                b"/%252e%252e/x",
+                b"/%25%34%31",
+                b"/%2534%2531",
+                b"/%25%EF%BC%94%EF%BC%91",
+                b"/%EF%BC%8541",
+                b"/%25%C2%B2%C2%B9",
+            ],
+        );
+        assert_eq!(refusal("/100%25"), None);
+        assert_eq!(refusal("/100%25%20x"), None);
+        assert_eq!(refusal("/%254"), None);
+    }
+
+    #[test]
+    fn characters_that_fold_to_separators_are_refused() {
+        assert_all_refused(
+            R::FoldedSeparator,
+            &["/a%EF%BC%8Fb", "/a%EF%BC%BCb", "/a%EF%B9%A8b", "/%E2%84%80"].map(str::as_bytes),
+        );
+    }
+
+    #[test]
+    fn legal_text_in_escapes_passes() {
+        for path in [
+            "/a%20b",
+            "/%3A",
+            "/Stra%C3%9Fe",
+            "/%E6%97%A5%E6%9C%AC",
+            "/%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB",
+            "/a;b=c",
+            "/a%3Bb%3Fc%23d",
+        ] {
+            assert_eq!(refusal(path), None, "{path}");
+        }
+    }
+}

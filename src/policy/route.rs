@@ -1,0 +1,310 @@
+//! Which route a path belongs to, and what it is there.
+
+use std::fmt;
+
+use http::Method;
+
+use super::lax;
+use super::path::Form;
+use super::tree::{Marks, Node, NodeId, Tree};
+use super::{PathRefusal, RouteProblem, Target};
+use crate::config::{Access, EncodedSlash, Route};
+use crate::model::EnvironmentId;
+
+/// All routes, ready to be asked.
+#[derive(Debug)]
+pub struct RouteTable {
+    routes: Vec<Route>,
+    tree: Tree,
+}
+
+/// Why a path has no route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unrouted {
+    /// 400: another reading of the path leads elsewhere.
+    #[error(transparent)]
+    Ambiguous(#[from] PathRefusal),
+    /// 404: in no reading of the path.
+    #[error("no route has this path")]
+    NoRoute,
+}
+
+/// A path with its route, and what it is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Routed<'t, 'p> {
+    /// The route with the longest prefix of the path, or the public route with this very path.
+    pub route: &'t Route,
+    /// Its index in the configuration.
+    pub index: usize,
+    /// What the path is there.
+    pub class: Class<'p>,
+    /// Whether only owners and admins may write: the environment's own path, and what `owner_only` lists.
+    pub owner_only: bool,
+    /// Whether a tunnel opened here only reads.
+    pub readonly_upgrade: bool,
+    /// What made the class; `explain` prints it.
+    pub basis: Basis<'t>,
+}
+
+/// What a path is under its route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class<'p> {
+    /// No key is needed for the route's methods.
+    Public,
+    /// Every key may read it.
+    Shared,
+    /// Inside an environment.
+    Environment(EnvironmentName<'p>),
+    /// Everything else.
+    Account,
+}
+
+/// What stands where an environment's id stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvironmentName<'p> {
+    /// A well-formed id; whether there is such an environment is another question.
+    Named(&'p str),
+    /// Nothing that could be an id in any reading.
+    Malformed,
+    /// An id and dots: readers that drop dots at the end would see the environment (`e1.` as `e1`). It is nobody's,
+    /// not even an admin's.
+    Ambiguous,
+}
+
+/// What in the configuration made a path's class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis<'t> {
+    /// The path of a public route.
+    PublicPath,
+    /// A `shared` pattern.
+    Shared(&'t str),
+    /// An environment template.
+    Template(&'t str),
+    /// A selector: its kind (`query parameter`, `header`) and name.
+    Selector(&'static str, &'t str),
+    /// Nothing.
+    Nothing,
+}
+
+impl fmt::Display for Basis<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PublicPath => f.write_str("it is the path of a public route"),
+            Self::Shared(pattern) => write!(f, "'{pattern}' is shared"),
+            Self::Template(template) => write!(f, "it lies under the environment template '{template}'"),
+            Self::Selector(kind, name) => write!(f, "the {kind} '{name}' chooses the environment"),
+            Self::Nothing => f.write_str("it lies under no environment template and no shared pattern"),
+        }
+    }
+}
+
+impl fmt::Display for Class<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Public => f.write_str("public"),
+            Self::Shared => f.write_str("shared"),
+            Self::Environment(EnvironmentName::Named(id)) => write!(f, "environment({id})"),
+            Self::Environment(_) => f.write_str("environment(unknown)"),
+            Self::Account => f.write_str("account"),
+        }
+    }
+}
+
+// === impl Routed ===
+
+impl Routed<'_, '_> {
+    /// Whether the request passes without a key: a public path, with one of its methods.
+    pub fn needs_no_key(&self, method: &Method) -> bool {
+        match &self.route.access {
+            Access::Public { methods } => self.class == Class::Public && methods.contains(method),
+            Access::Keys(_) => false,
+        }
+    }
+}
+
+// === impl RouteTable ===
+
+impl RouteTable {
+    /// Puts the routes together, or says all that is wrong with them.
+    pub fn new(routes: &[Route]) -> Result<Self, Vec<RouteProblem>> {
+        Ok(Self { tree: Tree::new(routes)?, routes: routes.to_vec() })
+    }
+
+    /// The routes, in the order of the configuration.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Finds the route and the class of a path.
+    ///
+    /// Goes through the path segment by segment as long as a route, template or pattern follows; what stands there
+    /// must be written exactly so. A clean path takes no allocation.
+    pub fn classify<'t, 'p>(&'t self, target: &Target<'p>) -> Result<Routed<'t, 'p>, Unrouted> {
+        let mut walk = Walk::new(self);
+        let (path, trailing_slash) = match &target.path[1..] {
+            [path @ .., b'/'] => (path, true),
+            path => (path, false),
+        };
+        if !path.is_empty() {
+            for segment in path.split(|&byte| byte == b'/') {
+                if walk.at.is_none() && target.form != Form::EncodedSlash {
+                    break; // nothing that follows can change what is known
+                }
+                walk.step(segment)?;
+            }
+        }
+        walk.end(trailing_slash)
+    }
+}
+
+/// A walk down the tree, and what it has met.
+struct Walk<'t, 'p> {
+    table: &'t RouteTable,
+    /// Where it is; none once the path has left what the routes know.
+    at: Option<&'t Node>,
+    /// The route with the longest prefix so far.
+    route: Option<usize>,
+    environment: Option<EnvironmentName<'p>>,
+    template: Option<&'t str>,
+    shared: Option<&'t str>,
+    owner_only: bool,
+    readonly_upgrade: bool,
+}
+
+impl<'t, 'p> Walk<'t, 'p> {
+    fn new(table: &'t RouteTable) -> Self {
+        let mut walk = Self {
+            table,
+            at: None,
+            route: None,
+            environment: None,
+            template: None,
+            shared: None,
+            owner_only: false,
+            readonly_upgrade: false,
+        };
+        walk.arrive(Tree::ROOT);
+        walk
+    }
+
+    fn arrive(&mut self, id: NodeId) {
+        let node = self.table.tree.node(id);
+        self.at = Some(node);
+        if node.keyed.is_some() {
+            self.route = node.keyed;
+            // the outer route's patterns end where a longer prefix begins
+            self.shared = None;
+            self.owner_only = false;
+            self.readonly_upgrade = false;
+        }
+        if let Some(template) = &node.template {
+            self.template = Some(template);
+        }
+    }
+
+    /// What `marks` grant or take away holds from here on.
+    fn collect(&mut self, marks: &'t Marks) {
+        self.shared = self.shared.or(marks.shared.as_deref());
+        self.owner_only |= marks.owner_only;
+        self.readonly_upgrade |= marks.readonly_upgrade;
+    }
+
+    /// Takes one segment, which is not an empty last one.
+    fn step(&mut self, segment: &'p [u8]) -> Result<(), PathRefusal> {
+        let first = lax::pieces(segment).next().unwrap_or_default();
+        let is_divided = first.len() < segment.len();
+        if is_divided && !self.allows_encoded_slash() {
+            return Err(PathRefusal::EncodedSlash);
+        }
+        let Some(node) = self.at else { return Ok(()) };
+
+        let edge = if lax::is_own_form(first) {
+            node.edge(first)
+        } else {
+            let form = lax::form(first)?;
+            if form.is_empty() {
+                return Err(PathRefusal::VanishingSegment);
+            }
+            node.edge(form.as_bytes())
+        };
+        self.collect(&node.beneath);
+        match (edge, node.environment) {
+            (Some(edge), _) if *edge.literal == *segment => self.arrive(edge.to),
+            (Some(_), _) => return Err(PathRefusal::LiteralVariant),
+            (None, Some(id)) => {
+                self.environment = Some(environment_name(segment)?);
+                self.arrive(id);
+            }
+            (None, None) => self.at = None,
+        }
+        Ok(())
+    }
+
+    /// `%2F` may pass only after an environment, where nothing depends on the number of segments any more.
+    fn allows_encoded_slash(&self) -> bool {
+        self.template.is_some()
+            && self.route.is_some_and(|route| self.table.routes[route].encoded_slash == EncodedSlash::Allow)
+    }
+
+    fn end(mut self, trailing_slash: bool) -> Result<Routed<'t, 'p>, Unrouted> {
+        if let Some(node) = self.at {
+            if let (Some(id), true) = (node.environment, trailing_slash) {
+                // an empty id is a malformed one
+                self.collect(&node.beneath);
+                self.environment = Some(EnvironmentName::Malformed);
+                self.arrive(id);
+                self.end_at(self.table.tree.node(id), false);
+            } else if let (Some(index), false) = (node.public, trailing_slash) {
+                return Ok(self.routed(index, Class::Public, Basis::PublicPath));
+            } else {
+                self.end_at(node, trailing_slash);
+            }
+        }
+        let index = self.route.ok_or(Unrouted::NoRoute)?;
+        Ok(match (self.environment, self.template, self.shared) {
+            (Some(name), Some(template), _) => {
+                self.routed(index, Class::Environment(name), Basis::Template(template))
+            }
+            (_, _, Some(pattern)) => self.routed(index, Class::Shared, Basis::Shared(pattern)),
+            _ => self.routed(index, Class::Account, Basis::Nothing),
+        })
+    }
+
+    /// The path ends at `node`. Some upstreams take `/x/` for `/x`, others for something beneath it: what grants
+    /// must hold for both readings, what takes away holds if it does for one.
+    fn end_at(&mut self, node: &'t Node, trailing_slash: bool) {
+        let (here, beneath) = (&node.here, &node.beneath);
+        if !trailing_slash || beneath.shared.is_some() {
+            self.shared = self.shared.or(here.shared.as_deref());
+        }
+        self.readonly_upgrade |= here.readonly_upgrade && (!trailing_slash || beneath.readonly_upgrade);
+        self.owner_only |=
+            here.owner_only || (trailing_slash && beneath.owner_only) || node.template.is_some();
+    }
+
+    fn routed(&self, index: usize, class: Class<'p>, basis: Basis<'t>) -> Routed<'t, 'p> {
+        Routed {
+            route: &self.table.routes[index],
+            index,
+            class,
+            owner_only: self.owner_only && matches!(class, Class::Environment(_)),
+            readonly_upgrade: self.readonly_upgrade,
+            basis,
+        }
+    }
+}
+
+/// Reads the segment that stands where an environment's id stands.
+fn environment_name(segment: &[u8]) -> Result<EnvironmentName<'_>, PathRefusal> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b'-');
+    let text = match std::str::from_utf8(segment) {
+        Ok(text) if segment.iter().all(is_plain) => text,
+        _ => return Err(PathRefusal::EnvironmentVariant),
+    };
+    let without_dots = text.trim_end_matches('.');
+    Ok(match EnvironmentId::is_well_formed(without_dots.as_bytes()) {
+        true if without_dots.len() == text.len() => EnvironmentName::Named(text),
+        true => EnvironmentName::Ambiguous,
+        false => EnvironmentName::Malformed,
+    })
+}
