@@ -1,0 +1,3 @@
+//! demo
+mod api;
+mod websocket;
