@@ -288,3 +288,6 @@ fn unauthenticated(rule: Rule) -> Denial {
 fn forbidden(rule: Rule) -> Denial {
     Denial { status: DenialStatus::Forbidden, rule }
 }
+
+#[cfg(test)]
+mod tests;

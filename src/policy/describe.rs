@@ -103,3 +103,57 @@ pub fn weakenings(route: &Route) -> Vec<String> {
 fn listed(items: &[impl Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{access, keyed, public, rancher};
+    use super::*;
+
+    fn text(lines: &[String]) -> String {
+        lines.join("\n")
+    }
+
+    #[test]
+    fn every_pattern_of_a_route_is_told_with_who_reaches_it() {
+        let told = text(&reach(&rancher()));
+        for expected in [
+            "/v2-beta/project/{environment}/…: keys of that environment",
+            "/v2-beta/projects/{environment}/projectmembers/**: written by owners and admins only",
+            "/v2-beta/schemas/**: read by every key",
+            "everything else under /v2-beta: every account",
+            "'projectId' chooses",
+            "'x-api-project-id' chooses",
+            "'_method' is refused",
+        ] {
+            assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+        }
+        assert_eq!(text(&reach(&public("/healthz"))), "/healthz: everyone, with GET, HEAD");
+    }
+
+    #[test]
+    fn safe_defaults_weaken_nothing() {
+        assert_eq!(weakenings(&keyed("/a", &["/a/{environment}"], &["/a"], &[])), [""; 0]);
+        assert_eq!(weakenings(&public("/healthz")), [""; 0]);
+    }
+
+    #[test]
+    fn each_weakening_is_told() {
+        let mut route = rancher();
+        route.encoded_slash = EncodedSlash::Allow;
+        let told = text(&weakenings(&route));
+        for expected in [
+            "encoded_slash: allow",
+            "account: allow",
+            "readonly_upgrades: /v2-beta/projects/{environment}/subscribe",
+        ] {
+            assert!(told.contains(expected), "{expected:?} is not in:\n{told}");
+        }
+        assert!(text(&weakenings(&keyed("/a", &[], &["/a/**"], &[]))).contains("shared: /a/**"));
+        access(&mut route).account = AccountAccess::Deny;
+        assert!(!text(&weakenings(&route)).contains("account: allow"));
+
+        let mut writable = public("/hook");
+        writable.access = Access::Public { methods: vec![Method::GET, Method::POST] };
+        assert!(text(&weakenings(&writable)).contains("pass at /hook without a key"));
+    }
+}

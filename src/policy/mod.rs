@@ -9,6 +9,8 @@
 
 mod decide;
 mod describe;
+#[cfg(test)]
+mod fixture;
 mod lax;
 mod path;
 mod route;

@@ -308,3 +308,6 @@ fn environment_name(segment: &[u8]) -> Result<EnvironmentName<'_>, PathRefusal> 
         false => EnvironmentName::Malformed,
     })
 }
+
+#[cfg(test)]
+mod tests;

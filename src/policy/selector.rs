@@ -122,10 +122,15 @@ fn look_up<'p>(query: &'p [u8], name: &QueryName) -> Parameter<'p> {
 /// Whether a lenient reader takes the name of `pair` for `name`: decoded twice, folded, cut at `=`, `&` and `[`, and
 /// with `.`, `+` and space taken for `_` (as PHP does).
 fn is_spelling_of(pair: &[u8], name: &QueryName) -> bool {
-    let decoded = decode_leniently(&decode_leniently(pair));
+    let written = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+    // what has no other spelling than upper case needs no allocation
+    if written.iter().all(u8::is_ascii_alphanumeric) {
+        return written.eq_ignore_ascii_case(name.as_str().as_bytes());
+    }
+    let decoded = decode_leniently(&decode_leniently(written));
     let folded = lax::fold(String::from_utf8_lossy(&decoded).into_owned());
     let end = folded.find(['=', '&', '[', ';', '\0']).unwrap_or(folded.len());
-    let normal = |text: &str| text.trim().to_ascii_lowercase().replace(['.', '+', ' '], "_");
+    let normal = |text: &str| text.replace('+', " ").trim().to_ascii_lowercase().replace(['.', ' '], "_");
     normal(&folded[..end]) == normal(name.as_str())
 }
 
@@ -147,3 +152,6 @@ fn decode_leniently(text: &[u8]) -> Vec<u8> {
     }
     decoded
 }
+
+#[cfg(test)]
+mod tests;

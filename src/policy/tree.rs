@@ -320,3 +320,6 @@ fn keyed(routes: &[Route]) -> impl Iterator<Item = (usize, &Route, &KeyAccess)> 
         Access::Public { .. } => None,
     })
 }
+
+#[cfg(test)]
+mod tests;
