@@ -1,6 +1,10 @@
 //! How secrets are verified: `argon2:`, `cache:`, `throttle:`, `authentication:` and the key prefixes.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use super::node::{Node, Value};
+use super::reader::{Files, Reader, size_text};
 
 /// `argon2:`, the parameters of new hashes and the means given to verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +30,17 @@ impl Default for Argon2 {
             memory_kib: 19 * 1024,
             iterations: 2,
             parallelism: 1,
-            threads: (super::cores() / 2).max(1),
+            threads: automatic_threads(19 * 1024, 256 << 20),
             queue: 256,
             memory_limit: 256 << 20,
         }
     }
+}
+
+/// Half the cores, but no more than the memory is for; at least one.
+fn automatic_threads(memory_kib: u32, memory_limit: u64) -> usize {
+    let fit = usize::try_from(memory_limit / (u64::from(memory_kib) << 10)).unwrap_or(usize::MAX);
+    (super::cores() / 2).min(fit).max(1)
 }
 
 /// `cache:`, what authentication keeps in memory.
@@ -65,12 +75,7 @@ pub struct Throttle {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self {
-            failures: 20,
-            window: Duration::from_secs(60),
-            block: Duration::from_secs(60),
-            sources: 65_536,
-        }
+        Self { failures: 20, window: Duration::from_mins(1), block: Duration::from_mins(1), sources: 65_536 }
     }
 }
 
@@ -93,4 +98,146 @@ impl Default for KeyPrefixes {
 pub const DEFAULT_REFUSAL_TIME: Duration = Duration::from_millis(250);
 
 /// `store.max_staleness`: how long what the gateway knows is good for without the record.
-pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(60);
+pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_mins(1);
+
+const DAY: Duration = Duration::from_hours(24);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// Reads `argon2:`.
+pub(super) fn read_argon2(reader: &mut Reader<'_>, node: &Node) -> Option<Argon2> {
+    let section =
+        reader.section(node, &["memory", "iterations", "parallelism", "threads", "queue", "memory_limit"])?;
+    let mut argon2 = Argon2::default();
+    reader.set(&mut argon2.memory_kib, section.get("memory"), |reader, node| {
+        let bytes = reader.size(node, 1 << 20..=4 << 30)?;
+        if bytes % 1024 != 0 {
+            return reader.unexpected(node, "a size of whole KiB");
+        }
+        u32::try_from(bytes / 1024).ok()
+    });
+    reader
+        .set(&mut argon2.iterations, section.get("iterations"), |reader, node| reader.number(node, 1..=100));
+    reader
+        .set(&mut argon2.parallelism, section.get("parallelism"), |reader, node| reader.number(node, 1..=64));
+    reader.set(&mut argon2.queue, section.get("queue"), |reader, node| reader.number(node, 1..=1_000_000));
+    reader.set(&mut argon2.memory_limit, section.get("memory_limit"), |reader, node| {
+        reader.size(node, 1 << 20..=1 << 40)
+    });
+    let automatic = automatic_threads(argon2.memory_kib, argon2.memory_limit);
+    argon2.threads = automatic;
+    reader.set(&mut argon2.threads, section.get("threads"), |reader, node| {
+        reader.number_or_auto(node, 1..=1024, automatic)
+    });
+    let needed = argon2.threads as u64 * (u64::from(argon2.memory_kib) << 10);
+    if needed > argon2.memory_limit {
+        let blamed = ["threads", "memory", "memory_limit"].into_iter().find_map(|key| section.get(key));
+        reader.error(
+            blamed.unwrap_or(node),
+            format!(
+                "{} threads of {} each need {}, expected at most 'memory_limit', which is {}",
+                argon2.threads,
+                size_text(u64::from(argon2.memory_kib) << 10),
+                size_text(needed),
+                size_text(argon2.memory_limit)
+            ),
+        );
+    }
+    Some(argon2)
+}
+
+/// Reads `cache:`.
+pub(super) fn read_cache(reader: &mut Reader<'_>, node: &Node) -> Option<Cache> {
+    let section = reader.section(node, &["max_bytes", "unknown_keys", "environments"])?;
+    let mut cache = Cache::default();
+    reader.set(&mut cache.max_bytes, section.get("max_bytes"), |reader, node| {
+        reader.size(node, 64 << 10..=1 << 40)
+    });
+    reader.set(&mut cache.unknown_keys, section.get("unknown_keys"), |reader, node| {
+        reader.number(node, 1..=100_000_000)
+    });
+    reader.set(&mut cache.environments, section.get("environments"), |reader, node| {
+        reader.number(node, 1..=100_000_000)
+    });
+    Some(cache)
+}
+
+/// Reads `throttle:`.
+pub(super) fn read_throttle(reader: &mut Reader<'_>, node: &Node) -> Option<Throttle> {
+    let section = reader.section(node, &["failures", "window", "block", "sources"])?;
+    let mut throttle = Throttle::default();
+    reader.set(&mut throttle.failures, section.get("failures"), |reader, node| {
+        reader.number(node, 1..=1_000_000_000)
+    });
+    reader.set(&mut throttle.window, section.get("window"), |reader, node| {
+        reader.duration(node, MILLISECOND..=DAY)
+    });
+    reader.set(&mut throttle.block, section.get("block"), |reader, node| {
+        reader.duration(node, MILLISECOND..=DAY)
+    });
+    reader.set(&mut throttle.sources, section.get("sources"), |reader, node| {
+        reader.number(node, 1..=100_000_000)
+    });
+    Some(throttle)
+}
+
+/// Reads `authentication:`.
+pub(super) fn read_refusal_time(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
+    let section = reader.section(node, &["refusal_time"])?;
+    let mut refusal_time = DEFAULT_REFUSAL_TIME;
+    reader.set(&mut refusal_time, section.get("refusal_time"), |reader, node| {
+        reader.duration(node, MILLISECOND..=Duration::from_secs(10))
+    });
+    Some(refusal_time)
+}
+
+/// Reads `key_prefix:`, or an item of `former_key_prefixes:`.
+pub(super) fn read_prefix(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    reader.parsed(node, "1 to 12 of the characters a-z 0-9, a letter first, such as pc", |text| {
+        let fits = (1..=12).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        fits.then(|| text.to_owned())
+    })
+}
+
+/// Reads `former_key_prefixes:`.
+pub(super) fn read_former_prefixes(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    current: &str,
+) -> Option<Vec<String>> {
+    let mut known = vec![current.to_owned()];
+    let items = reader.list(node, "a list of key prefixes")?;
+    for item in items {
+        if let Some(prefix) = read_prefix(reader, item) {
+            if known.contains(&prefix) {
+                reader.error(item, format!("the prefix '{prefix}' is given twice"));
+            }
+            known.push(prefix);
+        }
+    }
+    known.remove(0);
+    Some(known)
+}
+
+/// Reads `pepper_file:`: one path or a list.
+pub(super) fn read_pepper_files(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    let mut read = |reader: &mut Reader<'_>, node: &Node| {
+        let path = reader.path(node)?;
+        if files.contains(&path) {
+            reader.error(node, "the pepper is given twice");
+        } else if reader.files == Files::Check && !path.is_file() {
+            let hint = if files.is_empty() { ": create it with 'portcullis init'" } else { "" };
+            reader.error(node, format!("there is no pepper '{}'{hint}", path.display()));
+        }
+        files.push(path);
+        Some(())
+    };
+    if matches!(node.value, Value::List(_)) {
+        reader.items(node, "the path of a file, or a list of such", read)?;
+    } else {
+        read(reader, node)?;
+    }
+    Some(files)
+}

@@ -1,9 +1,15 @@
 //! `listeners:` and `management:`: where the gateway is reached.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::AccessControl;
+use super::node::Node;
+use super::reader::{Files, Reader};
 
 /// One address on which the proxy accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,4 +46,147 @@ pub struct Management {
     pub address: SocketAddr,
     /// TLS, or plain HTTP where absent.
     pub tls: Option<ListenerTls>,
+}
+
+impl Listener {
+    /// What holds here: the listener's own word, or the configuration's.
+    pub fn access_control(&self, config: &super::Config) -> AccessControl {
+        self.access_control.unwrap_or(config.access_control)
+    }
+}
+
+pub(super) const ACCESS_CONTROL: [(&str, AccessControl); 2] =
+    [("enabled", AccessControl::Enabled), ("disabled", AccessControl::Disabled)];
+
+/// Reads `listeners:`.
+pub(super) fn read_all(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    general: AccessControl,
+) -> Option<Vec<Listener>> {
+    let mut taken = Vec::new();
+    reader.items(node, "a list of listeners", |reader, node| {
+        let listener = read(reader, node, general)?;
+        if listener.address.port() != 0 && taken.contains(&listener.address) {
+            reader.error(node, format!("another listener has the address {}", listener.address));
+        }
+        taken.push(listener.address);
+        Some(listener)
+    })
+}
+
+fn read(reader: &mut Reader<'_>, node: &Node, general: AccessControl) -> Option<Listener> {
+    let section = reader.section(node, &["address", "tls", "access_control"])?;
+    let own = section.get("access_control").and_then(|node| reader.word(node, &ACCESS_CONTROL));
+    let tls = section.get("tls").map(|node| read_tls(reader, node));
+    let address_node = reader.required(&section, "address")?;
+    let address = read_address(reader, address_node)?;
+    if !address.ip().is_loopback() && general == AccessControl::Disabled && own.is_none() {
+        reader.error(
+            address_node,
+            format!(
+                "{address} is reached from other machines while access control is disabled: the listener must say \
+                 'access_control: enabled' or 'access_control: disabled' itself"
+            ),
+        );
+    }
+    let tls = match tls {
+        None => None,
+        Some(tls) => Some(tls?),
+    };
+    Some(Listener { address, tls, access_control: own })
+}
+
+/// Reads `management:`, which may share no address with a listener.
+pub(super) fn read_management(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    listeners: &[Listener],
+) -> Option<Management> {
+    let section = reader.section(node, &["address", "tls"])?;
+    let tls = section.get("tls").map(|node| read_tls(reader, node));
+    let address_node = reader.required(&section, "address")?;
+    let address = read_address(reader, address_node)?;
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+        reader.error(
+            address_node,
+            format!("{address} is a listener's address: management needs one of its own"),
+        );
+    }
+    let tls = match tls {
+        None => None,
+        Some(tls) => Some(tls?),
+    };
+    Some(Management { address, tls })
+}
+
+fn read_address(reader: &mut Reader<'_>, node: &Node) -> Option<SocketAddr> {
+    reader.parsed(node, "an IP address and a port, such as 127.0.0.1:8080", |text| text.parse().ok())
+}
+
+fn read_tls(reader: &mut Reader<'_>, node: &Node) -> Option<ListenerTls> {
+    let section = reader.section(node, &["certificates"])?;
+    let list = reader.required(&section, "certificates")?;
+    let certificates = reader.items(list, "a list of certificates with their keys", |reader, node| {
+        let section = reader.section(node, &["certificate", "key"])?;
+        let certificate_node = reader.required(&section, "certificate");
+        let key_node = reader.required(&section, "key");
+        let (certificate_node, key_node) = (certificate_node?, key_node?);
+        let certificate = reader.path(certificate_node);
+        let key = reader.path(key_node);
+        let files = CertificateFiles { certificate: certificate?, key: key? };
+        if reader.files == Files::Check {
+            check_pair(reader, &files, certificate_node, key_node);
+        }
+        Some(files)
+    })?;
+    Some(ListenerTls { certificates })
+}
+
+/// Both files must be there and hold PEM, and the key must be the certificate's.
+fn check_pair(reader: &mut Reader<'_>, files: &CertificateFiles, certificate_node: &Node, key_node: &Node) {
+    let certificates =
+        read_certificates(&files.certificate).map_err(|message| reader.error(certificate_node, message));
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| reader.error(key_node, pem_message(&files.key, "a private key", &error)));
+    let (Ok(certificates), Ok(key)) = (certificates, key) else { return };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    match CertifiedKey::from_der(certificates, key, &provider) {
+        Ok(_) => {}
+        Err(rustls::Error::InconsistentKeys(_)) => reader.error(
+            key_node,
+            format!(
+                "expected the private key of the certificate in '{}', found another one",
+                files.certificate.display()
+            ),
+        ),
+        // no other error is told by the key alone
+        Err(error) => {
+            reader.error(certificate_node, format!("expected a usable certificate and key: {error}"));
+        }
+    }
+}
+
+/// Reads a file with at least one certificate.
+pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    match certificates {
+        Ok(found) if found.is_empty() => {
+            Err(pem_message(path, "a certificate", &rustls::pki_types::pem::Error::NoItemsFound))
+        }
+        Ok(found) => Ok(found),
+        Err(error) => Err(pem_message(path, "a certificate", &error)),
+    }
+}
+
+fn pem_message(path: &Path, what: &str, error: &rustls::pki_types::pem::Error) -> String {
+    use rustls::pki_types::pem::Error;
+
+    let path = path.display();
+    match error {
+        Error::Io(error) => format!("cannot read '{path}': {error}"),
+        Error::NoItemsFound => format!("expected {what} in PEM form in '{path}', found none"),
+        // the library's message may quote the file, which may be a private key
+        _ => format!("expected {what} in PEM form in '{path}', found PEM that is broken"),
+    }
 }

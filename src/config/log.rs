@@ -2,6 +2,11 @@
 
 use std::path::PathBuf;
 
+use tracing_subscriber::EnvFilter;
+
+use super::node::{Node, Value};
+use super::reader::Reader;
+
 /// `log:`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -40,4 +45,34 @@ pub enum AccessLog {
     Stderr,
     /// Appended to a file.
     File(PathBuf),
+}
+
+/// Reads `log:`.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Log> {
+    let section = reader.section(node, &["filter", "format", "access"])?;
+    let mut log = Log::default();
+    reader.set(&mut log.filter, section.get("filter"), |reader, node| {
+        let expected = "a level (error, warn, info, debug, trace, off), or directives such as \
+                        info,portcullis::proxy=debug";
+        reader.parsed(node, expected, |text| EnvFilter::try_new(text).is_ok().then(|| text.to_owned()))
+    });
+    reader.set(&mut log.format, section.get("format"), |reader, node| {
+        reader.word(node, &[("text", LogFormat::Text), ("json", LogFormat::Json)])
+    });
+    reader.set(&mut log.access, section.get("access"), read_access);
+    Some(log)
+}
+
+fn read_access(reader: &mut Reader<'_>, node: &Node) -> Option<AccessLog> {
+    if matches!(node.value, Value::Map(_)) {
+        let section = reader.section(node, &["file"])?;
+        let file = reader.required(&section, "file")?;
+        return reader.path(file).map(AccessLog::File);
+    }
+    reader.parsed(node, "'off', 'stdout', 'stderr' or a mapping with 'file'", |text| match text {
+        "off" => Some(AccessLog::Off),
+        "stdout" => Some(AccessLog::Stdout),
+        "stderr" => Some(AccessLog::Stderr),
+        _ => None,
+    })
 }

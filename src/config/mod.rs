@@ -1,15 +1,22 @@
 //! The configuration: one YAML file, read into types that can only hold what makes sense.
 //!
-//! [`load`] reports every mistake at once, each with its line and column. What each key means, its unit and its
+//! [`load`] and [`load_to_serve`] report every mistake at once, each with its line and column. What each key means, its unit and its
 //! default is in `config.example.yaml`, which a test holds against this code.
 
 mod authentication;
 mod error;
 mod limits;
 mod listener;
+mod load;
 mod log;
+mod node;
+mod reader;
 mod route;
+mod routes;
 mod store;
+mod substitute;
+#[cfg(test)]
+mod tests;
 mod upstream;
 
 use std::path::PathBuf;
@@ -21,6 +28,7 @@ pub use authentication::{Argon2, Cache, DEFAULT_MAX_STALENESS, DEFAULT_REFUSAL_T
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls, Management};
+pub use load::{load, load_to_serve, parse};
 pub use log::{AccessLog, Log, LogFormat};
 pub use route::{
     Access, AccessControl, AccountAccess, Cors, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern,

@@ -5,7 +5,14 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Uri;
+use http::uri::Authority;
+use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
+
+use super::listener::read_certificates;
+use super::node::{Entry, Node};
+use super::reader::{Files, Reader};
 
 /// An API behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,4 +138,153 @@ pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileEr
         Some(text) => Ok(Zeroizing::new(text.to_owned())),
         None => Err(SecretFileError::NotOneLine { path: path.to_owned() }),
     }
+}
+
+impl EndpointUrl {
+    fn parse(text: &str) -> Option<Self> {
+        let uri: Uri = text.parse().ok()?;
+        let tls = match uri.scheme_str()? {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        // what stands around the host is a port and nothing else: no user, no `:` without a number
+        let around = authority.as_str().strip_prefix(authority.host())?;
+        if !around.is_empty() && authority.port_u16().is_none() {
+            return None;
+        }
+        // a path would be lost silently
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || text.contains('#') {
+            return None;
+        }
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        ServerName::try_from(host).ok()?;
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        (port != 0).then(|| Self { tls, host: host.to_owned(), port })
+    }
+}
+
+/// Reads `upstreams:`.
+pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Upstream>> {
+    let expected = "a mapping of upstreams, each under its name";
+    let entries = reader.names(node, expected)?;
+    if entries.is_empty() {
+        return reader.unexpected(node, expected);
+    }
+    Some(entries.iter().map(|entry| read(reader, entry)).collect())
+}
+
+/// Reads one upstream. One with mistakes still has its name, so that routes find it.
+fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
+    let mut upstream = Upstream {
+        name: entry.key.clone(),
+        endpoints: Vec::new(),
+        protocol: Protocol::default(),
+        ca_file: None,
+        server_name: None,
+        host: None,
+        credential: None,
+        authorization: AuthorizationHeader::default(),
+        idle_connections: DEFAULT_IDLE_CONNECTIONS,
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    if !(1..=64).contains(&entry.key.len()) || !entry.key.bytes().all(plain) {
+        let message = "expected an upstream's name of 1 to 64 of the characters A-Z a-z 0-9 . _ -";
+        reader.error_at(entry.place, &entry.node.path, message);
+    }
+    let keys = &["endpoints", "protocol", "tls", "host", "credential", "authorization", "idle_connections"];
+    let Some(section) = reader.section(&entry.node, keys) else { return upstream };
+    if let Some(node) = reader.required(&section, "endpoints") {
+        reader.set(&mut upstream.endpoints, Some(node), read_endpoints);
+    }
+    reader.set(&mut upstream.protocol, section.get("protocol"), |reader, node| {
+        reader.word(node, &[("http1", Protocol::Http1), ("http2", Protocol::Http2)])
+    });
+    if let Some(node) = section.get("tls") {
+        if upstream.endpoints.first().is_some_and(|endpoint| !endpoint.tls) {
+            reader.error(node, "'tls' has no meaning here: the endpoints are http://, expected https://");
+        }
+        if let Some(tls) = reader.section(node, &["ca", "server_name"]) {
+            upstream.ca_file = tls.get("ca").and_then(|node| read_ca(reader, node));
+            upstream.server_name = tls.get("server_name").and_then(|node| {
+                reader.parsed(node, "a host name or an IP address", |text| {
+                    ServerName::try_from(text).ok().map(|_| text.to_owned())
+                })
+            });
+        }
+    }
+    upstream.host = section.get("host").and_then(|node| {
+        reader.parsed(node, "a host, and a port where it is not the usual one", |text| {
+            text.parse::<Authority>().ok().filter(|host| !host.as_str().contains('@'))?;
+            Some(text.to_owned())
+        })
+    });
+    reader.set(&mut upstream.authorization, section.get("authorization"), |reader, node| {
+        reader.word(node, &[("strip", AuthorizationHeader::Strip), ("pass", AuthorizationHeader::Pass)])
+    });
+    upstream.credential = section.get("credential").and_then(|node| {
+        if upstream.authorization == AuthorizationHeader::Pass {
+            reader.error(
+                node,
+                "the upstream has a credential of its own, so 'authorization: pass' cannot hold: expected one of them",
+            );
+        }
+        read_credential(reader, node)
+    });
+    reader.set(&mut upstream.idle_connections, section.get("idle_connections"), |reader, node| {
+        reader.number(node, 0..=100_000)
+    });
+    upstream
+}
+
+fn read_endpoints(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<EndpointUrl>> {
+    let mut tls = None;
+    reader.items(node, "a list of URLs such as http://127.0.0.1:3000", |reader, node| {
+        let text = reader.text(node, "a URL such as http://127.0.0.1:3000")?;
+        let Some(endpoint) = EndpointUrl::parse(text) else {
+            // what was found is not shown: people put passwords into URLs
+            reader.error(
+                node,
+                "expected http:// or https:// with a host and perhaps a port, without user, path or query, \
+                 such as http://127.0.0.1:3000",
+            );
+            return None;
+        };
+        if *tls.get_or_insert(endpoint.tls) != endpoint.tls {
+            reader.error(node, "expected all endpoints of an upstream to be http:// or all https://");
+        }
+        Some(endpoint)
+    })
+}
+
+fn read_ca(reader: &mut Reader<'_>, node: &Node) -> Option<PathBuf> {
+    let path = reader.path(node)?;
+    if reader.files == Files::Check
+        && let Err(message) = read_certificates(&path)
+    {
+        reader.error(node, message);
+    }
+    Some(path)
+}
+
+fn read_credential(reader: &mut Reader<'_>, node: &Node) -> Option<UpstreamCredential> {
+    let section = reader.section(node, &["username", "password_file"])?;
+    let username = reader.required(&section, "username").and_then(|node| {
+        reader.parsed(node, "a user name without a colon and without controls", |text| {
+            let fits = !text.chars().any(|c| c == ':' || c.is_control());
+            fits.then(|| text.to_owned())
+        })
+    });
+    let password_file = reader.required(&section, "password_file").and_then(|node| {
+        let path = reader.path(node)?;
+        if reader.files == Files::Check
+            && let Err(error) = read_secret(&path)
+        {
+            reader.error(node, error.to_string());
+        }
+        Some(path)
+    });
+    Some(UpstreamCredential { username: username?, password_file: password_file? })
 }

@@ -1,0 +1,238 @@
+//! From a file to a [`Config`], or to every mistake in it.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::node::{self, Node};
+use super::reader::{Files, Reader};
+use super::substitute::substitute;
+use super::{
+    AccessControl, Argon2, Cache, Config, ConfigError, ConfigErrors, DEFAULT_REFUSAL_TIME, KeyPrefixes,
+    Limits, Log, Throttle, Timeouts, authentication, cores, limits, listener, log, routes, store, upstream,
+};
+
+/// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,
+/// peppers, passwords, the store) need not be there.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    read(&read_file(path)?, path, &variable, Files::Leave)
+}
+
+/// As [`load`], and every file that serving needs must be there and hold what it should.
+pub fn load_to_serve(path: &Path) -> Result<Config, ConfigErrors> {
+    read(&read_file(path)?, path, &variable, Files::Check)
+}
+
+/// Reads a configuration from memory, as if it stood in `file`, with variables from `env`. Opens no file.
+pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigErrors> {
+    read(text, file, env, Files::Leave)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigErrors> {
+    let refused = |message: String| {
+        ConfigErrors(vec![ConfigError {
+            file: path.to_owned(),
+            line: 0,
+            column: 0,
+            path: String::new(),
+            message,
+        }])
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        // one byte more than allowed shows that there is more
+        .and_then(|file| file.take(node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| refused(format!("cannot read the configuration: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count() + 1;
+        refused(format!("expected UTF-8, found something else in line {line}"))
+    })
+}
+
+fn read(
+    text: &str,
+    file: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    files: Files,
+) -> Result<Config, ConfigErrors> {
+    let mut reader = Reader::new(file, env, files);
+    let config = read_with(&mut reader, text);
+    match config {
+        Some(config) if reader.errors.is_empty() => Ok(config),
+        _ => Err(in_order(reader.errors)),
+    }
+}
+
+pub(super) fn read_with(reader: &mut Reader<'_>, text: &str) -> Option<Config> {
+    match node::parse(text) {
+        Ok(mut root) => {
+            substitute(reader, &mut root);
+            read_root(reader, &root)
+        }
+        Err((place, message)) => {
+            reader.error_at(place, "", message);
+            None
+        }
+    }
+}
+
+/// An alias repeats its anchor's mistakes at the same place: one is enough.
+fn in_order(mut errors: Vec<ConfigError>) -> ConfigErrors {
+    errors.sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
+    errors.dedup_by(|a, b| (a.line, a.column, &a.message) == (b.line, b.column, &b.message));
+    ConfigErrors(errors)
+}
+
+fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
+    let section = reader.section(
+        root,
+        &[
+            "listeners",
+            "management",
+            "workers",
+            "access_control",
+            "store",
+            "pepper_file",
+            "key_prefix",
+            "former_key_prefixes",
+            "authentication",
+            "argon2",
+            "cache",
+            "throttle",
+            "upstreams",
+            "routes",
+            "limits",
+            "timeouts",
+            "drain_timeout",
+            "trusted_proxies",
+            "strip_headers",
+            "log",
+        ],
+    )?;
+
+    let mut access_control = AccessControl::default();
+    reader.set(&mut access_control, section.get("access_control"), |reader, node| {
+        reader.word(node, &listener::ACCESS_CONTROL)
+    });
+    let listeners = reader
+        .required(&section, "listeners")
+        .and_then(|node| listener::read_all(reader, node, access_control));
+    let management = section
+        .get("management")
+        .map(|node| listener::read_management(reader, node, listeners.as_deref().unwrap_or_default()));
+
+    let mut workers = cores();
+    reader.set(&mut workers, section.get("workers"), |reader, node| {
+        reader.number_or_auto(node, 1..=1024, cores())
+    });
+
+    let store = reader.required(&section, "store").and_then(|node| store::read(reader, node));
+    let pepper_files = reader
+        .required(&section, "pepper_file")
+        .and_then(|node| authentication::read_pepper_files(reader, node));
+    let mut key_prefix = KeyPrefixes::default();
+    reader.set(&mut key_prefix.current, section.get("key_prefix"), authentication::read_prefix);
+    let current = key_prefix.current.clone();
+    reader.set(&mut key_prefix.former, section.get("former_key_prefixes"), |reader, node| {
+        authentication::read_former_prefixes(reader, node, &current)
+    });
+    let mut refusal_time = DEFAULT_REFUSAL_TIME;
+    reader.set(&mut refusal_time, section.get("authentication"), authentication::read_refusal_time);
+    let mut argon2 = Argon2::default();
+    reader.set(&mut argon2, section.get("argon2"), authentication::read_argon2);
+    let mut cache = Cache::default();
+    reader.set(&mut cache, section.get("cache"), authentication::read_cache);
+    let mut throttle = Throttle::default();
+    reader.set(&mut throttle, section.get("throttle"), authentication::read_throttle);
+
+    let upstreams = reader.required(&section, "upstreams").and_then(|node| upstream::read_all(reader, node));
+    let routes = reader
+        .required(&section, "routes")
+        .and_then(|node| routes::read_all(reader, node, upstreams.as_deref()));
+
+    let mut limits = Limits::default();
+    reader.set(&mut limits, section.get("limits"), limits::read_limits);
+    let mut timeouts = Timeouts::default();
+    reader.set(&mut timeouts, section.get("timeouts"), limits::read_timeouts);
+    reader.set(&mut timeouts.drain, section.get("drain_timeout"), limits::read_drain);
+    let mut trusted_proxies = Vec::new();
+    reader.set(&mut trusted_proxies, section.get("trusted_proxies"), read_networks);
+    let mut strip_headers = Vec::new();
+    reader.set(&mut strip_headers, section.get("strip_headers"), read_stripped);
+    let mut log = Log::default();
+    reader.set(&mut log, section.get("log"), log::read);
+
+    let (store, max_staleness) = store?;
+    Some(Config {
+        file: reader.file.to_owned(),
+        listeners: listeners?,
+        management: match management {
+            None => None,
+            Some(management) => Some(management?),
+        },
+        workers,
+        access_control,
+        store,
+        max_staleness,
+        pepper_files: pepper_files?,
+        key_prefix,
+        argon2,
+        cache,
+        throttle,
+        refusal_time,
+        upstreams: upstreams?,
+        routes: routes?,
+        limits,
+        timeouts,
+        trusted_proxies,
+        strip_headers,
+        log,
+    })
+}
+
+fn read_networks(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<IpNet>> {
+    let items = reader.list(node, "a list of networks such as [10.0.0.0/8, 192.0.2.7]")?;
+    let mut networks = Vec::with_capacity(items.len());
+    for item in items {
+        let network = reader.parsed(item, "an address or a network such as 10.0.0.0/8", |text| {
+            text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+        });
+        let Some(network) = network else { continue };
+        if network != network.trunc() {
+            reader.error(
+                item,
+                format!("expected '{}' with this prefix length, found '{network}'", network.trunc()),
+            );
+        }
+        networks.push(network);
+    }
+    Some(networks)
+}
+
+/// Without these an upstream could not read the request, or would read another.
+const NEVER_STRIPPED: [&str; 5] = ["connection", "content-length", "host", "te", "transfer-encoding"];
+
+fn read_stripped(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
+    let items = reader.list(node, "a list of header names")?;
+    let mut names = Vec::with_capacity(items.len());
+    for item in items {
+        let Some(name) = routes::read_header_name(reader, item) else { continue };
+        // as names are compared when they are stripped (DESIGN.md section 9)
+        let name: String =
+            name.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        if NEVER_STRIPPED.contains(&name.as_str()) {
+            reader.error(
+                item,
+                format!("'{name}' cannot be stripped: the upstream needs it to read the request"),
+            );
+        }
+        names.push(name);
+    }
+    Some(names)
+}

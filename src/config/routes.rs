@@ -1,0 +1,262 @@
+//! Reads `routes:`.
+
+use std::fmt::Display;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use super::limits::body_size;
+use super::node::{Node, Value};
+use super::reader::{Reader, Section};
+use super::{
+    Access, AccountAccess, Cors, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern,
+    QueryName, Route, RoutePath, Selectors, Template, UpgradePattern, Upstream,
+};
+
+/// Keys that only mean something where keys are needed.
+const KEYED: [&str; 7] =
+    ["environment", "account", "shared", "owner_only", "selectors", "method_override", "readonly_upgrades"];
+
+/// Reads every route. `upstreams` is `None` where they could not be read at all: then none is missed.
+pub(super) fn read_all(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    upstreams: Option<&[Upstream]>,
+) -> Option<Vec<Route>> {
+    let mut paths: Vec<(RoutePath, usize)> = Vec::new();
+    reader.items(node, "a list of routes", |reader, node| {
+        let section = reader.section(
+            node,
+            &[
+                "path",
+                "upstream",
+                "access",
+                "methods",
+                "environment",
+                "account",
+                "shared",
+                "owner_only",
+                "selectors",
+                "method_override",
+                "readonly_upgrades",
+                "encoded_slash",
+                "cors",
+                "body_bytes",
+            ],
+        )?;
+        let upstream =
+            reader.required(&section, "upstream").and_then(|node| read_upstream(reader, node, upstreams));
+        let mut encoded_slash = EncodedSlash::default();
+        reader.set(&mut encoded_slash, section.get("encoded_slash"), |reader, node| {
+            reader.word(node, &[("refuse", EncodedSlash::Refuse), ("allow", EncodedSlash::Allow)])
+        });
+        let cors = section.get("cors").map(|node| read_cors(reader, node));
+        let body_bytes = section.get("body_bytes").map(|node| body_size(reader, node));
+
+        let path_node = reader.required(&section, "path")?;
+        let path = judged(reader, path_node, "a path such as /v2-beta", RoutePath::from_str)?;
+        if let Some((_, line)) = paths.iter().find(|(known, _)| *known == path) {
+            reader.error(path_node, format!("the route '{path}' is given twice, first in line {line}"));
+        }
+        paths.push((path.clone(), path_node.place.line));
+        let access = read_access(reader, &section, &path);
+
+        Some(Route {
+            path,
+            upstream: upstream?,
+            access: access?,
+            encoded_slash,
+            place: node.place,
+            cors: match cors {
+                None => None,
+                Some(cors) => Some(cors?),
+            },
+            body_bytes: match body_bytes {
+                None => None,
+                Some(bytes) => Some(bytes?),
+            },
+        })
+    })
+}
+
+fn read_upstream(reader: &mut Reader<'_>, node: &Node, upstreams: Option<&[Upstream]>) -> Option<usize> {
+    let upstreams = upstreams?;
+    let names: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    reader.name_of(node, "upstream", &names)
+}
+
+fn read_access(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) -> Option<Access> {
+    let public = match section.get("access") {
+        None => false,
+        Some(node) => reader.word(node, &[("public", true), ("keys", false)])?,
+    };
+    if !public {
+        if let Some(entry) = section.entry("methods") {
+            let message =
+                "'methods' has no meaning where keys are needed: expected it beside 'access: public'";
+            reader.error_at(entry.place, &entry.node.path, message);
+        }
+        return Some(Access::Keys(read_keyed(reader, section, path)));
+    }
+    for entry in KEYED.iter().filter_map(|key| section.entry(key)) {
+        let message = format!("'{}' has no meaning on a public route, which needs no key", entry.key);
+        reader.error_at(entry.place, &entry.node.path, message);
+    }
+    let mut methods = vec![Method::GET, Method::HEAD];
+    reader.set(&mut methods, section.get("methods"), |reader, node| {
+        reader.items(node, "a list of methods such as [GET, HEAD]", read_method)
+    });
+    Some(Access::Public { methods })
+}
+
+fn read_keyed(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) -> KeyAccess {
+    let mut keys = KeyAccess::default();
+    reader.set(&mut keys.environment, section.get("environment"), |reader, node| {
+        let expected = "a path with {environment} in it, or a list of such";
+        let template = |reader: &mut Reader<'_>, node: &Node| {
+            judged(reader, node, expected, |text| Template::parse(text, path))
+        };
+        if matches!(node.value, Value::List(_)) {
+            distinct(reader, node, expected, template)
+        } else {
+            template(reader, node).map(|template| vec![template])
+        }
+    });
+    reader.set(&mut keys.account, section.get("account"), |reader, node| {
+        reader.word(node, &[("allow", AccountAccess::Allow), ("deny", AccountAccess::Deny)])
+    });
+    reader.set(&mut keys.shared, section.get("shared"), |reader, node| {
+        let expected = "a list of paths such as [/v2-beta, /v2-beta/schemas/**]";
+        distinct(reader, node, expected, |reader, node| {
+            judged(reader, node, "a path", |text| PathPattern::parse(text, path))
+        })
+    });
+    reader.set(&mut keys.owner_only, section.get("owner_only"), |reader, node| {
+        let expected = "a list of paths with {environment} in them";
+        distinct(reader, node, expected, |reader, node| {
+            let pattern = judged(reader, node, "a path", |text| OwnerPattern::parse(text, path))?;
+            let inside = |template: &Template| pattern.segments().starts_with(template.segments());
+            if !keys.environment.is_empty() && !keys.environment.iter().any(inside) {
+                reader.error(
+                    node,
+                    format!("'{pattern}' lies in no environment: expected it to start with a template of 'environment'"),
+                );
+            }
+            Some(pattern)
+        })
+    });
+    reader.set(&mut keys.selectors, section.get("selectors"), |reader, node| {
+        let section = reader.section(node, &["query", "headers"])?;
+        let mut selectors = Selectors::default();
+        reader.set(&mut selectors.query, section.get("query"), read_query_names);
+        reader.set(&mut selectors.headers, section.get("headers"), |reader, node| {
+            distinct(reader, node, "a list of header names", read_header_name)
+        });
+        Some(selectors)
+    });
+    reader.set(&mut keys.method_override, section.get("method_override"), |reader, node| {
+        let section = reader.section(node, &["query"])?;
+        let node = reader.required(&section, "query")?;
+        read_query_names(reader, node).map(|query| MethodOverride { query })
+    });
+    reader.set(&mut keys.readonly_upgrades, section.get("readonly_upgrades"), |reader, node| {
+        distinct(reader, node, "a list of paths", |reader, node| {
+            judged(reader, node, "a path", |text| UpgradePattern::parse(text, path))
+        })
+    });
+    keys
+}
+
+fn read_query_names(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<QueryName>> {
+    distinct(reader, node, "a list of query parameters", |reader, node| {
+        judged(reader, node, "the name of a query parameter", QueryName::from_str)
+    })
+}
+
+/// Reads the name of a header.
+pub(super) fn read_header_name(reader: &mut Reader<'_>, node: &Node) -> Option<HeaderName> {
+    reader.parsed(node, "the name of a header, such as X-API-Project-Id", |text| text.parse().ok())
+}
+
+fn read_method(reader: &mut Reader<'_>, node: &Node) -> Option<Method> {
+    let expected = "a method in upper case such as GET, but neither CONNECT nor TRACE";
+    reader.parsed(node, expected, |text| {
+        let known = text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        Method::from_str(text)
+            .ok()
+            .filter(|method| known && *method != Method::CONNECT && *method != Method::TRACE)
+    })
+}
+
+fn read_cors(reader: &mut Reader<'_>, node: &Node) -> Option<Cors> {
+    let section = reader.section(node, &["origins", "methods", "headers", "max_age"])?;
+    let mut cors = Cors {
+        origins: Vec::new(),
+        methods: vec![Method::GET, Method::HEAD, Method::POST],
+        headers: vec![http::header::AUTHORIZATION, http::header::CONTENT_TYPE],
+        max_age: Duration::from_mins(10),
+    };
+    reader.set(&mut cors.methods, section.get("methods"), |reader, node| {
+        distinct(reader, node, "a list of methods such as [GET, POST]", read_method)
+    });
+    reader.set(&mut cors.headers, section.get("headers"), |reader, node| {
+        distinct(reader, node, "a list of header names", read_header_name)
+    });
+    reader.set(&mut cors.max_age, section.get("max_age"), |reader, node| {
+        reader.duration(node, Duration::ZERO..=Duration::from_hours(24))
+    });
+    let origins = reader.required(&section, "origins")?;
+    let expected = "an origin as browsers send it, such as https://console.example.com, or '*'";
+    cors.origins = distinct(reader, origins, "a list of origins", |reader, node| {
+        reader.parsed(node, expected, |text| is_origin(text).then(|| text.to_owned()))
+    })?;
+    Some(cors)
+}
+
+/// `*`, or scheme, host and port in the one spelling that browsers use (RFC 6454 §6.2).
+fn is_origin(text: &str) -> bool {
+    if text == "*" {
+        return true;
+    }
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let usual = if scheme == "https" { 443 } else { 80 };
+    matches!(scheme, "http" | "https")
+        && text == format!("{scheme}://{authority}")
+        && text == text.to_ascii_lowercase()
+        && !authority.as_str().contains('@')
+        && !authority.as_str().ends_with(':')
+        && authority.port_u16() != Some(usual)
+}
+
+/// Reads a text whose type judges it and says itself what is wrong.
+fn judged<T, E: Display>(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Option<T> {
+    let text = reader.text(node, expected)?;
+    parse(text).map_err(|error| reader.error(node, error.to_string())).ok()
+}
+
+/// Reads a list in which nothing comes twice.
+fn distinct<T: PartialEq>(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    expected: &str,
+    mut read: impl FnMut(&mut Reader<'_>, &Node) -> Option<T>,
+) -> Option<Vec<T>> {
+    let items = reader.list(node, expected)?;
+    let mut values = Vec::with_capacity(items.len());
+    for item in items {
+        if let Some(value) = read(reader, item) {
+            if values.contains(&value) {
+                reader.error(item, "given twice in this list");
+            }
+            values.push(value);
+        }
+    }
+    Some(values)
+}

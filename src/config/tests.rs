@@ -1,0 +1,399 @@
+//! The loader as a whole: the example, the places of mistakes, what is refused and why.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::reader::{Files, Reader};
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../config.example.yaml");
+
+/// A configuration that says only what has no default.
+const LEAST: &str = "\
+listeners: [{ address: 127.0.0.1:0 }]
+store: { sqlite: a.db }
+pepper_file: a.pepper
+upstreams: { api: { endpoints: [\"http://127.0.0.1:3000\"] } }
+routes: [{ path: /v1, upstream: api }]
+";
+
+fn no_variables(_: &str) -> Option<String> {
+    None
+}
+
+fn read(text: &str) -> Result<Config, ConfigErrors> {
+    parse(text, Path::new("etc/p.yaml"), &no_variables)
+}
+
+#[track_caller]
+fn good(text: &str) -> Config {
+    read(text).unwrap_or_else(|errors| panic!("{errors}\n--- in\n{text}"))
+}
+
+/// Every mistake as `line:column path: message`.
+#[track_caller]
+fn mistakes(text: &str) -> String {
+    let Err(errors) = read(text) else { panic!("nothing was found wrong in\n{text}") };
+    assert!(!errors.0.is_empty(), "refused without a reason:\n{text}");
+    errors.0.iter().fold(String::new(), |mut all, e| {
+        let _ = writeln!(all, "{}:{} {}: {}", e.line, e.column, e.path, e.message);
+        all
+    })
+}
+
+/// One mistake, at the place marked with `»`, with this text.
+#[track_caller]
+fn one_mistake(text: &str, message: &str) {
+    let (text, place) = marked(text);
+    let text = text.as_str();
+    let found = mistakes(text);
+    assert!(
+        found.starts_with(&format!("{place} ")) && found.lines().count() == 1 && found.contains(message),
+        "expected {place} {message}\nfound    {found}--- in\n{text}"
+    );
+}
+
+/// Takes the mark `»` out of a text, and tells where it was.
+#[track_caller]
+fn marked(text: &str) -> (String, String) {
+    let (before, after) = text.split_once('»').expect("a mark");
+    let line = before.lines().count();
+    let column = before.lines().last().unwrap_or_default().chars().count() + 1;
+    (format!("{before}{after}"), format!("{line}:{column}"))
+}
+
+/// [`LEAST`] with the line that starts with `key` replaced.
+fn with(key: &str, line: &str) -> String {
+    let mut lines: Vec<_> = LEAST.lines().filter(|l| !l.starts_with(key)).collect();
+    lines.push(line);
+    lines.join("\n")
+}
+
+/// The example with every `#~` key switched on that can stand beside the others.
+fn example_in_full() -> String {
+    EXAMPLE
+        .lines()
+        .filter(|line| !line.contains("#~ postgres:") && !line.contains("#~ access: {"))
+        .map(|line| line.replacen("#~ ", "", 1))
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("http://127.0.0.1:3000", "https://127.0.0.1:3000")
+}
+
+#[test]
+fn the_example_is_a_configuration_and_its_values_are_the_defaults() {
+    let example = good(EXAMPLE);
+    let least = good(LEAST);
+    assert_eq!(example.workers, least.workers);
+    assert_eq!(example.access_control, least.access_control);
+    assert_eq!(example.max_staleness, least.max_staleness);
+    assert_eq!(example.key_prefix, least.key_prefix);
+    assert_eq!(example.refusal_time, least.refusal_time);
+    assert_eq!(example.argon2, least.argon2);
+    assert_eq!(example.cache, least.cache);
+    assert_eq!(example.throttle, least.throttle);
+    assert_eq!(example.upstreams, least.upstreams);
+    assert_eq!(example.limits, least.limits);
+    assert_eq!(example.timeouts, least.timeouts);
+    assert_eq!(example.trusted_proxies, least.trusted_proxies);
+    assert_eq!(example.strip_headers, least.strip_headers);
+    assert_eq!(example.log, least.log);
+    assert_eq!(example.routes[0].encoded_slash, least.routes[0].encoded_slash);
+
+    let full = good(&example_in_full());
+    let cors = full.routes[0].cors.as_ref().unwrap();
+    let short = "{ path: /v1, upstream: api, cors: { origins: ['https://console.example.com'] } }";
+    let default = good(&with("routes", &format!("routes: [{short}]")));
+    assert_eq!(Some(cors), default.routes[0].cors.as_ref());
+}
+
+#[test]
+fn the_example_holds_every_key() {
+    let full = example_in_full();
+    let env = no_variables;
+    let mut reader = Reader::new(Path::new("p.yaml"), &env, Files::Leave);
+    load::read_with(&mut reader, &full);
+    assert!(reader.errors.is_empty(), "{:?}", reader.errors);
+    assert!(reader.sections.len() > 20, "only {} sections were read", reader.sections.len());
+    for (section, keys) in &reader.sections {
+        for key in *keys {
+            let present = EXAMPLE.lines().any(|line| {
+                let line = line.trim_start_matches([' ', '#', '~', '-', '{']);
+                line.strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
+                    || line.contains(&format!("{{ {key}: "))
+                    || line.contains(&format!(", {key}: "))
+            });
+            assert!(present, "'{key}' of '{section}' is not in config.example.yaml");
+        }
+    }
+}
+
+#[test]
+fn an_upstream_that_wrote_out_its_defaults_is_the_one_that_did_not() {
+    assert_eq!(good(LEAST).upstreams[0].idle_connections, DEFAULT_IDLE_CONNECTIONS);
+    assert_eq!(good(LEAST).timeouts.drain.as_secs(), 30);
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_order_of_their_places() {
+    let text = "\
+# a comment
+listeners:
+  - adress: 127.0.0.1:8080
+  - address: localhost:8080
+store: { sqlite: a.db }
+pepper_file: a.pepper
+upstreams:
+  api: { endpoints: [\"http://user:hunter2@127.0.0.1:3000\"], protocol: http3 }
+routes:
+  - path: /v1/
+    upstream: api
+  - { path: /v2, upstream: apo, environment: '/v1/{environment}', access: pubic }
+limits:
+  header_count: 0
+  header_bytes: lots
+timeouts: { idle: 75 }
+drain_time: 3s
+";
+    let found = mistakes(text);
+    let expected = [
+        "3:5 listeners[0].adress: unknown key 'adress': did you mean 'address'?",
+        "3:5 listeners[0]: the key 'address' is missing",
+        "4:14 listeners[1].address: expected an IP address and a port, such as 127.0.0.1:8080, found 'localhost:8080'",
+        "8:22 upstreams.api.endpoints[0]: expected http:// or https://",
+        "8:71 upstreams.api.protocol: expected 'http1' or 'http2', found 'http3'",
+        "10:11 routes[0].path: '/v1/' must not end with '/': write it without",
+        "12:28 routes[1].upstream: expected 'api', found 'apo'",
+        "12:75 routes[1].access: expected 'public' or 'keys', found 'pubic'",
+        "14:17 limits.header_count: expected a whole number from 1 to 10000, found the number 0",
+        "15:17 limits.header_bytes: expected a size from 256B to 16MiB, such as 64KiB, found 'lots'",
+        "16:19 timeouts.idle: expected a duration with its unit from 1ms to 7days, such as 10s or 500ms, found the number 75",
+        "17:1 drain_time: unknown key 'drain_time': did you mean 'drain_timeout'?",
+    ];
+    let lines: Vec<_> = found.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{found}");
+    for expected in expected {
+        assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}\nis not in\n{found}");
+    }
+    let places: Vec<_> = read(text).unwrap_err().0.iter().map(|e| (e.line, e.column)).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert!(!found.contains("hunter2"), "{found}");
+}
+
+#[test]
+fn a_mistake_prints_file_line_and_column() {
+    let errors = read("listeners: 5").unwrap_err();
+    let first = errors.to_string().lines().next().unwrap().to_owned();
+    assert!(first.starts_with("etc/p.yaml:1:1: "), "{first}");
+    assert!(
+        errors
+            .to_string()
+            .contains("etc/p.yaml:1:12: listeners: expected a list of listeners, found the number 5")
+    );
+}
+
+#[test]
+fn repeated_keys_are_mistakes() {
+    let found =
+        mistakes(&format!("{LEAST}log: {{ format: json, format: text }}\nstore: {{ sqlite: b.db }}\n"));
+    assert!(found.contains("6:22 log.format: the key is given twice, first in line 6"), "{found}");
+    assert!(found.contains("7:1 store: the key is given twice, first in line 2"), "{found}");
+}
+
+#[test]
+fn variables_fill_numbers_words_and_texts_but_never_structure() {
+    let env = |name: &str| match name {
+        "WORKERS" => Some("3".to_owned()),
+        "AC" => Some("disabled".to_owned()),
+        "SIZE" => Some("1MiB".to_owned()),
+        "EVIL" => Some("a.db, max_staleness: 1s }\nworkers: 99".to_owned()),
+        _ => None,
+    };
+    let text = with(
+        "store",
+        "store: { sqlite: \"${EVIL}\" }\nworkers: ${WORKERS}\naccess_control: ${AC}\nlimits: { uri_bytes: \"${SIZE}\", header_count: \"${NONE:-7}\" }\n",
+    );
+    let config = parse(&text, Path::new("p.yaml"), &env).unwrap();
+    assert_eq!(config.workers, 3);
+    assert_eq!(config.access_control, AccessControl::Disabled);
+    assert_eq!(config.limits.uri_bytes, 1 << 20);
+    assert_eq!(config.limits.header_count, 7);
+    assert_eq!(config.max_staleness, DEFAULT_MAX_STALENESS);
+    assert!(config.store.path().to_str().unwrap().contains("workers: 99"));
+}
+
+#[test]
+fn what_came_from_the_environment_is_not_printed() {
+    let env = |_: &str| Some("hunter2".to_owned());
+    let text =
+        format!("{LEAST}workers: ${{SECRET}}\naccess_control: ${{SECRET}}\ndrain_timeout: ${{SECRET}}\n");
+    let errors = parse(&text, Path::new("p.yaml"), &env).unwrap_err();
+    assert_eq!(errors.0.len(), 3, "{errors}");
+    assert!(!errors.to_string().contains("hunter2"), "{errors}");
+    assert!(errors.to_string().contains("found another text once the environment variable is put in"));
+}
+
+#[test]
+fn an_unset_variable_is_one_mistake_at_its_place() {
+    one_mistake(&format!("{LEAST}workers: »${{NONE}}\n"), "NONE is not set");
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    assert_eq!(good(LEAST).store.path(), Path::new("etc/a.db"));
+    assert_eq!(good(&with("store", "store: { sqlite: /x/a.db }")).store.path(), Path::new("/x/a.db"));
+}
+
+#[test]
+fn postgres_is_known_and_refused_once() {
+    one_mistake(
+        &with("store", "store: { »postgres: { url: 'postgres://u:hunter2@h/d', replica: r.db } }"),
+        "only the embedded store",
+    );
+    assert!(
+        !mistakes(&with("store", "store: { postgres: { url: 'x:hunter2', replica: r } }"))
+            .contains("hunter2")
+    );
+}
+
+#[test]
+fn a_listener_beyond_loopback_says_itself_that_it_is_open() {
+    let open =
+        |listener: &str| with("listeners", &format!("access_control: disabled\nlisteners: [{listener}]"));
+    one_mistake(&open("{ address: »0.0.0.0:80 }"), "must say");
+    one_mistake(&open("{ address: »'[::]:80' }"), "must say");
+    for listener in [
+        "{ address: 127.0.0.1:80 }",
+        "{ address: '[::1]:80' }",
+        "{ address: 0.0.0.0:80, access_control: enabled }",
+        "{ address: 0.0.0.0:80, access_control: disabled }",
+    ] {
+        good(&open(listener));
+    }
+}
+
+#[test]
+fn addresses_are_used_once() {
+    let two = with("listeners", "listeners: [{ address: 127.0.0.1:80 }, { »address: 127.0.0.1:80 }]");
+    one_mistake(&two, "another listener has the address");
+    let text =
+        with("listeners", "listeners: [{ address: 127.0.0.1:80 }]\nmanagement: { address: »127.0.0.1:80 }");
+    one_mistake(&text, "is a listener's address");
+    good(&with("listeners", "listeners: [{ address: 127.0.0.1:0 }, { address: 127.0.0.1:0 }]"));
+}
+
+#[test]
+fn argon2_fits_its_memory() {
+    one_mistake(
+        &format!("{LEAST}argon2: {{ threads: »8, memory: 64MiB }}"),
+        "8 threads of 64MiB each need 512MiB, expected at most 'memory_limit', which is 256MiB",
+    );
+    one_mistake(&format!("{LEAST}argon2: {{ memory: »1KiB }}"), "a size from 1MiB to 4GiB");
+    assert_eq!(good(&format!("{LEAST}argon2: {{ memory: 200MiB }}")).argon2.threads, 1);
+}
+
+#[test]
+fn routes_are_judged() {
+    let route = |rest: &str| with("routes", &format!("routes: [{{ path: /v1, upstream: api, {rest} }}]"));
+    for (rest, message) in [
+        ("environment: »/v1/x", "exactly once"),
+        ("environment: ['/v1/{environment}', »'/v2/{environment}']", "under the route's path"),
+        ("environment: ['/v1/{environment}', »'/v1/{environment}']", "given twice"),
+        ("shared: [»/v1/a/]", "must not end with '/'"),
+        ("shared: [»'/v1/*']", "literal segment"),
+        (
+            "environment: '/v1/p/{environment}', owner_only: [»'/v1/q/{environment}/x']",
+            "lies in no environment",
+        ),
+        ("account: »yes", "expected 'allow' or 'deny'"),
+        ("access: public, »shared: [/v1]", "no meaning on a public route"),
+        ("»methods: [GET]", "no meaning where keys are needed"),
+        ("access: public, methods: [»get]", "a method in upper case"),
+        ("access: public, methods: [»CONNECT]", "neither CONNECT nor TRACE"),
+        ("access: public, »methods: []", "found an empty list"),
+        ("selectors: { headers: [»'X Y'] }", "the name of a header"),
+        ("selectors: { query: [»'a=b'] }", "not the name of a query parameter"),
+        ("»method_override: {}", "the key 'query' is missing"),
+        ("cors: { origins: [»'https://a.example/'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://a.example:443'] }", "an origin as browsers send it"),
+        ("encoded_slash: »true", "expected 'refuse' or 'allow', found 'true'"),
+        ("body_bytes: »-1", "found the number -1"),
+        ("»colour: red", "unknown key 'colour'"),
+    ] {
+        one_mistake(&route(rest), message);
+    }
+    one_mistake(
+        &with("routes", "routes: [{ path: /v1, upstream: api }, { path: »/v1, upstream: api }]"),
+        "given twice, first in line 5",
+    );
+}
+
+#[test]
+fn upstreams_are_judged() {
+    for (rest, message) in [
+        ("»endpoints: []", "found an empty list"),
+        ("endpoints: [»'ftp://a']", "http:// or https://"),
+        ("endpoints: [»'http://a/b']", "without user, path or query"),
+        ("endpoints: [»'http://u@a']", "without user, path or query"),
+        ("endpoints: [»'http://a:']", "http:// or https://"),
+        ("endpoints: [»'http://a:0']", "http:// or https://"),
+        ("endpoints: [»'http://a:99999']", "http:// or https://"),
+        ("endpoints: ['http://a', »'https://a']", "all https://"),
+        ("endpoints: ['http://a'], »tls: { ca: x }", "'tls' has no meaning here"),
+        ("endpoints: ['http://a'], credential: { username: »'a:b', password_file: x }", "without a colon"),
+        ("endpoints: ['http://a'], host: »'a/b'", "expected a host"),
+        (
+            "endpoints: ['http://a'], authorization: pass, »credential: { username: a, password_file: x }",
+            "expected one of them",
+        ),
+    ] {
+        one_mistake(&with("upstreams", &format!("upstreams: {{ api: {{ {rest} }} }}")), message);
+    }
+    let password =
+        "upstreams: { api: { endpoints: ['http://a'], credential: { username: a, password: x } } }";
+    assert!(mistakes(&with("upstreams", password)).contains("did you mean 'password_file'?"));
+    let text = with("upstreams", "upstreams: { api: { endpoints: ['https://[::1]:444', 'https://b'] } }");
+    let endpoints: Vec<_> = good(&text).upstreams[0].endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(endpoints, ["https://[::1]:444", "https://b:443"]);
+}
+
+#[test]
+fn networks_and_headers_are_judged() {
+    let text = format!("{LEAST}trusted_proxies: [10.0.0.0/8, 192.0.2.7, 10.0.0.1/8, x]\n");
+    let found = mistakes(&text);
+    assert!(found.contains("6:42 trusted_proxies[2]: expected '10.0.0.0/8'"), "{found}");
+    assert!(found.contains("6:54 trusted_proxies[3]: expected an address or a network"), "{found}");
+    let config = good(&format!(
+        "{LEAST}trusted_proxies: [192.0.2.7, '2001:db8::/32']\nstrip_headers: [X_Secret.Thing]\n"
+    ));
+    assert_eq!(config.trusted_proxies[0].to_string(), "192.0.2.7/32");
+    assert_eq!(config.strip_headers, ["x-secret-thing"]);
+    one_mistake(&format!("{LEAST}strip_headers: [»Transfer_Encoding]"), "cannot be stripped");
+}
+
+#[test]
+fn odd_documents_are_refused() {
+    for (text, message) in [
+        ("", "found nothing"),
+        ("# nothing\n", "found nothing"),
+        ("5", "expected a mapping"),
+        ("[]", "expected a mapping"),
+        ("~", "expected a mapping"),
+        ("listeners: !x 5", "tag"),
+        ("a: 1\n---\nb: 1\n", "more than one document"),
+        ("? [a]\n: b\n", "expected text as a key"),
+    ] {
+        let found = mistakes(text);
+        assert!(found.contains(message), "{text:?}: {found}");
+    }
+    assert!(mistakes(&format!("{LEAST}limits:\n")).contains("limits: expected a mapping"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let errors = load(Path::new("/nowhere/portcullis.yaml")).unwrap_err();
+    assert!(
+        errors.to_string().starts_with("/nowhere/portcullis.yaml: cannot read the configuration: "),
+        "{errors}"
+    );
+}
