@@ -1,13 +1,30 @@
 //! Authentication: who a credential belongs to, proved by the cheapest means that is proof.
+//!
+//! [`Authenticator::authenticate`] is the way of a credential, four rungs in one function:
+//!
+//! 1. [`shape`]: minted pairs carry check characters.
+//! 2. memory (`cache`, `identity`): a MAC under a key that only this process knows.
+//! 3. the stored fingerprint (`fingerprint`, [`Peppers`]): a MAC under a key that lies outside the store.
+//! 4. argon2id (`argon`, `argon_threads`): slow on purpose, on threads of its own.
 
+mod apply;
 mod argon;
+mod argon_threads;
+mod authenticate;
+mod cache;
+mod counters;
 mod credential;
+mod directory;
 mod fingerprint;
+mod identity;
 mod pepper;
 mod secret;
 mod throttle;
 
 pub use argon::{ArgonError, hash_secret};
+pub use authenticate::{AuthRefusal, Authenticator};
+pub use counters::Counters;
 pub use credential::{Credential, CredentialError};
+pub use identity::Identity;
 pub use pepper::{PepperError, Peppers};
 pub use secret::{Secret, Shape, mint_access_key, mint_secret, shape};

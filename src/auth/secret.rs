@@ -55,6 +55,10 @@ pub enum Shape {
 }
 
 /// A new access key for a key of `owner`.
+///
+/// # Panics
+///
+/// Never: a configured prefix is short plain ASCII, and so is the rest.
 pub fn mint_access_key(prefixes: &KeyPrefixes, owner: &KeyOwner) -> AccessKey {
     let kind = match owner {
         KeyOwner::Account(_) => "a_",
@@ -65,7 +69,7 @@ pub fn mint_access_key(prefixes: &KeyPrefixes, owner: &KeyOwner) -> AccessKey {
     random_bytes(&mut random);
     // 256 is a multiple of 32: five bits of each byte are unbiased
     text.extend(random.iter().map(|byte| char::from(BASE32[usize::from(byte & 31)])));
-    text.parse().expect("a configured prefix is short, plain ASCII without a colon, and so is base32")
+    text.parse().expect("a configured prefix is short plain ASCII without a colon, and base32 is too")
 }
 
 /// A new secret key.

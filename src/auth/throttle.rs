@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     fn throttle(failures: u32, sources: usize) -> Throttle {
-        let (window, block) = (Duration::from_secs(60), Duration::from_secs(30));
+        let (window, block) = (Duration::from_mins(1), Duration::from_secs(30));
         Throttle::new(&config::Throttle { failures, window, block, sources })
     }
 

@@ -1,0 +1,418 @@
+//! The four rungs, cheapest first.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::argon_threads::{ArgonThreads, NoVerdict};
+use super::cache::{ChangeCache, Entry, Life, Progress, Stamp};
+use super::counters::{Counters, Tally};
+use super::directory::Directory;
+use super::fingerprint::{Mac, MacKey};
+use super::identity::{Identity, Uses};
+use super::secret::{Shape, random_bytes, shape};
+use super::throttle::{Source, Throttle};
+use super::{Credential, Peppers};
+use crate::config::{Config, KeyPrefixes};
+use crate::model::AccessKey;
+use crate::store::{KeyRead, KeyRecord, KeyUse, KeyVerifier, Reader, StoreError};
+
+/// Why a credential opens nothing now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthRefusal {
+    /// Unknown, wrong, inactive, removed, or its owner is: one and the same (401).
+    Unauthorized,
+    /// The same, from a source that has failed too often (429).
+    Throttled {
+        /// How long the source is told to wait.
+        retry_after: Duration,
+    },
+    /// Not judged: too much is waiting for argon2 (503).
+    Busy {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// Not judged: the store was not heard of for too long, or cannot be read (503).
+    Unavailable {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+}
+
+/// Judges credentials. One for all workers.
+pub struct Authenticator {
+    prefixes: KeyPrefixes,
+    refusal_time: Duration,
+    peppers: Peppers,
+    pub(super) reader: Reader,
+    argon: ArgonThreads,
+    throttle: Throttle,
+    /// Verified keys, and nothing else: no failure can push one out.
+    pub(super) identities: ChangeCache<AccessKey, Identity>,
+    /// Access keys that somebody failed with.
+    pub(super) doubts: ChangeCache<AccessKey, Doubt>,
+    pub(super) directory: Directory,
+    pub(super) progress: Progress,
+    uses: Uses,
+    memory_key: MacKey,
+    question_key: MacKey,
+    /// What the MAC of a minted pair is compared with where there is nothing to compare with.
+    decoy: Mac,
+    start: Instant,
+    /// Milliseconds after `start`; what the caches say holds until then.
+    fresh_until: AtomicU64,
+    pub(super) tally: Arc<Tally>,
+}
+
+/// What the store says of an access key, as far as it is needed to refuse.
+pub(super) struct Doubt {
+    evidence: Evidence,
+    life: Life,
+}
+
+/// What a secret is to be verified against; `None` where no secret is right: unknown, removed or inactive.
+type Evidence = Option<Arc<KeyVerifier>>;
+
+impl Entry for Doubt {
+    fn life(&self) -> &Life {
+        &self.life
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.evidence.as_ref().map_or(0, |verifier| size_of::<KeyVerifier>() + verifier.phc.len())
+    }
+}
+
+/// A key as it was read, and what is needed to keep it.
+struct Read {
+    access_key: AccessKey,
+    key: KeyRead,
+    stamp: Stamp,
+}
+
+impl Read {
+    /// What verifies the secret, if the key works at all.
+    fn evidence(&self) -> Evidence {
+        let record = self.key.record.as_ref()?;
+        record.principal.is_active().then(|| Arc::new(record.verifier.clone()))
+    }
+}
+
+/// What rung 3 finds.
+enum Recognition {
+    Match,
+    Mismatch,
+    /// There is no fingerprint under a pepper that this gateway holds.
+    Undecided,
+}
+
+impl Authenticator {
+    /// How often a read that raced with changes is done again before the answer is "not now".
+    pub(super) const READS: usize = 8;
+
+    const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+    /// Starts the argon2 threads. Nothing is judged before [`Authenticator::set_fresh_until`] was called.
+    pub fn new(config: &Config, peppers: Peppers, reader: Reader) -> io::Result<Self> {
+        let tally = Arc::<Tally>::default();
+        let mut decoy = [0; 32];
+        random_bytes(&mut decoy);
+        Ok(Self {
+            prefixes: config.key_prefix.clone(),
+            refusal_time: config.refusal_time,
+            peppers,
+            reader,
+            argon: ArgonThreads::start(&config.argon2, Arc::clone(&tally))?,
+            throttle: Throttle::new(&config.throttle),
+            identities: ChangeCache::of_bytes(config.cache.max_bytes),
+            doubts: ChangeCache::of_entries(config.cache.unknown_keys),
+            directory: Directory::new(config.cache.environments),
+            progress: Progress::default(),
+            uses: Uses::new(),
+            memory_key: MacKey::random(),
+            question_key: MacKey::random(),
+            decoy: Mac(decoy),
+            start: Instant::now(),
+            fresh_until: AtomicU64::new(0),
+            tally,
+        })
+    }
+
+    /// Who this credential belongs to. `source` is the client's address, `arrived` when its request was there.
+    ///
+    /// The first poll answers on a hit in memory, without allocating, locking or reading anything. A right secret is
+    /// never answered with 401 or 429; what a refusal costs, and when it leaves, depends on what was sent and not on
+    /// what exists.
+    pub async fn authenticate(
+        &self,
+        credential: &Credential,
+        source: IpAddr,
+        arrived: Instant,
+    ) -> Result<Arc<Identity>, AuthRefusal> {
+        if !self.is_fresh(arrived) {
+            return Err(self.unavailable());
+        }
+        let source = Source::of(source);
+
+        // Rung 1, shape: typing errors and guesses at minted pairs end here.
+        let is_minted = match shape(&self.prefixes, credential.access_key(), credential.secret()) {
+            Shape::Minted => true,
+            Shape::Other => false,
+            Shape::BadChecksum => {
+                self.tally.checksum_refusals.add_one();
+                return Err(self.refuse(source));
+            }
+            Shape::Mixed => {
+                self.tally.mixed_refusals.add_one();
+                return Err(self.refuse(source));
+            }
+        };
+
+        // Rung 2, memory: what was proved once since the key last changed. A mismatch is final, a key has one secret.
+        let mac = self.memory_key.of_credential(credential);
+        if let Some(identity) = self.identities.get(credential.access_key()) {
+            if identity.mac.matches(&mac) {
+                self.tally.memory_hits.add_one();
+                return Ok(identity);
+            }
+            self.tally.memory_mismatches.add_one();
+            // the look-up that an unknown access key costs too
+            drop(self.doubts.get(credential.access_key()));
+            return Err(if is_minted {
+                self.refuse(source)
+            } else {
+                self.refuse_later(source, arrived).await
+            });
+        }
+
+        let (evidence, read) = self.look_up(credential.access_key()).await?;
+
+        // Rung 3, the stored fingerprint: only of secrets that the gateway minted.
+        let recognition =
+            if is_minted { self.recognise(credential, &evidence) } else { Recognition::Undecided };
+        if let Recognition::Mismatch = recognition {
+            self.tally.fingerprint_mismatches.add_one();
+            self.remember_doubt(evidence, read);
+            return Err(self.refuse(source));
+        }
+
+        // Rung 4, argon2id: the record of truth.
+        if let Recognition::Undecided = recognition {
+            let phc = evidence.as_ref().map(|verifier| verifier.phc.as_str());
+            let question = self.question_key.of_question(credential, phc.unwrap_or_default());
+            let verdict = self.argon.verify(question, source, phc, credential.secret()).await;
+            let verdict = verdict.map_err(|none| self.no_verdict(none, credential.access_key()))?;
+            if !verdict.matches {
+                self.remember_doubt(evidence, read);
+                // the verdict goes last: until the refusal has left, its place in the source's share is taken
+                return Err(self.refuse_later(source, arrived).await);
+            }
+        } else {
+            self.tally.fingerprint_matches.add_one();
+        }
+
+        let Some(verifier) = evidence else { return Err(self.refuse(source)) };
+        let admitted = self.admit(credential.access_key(), &verifier.phc, mac, read).await?;
+        let Some(identity) = admitted else {
+            // deactivated or removed in this very moment
+            return Err(if is_minted {
+                self.refuse(source)
+            } else {
+                self.refuse_later(source, arrived).await
+            });
+        };
+        if is_minted {
+            self.renew_fingerprint(&identity, &verifier, credential);
+        }
+        Ok(identity)
+    }
+
+    /// The same key as the store has it now, for an open stream whose identity is stale. Refused when the key no
+    /// longer works; that counts as nobody's failure.
+    pub async fn reread(&self, identity: &Identity) -> Result<Arc<Identity>, AuthRefusal> {
+        if !self.is_fresh(Instant::now()) {
+            return Err(self.unavailable());
+        }
+        let access_key = &identity.principal.key.access_key;
+        if let Some(current) = self.identities.get(access_key).filter(|current| current.phc == identity.phc) {
+            return Ok(current);
+        }
+        let admitted = self.admit(access_key.as_str(), &identity.phc, identity.mac, None).await?;
+        admitted.ok_or(AuthRefusal::Unauthorized)
+    }
+
+    /// Counts a credential that could not even be read, and says how it is refused.
+    pub fn refuse_unreadable(&self, source: IpAddr) -> AuthRefusal {
+        self.refuse(Source::of(source))
+    }
+
+    /// What the caches say holds until then: a gateway that follows the store calls this each time it has seen the
+    /// store's head and applied everything up to it, with the moment before it looked plus `store.max_staleness`.
+    pub fn set_fresh_until(&self, until: Instant) {
+        let until = until.saturating_duration_since(self.start).as_millis();
+        self.fresh_until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// Whether what the caches say holds at `now`. Past that every credential is [`AuthRefusal::Unavailable`].
+    /// One atomic load.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        let now = now.saturating_duration_since(self.start).as_millis();
+        now < u128::from(self.fresh_until.load(Ordering::Acquire))
+    }
+
+    /// Which keys were used since this was last asked, for the control plane to save; at most 16,384 at once.
+    pub fn take_uses(&self) -> Vec<KeyUse> {
+        self.uses.take()
+    }
+
+    /// What the rungs have done so far.
+    pub fn counters(&self) -> Counters {
+        self.tally.read()
+    }
+
+    /// What a secret for this access key is to be verified against: remembered from a failure, or read.
+    async fn look_up(&self, access_key: &str) -> Result<(Evidence, Option<Read>), AuthRefusal> {
+        if let Some(doubt) = self.doubts.get(access_key) {
+            return Ok((doubt.evidence.clone(), None));
+        }
+        // what is no access key is nobody's
+        let Ok(access_key) = access_key.parse() else { return Ok((None, None)) };
+        let read = self.read(access_key).await?;
+        Ok((read.evidence(), Some(read)))
+    }
+
+    async fn read(&self, access_key: AccessKey) -> Result<Read, AuthRefusal> {
+        let stamp = self.progress.stamp();
+        self.tally.store_reads.add_one();
+        let key = self.reader.key(&access_key).await.map_err(|error| self.unreadable(&error))?;
+        Ok(Read { access_key, key, stamp })
+    }
+
+    /// One MAC, whether there is something to compare it with or not.
+    fn recognise(&self, credential: &Credential, evidence: &Evidence) -> Recognition {
+        let Some(verifier) = evidence else {
+            let found = self.peppers.current_key().of_credential(credential);
+            // never a match: nobody knows the decoy, and if it were met there would still be no key
+            let _ = std::hint::black_box(found.matches(&self.decoy));
+            return Recognition::Mismatch;
+        };
+        let Some(fingerprint) = verifier.fingerprint else { return Recognition::Undecided };
+        let Some(key) = self.peppers.get(fingerprint.pepper) else { return Recognition::Undecided };
+        if key.of_credential(credential).matches(&Mac(fingerprint.mac)) {
+            Recognition::Match
+        } else {
+            Recognition::Mismatch
+        }
+    }
+
+    /// Keeps what a failure has read, so that the next one need not read it.
+    fn remember_doubt(&self, evidence: Evidence, read: Option<Read>) {
+        if let Some(read) = read {
+            let doubt = Doubt { evidence, life: Life::default() };
+            // raced with a change: then it is read again next time
+            let _ = self.doubts.fill(&read.access_key, doubt, read.key.as_of, &self.progress, read.stamp);
+        }
+    }
+
+    /// Keeps a key whose secret was just proved against `phc`; `None` when it does not work any more.
+    async fn admit(
+        &self,
+        access_key: &str,
+        phc: &str,
+        mac: Mac,
+        mut read: Option<Read>,
+    ) -> Result<Option<Arc<Identity>>, AuthRefusal> {
+        for _ in 0..Self::READS {
+            let Read { access_key, key, stamp } = if let Some(read) = read.take() {
+                read
+            } else {
+                let Ok(access_key) = access_key.parse() else { return Ok(None) };
+                self.read(access_key).await?
+            };
+            let still_proved = |record: &KeyRecord| record.verifier.phc == phc;
+            let Some(record) =
+                key.record.filter(|record| still_proved(record) && record.principal.is_active())
+            else {
+                return Ok(None);
+            };
+            let identity = Identity::new(record, mac, &self.uses);
+            if let Some(kept) = self.identities.fill(&access_key, identity, key.as_of, &self.progress, stamp)
+            {
+                self.doubts.end(&access_key);
+                return Ok(Some(kept));
+            }
+            self.tally.raced_fills.add_one();
+        }
+        Err(self.unavailable())
+    }
+
+    /// Gives a minted secret its fingerprint under the current pepper, if it has none: from then on rung 3 knows it.
+    fn renew_fingerprint(&self, identity: &Identity, verifier: &KeyVerifier, credential: &Credential) {
+        if verifier.fingerprint.is_some_and(|fingerprint| fingerprint.pepper == self.peppers.current()) {
+            return;
+        }
+        let key = &identity.principal.key;
+        let fingerprint = self.peppers.fingerprint(&key.access_key, credential.secret());
+        let (reader, id, access_key) = (self.reader.clone(), key.id, key.access_key.clone());
+        // the request does not wait for it, and loses nothing if it fails
+        tokio::spawn(async move {
+            if let Err(error) = reader.save_fingerprint(id, fingerprint).await {
+                tracing::debug!(%error, %access_key, "the fingerprint was not saved");
+            }
+        });
+    }
+
+    fn no_verdict(&self, none: NoVerdict, access_key: &str) -> AuthRefusal {
+        match none {
+            NoVerdict::Failed(Some(error)) => {
+                tracing::error!(%error, access_key, "a secret cannot be verified");
+                self.unavailable()
+            }
+            NoVerdict::Busy | NoVerdict::Failed(None) => AuthRefusal::Busy { retry_after: Self::RETRY_AFTER },
+        }
+    }
+
+    pub(super) fn unreadable(&self, error: &StoreError) -> AuthRefusal {
+        tracing::error!(%error, "the store cannot be read");
+        self.unavailable()
+    }
+
+    pub(super) fn unavailable(&self) -> AuthRefusal {
+        self.tally.unavailable.add_one();
+        AuthRefusal::Unavailable { retry_after: Self::RETRY_AFTER }
+    }
+
+    /// Counts a failure of `source`.
+    fn refuse(&self, source: Source) -> AuthRefusal {
+        match self.throttle.failed(source, Instant::now()) {
+            None => {
+                self.tally.unauthorized.add_one();
+                AuthRefusal::Unauthorized
+            }
+            Some(retry_after) => {
+                self.tally.throttled.add_one();
+                AuthRefusal::Throttled { retry_after }
+            }
+        }
+    }
+
+    /// Counts a failure, and lets the refusal leave at the fixed time after arrival; where that is past, at its next
+    /// multiple, so that the time tells as little as it can of how long the verification took.
+    async fn refuse_later(&self, source: Source, arrived: Instant) -> AuthRefusal {
+        let refusal = self.refuse(source);
+        if let Some(leaves) = leaving_time(arrived, Instant::now(), self.refusal_time) {
+            tokio::time::sleep_until(leaves.into()).await;
+        }
+        refusal
+    }
+}
+
+/// The first multiple of `step` after `arrived` that is not past.
+fn leaving_time(arrived: Instant, now: Instant, step: Duration) -> Option<Instant> {
+    let past = now.saturating_duration_since(arrived).as_nanos();
+    let steps = past.checked_div(step.as_nanos())? + 1;
+    arrived.checked_add(step.checked_mul(u32::try_from(steps).ok()?)?)
+}

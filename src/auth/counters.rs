@@ -1,0 +1,83 @@
+//! What each rung did, counted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One figure that only grows.
+#[derive(Default)]
+// a cache line of its own: workers count hits all the time, and nothing else should wait for that line
+#[repr(align(64))]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What authentication has done since the start; every figure only grows.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Every figure with its name.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+
+        /// The figures while they are being counted.
+        #[derive(Default)]
+        pub(super) struct Tally {
+            $(pub(super) $name: Counter,)*
+        }
+
+        impl Tally {
+            pub(super) fn read(&self) -> Counters {
+                Counters { $($name: self.$name.get(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Rung 1: minted pairs whose check characters are wrong.
+    checksum_refusals,
+    /// Rung 1: one half minted, the other not.
+    mixed_refusals,
+    /// Rung 2: recognised in memory.
+    memory_hits,
+    /// Rung 2: refused by what memory knows.
+    memory_mismatches,
+    /// Keys read from the store.
+    store_reads,
+    /// Rung 3: recognised by the stored fingerprint.
+    fingerprint_matches,
+    /// Rung 3: refused by the stored fingerprint, or by the absence of such a key.
+    fingerprint_mismatches,
+    /// Rung 4: times argon2 ran.
+    argon2_runs,
+    /// Rung 4: verifications that waited for another request's run of the same question.
+    argon2_shared,
+    /// Rung 4: turned away because the queue, or the source's share of it, was full.
+    argon2_queue_refusals,
+    /// Rung 4: runs without an answer: an unusable record, or no memory.
+    argon2_failures,
+    /// Refusals told as "unauthorized".
+    unauthorized,
+    /// Refusals told as "too many failures".
+    throttled,
+    /// Answers withheld because the store was not heard of for too long, or could not be read.
+    unavailable,
+    /// Reads that raced with a change and were done again.
+    raced_fills,
+    /// Environments read from the store.
+    environment_reads,
+}

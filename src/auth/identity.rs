@@ -1,0 +1,161 @@
+//! A verified key, as the store had it when it was read.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
+
+use jiff::Timestamp;
+
+use super::cache::{Entry, Life};
+use super::fingerprint::Mac;
+use crate::model::{Description, Name, Owner, Principal};
+use crate::store::{ChangeNumber, KeyRecord, KeyUse};
+
+/// Who a right credential acts for. It stays what it is; when the store has changed, it is [stale](Self::is_stale).
+pub struct Identity {
+    /// The key, its owner, its owner's memberships.
+    pub principal: Principal,
+    /// The newest change when it was read.
+    pub as_of: ChangeNumber,
+    life: Life,
+    /// What the secret was proved against.
+    pub(super) phc: String,
+    /// The MAC of the pair under the key that only this process knows.
+    pub(super) mac: Mac,
+    rendered: OnceLock<Box<[u8]>>,
+    last_use: LastUse,
+}
+
+impl Identity {
+    pub(super) fn new(record: KeyRecord, mac: Mac, uses: &Uses) -> Self {
+        Self {
+            principal: record.principal,
+            as_of: record.as_of,
+            life: Life::default(),
+            phc: record.verifier.phc,
+            mac,
+            rendered: OnceLock::new(),
+            last_use: LastUse::new(uses.dirty.clone()),
+        }
+    }
+
+    /// Whether something about the key may be different by now. A request compares this right before it is forwarded,
+    /// an open stream when it moves bytes; [`Authenticator::reread`](super::Authenticator::reread) tells what is left
+    /// of the key. One atomic load.
+    pub fn is_stale(&self) -> bool {
+        !self.life.is_live()
+    }
+
+    /// A block of bytes that is the same for every request of this identity, made when first asked for.
+    pub fn rendered(&self, build: impl FnOnce(&Principal) -> Box<[u8]>) -> &[u8] {
+        self.rendered.get_or_init(|| build(&self.principal))
+    }
+
+    /// Notes that the key was used. Waits for nobody: of uses within one second, or in the same instant, one is kept.
+    pub fn touch(self: &Arc<Self>, unix_seconds: u64, source: IpAddr) {
+        let last = &self.last_use;
+        if last.seconds.load(Ordering::Relaxed) == unix_seconds {
+            return;
+        }
+        match last.at.try_lock() {
+            Ok(mut at) => *at = Some((unix_seconds, source)),
+            Err(TryLockError::Poisoned(at)) => *at.into_inner() = Some((unix_seconds, source)),
+            Err(TryLockError::WouldBlock) => return,
+        }
+        last.seconds.store(unix_seconds, Ordering::Relaxed);
+        if !last.is_queued.swap(true, Ordering::AcqRel) && last.dirty.try_send(Arc::clone(self)).is_err() {
+            last.is_queued.store(false, Ordering::Release);
+            last.seconds.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Entry for Identity {
+    fn life(&self) -> &Life {
+        &self.life
+    }
+
+    fn bytes(&self) -> usize {
+        /// The block that is rendered later.
+        const RENDERED: usize = 512;
+        /// A membership: an id on the heap and its place in the list.
+        const MEMBERSHIP: usize = 96;
+        let length = |text: Option<&str>| text.map_or(0, str::len);
+        let key = &self.principal.key;
+        let owner = match &self.principal.owner {
+            Owner::Account { account, memberships } => {
+                account.name.as_str().len()
+                    + length(account.description.as_ref().map(Description::as_str))
+                    + memberships.len() * MEMBERSHIP
+            }
+            Owner::Environment(environment) => {
+                length(environment.name.as_ref().map(Name::as_str))
+                    + length(environment.description.as_ref().map(Description::as_str))
+            }
+        };
+        size_of::<Self>()
+            + RENDERED
+            + owner
+            + self.phc.len()
+            + key.access_key.as_str().len()
+            + length(key.name.as_ref().map(Name::as_str))
+            + length(key.description.as_ref().map(Description::as_str))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({} as of {})", self.principal.key.access_key, self.as_of)
+    }
+}
+
+/// When and from where a key was last used.
+struct LastUse {
+    /// The second of the last use; 0 before the first.
+    seconds: AtomicU64,
+    /// Only ever tried by requests: a second writer in the same instant goes without.
+    at: Mutex<Option<(u64, IpAddr)>>,
+    is_queued: AtomicBool,
+    dirty: SyncSender<Arc<Identity>>,
+}
+
+impl LastUse {
+    fn new(dirty: SyncSender<Arc<Identity>>) -> Self {
+        Self { seconds: AtomicU64::new(0), at: Mutex::new(None), is_queued: AtomicBool::new(false), dirty }
+    }
+}
+
+/// Keys that were used and whose use is not saved yet.
+pub(super) struct Uses {
+    dirty: SyncSender<Arc<Identity>>,
+    queue: Mutex<Receiver<Arc<Identity>>>,
+}
+
+impl Uses {
+    /// Keys that may wait to be saved; further ones are noted at a later use.
+    const CAPACITY: usize = 16_384;
+
+    pub(super) fn new() -> Self {
+        let (dirty, queue) = sync_channel(Self::CAPACITY);
+        Self { dirty, queue: Mutex::new(queue) }
+    }
+
+    /// What waits to be saved, each key once.
+    pub(super) fn take(&self) -> Vec<KeyUse> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue
+            .try_iter()
+            .take(Self::CAPACITY)
+            .filter_map(|identity| {
+                let last = &identity.last_use;
+                // before the time is read: a use that comes after it queues the key again
+                last.is_queued.store(false, Ordering::Release);
+                let (seconds, address) = (*last.at.lock().unwrap_or_else(PoisonError::into_inner))?;
+                let at = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
+                Some(KeyUse { key: identity.principal.key.id, at, address })
+            })
+            .collect()
+    }
+}
