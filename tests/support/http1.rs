@@ -66,6 +66,11 @@ impl Request {
         self.bytes
     }
 
+    /// The bytes so far, for a request that is never finished.
+    pub fn unfinished(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Ends the head with a `Content-Length` and appends the body.
     pub fn body(self, body: impl AsRef<[u8]>) -> Vec<u8> {
         let body = body.as_ref();
@@ -211,6 +216,11 @@ impl Client {
     /// Tells the peer that nothing more will be sent.
     pub fn finish_sending(&mut self) {
         self.wire.tcp().shutdown(Shutdown::Write).ok();
+    }
+
+    /// Ends the connection with a reset, as a client does that dies.
+    pub fn reset(self) {
+        socket2::SockRef::from(self.wire.tcp()).set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
     /// Our side's address, as the gateway sees it.

@@ -6,10 +6,12 @@
 
 #![allow(dead_code, reason = "every test file is a crate of its own and uses its own part of the harness")]
 
+pub mod certificates;
 pub mod cli;
 pub mod gateway;
 pub mod http1;
 pub mod http2;
+pub mod stage;
 pub mod tls;
 pub mod upstream;
 

@@ -1,0 +1,108 @@
+//! A certificate authority of the test's own, and TLS ends that trust it.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
+};
+
+/// A TLS client connection that blocks.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// An authority; what it signs is written beside its own certificate.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: PathBuf,
+}
+
+/// A certificate and its key, as files.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// Makes the authority and writes its certificate to `ca.pem` in `folder`.
+    pub fn new(folder: &Path) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("a signed authority");
+        std::fs::write(folder.join("ca.pem"), issuer.pem()).expect("write ca.pem");
+        Self { issuer, folder: folder.to_owned() }
+    }
+
+    /// The file with the authority's certificate.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// Signs a certificate for these names, and writes it and its key.
+    pub fn sign(&self, names: &[&str]) -> Files {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let stem = names[0].replace(['*', '.'], "_");
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names).expect("good names");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a signature");
+        let files = Files {
+            certificate: self.folder.join(format!("{stem}.pem")),
+            key: self.folder.join(format!("{stem}.key")),
+        };
+        std::fs::write(&files.certificate, certificate.pem()).expect("write the certificate");
+        std::fs::write(&files.key, key.serialize_pem()).expect("write the key");
+        files
+    }
+
+    /// A client that trusts only this authority.
+    pub fn client(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("a root");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+}
+
+/// Connects with TLS and finishes the handshake.
+pub fn connect_tls(address: SocketAddr, name: &str, config: ClientConfig) -> io::Result<TlsStream> {
+    let mut tcp = TcpStream::connect(address)?;
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let name = ServerName::try_from(name.to_owned()).expect("a server name");
+    let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp)?;
+    }
+    Ok(StreamOwned::new(tls, tcp))
+}
+
+/// A TLS server's configuration from files.
+pub fn server(files: &Files, alpn: &[&str]) -> ServerConfig {
+    let certificates = CertificateDer::pem_file_iter(&files.certificate)
+        .expect("read the certificate")
+        .collect::<Result<Vec<_>, _>>()
+        .expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .expect("a certificate with its key");
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}
