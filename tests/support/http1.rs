@@ -304,6 +304,17 @@ impl Client {
         Ok(self.ahead.drain(..count).collect())
     }
 
+    /// Waits until `mark` has come, and takes everything up to its end.
+    pub fn take_until(&mut self, mark: &[u8], patience: Duration) -> Result<Vec<u8>, NoAnswer> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(at) = find(&self.ahead, mark) {
+                return Ok(self.ahead.drain(..at + mark.len()).collect());
+            }
+            self.fill(deadline)?;
+        }
+    }
+
     /// All that came and was not read as part of an answer.
     pub fn unread(&self) -> &[u8] {
         &self.ahead

@@ -11,6 +11,8 @@ pub mod cli;
 pub mod gateway;
 pub mod http1;
 pub mod http2;
+pub mod memory;
+pub mod plain;
 pub mod stage;
 pub mod tls;
 pub mod upstream;
