@@ -177,7 +177,7 @@ fn both_directions_flow_at_once() {
             while !came.ends_with(b"0\r\n\r\n") {
                 let Ok(bytes) = conversation.receive() else { return false };
                 came.extend_from_slice(&bytes);
-                if conversation.send(format!("3\r\nack\r\n")).is_err() {
+                if conversation.send("3\r\nack\r\n").is_err() {
                     return false;
                 }
             }
