@@ -1,10 +1,100 @@
 //! The commands: parse, call, print.
+//!
+//! Exit status: 0 done; 1 refused or failed, with the reason on stderr; 2 usage; 3 done in the record, but not yet
+//! confirmed by every gateway.
 
+mod account;
 mod certificate;
 mod demo;
+mod document;
+mod environment;
+mod import;
+mod init;
 mod issue;
+mod key;
+mod output;
+mod site;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigErrors;
+use output::Format;
+
+/// A gateway in front of an HTTP API that knows which API key may reach what.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 110, subcommand_required = true, after_help = EXIT_STATUS)]
+struct Arguments {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = "portcullis.yaml", display_order = 100)]
+    config: PathBuf,
+
+    /// How results are printed: for people, or for programs as the management API's documents
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, display_order = 101)]
+    output: Format,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 done; 1 refused or failed, with the reason on stderr; 2 wrong usage; \
+    3 done in the record, but not yet confirmed by the gateways that the output names.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the store, the pepper, a development certificate and the first admin key
+    Init(init::Init),
+    /// Manage accounts: who owns keys
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Manage environments, and who belongs to them
+    #[command(subcommand)]
+    Environment(environment::Command),
+    /// Manage API keys
+    #[command(subcommand)]
+    Key(key::Command),
+}
 
 /// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // what cannot be printed cannot be reported either
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    run(&arguments).unwrap_or_else(|error| {
+        if error.is::<ConfigErrors>() {
+            // each line names its own place first, as editors expect it
+            eprintln!("{error}");
+        } else {
+            eprintln!("portcullis: {error:#}");
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { config, output, command } = arguments;
+    match command {
+        Command::Init(init) => init.run(config, *output)?,
+        Command::Account(command) => command.run(config, *output)?,
+        Command::Environment(command) => command.run(config, *output)?,
+        Command::Key(command) => command.run(config, *output)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        super::Arguments::command().debug_assert();
+    }
 }

@@ -1,0 +1,130 @@
+//! `portcullis init`: from nothing to a gateway that can be started.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use super::issue::{self, IssuedKey};
+use super::output::{Format, print};
+use super::{certificate, key};
+use crate::auth::Peppers;
+use crate::config::{self, CertificateFiles, Config};
+use crate::model::{AccountKind, KeyOwner, Name};
+use crate::store::{NewAccount, Store, StoreError};
+
+/// What is written where there is no configuration yet.
+const STARTER: &str = include_str!("starter.yaml");
+
+/// The first account. Its key can make others, with any name.
+const FIRST_ACCOUNT: &str = "admin";
+
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Makes what a gateway needs and is not there yet: a configuration to begin with, the pepper, a \
+        self-signed certificate for development where the configuration names a certificate, and the store with a \
+        first admin account. Prints that account's key, once. Overwrites nothing, and refuses where there is a store.",
+    after_help = "Examples:\n  portcullis init\n  portcullis init --config /etc/portcullis/portcullis.yaml"
+)]
+pub(super) struct Init {}
+
+impl Init {
+    pub(super) fn run(&self, config: &Path, output: Format) -> anyhow::Result<()> {
+        let mut report = Report::default();
+        if write_new(config, STARTER)? {
+            report.made("a configuration to begin with; say in it where your API is", config);
+        }
+        let config = config::load(config)?;
+        let store = config.store.path();
+        if store.exists() {
+            let exists = StoreError::Exists { path: store.to_owned() };
+            bail!("{exists}; to make more keys, use `portcullis key create`");
+        }
+        let peppers = peppers(&config, &mut report)?;
+        for files in certificates(&config) {
+            make_certificate(files, &mut report)?;
+        }
+        let issued = Store::create_with(store, |store| first_key(store, &config, &peppers))?;
+        report.made("the store", store);
+
+        // what is made is for people; a program asks for the key alone
+        if output == Format::Table {
+            print(&report.0)?;
+            print(&format!("\nThe first account, \"{FIRST_ACCOUNT}\", is an admin. Its key:\n\n"))?;
+        }
+        key::print_new(&issued.key, &issued.secret, output)
+    }
+}
+
+fn first_key(store: &mut Store, config: &Config, peppers: &Peppers) -> anyhow::Result<IssuedKey> {
+    let name = Name::parse(FIRST_ACCOUNT)?.context("the first account has a name")?;
+    let (account, _) =
+        store.create_account(&NewAccount { name, kind: AccountKind::Admin, description: None })?;
+    issue::issue_key(store, config, peppers, KeyOwner::Account(account.id), None, None)
+}
+
+/// The peppers, the current one made where its file is missing.
+fn peppers(config: &Config, report: &mut Report) -> anyhow::Result<Peppers> {
+    if let Some(current) = config.pepper_files.first()
+        && !current.exists()
+    {
+        Peppers::create(current)?;
+        report.made("the pepper; keep it apart from copies of the store", current);
+    }
+    Ok(Peppers::load(&config.pepper_files)?)
+}
+
+/// Every certificate that a listener names.
+fn certificates(config: &Config) -> impl Iterator<Item = &CertificateFiles> {
+    let management = config.management.iter().filter_map(|management| management.tls.as_ref());
+    let listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    listeners.chain(management).flat_map(|tls| &tls.certificates)
+}
+
+fn make_certificate(files: &CertificateFiles, report: &mut Report) -> anyhow::Result<()> {
+    let CertificateFiles { certificate, key } = files;
+    match (certificate.exists(), key.exists()) {
+        (true, true) => Ok(()),
+        (false, false) => {
+            certificate::create(certificate, key)?;
+            report.made("a self-signed certificate, for development only", certificate);
+            report.made("its private key", key);
+            Ok(())
+        }
+        (there, _) => {
+            let (there, missing) = if there { (certificate, key) } else { (key, certificate) };
+            bail!(
+                "there is {}, but not {}, which belongs to it: put it there, or take the other away",
+                there.display(),
+                missing.display()
+            );
+        }
+    }
+}
+
+/// Writes a file where there is none; whether it did.
+fn write_new(path: &Path, text: &str) -> anyhow::Result<bool> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => {
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
+    }
+}
+
+/// What was made, a line each.
+#[derive(Default)]
+struct Report(String);
+
+impl Report {
+    fn made(&mut self, what: &str, path: &Path) {
+        let path: PathBuf = path.components().collect();
+        self.0.push_str(&format!("made {}: {what}\n", path.display()));
+    }
+}

@@ -1,0 +1,258 @@
+//! `portcullis key`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::document;
+use super::import::{self, ChosenPair};
+use super::issue::{self, IssuedKey};
+use super::output::{Format, print, print_fields, print_json, print_table, text, time};
+use super::site::{self, EditArguments, Site};
+use crate::auth::{Peppers, Secret};
+use crate::model::{AccessKey, AccountKind, ApiKey, KeyOwner, State};
+use crate::store::{ChangeNumber, KeyUse};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a key; its secret is printed this once
+    #[command(after_help = "Examples:\n  \
+        portcullis key create --account alice --name laptop\n  \
+        portcullis key create --environment production --name ci --output json\n  \
+        portcullis key create --environment 1a5 --access-key 0123456789ABCDEF0123 --secret-file old-secret")]
+    Create {
+        #[command(flatten)]
+        owner: OwnerArguments,
+        /// What it is called
+        #[arg(long)]
+        name: Option<String>,
+        /// Free text
+        #[arg(long)]
+        description: Option<String>,
+        /// Bring a key from elsewhere: its access key, instead of a new one
+        #[arg(long, requires = "secret_file")]
+        access_key: Option<AccessKey>,
+        /// The file that holds the secret of that key; - reads it from stdin
+        #[arg(long, value_name = "FILE", requires = "access_key")]
+        secret_file: Option<PathBuf>,
+    },
+    /// List all keys, or those of one owner
+    #[command(
+        after_help = "Examples:\n  portcullis key list\n  portcullis key list --environment production"
+    )]
+    List {
+        #[command(flatten)]
+        owner: OptionalOwner,
+    },
+    /// Show one key, and when it was last used
+    #[command(after_help = "Example:\n  portcullis key show 1c42")]
+    Show {
+        /// Its id or access key
+        key: String,
+    },
+    /// Change the name or the description
+    #[command(after_help = "Example:\n  portcullis key edit 1c42 --name 'build server'")]
+    Edit {
+        /// Its id or access key
+        key: String,
+        #[command(flatten)]
+        edit: EditArguments,
+    },
+    /// Let it work again
+    Activate {
+        /// Its id or access key
+        key: String,
+    },
+    /// Stop it at once
+    #[command(after_help = "Example:\n  portcullis key deactivate 1c42")]
+    Deactivate {
+        /// Its id or access key
+        key: String,
+    },
+    /// Remove an inactive key for good
+    #[command(after_help = "Example:\n  portcullis key deactivate 1c42 && portcullis key delete 1c42")]
+    Delete {
+        /// Its id or access key
+        key: String,
+    },
+}
+
+/// Whose key it is.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct OwnerArguments {
+    /// Acts for this account (id or name)
+    #[arg(long)]
+    account: Option<String>,
+    /// Reaches only this environment (id or name)
+    #[arg(long)]
+    environment: Option<String>,
+}
+
+/// Whose keys are listed.
+#[derive(Debug, Args)]
+#[group(required = false, multiple = false)]
+pub(super) struct OptionalOwner {
+    /// Only this account's keys (id or name)
+    #[arg(long)]
+    account: Option<String>,
+    /// Only this environment's own keys (id or name)
+    #[arg(long)]
+    environment: Option<String>,
+}
+
+impl Command {
+    pub(super) fn run(&self, config: &Path, output: Format) -> anyhow::Result<()> {
+        let mut site = Site::open(config)?;
+        match self {
+            Self::Create { owner, name, description, access_key, secret_file } => {
+                let owner = wanted_owner(&site, owner.account.as_deref(), owner.environment.as_deref())?
+                    .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
+                let name = site::name(name.as_deref())?;
+                let description = site::description(description.as_deref())?;
+                match access_key.as_ref().zip(secret_file.as_deref()) {
+                    None => {
+                        let peppers = Peppers::load(&site.config.pepper_files)?;
+                        let Site { config, store } = &mut site;
+                        let IssuedKey { key, secret, .. } =
+                            issue::issue_key(store, config, &peppers, owner, name, description)?;
+                        print_new(&key, &secret, output)
+                    }
+                    Some((access_key, file)) => {
+                        let pair = ChosenPair::read(access_key, file, &site.config)?;
+                        let (key, _) = import::import_key(&mut site, owner, &pair, name, description)?;
+                        show(&key, None, output)
+                    }
+                }
+            }
+            Self::List { owner } => {
+                let owner = wanted_owner(&site, owner.account.as_deref(), owner.environment.as_deref())?;
+                list(&site.store.keys(owner.as_ref())?, output)
+            }
+            Self::Show { key } => {
+                let key = site.store.find_key(key)?;
+                show(&key, site.store.last_use(key.id)?, output)
+            }
+            Self::Edit { key, edit } => {
+                let id = site.store.find_key(key)?.id;
+                let (key, _) = site.store.edit_key(id, &edit.edit()?)?;
+                show(&key, site.store.last_use(id)?, output)
+            }
+            Self::Activate { key } => set_state(&mut site, key, State::Active, output),
+            Self::Deactivate { key } => set_state(&mut site, key, State::Inactive, output),
+            Self::Delete { key } => set_state(&mut site, key, State::Removed, output),
+        }
+    }
+}
+
+fn wanted_owner(
+    site: &Site,
+    account: Option<&str>,
+    environment: Option<&str>,
+) -> anyhow::Result<Option<KeyOwner>> {
+    Ok(match (account, environment) {
+        (Some(account), _) => Some(KeyOwner::Account(site.store.find_account(account)?.id)),
+        (None, Some(environment)) => {
+            Some(KeyOwner::Environment(site.store.find_environment(environment)?.id))
+        }
+        (None, None) => None,
+    })
+}
+
+fn set_state(site: &mut Site, key: &str, state: State, output: Format) -> anyhow::Result<()> {
+    let id = site.store.find_key(key)?.id;
+    let (key, number) = site.store.set_key_state(id, state)?;
+    print_change(&key, number, output)?;
+    let of_admin = match &key.owner {
+        KeyOwner::Account(account) => {
+            site.store.find_account(&account.to_string())?.kind == AccountKind::Admin
+        }
+        KeyOwner::Environment(_) => false,
+    };
+    if of_admin && state != State::Active { site.warn_without_admin_key() } else { Ok(()) }
+}
+
+fn print_change(key: &ApiKey, number: ChangeNumber, output: Format) -> anyhow::Result<()> {
+    match output {
+        Format::Json => print_json(&document::key(key, None)),
+        Format::Table => {
+            print(&site::state_line("key", &format!("{} ({})", key.access_key, key.id), key.state, number))
+        }
+    }
+}
+
+/// Prints a new key with its secret. Where that fails, the key is of no use to anyone.
+pub(super) fn print_new(key: &ApiKey, secret: &Secret, output: Format) -> anyhow::Result<()> {
+    let printed = match output {
+        Format::Json => print_json(&document::key(key, Some(secret.as_str()))),
+        Format::Table => print_fields([
+            ("access key", key.access_key.to_string()),
+            ("secret key", secret.as_str().to_owned()),
+            ("id", key.id.to_string()),
+            ("owner", owner(key)),
+            ("name", text(key.name.as_ref())),
+        ]),
+    };
+    printed.map_err(|error| {
+        error.context(format!(
+            "key {} was made, but its secret was not shown: deactivate and delete it, and make another",
+            key.access_key
+        ))
+    })?;
+    eprintln!("The secret key is shown this once and cannot be read again: keep it now.");
+    Ok(())
+}
+
+fn show(key: &ApiKey, used: Option<KeyUse>, output: Format) -> anyhow::Result<()> {
+    match output {
+        Format::Json => print_json(&document::key(key, None)),
+        Format::Table => {
+            let used = used.map_or_else(
+                || "-".to_owned(),
+                |used| format!("{} from {}", time(Some(used.at)), used.address),
+            );
+            print_fields([
+                ("id", key.id.to_string()),
+                ("access key", key.access_key.to_string()),
+                ("owner", owner(key)),
+                ("name", text(key.name.as_ref())),
+                ("state", key.state.to_string()),
+                ("description", text(key.description.as_ref())),
+                ("created", time(Some(key.created))),
+                ("last used", used),
+                ("removed", time(key.removed)),
+                ("uuid", key.uuid.clone()),
+            ])
+        }
+    }
+}
+
+fn list(keys: &[ApiKey], output: Format) -> anyhow::Result<()> {
+    match output {
+        Format::Json => {
+            let data = keys.iter().map(|key| document::key(key, None)).collect();
+            print_json(&document::collection("apiKey", data))
+        }
+        Format::Table => print_table(
+            ["ID", "ACCESS KEY", "OWNER", "NAME", "STATE", "CREATED", "DESCRIPTION"],
+            keys.iter().map(|key| {
+                [
+                    key.id.to_string(),
+                    key.access_key.to_string(),
+                    owner(key),
+                    text(key.name.as_ref()),
+                    key.state.to_string(),
+                    time(Some(key.created)),
+                    text(key.description.as_ref()),
+                ]
+            }),
+        ),
+    }
+}
+
+fn owner(key: &ApiKey) -> String {
+    match &key.owner {
+        KeyOwner::Account(id) => format!("account {id}"),
+        KeyOwner::Environment(id) => format!("environment {id}"),
+    }
+}
