@@ -1,0 +1,406 @@
+//! The command line as an operator uses it: the real program, a process for every command.
+
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::cli::{Cli, Outcome, key_in};
+use tempfile::TempDir;
+
+/// An empty folder.
+fn empty() -> (TempDir, Cli) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cli = Cli::new(&directory.path().join("portcullis.yaml"));
+    (directory, cli)
+}
+
+/// A folder after `init`.
+fn site() -> (TempDir, Cli) {
+    let (directory, cli) = empty();
+    cli.succeed(&["init"]);
+    (directory, cli)
+}
+
+/// The reason of a refusal, which is exit status 1 with nothing on stdout.
+#[track_caller]
+fn refusal(outcome: &Outcome) -> &str {
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{outcome:?}");
+    &outcome.stderr
+}
+
+fn text<'a>(document: &'a Value, field: &str) -> &'a str {
+    document[field].as_str().unwrap_or_else(|| panic!("no {field} in {document}"))
+}
+
+#[test]
+fn init_makes_all_that_is_missing_and_prints_the_first_key_once() {
+    let (directory, cli) = empty();
+    let outcome = cli.succeed(&["init"]);
+    let key = key_in(&outcome.stdout).expect("a key is printed");
+    let mode = |file: &str| {
+        let metadata =
+            fs::metadata(directory.path().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        metadata.permissions().mode() & 0o777
+    };
+    for private in ["portcullis.db", "portcullis.pepper", "certs/gateway.key"] {
+        assert_eq!(mode(private), 0o600, "{private}");
+    }
+    mode("portcullis.yaml");
+    mode("certs/gateway.pem");
+
+    let listed = cli.json(&["key", "list"]);
+    let [only] = listed["data"].as_array().expect("a list").as_slice() else { panic!("{listed}") };
+    assert_eq!(text(only, "publicValue"), key.access_key);
+    assert_eq!(only["secretValue"], Value::Null);
+    assert_eq!(text(&cli.json(&["account", "show", text(only, "accountId")]), "kind"), "admin");
+    for entry in walk(directory.path()) {
+        let content = fs::read(&entry).expect("readable");
+        assert!(!support::contains(&content, key.secret.as_bytes()), "{} holds the secret", entry.display());
+    }
+}
+
+/// Every file below a folder.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn init_refuses_to_run_twice_and_overwrites_nothing() {
+    let (directory, cli) = site();
+    let before: Vec<_> =
+        walk(directory.path()).into_iter().map(|file| (fs::read(&file).expect("read"), file)).collect();
+    let outcome = cli.run(&["init"]);
+    assert!(refusal(&outcome).contains("exists already"), "{outcome:?}");
+    let after: Vec<_> =
+        walk(directory.path()).into_iter().map(|file| (fs::read(&file).expect("read"), file)).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn init_keeps_what_is_there_and_says_which_half_of_a_certificate_is_missing() {
+    let (directory, cli) = site();
+    let file = |name: &str| directory.path().join(name);
+    let pepper = fs::read(file("portcullis.pepper")).expect("the pepper");
+    fs::remove_file(file("portcullis.db")).expect("the store goes");
+    fs::remove_file(file("certs/gateway.key")).expect("the certificate's key goes");
+    let outcome = cli.run(&["init"]);
+    assert!(refusal(&outcome).contains("gateway.key"), "{outcome:?}");
+    assert!(!file("portcullis.db").exists(), "the store comes last");
+
+    fs::remove_file(file("certs/gateway.pem")).expect("the certificate goes");
+    cli.succeed(&["init"]);
+    assert_eq!(fs::read(file("portcullis.pepper")).expect("the pepper"), pepper);
+}
+
+#[test]
+fn an_init_that_is_killed_can_be_run_again() {
+    for round in 0..20 {
+        let (directory, cli) = empty();
+        let mut init = Cli::program()
+            .args(["init", "--config"])
+            .arg(directory.path().join("portcullis.yaml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        // once it has made the next of its files, or has ended: each round kills it at another point of its way
+        let made = ["portcullis.yaml", "portcullis.pepper", "certs/gateway.key", "portcullis.db"][round % 4];
+        support::wait_for(support::PATIENCE, "init makes progress", || {
+            directory.path().join(made).exists() || init.try_wait().expect("our child").is_some()
+        });
+        init.kill().expect("our child");
+        init.wait().expect("it ended");
+
+        let again = cli.run(&["init"]);
+        let there = again.stderr.contains("portcullis.db exists already");
+        let cut_short = ["portcullis.pepper", "gateway.key"].iter().any(|file| again.stderr.contains(file));
+        assert!(again.code == 0 || there || cut_short, "{again:?}");
+        if again.code == 0 || there {
+            let keys = cli.json(&["key", "list"]);
+            assert_eq!(
+                keys["data"].as_array().map(Vec::len),
+                Some(1),
+                "a store always holds its first key: {keys}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_new_key_is_the_management_apis_document() {
+    let (_directory, cli) = site();
+    cli.create_environment("1a5");
+    let made =
+        cli.json(&["key", "create", "--environment", "1a5", "--name", "ci", "--description", "deploys"]);
+    for (field, value) in [
+        ("type", "apiKey"),
+        ("baseType", "credential"),
+        ("kind", "apiKey"),
+        ("name", "ci"),
+        ("description", "deploys"),
+        ("accountId", "1a5"),
+        ("state", "active"),
+        ("transitioning", "no"),
+    ] {
+        assert_eq!(text(&made, field), value);
+    }
+    assert!(text(&made, "id").starts_with("1c") && text(&made, "uuid").len() == 36);
+    assert!(text(&made, "publicValue").starts_with("pce_") && text(&made, "secretValue").starts_with("pcs_"));
+    assert!(text(&made, "created").ends_with('Z') && made["createdTS"].is_i64());
+    let empty = Value::Object(serde_json::Map::new());
+    assert_eq!((&made["links"], &made["actions"]), (&empty, &empty));
+    for null in ["removed", "transitioningMessage", "transitioningProgress"] {
+        assert_eq!(made.get(null), Some(&Value::Null), "{null}");
+    }
+    assert!(made.get("removedTS").is_none());
+
+    let shown = cli.json(&["key", "show", text(&made, "publicValue")]);
+    assert_eq!(shown["secretValue"], Value::Null);
+    assert_eq!(shown["id"], made["id"]);
+    let collection = cli.json(&["key", "list", "--environment", "1a5"]);
+    assert_eq!((text(&collection, "type"), text(&collection, "resourceType")), ("collection", "apiKey"));
+    assert_eq!(collection["data"], Value::Array(vec![shown]));
+}
+
+#[test]
+fn a_key_goes_from_active_to_removed_and_no_further() {
+    let (_directory, cli) = site();
+    cli.create_environment("e1");
+    let key = cli.create_environment_key("e1");
+    let outcome = cli.run(&["key", "delete", &key.access_key]);
+    assert!(refusal(&outcome).contains("deactivate it first"), "{outcome:?}");
+
+    assert_eq!(text(&cli.json(&["key", "deactivate", &key.access_key]), "state"), "inactive");
+    assert_eq!(text(&cli.json(&["key", "deactivate", &key.id]), "state"), "inactive");
+    assert_eq!(text(&cli.json(&["key", "activate", &key.id]), "state"), "active");
+    cli.succeed(&["key", "deactivate", &key.id]);
+    let removed = cli.json(&["key", "delete", &key.id]);
+    assert_eq!(text(&removed, "state"), "removed");
+    assert!(removed["removed"].is_string() && removed["removedTS"].is_i64(), "{removed}");
+
+    assert!(refusal(&cli.run(&["key", "activate", &key.id])).contains("nothing brings it back"));
+    assert!(refusal(&cli.run(&["key", "edit", &key.id, "--name", "x"])).contains("removed"));
+    assert_eq!(cli.json(&["key", "list", "--environment", "e1"])["data"], Value::Array(Vec::new()));
+    assert_eq!(text(&cli.json(&["key", "show", &key.id]), "state"), "removed");
+}
+
+#[test]
+fn an_environment_takes_its_keys_and_members_with_it() {
+    let (_directory, cli) = site();
+    let alice = cli.create_account("alice", "user");
+    cli.json(&["environment", "create", "--id", "e1", "--name", "live", "--owner", "alice"]);
+    let key = cli.create_environment_key("live");
+    let members = cli.json(&["environment", "member", "list", "--environment", "live"]);
+    assert_eq!(
+        (text(&members["data"][0], "externalId"), text(&members["data"][0], "role")),
+        (&*alice, "owner")
+    );
+    cli.add_member("e1", "alice", "readonly");
+    let members = cli.json(&["environment", "member", "list", "--environment", "e1"]);
+    assert_eq!(text(&members["data"][0], "role"), "readonly");
+
+    assert!(refusal(&cli.run(&["environment", "delete", "e1"])).contains("deactivate it first"));
+    cli.succeed(&["environment", "deactivate", "live"]);
+    cli.succeed(&["environment", "delete", "live"]);
+    assert_eq!(text(&cli.json(&["key", "show", &key.id]), "state"), "removed");
+    assert!(refusal(&cli.run(&["environment", "show", "live"])).contains("there is no environment 'live'"));
+    assert!(refusal(&cli.run(&["environment", "create", "--id", "E1"])).contains("not given out again"));
+}
+
+#[test]
+fn names_and_descriptions_are_optional_bounded_and_all_that_can_be_edited() {
+    let (_directory, cli) = site();
+    let key = cli.create_account_key("admin");
+    let long = "é".repeat(255);
+    let edited = cli.json(&["key", "edit", &key.id, "--name", &long, "--description", &"d".repeat(1024)]);
+    assert_eq!(text(&edited, "name"), long);
+    assert!(refusal(&cli.run(&["key", "edit", &key.id, "--name", &"é".repeat(256)])).contains("255"));
+    assert!(
+        refusal(&cli.run(&["key", "edit", &key.id, "--description", &"d".repeat(1025)])).contains("1024")
+    );
+    assert!(refusal(&cli.run(&["key", "edit", &key.id, "--name", "a\u{1b}[31m"])).contains("control"));
+    let edited = cli.json(&["key", "edit", &key.id, "--name", ""]);
+    assert_eq!((&edited["name"], text(&edited, "description").len()), (&Value::Null, 1024));
+    assert!(refusal(&cli.run(&["account", "edit", "admin", "--name", ""])).contains("always has a name"));
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_changes_nothing() {
+    let (_directory, cli) = site();
+    let before = cli.succeed(&["key", "list"]).stdout;
+    for usage in [
+        &["key", "create"][..],
+        &["key", "create", "--account", "admin", "--environment", "e1"],
+        &["key", "create", "--account", "admin", "--access-key", "x"],
+        &["key", "create", "--account", "admin", "--secret-file", "x"],
+        &["key", "edit", "1c1"],
+        &["key", "list", "--output", "xml"],
+        &["environment", "create", "--id", "a/b"],
+        &["environment", "member", "add", "--environment", "e", "--account", "a", "--role", "king"],
+        &["account", "create", "--name", "a", "--kind", "god"],
+        &["nonsense"],
+        &[],
+    ] {
+        let outcome = cli.run(usage);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{usage:?}: {outcome:?}");
+    }
+    assert_eq!(cli.succeed(&["key", "list"]).stdout, before);
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_nothing_is_made() {
+    let (directory, cli) = empty();
+    let outcome = cli.run(&["key", "list"]);
+    assert!(refusal(&outcome).contains("portcullis.yaml"), "{outcome:?}");
+    assert_eq!(walk(directory.path()), Vec::<PathBuf>::new());
+
+    cli.succeed(&["init"]);
+    fs::remove_file(directory.path().join("portcullis.db")).expect("the store goes");
+    for command in [&["key", "list"][..], &["account", "create", "--name", "a"], &["environment", "list"]] {
+        let outcome = cli.run(command);
+        assert!(refusal(&outcome).contains("`portcullis init` creates it"), "{outcome:?}");
+    }
+    assert!(!directory.path().join("portcullis.db").exists());
+}
+
+#[test]
+fn a_store_with_trouble_is_refused_with_what_to_do() {
+    let (directory, cli) = site();
+    let path = directory.path().join("portcullis.db");
+    let whole = fs::read(&path).expect("the store");
+    rusqlite::Connection::open(&path)
+        .expect("open")
+        .pragma_update(None, "user_version", 99)
+        .expect("a version");
+    assert!(refusal(&cli.run(&["key", "list"])).contains("newer portcullis"));
+    fs::write(&path, [&whole[..4096], &[0xa5; 8192]].concat()).expect("written");
+    assert!(refusal(&cli.run(&["key", "list"])).contains("restore a backup"));
+    fs::write(&path, &whole).expect("written");
+    cli.succeed(&["key", "list"]);
+    let other = rusqlite::Connection::open(&path).expect("another process's connection");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    assert!(refusal(&cli.run(&["account", "create", "--name", "a"])).contains("locked by another process"));
+}
+
+#[test]
+fn a_key_from_elsewhere_keeps_both_halves_and_gets_no_fingerprint() {
+    let (directory, cli) = site();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQ\n").expect("written");
+    let secret = secret.to_str().expect("a path");
+    let import = |access_key: &str, file: &str| {
+        cli.run(&["key", "create", "--account", "admin", "--access-key", access_key, "--secret-file", file])
+    };
+    let outcome = import("0123456789ABCDEF0123", secret);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert!(!outcome.stderr.contains("weak") && !outcome.stdout.contains("abcdefghijk"), "{outcome:?}");
+    let store = rusqlite::Connection::open(directory.path().join("portcullis.db")).expect("open");
+    let fingerprints = |access_key: &str| -> u32 {
+        let count = "SELECT count(*) FROM fingerprints JOIN keys ON keys.id = key WHERE access_key LIKE ?1";
+        store.query_row(count, [access_key], |row| row.get(0)).expect("a count")
+    };
+    assert_eq!((fingerprints("0123456789ABCDEF0123"), fingerprints("pca_%")), (0, 1));
+    let phc: String = store
+        .query_row("SELECT phc FROM keys WHERE access_key = '0123456789ABCDEF0123'", [], |row| row.get(0))
+        .expect("a verifier");
+    assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{phc}");
+
+    assert!(refusal(&import("0123456789ABCDEF0123", secret)).contains("already"));
+    for minted in ["pca_mine", "pce_mine"] {
+        assert!(refusal(&import(minted, secret)).contains("the gateway's own"), "{minted}");
+    }
+    assert!(refusal(&import("1c99", secret)).contains("form of a key id"));
+    fs::write(secret, "pcs_mine").expect("written");
+    assert!(refusal(&import("mine", secret)).contains("the gateway's own"));
+    fs::write(secret, "\n").expect("written");
+    assert!(refusal(&import("mine", secret)).contains("empty"));
+    fs::write(secret, "hunter2").expect("written");
+    let outcome = import("mine", secret);
+    assert!(outcome.code == 0 && outcome.stderr.contains("weak"), "{outcome:?}");
+}
+
+#[test]
+fn a_secret_can_come_on_stdin() {
+    let (directory, _cli) = site();
+    let mut import = Cli::program()
+        .args([
+            "key",
+            "create",
+            "--account",
+            "admin",
+            "--access-key",
+            "deploy",
+            "--secret-file",
+            "-",
+            "--config",
+        ])
+        .arg(directory.path().join("portcullis.yaml"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    import.stdin.take().expect("piped").write_all(b"hV7q0sPz3XkLmB1yRtEw\n").expect("written");
+    let output = import.wait_with_output().expect("it ends");
+    assert!(
+        output.status.success() && String::from_utf8_lossy(&output.stdout).contains("deploy"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn stopping_the_last_admin_key_is_done_and_warned_about() {
+    let (_directory, cli) = site();
+    let keys = cli.json(&["key", "list"]);
+    let only = text(&keys["data"][0], "id").to_owned();
+    let outcome = cli.succeed(&["key", "deactivate", &only]);
+    assert!(outcome.stderr.contains("no active admin account has an active key"), "{outcome:?}");
+    cli.create_account_key("admin");
+    cli.succeed(&["key", "activate", &only]);
+    let outcome = cli.succeed(&["key", "deactivate", &only]);
+    assert_eq!(outcome.stderr, "", "another admin key works");
+}
+
+#[test]
+fn a_secret_that_could_not_be_shown_is_reported() {
+    let (directory, _cli) = site();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let output = Cli::program()
+        .args(["key", "create", "--account", "admin", "--config"])
+        .arg(directory.path().join("portcullis.yaml"))
+        .stdout(full)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("its secret was not shown") && !said.contains("pcs_"), "{said}");
+}
+
+#[test]
+fn every_command_of_the_page_on_keys_works() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/keys.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let commands: String =
+        page.split("```sh\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+    assert!(commands.lines().count() > 30, "{commands}");
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = Path::new(env!("CARGO_BIN_EXE_portcullis")).parent().expect("a folder");
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").expect("PATH"));
+    let output = Command::new("sh")
+        .args(["-eux", "-c", &commands])
+        .current_dir(directory.path())
+        .env("PATH", path)
+        .output()
+        .expect("sh runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let made: Value = serde_json::from_slice(&fs::read(directory.path().join("ci-key.json")).expect("made"))
+        .expect("a document");
+    assert!(text(&made, "secretValue").starts_with("pcs_"));
+}
