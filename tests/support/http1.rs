@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 use super::cli::Key;
 use super::{PATIENCE, find, show};
@@ -163,6 +165,26 @@ impl Wire for TcpStream {
     }
 }
 
+/// An address of the loopback network that nothing else in this process has used. The gateway counts failures by
+/// source: tests that are refused often must not be in each other's way.
+pub fn fresh_source() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // the process id spreads test programs that run at once; .0 and .255 are avoided
+    let number = std::process::id().wrapping_mul(7919).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+    let [_, b, c, d] = number.to_be_bytes();
+    Ipv4Addr::new(127, 1 + b % 250, c, 1 + d % 250)
+}
+
+/// A plain connection from a source address.
+pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    socket.connect_timeout(&address.into(), PATIENCE)?;
+    let wire = TcpStream::from(socket);
+    wire.set_nodelay(true)?;
+    Ok(wire)
+}
+
 /// One connection to the gateway.
 pub struct Client {
     wire: Box<dyn Wire>,
@@ -188,12 +210,16 @@ pub enum NoAnswer {
 }
 
 impl Client {
-    /// Opens a plain connection.
+    /// Opens a plain connection from a source address of its own (see [`fresh_source`]).
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let wire = TcpStream::connect_timeout(&address, PATIENCE).expect("the gateway accepts connections");
-        wire.set_nodelay(true).expect("a socket option");
-        Self::over(wire)
+        Self::connect_from(fresh_source(), address)
+    }
+
+    /// Opens a plain connection from this source address.
+    #[track_caller]
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        Self::over(open_from(source, address).expect("the gateway accepts connections"))
     }
 
     /// A client over a connection that is open already.

@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use super::PATIENCE;
-use super::http1::{Client, Wire};
+use super::http1::{Client, Wire, fresh_source, open_from};
 
 impl Wire for StreamOwned<ClientConnection, TcpStream> {
     fn tcp(&self) -> &TcpStream {
@@ -55,8 +55,7 @@ pub fn handshake(
     name: &str,
     config: Arc<ClientConfig>,
 ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let mut tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
-    tcp.set_nodelay(true)?;
+    let mut tcp = open_from(fresh_source(), address)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
     let mut session = ClientConnection::new(config, name).expect("a usable configuration");
