@@ -90,6 +90,7 @@ fn keys_and_credentials_are_written_as_clients_do() {
     let secret = minted_secret(7);
     assert_eq!(secret.len(), "pcs_".len() + 40 + 6);
     let Key { access_key, secret: found, .. } =
-        key_in(&format!("  access key  pca_0123\n  secret key: {secret}\n")).expect("it is there");
-    assert_eq!((access_key.as_str(), found.as_str()), ("pca_0123", secret.as_str()));
+        key_in(&format!("  access key  pca_0123456789abcdefghjk\n  secret key: {secret}\n"))
+            .expect("it is there");
+    assert_eq!((access_key.as_str(), found.as_str()), ("pca_0123456789abcdefghjk", secret.as_str()));
 }

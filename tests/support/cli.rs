@@ -170,13 +170,14 @@ fn key_of(document: &Value) -> Key {
     Key { id: field("id"), access_key: field("publicValue"), secret: field("secretValue") }
 }
 
-/// The first key in a text for people, such as `init` prints.
+/// The first key in a text for people, such as `init` prints, whatever its prefix.
 pub fn key_in(text: &str) -> Option<Key> {
-    let word = |prefix: &str| {
-        let begin = text.find(prefix)?;
-        let rest = &text[begin..];
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-        Some(rest[..end].to_owned())
+    let word = |kind: char, length: usize| {
+        let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let minted = |word: &&str| {
+            word.rsplit_once('_').is_some_and(|(prefix, rest)| prefix.ends_with(kind) && rest.len() == length)
+        };
+        words.find(minted).map(str::to_owned)
     };
-    Some(Key { id: String::new(), access_key: word("pca_")?, secret: word("pcs_")? })
+    Some(Key { id: String::new(), access_key: word('a', 20)?, secret: word('s', 46)? })
 }

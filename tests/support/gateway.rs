@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::PATIENCE;
 use super::cli::{Cli, Key, key_in};
-use super::http1::{Client, Response};
+use super::http1::{Client, Request, Response};
 use super::upstream::Upstream;
 
 /// The routes that most tests use: environments by `/v1/projects/{environment}/…`, a shared part, a public path.
@@ -215,6 +215,36 @@ impl Gateway {
         let mut client = self.connect();
         client.send(request);
         client.read_answer_to(request)
+    }
+
+    /// The sum of the metrics whose name holds `part`; fails where there is none.
+    #[track_caller]
+    pub fn metric(&self, part: &str) -> u64 {
+        let request = Request::get("/metrics").key(&self.admin).end();
+        let mut client = Client::connect(self.management());
+        client.send(&request);
+        let answer = client.read();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = answer.text();
+        let named = |line: &&str| {
+            !line.starts_with('#') && line.split([' ', '{']).next().is_some_and(|n| n.contains(part))
+        };
+        let values: Vec<u64> = text
+            .lines()
+            .filter(named)
+            .map(|line| line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a whole number"))
+            .collect();
+        assert!(!values.is_empty(), "no metric is named like {part}:\n{text}");
+        values.iter().sum()
+    }
+
+    /// The program's resident memory in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running program");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
     }
 
     /// Sends a signal by name, such as `HUP`.

@@ -1,0 +1,518 @@
+//! Keys, accounts, environments and memberships change by the command line while the gateway runs: it sees every
+//! change soon, ends what a change forbids, and leaves the rest alone. Cases 74, 77, 79 and 80 live here too.
+
+mod support;
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use support::cli::{Key, basic, minted_secret};
+use support::gateway::{Gateway, Plan};
+use support::http1::{Client, NoAnswer, Request, fresh_source};
+use support::upstream::{Answer, Conversation, Recorded, Upstream};
+use support::{PATIENCE, marker, wait_for};
+
+/// From the end of a command to its effect in every worker of a running gateway.
+const SEEN_WITHIN: Duration = Duration::from_millis(500);
+
+/// A gateway of the test's own, running, with environments `e1` and `e2`.
+struct House {
+    // first, so that the gateway ends before its upstream
+    gateway: Gateway,
+    upstream: Upstream,
+}
+
+impl House {
+    #[track_caller]
+    fn start() -> Self {
+        Self::with("")
+    }
+
+    #[track_caller]
+    fn with(top: &str) -> Self {
+        let upstream = Upstream::start();
+        let gateway = Plan::new(&upstream).top(top).start();
+        gateway.create_environment("e1");
+        gateway.create_environment("e2");
+        Self { gateway, upstream }
+    }
+
+    fn status_of(&self, request: Request, key: &Key) -> u16 {
+        self.gateway.exchange(request.key(key).end()).status
+    }
+
+    fn status(&self, path: &str, key: &Key) -> u16 {
+        self.status_of(Request::get(path), key)
+    }
+
+    /// Waits until the gateway answers so; a command has just ended. Every worker must: connections fall to any.
+    #[track_caller]
+    fn soon(&self, path: &str, key: &Key, status: u16) {
+        self.soon_for(&|| Request::get(path), key, status);
+    }
+
+    #[track_caller]
+    fn soon_for(&self, request: &dyn Fn() -> Request, key: &Key, status: u16) {
+        let about = format!("{:?} with {} is answered {status}", request(), key.access_key);
+        wait_for(SEEN_WITHIN, &about, || (0..8).all(|_| self.status_of(request(), key) == status));
+    }
+
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) {
+        self.gateway.succeed(arguments);
+    }
+}
+
+const IN_E1: &str = "/v1/projects/e1/x";
+const IN_E2: &str = "/v1/projects/e2/x";
+
+#[test]
+fn a_key_works_once_it_is_created() {
+    let house = House::start();
+    let environment_key = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &environment_key, 200);
+    house.soon(IN_E2, &environment_key, 403);
+    let account = house.gateway.create_account("alice", "user");
+    let account_key = house.gateway.create_account_key(&account);
+    house.soon(IN_E1, &account_key, 403);
+    house.gateway.add_member("e1", "alice", "member");
+    house.soon(IN_E1, &account_key, 200);
+    house.soon(IN_E2, &account_key, 403);
+}
+
+#[test]
+fn an_environment_is_known_once_it_is_created() {
+    let house = House::start();
+    let account = house.gateway.create_account("alice", "user");
+    let key = house.gateway.create_account_key(&account);
+    // its absence is remembered, and then no longer
+    house.soon("/v1/projects/e3/x", &key, 403);
+    house.run(&["environment", "create", "--id", "e3", "--owner", "alice"]);
+    house.soon("/v1/projects/e3/x", &key, 200);
+}
+
+#[test]
+fn a_key_is_deactivated_activated_and_deleted() {
+    let house = House::start();
+    let key = house.gateway.create_environment_key("e1");
+    let other = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &key, 200);
+    let refused = house.gateway.run(&["key", "delete", &key.access_key]);
+    assert_eq!(refused.code, 1, "an active key is not deleted: {refused:?}");
+    assert!(!refused.stderr.is_empty(), "{refused:?}");
+    assert_eq!(house.status(IN_E1, &key), 200);
+    for _ in 0..3 {
+        house.run(&["key", "deactivate", &key.access_key]);
+        house.soon(IN_E1, &key, 401);
+        house.run(&["key", "deactivate", &key.access_key]);
+        house.run(&["key", "activate", &key.id]);
+        house.soon(IN_E1, &key, 200);
+    }
+    house.run(&["key", "deactivate", &key.id]);
+    house.soon(IN_E1, &key, 401);
+    house.run(&["key", "delete", &key.access_key]);
+    house.soon(IN_E1, &key, 401);
+    let refused = house.gateway.run(&["key", "activate", &key.access_key]);
+    assert_eq!(refused.code, 1, "a removed key comes back: {refused:?}");
+    assert_eq!(house.status(IN_E1, &key), 401);
+    assert_eq!(house.status(IN_E1, &other), 200);
+}
+
+#[test]
+fn a_deactivated_account_or_environment_stops_its_keys() {
+    let house = House::start();
+    house.gateway.create_account("alice", "user");
+    house.gateway.add_member("e1", "alice", "member");
+    house.gateway.add_member("e2", "alice", "member");
+    let alice = house.gateway.create_account_key("alice");
+    let environment = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &alice, 200);
+    house.soon(IN_E1, &environment, 200);
+    house.run(&["account", "deactivate", "alice"]);
+    house.soon(IN_E1, &alice, 401);
+    assert_eq!(house.status(IN_E1, &environment), 200);
+    house.run(&["account", "activate", "alice"]);
+    house.soon(IN_E1, &alice, 200);
+    house.run(&["environment", "deactivate", "e1"]);
+    house.soon(IN_E1, &alice, 403);
+    house.soon(IN_E1, &environment, 401);
+    house.soon(IN_E1, &house.gateway.admin, 403);
+    assert_eq!(house.status(IN_E2, &alice), 200);
+    house.run(&["environment", "delete", "e1"]);
+    house.soon(IN_E1, &environment, 401);
+    house.soon(IN_E1, &alice, 403);
+    house.run(&["account", "deactivate", "alice"]);
+    house.run(&["account", "delete", "alice"]);
+    house.soon(IN_E2, &alice, 401);
+}
+
+#[test]
+fn case_74_a_changed_role_decides_the_next_request() {
+    let house = House::start();
+    house.gateway.create_account("alice", "user");
+    let alice = house.gateway.create_account_key("alice");
+    let write = || Request::new("POST", IN_E1);
+    let own = || Request::new("PUT", "/v1/projects/e1");
+    house.soon(IN_E1, &alice, 403);
+    for (role, reading, writing, owning) in [
+        ("readonly", 200, 403, 403),
+        ("member", 200, 200, 403),
+        ("owner", 200, 200, 200),
+        ("restricted", 200, 200, 403),
+        ("readonly", 200, 403, 403),
+    ] {
+        house.gateway.add_member("e1", "alice", role);
+        house.soon(IN_E1, &alice, reading);
+        house.soon_for(&write, &alice, writing);
+        house.soon_for(&own, &alice, owning);
+    }
+    house.run(&["environment", "member", "remove", "--environment", "e1", "--account", "alice"]);
+    house.soon(IN_E1, &alice, 403);
+    // on a kept connection, too
+    let mut client = house.gateway.connect();
+    client.send(Request::get(IN_E1).key(&alice).end());
+    assert_eq!(client.read().status, 403);
+    house.gateway.add_member("e1", "alice", "member");
+    wait_for(SEEN_WITHIN, "a kept connection sees the change", || {
+        client.send(Request::get(IN_E1).key(&alice).end());
+        client.read().status == 200
+    });
+}
+
+#[test]
+fn a_restarted_gateway_knows_what_was_revoked() {
+    let house = House::start();
+    let revoked = house.gateway.create_environment_key("e1");
+    let kept = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &revoked, 200);
+    house.run(&["key", "deactivate", &revoked.access_key]);
+    house.soon(IN_E1, &revoked, 401);
+    let House { gateway, upstream } = house;
+    // a crash loses nothing that a command has reported as done
+    let house = House { gateway: gateway.crash().start(), upstream };
+    assert_eq!(house.status(IN_E1, &kept), 200);
+    assert_eq!(house.status(IN_E1, &revoked), 401);
+    let (site, code) = house.gateway.stop();
+    assert_eq!(code, Some(0), "SIGTERM is an orderly end");
+    site.succeed(&["key", "activate", &revoked.access_key]);
+    let house = House { gateway: site.start(), upstream: house.upstream };
+    assert_eq!(house.status(IN_E1, &revoked), 200);
+}
+
+#[test]
+fn case_77_keys_made_by_a_wrong_clock_work() {
+    let house = House::start();
+    let key = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &key, 200);
+    let House { gateway, upstream } = house;
+    let (site, _) = gateway.stop();
+    for hours in [1_i64, -2, 24 * 365] {
+        // the clock was that far ahead or behind when everything was made
+        let store = rusqlite::Connection::open(site.directory().join("portcullis.db")).expect("the store");
+        for table in ["accounts", "environments", "keys"] {
+            store
+                .execute(&format!("UPDATE {table} SET created = created + ?1"), [hours * 3_600_000])
+                .expect("a table of the store");
+        }
+    }
+    let house = House { gateway: site.start(), upstream };
+    assert_eq!(house.status(IN_E1, &key), 200);
+    assert_eq!(house.status(IN_E1, &house.gateway.admin), 200);
+}
+
+// --- what is open when a change comes ---
+
+/// An answer that goes on until the gateway ends the connection; counts its pieces and remembers its end.
+#[derive(Clone, Default)]
+struct Endless {
+    ended: Arc<Mutex<Vec<String>>>,
+}
+
+impl Endless {
+    /// The script: a head, then a piece every ten milliseconds.
+    fn answer(&self) -> Answer {
+        let ours = self.clone();
+        Answer::after_head(move |request, conversation| {
+            conversation
+                .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .ok();
+            while conversation.send("8\r\ndata: x\n\r\n").is_ok()
+                && !conversation.ends_within(Duration::from_millis(10))
+            {}
+            ours.end(request);
+            false
+        })
+    }
+
+    fn end(&self, request: &Recorded) {
+        self.ended.lock().expect("no test panics in here").push(request.path());
+    }
+
+    fn has_ended(&self, path: &str) -> bool {
+        self.ended.lock().expect("no test panics in here").iter().any(|ended| ended == path)
+    }
+}
+
+/// A client in the middle of an endless answer.
+struct Listening {
+    client: Client,
+    path: String,
+}
+
+impl Listening {
+    #[track_caller]
+    fn to(house: &House, endless: &Endless, path: String, key: &Key) -> Self {
+        house.upstream.answer(&path, endless.answer());
+        let mut client = house.gateway.connect();
+        client.send(Request::get(&path).key(key).end());
+        let start = client.take(12, PATIENCE).expect("the answer begins");
+        assert_eq!(start, b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&start));
+        client.take(1_000, PATIENCE).expect("the stream goes on");
+        Self { client, path }
+    }
+
+    /// Fails where the stream does not go on.
+    #[track_caller]
+    fn goes_on(&mut self) {
+        let more = self.client.take(1_000, PATIENCE);
+        assert!(more.is_ok(), "the stream of {} ended: {more:?}", self.path);
+    }
+
+    /// Fails where the stream goes on, for the client or at the upstream.
+    #[track_caller]
+    fn ends(&mut self, endless: &Endless) {
+        assert!(self.client.ends_within(SEEN_WITHIN), "the stream of {} goes on", self.path);
+        assert!(!self.client.unread().ends_with(b"0\r\n\r\n"), "cut off, it must not look complete");
+        wait_for(PATIENCE, "the upstream's side ends", || endless.has_ended(&self.path));
+    }
+}
+
+fn path_in(environment: &str) -> String {
+    format!("/v1/projects/{environment}/{}", marker())
+}
+
+#[test]
+fn a_deactivated_key_loses_its_streams_and_others_go_on() {
+    let house = House::start();
+    let endless = Endless::default();
+    let [key, other] = [(); 2].map(|()| house.gateway.create_environment_key("e1"));
+    house.soon(IN_E1, &key, 200);
+    house.soon(IN_E1, &other, 200);
+    let mut streams: Vec<_> = (0..4).map(|_| Listening::to(&house, &endless, path_in("e1"), &key)).collect();
+    let mut others: Vec<_> = (0..4).map(|_| Listening::to(&house, &endless, path_in("e1"), &other)).collect();
+    house.run(&["key", "deactivate", &key.access_key]);
+    for stream in &mut streams {
+        stream.ends(&endless);
+    }
+    for stream in &mut others {
+        stream.goes_on();
+    }
+    assert_eq!(house.status(IN_E1, &other), 200);
+}
+
+#[test]
+fn a_renamed_key_loses_nothing() {
+    let house = House::start();
+    let endless = Endless::default();
+    let key = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &key, 200);
+    let mut stream = Listening::to(&house, &endless, path_in("e1"), &key);
+    house.run(&["key", "edit", &key.access_key, "--name", "renamed"]);
+    house.run(&["environment", "edit", "e1", "--name", "renamed too"]);
+    let since = Instant::now();
+    while since.elapsed() < SEEN_WITHIN * 2 {
+        stream.goes_on();
+    }
+    house.run(&["key", "deactivate", &key.access_key]);
+    stream.ends(&endless);
+}
+
+#[test]
+fn what_a_change_of_rights_forbids_ends_and_the_rest_goes_on() {
+    let house = House::start();
+    let endless = Endless::default();
+    house.gateway.create_account("alice", "user");
+    house.gateway.add_member("e1", "alice", "member");
+    house.gateway.add_member("e2", "alice", "member");
+    let alice = house.gateway.create_account_key("alice");
+    let environment = house.gateway.create_environment_key("e1");
+    house.soon(IN_E2, &alice, 200);
+    house.soon(IN_E1, &alice, 200);
+    house.soon(IN_E1, &environment, 200);
+    let mut in_e1 = Listening::to(&house, &endless, path_in("e1"), &alice);
+    let mut in_e2 = Listening::to(&house, &endless, path_in("e2"), &alice);
+    let mut of_e1 = Listening::to(&house, &endless, path_in("e1"), &environment);
+    let mut of_admin = Listening::to(&house, &endless, path_in("e1"), &house.gateway.admin);
+    // a lesser role still allows reading
+    house.gateway.add_member("e1", "alice", "readonly");
+    house.soon_for(&|| Request::new("POST", IN_E1), &alice, 403);
+    in_e1.goes_on();
+    house.run(&["environment", "member", "remove", "--environment", "e1", "--account", "alice"]);
+    in_e1.ends(&endless);
+    in_e2.goes_on();
+    of_e1.goes_on();
+    house.run(&["environment", "deactivate", "e1"]);
+    of_e1.ends(&endless);
+    of_admin.ends(&endless);
+    in_e2.goes_on();
+    house.run(&["account", "deactivate", "alice"]);
+    in_e2.ends(&endless);
+}
+
+#[test]
+fn a_deactivated_key_loses_its_uploads() {
+    let house = House::start();
+    let [key, other] = [(); 2].map(|()| house.gateway.create_environment_key("e1"));
+    house.soon(IN_E1, &key, 200);
+    house.soon(IN_E1, &other, 200);
+    let upload = |key: &Key| {
+        let path = path_in("e1");
+        let mut client = house.gateway.connect();
+        client.send(Request::new("POST", &path).key(key).header("Transfer-Encoding", "chunked").end());
+        client.send("3\r\nabc\r\n");
+        (client, house.upstream.wait_for(&path).connection)
+    };
+    let (mut cut, cut_connection) = upload(&key);
+    let (mut kept, kept_connection) = upload(&other);
+    house.run(&["key", "deactivate", &key.access_key]);
+    wait_for(SEEN_WITHIN, "the upload ends at the upstream", || !house.upstream.is_open(cut_connection));
+    assert!(cut.ends_within(PATIENCE), "the client may go on sending");
+    assert!(
+        !house.upstream.bytes_of(cut_connection).ends_with(b"0\r\n\r\n"),
+        "cut off, it must not look complete"
+    );
+    assert!(house.upstream.is_open(kept_connection));
+    kept.send("1\r\nd\r\n0\r\n\r\n");
+    let answer = kept.read();
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+fn tunnel(conversation: &mut Conversation) -> io::Result<()> {
+    conversation.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")?;
+    loop {
+        let bytes = conversation.receive()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        conversation.send(bytes)?;
+    }
+}
+
+#[test]
+fn a_deactivated_key_loses_its_tunnels() {
+    let house = House::start();
+    let [key, other] = [(); 2].map(|()| house.gateway.create_environment_key("e1"));
+    house.soon(IN_E1, &key, 200);
+    house.soon(IN_E1, &other, 200);
+    let open = |key: &Key| {
+        let path = path_in("e1");
+        let echo = Answer::after_head(|_, conversation| {
+            tunnel(conversation).ok();
+            false
+        });
+        house.upstream.answer(&path, echo);
+        let mut client = house.gateway.connect();
+        client.send(
+            Request::get(&path).key(key).header("Connection", "Upgrade").header("Upgrade", "echo").end(),
+        );
+        assert_eq!(client.read().status, 101);
+        client.send("hello");
+        assert_eq!(client.take(5, PATIENCE).expect("an echo"), b"hello");
+        (client, house.upstream.wait_for(&path).connection)
+    };
+    let (mut cut, connection) = open(&key);
+    let (mut kept, _) = open(&other);
+    house.run(&["key", "deactivate", &key.access_key]);
+    assert!(cut.ends_within(SEEN_WITHIN), "the tunnel goes on");
+    wait_for(PATIENCE, "the tunnel ends at the upstream", || !house.upstream.is_open(connection));
+    kept.send("still");
+    assert_eq!(kept.take(5, PATIENCE).expect("an echo"), b"still");
+}
+
+#[test]
+fn a_waiting_request_of_a_deactivated_key_ends_too() {
+    let house = House::start();
+    let key = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &key, 200);
+    let path = path_in("e1");
+    house.upstream.answer(&path, Answer::after_body(|_, conversation| !conversation.ends_within(PATIENCE)));
+    let mut client = house.gateway.connect();
+    client.send(Request::get(&path).key(&key).end());
+    let connection = house.upstream.wait_for(&path).connection;
+    house.run(&["key", "deactivate", &key.access_key]);
+    wait_for(SEEN_WITHIN, "the request ends at the upstream", || !house.upstream.is_open(connection));
+    match client.try_read(false, PATIENCE) {
+        Ok(answer) => answer.assert_refused(401),
+        Err(error) => assert!(matches!(error, NoAnswer::Closed(_)), "{error:?}"),
+    }
+}
+
+// --- who guesses ---
+
+const THROTTLE: &str = "throttle: { failures: 10, window: 60s, block: 60s }";
+
+#[test]
+fn case_79_guessing_a_secret_throttles_the_guesser_and_nobody_else() {
+    let house = House::with(THROTTLE);
+    let key = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &key, 200);
+    for _ in 0..10 {
+        let source = fresh_source();
+        let mut throttled = 0;
+        for guess in 0..100 {
+            let mut client = Client::connect_from(source, house.gateway.http());
+            client.send(
+                Request::get(IN_E1)
+                    .header("Authorization", basic(&key.access_key, minted_secret(guess)))
+                    .end(),
+            );
+            let answer = client.read();
+            if answer.status == 429 {
+                throttled += 1;
+                answer.assert_refused(429);
+                let seconds = answer.header("Retry-After").and_then(|text| text.parse::<u64>().ok());
+                assert!(seconds.is_some_and(|seconds| (1..=60).contains(&seconds)), "{answer:?}");
+            } else {
+                answer.assert_refused(401);
+                assert!(guess < 10, "the guess {guess} was not throttled");
+            }
+        }
+        assert!(throttled >= 90, "{throttled} of 100 were throttled");
+        // the right secret is never refused: not elsewhere, and not from here
+        assert_eq!(house.status(IN_E1, &key), 200);
+        let mut client = Client::connect_from(source, house.gateway.http());
+        client.send(Request::get(IN_E1).key(&key).end());
+        assert_eq!(client.read().status, 200);
+        // a request without credentials has guessed nothing
+        client.send(Request::get(IN_E1).end());
+        assert_eq!(client.read().status, 401);
+    }
+}
+
+#[test]
+fn case_80_spraying_one_secret_over_many_keys_is_throttled_by_source() {
+    let house = House::with(THROTTLE);
+    let key = house.gateway.create_environment_key("e1");
+    house.soon(IN_E1, &key, 200);
+    let secret = minted_secret(80);
+    let source = fresh_source();
+    let mut statuses = Vec::new();
+    for number in 0..60 {
+        let mut client = Client::connect_from(source, house.gateway.http());
+        let user = format!("pce_{number:020}");
+        client.send(Request::get(IN_E1).header("Authorization", basic(user, &secret)).end());
+        statuses.push(client.read().status);
+    }
+    assert_eq!(statuses[..9], [401; 9], "{statuses:?}");
+    assert_eq!(statuses[12..], [429; 48], "{statuses:?}");
+    assert_eq!(house.status(IN_E1, &key.with_wrong_secret()), 401, "another source has its own count");
+    let resident = house.gateway.resident_bytes();
+    // many sources with a failure each: the table of sources is bounded
+    for number in 0..3_000 {
+        let wrong = basic(format!("pce_{number:020}"), &secret);
+        house.gateway.exchange(Request::get(IN_E1).header("Authorization", wrong).end());
+    }
+    let grown = house.gateway.resident_bytes().saturating_sub(resident);
+    assert!(grown < 16 << 20, "3,000 sources took {grown} bytes");
+}
