@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use support::bench::Bench;
 use support::cli::{Key, basic, basic_raw, minted_secret};
 use support::gateway::Gateway;
 use support::http1::{Client, Request, Response};
+use support::stage::Stage;
 use support::upstream::Answer;
 use support::{PATIENCE, contains, find, marker, wait_for};
 
-fn bench() -> &'static Bench {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
-    BENCH.get_or_init(Bench::start)
+fn stage() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(Stage::start)
 }
 
 const PATH: &str = "/v1/projects/e1/x";
@@ -53,40 +53,40 @@ fn telling(answer: &Response) -> String {
 
 #[test]
 fn case_01_no_credentials() {
-    bench().refuses(Request::get(PATH), &[401]);
-    bench().refuses(Request::new("POST", PATH), &[401]);
-    bench().refuses(Request::get("/v1"), &[401]);
+    stage().refuses(Request::get(PATH), &[401]);
+    stage().refuses(Request::new("POST", PATH), &[401]);
+    stage().refuses(Request::get("/v1"), &[401]);
 }
 
 #[test]
 fn case_02_two_authorization_headers() {
-    let (a, e1) = (bench().admin.authorization(), bench().e1.authorization());
+    let (a, e1) = (stage().gateway.admin.authorization(), stage().e1.authorization());
     for (first, second) in [(&a, &e1), (&e1, &a), (&a, &a)] {
-        bench().refuses(get(first).header("Authorization", second), &[400]);
-        bench().refuses(get(first).header("authorization", second), &[400]);
-        bench().refuses(get("").header("Authorization", second), &[400]);
+        stage().refuses(get(first).header("Authorization", second), &[400]);
+        stage().refuses(get(first).header("authorization", second), &[400]);
+        stage().refuses(get("").header("Authorization", second), &[400]);
     }
 }
 
 #[test]
 fn case_03_two_credentials_in_one_header() {
-    let good = bench().e1.authorization();
+    let good = stage().e1.authorization();
     for value in [
         format!("{good}, {good}"),
         format!("{good},{good}"),
         format!("{good}, Bearer x"),
         format!("Bearer x, {good}"),
     ] {
-        bench().refuses(get(value), &[400, 401]);
+        stage().refuses(get(value), &[400, 401]);
     }
 }
 
 #[test]
 fn case_04_the_scheme() {
-    let good = bench().e1.authorization();
+    let good = stage().e1.authorization();
     let token = good.trim_start_matches("Basic ");
     for scheme in ["bAsIc", "basic", "BASIC"] {
-        bench().passes(get(format!("{scheme} {token}")));
+        stage().passes(get(format!("{scheme} {token}")));
     }
     for value in [
         format!("Bearer Basic {token}"),
@@ -102,34 +102,34 @@ fn case_04_the_scheme() {
         "Basic".to_owned(),
         String::new(),
     ] {
-        bench().refuses(get(value), &[401]);
+        stage().refuses(get(value), &[401]);
     }
 }
 
 #[test]
 fn case_05_proxy_authorization_is_no_credential() {
-    let good = bench().e1.authorization();
-    bench().refuses(Request::get(PATH).header("Proxy-Authorization", &good), &[401]);
-    let seen = bench().passes(get(&good).header("Proxy-Authorization", &good));
+    let good = stage().e1.authorization();
+    stage().refuses(Request::get(PATH).header("Proxy-Authorization", &good), &[401]);
+    let seen = stage().passes(get(&good).header("Proxy-Authorization", &good));
     assert!(!contains(&seen.raw, good.as_bytes()), "a credential went on: {seen:?}");
-    let seen = bench()
+    let seen = stage()
         .passes(Request::get("/healthz").header("Proxy-Authorization", &good).header("Authorization", &good));
     assert!(!contains(&seen.raw, good.as_bytes()), "a credential went on: {seen:?}");
 }
 
 #[test]
 fn case_06_the_first_colon_splits() {
-    let good = pair(&bench().e1);
-    bench().passes(get(basic_raw(good.as_bytes())));
+    let good = pair(&stage().e1);
+    stage().passes(get(basic_raw(good.as_bytes())));
     for junk in [":junk", ":", "::"] {
-        bench().refuses(get(basic_raw(format!("{good}{junk}").as_bytes())), &[401]);
+        stage().refuses(get(basic_raw(format!("{good}{junk}").as_bytes())), &[401]);
     }
-    bench().refuses(get(basic(format!("{}:", bench().e1.access_key), &bench().e1.secret)), &[401]);
+    stage().refuses(get(basic(format!("{}:", stage().e1.access_key), &stage().e1.secret)), &[401]);
 }
 
 #[test]
 fn case_07_nothing_is_trimmed() {
-    let Key { access_key, secret, .. } = &bench().e1;
+    let Key { access_key, secret, .. } = &stage().e1;
     let (front, back) = access_key.split_at(9);
     for credential in [
         format!("{access_key}:{secret} "),
@@ -145,40 +145,40 @@ fn case_07_nothing_is_trimmed() {
         format!("\u{feff}{access_key}:{secret}"),
         format!("{}:{secret}", access_key.to_uppercase()),
     ] {
-        bench().refuses(get(basic_raw(credential.as_bytes())), &[401]);
+        stage().refuses(get(basic_raw(credential.as_bytes())), &[401]);
     }
 }
 
 #[test]
 fn case_08_empty_halves() {
-    let Key { access_key, secret, .. } = &bench().e1;
+    let Key { access_key, secret, .. } = &stage().e1;
     for credential in
         [format!("{access_key}:"), format!(":{secret}"), ":".to_owned(), access_key.clone(), String::new()]
     {
-        bench().refuses(get(basic_raw(credential.as_bytes())), &[401]);
+        stage().refuses(get(basic_raw(credential.as_bytes())), &[401]);
     }
     for value in ["Basic ", "Basic =", "Basic ===="] {
-        bench().refuses(get(value), &[401]);
+        stage().refuses(get(value), &[401]);
     }
 }
 
 #[test]
 fn case_08_the_store_cannot_hold_an_empty_secret() {
     let store =
-        rusqlite::Connection::open(bench().gateway.directory().join("portcullis.db")).expect("the store");
-    let emptied = store.execute("UPDATE keys SET phc = '' WHERE access_key = ?1", [&bench().e1.access_key]);
+        rusqlite::Connection::open(stage().gateway.directory().join("portcullis.db")).expect("the store");
+    let emptied = store.execute("UPDATE keys SET phc = '' WHERE access_key = ?1", [&stage().e1.access_key]);
     assert!(emptied.is_err(), "the store took an empty verifier: {emptied:?}");
-    bench().passes(get(bench().e1.authorization()));
+    stage().passes(get(stage().e1.authorization()));
 }
 
 #[test]
 fn case_09_one_canonical_base64() {
     // with this prefix a pair has 77 bytes, so that its base64 ends in one `=` and two bits that must be zero
-    let bench = Bench::with(|plan| plan.top("key_prefix: pcx"));
-    let good = STANDARD.encode(pair(&bench.e1));
+    let stage = Stage::with(|plan| plan.top("key_prefix: pcx"));
+    let good = STANDARD.encode(pair(&stage.e1));
     assert!(good.ends_with('=') && !good.ends_with("=="), "{good}");
     let request = |token: &str| get(format!("Basic {token}"));
-    bench.passes(request(&good));
+    stage.passes(request(&good));
     let unpadded = good.trim_end_matches('=');
     let (front, back) = good.split_at(8);
     let last = unpadded.as_bytes()[unpadded.len() - 1];
@@ -206,16 +206,16 @@ fn case_09_one_canonical_base64() {
     ];
     tokens.extend(bits);
     for token in tokens {
-        bench.refuses(request(&token), &[401]);
+        stage.refuses(request(&token), &[401]);
     }
     for folded in [format!("{front}\r\n {back}"), format!("{front}\n{back}"), format!("{front}\r{back}")] {
-        bench.refuses(request(&folded), &[400]);
+        stage.refuses(request(&folded), &[400]);
     }
 }
 
 #[test]
 fn case_10_credentials_that_are_no_text() {
-    let Key { access_key, secret, .. } = &bench().e1;
+    let Key { access_key, secret, .. } = &stage().e1;
     for user in [
         &b"\xff\xfe"[..],
         b"id\0",
@@ -225,46 +225,46 @@ fn case_10_credentials_that_are_no_text() {
         b"\xc3\x28",
         "id\u{85}".as_bytes(),
     ] {
-        bench().refuses(get(basic(user, secret)), &[401]);
-        bench().refuses(get(basic([access_key.as_bytes(), user].concat(), secret)), &[401]);
-        bench().refuses(get(basic(access_key, [secret.as_bytes(), user].concat())), &[401]);
+        stage().refuses(get(basic(user, secret)), &[401]);
+        stage().refuses(get(basic([access_key.as_bytes(), user].concat(), secret)), &[401]);
+        stage().refuses(get(basic(access_key, [secret.as_bytes(), user].concat())), &[401]);
     }
-    bench().refuses(get("\x1b[31m"), &[400]);
-    bench().refuses(get("Basic \u{fffd}\u{202e}"), &[401]);
-    for output in [bench().gateway.log(), bench().gateway.stdout()] {
+    stage().refuses(get("\x1b[31m"), &[400]);
+    stage().refuses(get("Basic \u{fffd}\u{202e}"), &[401]);
+    for output in [stage().gateway.log(), stage().gateway.stdout()] {
         assert!(!output.contains(['\x1b', '\0', '\x07', '\u{202e}']), "unescaped: {output:?}");
     }
 }
 
 #[test]
 fn case_11_huge_credentials_are_never_hashed() {
-    let bench = Bench::start();
-    let access_key = &bench.e1.access_key;
-    let before = bench.gateway.metric("argon2_runs");
+    let stage = Stage::start();
+    let access_key = &stage.e1.access_key;
+    let before = stage.gateway.metric("argon2_runs");
     for length in [1024, 2 * 1024, 16 * 1024] {
-        bench.refuses(get(basic(access_key, "x".repeat(length))), &[401]);
-        bench.refuses(get(basic("x".repeat(length), "y")), &[401]);
+        stage.refuses(get(basic(access_key, "x".repeat(length))), &[401]);
+        stage.refuses(get(basic("x".repeat(length), "y")), &[401]);
     }
-    bench.refuses(get(basic(access_key, "x".repeat(64 * 1024))), &[401, 431]);
-    assert_eq!(bench.gateway.metric("argon2_runs"), before);
+    stage.refuses(get(basic(access_key, "x".repeat(64 * 1024))), &[401, 431]);
+    assert_eq!(stage.gateway.metric("argon2_runs"), before);
 }
 
 #[test]
 fn case_12_a_wrong_checksum_costs_nothing() {
-    let bench = Bench::start();
+    let stage = Stage::start();
     let figures =
-        || ["store_reads", "argon2_runs", "fingerprint_mismatches"].map(|name| bench.gateway.metric(name));
-    let (before, refused_before) = (figures(), bench.gateway.metric("checksum_refusals"));
-    let secret = &bench.e1.secret;
+        || ["store_reads", "argon2_runs", "fingerprint_mismatches"].map(|name| stage.gateway.metric(name));
+    let (before, refused_before) = (figures(), stage.gateway.metric("checksum_refusals"));
+    let secret = &stage.e1.secret;
     for at in [4, 20, 45, 49] {
         // one character of the secret is another
         let mut typo = secret.clone().into_bytes();
         typo[at] = if typo[at] == b'a' { b'b' } else { b'a' };
-        bench.refuses(get(basic(&bench.e1.access_key, &typo)), &[401]);
-        bench.refuses(get(basic("pce_00000000000000000000", &typo)), &[401]);
+        stage.refuses(get(basic(&stage.e1.access_key, &typo)), &[401]);
+        stage.refuses(get(basic("pce_00000000000000000000", &typo)), &[401]);
     }
     assert_eq!(figures(), before, "store reads, argon2 runs, fingerprints compared");
-    assert_eq!(bench.gateway.metric("checksum_refusals"), refused_before + 8);
+    assert_eq!(stage.gateway.metric("checksum_refusals"), refused_before + 8);
 }
 
 /// The time from the last byte of a request to the whole answer, on a connection and from a source of its own.
@@ -291,16 +291,16 @@ fn distance(a: &mut [Duration], b: &mut [Duration]) -> f64 {
 #[test]
 fn case_13_unknown_key_and_wrong_secret_look_alike() {
     const EACH: usize = 300;
-    let bench = bench();
-    let wrong = get(bench.e1.with_wrong_secret().authorization()).end();
+    let stage = stage();
+    let wrong = get(stage.e1.with_wrong_secret().authorization()).end();
     let unknown = get(basic("pce_zzzzzzzzzzzzzzzzzzzz", minted_secret(0))).end();
-    let (_, first) = time_of(&bench.gateway, &wrong);
+    let (_, first) = time_of(&stage.gateway, &wrong);
     first.assert_refused(401);
     let expected = telling(&first);
     let (mut wrong_times, mut unknown_times) = (Vec::new(), Vec::new());
     for _ in 0..EACH {
         for (request, times) in [(&wrong, &mut wrong_times), (&unknown, &mut unknown_times)] {
-            let (time, answer) = time_of(&bench.gateway, request);
+            let (time, answer) = time_of(&stage.gateway, request);
             assert_eq!(telling(&answer), expected);
             times.push(time);
         }
@@ -314,25 +314,25 @@ fn case_13_unknown_key_and_wrong_secret_look_alike() {
 
 #[test]
 fn case_13_other_pairs_leave_at_a_fixed_time() {
-    let bench = bench();
+    let stage = stage();
     for request in [
         get(basic("somebody", "something")),
-        get(basic(&bench.e1.access_key, "something")),
+        get(basic(&stage.e1.access_key, "something")),
         get(basic("somebody", minted_secret(1))),
     ] {
-        let (time, answer) = time_of(&bench.gateway, &request.end());
+        let (time, answer) = time_of(&stage.gateway, &request.end());
         answer.assert_refused(401);
         // mixed pairs may be refused on sight: what was sent decides, not what exists
         assert!(time < Duration::from_secs(5), "{time:?}");
     }
-    let (unknown, _) = time_of(&bench.gateway, &get(basic("somebody", "something")).end());
+    let (unknown, _) = time_of(&stage.gateway, &get(basic("somebody", "something")).end());
     assert!(unknown >= Duration::from_millis(250), "{unknown:?}");
 }
 
 #[test]
 fn case_14_every_key_that_does_not_work_gets_one_answer() {
-    let bench = Bench::start();
-    let cli = &bench.gateway.cli;
+    let stage = Stage::start();
+    let cli = &stage.gateway.cli;
     let user = cli.create_account("u1", "user");
     let of_inactive_account = cli.create_account_key(&user);
     let [inactive, deleted] = [(); 2].map(|()| cli.create_environment_key("e1"));
@@ -343,7 +343,7 @@ fn case_14_every_key_that_does_not_work_gets_one_answer() {
     cli.succeed(&["key", "delete", &deleted.access_key]);
     cli.succeed(&["account", "deactivate", &user]);
     cli.succeed(&["environment", "deactivate", "e3"]);
-    let wrong = bench.refuses(get(bench.e1.with_wrong_secret().authorization()), &[401]);
+    let wrong = stage.refuses(get(stage.e1.with_wrong_secret().authorization()), &[401]);
     for (why, key) in [
         ("inactive", &inactive),
         ("deleted", &deleted),
@@ -351,8 +351,8 @@ fn case_14_every_key_that_does_not_work_gets_one_answer() {
         ("of an inactive environment", &of_inactive_environment),
     ] {
         let request = || get(key.authorization()).end();
-        wait_for(PATIENCE, why, || bench.gateway.exchange(request()).status == 401);
-        let answer = bench.refuses(get(key.authorization()), &[401]);
+        wait_for(PATIENCE, why, || stage.gateway.exchange(request()).status == 401);
+        let answer = stage.refuses(get(key.authorization()), &[401]);
         assert_eq!(telling(&answer), telling(&wrong), "{why}");
     }
 }
@@ -362,7 +362,7 @@ fn case_15_another_request_in_flight_lends_nothing() {
     let (release, wait) = mpsc::channel::<()>();
     let wait = std::sync::Mutex::new(wait);
     let path = format!("/v1/projects/e1/{}", marker());
-    bench().upstream.answer(
+    stage().upstream.answer(
         &path,
         Answer::after_body(move |_, conversation| {
             let held = wait.lock().is_ok_and(|wait| wait.recv_timeout(PATIENCE).is_ok());
@@ -370,14 +370,14 @@ fn case_15_another_request_in_flight_lends_nothing() {
         }),
     );
     let store =
-        rusqlite::Connection::open(bench().gateway.directory().join("portcullis.db")).expect("the store");
+        rusqlite::Connection::open(stage().gateway.directory().join("portcullis.db")).expect("the store");
     let hash: String = store
-        .query_row("SELECT phc FROM keys WHERE access_key = ?1", [&bench().e1.access_key], |row| row.get(0))
+        .query_row("SELECT phc FROM keys WHERE access_key = ?1", [&stage().e1.access_key], |row| row.get(0))
         .expect("the key is stored");
-    let mut valid = bench().gateway.connect();
-    valid.send(Request::get(&path).key(&bench().e1).mark(&path).end());
-    bench().upstream.wait_for(&path);
-    let Key { access_key, secret, .. } = &bench().e1;
+    let mut valid = stage().gateway.connect();
+    valid.send(Request::get(&path).key(&stage().e1).mark(&path).end());
+    stage().upstream.wait_for(&path);
+    let Key { access_key, secret, .. } = &stage().e1;
     for (user, password) in [
         (access_key.as_str(), format!("{secret}{hash}")),
         (access_key.as_str(), hash.clone()),
@@ -386,7 +386,7 @@ fn case_15_another_request_in_flight_lends_nothing() {
         ("pce_zzzzzzzzzzzzzzzzzzzz", secret.clone()),
         ("pce_zzzzzzzzzzzzzzzzzzzz", format!("{secret}{hash}")),
     ] {
-        bench().refuses(get(basic(user, password)), &[401]);
+        stage().refuses(get(basic(user, password)), &[401]);
     }
     release.send(()).expect("the upstream still waits");
     assert_eq!(valid.read().status, 200);
@@ -394,30 +394,30 @@ fn case_15_another_request_in_flight_lends_nothing() {
 
 #[test]
 fn case_16_the_border_between_user_and_password_counts() {
-    let Key { access_key, secret, .. } = &bench().e1;
-    bench().passes(get(bench().e1.authorization()));
+    let Key { access_key, secret, .. } = &stage().e1;
+    stage().passes(get(stage().e1.authorization()));
     let whole = format!("{access_key}{secret}");
     for border in (1..whole.len()).filter(|&border| border != access_key.len()) {
         let (user, password) = whole.split_at(border);
         // without waiting for each: 401s of this kind take their fixed time
         if border % 7 == 0 || border.abs_diff(access_key.len()) <= 2 {
-            bench().refuses(get(basic(user, password)), &[401]);
+            stage().refuses(get(basic(user, password)), &[401]);
         }
     }
 }
 
 #[test]
 fn case_17_floods_of_bad_credentials_evict_nothing() {
-    let bench = Bench::start();
-    let good = get(bench.e1.authorization()).end();
-    assert_eq!(bench.gateway.exchange(&good).status, 200);
+    let stage = Stage::start();
+    let good = get(stage.e1.authorization()).end();
+    assert_eq!(stage.gateway.exchange(&good).status, 200);
     let flood = |from: u32, until: u32| {
         for number in from..until {
-            let mut client = bench.gateway.connect();
+            let mut client = stage.gateway.connect();
             for kind in 0..3 {
                 // unknown keys, a known one with a wrong secret
                 let user = if kind == 2 {
-                    bench.e1.access_key.clone()
+                    stage.e1.access_key.clone()
                 } else {
                     format!("pce_{:020}", number * 3 + kind)
                 };
@@ -428,83 +428,83 @@ fn case_17_floods_of_bad_credentials_evict_nothing() {
     };
     flood(0, 300);
     let (resident, hits, reads) = (
-        bench.gateway.resident_bytes(),
-        bench.gateway.metric("memory_hits"),
-        bench.gateway.metric("store_reads"),
+        stage.gateway.resident_bytes(),
+        stage.gateway.metric("memory_hits"),
+        stage.gateway.metric("store_reads"),
     );
     let mut good_answers = 0;
     for part in 1..8 {
         flood(part * 300, part * 300 + 300);
-        assert_eq!(bench.gateway.exchange(&good).status, 200);
+        assert_eq!(stage.gateway.exchange(&good).status, 200);
         good_answers += 1;
     }
     // reading the metrics takes a key, too, from its own account
-    let grown = bench.gateway.resident_bytes().saturating_sub(resident);
-    assert!(bench.gateway.metric("memory_hits") >= hits + good_answers, "good keys left the memory");
-    assert!(bench.gateway.metric("store_reads") >= reads, "a counter fell");
+    let grown = stage.gateway.resident_bytes().saturating_sub(resident);
+    assert!(stage.gateway.metric("memory_hits") >= hits + good_answers, "good keys left the memory");
+    assert!(stage.gateway.metric("store_reads") >= reads, "a counter fell");
     assert!(grown < 32 << 20, "6,300 bad credentials took {grown} bytes");
 }
 
 #[test]
 fn case_18_secrets_belong_to_one_key() {
-    let (e1, e2, admin) = (&bench().e1, &bench().e2, &bench().admin);
+    let (e1, e2, admin) = (&stage().e1, &stage().e2, &stage().gateway.admin);
     for (one, other) in [(e1, admin), (admin, e1), (e1, e2), (e2, e1)] {
-        bench().passes(Request::get("/v1/projects/e1/x").key(e1));
-        bench().refuses(get(basic(&one.access_key, &other.secret)), &[401]);
+        stage().passes(Request::get("/v1/projects/e1/x").key(e1));
+        stage().refuses(get(basic(&one.access_key, &other.secret)), &[401]);
     }
     // another gateway's keys are nothing here
-    let elsewhere = Bench::start();
-    for key in [&elsewhere.admin, &elsewhere.e1] {
+    let elsewhere = Stage::start();
+    for key in [&elsewhere.gateway.admin, &elsewhere.e1] {
         elsewhere.passes(get(key.authorization()));
-        bench().refuses(get(key.authorization()), &[401]);
+        stage().refuses(get(key.authorization()), &[401]);
     }
 }
 
 #[test]
 fn case_19_credentials_elsewhere_than_in_authorization() {
-    let Key { access_key, secret, .. } = &bench().e1;
+    let Key { access_key, secret, .. } = &stage().e1;
     let mark = marker();
     let target = format!("/v1/projects/e1/{mark}?access_key={access_key}&secret={secret}");
-    bench().refuses(Request::get(&target), &[401]);
+    stage().refuses(Request::get(&target), &[401]);
     let userinfo = format!("http://{access_key}:{secret}@gw.test/v1/projects/e1/{mark}");
-    bench().refuses(Request::get(&userinfo), &[400]);
+    stage().refuses(Request::get(&userinfo), &[400]);
     for header in ["Cookie", "X-API-Key", "X-Api-Secret", "token"] {
-        bench().refuses(Request::get(PATH).header(header, secret), &[401]);
+        stage().refuses(Request::get(PATH).header(header, secret), &[401]);
     }
     // in a query they are the upstream's business, where another credential opens the way
-    let seen = bench().passes(Request::get(&target).key(&bench().e1));
+    let seen = stage().passes(Request::get(&target).key(&stage().e1));
     assert_eq!(seen.path(), target);
     wait_for(PATIENCE, "the access log tells of the requests", || {
-        (bench().gateway.stdout() + &bench().gateway.log()).matches(&mark).count() >= 2
+        (stage().gateway.stdout() + &stage().gateway.log()).matches(&mark).count() >= 2
     });
-    for output in [bench().gateway.log(), bench().gateway.stdout()] {
+    for output in [stage().gateway.log(), stage().gateway.stdout()] {
         assert!(!output.contains(secret.as_str()), "a secret was logged:\n{output}");
     }
 }
 
 #[test]
 fn case_19_no_credential_is_logged() {
-    let bench = Bench::with(|plan| plan.top("log: { filter: trace, access: stdout }"));
-    let secrets = [bench.admin.secret.clone(), bench.e1.secret.clone(), minted_secret(19)];
+    let stage = Stage::with(|plan| plan.top("log: { filter: trace, access: stdout }"));
+    let secrets = [stage.gateway.admin.secret.clone(), stage.e1.secret.clone(), minted_secret(19)];
     let mark = marker();
     let path = format!("/v1/projects/e1/{mark}");
     for authorization in [
-        bench.admin.authorization(),
-        bench.e1.authorization(),
-        basic(&bench.e1.access_key, minted_secret(19)),
-        format!("{}, x", bench.e1.authorization()),
-        format!("Bearer {}", bench.e1.secret),
+        stage.gateway.admin.authorization(),
+        stage.e1.authorization(),
+        basic(&stage.e1.access_key, minted_secret(19)),
+        format!("{}, x", stage.e1.authorization()),
+        format!("Bearer {}", stage.e1.secret),
     ] {
-        bench.gateway.exchange(Request::get(&path).header("Authorization", authorization).end());
+        stage.gateway.exchange(Request::get(&path).header("Authorization", authorization).end());
     }
     wait_for(PATIENCE, "the access log tells of the requests", || {
-        bench.gateway.stdout().matches(&mark).count() >= 5
+        stage.gateway.stdout().matches(&mark).count() >= 5
     });
-    for output in [bench.gateway.log(), bench.gateway.stdout()] {
+    for output in [stage.gateway.log(), stage.gateway.stdout()] {
         for secret in &secrets {
             assert!(!output.contains(secret.as_str()), "a secret was logged:\n{output}");
         }
-        for key in [&bench.admin, &bench.e1] {
+        for key in [&stage.gateway.admin, &stage.e1] {
             let token = STANDARD.encode(pair(key));
             assert!(!output.contains(&token), "a credential was logged:\n{output}");
         }
@@ -535,26 +535,26 @@ fn memory_holding<'a>(pid: u32, texts: &[&'a [u8]]) -> Vec<&'a [u8]> {
 
 #[test]
 fn case_20_no_secret_stays_in_memory() {
-    let bench = Bench::start();
-    let token = STANDARD.encode(pair(&bench.e1));
-    let secret = bench.e1.secret.as_bytes();
+    let stage = Stage::start();
+    let token = STANDARD.encode(pair(&stage.e1));
+    let secret = stage.e1.secret.as_bytes();
     let texts = [secret, token.as_bytes()];
     for _ in 0..20 {
-        let mut client = bench.gateway.connect();
+        let mut client = stage.gateway.connect();
         for _ in 0..20 {
-            client.send(get(bench.e1.authorization()).end());
+            client.send(get(stage.e1.authorization()).end());
             assert_eq!(client.read().status, 200);
         }
     }
     // the looking glass works: the access key is no secret, and is there
-    let access_key = bench.e1.access_key.as_bytes();
-    assert!(!memory_holding(bench.gateway.pid(), &[access_key]).is_empty(), "nothing could be read");
+    let access_key = stage.e1.access_key.as_bytes();
+    assert!(!memory_holding(stage.gateway.pid(), &[access_key]).is_empty(), "nothing could be read");
     let end = Instant::now() + Duration::from_secs(5);
-    let mut found = memory_holding(bench.gateway.pid(), &texts);
+    let mut found = memory_holding(stage.gateway.pid(), &texts);
     while !found.is_empty() && Instant::now() < end {
         // connections that just ended may still be on their way out
         std::thread::sleep(Duration::from_millis(100));
-        found = memory_holding(bench.gateway.pid(), &texts);
+        found = memory_holding(stage.gateway.pid(), &texts);
     }
     let found: Vec<_> =
         found.iter().map(|text| if *text == secret { "the secret" } else { "its base64" }).collect();
@@ -568,23 +568,23 @@ fn an_http_2_client_needs_a_key_too() {
         if let Some(authorization) = authorization {
             builder = builder.header("authorization", authorization);
         }
-        support::http2::exchange(bench().gateway.https(), builder.body(()).expect("a request"), b"")
+        support::http2::exchange(stage().gateway.https(), builder.body(()).expect("a request"), b"")
             .expect("an answer")
     };
     let refused = request(None);
     assert_eq!(refused.status, 401);
     assert_eq!(refused.headers.get_all("www-authenticate").iter().count(), 1);
-    assert_eq!(request(Some(bench().e1.with_wrong_secret().authorization())).status, 401);
-    assert_eq!(request(Some(bench().e2.authorization())).status, 403);
-    assert_eq!(request(Some(bench().e1.authorization())).status, 200);
+    assert_eq!(request(Some(stage().e1.with_wrong_secret().authorization())).status, 401);
+    assert_eq!(request(Some(stage().e2.authorization())).status, 403);
+    assert_eq!(request(Some(stage().e1.authorization())).status, 200);
 }
 
 #[test]
 fn a_tls_client_needs_a_key_too() {
-    let mut client: Client = support::tls::connect(bench().gateway.https());
+    let mut client: Client = support::tls::connect(stage().gateway.https());
     client.send(Request::get(PATH).end());
     client.read().assert_refused(401);
-    client.send(Request::get(PATH).key(&bench().e1).end());
+    client.send(Request::get(PATH).key(&stage().e1).end());
     let answer = client.read();
     assert_eq!(answer.status, 200);
     assert!(answer.text().contains("X-Forwarded-Proto: https"), "{answer:?}");

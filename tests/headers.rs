@@ -6,16 +6,16 @@ mod support;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use support::bench::Bench;
 use support::cli::{Key, basic};
 use support::http1::{Client, Request, fresh_source};
 use support::http2::{Fate, RawHttp2};
+use support::stage::Stage;
 use support::upstream::{Answer, Recorded};
 use support::{PATIENCE, find, marker};
 
-fn bench() -> &'static Bench {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
-    BENCH.get_or_init(Bench::start)
+fn stage() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(Stage::start)
 }
 
 /// A path of the test's own inside environment e1, so that its script disturbs no other test.
@@ -24,7 +24,7 @@ fn own_path() -> String {
 }
 
 fn get_as_e1() -> Request {
-    Request::get("/v1/projects/e1/x").key(&bench().e1)
+    Request::get("/v1/projects/e1/x").key(&stage().e1)
 }
 
 const NONE: [String; 0] = [];
@@ -58,7 +58,7 @@ const FORGED: [&str; 22] = [
 /// What the gateway itself tells of a request that environment e1's key sent to a path of e1.
 #[track_caller]
 fn assert_identity_of_e1(seen: &Recorded) {
-    let key = &bench().e1;
+    let key = &stage().e1;
     for (name, value) in [
         ("X-API-Account-Id", "e1"),
         ("X-API-Account-Kind", "project"),
@@ -95,7 +95,7 @@ fn case_44_forged_identity_is_replaced() {
     for name in FORGED {
         request = request.header(name, "forged").header(name.to_lowercase(), "forged");
     }
-    let seen = bench().passes(request);
+    let seen = stage().passes(request);
     assert_no_forgery(&seen);
     assert_identity_of_e1(&seen);
 }
@@ -107,22 +107,22 @@ fn case_44_forged_identity_is_removed_where_there_is_none_of_ours() {
     for name in FORGED.into_iter().chain(["X-API-Project-Id"]) {
         request = request.header(name, "forged");
     }
-    let seen = bench().passes(request);
+    let seen = stage().passes(request);
     assert_no_forgery(&seen);
     for name in ["X-API-Account-Id", "X-API-Project-Id", "X-API-Roles", "X-API-Key-Id", "X-API-Account-Kind"]
     {
         assert_eq!(seen.all(name), NONE, "{seen:?}");
     }
     // an account's request outside environments is in no project
-    let seen =
-        bench().passes(Request::get("/v1/hosts").key(&bench().admin).header("X-API-Project-Id", "forged"));
+    let seen = stage()
+        .passes(Request::get("/v1/hosts").key(&stage().gateway.admin).header("X-API-Project-Id", "forged"));
     assert_no_forgery(&seen);
     assert_eq!(seen.all("X-API-Project-Id"), NONE, "{seen:?}");
     assert_eq!(seen.all("X-API-Account-Kind"), ["admin"]);
     assert_eq!(seen.all("X-API-Roles"), ["admin"]);
-    assert_eq!(seen.all("X-API-Key-Id"), [bench().admin.access_key.as_str()]);
+    assert_eq!(seen.all("X-API-Key-Id"), [stage().gateway.admin.access_key.as_str()]);
     // an admin inside an environment has an owner's role there
-    let seen = bench().passes(Request::get("/v1/projects/e2/x").key(&bench().admin));
+    let seen = stage().passes(Request::get("/v1/projects/e2/x").key(&stage().gateway.admin));
     assert_eq!(seen.all("X-API-Project-Id"), ["e2"]);
     assert_eq!(seen.all("X-API-Roles"), ["owner"]);
 }
@@ -130,7 +130,7 @@ fn case_44_forged_identity_is_removed_where_there_is_none_of_ours() {
 #[test]
 fn case_44_what_clients_may_say_with_such_names_passes() {
     let seen =
-        bench().passes(get_as_e1().header("X-API-No-Challenge", "true").header("X-API-Action-Links", "a"));
+        stage().passes(get_as_e1().header("X-API-No-Challenge", "true").header("X-API-Action-Links", "a"));
     assert_eq!(seen.all("X-API-No-Challenge"), ["true"]);
     assert_eq!(seen.all("X-API-Action-Links"), ["a"]);
 }
@@ -153,7 +153,7 @@ fn case_45_other_spellings_of_identity_headers() {
     ] {
         request = request.header(name, "forged");
     }
-    let seen = bench().passes(request);
+    let seen = stage().passes(request);
     assert_no_forgery(&seen);
     assert_identity_of_e1(&seen);
     for name in [
@@ -163,14 +163,14 @@ fn case_45_other_spellings_of_identity_headers() {
         "X API Account Id",
         "X-API-Account-Id\0",
     ] {
-        bench().refuses(get_as_e1().header(name, "forged"), &[400]);
+        stage().refuses(get_as_e1().header(name, "forged"), &[400]);
     }
     // an alias of a credential is none
-    bench().refuses(
-        Request::get("/v1/projects/e1/x").header("Authorization_", bench().e1.authorization()),
+    stage().refuses(
+        Request::get("/v1/projects/e1/x").header("Authorization_", stage().e1.authorization()),
         &[401],
     );
-    let seen = bench()
+    let seen = stage()
         .passes(get_as_e1().header("Proxy_Authorization", "forged").header("authorization.", "forged"));
     assert_eq!(seen.all("Proxy_Authorization"), NONE, "{seen:?}");
 }
@@ -180,14 +180,14 @@ fn case_46_connection_cannot_remove_what_the_gateway_says() {
     let nominated = "close, X-API-Account-Id, X-API-Key-Id, X-API-Project-Id, X-API-Roles, X-API-Account-Kind, \
                      X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-Id, Via, Authorization, Host, \
                      X-Mine";
-    let seen = bench()
+    let seen = stage()
         .passes(get_as_e1().header("Connection", nominated).header("X-Mine", "1").header("X-Yours", "2"));
     assert_identity_of_e1(&seen);
     assert_eq!(seen.all("Host"), ["gw.test"]);
     assert_eq!(seen.all("X-Mine"), NONE, "nominated by Connection: {seen:?}");
     assert_eq!(seen.all("X-Yours"), ["2"]);
     // nor can it be said in several lines
-    let seen = bench().passes(
+    let seen = stage().passes(
         get_as_e1()
             .header("Connection", "x-mine")
             .header("connection", "X-Yours")
@@ -202,12 +202,12 @@ fn case_47_a_connection_header_full_of_nonsense() {
     let many = "a,".repeat(10_000);
     for value in [&b"\xff\xfe"[..], b"close, \xc3\x28", many.as_bytes(), b",,,", b"\"close\"", b"x y"] {
         let mark = marker();
-        let answer = bench().gateway.exchange(get_as_e1().header("Connection", value).mark(&mark).end());
+        let answer = stage().gateway.exchange(get_as_e1().header("Connection", value).mark(&mark).end());
         assert!([200, 400, 431].contains(&answer.status), "{answer:?}");
         if answer.status != 200 {
-            bench().upstream.assert_unseen(&mark, "a refused Connection header");
+            stage().upstream.assert_unseen(&mark, "a refused Connection header");
         }
-        bench().passes(get_as_e1());
+        stage().passes(get_as_e1());
     }
 }
 
@@ -221,7 +221,7 @@ fn case_48_hop_by_hop_headers_stay_on_their_hop() {
         .header("Proxy-Authorization", "Basic Zm9yZ2VkOmZvcmdlZA==")
         .header("Proxy-Authenticate", "Basic")
         .header("HTTP2-Settings", "AAMAAABkAAQAAP__");
-    let seen = bench().passes(request);
+    let seen = stage().passes(request);
     for name in [
         "Keep-Alive",
         "Proxy-Connection",
@@ -239,11 +239,11 @@ fn case_48_hop_by_hop_headers_stay_on_their_hop() {
 
 /// A request on an HTTP/2 connection of its own, with e1's key and these fields besides.
 fn http2_fate(pseudo: &[(&str, &str)], fields: &[(&str, &str)], mark: &str) -> Fate {
-    let authorization = bench().e1.authorization();
+    let authorization = stage().e1.authorization();
     let mut all: Vec<(&[u8], &[u8])> = pseudo.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
     all.extend([(&b"authorization"[..], authorization.as_bytes()), (b"x-marker", mark.as_bytes())]);
     all.extend(fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
-    let mut client = RawHttp2::connect(bench().gateway.https());
+    let mut client = RawHttp2::connect(stage().gateway.https());
     client.headers(1, &all, true).expect("an open connection");
     client.fate_of(1)
 }
@@ -255,7 +255,7 @@ const PSEUDO: [(&str, &str); 4] =
 fn case_48_connection_headers_in_http_2() {
     let mark = marker();
     assert_eq!(http2_fate(&PSEUDO, &[("te", "trailers")], &mark), Fate::Status(200));
-    assert_identity_of_e1(&bench().upstream.only(&mark));
+    assert_identity_of_e1(&stage().upstream.only(&mark));
     for field in [
         ("connection", "close"),
         ("keep-alive", "timeout=5"),
@@ -270,13 +270,13 @@ fn case_48_connection_headers_in_http_2() {
             matches!(fate, Fate::Status(400) | Fate::Reset(_) | Fate::Gone(Some(_))),
             "{field:?}: {fate:?}"
         );
-        bench().upstream.assert_unseen(&mark, field.0);
+        stage().upstream.assert_unseen(&mark, field.0);
     }
 }
 
 #[test]
 fn case_49_forwarded_addresses_of_strangers_are_not_believed() {
-    let mut client = bench().gateway.connect();
+    let mut client = stage().gateway.connect();
     let peer = client.local_address().ip().to_string();
     let mark = marker();
     let request = get_as_e1()
@@ -292,11 +292,11 @@ fn case_49_forwarded_addresses_of_strangers_are_not_believed() {
     client.send(request.end());
     let answer = client.read();
     assert_eq!(answer.status, 200);
-    let seen = bench().upstream.only(&mark);
+    let seen = stage().upstream.only(&mark);
     assert_eq!(seen.all("X-Forwarded-For"), [peer]);
     assert_eq!(seen.all("X-Forwarded-Host"), ["gw.test"]);
     assert_eq!(seen.all("X-Forwarded-Proto"), ["http"]);
-    assert_eq!(seen.all("X-Forwarded-Port"), [bench().gateway.http().port().to_string()]);
+    assert_eq!(seen.all("X-Forwarded-Port"), [stage().gateway.http().port().to_string()]);
     assert_eq!((seen.all("Forwarded"), seen.all("X-Real-IP")), (NONE.to_vec(), NONE.to_vec()));
     let id = seen.header("X-Request-Id").expect("ours");
     assert_ne!(id, "forged-by-the-client");
@@ -305,9 +305,9 @@ fn case_49_forwarded_addresses_of_strangers_are_not_believed() {
 #[test]
 fn case_49_a_stranger_cannot_choose_which_source_is_throttled() {
     let source = fresh_source();
-    let wrong = bench().e1.with_wrong_secret();
+    let wrong = stage().e1.with_wrong_secret();
     let attempt = |claimed: &str| {
-        let mut client = Client::connect_from(source, bench().gateway.http());
+        let mut client = Client::connect_from(source, stage().gateway.http());
         client.send(Request::get("/v1/projects/e1/x").key(&wrong).header("X-Forwarded-For", claimed).end());
         client.read().status
     };
@@ -320,11 +320,11 @@ fn case_49_a_stranger_cannot_choose_which_source_is_throttled() {
 
 #[test]
 fn case_49_trusted_proxies_are_believed_up_to_the_first_stranger() {
-    let bench = Bench::with(|plan| plan.top("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]"));
+    let stage = Stage::with(|plan| plan.top("trusted_proxies: [127.0.0.0/8, 10.0.0.0/8]"));
     let forwarded = "203.0.113.66, 198.51.100.7, 10.0.0.9";
-    let seen = bench.passes(
+    let seen = stage.passes(
         Request::get("/v1/projects/e1/x")
-            .key(&bench.e1)
+            .key(&stage.e1)
             .header("X-Forwarded-For", forwarded)
             .header("X-Forwarded-Proto", "https")
             .header("X-Forwarded-Host", "api.test")
@@ -336,10 +336,10 @@ fn case_49_trusted_proxies_are_believed_up_to_the_first_stranger() {
     assert_eq!(seen.all("X-Forwarded-Host"), ["api.test"]);
     assert_eq!(seen.all("X-Request-Id"), ["from-the-proxy-1"]);
     // the throttle counts the right-most stranger, whoever stands left of it
-    let wrong = bench.e1.with_wrong_secret();
+    let wrong = stage.e1.with_wrong_secret();
     let attempt = |forwarded: &str, key: &Key| {
         let request = Request::get("/v1/projects/e1/x").key(key).header("X-Forwarded-For", forwarded).end();
-        bench.gateway.exchange(request).status
+        stage.gateway.exchange(request).status
     };
     let throttled =
         (0..200).any(|number| attempt(&format!("203.0.113.{number}, 198.51.100.8, 10.0.0.9"), &wrong) == 429);
@@ -351,13 +351,13 @@ fn case_49_trusted_proxies_are_believed_up_to_the_first_stranger() {
 fn case_49_a_proxy_protocol_header_is_no_request() {
     for head in ["PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"] {
         let mark = marker();
-        let mut client = bench().gateway.connect();
+        let mut client = stage().gateway.connect();
         client.send([head.as_bytes(), &get_as_e1().mark(&mark).end()].concat());
         if let Ok(answer) = client.try_read(false, PATIENCE) {
             assert_eq!(answer.status, 400, "{answer:?}");
         }
         assert!(client.ends_within(PATIENCE), "the connection goes on after {head:?}");
-        bench().upstream.assert_unseen(&mark, head);
+        stage().upstream.assert_unseen(&mark, head);
     }
 }
 
@@ -366,7 +366,7 @@ fn case_50_trailers_cannot_say_what_headers_may_not() {
     let mark = marker();
     let path = own_path();
     let head = Request::new("POST", &path)
-        .key(&bench().e1)
+        .key(&stage().e1)
         .mark(&mark)
         .header("Transfer-Encoding", "chunked")
         .header("TE", "trailers")
@@ -375,9 +375,9 @@ fn case_50_trailers_cannot_say_what_headers_may_not() {
                     Content-Length: 7\r\nHost: forged\r\nTransfer-Encoding: chunked\r\nX-Forwarded-For: forged\r\n\
                     Remote-User: forged\r\nConnection: close\r\nCookie: forged\r\nX-API-Project-Id: e2\r\n";
     let request = [head.end(), b"3\r\nabc\r\n0\r\n".to_vec(), trailers.into(), b"\r\n".to_vec()].concat();
-    let answer = bench().gateway.exchange(request);
+    let answer = stage().gateway.exchange(request);
     assert_eq!(answer.status, 200, "{answer:?}");
-    let seen = bench().upstream.only(&mark);
+    let seen = stage().upstream.only(&mark);
     assert_eq!(seen.body, b"abc");
     assert_eq!(seen.all_trailers("X-Checksum"), ["abc"], "harmless trailers pass: {seen:?}");
     for name in [
@@ -416,10 +416,10 @@ fn case_51_malformed_header_lines() {
         "X-A: cr\rX-B: c",
         "X-A: bare-lf\nX-B: c",
     ] {
-        bench().refuses(line(bad), &[400]);
+        stage().refuses(line(bad), &[400]);
     }
     // what RFC 9110 allows in values passes: tabs, quotes, bytes beyond ASCII
-    let seen = bench().passes(line("X-A:b\t\"c\"").raw("X-B: \u{e9}\r\n").raw("X-Empty:\r\n"));
+    let seen = stage().passes(line("X-A:b\t\"c\"").raw("X-B: \u{e9}\r\n").raw("X-Empty:\r\n"));
     assert_eq!(seen.all("X-A"), ["b\t\"c\""]);
     assert_eq!(seen.all("X-Empty"), [""]);
 }
@@ -427,8 +427,8 @@ fn case_51_malformed_header_lines() {
 #[test]
 fn case_52_a_bad_key_is_refused_before_the_body() {
     let mark = marker();
-    let mut client = bench().gateway.connect();
-    let head = Request::new("POST", "/v1/projects/e1/x").key(&bench().e1.with_wrong_secret()).mark(&mark);
+    let mut client = stage().gateway.connect();
+    let head = Request::new("POST", "/v1/projects/e1/x").key(&stage().e1.with_wrong_secret()).mark(&mark);
     client.send(head.header("Expect", "100-continue").header("Content-Length", "1000000").end());
     let answer = client.try_read(false, PATIENCE).expect("an answer without the body");
     assert_eq!(answer.status, 401, "no 100 comes first");
@@ -437,36 +437,36 @@ fn case_52_a_bad_key_is_refused_before_the_body() {
     client.send(get_as_e1().mark(&mark).end());
     assert!(client.ends_within(PATIENCE), "the connection waits for a body that nobody asked for");
     assert!(client.unread().is_empty(), "{client:?}");
-    bench().upstream.assert_unseen(&mark, "a body after a refusal");
+    stage().upstream.assert_unseen(&mark, "a body after a refusal");
 }
 
 #[test]
 fn case_52_a_good_key_is_told_to_continue() {
     let mark = marker();
-    let mut client = bench().gateway.connect();
-    let head = Request::new("POST", own_path()).key(&bench().e1).mark(&mark);
+    let mut client = stage().gateway.connect();
+    let head = Request::new("POST", own_path()).key(&stage().e1).mark(&mark);
     client.send(head.header("Expect", "100-Continue").header("Content-Length", "3").end());
     let first = client.try_read(false, PATIENCE).expect("100 Continue");
     assert_eq!(first.status, 100, "{first:?}");
     client.send("abc");
     assert_eq!(client.read().status, 200);
-    assert_eq!(bench().upstream.only(&mark).body, b"abc");
+    assert_eq!(stage().upstream.only(&mark).body, b"abc");
 }
 
 #[test]
 fn case_52_other_expectations_fail() {
     for expectation in ["nonsense", "100-continue, nonsense", ""] {
-        let answer = bench().refuses(get_as_e1().header("Expect", expectation), &[400, 417]);
+        let answer = stage().refuses(get_as_e1().header("Expect", expectation), &[400, 417]);
         assert!(answer.status == 417 || expectation.is_empty(), "{expectation:?}: {answer:?}");
     }
 }
 
 #[test]
 fn case_53_host() {
-    let get = || Request::without_host("GET", "/v1/projects/e1/x").key(&bench().e1);
-    bench().refuses(get(), &[400]);
-    bench().refuses(get().header("Host", "gw.test").header("Host", "gw.test"), &[400]);
-    bench().refuses(get().header("Host", "gw.test").header("host", "other"), &[400]);
+    let get = || Request::without_host("GET", "/v1/projects/e1/x").key(&stage().e1);
+    stage().refuses(get(), &[400]);
+    stage().refuses(get().header("Host", "gw.test").header("Host", "gw.test"), &[400]);
+    stage().refuses(get().header("Host", "gw.test").header("host", "other"), &[400]);
     for host in [
         "gw.test, other",
         "gw.test,other",
@@ -484,30 +484,30 @@ fn case_53_host() {
         "gw%2etest",
         "http://gw.test",
     ] {
-        bench().refuses(get().header("Host", host), &[400]);
+        stage().refuses(get().header("Host", host), &[400]);
     }
     for host in ["gw.test:8080", "127.0.0.1", "[::1]:80", "GW.test", "gw-1.test"] {
-        assert_eq!(bench().passes(get().header("Host", host)).all("Host"), [host]);
+        assert_eq!(stage().passes(get().header("Host", host)).all("Host"), [host]);
     }
     // an alias is not the Host, and does not reach the upstream
-    bench().refuses(get().header("Host_", "gw.test"), &[400]);
+    stage().refuses(get().header("Host_", "gw.test"), &[400]);
 }
 
 #[test]
 fn case_53_authority_and_host_in_http_2() {
     let mark = marker();
     assert_eq!(http2_fate(&PSEUDO, &[("host", "gw.test")], &mark), Fate::Status(200));
-    assert_eq!(bench().upstream.only(&mark).all("Host"), ["gw.test"]);
+    assert_eq!(stage().upstream.only(&mark).all("Host"), ["gw.test"]);
     for host in ["other", "gw.test, other", ""] {
         let mark = marker();
         let fate = http2_fate(&PSEUDO, &[("host", host)], &mark);
         assert!(matches!(fate, Fate::Status(400) | Fate::Reset(_)), "{host:?}: {fate:?}");
-        bench().upstream.assert_unseen(&mark, host);
+        stage().upstream.assert_unseen(&mark, host);
     }
     let mark = marker();
     let fate = http2_fate(&PSEUDO, &[("host", "gw.test"), ("host", "gw.test")], &mark);
     assert!(matches!(fate, Fate::Status(400) | Fate::Reset(_)), "two Host fields: {fate:?}");
-    bench().upstream.assert_unseen(&mark, "two Host fields");
+    stage().upstream.assert_unseen(&mark, "two Host fields");
     for authority in ["user@gw.test", "gw.test/x", "gw test", ""] {
         let mark = marker();
         let pseudo = [
@@ -518,14 +518,14 @@ fn case_53_authority_and_host_in_http_2() {
         ];
         let fate = http2_fate(&pseudo, &[], &mark);
         assert!(!matches!(fate, Fate::Status(200)), "{authority:?}: {fate:?}");
-        bench().upstream.assert_unseen(&mark, authority);
+        stage().upstream.assert_unseen(&mark, authority);
     }
 }
 
 #[test]
 fn case_55_answers_lose_what_is_for_one_hop() {
     let path = own_path();
-    bench().upstream.answer(
+    stage().upstream.answer(
         &path,
         Answer::with(
             "HTTP/1.1 200 OK\nConnection: X-Hop, keep-alive\nX-Hop: 1\nKeep-Alive: timeout=5\nProxy-Authenticate: \
@@ -534,7 +534,7 @@ fn case_55_answers_lose_what_is_for_one_hop() {
             b"body",
         ),
     );
-    let answer = bench().gateway.exchange(Request::get(&path).key(&bench().e1).end());
+    let answer = stage().gateway.exchange(Request::get(&path).key(&stage().e1).end());
     assert_eq!((answer.status, answer.text().as_str()), (200, "body"));
     for name in ["X-Hop", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection"] {
         assert_eq!(answer.all(name), NONE, "{name} in {answer:?}");
@@ -550,9 +550,9 @@ fn case_55_an_upgrade_that_nobody_asked_for_is_a_broken_upstream() {
     let path = own_path();
     let switch =
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nraw bytes";
-    bench().upstream.answer(&path, Answer::Bytes(switch.into()));
-    let mut client = bench().gateway.connect();
-    client.send(Request::get(&path).key(&bench().e1).end());
+    stage().upstream.answer(&path, Answer::Bytes(switch.into()));
+    let mut client = stage().gateway.connect();
+    client.send(Request::get(&path).key(&stage().e1).end());
     let answer = client.read();
     answer.assert_refused(502);
     client.send(get_as_e1().end());
@@ -577,8 +577,8 @@ fn case_55_broken_answers_are_502() {
         "",
     ] {
         let path = own_path();
-        bench().upstream.answer(&path, Answer::BytesThenClose(bytes.into()));
-        let answer = bench().gateway.exchange(Request::get(&path).key(&bench().e1).end());
+        stage().upstream.answer(&path, Answer::BytesThenClose(bytes.into()));
+        let answer = stage().gateway.exchange(Request::get(&path).key(&stage().e1).end());
         assert_eq!(answer.status, 502, "{bytes:?} became {answer:?}");
         answer.assert_refused(502);
     }
@@ -593,12 +593,12 @@ fn the_challenge_is_left_out_where_the_client_asks() {
             .header("Authorization", basic("nobody", "nothing")),
         Request::get("/v1/projects/e1/x").header("Connection", "Upgrade").header("Upgrade", "websocket"),
     ] {
-        let answer = bench().gateway.exchange(request.end());
+        let answer = stage().gateway.exchange(request.end());
         assert_eq!(answer.status, 401);
         assert_eq!(answer.all("WWW-Authenticate"), NONE, "{answer:?}");
         assert_eq!(answer.json()["code"], "Unauthorized");
     }
-    let answer = bench()
+    let answer = stage()
         .gateway
         .exchange(Request::get("/v1/projects/e1/x").header("X-API-No-Challenge", "false").end());
     answer.assert_refused(401);

@@ -5,19 +5,19 @@ mod support;
 
 use std::sync::OnceLock;
 
-use support::bench::Bench;
 use support::http1::{Client, Request, Response};
+use support::stage::Stage;
 use support::upstream::Answer;
 use support::{http2, marker, show};
 
-fn bench() -> &'static Bench {
-    static BENCH: OnceLock<Bench> = OnceLock::new();
-    BENCH.get_or_init(Bench::start)
+fn stage() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(Stage::start)
 }
 
 /// A GET with the key of environment e1.
 fn get_as_e1(target: impl AsRef<[u8]>) -> Request {
-    Request::get(target).key(&bench().e1)
+    Request::get(target).key(&stage().e1)
 }
 
 /// Targets that are 400 for every key: the path itself is refused, not who asks.
@@ -25,19 +25,19 @@ fn get_as_e1(target: impl AsRef<[u8]>) -> Request {
 fn assert_ambiguous<T: AsRef<[u8]>>(targets: impl IntoIterator<Item = T>) {
     for target in targets {
         let target = target.as_ref();
-        bench().refuses(get_as_e1(target), &[400]);
-        bench().refuses(Request::get(target).key(&bench().admin), &[400]);
-        bench().refuses(Request::get(target), &[400]);
+        stage().refuses(get_as_e1(target), &[400]);
+        stage().refuses(Request::get(target).key(&stage().gateway.admin), &[400]);
+        stage().refuses(Request::get(target), &[400]);
     }
 }
 
 #[test]
 fn case_21_environment_keys_stay_in_their_environment() {
-    let seen = bench().passes(get_as_e1("/v1/projects/e1/x"));
+    let seen = stage().passes(get_as_e1("/v1/projects/e1/x"));
     assert_eq!(seen.path(), "/v1/projects/e1/x");
-    bench().refuses(get_as_e1("/v1/projects/e2/x"), &[403]);
+    stage().refuses(get_as_e1("/v1/projects/e2/x"), &[403]);
     for path in ["/v1/projects/e1/x", "/v1/projects/e2/x"] {
-        assert_eq!(bench().passes(Request::get(path).key(&bench().admin)).path(), path);
+        assert_eq!(stage().passes(Request::get(path).key(&stage().gateway.admin)).path(), path);
     }
 }
 
@@ -121,7 +121,7 @@ fn case_28_empty_segments() {
         "//",
     ]);
     // one empty segment at the end is a plain path
-    assert_eq!(bench().passes(get_as_e1("/v1/projects/e1/x/")).path(), "/v1/projects/e1/x/");
+    assert_eq!(stage().passes(get_as_e1("/v1/projects/e1/x/")).path(), "/v1/projects/e1/x/");
 }
 
 #[test]
@@ -137,26 +137,26 @@ fn case_29_matrix_parameters() {
         "/v1/projects;/e2/x",
     ]);
     // beyond the environment a segment may hold them, where its lax form changes nothing
-    assert_eq!(bench().passes(get_as_e1("/v1/projects/e1/x;a=b/y")).path(), "/v1/projects/e1/x;a=b/y");
+    assert_eq!(stage().passes(get_as_e1("/v1/projects/e1/x;a=b/y")).path(), "/v1/projects/e1/x;a=b/y");
 }
 
 #[test]
 fn case_30_environments_end_at_a_segment() {
     for path in ["/v1/projects/e10/x", "/v1/projects/e1-other/x", "/v1/projects/e", "/v1/projects/e1_/x"] {
-        bench().refuses(get_as_e1(path), &[403]);
+        stage().refuses(get_as_e1(path), &[403]);
     }
     // a reading that drops trailing dots makes it e1: nobody's request with it may be forwarded
-    bench().refuses(get_as_e1("/v1/projects/e1./x"), &[400, 403]);
-    bench().refuses(Request::get("/v1/projects/e1./x").key(&bench().admin), &[400, 403]);
-    bench().refuses(get_as_e1("/v10/projects/e1/x"), &[404]);
-    bench().refuses(get_as_e1("/v1x"), &[404]);
+    stage().refuses(get_as_e1("/v1/projects/e1./x"), &[400, 403]);
+    stage().refuses(Request::get("/v1/projects/e1./x").key(&stage().gateway.admin), &[400, 403]);
+    stage().refuses(get_as_e1("/v10/projects/e1/x"), &[404]);
+    stage().refuses(get_as_e1("/v1x"), &[404]);
 }
 
 #[test]
 fn case_31_case_and_escaped_letters() {
     // another spelling of the environment is another, unknown environment
     for path in ["/v1/projects/E1/x", "/v1/projects/E2/x"] {
-        bench().refuses(get_as_e1(path), &[403]);
+        stage().refuses(get_as_e1(path), &[403]);
     }
     // literals of the template and the environment are only taken byte for byte
     assert_ambiguous([
@@ -176,16 +176,16 @@ fn case_32_the_query_decides_nothing_and_passes_untouched() {
         ["../../e2", "%2e%2e", "/../", "a=%zz", "//x\\y", "/v1/projects/e2/", "?", "%00", "a=b;c=d&e=%25252e"]
     {
         let target = format!("/v1/projects/e1/x?{query}");
-        assert_eq!(bench().passes(get_as_e1(&target)).path(), target);
+        assert_eq!(stage().passes(get_as_e1(&target)).path(), target);
     }
     // an empty query is not the same as none
-    assert_eq!(bench().passes(get_as_e1("/v1/projects/e1/x?")).path(), "/v1/projects/e1/x?");
+    assert_eq!(stage().passes(get_as_e1("/v1/projects/e1/x?")).path(), "/v1/projects/e1/x?");
 }
 
 #[test]
 fn case_33_a_path_in_the_query_opens_nothing() {
-    bench().refuses(get_as_e1("/v1/projects/e2/x?/v1/projects/e1/"), &[403]);
-    bench().refuses(get_as_e1("/v1/projects/e2/x%3f/v1/projects/e1/"), &[400, 403]);
+    stage().refuses(get_as_e1("/v1/projects/e2/x?/v1/projects/e1/"), &[403]);
+    stage().refuses(get_as_e1("/v1/projects/e2/x%3f/v1/projects/e1/"), &[400, 403]);
     assert_ambiguous(["/v1/projects/e2%3f/v1/projects/e1/", "/v1/projects%3fx/e1/x"]);
 }
 
@@ -220,7 +220,7 @@ fn case_35_nul_controls_and_line_ends() {
         b"/v1/projects/e1/x?a\x00b",
     ]);
     // a CR LF in the target ends the request line: what is left has no version
-    bench().refuses(get_as_e1("/v1/projects/e1/x\r\nX-Injected: 1"), &[400]);
+    stage().refuses(get_as_e1("/v1/projects/e1/x\r\nX-Injected: 1"), &[400]);
 }
 
 #[test]
@@ -246,22 +246,22 @@ fn case_36_overlong_full_width_and_invalid_utf_8() {
     for path in
         ["/v1/projects/e1/gr%C3%BC%C3%9Fe", "/v1/projects/e1/%E6%97%A5%E6%9C%AC", "/v1/projects/e1/a%20b"]
     {
-        assert_eq!(bench().passes(get_as_e1(path)).path(), path);
+        assert_eq!(stage().passes(get_as_e1(path)).path(), path);
     }
 }
 
 #[test]
 fn case_37_absolute_form() {
     let absolute =
-        |target: &str, host: &str| Request::without_host("GET", target).header("Host", host).key(&bench().e1);
-    bench().refuses(absolute("http://gw/v1/projects/e1/x", "other"), &[400]);
-    bench().refuses(absolute("http://gw/v1/projects/e2/x", "gw"), &[403]);
-    let seen = bench().passes(absolute("http://gw/v1/projects/e1/x?q", "gw"));
+        |target: &str, host: &str| Request::without_host("GET", target).header("Host", host).key(&stage().e1);
+    stage().refuses(absolute("http://gw/v1/projects/e1/x", "other"), &[400]);
+    stage().refuses(absolute("http://gw/v1/projects/e2/x", "gw"), &[403]);
+    let seen = stage().passes(absolute("http://gw/v1/projects/e1/x?q", "gw"));
     assert_eq!(seen.path(), "/v1/projects/e1/x?q", "the upstream gets the origin form that was decided on");
     assert_eq!(seen.header("Host").as_deref(), Some("gw"));
     // an empty path is `/`: no route leads there
-    bench().refuses(absolute("http://gw?x", "gw"), &[404]);
-    bench().refuses(absolute("http://gw", "gw"), &[404]);
+    stage().refuses(absolute("http://gw?x", "gw"), &[404]);
+    stage().refuses(absolute("http://gw", "gw"), &[404]);
     for target in [
         "http://gw@other/v1/projects/e1/x",
         "http:///v1/projects/e1/x",
@@ -274,30 +274,30 @@ fn case_37_absolute_form() {
         "http://gw\\v1/projects/e1/x",
         "http://gw#/v1/projects/e1/x",
     ] {
-        bench().refuses(absolute(target, "gw"), &[400]);
+        stage().refuses(absolute(target, "gw"), &[400]);
     }
 }
 
 #[test]
 fn case_38_targets_and_methods_that_are_no_resource() {
-    bench().refuses(Request::new("OPTIONS", "*"), &[400, 401, 405]);
-    bench().refuses(Request::get("*").key(&bench().admin), &[400]);
-    bench().refuses(Request::get("/v1*").key(&bench().admin), &[404]);
+    stage().refuses(Request::new("OPTIONS", "*"), &[400, 401, 405]);
+    stage().refuses(Request::get("*").key(&stage().gateway.admin), &[400]);
+    stage().refuses(Request::get("/v1*").key(&stage().gateway.admin), &[404]);
     for target in ["host:443", "gw.test:443", "/v1/projects/e1/x"] {
-        bench().refuses(Request::new("CONNECT", target).key(&bench().admin), &[405]);
+        stage().refuses(Request::new("CONNECT", target).key(&stage().gateway.admin), &[405]);
     }
     for method in ["TRACE", "TRACK"] {
         // reflecting a request would show the identity headers
         let statuses: &[u16] = if method == "TRACE" { &[405] } else { &[405, 200] };
         let mark = marker();
-        let request = Request::new(method, "/v1/projects/e1/x").key(&bench().e1).mark(&mark).end();
-        let answer = bench().gateway.exchange(request);
+        let request = Request::new(method, "/v1/projects/e1/x").key(&stage().e1).mark(&mark).end();
+        let answer = stage().gateway.exchange(request);
         assert!(statuses.contains(&answer.status), "{method}: {answer:?}");
         if method == "TRACE" {
-            bench().upstream.assert_unseen(&mark, method);
+            stage().upstream.assert_unseen(&mark, method);
         }
     }
-    bench().refuses(Request::new("TRACE", "/v1/projects/e1/x"), &[405]);
+    stage().refuses(Request::new("TRACE", "/v1/projects/e1/x"), &[405]);
 }
 
 #[test]
@@ -311,17 +311,17 @@ fn case_39_headers_that_rewrite_the_path_have_no_influence() {
         "X-Original-URI",
     ];
     for name in names {
-        let seen = bench().passes(get_as_e1("/v1/projects/e1/x").header(name, "/v1/projects/e2/x"));
+        let seen = stage().passes(get_as_e1("/v1/projects/e1/x").header(name, "/v1/projects/e2/x"));
         assert_eq!(seen.path(), "/v1/projects/e1/x");
         assert_eq!(seen.all(name), <[String; 0]>::default(), "{name} reached the upstream");
-        bench().refuses(get_as_e1("/v1/projects/e2/x").header(name, "/v1/projects/e1/x"), &[403]);
+        stage().refuses(get_as_e1("/v1/projects/e2/x").header(name, "/v1/projects/e1/x"), &[403]);
     }
 }
 
 #[test]
 fn case_40_headers_that_override_the_method_are_removed() {
     for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X_HTTP_METHOD_OVERRIDE"] {
-        let seen = bench().passes(get_as_e1("/v1/projects/e1/x").header(name, "DELETE"));
+        let seen = stage().passes(get_as_e1("/v1/projects/e1/x").header(name, "DELETE"));
         assert_eq!(seen.method, "GET");
         assert_eq!(seen.all(name), <[String; 0]>::default(), "{name} reached the upstream");
     }
@@ -331,9 +331,9 @@ fn case_40_headers_that_override_the_method_are_removed() {
 fn case_41_public_paths_are_exact() {
     for method in ["GET", "HEAD"] {
         let mark = marker();
-        let answer = bench().gateway.exchange(Request::new(method, "/healthz").mark(&mark).end());
+        let answer = stage().gateway.exchange(Request::new(method, "/healthz").mark(&mark).end());
         assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(bench().upstream.only(&mark).path(), "/healthz");
+        assert_eq!(stage().upstream.only(&mark).path(), "/healthz");
     }
     for target in [
         "/healthz/../v1/projects/e2/x",
@@ -342,16 +342,16 @@ fn case_41_public_paths_are_exact() {
         "/%68ealthz",
         "/Healthz",
     ] {
-        bench().refuses(Request::get(target), &[400]);
+        stage().refuses(Request::get(target), &[400]);
     }
     for target in ["/healthzx", "/healthz/x", "/healthz/", "/health"] {
-        bench().refuses(Request::get(target), &[401, 404]);
+        stage().refuses(Request::get(target), &[401, 404]);
     }
     for method in ["POST", "DELETE", "OPTIONS"] {
-        bench().refuses(Request::new(method, "/healthz"), &[401, 404, 405]);
+        stage().refuses(Request::new(method, "/healthz"), &[401, 404, 405]);
     }
     for agent in ["kube-probe/1.30", "ELB-HealthChecker/2.0", "GoogleHC/1.0"] {
-        bench().refuses(Request::get("/v1/projects/e1/x").header("User-Agent", agent), &[401]);
+        stage().refuses(Request::get("/v1/projects/e1/x").header("User-Agent", agent), &[401]);
     }
 }
 
@@ -492,7 +492,7 @@ fn case_42_no_laxer_reading_leaves_the_environment() {
     for _ in 0..3_000 {
         let path = random_path(&mut random);
         let request = get_as_e1(&path).end();
-        let wire = client.get_or_insert_with(|| bench().gateway.connect());
+        let wire = client.get_or_insert_with(|| stage().gateway.connect());
         wire.send(&request);
         let answer: Response = wire.read();
         if answer.all("Connection").iter().any(|value| value.eq_ignore_ascii_case("close")) {
@@ -528,13 +528,13 @@ fn case_42_no_laxer_reading_leaves_the_environment() {
 
 #[test]
 fn case_43_redirects_pass_and_are_not_followed() {
-    let upstream = &bench().upstream;
+    let upstream = &stage().upstream;
     let there = format!("/v1/projects/e2/{}", marker());
     upstream.answer(
         "/v1/projects/e1/redirect",
         Answer::with(&format!("HTTP/1.1 302 Found\nLocation: {there}\nX-Accel-Redirect: {there}"), b""),
     );
-    let answer = bench().gateway.exchange(get_as_e1("/v1/projects/e1/redirect").end());
+    let answer = stage().gateway.exchange(get_as_e1("/v1/projects/e1/redirect").end());
     assert_eq!(answer.status, 302);
     assert_eq!(answer.header("Location").as_deref(), Some(there.as_str()));
     upstream.assert_unseen(&there, "the gateway followed a redirect");
@@ -544,7 +544,7 @@ fn case_43_redirects_pass_and_are_not_followed() {
 #[test]
 fn cases_21_to_36_hold_on_http_2() {
     let get = |path: &str| {
-        let (mark, authorization) = (marker(), bench().e1.authorization());
+        let (mark, authorization) = (marker(), stage().e1.authorization());
         let fields: [(&[u8], &[u8]); 6] = [
             (b":method", b"GET"),
             (b":scheme", b"https"),
@@ -553,13 +553,13 @@ fn cases_21_to_36_hold_on_http_2() {
             (b"authorization", authorization.as_bytes()),
             (b"x-marker", mark.as_bytes()),
         ];
-        let mut client = http2::RawHttp2::connect(bench().gateway.https());
+        let mut client = http2::RawHttp2::connect(stage().gateway.https());
         client.headers(1, &fields, true).expect("an open connection");
         (client.fate_of(1), mark)
     };
     let (fate, mark) = get("/v1/projects/e1/x");
     assert_eq!(fate, http2::Fate::Status(200));
-    assert_eq!(bench().upstream.only(&mark).path(), "/v1/projects/e1/x");
+    assert_eq!(stage().upstream.only(&mark).path(), "/v1/projects/e1/x");
     for (path, status) in [
         ("/v1/projects/e2/x", 403),
         ("/v1/projects/e1/../e2/x", 400),
@@ -577,7 +577,7 @@ fn cases_21_to_36_hold_on_http_2() {
     ] {
         let (fate, mark) = get(path);
         assert_eq!(fate, http2::Fate::Status(status), "{path}");
-        bench().upstream.assert_unseen(&mark, path);
+        stage().upstream.assert_unseen(&mark, path);
     }
     // what the library may refuse before we see it: a stream error is as good, forwarding is not
     for path in
@@ -585,6 +585,6 @@ fn cases_21_to_36_hold_on_http_2() {
     {
         let (fate, mark) = get(path);
         assert!(fate != http2::Fate::Status(200), "{path}: {fate:?}");
-        bench().upstream.assert_unseen(&mark, path);
+        stage().upstream.assert_unseen(&mark, path);
     }
 }
