@@ -5,15 +5,19 @@
 
 mod account;
 mod certificate;
+mod check;
 mod demo;
 mod document;
 mod environment;
+mod explain;
 mod import;
 mod init;
 mod issue;
 mod key;
 mod output;
+mod routing;
 mod site;
+mod weakness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +50,10 @@ const EXIT_STATUS: &str = "Exit status: 0 done; 1 refused or failed, with the re
 enum Command {
     /// Make the store, the pepper, a development certificate and the first admin key
     Init(init::Init),
+    /// Look a configuration over: what is wrong, with line and column; else its routes and who reaches what
+    Check(check::Check),
+    /// Say what the gateway would decide on a request, and the rule that makes it so
+    Explain(explain::Explain),
     /// Manage accounts: who owns keys
     #[command(subcommand)]
     Account(account::Command),
@@ -67,10 +75,12 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    run(&arguments).unwrap_or_else(|error| {
-        if error.is::<ConfigErrors>() {
-            // each line names its own place first, as editors expect it
-            eprintln!("{error}");
+    run(arguments).unwrap_or_else(|error| {
+        if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+            // each line begins with its own place, as editors expect it
+            eprintln!("{errors}");
+            let (count, s) = (errors.0.len(), if errors.0.len() == 1 { "" } else { "s" });
+            eprintln!("portcullis: {count} mistake{s} in the configuration");
         } else {
             eprintln!("portcullis: {error:#}");
         }
@@ -78,13 +88,15 @@ pub fn main() -> ExitCode {
     })
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, output, command } = arguments;
     match command {
-        Command::Init(init) => init.run(config, *output)?,
-        Command::Account(command) => command.run(config, *output)?,
-        Command::Environment(command) => command.run(config, *output)?,
-        Command::Key(command) => command.run(config, *output)?,
+        Command::Init(init) => init.run(&config, output)?,
+        Command::Check(check::Check {}) => check::run(&config, output)?,
+        Command::Explain(explain) => return explain.run(&config, output),
+        Command::Account(command) => command.run(&config, output)?,
+        Command::Environment(command) => command.run(&config, output)?,
+        Command::Key(command) => command.run(&config, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

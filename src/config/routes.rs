@@ -24,7 +24,7 @@ pub(super) fn read_all(
     node: &Node,
     upstreams: Option<&[Upstream]>,
 ) -> Option<Vec<Route>> {
-    let mut paths: Vec<(RoutePath, usize)> = Vec::new();
+    let mut paths: Vec<(RoutePath, bool, usize)> = Vec::new();
     reader.items(node, "a list of routes", |reader, node| {
         let section = reader.section(
             node,
@@ -56,11 +56,15 @@ pub(super) fn read_all(
 
         let path_node = reader.required(&section, "path")?;
         let path = judged(reader, path_node, "a path such as /v2-beta", RoutePath::from_str)?;
-        if let Some((_, line)) = paths.iter().find(|(known, _)| *known == path) {
+        let access = read_access(reader, &section, &path);
+        // a public path may lie where a route with keys begins: it is one path, the other all that lies beneath
+        let is_public = matches!(access, Some(Access::Public { .. }));
+        if let Some((.., line)) =
+            paths.iter().find(|(known, public, _)| (known, *public) == (&path, is_public))
+        {
             reader.error(path_node, format!("the route '{path}' is given twice, first in line {line}"));
         }
-        paths.push((path.clone(), path_node.place.line));
-        let access = read_access(reader, &section, &path);
+        paths.push((path.clone(), is_public, path_node.place.line));
 
         Some(Route {
             path,

@@ -1,0 +1,146 @@
+//! `portcullis check`: is this configuration right, and who reaches what under it?
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::output::{Format, print, print_json};
+use super::routing::route_table;
+use super::weakness::weakenings;
+use crate::auth::Peppers;
+use crate::config::{Access, AccessControl, Config, ConfigErrors, Route, load_to_serve};
+use crate::policy;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Looks a configuration over, and the files that it names: the store, the pepper, certificates and \
+        passwords. Every mistake is told at once, with file, line and column. A configuration without one is told \
+        in words: its routes, who reaches what, and what it opens or weakens.",
+    after_help = "Examples:\n  portcullis check\n  portcullis check --config /etc/portcullis/portcullis.yaml --output json"
+)]
+pub(super) struct Check {}
+
+pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
+    let config = match read(config) {
+        Ok(config) => config,
+        Err(errors) => {
+            if output == Format::Json {
+                print_json(&errors_document(&errors))?;
+            }
+            return Err(errors.into());
+        }
+    };
+    Peppers::load(&config.pepper_files)?;
+    match output {
+        Format::Json => print_json(&document(&config)),
+        Format::Table => print(&text(&config)),
+    }
+}
+
+fn read(path: &Path) -> Result<Config, ConfigErrors> {
+    let config = load_to_serve(path)?;
+    route_table(&config)?;
+    Ok(config)
+}
+
+fn errors_document(errors: &ConfigErrors) -> Value {
+    let errors: Vec<_> = errors
+        .0
+        .iter()
+        .map(|error| {
+            json!({
+                "file": error.file.display().to_string(),
+                "line": error.line,
+                "column": error.column,
+                "path": error.path,
+                "message": error.message,
+            })
+        })
+        .collect();
+    json!({ "valid": false, "errors": errors })
+}
+
+fn text(config: &Config) -> String {
+    let mut text = String::new();
+    let file = config.file.display();
+    let _ = writeln!(text, "{file} is right.\n\nListeners");
+    for listener in &config.listeners {
+        let protocol = if listener.tls.is_some() { "https" } else { "http" };
+        let _ = writeln!(text, "  {protocol}://{}", listener.address);
+    }
+    if let Some(management) = &config.management {
+        let protocol = if management.tls.is_some() { "https" } else { "http" };
+        let _ = writeln!(text, "  {protocol}://{}  management", management.address);
+    }
+    let _ = writeln!(text, "\nRoutes");
+    for route in &config.routes {
+        let upstream = &config.upstreams[route.upstream];
+        let endpoints: Vec<_> = upstream.endpoints.iter().map(ToString::to_string).collect();
+        let place = route.place;
+        let _ = writeln!(
+            text,
+            "  {}  to {} ({}), line {}",
+            route.path,
+            upstream.name,
+            endpoints.join(", "),
+            place.line
+        );
+        for line in policy::reach(route) {
+            let _ = writeln!(text, "    {line}");
+        }
+    }
+    let weak = weakenings(config);
+    if !weak.is_empty() {
+        let _ = writeln!(text, "\nWhat this configuration opens or weakens");
+        for sentence in weak {
+            let _ = writeln!(text, "  - {sentence}");
+        }
+    }
+    text
+}
+
+fn document(config: &Config) -> Value {
+    let listeners: Vec<_> = config
+        .listeners
+        .iter()
+        .map(|listener| {
+            json!({
+                "address": listener.address.to_string(),
+                "tls": listener.tls.is_some(),
+                "accessControl": match listener.access_control(config) {
+                    AccessControl::Enabled => "enabled",
+                    AccessControl::Disabled => "disabled",
+                },
+            })
+        })
+        .collect();
+    let management = config.management.as_ref().map(
+        |management| json!({ "address": management.address.to_string(), "tls": management.tls.is_some() }),
+    );
+    let routes: Vec<_> = config.routes.iter().map(|route| route_document(config, route)).collect();
+    json!({
+        "valid": true,
+        "file": config.file.display().to_string(),
+        "listeners": listeners,
+        "management": management,
+        "routes": routes,
+        "weakenings": weakenings(config),
+    })
+}
+
+fn route_document(config: &Config, route: &Route) -> Value {
+    let upstream = &config.upstreams[route.upstream];
+    json!({
+        "path": route.path.to_string(),
+        "line": route.place.line,
+        "column": route.place.column,
+        "upstream": upstream.name,
+        "endpoints": upstream.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "access": match route.access {
+            Access::Public { .. } => "public",
+            Access::Keys(_) => "keys",
+        },
+        "reach": policy::reach(route),
+    })
+}

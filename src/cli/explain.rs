@@ -1,0 +1,344 @@
+//! `portcullis explain`: what the gateway would decide, and why, from the same code that decides.
+
+use std::ffi::OsString;
+use std::fmt::{Display, Write as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use http::header::{self, HeaderName};
+use http::{HeaderValue, Method};
+use serde_json::{Value, json};
+
+use super::output::{Format, print, print_json};
+use super::routing::route_table;
+use crate::config::{AccessControl, Config, load};
+use crate::model::{AccessKey, Owner, Principal};
+use crate::policy::{
+    Class, DenialStatus, EnvironmentFacts, EnvironmentName, HeaderValues, Inquiry, RouteTable, Routed,
+    SelectorRefusal, Unrouted, admit, decide, select,
+};
+use crate::store::{Reader, Store, StoreError};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Goes the way of a request as the gateway would, on the same code and the same store, and says what \
+        is decided and which rule decides. Nothing is sent, and no secret is needed: a key that is named counts as \
+        one whose secret was right.",
+    after_help = "Examples:\n  \
+        portcullis explain GET /healthz\n  \
+        portcullis explain --key pce_0123456789abcdefghjk GET '/v2-beta/projects/e1/hosts?limit=10'\n  \
+        portcullis explain --key pca_0123456789abcdefghjk --header 'X-API-Project-Id: e1' POST /v2-beta/hosts\n  \
+        portcullis explain --fail-on-deny --key 1c7 --header 'Upgrade: websocket' GET /v2-beta/subscribe"
+)]
+pub(super) struct Explain {
+    /// The access key (or id) of the key that asks; without it, a request without credentials
+    #[arg(long, value_name = "ACCESS_KEY")]
+    key: Option<String>,
+
+    /// A header of the request, as 'Name: value'; may be repeated
+    ///
+    /// Headers count where the route has header selectors, for `Upgrade`, and for CORS preflights.
+    #[arg(long = "header", short = 'H', value_name = "HEADER", value_parser = parse_header)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+
+    /// Exit with status 1 where the request is refused
+    #[arg(long)]
+    fail_on_deny: bool,
+
+    /// The method, such as GET
+    #[arg(value_name = "METHOD")]
+    method: Method,
+
+    /// The path as it is sent, escapes and query included, such as '/v2-beta/projects/e1/hosts?limit=10'
+    #[arg(value_name = "PATH")]
+    target: OsString,
+}
+
+fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is written 'Name: value'")?;
+    let name: HeaderName = name.parse().map_err(|_| format!("'{name}' is not the name of a header"))?;
+    if name == header::AUTHORIZATION {
+        return Err("name the key with --key: secrets do not belong on a command line".to_owned());
+    }
+    let value = value.trim().parse().map_err(|_| format!("the value of '{name}' is not one of a header"))?;
+    Ok((name, value))
+}
+
+impl Explain {
+    pub(super) fn run(self, config: &Path, output: Format) -> anyhow::Result<ExitCode> {
+        let config = load(config)?;
+        let table = route_table(&config)?;
+        let target = self.target.clone().into_vec();
+        let answer = self.answer(&config, &table, &target)?;
+        let request = format!("{} {}", self.method, String::from_utf8_lossy(&target).escape_debug());
+        match output {
+            Format::Json => print_json(&answer.document(&request))?,
+            Format::Table => print(&answer.text(&request))?,
+        }
+        let refused = matches!(answer.verdict, Verdict::Deny(_));
+        Ok(if refused && self.fail_on_deny { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
+    /// Goes the way of a request, and stops where the request would.
+    fn answer(&self, config: &Config, table: &RouteTable, target: &[u8]) -> anyhow::Result<Answer> {
+        let mut answer = Answer::default();
+        let who = self.principal(config)?;
+        answer.facts.push(("key", who.description()));
+        if matches!(self.method, Method::CONNECT | Method::TRACE) {
+            return Ok(answer.deny(405, &"the gateway passes neither CONNECT nor TRACE"));
+        }
+        let target = match admit(target) {
+            Ok(target) => target,
+            Err(refusal) => return Ok(answer.deny(400, &refusal)),
+        };
+        let routed = match table.classify(&target) {
+            Ok(routed) => routed,
+            Err(Unrouted::Ambiguous(refusal)) => return Ok(answer.deny(400, &refusal)),
+            Err(refusal @ Unrouted::NoRoute) => return Ok(answer.deny(404, &refusal)),
+        };
+        answer.facts.push(("route", route(config, &routed)));
+        let routed = match select(routed, target.query, &|name| self.header_values(name)) {
+            Ok(routed) => routed,
+            Err(refusal @ SelectorRefusal::Conflict) => return Ok(answer.deny(403, &refusal)),
+            Err(refusal) => return Ok(answer.deny(400, &refusal)),
+        };
+        answer.facts.push(("class", format!("{}: {}", routed.class, routed.basis)));
+        if routed.route.cors.is_some() && self.is_preflight() {
+            return Ok(answer.allow(&"the gateway answers CORS preflights of this route itself (204)"));
+        }
+        if let (Who::Unknown(_), false) = (&who, routed.needs_no_key(&self.method)) {
+            return Ok(answer.deny(401, &"no key has this access key"));
+        }
+
+        let facts = match routed.class {
+            Class::Environment(EnvironmentName::Named(id)) => {
+                let facts = environment_facts(config, id)?;
+                answer.facts.push(("environment", environment_text(id, facts)));
+                Some(facts)
+            }
+            _ => None,
+        };
+        let access_control = access_control(config, &who, &mut answer);
+        let inquiry = Inquiry {
+            principal: who.principal(),
+            access_control,
+            method: &self.method,
+            upgrade: self.headers.iter().any(|(name, _)| *name == header::UPGRADE),
+            routed: &routed,
+            environment: facts,
+        };
+        Ok(match decide(&inquiry) {
+            Ok(grant) => {
+                if let Some(role) = grant.role() {
+                    answer.facts.push(("role", role.to_owned()));
+                }
+                answer.allow(&grant.rule())
+            }
+            Err(denial) => {
+                let status = match denial.status {
+                    DenialStatus::Unauthenticated => 401,
+                    DenialStatus::Forbidden => 403,
+                };
+                answer.deny(status, &denial.rule)
+            }
+        })
+    }
+
+    fn is_preflight(&self) -> bool {
+        let has = |wanted: HeaderName| self.headers.iter().any(|(name, _)| *name == wanted);
+        self.method == Method::OPTIONS && has(header::ORIGIN) && has(header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// A header counts under every name that some upstreams take for it.
+    fn header_values(&self, wanted: &str) -> HeaderValues<'_> {
+        let alike = |name: &str| {
+            let plain = |b: u8| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'-' };
+            name.bytes().map(plain).eq(wanted.bytes().map(plain))
+        };
+        let mut values = self.headers.iter().filter(|(name, _)| alike(name.as_str()));
+        match (values.next(), values.next()) {
+            (None, _) => HeaderValues::Absent,
+            (Some((_, value)), None) => HeaderValues::One(value.as_bytes()),
+            (Some(_), Some(_)) => HeaderValues::Many,
+        }
+    }
+
+    fn principal(&self, config: &Config) -> anyhow::Result<Who> {
+        let Some(wanted) = &self.key else { return Ok(Who::Nobody) };
+        // an id is as good as an access key; what is neither is an access key that nobody has
+        let access_key = match Store::open(config.store.path())?.find_key(wanted) {
+            Ok(key) => key.access_key,
+            Err(StoreError::NotFound { .. }) => wanted.parse::<AccessKey>().context("--key")?,
+            Err(error) => return Err(error.into()),
+        };
+        let read = read_store(config, async |reader: &Reader| reader.key(&access_key).await)?;
+        Ok(match read.record {
+            Some(record) => Who::Principal(Box::new(record.principal)),
+            None => Who::Unknown(access_key),
+        })
+    }
+}
+
+fn route(config: &Config, routed: &Routed<'_, '_>) -> String {
+    let upstream = &config.upstreams[routed.route.upstream].name;
+    format!("{} to {upstream} ({}:{})", routed.route.path, config.file.display(), routed.route.place.line)
+}
+
+/// Listeners may differ; where that matters, the strictest is told, and that there is another.
+fn access_control(config: &Config, who: &Who, answer: &mut Answer) -> AccessControl {
+    let mut disabled = config
+        .listeners
+        .iter()
+        .filter(|listener| listener.access_control(config) == AccessControl::Disabled)
+        .map(|listener| listener.address.to_string())
+        .peekable();
+    if !matches!(who, Who::Nobody) || disabled.peek().is_none() {
+        return AccessControl::Enabled;
+    }
+    let disabled: Vec<_> = disabled.collect();
+    if disabled.len() == config.listeners.len() {
+        return AccessControl::Disabled;
+    }
+    answer.facts.push((
+        "note",
+        format!("access control is disabled at {}: what follows holds elsewhere", disabled.join(", ")),
+    ));
+    AccessControl::Enabled
+}
+
+/// Who asks.
+enum Who {
+    Nobody,
+    Unknown(AccessKey),
+    Principal(Box<Principal>),
+}
+
+impl Who {
+    fn principal(&self) -> Option<&Principal> {
+        match self {
+            Self::Principal(principal) => Some(principal),
+            Self::Nobody | Self::Unknown(_) => None,
+        }
+    }
+
+    fn description(&self) -> String {
+        let principal = match self {
+            Self::Nobody => return "none".to_owned(),
+            Self::Unknown(access_key) => return format!("{access_key} (unknown)"),
+            Self::Principal(principal) => principal,
+        };
+        let mut text = format!("{} ({}", principal.key.access_key, principal.key.state);
+        let _ = match &principal.owner {
+            Owner::Account { account, .. } => {
+                write!(text, ") of {} account {} ({})", account.kind.as_str(), account.name, account.state)
+            }
+            Owner::Environment(environment) => {
+                write!(text, ") of environment {} ({})", environment.id, environment.state)
+            }
+        };
+        text
+    }
+}
+
+fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentFacts> {
+    let read = read_store(config, async |reader: &Reader| reader.environment(id).await)?;
+    Ok(read.environment.map_or(EnvironmentFacts::default(), |environment| EnvironmentFacts {
+        known: true,
+        active: environment.state == crate::model::State::Active,
+    }))
+}
+
+fn environment_text(id: &str, facts: EnvironmentFacts) -> String {
+    match facts {
+        EnvironmentFacts { known: false, .. } => format!("the store knows no {id}, spelt like this"),
+        EnvironmentFacts { active: true, .. } => format!("{id} (active)"),
+        EnvironmentFacts { active: false, .. } => format!("{id} (inactive)"),
+    }
+}
+
+/// Asks the store as the request path does.
+fn read_store<T>(
+    config: &Config,
+    question: impl AsyncFnOnce(&Reader) -> Result<T, StoreError>,
+) -> anyhow::Result<T> {
+    let reader = Reader::open(config.store.path(), 1)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    Ok(runtime.block_on(question(&reader))?)
+}
+
+/// What would become of the request.
+#[derive(Default)]
+struct Answer {
+    /// What was found out on the way, in its order.
+    facts: Vec<(&'static str, String)>,
+    verdict: Verdict,
+    rule: String,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    #[default]
+    Allow,
+    /// With this status.
+    Deny(u16),
+}
+
+impl Answer {
+    fn allow(mut self, rule: &dyn Display) -> Self {
+        self.verdict = Verdict::Allow;
+        self.rule = rule.to_string();
+        self
+    }
+
+    fn deny(mut self, status: u16, rule: &dyn Display) -> Self {
+        self.verdict = Verdict::Deny(status);
+        self.rule = rule.to_string();
+        self
+    }
+
+    fn text(&self, request: &str) -> String {
+        let decision = match self.verdict {
+            Verdict::Allow => "allow".to_owned(),
+            Verdict::Deny(status) => format!("deny, with {status}"),
+        };
+        let mut text = format!("{:<13}{request}\n", "request");
+        for (name, value) in &self.facts {
+            let _ = writeln!(text, "{name:<13}{value}");
+        }
+        let _ = writeln!(text, "{:<13}{decision}\n{:<13}{}", "decision", "rule", self.rule);
+        text
+    }
+
+    fn document(&self, request: &str) -> Value {
+        let (decision, status) = match self.verdict {
+            Verdict::Allow => ("allow", None),
+            Verdict::Deny(status) => ("deny", Some(status)),
+        };
+        let mut document = json!({
+            "request": request,
+            "decision": decision,
+            "status": status,
+            "rule": self.rule,
+        });
+        for (name, value) in &self.facts {
+            document[*name] = json!(value);
+        }
+        document
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_and_secrets_refused() {
+        let (name, value) = parse_header("X-API-Project-Id:  e1 ").unwrap();
+        assert_eq!((name.as_str(), value.as_bytes()), ("x-api-project-id", &b"e1"[..]));
+        for text in ["x", "a b: c", "Authorization: Basic x", "A: \u{1}"] {
+            assert!(parse_header(text).is_err(), "{text}");
+        }
+    }
+}
