@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use crate::auth::{Peppers, Secret, hash_secret, mint_access_key, mint_secret};
 use crate::config::Config;
 use crate::model::{ApiKey, Description, KeyOwner, Name};
-use crate::store::{ChangeNumber, KeyVerifier, NewKey, Store};
+use crate::store::{KeyVerifier, NewKey, Store};
 
 /// A new key, with the secret that is shown this once.
 #[derive(Debug)]
@@ -14,8 +14,6 @@ pub(super) struct IssuedKey {
     pub(super) key: ApiKey,
     /// Its other half.
     pub(super) secret: Secret,
-    /// The change that made it.
-    pub(super) change: ChangeNumber,
 }
 
 /// Mints a pair for `owner` and stores what verifies it.
@@ -33,6 +31,6 @@ pub(super) fn issue_key(
         phc: hash_secret(&config.argon2, secret.as_str().as_bytes()).context("cannot hash the new secret")?,
         fingerprint: Some(peppers.fingerprint(&access_key, secret.as_str().as_bytes())),
     };
-    let (key, change) = store.create_key(&NewKey { owner, access_key, name, description, verifier })?;
-    Ok(IssuedKey { key, secret, change })
+    let (key, _) = store.create_key(&NewKey { owner, access_key, name, description, verifier })?;
+    Ok(IssuedKey { key, secret })
 }

@@ -391,6 +391,22 @@ mod tests {
     }
 
     #[test]
+    fn every_metric_is_documented() {
+        let page = include_str!("../../docs/operation.md");
+        let (metrics, _) = Metrics::new(1, &["x"], Vec::new());
+        for line in metrics.text().lines() {
+            let Some(family) = line.strip_prefix("# TYPE ") else { continue };
+            let (name, kind) = family.split_once(' ').unwrap();
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            assert!(page.contains(&format!("`{name}{suffix}`")), "docs/operation.md lacks {name}{suffix}");
+        }
+    }
+
+    #[test]
     fn sources_of_one_name_are_one_family() {
         let value = Arc::new(AtomicU64::new(7));
         let read = Arc::clone(&value);

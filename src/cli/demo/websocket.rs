@@ -91,19 +91,16 @@ async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(u8, Ve
 
 async fn write_frame(stream: &mut (impl AsyncWrite + Unpin), first: u8, payload: &[u8]) -> io::Result<()> {
     let mut frame = vec![first];
-    match payload.len() {
-        #[allow(clippy::cast_possible_truncation)] // the arm's range
-        length @ 0..=125 => frame.push(length as u8),
-        length => match u16::try_from(length) {
-            Ok(length) => {
-                frame.push(126);
-                frame.extend(length.to_be_bytes());
-            }
-            Err(_) => {
-                frame.push(127);
-                frame.extend((length as u64).to_be_bytes());
-            }
-        },
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ 0..=125), _) => frame.push(length),
+        (_, Ok(length)) => {
+            frame.push(126);
+            frame.extend(length.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend((payload.len() as u64).to_be_bytes());
+        }
     }
     frame.extend_from_slice(payload);
     stream.write_all(&frame).await?;
