@@ -1,20 +1,13 @@
-//! A certificate authority of the test's own, and TLS ends that trust it.
+//! A certificate authority of the test's own, and TLS configurations that go with it.
 
-use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
-};
-
-/// A TLS client connection that blocks.
-pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 /// An authority; what it signs is written beside its own certificate.
 pub struct Authority {
@@ -27,6 +20,13 @@ pub struct Authority {
 pub struct Files {
     pub certificate: PathBuf,
     pub key: PathBuf,
+}
+
+impl Files {
+    /// The entry in a listener's `certificates:`.
+    pub fn entry(&self) -> String {
+        format!("{{ certificate: \"{}\", key: \"{}\" }}", self.certificate.display(), self.key.display())
+    }
 }
 
 impl Authority {
@@ -63,10 +63,19 @@ impl Authority {
 
     /// A client that trusts only this authority.
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> ClientConfig {
+        self.client_with(rustls::crypto::aws_lc_rs::default_provider(), versions, alpn)
+    }
+
+    /// A client with this cryptography that trusts only this authority.
+    pub fn client_with(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("a root");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(versions)
             .expect("versions")
             .with_root_certificates(roots)
@@ -74,19 +83,6 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config
     }
-}
-
-/// Connects with TLS and finishes the handshake.
-pub fn connect_tls(address: SocketAddr, name: &str, config: ClientConfig) -> io::Result<TlsStream> {
-    let mut tcp = TcpStream::connect(address)?;
-    tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let name = ServerName::try_from(name.to_owned()).expect("a server name");
-    let mut tls = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    while tls.is_handshaking() {
-        tls.complete_io(&mut tcp)?;
-    }
-    Ok(StreamOwned::new(tls, tcp))
 }
 
 /// A TLS server's configuration from files.

@@ -259,6 +259,17 @@ impl Gateway {
         (self.site, code)
     }
 
+    /// Waits until the program has ended by itself, and gives its exit status; fails after `patience`.
+    #[track_caller]
+    pub fn wait_for_exit(&mut self, patience: Duration) -> Option<i32> {
+        let mut status = None;
+        super::wait_for(patience, "the program ends", || {
+            status = self.process.child.try_wait().expect("our own child");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
     /// Ends the program without warning, as a crash would.
     pub fn crash(mut self) -> Site {
         self.process.child.kill().ok();

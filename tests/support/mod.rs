@@ -16,6 +16,7 @@ pub mod plain;
 pub mod stage;
 pub mod tls;
 pub mod upstream;
+pub mod upstream2;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

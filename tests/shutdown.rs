@@ -1,0 +1,167 @@
+//! Stopping in good order: no new connections, running requests finish, tunnels are closed last.
+
+mod support;
+
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use support::http1::Client;
+use support::http2::{DATA, END_STREAM, GOAWAY, HEADERS, RawHttp2};
+use support::stage::Stage;
+use support::upstream::{Answer, Conversation, Recorded};
+use support::{PATIENCE, marker, wait_for};
+
+/// An upstream path whose answer is finished when the test says so.
+fn held(stage: &Stage, path: &str) -> Sender<()> {
+    let (tell, told) = mpsc::channel::<()>();
+    let told: Mutex<Receiver<()>> = Mutex::new(told);
+    stage.upstream.answer(
+        path,
+        Answer::after_head(move |_, conversation| {
+            conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nha").ok();
+            told.lock().expect("one at a time").recv_timeout(PATIENCE).ok();
+            conversation.send("llo").is_ok()
+        }),
+    );
+    tell
+}
+
+fn echo_tunnel(_: &Recorded, conversation: &mut Conversation) -> bool {
+    conversation
+        .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .ok();
+    while let Ok(bytes) = conversation.receive() {
+        if bytes.is_empty() || conversation.send(bytes).is_err() {
+            break;
+        }
+    }
+    false
+}
+
+#[track_caller]
+fn wait_until_refused(stage: &Stage) {
+    let address = stage.gateway.http();
+    wait_for(PATIENCE, "new connections are refused", || {
+        // a connection that was still taken into the queue is closed without an answer
+        TcpStream::connect(address).is_err()
+    });
+}
+
+#[test]
+fn running_requests_finish_and_new_connections_are_refused() {
+    for signal in ["TERM", "INT"] {
+        let mut stage = Stage::start();
+        let finish = held(&stage, "/v1/projects/e1/held");
+        let mark = marker();
+        let mut running = stage.gateway.connect();
+        running.send(stage.request("GET", "/v1/projects/e1/held").mark(&mark).end());
+        running.take_until(b"\r\n\r\nha", PATIENCE).expect("the answer has begun");
+        let mut idle = stage.gateway.connect();
+        idle.send(stage.request("GET", "/v1/projects/e1/x").end());
+        assert_eq!(idle.read().status, 200);
+        let mut half = stage.gateway.connect();
+        half.send("GET /v1/projects/e1/x HTTP/1.1\r\nHo");
+
+        let begun = Instant::now();
+        stage.gateway.signal(signal);
+        wait_until_refused(&stage);
+        assert!(idle.ends_within(Duration::from_secs(5)), "an idle connection holds up the stop");
+        finish.send(()).expect("the upstream waits");
+        assert_eq!(running.take(3, PATIENCE).expect("the answer's end"), b"llo");
+        assert!(running.ends_within(PATIENCE), "the connection is closed behind its answer");
+        let code = stage.gateway.wait_for_exit(PATIENCE);
+        assert_eq!(code, Some(0), "{signal}");
+        assert!(begun.elapsed() < Duration::from_secs(12), "{signal}: it took {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_request_that_never_ends_is_ended_after_the_drain_timeout() {
+    let mut stage = Stage::with(|plan| plan.top("drain_timeout: 1s"));
+    let _finish = held(&stage, "/v1/projects/e1/held");
+    let mut running = stage.gateway.connect();
+    running.send(stage.request("GET", "/v1/projects/e1/held").end());
+    running.take_until(b"\r\n\r\nha", PATIENCE).expect("the answer has begun");
+    let begun = Instant::now();
+    stage.gateway.signal("TERM");
+    assert!(running.ends_within(PATIENCE));
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(800) && took < Duration::from_secs(8), "ended after {took:?}");
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+}
+
+#[test]
+fn tunnels_are_closed_last() {
+    let mut stage = Stage::start();
+    let finish = held(&stage, "/v1/projects/e1/held");
+    stage.upstream.answer("/v1/projects/e1/tunnel", Answer::after_head(echo_tunnel));
+    let mut running = stage.gateway.connect();
+    running.send(stage.request("GET", "/v1/projects/e1/held").end());
+    running.take_until(b"\r\n\r\nha", PATIENCE).expect("the answer has begun");
+    let mut tunnel: Client = stage.gateway.connect();
+    let upgrade = stage.request("GET", "/v1/projects/e1/tunnel");
+    tunnel.send(upgrade.header("Connection", "Upgrade").header("Upgrade", "websocket").end());
+    assert_eq!(tunnel.read().status, 101);
+
+    stage.gateway.signal("TERM");
+    wait_until_refused(&stage);
+    tunnel.send("still here");
+    assert_eq!(tunnel.take(10, PATIENCE).expect("the tunnel is open while a request runs"), b"still here");
+    finish.send(()).expect("the upstream waits");
+    assert_eq!(running.take(3, PATIENCE).expect("the answer's end"), b"llo");
+    assert!(tunnel.ends_within(Duration::from_secs(10)), "the tunnel is closed when the requests are done");
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+}
+
+#[test]
+fn http2_clients_are_told_and_their_streams_finish() {
+    let mut stage = Stage::start();
+    let finish = held(&stage, "/v1/projects/e1/held");
+    let key = stage.e1.authorization();
+    let mut client = RawHttp2::connect(stage.gateway.https());
+    let fields: [(&[u8], &[u8]); 5] = [
+        (b":method", b"GET"),
+        (b":scheme", b"https"),
+        (b":authority", b"gw.test"),
+        (b":path", b"/v1/projects/e1/held"),
+        (b"authorization", key.as_bytes()),
+    ];
+    client.headers(1, &fields, true).expect("an open connection");
+    while client.read(PATIENCE).expect("the answer's beginning").kind != HEADERS {}
+    stage.gateway.signal("TERM");
+    let (mut told, mut finished, mut body) = (false, false, Vec::new());
+    let mut finish = Some(finish);
+    while !(told && finished) {
+        let frame = client.read(PATIENCE).expect("the connection goes on until the stream has ended");
+        match frame.kind {
+            GOAWAY => {
+                assert_eq!(frame.payload[4..8], [0; 4], "NO_ERROR");
+                told = true;
+                if let Some(finish) = finish.take() {
+                    finish.send(()).expect("the upstream waits");
+                }
+            }
+            DATA => {
+                body.extend_from_slice(&frame.payload);
+                finished = frame.flags & END_STREAM != 0;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(body, b"hello");
+    while client.read(PATIENCE).is_some() {}
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+}
+
+#[test]
+fn a_gateway_without_work_stops_at_once() {
+    let mut stage = Stage::start();
+    let _silent = stage.gateway.connect();
+    let _http2 = RawHttp2::connect(stage.gateway.https());
+    let begun = Instant::now();
+    stage.gateway.signal("TERM");
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+}

@@ -1,0 +1,208 @@
+//! TLS listeners: versions, certificates by name, protocols, key exchange.
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, NamedGroup, ProtocolVersion};
+use support::certificates::{Authority, Files};
+use support::http1::{Client, NoAnswer};
+use support::http2::{Fate, RawHttp2};
+use support::stage::Stage;
+use support::tls::{believing, handshake};
+use support::{PATIENCE, marker, show};
+use tempfile::TempDir;
+
+/// A gateway with three certificates on its TLS listener, and the authority that signed them.
+struct Tls {
+    stage: Stage,
+    authority: Authority,
+    /// For `first.test`, `wild.test` with `*.wild.test`, `last.test`.
+    files: [Files; 3],
+    _directory: TempDir,
+}
+
+fn tls() -> &'static Tls {
+    static TLS: OnceLock<Tls> = OnceLock::new();
+    TLS.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let authority = Authority::new(directory.path());
+        let files = [
+            authority.sign(&["first.test", "localhost"]),
+            authority.sign(&["wild.test", "*.wild.test"]),
+            authority.sign(&["last.test"]),
+        ];
+        let entries: Vec<String> = files.iter().map(Files::entry).collect();
+        let listeners = format!(
+            "  - address: 127.0.0.1:0\n  - address: 127.0.0.1:0\n    tls: {{ certificates: [ {} ] }}\n",
+            entries.join(", ")
+        );
+        let stage = Stage::with(|plan| plan.listeners(&listeners));
+        Tls { stage, authority, files, _directory: directory }
+    })
+}
+
+/// The certificate that the gateway shows to a client that asks for `name`.
+fn shown_to(name: &str, config: ClientConfig) -> CertificateDer<'static> {
+    let stream = handshake(tls().stage.gateway.https(), name, Arc::new(config)).expect("a handshake");
+    stream.conn.peer_certificates().expect("a certificate")[0].clone().into_owned()
+}
+
+fn in_file(files: &Files) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(&files.certificate).expect("a certificate")
+}
+
+#[test]
+fn tls_1_2_and_1_3_are_spoken() {
+    for (version, name) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
+        let config = tls().authority.client(&[version], &["http/1.1"]);
+        let stream =
+            handshake(tls().stage.gateway.https(), "first.test", Arc::new(config)).expect("a handshake");
+        assert_eq!(stream.conn.protocol_version(), Some(name));
+        let mark = marker();
+        let mut client = Client::over(stream);
+        client.send(tls().stage.request("GET", "/v1/projects/e1/x").mark(&mark).end());
+        assert_eq!(client.read().status, 200, "{name:?}");
+        assert_eq!(tls().stage.upstream.only(&mark).header("X-Forwarded-Proto").as_deref(), Some("https"));
+    }
+}
+
+#[test]
+fn older_versions_are_refused() {
+    // a TLS 1.1 hello: no supported_versions, so that 3.2 is the newest it knows
+    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    hello.extend_from_slice(&[7; 32]);
+    hello.extend_from_slice(&[0, 0, 2, 0, 0x2f, 1, 0]);
+    let mut tcp = TcpStream::connect(tls().stage.gateway.https()).expect("connect");
+    tcp.write_all(&hello).expect("write");
+    let mut client = Client::over(tcp);
+    match client.take(7, PATIENCE) {
+        // alert, fatal
+        Ok(bytes) => assert_eq!((bytes[0], bytes[5]), (0x15, 2), "{}", show(&bytes)),
+        Err(NoAnswer::Closed(_)) => {}
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_certificate_is_chosen_by_name_and_the_first_answers_unknown_names() {
+    let trusting = || tls().authority.client(&[&TLS13], &[]);
+    for (name, index) in [("first.test", 0), ("wild.test", 1), ("a.wild.test", 1), ("last.test", 2)] {
+        assert_eq!(shown_to(name, trusting()), in_file(&tls().files[index]), "{name}");
+    }
+    let believing = || ClientConfig::clone(&believing(&[]));
+    for name in ["unknown.test", "a.b.wild.test", "LAST.TEST.example", "127.0.0.1"] {
+        assert_eq!(shown_to(name, believing()), in_file(&tls().files[0]), "{name}");
+    }
+    assert_eq!(shown_to("LAST.test", trusting()), in_file(&tls().files[2]), "names have no case");
+    let mut silent = believing();
+    silent.enable_sni = false;
+    assert_eq!(shown_to("last.test", silent), in_file(&tls().files[0]), "without a name");
+}
+
+#[test]
+fn protocols_are_agreed_on_by_alpn() {
+    let agreed = |offered: &[&str]| {
+        let config = tls().authority.client(&[&TLS13, &TLS12], offered);
+        handshake(tls().stage.gateway.https(), "first.test", Arc::new(config))
+            .map(|stream| stream.conn.alpn_protocol().map(<[u8]>::to_vec))
+    };
+    assert_eq!(agreed(&["h2", "http/1.1"]).expect("a handshake").as_deref(), Some(&b"h2"[..]));
+    assert_eq!(agreed(&["http/1.1", "h2"]).expect("a handshake").as_deref(), Some(&b"h2"[..]));
+    assert_eq!(agreed(&["http/1.1"]).expect("a handshake").as_deref(), Some(&b"http/1.1"[..]));
+    assert_eq!(agreed(&["h2"]).expect("a handshake").as_deref(), Some(&b"h2"[..]));
+    assert_eq!(agreed(&[]).expect("a handshake"), None);
+    let refused = agreed(&["spdy/3", "h3"]).expect_err("no protocol in common");
+    assert!(refused.to_string().contains("NoApplicationProtocol"), "{refused}");
+}
+
+#[test]
+fn without_alpn_http_1_1_is_spoken() {
+    let config = tls().authority.client(&[&TLS13], &[]);
+    let stream = handshake(tls().stage.gateway.https(), "first.test", Arc::new(config)).expect("a handshake");
+    let mut client = Client::over(stream);
+    client.send(tls().stage.request("GET", "/v1/projects/e1/x").end());
+    assert_eq!(client.read().status, 200);
+}
+
+#[test]
+fn http_2_is_spoken_where_it_was_agreed_on() {
+    let mut client = RawHttp2::connect(tls().stage.gateway.https());
+    let key = tls().stage.e1.authorization();
+    let fields: [(&[u8], &[u8]); 5] = [
+        (b":method", b"GET"),
+        (b":scheme", b"https"),
+        (b":authority", b"first.test"),
+        (b":path", b"/v1/projects/e1/x"),
+        (b"authorization", key.as_bytes()),
+    ];
+    client.headers(1, &fields, true).expect("an open connection");
+    assert_eq!(client.fate_of(1), Fate::Status(200));
+}
+
+#[test]
+fn a_client_that_offers_a_post_quantum_exchange_gets_it() {
+    let group_of = |groups: Option<&[NamedGroup]>| {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        if let Some(groups) = groups {
+            provider.kx_groups.retain(|group| groups.contains(&group.name()));
+        }
+        let config = tls().authority.client_with(provider, &[&TLS13, &TLS12], &[]);
+        let stream =
+            handshake(tls().stage.gateway.https(), "first.test", Arc::new(config)).expect("a handshake");
+        stream.conn.negotiated_key_exchange_group().expect("a group").name()
+    };
+    assert_eq!(group_of(None), NamedGroup::X25519MLKEM768);
+    assert_eq!(group_of(Some(&[NamedGroup::X25519])), NamedGroup::X25519, "others are served too");
+    assert_eq!(group_of(Some(&[NamedGroup::secp256r1])), NamedGroup::secp256r1);
+}
+
+#[test]
+fn a_second_connection_resumes_the_first() {
+    let config = Arc::new(tls().authority.client(&[&TLS13], &["http/1.1"]));
+    let mut kinds = Vec::new();
+    for _ in 0..2 {
+        let stream =
+            handshake(tls().stage.gateway.https(), "first.test", Arc::clone(&config)).expect("a handshake");
+        kinds.push(stream.conn.handshake_kind().expect("finished"));
+        let mut client = Client::over(stream);
+        client.send(tls().stage.request("GET", "/v1/projects/e1/x").end());
+        assert_eq!(client.read().status, 200); // the tickets come with it
+    }
+    assert_eq!(kinds[1], rustls::HandshakeKind::Resumed, "{kinds:?}");
+}
+
+#[test]
+fn plain_text_on_a_tls_listener_and_tls_on_a_plain_one_end_at_once() {
+    let mark = marker();
+    let mut client = Client::connect(tls().stage.gateway.https());
+    client.send(tls().stage.request("GET", "/v1/projects/e1/x").mark(&mark).end());
+    assert!(client.ends_within(Duration::from_secs(5)), "plain text on a TLS listener");
+    tls().stage.upstream.assert_unseen(&mark, "plain text on a TLS listener");
+
+    let failed = handshake(tls().stage.gateway.http(), "first.test", believing(&[]));
+    assert!(failed.is_err(), "a TLS handshake on a plain listener");
+}
+
+#[test]
+fn a_certificate_that_does_not_fit_its_key_is_refused_at_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new(directory.path());
+    let (one, other) = (authority.sign(&["one.test"]), authority.sign(&["other.test"]));
+    let upstream = support::upstream::Upstream::start();
+    let mixed = Files { certificate: one.certificate, key: other.key }.entry();
+    let listeners = format!("  - address: 127.0.0.1:0\n    tls: {{ certificates: [ {mixed} ] }}\n");
+    let site = support::gateway::Plan::new(&upstream).listeners(&listeners).prepare();
+    let outcome = site.run(&["serve"]);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("one_test.pem") || outcome.stderr.contains("other_test.key"),
+        "{outcome:?}"
+    );
+}

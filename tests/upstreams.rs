@@ -1,0 +1,586 @@
+//! Connections to upstreams: several endpoints, dead ones, TLS, HTTP/2, and those that are slow or broken.
+
+mod support;
+
+use std::io::{BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use support::certificates::{Authority, server};
+use support::http1::{NoAnswer, Response};
+use support::http2::{Fate, RawHttp2};
+use support::plain::{self, Plain};
+use support::stage::Stage;
+use support::upstream::{Answer, Upstream};
+use support::upstream2::Http2Upstream;
+use support::{PATIENCE, contains, marker, show, wait_for};
+use tempfile::TempDir;
+
+/// A gateway that waits for its upstreams only a moment.
+fn impatient() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(|| {
+        Stage::with(|plan| {
+            plan.top("timeouts: { upstream_response: 1s, upstream_body: 1s, upstream_connect: 1s, upstream_idle: 1s }")
+        })
+    })
+}
+
+/// A port of the loopback interface on which nobody listens.
+fn dead_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket")
+}
+
+fn endpoints(addresses: &[SocketAddr]) -> String {
+    let urls: Vec<String> = addresses.iter().map(|address| format!("\"http://{address}\"")).collect();
+    format!("  api: {{ endpoints: [{}] }}\n", urls.join(", "))
+}
+
+#[test]
+fn endpoints_are_used_in_turn() {
+    let others = [Upstream::start(), Upstream::start()];
+    let stage = Stage::with(|plan| plan.upstreams(&endpoints(&[others[0].address(), others[1].address()])));
+    let mark = marker();
+    let request = stage.request("GET", "/v1/projects/e1/x").mark(&mark).end();
+    for _ in 0..20 {
+        assert_eq!(stage.gateway.exchange(&request).status, 200);
+    }
+    for upstream in &others {
+        let count = upstream.requests(&mark).len();
+        assert!((6..=14).contains(&count), "one of two endpoints got {count} of 20 requests");
+    }
+}
+
+#[test]
+fn a_dead_endpoint_is_passed_over() {
+    let live = Upstream::start();
+    let stage =
+        Stage::with(|plan| plan.upstreams(&endpoints(&[dead_address(), live.address(), dead_address()])));
+    for number in 0..20 {
+        let mark = marker();
+        let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").mark(&mark).body("b"));
+        assert_eq!(answer.status, 200, "request {number}: {answer:?}");
+        assert_eq!(live.only(&mark).body, b"b");
+    }
+}
+
+#[test]
+fn an_upstream_without_a_living_endpoint_is_502() {
+    let stage = Stage::with(|plan| plan.upstreams(&endpoints(&[dead_address(), dead_address()])));
+    let answer = stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end());
+    answer.assert_refused(502);
+    let text = answer.text();
+    assert!(!text.contains("127.0.0.1"), "the client is told of endpoints: {text}");
+}
+
+/// Counts the requests by their marker, and does with a connection what the test says.
+struct Counting {
+    plain: Plain,
+    count: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    /// `answers` says how many requests a connection answers before it is closed without a word.
+    fn start(answers: usize, close_when: CloseWhen) -> Self {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&count);
+        let plain = Plain::start(move |_, mut reader| {
+            for _ in 0..answers {
+                let lines = plain::head(&mut reader)?;
+                counter.fetch_add(1, Ordering::SeqCst);
+                let length = lines.iter().find_map(|line| {
+                    line.to_ascii_lowercase().strip_prefix("content-length:").map(str::to_owned)
+                });
+                if let Some(length) = length {
+                    plain::skip(&mut reader, length.trim().parse().expect("a length"))?;
+                }
+                reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+            }
+            if close_when == CloseWhen::NextRequestComes {
+                plain::head(&mut reader)?;
+                counter.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(())
+        });
+        Self { plain, count }
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CloseWhen {
+    AtOnce,
+    NextRequestComes,
+}
+
+#[test]
+fn a_kept_connection_that_died_costs_no_request() {
+    let upstream = Counting::start(1, CloseWhen::AtOnce);
+    let stage = Stage::with(|plan| plan.upstreams(&upstream.plain.entry("api")));
+    let mut client = stage.gateway.connect();
+    for number in 0..60 {
+        let request = if number % 2 == 0 {
+            stage.request("GET", "/v1/projects/e1/x").end()
+        } else {
+            stage.request("POST", "/v1/projects/e1/x").body("body")
+        };
+        client.send(request);
+        let answer = client.read();
+        assert_eq!(answer.status, 200, "request {number}: {answer:?}");
+    }
+    assert_eq!(upstream.count(), 60, "every request reached the upstream exactly once");
+}
+
+#[test]
+fn a_request_that_may_have_been_read_is_not_sent_twice() {
+    let upstream = Counting::start(1, CloseWhen::NextRequestComes);
+    let stage = Stage::with(|plan| plan.upstreams(&upstream.plain.entry("api")));
+    let mut client = stage.gateway.connect();
+    let request = stage.request("POST", "/v1/projects/e1/x").body("body");
+    client.send(&request);
+    assert_eq!(client.read().status, 200);
+    client.send(&request);
+    client.read().assert_refused(502);
+    assert_eq!(upstream.count(), 2, "the second request was sent once");
+}
+
+#[test]
+fn connections_are_kept_and_used_again() {
+    let upstream = Upstream::start();
+    let stage = Stage::with(|plan| plan.upstreams(&endpoints(&[upstream.address()])));
+    let mut client = stage.gateway.connect();
+    for number in 0..20 {
+        let request = match number % 3 {
+            0 => stage.request("GET", "/v1/projects/e1/x").end(),
+            1 => stage.request("POST", "/v1/projects/e1/x").body("body"),
+            _ => stage.request("HEAD", "/v1/projects/e1/x").end(),
+        };
+        client.send(&request);
+        assert_eq!(client.read_answer_to(&request).status, 200);
+    }
+    assert_eq!(upstream.connections(), 1);
+    upstream.answer("/v1/projects/e1/last", Answer::with("HTTP/1.1 200 OK\nConnection: close", b"ok"));
+    client.send(stage.request("GET", "/v1/projects/e1/last").end());
+    assert_eq!(client.read().text(), "ok");
+    wait_for(PATIENCE, "what says close is closed", || !upstream.is_open(0));
+    client.send(stage.request("GET", "/v1/projects/e1/x").end());
+    assert_eq!(client.read().status, 200, "the client's connection is not the upstream's");
+}
+
+#[test]
+fn idle_upstream_connections_are_closed() {
+    let stage = impatient();
+    let mark = marker();
+    assert_eq!(
+        stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").mark(&mark).end()).status,
+        200
+    );
+    let connection = stage.upstream.only(&mark).connection;
+    wait_for(PATIENCE, "an idle connection is closed", || !stage.upstream.is_open(connection));
+}
+
+#[test]
+fn an_upstream_that_does_not_answer_is_504() {
+    let stage = impatient();
+    stage.upstream.answer(
+        "/v1/projects/e1/silent",
+        Answer::after_head(|_, conversation| {
+            conversation.ends_within(PATIENCE);
+            false
+        }),
+    );
+    let mark = marker();
+    let begun = Instant::now();
+    let answer = stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/silent").mark(&mark).end());
+    answer.assert_refused(504);
+    assert!(begun.elapsed() > Duration::from_millis(800), "after {:?}", begun.elapsed());
+    let connection = stage.upstream.only(&mark).connection;
+    wait_for(PATIENCE, "the connection is given up", || !stage.upstream.is_open(connection));
+}
+
+#[test]
+fn an_upstream_that_takes_no_connection_is_504() {
+    // a listener whose queue is full: further connections get no answer
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    socket.listen(0).expect("listen");
+    let address = socket.local_addr().expect("bound").as_socket().expect("IPv4");
+    let mut fillers = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        fillers.push(stream);
+        assert!(fillers.len() < 100, "the queue does not fill");
+    }
+    let stage =
+        Stage::with(|plan| plan.top("timeouts: { upstream_connect: 1s }").upstreams(&endpoints(&[address])));
+    stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end()).assert_refused(504);
+}
+
+#[test]
+fn an_answer_that_stands_still_is_broken_off() {
+    let stage = impatient();
+    stage.upstream.answer(
+        "/v1/projects/e1/stuck",
+        Answer::after_head(|_, conversation| {
+            conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").ok();
+            conversation.ends_within(PATIENCE);
+            false
+        }),
+    );
+    let mark = marker();
+    let mut client = stage.gateway.connect();
+    client.send(stage.request("GET", "/v1/projects/e1/stuck").mark(&mark).end());
+    let answer = client.try_read(false, PATIENCE);
+    assert!(matches!(answer, Err(NoAnswer::Closed(_))), "{answer:?}");
+    let connection = stage.upstream.only(&mark).connection;
+    wait_for(PATIENCE, "the connection is given up", || !stage.upstream.is_open(connection));
+}
+
+#[test]
+fn answers_that_are_no_http_are_502() {
+    let stage = impatient();
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(20_000));
+    let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(1 << 20));
+    for (name, bytes) in [
+        ("garbage", "garbage\r\n\r\n"),
+        ("empty", ""),
+        ("half", "HTTP/1.1 200 OK\r\nContent-"),
+        ("version", "HTTP/3.7 200 OK\r\n\r\n"),
+        ("status", "HTTP/1.1 20 OK\r\n\r\n"),
+        ("lf", "HTTP/1.1 200 OK\nContent-Length: 0\n\n"),
+        ("space", "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n"),
+        ("fold", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n"),
+        ("nul", "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n"),
+        ("two", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+        ("both", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ("coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx"),
+        ("many", &many),
+        ("huge", &huge),
+    ] {
+        let path = format!("/v1/projects/e1/{name}");
+        stage.upstream.answer(&path, Answer::BytesThenClose(bytes.into()));
+        let answer = stage.gateway.exchange(stage.request("GET", &path).end());
+        assert_eq!(answer.status, 502, "{name}: {answer:?}");
+        answer.assert_refused(502);
+    }
+    assert_eq!(stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end()).status, 200);
+}
+
+#[test]
+fn an_upstream_that_speaks_http_1_0_is_understood() {
+    let stage = impatient();
+    for (name, bytes) in [
+        ("old", "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nold"),
+        ("oldlength", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold"),
+    ] {
+        let path = format!("/v1/projects/e1/{name}");
+        stage.upstream.answer(&path, Answer::BytesThenClose(bytes.into()));
+        let answer = stage.gateway.exchange(stage.request("GET", &path).end());
+        assert_eq!((answer.status, answer.text().as_str()), (200, "old"), "{name}");
+    }
+}
+
+#[test]
+fn an_upstream_that_reads_slowly_holds_the_client_back() {
+    let upstream = Plain::start(|_, mut reader| {
+        let lines = plain::head(&mut reader)?;
+        assert!(lines[0].starts_with("PUT "));
+        std::thread::sleep(PATIENCE);
+        Ok(())
+    });
+    let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")));
+    let mut tcp = TcpStream::connect(stage.gateway.http()).expect("connect");
+    tcp.set_write_timeout(Some(Duration::from_secs(1))).expect("a socket option");
+    tcp.write_all(&stage.request("PUT", "/v1/projects/e1/x").header("Content-Length", "209715200").end())
+        .expect("the head");
+    let piece = vec![b'u'; 1 << 16];
+    let mut sent = 0;
+    while tcp.write_all(&piece).is_ok() {
+        sent += piece.len();
+    }
+    assert!(sent < 64 << 20, "{sent} bytes were taken for an upstream that reads nothing");
+}
+
+/// An HTTP/1.1 upstream in TLS that answers every request with `tls`.
+fn tls_upstream(config: ServerConfig) -> Plain {
+    let config = Arc::new(config);
+    Plain::start(move |_, reader| {
+        let session = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
+        let mut reader = BufReader::new(StreamOwned::new(session, reader.into_inner()));
+        loop {
+            plain::head(&mut reader)?;
+            reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntls")?;
+            reader.get_mut().flush()?;
+        }
+    })
+}
+
+/// Two authorities, and a certificate of the first for `api.test`.
+struct Authorities {
+    trusted: Authority,
+    other: Authority,
+    _directories: [TempDir; 2],
+}
+
+impl Authorities {
+    fn new() -> Self {
+        let directories = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        Self {
+            trusted: Authority::new(directories[0].path()),
+            other: Authority::new(directories[1].path()),
+            _directories: directories,
+        }
+    }
+}
+
+fn tls_entry(port: u16, host: &str, rest: &str) -> String {
+    format!("  api: {{ endpoints: [\"https://{host}:{port}\"], {rest} }}\n")
+}
+
+fn ask(upstreams: &str) -> Response {
+    let stage = Stage::with(|plan| plan.upstreams(upstreams));
+    stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end())
+}
+
+#[test]
+fn an_upstream_in_tls_must_show_a_certificate_of_the_given_authority() {
+    let authorities = Authorities::new();
+    let files = authorities.trusted.sign(&["api.test", "localhost"]);
+    let upstream = tls_upstream(server(&files, &["http/1.1"]));
+    let port = upstream.address().port();
+    let trusted = authorities.trusted.file();
+    let (trusted, other) = (trusted.display(), authorities.other.file());
+    let other = other.display();
+
+    let answer = ask(&tls_entry(port, "localhost", &format!("tls: {{ ca: \"{trusted}\" }}")));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "tls"));
+    let named = format!("tls: {{ ca: \"{trusted}\", server_name: api.test }}");
+    assert_eq!(ask(&tls_entry(port, "127.0.0.1", &named)).status, 200, "by the name that is given");
+
+    ask(&tls_entry(port, "localhost", &format!("tls: {{ ca: \"{other}\" }}"))).assert_refused(502);
+    ask(&tls_entry(port, "localhost", "protocol: http1")).assert_refused(502); // the system's roots
+    let misnamed = format!("tls: {{ ca: \"{trusted}\", server_name: evil.test }}");
+    ask(&tls_entry(port, "localhost", &misnamed)).assert_refused(502);
+    ask(&tls_entry(port, "127.0.0.1", &format!("tls: {{ ca: \"{trusted}\" }}"))).assert_refused(502);
+}
+
+#[test]
+fn a_plain_upstream_where_tls_is_wanted_is_502() {
+    let upstream = Upstream::start();
+    let authorities = Authorities::new();
+    let rest = format!("tls: {{ ca: \"{}\" }}", authorities.trusted.file().display());
+    ask(&tls_entry(upstream.address().port(), "localhost", &rest)).assert_refused(502);
+}
+
+/// A gateway in front of an HTTP/2 upstream in the clear.
+fn http2() -> &'static (Stage, Http2Upstream) {
+    static STAGE: OnceLock<(Stage, Http2Upstream)> = OnceLock::new();
+    STAGE.get_or_init(|| {
+        let upstream = Http2Upstream::start(None);
+        let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
+        let stage = Stage::with(|plan| plan.upstreams(&entry).top("timeouts: { upstream_response: 1s }"));
+        (stage, upstream)
+    })
+}
+
+#[test]
+fn http1_clients_reach_an_http2_upstream() {
+    let (stage, upstream) = http2();
+    let mark = marker();
+    let path = format!("/v1/projects/e1/{mark}?a=%20b");
+    let mut client = stage.gateway.connect();
+    client.send(stage.request("POST", &path).header("TE", "trailers").body("hello"));
+    let answer = client.read();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
+    assert_eq!(answer.header("X-Upstream").as_deref(), Some("http2"));
+    assert_eq!(answer.trailers, [("x-sum".to_owned(), b"5".to_vec())], "trailers need chunks");
+    let seen = upstream.only(&mark);
+    assert_eq!(seen.head.method, "POST");
+    assert_eq!(seen.head.uri.path_and_query().expect("a path").as_str(), path);
+    assert_eq!(seen.head.uri.authority().expect("an authority").as_str(), "gw.test");
+    assert_eq!(seen.head.uri.scheme_str(), Some("http"));
+    assert_eq!(seen.body, b"hello");
+    for name in ["authorization", "connection", "transfer-encoding", "host", "keep-alive"] {
+        assert!(!seen.head.headers.contains_key(name), "{name}: {seen:?}");
+    }
+    assert_eq!(seen.head.headers["x-api-project-id"], "e1");
+
+    let mark = marker();
+    let request = stage.request("POST", &format!("/v1/projects/e1/{mark}"));
+    let request =
+        request.header("Transfer-Encoding", "chunked").raw("\r\n3\r\nabc\r\n0\r\nX-Up: 7\r\n").end();
+    client.send(request);
+    assert_eq!(client.read().text(), "abc");
+    let seen = upstream.only(&mark);
+    assert_eq!(seen.trailers.expect("trailers")["x-up"], "7");
+}
+
+#[test]
+fn head_and_empty_answers_of_an_http2_upstream_end_with_their_head() {
+    let (stage, _) = http2();
+    let mut client = stage.gateway.connect();
+    for (method, name) in [("HEAD", "bare"), ("GET", "bare"), ("DELETE", "bare"), ("GET", "full")] {
+        let request = stage.request(method, &format!("/v1/projects/e1/{name}")).end();
+        client.send(&request);
+        let answer = client.read_answer_to(&request);
+        assert_eq!((answer.status, answer.body.len()), (200, 0), "{method} {name}");
+    }
+}
+
+#[test]
+fn http2_clients_reach_an_http2_upstream() {
+    let (stage, upstream) = http2();
+    let mark = marker();
+    let request = http::Request::post(format!("https://gw.test/v1/projects/e1/{mark}"))
+        .header("authorization", stage.e1.authorization())
+        .body(())
+        .expect("a request");
+    let body = vec![b'b'; 300_000];
+    let answer = support::http2::exchange(stage.gateway.https(), request, &body).expect("an answer");
+    assert_eq!(answer.status, 200);
+    assert!(answer.body == body, "{} bytes came back", answer.body.len());
+    assert_eq!(upstream.only(&mark).body.len(), body.len());
+}
+
+#[test]
+fn requests_share_a_connection_to_an_http2_upstream() {
+    let (stage, upstream) = http2();
+    let mark = marker();
+    let path = format!("/v1/projects/e1/{mark}");
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                let answer = stage.gateway.exchange(stage.request("POST", &path).body("shared"));
+                assert_eq!((answer.status, answer.text().as_str()), (200, "shared"));
+            });
+        }
+    });
+    let requests = upstream.requests(&mark);
+    assert_eq!(requests.len(), 40);
+    let mut connections: Vec<usize> = requests.iter().map(|seen| seen.connection).collect();
+    connections.sort_unstable();
+    connections.dedup();
+    assert!(connections.len() <= 8, "40 requests went over {} connections", connections.len());
+}
+
+#[test]
+fn a_reset_or_silent_stream_is_that_request_s_alone() {
+    let (stage, _) = http2();
+    stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/reset").end()).assert_refused(502);
+    let others = std::thread::spawn(move || {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(1500) {
+            let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").body("on"));
+            assert_eq!((answer.status, answer.text().as_str()), (200, "on"));
+        }
+    });
+    stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/silent").end()).assert_refused(504);
+    others.join().expect("the others are served");
+}
+
+#[test]
+fn an_http2_upstream_that_says_goodbye_is_connected_anew() {
+    let (stage, _) = http2();
+    for _ in 0..5 {
+        let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/goaway").body("bye"));
+        assert_eq!((answer.status, answer.text().as_str()), (200, "bye"));
+        let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").body("next"));
+        assert_eq!((answer.status, answer.text().as_str()), (200, "next"));
+    }
+}
+
+#[test]
+fn an_http2_upstream_in_tls_is_agreed_on_by_alpn() {
+    let authorities = Authorities::new();
+    let files = authorities.trusted.sign(&["localhost"]);
+    let rest = format!("protocol: http2, tls: {{ ca: \"{}\" }}", authorities.trusted.file().display());
+    let upstream = Http2Upstream::start(Some(server(&files, &["h2"])));
+    let answer = ask(&tls_entry(upstream.address().port(), "localhost", &rest));
+    assert_eq!((answer.status, answer.header("X-Upstream").as_deref()), (200, Some("http2")));
+    // one that agrees on nothing, or on HTTP/1.1 only, is not what was asked for
+    let upstream = tls_upstream(server(&files, &["http/1.1"]));
+    ask(&tls_entry(upstream.address().port(), "localhost", &rest)).assert_refused(502);
+}
+
+#[test]
+fn case_60_http2_bodies_of_another_length_never_end_well_at_an_http2_upstream() {
+    let (stage, upstream) = http2();
+    let key = stage.e1.authorization();
+    for (length, body) in [("10", &b"12345"[..]), ("10", b"123456789012345")] {
+        let path = format!("/v1/projects/e1/{}", marker());
+        let mut client = RawHttp2::connect(stage.gateway.https());
+        let fields: [(&[u8], &[u8]); 6] = [
+            (b":method", b"POST"),
+            (b":scheme", b"https"),
+            (b":authority", b"gw.test"),
+            (b":path", path.as_bytes()),
+            (b"authorization", key.as_bytes()),
+            (b"content-length", length.as_bytes()),
+        ];
+        client.headers(1, &fields, false).expect("an open connection");
+        client.data(1, body, true).expect("an open connection");
+        match client.fate_of(1) {
+            Fate::Reset(_) | Fate::Status(400) => {}
+            Fate::Gone(Some(code)) if code != 0 => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(upstream.requests(&path).len(), 0, "a whole request was made of it");
+    }
+}
+
+#[test]
+fn an_upstream_may_have_a_credential_and_a_host_of_its_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let password = directory.path().join("password");
+    std::fs::write(&password, "open sesame\n").expect("write the password");
+    let upstream = Upstream::start();
+    let entry = format!(
+        "  api: {{ endpoints: [\"http://{}\"], host: api.internal, credential: {{ username: Aladdin, \
+         password_file: \"{}\" }} }}\n",
+        upstream.address(),
+        password.display()
+    );
+    let stage = Stage::with(|plan| plan.upstreams(&entry));
+    let mark = marker();
+    let answer = stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").mark(&mark).end());
+    assert_eq!(answer.status, 200);
+    let seen = upstream.only(&mark);
+    assert_eq!(seen.header("Authorization").as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+    assert_eq!(seen.header("Host").as_deref(), Some("api.internal"));
+    assert_eq!(seen.header("X-Forwarded-Host").as_deref(), Some("gw.test"));
+    assert!(!contains(stage.gateway.log().as_bytes(), b"sesame"), "{}", show(stage.gateway.log().as_bytes()));
+}
+
+#[test]
+fn every_request_of_a_burst_is_answered() {
+    let seen = Arc::new(Mutex::new(0usize));
+    let count = Arc::clone(&seen);
+    let upstream = Plain::start(move |_, mut reader| {
+        loop {
+            plain::head(&mut reader)?;
+            *count.lock().expect("not poisoned") += 1;
+            reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+        }
+    });
+    let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")));
+    let request = stage.request("GET", "/v1/projects/e1/x").end();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut client = stage.gateway.connect();
+                for _ in 0..100 {
+                    client.send(&request);
+                    assert_eq!(client.read().text(), "ok");
+                }
+            });
+        }
+    });
+    assert_eq!(*seen.lock().expect("not poisoned"), 1600);
+    assert!(upstream.connections() <= 40, "{} connections for 16 clients", upstream.connections());
+}
