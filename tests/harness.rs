@@ -3,6 +3,7 @@
 mod support;
 
 use support::cli::{Key, basic, key_in, minted_secret};
+use support::gateway::Plan;
 use support::http1::{Client, NoAnswer, Request};
 use support::upstream::{Answer, Upstream};
 use support::{PATIENCE, marker, wait_for};
@@ -93,4 +94,20 @@ fn keys_and_credentials_are_written_as_clients_do() {
         key_in(&format!("  access key  pca_0123456789abcdefghjk\n  secret key: {secret}\n"))
             .expect("it is there");
     assert_eq!((access_key.as_str(), found.as_str()), ("pca_0123456789abcdefghjk", secret.as_str()));
+}
+
+#[test]
+fn a_site_is_made_by_the_command_line() {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).prepare();
+    site.create_environment("e1");
+    let account = site.create_account("alice", "user");
+    site.add_member("e1", "alice", "readonly");
+    let keys = [site.create_environment_key("e1"), site.create_account_key(&account), site.admin.clone()];
+    assert!(keys[0].access_key.starts_with("pce_") && keys[1].access_key.starts_with("pca_"));
+    for key in keys {
+        assert_eq!((key.access_key.len(), key.secret.len()), (24, 50));
+        let shown = site.json(&["key", "show", &key.access_key]);
+        assert_eq!(shown["publicValue"], key.access_key.as_str());
+    }
 }

@@ -150,6 +150,18 @@ impl Cli {
         key_of(&self.json(&["key", "create", "--account", account]))
     }
 
+    /// Brings a pair that people chose, as a key of an environment.
+    #[track_caller]
+    pub fn import_environment_key(&self, environment: &str, access_key: &str, secret: &str) -> Key {
+        let file = self.config.with_file_name("chosen-secret");
+        std::fs::write(&file, secret).expect("the secret can be written");
+        let file = file.to_str().expect("a path in UTF-8");
+        let owner = ["--environment", environment, "--access-key", access_key, "--secret-file", file];
+        let document = self.json(&[&["key", "create"][..], &owner[..]].concat());
+        std::fs::remove_file(file).expect("it was just written");
+        Key { id: id_of(&document), access_key: access_key.to_owned(), secret: secret.to_owned() }
+    }
+
     /// Creates a key for an environment.
     #[track_caller]
     pub fn create_environment_key(&self, environment: &str) -> Key {
