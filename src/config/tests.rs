@@ -397,3 +397,31 @@ fn a_missing_file_is_named() {
         "{errors}"
     );
 }
+
+/// [`LEAST`] with a piece of the documentation in the place where it belongs.
+fn with_piece(piece: &str) -> String {
+    let piece = match piece.trim_start().split(':').next().unwrap_or_default() {
+        "- path" => format!("routes:\n{piece}"),
+        "credential" => format!("upstreams:\n  api:\n    endpoints: [\"http://a\"]\n{piece}"),
+        _ if piece.starts_with(' ') => format!("routes:\n  - path: /v1\n    upstream: api\n{piece}"),
+        _ => piece.to_owned(),
+    };
+    let key = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    let said: Vec<_> = piece.lines().filter(|line| !line.starts_with(' ')).map(key).collect();
+    let mut lines: Vec<_> = LEAST.lines().filter(|line| !said.contains(&key(line))).collect();
+    lines.push(&piece);
+    lines.join("\n")
+}
+
+#[test]
+fn every_piece_of_the_documentation_is_a_configuration() {
+    let pieces: Vec<_> = include_str!("../../docs/configuration.md")
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(pieces.len() > 10, "only {} pieces were found", pieces.len());
+    for piece in pieces {
+        good(&with_piece(piece));
+    }
+}
