@@ -16,6 +16,7 @@ fn by_query(target: &str) -> Selected {
     selected(target, HeaderValues::Absent)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what is compared is a result")]
 fn class(text: &str) -> Selected {
     Ok(text.to_owned())
 }
