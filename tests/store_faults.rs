@@ -21,13 +21,14 @@ const WRITE_TO: &str = "PORTCULLIS_TEST_WRITE_TO";
 #[test]
 fn acknowledged_numbers_rise_one_by_one() {
     let given = std::env::var_os(WRITE_TO).map(PathBuf::from);
-    let (rounds, (_directory, path)) = match given {
-        Some(path) => (u64::MAX, (None, path)),
-        None => {
+    let rounds = if given.is_some() { u64::MAX } else { 20 };
+    let (_directory, path) = given.map_or_else(
+        || {
             let (directory, path) = store();
-            (20, (Some(directory), path))
-        }
-    };
+            (Some(directory), path)
+        },
+        |path| (None, path),
+    );
     let mut store = Store::open(&path).expect("the store opens");
     let owner = KeyOwner::Account(store.find_account("writer").expect("an account to write for").id);
     let process = std::process::id();
@@ -137,6 +138,11 @@ fn a_killed_writer_loses_nothing_that_was_acknowledged() {
         let one = start_writing(&path, "");
         let heard = Said::by(one, |said| said.acknowledged.len() >= 17 * round);
         let also_heard = Said::by(other, |said| !said.acknowledged.is_empty());
+        assert_eq!(
+            (&heard.failed, &also_heard.failed),
+            (&None, &None),
+            "neither waits in vain for the other"
+        );
         assert!(heard.acknowledged.len() >= 17 * round && !also_heard.acknowledged.is_empty());
 
         let store = Store::open(&path).expect("it opens after a kill");

@@ -215,3 +215,49 @@ impl Logged {
         hash
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_covers_every_field_and_the_hash_before() {
+        let text = str::to_owned;
+        let logged = |number, at, subject: &str, object: &str, action: &str, content: &str| Logged {
+            number,
+            at,
+            subject: text(subject),
+            object: text(object),
+            action: text(action),
+            content: text(content),
+        };
+        let hash = logged(1, 2, "key", "1c1 a", "edit", "{}").hash(&[0; 32]);
+        for other in [
+            logged(2, 2, "key", "1c1 a", "edit", "{}"),
+            logged(1, 3, "key", "1c1 a", "edit", "{}"),
+            logged(1, 2, "account", "1c1 a", "edit", "{}"),
+            logged(1, 2, "key", "1c1 b", "edit", "{}"),
+            logged(1, 2, "key", "1c1 a", "create", "{}"),
+            logged(1, 2, "key", "1c1 a", "edit", "[]"),
+            // the same letters, cut elsewhere
+            logged(1, 2, "key1", "c1 a", "edit", "{}"),
+        ] {
+            assert_ne!(other.hash(&[0; 32]), hash);
+        }
+        assert_ne!(logged(1, 2, "key", "1c1 a", "edit", "{}").hash(&[1; 32]), hash);
+    }
+
+    #[test]
+    fn a_subject_is_read_back_as_it_was_written() {
+        let (account, environment) = ("1a7".parse().unwrap(), "e1".parse().unwrap());
+        for subject in [
+            Subject::Key { id: "1c42".parse().unwrap(), access_key: "pca_0".parse().unwrap() },
+            Subject::Account(account),
+            Subject::Environment("e1".parse().unwrap()),
+            Subject::Membership { account, environment },
+        ] {
+            assert_eq!(Subject::parse(subject.kind(), &subject.object()), Some(subject));
+        }
+        assert_eq!(Subject::parse("nonsense", "1a7"), None);
+    }
+}
