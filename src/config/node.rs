@@ -325,6 +325,13 @@ mod tests {
     }
 
     #[test]
+    fn one_long_list_repeated_often_ends_too() {
+        let text = format!("a: &a [{}x]\nb: [{}*a]", "x, ".repeat(999), "*a, ".repeat(299));
+        let Err((_, message)) = parse(&text) else { panic!("read 300,000 values") };
+        assert!(message.contains("at most 200000 values"), "{message}");
+    }
+
+    #[test]
     fn nesting_has_an_end() {
         let Err((_, message)) = parse(&"[".repeat(5_000)) else { panic!("read") };
         assert!(!message.is_empty());
