@@ -1,1 +1,10 @@
-//! placeholder
+//! Connections to upstreams: which endpoint, over which socket, kept for how long.
+
+mod connect;
+mod endpoint;
+mod pool;
+mod tls;
+
+pub use connect::ConnectError;
+pub use endpoint::{BuildError, Upstream};
+pub use pool::{Acquired, Pool};

@@ -24,13 +24,24 @@ pub struct Wire {
     end: usize,
     output: Vec<u8>,
     written: usize,
+    /// Whether any byte was handed to the socket since [`Wire::begin_exchange`].
+    sent_any: bool,
     eof: bool,
 }
 
 impl Wire {
     /// A wire over a connected socket.
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: Vec::new(), start: 0, end: 0, output: Vec::new(), written: 0, eof: false }
+        Self {
+            stream,
+            input: Vec::new(),
+            start: 0,
+            end: 0,
+            output: Vec::new(),
+            written: 0,
+            sent_any: false,
+            eof: false,
+        }
     }
 
     /// The socket.
@@ -61,6 +72,16 @@ impl Wire {
     /// What is to be written next, for appending.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
+    }
+
+    /// A next request begins: see [`Wire::sent_nothing`].
+    pub fn begin_exchange(&mut self) {
+        self.sent_any = false;
+    }
+
+    /// Whether not one byte was handed to the socket since [`Wire::begin_exchange`].
+    pub fn sent_nothing(&self) -> bool {
+        !self.sent_any
     }
 
     /// Whether everything has been handed to the socket.
@@ -179,6 +200,7 @@ impl Wire {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.written += count;
+        self.sent_any |= count > 0;
         Ok(())
     }
 }

@@ -55,6 +55,26 @@ impl Http2Peer {
         self.ended = false;
     }
 
+    /// The request ended with its head.
+    pub fn sent(&mut self) {
+        self.send = None;
+    }
+
+    /// The length of the body of the answer whose head was received; `to_head`: the request was HEAD.
+    pub fn announced(&self, head: &ResponseHead, to_head: bool) -> Result<Length, BodyError> {
+        let ended = self.receive.as_ref().is_none_or(RecvStream::is_end_stream);
+        if ended || to_head || matches!(head.status, 204 | 304) {
+            return Ok(Length::NONE);
+        }
+        single_length(&head.fields)
+    }
+
+    /// Sends a small body whole, as much at a time as the client takes.
+    pub fn send_last(&mut self, body: &[u8]) -> Result<(), PeerError> {
+        let mut send = self.send.take().ok_or(PeerError::Closed)?;
+        Ok(send.send_data(Bytes::copy_from_slice(body), true)?)
+    }
+
     /// Sends the head of an answer; `ends`: no body follows.
     pub fn respond(&mut self, response: http::Response<()>, ends: bool) -> Result<(), PeerError> {
         let mut respond = self.respond.take().ok_or(PeerError::Closed)?;
@@ -178,12 +198,16 @@ impl RequestHead {
         if body.is_end_stream() {
             return Ok(Length::NONE);
         }
-        let mut lengths = self.fields.values(FieldName::ContentLength);
-        match (lengths.next(), lengths.next()) {
-            (None, _) => Ok(Length::Chunked),
-            (Some(length), None) => decimal(length).map(Length::Exact).ok_or(BodyError::ContentLength),
-            _ => Err(BodyError::ContentLength),
-        }
+        single_length(&self.fields)
+    }
+}
+
+fn single_length(fields: &FieldBlock) -> Result<Length, BodyError> {
+    let mut lengths = fields.values(FieldName::ContentLength);
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Ok(Length::Chunked),
+        (Some(length), None) => decimal(length).map(Length::Exact).ok_or(BodyError::ContentLength),
+        _ => Err(BodyError::ContentLength),
     }
 }
 

@@ -6,6 +6,7 @@
 //! what is unclear has to be refused rather than mended; `docs/decisions/0001-own-http1.md` has the reasons and
 //! the figures. HTTP/2 frames are the `h2` crate's.
 
+mod answer;
 mod body;
 mod buffer;
 mod chunked;
@@ -16,6 +17,7 @@ mod http2;
 mod peer;
 mod stream;
 
+pub use answer::{CHALLENGE, error_document};
 pub use body::{BodyDecoder, BodyEncoder, BodyError, Length};
 pub use buffer::Wire;
 pub use copy::{BodyCopy, CopyError};

@@ -37,7 +37,7 @@ pub enum Received {
 /// A client or an upstream during one exchange.
 pub enum Peer {
     /// An HTTP/1.1 connection.
-    Http1(Http1Peer),
+    Http1(Box<Http1Peer>),
     /// A stream of an HTTP/2 connection.
     Http2(Http2Peer),
 }

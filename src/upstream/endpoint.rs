@@ -1,0 +1,187 @@
+//! An upstream as the request path needs it: endpoints in turn, TLS prepared, its credential rendered.
+
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+use super::tls::{self, TlsClient};
+use crate::config;
+
+/// How long an endpoint that could not be connected to is passed over while others are there.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Why an upstream of the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The certificates that may sign the upstream's.
+    #[error("upstream '{upstream}': cannot use the certificates in {path}: {detail}")]
+    Roots {
+        /// the upstream's name
+        upstream: String,
+        /// the `tls.ca` file
+        path: PathBuf,
+        /// what is wrong with it
+        detail: String,
+    },
+    /// No certificate of the system could be loaded.
+    #[error(
+        "upstream '{upstream}': the system has no usable root certificates ({detail}); give 'tls: {{ ca: FILE }}'"
+    )]
+    SystemRoots {
+        /// the upstream's name
+        upstream: String,
+        /// what the system said
+        detail: String,
+    },
+    /// The name expected in its certificate is not one.
+    #[error("upstream '{upstream}': '{name}' is neither a host name nor an address")]
+    ServerName {
+        /// the upstream's name
+        upstream: String,
+        /// the host or `tls.server_name`
+        name: String,
+    },
+    /// Its password file.
+    #[error("upstream '{upstream}': {source}")]
+    Credential {
+        /// the upstream's name
+        upstream: String,
+        /// what is wrong with the file
+        source: config::SecretFileError,
+    },
+    /// `host:` cannot stand in a header.
+    #[error("upstream '{upstream}': '{host}' cannot be sent as Host")]
+    Host {
+        /// the upstream's name
+        upstream: String,
+        /// the configured value
+        host: String,
+    },
+}
+
+/// An API behind the gateway, ready for use. Shared by all workers and immutable.
+pub struct Upstream {
+    /// What the configuration calls it.
+    pub name: String,
+    /// The protocol spoken to it.
+    pub protocol: config::Protocol,
+    /// Replaces the client's `Host`.
+    pub host: Option<String>,
+    /// What becomes of the client's `Authorization`.
+    pub authorization: config::AuthorizationHeader,
+    /// The gateway's own `Authorization` there; never printed.
+    pub credential: Option<Zeroizing<String>>,
+    /// Idle connections kept per worker.
+    pub(super) idle_connections: usize,
+    pub(super) endpoints: Vec<Endpoint>,
+}
+
+/// One address of an upstream.
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: Option<TlsClient>,
+}
+
+impl Upstream {
+    /// Prepares an upstream of the configuration: reads its certificates and its password.
+    pub fn new(config: &config::Upstream) -> Result<Arc<Self>, BuildError> {
+        if let Some(host) = config.host.as_ref().filter(|host| HeaderValue::from_str(host).is_err()) {
+            return Err(BuildError::Host { upstream: config.name.clone(), host: host.clone() });
+        }
+        let credential =
+            config.credential.as_ref().map(config::UpstreamCredential::authorization).transpose();
+        let credential =
+            credential.map_err(|source| BuildError::Credential { upstream: config.name.clone(), source })?;
+        let mut client = None;
+        let mut endpoints = Vec::new();
+        for url in &config.endpoints {
+            let tls = if url.tls {
+                let client = match &client {
+                    Some(client) => Arc::clone(client),
+                    None => Arc::clone(client.insert(tls::client_config(config)?)),
+                };
+                Some(TlsClient::new(config, client, &url.host)?)
+            } else {
+                None
+            };
+            endpoints.push(Endpoint { host: url.host.clone(), port: url.port, tls });
+        }
+        Ok(Arc::new(Self {
+            name: config.name.clone(),
+            protocol: config.protocol,
+            host: config.host.clone(),
+            authorization: config.authorization,
+            credential,
+            idle_connections: config.idle_connections,
+            endpoints,
+        }))
+    }
+}
+
+impl Upstream {
+    /// Whether it is reached over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.tls.is_some())
+    }
+}
+
+/// Which endpoint is next, for one worker.
+pub(super) struct Turn {
+    next: Cell<usize>,
+    paused_until: Vec<Cell<Option<Instant>>>,
+}
+
+impl Turn {
+    pub(super) fn new(endpoints: usize) -> Self {
+        Self { next: Cell::new(0), paused_until: (0..endpoints).map(|_| Cell::new(None)).collect() }
+    }
+
+    /// The endpoints in the order in which this request should try them: in turn, those that just failed last.
+    pub(super) fn order(&self) -> impl Iterator<Item = usize> + use<> {
+        let count = self.paused_until.len();
+        let first = self.next.get() % count;
+        self.next.set(first + 1);
+        // decided now, so that one that fails meanwhile is not tried twice; a bit each, the configuration allows 64
+        let mut paused = 0u64;
+        if count > 1 {
+            let now = Instant::now();
+            for (endpoint, until) in self.paused_until.iter().enumerate() {
+                paused |= u64::from(until.get().is_some_and(|until| until > now)) << endpoint;
+            }
+        }
+        let rotation = move |wanted| {
+            (0..count).map(move |step| (first + step) % count).filter(move |at| (paused >> at) & 1 == wanted)
+        };
+        rotation(0).chain(rotation(1))
+    }
+
+    pub(super) fn failed(&self, endpoint: usize) {
+        self.paused_until[endpoint].set(Some(Instant::now() + PAUSE_AFTER_FAILURE));
+    }
+
+    pub(super) fn succeeded(&self, endpoint: usize) {
+        self.paused_until[endpoint].set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_take_turns_and_a_failed_one_comes_last() {
+        let turn = Turn::new(3);
+        assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(turn.order().collect::<Vec<_>>(), [1, 2, 0]);
+        turn.failed(2);
+        assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
+        turn.succeeded(2);
+        assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(turn.order().collect::<Vec<_>>(), [1, 2, 0]);
+    }
+}
