@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigErrors;
+use crate::server::ServeError;
 use output::Format;
 
 /// A gateway in front of an HTTP API that knows which API key may reach what.
@@ -50,6 +51,8 @@ const EXIT_STATUS: &str = "Exit status: 0 done; 1 refused or failed, with the re
 enum Command {
     /// Make the store, the pepper, a development certificate and the first admin key
     Init(init::Init),
+    /// Run the gateway until SIGTERM or Ctrl-C; SIGHUP reloads the configuration
+    Serve,
     /// Look a configuration over: what is wrong, with line and column; else its routes and who reaches what
     Check(check::Check),
     /// Say what the gateway would decide on a request, and the rule that makes it so
@@ -76,7 +79,11 @@ pub fn main() -> ExitCode {
         }
     };
     run(arguments).unwrap_or_else(|error| {
-        if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
+        let errors = match error.downcast_ref() {
+            Some(ServeError::Config(errors)) => Some(errors),
+            _ => error.downcast_ref::<ConfigErrors>(),
+        };
+        if let Some(errors) = errors {
             // each line begins with its own place, as editors expect it
             eprintln!("{errors}");
             let (count, s) = (errors.0.len(), if errors.0.len() == 1 { "" } else { "s" });
@@ -92,6 +99,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, output, command } = arguments;
     match command {
         Command::Init(init) => init.run(&config, output)?,
+        Command::Serve => crate::server::serve(&config)?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
         Command::Account(command) => command.run(&config, output)?,

@@ -99,6 +99,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
             "access_control",
             "store",
             "pepper_file",
+            "allow_missing_pepper",
             "key_prefix",
             "former_key_prefixes",
             "authentication",
@@ -136,6 +137,10 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     let pepper_files = reader
         .required(&section, "pepper_file")
         .and_then(|node| authentication::read_pepper_files(reader, node));
+    let mut allow_missing_pepper = false;
+    reader.set(&mut allow_missing_pepper, section.get("allow_missing_pepper"), |reader, node| {
+        reader.word(node, &[("true", true), ("false", false)])
+    });
     let mut key_prefix = KeyPrefixes::default();
     reader.set(&mut key_prefix.current, section.get("key_prefix"), authentication::read_prefix);
     let current = key_prefix.current.clone();
@@ -181,6 +186,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         store,
         max_staleness,
         pepper_files: pepper_files?,
+        allow_missing_pepper,
         key_prefix,
         argon2,
         cache,

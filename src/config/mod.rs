@@ -61,6 +61,9 @@ pub struct Config {
     pub max_staleness: Duration,
     /// The first is current, the others are still read. Never empty.
     pub pepper_files: Vec<PathBuf>,
+    /// Start although the store holds fingerprints under a pepper that is lost: those keys are verified by argon2id
+    /// once each, and get new ones.
+    pub allow_missing_pepper: bool,
     /// What minted keys start with.
     pub key_prefix: KeyPrefixes,
     /// Verification of what no cache and no fingerprint knows.

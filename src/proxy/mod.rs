@@ -1,1 +1,35 @@
-//! placeholder
+//! The data plane, in the order of a request.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `worker` | one thread: runtime, listeners, everything that is open on it |
+//! | `listener`, `tls` | sockets; certificates by SNI |
+//! | `http1`, `http2` | one client connection |
+//! | `pipeline` | admit → route → authenticate → decide → forward → record, each step visible |
+//! | `admit` | what is refused before anything is looked up |
+//! | `preflight` | CORS preflights, answered here |
+//! | `forward`, `headers`, `respond`, `upgrade` | the request to the upstream, the answer back, tunnels |
+//! | `streams` | what is open, so that it can be ended |
+//! | `refusal` | every refusal, and where it becomes an answer |
+
+mod admit;
+mod forward;
+mod headers;
+mod http1;
+mod http2;
+mod listener;
+mod pipeline;
+mod preflight;
+mod refusal;
+mod respond;
+mod snapshot;
+mod streams;
+mod tls;
+mod upgrade;
+mod worker;
+
+pub use listener::{BindError, BoundListener};
+pub use refusal::CAUSES;
+pub use snapshot::{Snapshot, SnapshotError};
+pub use tls::{TlsError, server_config};
+pub use worker::{Command, Shared, WorkerHandle, spawn};

@@ -1,1 +1,10 @@
-//! placeholder
+//! Puts the parts together: start, follow the store, reload, drain.
+
+mod control;
+mod follow;
+mod gateway;
+mod metrics;
+mod serve;
+
+pub use gateway::{Addresses, Gateway, ReloadError, StartError};
+pub use serve::{ServeError, serve};

@@ -1,0 +1,90 @@
+//! The management listener: connections, and one answer for each request.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+use super::health::Health;
+
+/// After a failed accept: pressing on would only burn the core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Binds the management listener. One process at a time.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address} for management: {error}"))
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Answers on the management listener until the runtime ends.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    health: Health,
+    header_timeout: Duration,
+) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the management listener cannot be used");
+            return;
+        }
+    };
+    let tls = tls.map(|config| {
+        // what is served here speaks HTTP/1.1
+        let mut config = (*config).clone();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    });
+    loop {
+        let (tcp, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a management connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (tls, health) = (tls.clone(), health.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => connection(tcp, peer, health, header_timeout).await,
+                Some(tls) => {
+                    let accepted = tokio::time::timeout(header_timeout, tls.accept(tcp)).await;
+                    if let Ok(Ok(stream)) = accepted {
+                        connection(stream, peer, health, header_timeout).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn connection<S>(stream: S, peer: SocketAddr, health: Health, header_timeout: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let service = service_fn(move |request| {
+        let health = health.clone();
+        async move { Ok::<_, Infallible>(health.answer(request, peer.ip()).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a management connection ended");
+    }
+}

@@ -1,0 +1,278 @@
+//! The first step: what is refused before anything is looked up.
+
+use std::borrow::Cow;
+
+use http::Method;
+
+use super::refusal::Refusal;
+use crate::config::Limits;
+use crate::policy::{self, Target};
+use crate::wire::{FieldName, Length, RequestHead, Version};
+
+/// The most options a `Connection` header may name: each is compared with each header.
+const MAX_CONNECTION_OPTIONS: usize = 100;
+
+/// A request whose framing, host, method and target are clear. Everything after this step works on it.
+pub(super) struct Admitted<'h> {
+    pub(super) head: &'h RequestHead,
+    pub(super) method: Method,
+    pub(super) target: Target<'h>,
+    /// The target in origin form, as it is forwarded.
+    pub(super) origin_form: &'h [u8],
+    /// `Host`, or HTTP/2's `:authority`; empty only for HTTP/1.0 without a `Host`.
+    pub(super) host: &'h [u8],
+    pub(super) body: Length,
+    pub(super) expects_continue: bool,
+    /// The protocol that the client wants to change to.
+    pub(super) upgrade: Option<&'h [u8]>,
+    /// The single `Authorization` header.
+    pub(super) authorization: Option<&'h [u8]>,
+    /// The client wants no `WWW-Authenticate` (its own dialogue asks for the key).
+    pub(super) no_challenge: bool,
+    pub(super) connection: ConnectionOptions,
+}
+
+/// What the `Connection` header says.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct ConnectionOptions {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+    /// It names other headers, which then are for this connection only.
+    pub(super) names_fields: bool,
+}
+
+/// Looks at a head as it came; `origin_form` holds the target where it had to be taken out of a URL.
+pub(super) fn admit<'h>(
+    head: &'h RequestHead,
+    body: Length,
+    limits: &Limits,
+    origin_form: &'h mut Vec<u8>,
+) -> Result<Admitted<'h>, Refusal> {
+    let method = method(head)?;
+    let raw = head.target();
+    if raw.len() > limits.uri_bytes {
+        return Err(Refusal::UriTooLong);
+    }
+    let connection = connection_options(head)?;
+    let (host, form) = host_and_target(head, &method)?;
+    let origin_form: &'h [u8] = match form {
+        Cow::Borrowed(target) => target,
+        Cow::Owned(target) => {
+            *origin_form = target;
+            origin_form
+        }
+    };
+    let target = policy::admit(origin_form).map_err(Refusal::Path)?;
+    let expects_continue = match single(head, FieldName::Expect)? {
+        None => false,
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
+            head.version == Version::Http11 && body != Length::NONE
+        }
+        Some(_) => return Err(Refusal::Expectation),
+    };
+    let authorization = single(head, FieldName::Authorization)?;
+    // two credentials joined by a comma are two credentials
+    if authorization.is_some_and(|value| is_basic(value) && value.contains(&b',')) {
+        return Err(Refusal::Repeated("Authorization"));
+    }
+    let upgrade = match head.protocol() {
+        Some(protocol) => Some(protocol),
+        None if connection.upgrade && head.version == Version::Http11 => upgrade_protocol(head),
+        None => None,
+    };
+    let no_challenge = single(head, FieldName::NoChallenge)?.is_some_and(|v| v.eq_ignore_ascii_case(b"true"));
+    let method = if head.protocol().is_some() { Method::GET } else { method };
+    Ok(Admitted {
+        head,
+        method,
+        target,
+        origin_form,
+        host,
+        body,
+        expects_continue,
+        upgrade,
+        authorization,
+        no_challenge,
+        connection,
+    })
+}
+
+fn method(head: &RequestHead) -> Result<Method, Refusal> {
+    let method =
+        Method::from_bytes(head.method()).map_err(|_| Refusal::Malformed("the method is malformed"))?;
+    match method {
+        // RFC 8441: CONNECT with a protocol opens a WebSocket on HTTP/2
+        Method::CONNECT => match head.protocol() {
+            Some(b"websocket") => Ok(method),
+            Some(_) => Err(Refusal::UnknownProtocol),
+            None => Err(Refusal::Method),
+        },
+        // would hand back the identity headers that the gateway added
+        Method::TRACE => Err(Refusal::Method),
+        _ => Ok(method),
+    }
+}
+
+/// The host, and the target in origin form (RFC 9112 §3.2).
+fn host_and_target<'h>(head: &'h RequestHead, method: &Method) -> Result<(&'h [u8], Cow<'h, [u8]>), Refusal> {
+    let header = single(head, FieldName::Host)?;
+    let target = head.target();
+    if head.version == Version::Http2 {
+        let host = match (head.authority(), header) {
+            (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+                return Err(Refusal::Malformed("Host and :authority differ"));
+            }
+            (Some(host), _) | (None, Some(host)) => host,
+            (None, None) => return Err(Refusal::Malformed("there is no :authority")),
+        };
+        if !target.starts_with(b"/") {
+            return Err(Refusal::Malformed("the request target is not a path"));
+        }
+        return valid_host(host).map(|host| (host, Cow::Borrowed(target)));
+    }
+    let host = match header {
+        Some(host) => valid_host(host)?,
+        None if head.version == Version::Http10 => b"",
+        None => return Err(Refusal::Malformed("there is no Host")),
+    };
+    if target.starts_with(b"/") {
+        return Ok((host, Cow::Borrowed(target)));
+    }
+    if target == b"*" {
+        // speaks of the server as a whole, which is no route
+        return Err(if *method == Method::OPTIONS {
+            Refusal::Method
+        } else {
+            Refusal::Malformed("the request target is not a path")
+        });
+    }
+    let (authority, rest) = absolute_form(target)?;
+    if !authority.eq_ignore_ascii_case(host) {
+        return Err(Refusal::Malformed("Host and the request target differ"));
+    }
+    if rest.starts_with(b"/") {
+        Ok((host, Cow::Borrowed(rest)))
+    } else {
+        Ok((host, Cow::Owned([b"/", rest].concat())))
+    }
+}
+
+/// Splits `http://authority/path?query` into its authority and what follows.
+fn absolute_form(target: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let malformed = Refusal::Malformed("the request target is neither a path nor an http URL");
+    let scheme_end = target.iter().position(|&byte| byte == b':').ok_or(malformed.clone())?;
+    let (scheme, rest) = target.split_at(scheme_end);
+    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
+        return Err(malformed);
+    }
+    let rest = rest.strip_prefix(b"://").ok_or(malformed)?;
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    valid_host(authority).map(|authority| (authority, rest))
+}
+
+/// `host [":" port]` without user information, lists or anything that a path could begin with (RFC 9110 §7.2).
+fn valid_host(host: &[u8]) -> Result<&[u8], Refusal> {
+    let malformed = Refusal::Malformed("Host is malformed");
+    let (name, port) = if host.starts_with(b"[") {
+        let end = host.iter().position(|&byte| byte == b']').ok_or(malformed.clone())? + 1;
+        (&host[1..end - 1], &host[end..])
+    } else {
+        host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len()))
+    };
+    let name_is_valid = if host.starts_with(b"[") {
+        name.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+    } else {
+        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
+    };
+    let port_is_valid = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if name.is_empty() || !name_is_valid || !port_is_valid { Err(malformed) } else { Ok(host) }
+}
+
+/// The value of a field that may be there once at most.
+fn single(head: &RequestHead, name: FieldName) -> Result<Option<&[u8]>, Refusal> {
+    let mut values = head.fields.values(name);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Refusal::Repeated(match name {
+            FieldName::Authorization => "Authorization",
+            FieldName::Host => "Host",
+            FieldName::Expect => "Expect",
+            _ => "a header that may stand once",
+        })),
+    }
+}
+
+fn is_basic(authorization: &[u8]) -> bool {
+    authorization.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+}
+
+fn connection_options(head: &RequestHead) -> Result<ConnectionOptions, Refusal> {
+    let mut options = ConnectionOptions::default();
+    let mut count = 0;
+    for option in head.fields.values(FieldName::Connection).flat_map(list) {
+        count += 1;
+        if count > MAX_CONNECTION_OPTIONS {
+            return Err(Refusal::Malformed("Connection names too many options"));
+        }
+        if option.eq_ignore_ascii_case(b"close") {
+            options.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            options.keep_alive = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            options.upgrade = true;
+        } else {
+            options.names_fields = true;
+        }
+    }
+    Ok(options)
+}
+
+/// The one protocol that `Upgrade` asks for, if it is one that may be tunnelled. `h2c` and `TLS` change how the same
+/// connection's next requests are read, past every rule here: they are never offered (RFC 9110 §7.8).
+fn upgrade_protocol(head: &RequestHead) -> Option<&[u8]> {
+    let mut values = head.fields.values(FieldName::Upgrade);
+    let (Some(protocol), None) = (values.next(), values.next()) else { return None };
+    let is_one = !protocol.is_empty()
+        && protocol
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'/' | b'_'));
+    let refused = [&b"h2"[..], b"http", b"tls", b"connect"]
+        .iter()
+        .any(|name| protocol.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
+    (is_one && !refused).then_some(protocol)
+}
+
+/// The elements of a comma-separated field value.
+pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_a_port() {
+        for host in ["a", "a.b:80", "127.0.0.1:8080", "[::1]:443", "a_b-c"] {
+            assert!(valid_host(host.as_bytes()).is_ok(), "{host}");
+        }
+        for host in ["", "a@b", "a/b", "a,b", "a b", ":80", "a:b", "[::1", "a:123456", "[::1]x", "a:80:80"] {
+            assert!(valid_host(host.as_bytes()).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn absolute_targets_are_split_at_the_authority() {
+        assert_eq!(absolute_form(b"http://h:1/a?b").unwrap(), (&b"h:1"[..], &b"/a?b"[..]));
+        assert_eq!(absolute_form(b"HTTP://h?x").unwrap(), (&b"h"[..], &b"?x"[..]));
+        for target in ["http:/h/", "ftp://h/", "h:443", "http://u:p@h/", "http:///a"] {
+            assert!(absolute_form(target.as_bytes()).is_err(), "{target}");
+        }
+    }
+}

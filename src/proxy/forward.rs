@@ -1,0 +1,651 @@
+//! The request to the upstream and the answer back, streamed both ways at once.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::Method;
+
+use super::headers::RequestFields;
+use super::pipeline::Permitted;
+use super::refusal::Refusal;
+use super::respond;
+use super::streams::OpenStream;
+use super::upgrade;
+use crate::auth::Identity;
+use crate::config::Timeouts;
+use crate::upstream::{Acquired, ConnectError, Pool};
+use crate::wire::{
+    BodyCopy, CopyError, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received, ResponseHead,
+    Version,
+};
+
+/// How long a client that has closed its direction may leave the answer unread.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
+
+/// How far an exchange has come; read from outside when it is interrupted.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) phase: Cell<Phase>,
+    pub(super) received: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+    /// The status of the answer, once its head was begun towards the client.
+    pub(super) status: Cell<Option<u16>>,
+    pub(super) reused: Cell<bool>,
+}
+
+/// What an exchange waits for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A connection to the upstream.
+    #[default]
+    Connecting,
+    /// The client's body.
+    ClientBody,
+    /// The upstream, to take the body or to answer.
+    Upstream,
+    /// The answer's body, from the upstream or into the client.
+    Answer,
+    /// Bytes of a tunnel.
+    Tunnel,
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The answer was sent whole; `reusable`: nothing is left of this request on the client's connection.
+    Answered {
+        /// Whether the client's connection can carry a next request.
+        reusable: bool,
+    },
+    /// The identity changed before anything was sent: decide again.
+    Stale,
+    /// Nothing was sent to the client: answer with this.
+    Refused(Refusal),
+    /// The answer broke off, or the client is gone: the connection or stream must be cut.
+    Broken(&'static str),
+}
+
+/// One exchange's surroundings.
+pub(super) struct Exchange<'a> {
+    pub(super) permitted: &'a Permitted<'a>,
+    pub(super) pool: &'a Pool,
+    pub(super) stream: &'a OpenStream,
+    pub(super) progress: &'a Progress,
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) response_limits: HeadLimits,
+    pub(super) max_informational: usize,
+    pub(super) body_limit: u64,
+    /// Whether the client's connection may stay open afterwards.
+    pub(super) keep_alive: bool,
+}
+
+impl Exchange<'_> {
+    /// Sends the request and brings the answer back.
+    pub(super) async fn run(&self, client: &mut Peer) -> Ended {
+        let mut fresh = false;
+        loop {
+            self.progress.phase.set(Phase::Connecting);
+            // connecting has a limit of its own, and every endpoint one turn
+            self.stream.clear_deadline();
+            let acquired = match self.pool.acquire(fresh).await {
+                Ok(acquired) => acquired,
+                Err(ConnectError::Timeout { .. }) => return Ended::Refused(Refusal::UpstreamTimeout),
+                Err(_) => return Ended::Refused(Refusal::UpstreamUnreachable),
+            };
+            // the last look before the first byte goes: a change may have come while this waited
+            if self.permitted.identity.as_deref().is_some_and(Identity::is_stale) {
+                if let Acquired::Http1 { peer, endpoint, .. } = acquired {
+                    self.pool.give_back(peer, endpoint, Instant::now());
+                }
+                return Ended::Stale;
+            }
+            if !self.permitted.is_fresh() {
+                return Ended::Refused(Refusal::Unavailable(Duration::from_secs(1)));
+            }
+            match acquired {
+                Acquired::Http1 { peer, endpoint, reused } => {
+                    self.progress.reused.set(reused);
+                    match self.over_http1(client, peer, endpoint, reused).await {
+                        // it was closed while it was kept: nothing of the request was taken
+                        None => fresh = true,
+                        Some(ended) => return ended,
+                    }
+                }
+                Acquired::Http2 { send, .. } => return self.over_http2(client, send).await,
+            }
+        }
+    }
+
+    /// `None`: the kept connection was dead, and the request can safely be sent again.
+    async fn over_http1(
+        &self,
+        client: &mut Peer,
+        mut peer: Box<Http1Peer>,
+        endpoint: usize,
+        reused: bool,
+    ) -> Option<Ended> {
+        self.write_http1_head(&mut peer);
+        let mut upstream = Upstream { peer: Peer::Http1(peer), answer: AnswerHead::Http1 { scanned: 0 } };
+        let ended = self.exchange(client, &mut upstream, reused).await;
+        let (ended, upstream_reusable) = match ended {
+            Err(Failure::Dead) => return None,
+            Err(Failure::Ended(ended)) => (ended, false),
+            Ok((ended, reusable)) => (ended, reusable),
+        };
+        if upstream_reusable && let Peer::Http1(peer) = upstream.peer {
+            self.pool.give_back(peer, endpoint, Instant::now());
+        }
+        Some(ended)
+    }
+
+    async fn over_http2(&self, client: &mut Peer, mut send: h2::client::SendRequest<bytes::Bytes>) -> Ended {
+        let admitted = self.permitted.admitted;
+        if admitted.upgrade.is_some() {
+            return Ended::Refused(Refusal::UpstreamBroken("upgrades need an upstream with HTTP/1.1"));
+        }
+        let request = match self.http2_request() {
+            Ok(request) => request,
+            Err(refusal) => return Ended::Refused(refusal),
+        };
+        let Ok((response, stream)) = send.send_request(request, admitted.body == Length::NONE) else {
+            return Ended::Refused(Refusal::UpstreamUnreachable);
+        };
+        if admitted.expects_continue && !inform(client, 100, None).await {
+            return Ended::Broken("the client is gone");
+        }
+        let mut peer = Http2Peer::upstream(stream);
+        if admitted.body == Length::NONE {
+            peer.sent();
+        }
+        let mut upstream =
+            Upstream { peer: Peer::Http2(peer), answer: AnswerHead::Http2 { response: Box::new(response) } };
+        match self.exchange(client, &mut upstream, false).await {
+            Ok((ended, _)) | Err(Failure::Ended(ended)) => ended,
+            Err(Failure::Dead) => Ended::Refused(Refusal::UpstreamBroken("the upstream closed the stream")),
+        }
+    }
+
+    fn write_http1_head(&self, peer: &mut Http1Peer) {
+        let admitted = self.permitted.admitted;
+        peer.begin_body(admitted.body);
+        peer.wire.begin_exchange();
+        let output = peer.wire.output();
+        output.extend_from_slice(admitted.method.as_str().as_bytes());
+        output.push(b' ');
+        output.extend_from_slice(admitted.origin_form);
+        output.extend_from_slice(b" HTTP/1.1\r\n");
+        self.fields().each(&mut String::new(), |name, value| respond::push_field(output, name, value));
+        match admitted.body {
+            // a method that usually has a body says that it has none (RFC 9110 §8.6)
+            Length::Exact(0) if !matches!(admitted.method, Method::POST | Method::PUT | Method::PATCH) => {}
+            Length::Exact(length) => respond::push_number(output, b"Content-Length", length),
+            Length::Chunked | Length::UntilClose => {
+                respond::push_field(output, b"Transfer-Encoding", b"chunked");
+            }
+        }
+        if admitted.expects_continue {
+            respond::push_field(output, b"Expect", b"100-continue");
+        }
+        if let Some(protocol) = admitted.upgrade {
+            respond::push_field(output, b"Connection", b"Upgrade");
+            respond::push_field(output, b"Upgrade", protocol);
+            if let Some(key) = self.permitted.websocket_key {
+                respond::push_field(output, b"Sec-WebSocket-Key", key.as_bytes());
+            }
+        } else if admitted.accepts_trailers() {
+            respond::push_field(output, b"Connection", b"TE");
+            respond::push_field(output, b"TE", b"trailers");
+        }
+        output.extend_from_slice(b"\r\n");
+    }
+
+    fn http2_request(&self) -> Result<http::Request<()>, Refusal> {
+        let admitted = self.permitted.admitted;
+        let unfit = || Refusal::Malformed("the request target cannot be sent by HTTP/2");
+        let path = http::uri::PathAndQuery::try_from(admitted.origin_form).map_err(|_| unfit())?;
+        // what is forwarded is byte for byte what was decided on
+        if path.as_str().as_bytes() != admitted.origin_form {
+            return Err(unfit());
+        }
+        let mut host = Vec::new();
+        let mut block = crate::wire::FieldBlock::default();
+        self.fields().each(&mut String::new(), |name, value| {
+            if name.eq_ignore_ascii_case(b"host") { host = value.to_vec() } else { block.push(name, value) }
+        });
+        if admitted.accepts_trailers() {
+            block.push(b"te", b"trailers");
+        }
+        if let Length::Exact(length @ 1..) = admitted.body {
+            block.push(b"content-length", length.to_string().as_bytes());
+        }
+        let uri = http::Uri::builder()
+            .scheme(if self.pool.upstream().is_tls() { "https" } else { "http" })
+            .authority(host.as_slice())
+            .path_and_query(path)
+            .build()
+            .map_err(|_| unfit())?;
+        let mut request = http::Request::new(());
+        *request.method_mut() = admitted.method.clone();
+        *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = block.to_header_map();
+        Ok(request)
+    }
+
+    fn fields(&self) -> RequestFields<'_> {
+        let permitted = self.permitted;
+        RequestFields {
+            admitted: permitted.admitted,
+            client: permitted.client,
+            identity: permitted.identity.as_deref(),
+            grant: &permitted.grant,
+            upstream: self.pool.upstream(),
+            stripped: permitted.stripped,
+            request_id: permitted.request_id,
+        }
+    }
+
+    /// The exchange proper. `Ok`: how it ended, and whether the upstream's connection can carry a next request.
+    async fn exchange(
+        &self,
+        client: &mut Peer,
+        upstream: &mut Upstream,
+        reused: bool,
+    ) -> Result<(Ended, bool), Failure> {
+        let mut upload = Upload {
+            copy: BodyCopy::message(self.body_limit, self.permitted.stripped),
+            state: UploadState::Running,
+        };
+        let mut head = ResponseHead::default();
+        let mut informational = 0;
+        self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
+        loop {
+            poll_fn(|cx| self.poll_answer_head(cx, client, upstream, &mut upload, &mut head, reused)).await?;
+            match head.status {
+                101 => break,
+                100..=199 => {
+                    informational += 1;
+                    if informational > self.max_informational {
+                        return Err(Failure::broken("the upstream sent too many interim answers"));
+                    }
+                    if !inform(client, head.status, Some(&head)).await {
+                        return Err(Failure::Ended(Ended::Broken("the client is gone")));
+                    }
+                }
+                _ => break,
+            }
+        }
+        if head.status == 101 {
+            return self.tunnel(client, upstream, &upload, &head).await;
+        }
+        let to_head = self.permitted.admitted.method == Method::HEAD;
+        let length = upstream
+            .begin_answer(&head, to_head)
+            .map_err(|_| Failure::broken("the upstream's answer has unclear framing"))?;
+        let answer = respond::Answer {
+            head: &head,
+            length,
+            to_head,
+            keep_alive: self.keep_alive && upload.copy.is_done(),
+            version: self.permitted.admitted.head.version,
+            cors: self.permitted.cors,
+        };
+        self.progress.status.set(Some(head.status));
+        let client_reusable = respond::begin(client, &answer)
+            .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
+
+        let mut download = BodyCopy::message(u64::MAX, self.permitted.stripped);
+        let done =
+            poll_fn(|cx| self.poll_answer_body(cx, client, upstream, &mut upload, &mut download)).await;
+        self.progress.sent.set(download.bytes);
+        done?;
+        let uploaded = upload.copy.is_done();
+        let upstream_reusable = uploaded && upstream.is_reusable(&head, length);
+        Ok((Ended::Answered { reusable: client_reusable && uploaded }, upstream_reusable))
+    }
+
+    async fn tunnel(
+        &self,
+        client: &mut Peer,
+        upstream: &mut Upstream,
+        upload: &Upload<'_>,
+        head: &ResponseHead,
+    ) -> Result<(Ended, bool), Failure> {
+        let admitted = self.permitted.admitted;
+        let Some(protocol) = admitted.upgrade.filter(|_| upload.copy.is_done()) else {
+            return Err(Failure::broken("the upstream changed the protocol unasked"));
+        };
+        upgrade::check(head, protocol, self.permitted.websocket_key)
+            .map_err(|what| Failure::Ended(Ended::Refused(Refusal::UpstreamBroken(what))))?;
+        self.progress.status.set(Some(101));
+        self.progress.phase.set(Phase::Tunnel);
+        self.stream.set_tunnel();
+        upgrade::begin(client, upstream.peer_mut(), head, protocol)
+            .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
+        let (mut up, mut down) =
+            (BodyCopy::tunnel(self.permitted.stripped), BodyCopy::tunnel(self.permitted.stripped));
+        let mut moved = None;
+        let result = poll_fn(|cx| {
+            let upstream = upstream.peer_mut();
+            let from_client = poll_running(&mut up, cx, client, upstream);
+            let from_upstream = poll_running(&mut down, cx, upstream, client);
+            let bytes = Some((up.bytes, down.bytes, up.is_done()));
+            if moved != bytes {
+                moved = bytes;
+                self.stream.set_deadline(self.timeouts.tunnel_idle);
+            }
+            match (from_client, from_upstream) {
+                (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(Err(())),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        self.progress.received.set(up.bytes);
+        self.progress.sent.set(down.bytes);
+        match result {
+            Ok(()) => Ok((Ended::Answered { reusable: false }, false)),
+            Err(()) => Err(Failure::Ended(Ended::Broken("the tunnel broke"))),
+        }
+    }
+
+    fn poll_answer_head(
+        &self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        upstream: &mut Upstream,
+        upload: &mut Upload<'_>,
+        head: &mut ResponseHead,
+        reused: bool,
+    ) -> Poll<Result<(), Failure>> {
+        self.poll_upload(cx, client, upstream, upload)?;
+        match upstream.poll_head(cx, head, &self.response_limits) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(HeadFailure::Closed)) => {
+                // a kept connection may be closed by the upstream at any time. Where nothing of the request left,
+                // or doing it twice does no harm (RFC 9110 §9.2.2) and the body is still with the client, it is
+                // sent again; else nobody knows what the upstream did with it
+                let untouched = upstream.sent_nothing();
+                let repeatable = is_idempotent(&self.permitted.admitted.method) && upload.copy.bytes == 0;
+                let unread = upload.copy.bytes == 0
+                    && (self.permitted.admitted.body == Length::NONE || !upload.copy.is_done());
+                if reused && unread && (untouched || repeatable) {
+                    return Poll::Ready(Err(Failure::Dead));
+                }
+                return Poll::Ready(Err(Failure::broken(
+                    "the upstream closed the connection without an answer",
+                )));
+            }
+            Poll::Ready(Err(HeadFailure::Malformed)) => {
+                return Poll::Ready(Err(Failure::broken("the upstream's answer is malformed")));
+            }
+            Poll::Pending => {}
+        }
+        if upload.copy.is_done() && client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
+        }
+        Poll::Pending
+    }
+
+    fn poll_answer_body(
+        &self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        upstream: &mut Upstream,
+        upload: &mut Upload<'_>,
+        download: &mut BodyCopy<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        let before = (upload.copy.bytes, download.bytes, self.progress.phase.get());
+        if let Err(failure) = self.poll_upload(cx, client, upstream, upload) {
+            // the answer was begun: there is no other
+            return Poll::Ready(Err(match failure {
+                Failure::Ended(Ended::Refused(_)) | Failure::Dead => {
+                    Failure::Ended(Ended::Broken("the request broke off"))
+                }
+                failure @ Failure::Ended(_) => failure,
+            }));
+        }
+        match download.poll(cx, upstream.peer_mut(), client) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(CopyError::To(_))) => {
+                return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
+            }
+            Poll::Ready(Err(_)) => {
+                return Poll::Ready(Err(Failure::Ended(Ended::Broken("the upstream's answer broke off"))));
+            }
+            Poll::Pending => {}
+        }
+        if upload.copy.is_done() && client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
+        }
+        if before != (upload.copy.bytes, download.bytes, Phase::Answer) {
+            self.progress.phase.set(Phase::Answer);
+            self.progress.sent.set(download.bytes);
+            let waits_for_client = !upstream.peer_mut().received().is_empty();
+            let limit = if waits_for_client { self.timeouts.write } else { self.timeouts.upstream_body };
+            let half_closed = matches!(client, Peer::Http1(peer) if peer.wire.is_eof());
+            self.stream.set_deadline(if half_closed { limit.min(HALF_CLOSED) } else { limit });
+        }
+        Poll::Pending
+    }
+
+    /// Moves the client's body on, and keeps the deadline of whoever it waits for.
+    fn poll_upload(
+        &self,
+        cx: &mut Context<'_>,
+        client: &mut Peer,
+        upstream: &mut Upstream,
+        upload: &mut Upload<'_>,
+    ) -> Result<(), Failure> {
+        if upload.state != UploadState::Running {
+            return Ok(());
+        }
+        let before = upload.copy.bytes;
+        let answering = self.progress.phase.get() == Phase::Answer;
+        match upload.copy.poll(cx, client, upstream.peer_mut()) {
+            Poll::Ready(Ok(())) => {
+                upload.state = UploadState::Stopped;
+                if !answering {
+                    self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
+                }
+            }
+            // it may still say why it wants no more
+            Poll::Ready(Err(CopyError::To(PeerError::Io(_) | PeerError::Http2(_) | PeerError::Closed))) => {
+                upload.state = UploadState::Stopped;
+                if !answering {
+                    self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
+                }
+            }
+            Poll::Ready(Err(error)) => return Err(Failure::Ended(upload_failed(error))),
+            Poll::Pending if answering => {}
+            Poll::Pending => {
+                let phase = if client.received().is_empty() { Phase::ClientBody } else { Phase::Upstream };
+                if before != upload.copy.bytes || phase != self.progress.phase.get() {
+                    self.wait_for(phase, self.timeouts.body);
+                }
+            }
+        }
+        self.progress.received.set(upload.copy.bytes);
+        Ok(())
+    }
+
+    fn wait_for(&self, phase: Phase, limit: Duration) {
+        self.progress.phase.set(phase);
+        self.stream.set_deadline(limit);
+    }
+}
+
+/// Why an exchange did not come to its end.
+enum Failure {
+    /// The kept connection was closed before it took the request.
+    Dead,
+    Ended(Ended),
+}
+
+impl Failure {
+    fn broken(what: &'static str) -> Self {
+        Self::Ended(Ended::Refused(Refusal::UpstreamBroken(what)))
+    }
+}
+
+struct Upload<'a> {
+    copy: BodyCopy<'a>,
+    state: UploadState,
+}
+
+#[derive(PartialEq, Eq)]
+enum UploadState {
+    Running,
+    /// Done, or the upstream takes no more.
+    Stopped,
+}
+
+fn upload_failed(error: CopyError) -> Ended {
+    match error {
+        CopyError::TooLarge { .. } => Ended::Refused(Refusal::BodyTooLarge),
+        CopyError::From(PeerError::Body(error)) => Ended::Refused(Refusal::Framing(error)),
+        CopyError::From(_) => Ended::Broken("the client is gone"),
+        CopyError::To(_) => Ended::Refused(Refusal::UpstreamBroken("the request could not be sent on")),
+    }
+}
+
+/// The upstream's side of one exchange.
+struct Upstream {
+    peer: Peer,
+    answer: AnswerHead,
+}
+
+enum AnswerHead {
+    Http1 { scanned: usize },
+    Http2 { response: Box<h2::client::ResponseFuture> },
+}
+
+enum HeadFailure {
+    /// Nothing of an answer had arrived.
+    Closed,
+    Malformed,
+}
+
+impl Upstream {
+    fn peer_mut(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+        limits: &HeadLimits,
+    ) -> Poll<Result<(), HeadFailure>> {
+        match (&mut self.peer, &mut self.answer) {
+            (Peer::Http1(peer), AnswerHead::Http1 { scanned }) => loop {
+                match head.parse(peer.wire.input(), scanned, limits) {
+                    Ok(Some(length)) => {
+                        peer.wire.consume(length);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Ok(None) => {}
+                    Err(_) => return Poll::Ready(Err(HeadFailure::Malformed)),
+                }
+                match std::task::ready!(peer.wire.poll_fill(cx)) {
+                    Ok(1..) => {}
+                    Ok(0) | Err(_) if peer.wire.input().is_empty() => {
+                        return Poll::Ready(Err(HeadFailure::Closed));
+                    }
+                    Ok(_) | Err(_) => return Poll::Ready(Err(HeadFailure::Malformed)),
+                }
+            },
+            (Peer::Http2(peer), AnswerHead::Http2 { response }) => {
+                if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+                    head.from_http2(&interim.into_parts().0);
+                    return Poll::Ready(Ok(()));
+                }
+                match std::task::ready!(Pin::new(response.as_mut()).poll(cx)) {
+                    Ok(answer) => {
+                        let (parts, body) = answer.into_parts();
+                        head.from_http2(&parts);
+                        peer.expect_body(body);
+                        Poll::Ready(Ok(()))
+                    }
+                    Err(_) => Poll::Ready(Err(HeadFailure::Closed)),
+                }
+            }
+            _ => Poll::Ready(Err(HeadFailure::Malformed)),
+        }
+    }
+
+    /// Prepares for the answer's body.
+    fn begin_answer(&mut self, head: &ResponseHead, to_head: bool) -> Result<Length, crate::wire::BodyError> {
+        match &mut self.peer {
+            Peer::Http1(peer) => {
+                let length = Length::of_response(head, to_head)?;
+                peer.expect_body(length);
+                Ok(length)
+            }
+            Peer::Http2(peer) => peer.announced(head, to_head),
+        }
+    }
+
+    /// Whether not one byte of the request has left.
+    fn sent_nothing(&self) -> bool {
+        matches!(&self.peer, Peer::Http1(peer) if peer.wire.sent_nothing())
+    }
+
+    /// Whether a next request may follow on the same connection: it says so, and nothing is left of this one.
+    fn is_reusable(&mut self, head: &ResponseHead, length: Length) -> bool {
+        let Peer::Http1(peer) = &self.peer else { return false };
+        head.version == Version::Http11
+            && length != Length::UntilClose
+            && !respond::closes(head)
+            && !peer.wire.is_eof()
+            && peer.wire.input().is_empty()
+            && peer.wire.is_flushed()
+            && self.peer.is_received()
+    }
+}
+
+/// One direction of a tunnel, with the reason of a failure left to the log of the other side.
+fn poll_running(
+    copy: &mut BodyCopy<'_>,
+    cx: &mut Context<'_>,
+    from: &mut Peer,
+    to: &mut Peer,
+) -> Poll<Result<(), ()>> {
+    if copy.is_done() {
+        return Poll::Ready(Ok(()));
+    }
+    copy.poll(cx, from, to).map_err(|_| ())
+}
+
+/// Sends an interim answer; `false`: the client is gone.
+async fn inform(client: &mut Peer, status: u16, head: Option<&ResponseHead>) -> bool {
+    match respond::inform(client, status, head) {
+        Ok(()) => poll_fn(|cx| client.poll_flush(cx)).await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+}
+
+/// Reads and drops what is left of the client's body, so that the connection can carry a next request.
+pub(super) async fn drain(client: &mut Peer) -> bool {
+    poll_fn(|cx| {
+        loop {
+            match std::task::ready!(client.poll_receive(cx)) {
+                Ok(Received::Data) => {
+                    let count = client.received().len();
+                    client.consume(count);
+                }
+                Ok(Received::End) => return Poll::Ready(true),
+                Err(_) => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,52 @@
+//! Who the client is: the peer, or what a trusted proxy in front says.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::proxy::admit::list;
+use crate::wire::{FieldName, RequestHead};
+
+/// The client's side of one connection.
+#[derive(Debug, Clone)]
+pub(in crate::proxy) struct Client {
+    /// The address at the other end of the socket.
+    pub(in crate::proxy) peer: SocketAddr,
+    /// The listener's port.
+    pub(in crate::proxy) port: u16,
+    pub(in crate::proxy) tls: bool,
+    /// The peer is a trusted proxy: its forwarded headers and request ids are believed.
+    pub(in crate::proxy) trusted: bool,
+}
+
+impl Client {
+    pub(in crate::proxy) fn new(peer: SocketAddr, port: u16, tls: bool, trusted: &[IpNet]) -> Self {
+        let address = peer.ip().to_canonical();
+        Self {
+            peer: SocketAddr::new(address, peer.port()),
+            port,
+            tls,
+            trusted: trusted.iter().any(|network| network.contains(&address)),
+        }
+    }
+}
+
+/// The address that requests are counted under: the peer, or, behind trusted proxies, the right-most address of
+/// `X-Forwarded-For` that is not one of them. A client can write the left end, so it is never used.
+pub(in crate::proxy) fn source_address(client: &Client, head: &RequestHead, trusted: &[IpNet]) -> IpAddr {
+    let mut source = client.peer.ip();
+    if !client.trusted {
+        return source;
+    }
+    let forwarded: Vec<&[u8]> = head.fields.values(FieldName::ForwardedFor).flat_map(list).collect();
+    for hop in forwarded.iter().rev() {
+        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.parse::<IpAddr>().ok()) else {
+            break;
+        };
+        source = address.to_canonical();
+        if !trusted.iter().any(|network| network.contains(&source)) {
+            break;
+        }
+    }
+    source
+}

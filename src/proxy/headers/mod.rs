@@ -1,0 +1,10 @@
+//! Header fields on their way through: what goes, what passes, what the gateway adds (DESIGN.md section 9).
+
+mod forwarded;
+mod identity;
+mod request;
+mod response;
+
+pub(super) use forwarded::{Client, source_address};
+pub(super) use request::RequestFields;
+pub(super) use response::pass_response_fields;

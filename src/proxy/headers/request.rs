@@ -1,0 +1,123 @@
+//! The header fields of the request to the upstream.
+
+use std::fmt::Write as _;
+
+use super::forwarded::Client;
+use super::identity;
+use crate::auth::Identity;
+use crate::config::AuthorizationHeader;
+use crate::policy::Grant;
+use crate::proxy::admit::{Admitted, list};
+use crate::upstream::Upstream;
+use crate::wire::{FieldName, NameList, RequestHead};
+
+/// What the gateway calls itself in `Via`.
+const PSEUDONYM: &str = "portcullis";
+
+/// All that the fields to the upstream are made from.
+pub(in crate::proxy) struct RequestFields<'a> {
+    pub(in crate::proxy) admitted: &'a Admitted<'a>,
+    pub(in crate::proxy) client: &'a Client,
+    pub(in crate::proxy) identity: Option<&'a Identity>,
+    pub(in crate::proxy) grant: &'a Grant<'a>,
+    pub(in crate::proxy) upstream: &'a Upstream,
+    pub(in crate::proxy) stripped: &'a NameList,
+    pub(in crate::proxy) request_id: &'a str,
+}
+
+impl RequestFields<'_> {
+    /// Hands every field but the framing's to `emit`, in the order of DESIGN.md section 9: the client's that pass,
+    /// the upstream's credential, then the gateway's own, exactly once each.
+    pub(in crate::proxy) fn each(&self, scratch: &mut String, mut emit: impl FnMut(&[u8], &[u8])) {
+        let head = self.admitted.head;
+        match &self.upstream.host {
+            Some(host) => emit(b"Host", host.as_bytes()),
+            None => emit(b"Host", self.admitted.host),
+        }
+        let own_credential = self.upstream.credential.is_some();
+        for (kind, name, value) in head.fields.iter() {
+            let passes = match kind {
+                FieldName::Other
+                | FieldName::ContentType
+                | FieldName::Origin
+                | FieldName::WebSocket
+                | FieldName::AccessControl
+                | FieldName::AccessControlRequestMethod
+                | FieldName::NoChallenge => true,
+                FieldName::Authorization => {
+                    !own_credential && self.upstream.authorization == AuthorizationHeader::Pass
+                }
+                _ => false,
+            };
+            if passes && !self.stripped.contains(name) && !self.is_nominated(name) {
+                emit(name, value);
+            }
+        }
+        if let Some(credential) = &self.upstream.credential {
+            emit(b"Authorization", credential.as_bytes());
+        }
+        self.own(scratch, emit);
+    }
+
+    fn own(&self, scratch: &mut String, mut emit: impl FnMut(&[u8], &[u8])) {
+        let head = self.admitted.head;
+        if let Some(identity) = self.identity {
+            for line in split_lines(identity.rendered(identity::lines)) {
+                emit(line.0, line.1);
+            }
+            if let Some(environment) = self.grant.environment() {
+                emit(b"X-API-Project-Id", environment.as_bytes());
+            }
+            if let Some(role) = self.grant.role() {
+                emit(b"X-API-Roles", role.as_bytes());
+            }
+        }
+        emit(b"X-Request-Id", self.request_id.as_bytes());
+        scratch.clear();
+        let believed = |kind| self.client.trusted.then(|| head.fields.values(kind).next()).flatten();
+        if self.client.trusted {
+            for value in head.fields.values(FieldName::ForwardedFor) {
+                scratch.push_str(&String::from_utf8_lossy(value));
+                scratch.push_str(", ");
+            }
+        }
+        // writing to a String does not fail
+        let _ = write!(scratch, "{}", self.client.peer.ip());
+        emit(b"X-Forwarded-For", scratch.as_bytes());
+        let scheme: &[u8] = if self.client.tls { b"https" } else { b"http" };
+        emit(b"X-Forwarded-Proto", believed(FieldName::ForwardedProto).unwrap_or(scheme));
+        let host = believed(FieldName::ForwardedHost).unwrap_or(self.admitted.host);
+        if !host.is_empty() {
+            emit(b"X-Forwarded-Host", host);
+        }
+        scratch.clear();
+        let _ = write!(scratch, "{}", self.client.port);
+        emit(b"X-Forwarded-Port", believed(FieldName::ForwardedPort).unwrap_or(scratch.as_bytes()));
+        scratch.clear();
+        for value in head.fields.values(FieldName::Via) {
+            scratch.push_str(&String::from_utf8_lossy(value));
+            scratch.push_str(", ");
+        }
+        let _ = write!(scratch, "{} {PSEUDONYM}", head.version.as_str());
+        emit(b"Via", scratch.as_bytes());
+    }
+
+    fn is_nominated(&self, name: &[u8]) -> bool {
+        self.admitted.connection.names_fields && nominated(self.admitted.head, name)
+    }
+}
+
+/// Whether `Connection` names this field, which then is for this connection only. Looked at on the client's fields,
+/// before any of ours is there: a client cannot make the gateway drop what it adds (CVE-2022-31813).
+fn nominated(head: &RequestHead, name: &[u8]) -> bool {
+    head.fields.values(FieldName::Connection).flat_map(list).any(|option| option.eq_ignore_ascii_case(name))
+}
+
+/// The fields of a block of `Name: value` lines that this room wrote.
+fn split_lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    block.split(|&byte| byte == b'\n').filter_map(|line| {
+        let line = line.strip_suffix(b"\r")?;
+        let colon = memchr::memchr(b':', line)?;
+        Some((&line[..colon], &line[colon + 2..]))
+    })
+}

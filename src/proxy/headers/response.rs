@@ -1,0 +1,39 @@
+//! The header fields of the answer to the client.
+
+use crate::proxy::admit::list;
+use crate::wire::{FieldName, ResponseHead};
+
+/// Hands to `emit` what passes to the client: all but what belongs to the upstream's connection and the framing,
+/// which the gateway decides anew. `cors`: the gateway speaks for the upstream to browsers.
+pub(in crate::proxy) fn pass_response_fields(
+    head: &ResponseHead,
+    cors: bool,
+    mut emit: impl FnMut(&[u8], &[u8]),
+) {
+    let mut nominations = head.fields.values(FieldName::Connection).flat_map(list).peekable();
+    let names_fields = nominations.peek().is_some();
+    for (kind, name, value) in head.fields.iter() {
+        let passes = match kind {
+            FieldName::ContentLength => false,
+            // what the upstream's own spelling of a framing name means to the client is nobody's guess
+            FieldName::Alias => !is_framing_alias(name),
+            FieldName::AccessControl => !cors,
+            kind => !kind.is_hop_by_hop(),
+        };
+        let nominated = names_fields
+            && head
+                .fields
+                .values(FieldName::Connection)
+                .flat_map(list)
+                .any(|option| option.eq_ignore_ascii_case(name));
+        if passes && !nominated {
+            emit(name, value);
+        }
+    }
+}
+
+fn is_framing_alias(name: &[u8]) -> bool {
+    let plain: Vec<u8> = name.iter().map(|&b| if b.is_ascii_alphanumeric() { b } else { b'-' }).collect();
+    let kind = FieldName::of(&plain);
+    kind.is_hop_by_hop() || kind == FieldName::ContentLength
+}

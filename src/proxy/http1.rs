@@ -1,0 +1,236 @@
+//! One client connection with HTTP/1.1: heads in, one request after the other.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::headers::Client;
+use super::http2;
+use super::pipeline::{Afterwards, RequestContext};
+use super::refusal::Refusal;
+use super::streams::{Interrupt, OpenStream};
+use super::worker::{Generation, Worker};
+use crate::config::AccessControl;
+use crate::wire::{FieldName, HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// After this much silence an idle connection gives its buffers back.
+const KEEP_BUFFERS: Duration = Duration::from_secs(1);
+
+/// How long a client may take to read the last answer, and how much it may still send, before the connection is
+/// closed under it. Closing at once would let its unread bytes reset the answer away.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1 << 20;
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, access_control: AccessControl) {
+    let stream = worker.streams.open();
+    let mut peer = Peer::Http1(Box::new(Http1Peer::new(wire)));
+    let mut head = RequestHead::default();
+    let mut served = 0;
+    loop {
+        let generation = worker.generation();
+        let next = {
+            let Peer::Http1(http1) = &mut peer else { return };
+            read_head(&mut http1.wire, &mut head, &stream, &generation, served == 0).await
+        };
+        let arrived = Instant::now();
+        let (body, is_readable) = match next {
+            Next::Request => (body_length(&head), true),
+            Next::Refused(refusal) => {
+                head = RequestHead::default();
+                (Err(refusal), false)
+            }
+            Next::Http2 => {
+                drop(stream);
+                let Peer::Http1(http1) = peer else { return };
+                http2::serve(worker, http1.wire, client, access_control).await;
+                return;
+            }
+            Next::End => return,
+        };
+        served += 1;
+        if let (Peer::Http1(http1), Ok(length)) = (&mut peer, &body) {
+            http1.expect_body(*length);
+        }
+        let id = believed_id(&client, &head);
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let request_id = match id {
+            Some(id) => id,
+            None => worker.request_id().encode_lower(&mut buffer),
+        };
+        let context = RequestContext {
+            worker,
+            generation: &generation,
+            client: &client,
+            stream: &stream,
+            access_control,
+            request_id,
+            arrived,
+            keep_alive: is_readable
+                && served < generation.snapshot.limits.requests_per_connection
+                && !worker.is_draining(),
+        };
+        match context.serve(&head, body, &mut peer).await {
+            Afterwards::KeepAlive if !worker.is_draining() => {}
+            Afterwards::KeepAlive | Afterwards::Close => {
+                let Peer::Http1(http1) = &mut peer else { return };
+                close(&mut http1.wire, &stream).await;
+                return;
+            }
+            Afterwards::Cut => {
+                let Peer::Http1(http1) = &peer else { return };
+                cut(&http1.wire);
+                return;
+            }
+        }
+    }
+}
+
+enum Next {
+    Request,
+    Refused(Refusal),
+    /// The client speaks HTTP/2 without having asked.
+    Http2,
+    /// The client is gone, or has been silent for too long.
+    End,
+}
+
+/// Waits for the next request's head.
+async fn read_head(
+    wire: &mut Wire,
+    head: &mut RequestHead,
+    stream: &OpenStream,
+    generation: &Generation,
+    first: bool,
+) -> Next {
+    let timeouts = &generation.snapshot.timeouts;
+    let limits = &generation.snapshot.limits;
+    let limits = HeadLimits {
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        // the method, the version and an absolute form's authority beside the path
+        line_bytes: limits.uri_bytes + 320,
+    };
+    if wire.input().is_empty() {
+        stream.set_idle(true);
+        let arrived = wait_for_bytes(wire, stream, if first { timeouts.header } else { timeouts.idle }).await;
+        stream.set_idle(false);
+        if !arrived {
+            return Next::End;
+        }
+    }
+    stream.set_deadline(timeouts.header);
+    let mut scanned = 0;
+    loop {
+        if first && !wire.stream().is_tls() && wire.input().starts_with(&HTTP2_PREFACE[..3]) {
+            let length = wire.input().len().min(HTTP2_PREFACE.len());
+            if wire.input()[..length] == HTTP2_PREFACE[..length] {
+                if length == HTTP2_PREFACE.len() {
+                    return Next::Http2;
+                }
+                match fill(wire, stream).await {
+                    Ok(()) => continue,
+                    Err(next) => return next,
+                }
+            }
+        }
+        match head.parse(wire.input(), &mut scanned, &limits) {
+            Ok(Some(length)) => {
+                wire.consume(length);
+                stream.clear_deadline();
+                return Next::Request;
+            }
+            Ok(None) => {}
+            Err(error) => return Next::Refused(Refusal::Head(error)),
+        }
+        if let Err(next) = fill(wire, stream).await {
+            return next;
+        }
+    }
+}
+
+async fn fill(wire: &mut Wire, stream: &OpenStream) -> Result<(), Next> {
+    loop {
+        return match stream.run(wire.fill()).await {
+            Ok(Ok(1..)) => Ok(()),
+            Ok(_) | Err(Interrupt::Close) => Err(Next::End),
+            Err(Interrupt::Deadline) => Err(Next::Refused(Refusal::ClientTimeout)),
+            Err(Interrupt::Changed | Interrupt::Drain) => continue,
+        };
+    }
+}
+
+/// Waits for the first byte of a request; `false`: there will be none.
+async fn wait_for_bytes(wire: &mut Wire, stream: &OpenStream, limit: Duration) -> bool {
+    let (busy, silent) =
+        if limit > KEEP_BUFFERS { (KEEP_BUFFERS, limit - KEEP_BUFFERS) } else { (limit, limit) };
+    stream.set_deadline(busy);
+    let mut released = false;
+    loop {
+        let step = stream.run(async {
+            if released {
+                wire.stream().tcp().readable().await?;
+            }
+            wire.fill().await
+        });
+        match step.await {
+            Ok(Ok(1..)) => return true,
+            Err(Interrupt::Deadline) if !released && limit > KEEP_BUFFERS => {
+                // nothing is buffered anywhere now: the next byte makes the socket readable
+                wire.release();
+                released = true;
+                stream.set_deadline(silent);
+            }
+            Err(Interrupt::Changed) => {}
+            Ok(_) | Err(_) => return false,
+        }
+    }
+}
+
+fn body_length(head: &RequestHead) -> Result<Length, Refusal> {
+    Length::of_request(head).map_err(Refusal::Framing)
+}
+
+/// A request id that a trusted proxy has given, if it is plain.
+pub(super) fn believed_id<'h>(client: &Client, head: &'h RequestHead) -> Option<&'h str> {
+    if !client.trusted {
+        return None;
+    }
+    let mut ids = head.fields.values(FieldName::RequestId);
+    let (Some(id), None) = (ids.next(), ids.next()) else { return None };
+    let is_plain = (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
+    std::str::from_utf8(id).ok().filter(|_| is_plain)
+}
+
+/// Closes in order: the client has time to read the answer, whatever it still sends.
+async fn close(wire: &mut Wire, stream: &OpenStream) {
+    stream.set_deadline(LINGER);
+    stream.set_idle(true);
+    let mut closing = pin!(async {
+        if wire.shutdown().await.is_err() {
+            return;
+        }
+        let mut discarded = 0;
+        while discarded < LINGER_BYTES {
+            let waiting = wire.input().len();
+            wire.consume(waiting);
+            match poll_fn(|cx| wire.poll_fill(cx)).await {
+                Ok(read @ 1..) => discarded += read,
+                _ => return,
+            }
+        }
+    });
+    while let Err(Interrupt::Changed) = stream.run(closing.as_mut()).await {}
+}
+
+/// Resets the connection, so that half an answer is not taken for a whole one.
+fn cut(wire: &Wire) {
+    // what cannot be reset is closed: the client then sees an early end
+    let _ = SockRef::from(wire.stream().tcp()).set_linger(Some(Duration::ZERO));
+}

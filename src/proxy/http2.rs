@@ -1,0 +1,144 @@
+//! One client connection with HTTP/2: its streams, its limits, its end.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+
+use super::headers::Client;
+use super::http1::believed_id;
+use super::pipeline::{Afterwards, RequestContext};
+use super::refusal::Refusal;
+use super::streams::Interrupt;
+use super::worker::Worker;
+use crate::config::AccessControl;
+use crate::wire::{HeadError, Http2Peer, Peer, RequestHead, Wire};
+
+/// What a client may send ahead of what the upstream takes, on one stream and on all.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// What waits to be sent on one stream at most.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
+/// Streams that the gateway may have to reset because of the client's errors before the connection is given up
+/// (MadeYouReset, CVE-2025-8671).
+const MAX_ERROR_RESETS: usize = 256;
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, access_control: AccessControl) {
+    let stream = worker.streams.open();
+    stream.set_idle(true);
+    let generation = worker.generation();
+    let (limits, timeouts) = (&generation.snapshot.limits, &generation.snapshot.timeouts);
+    stream.set_deadline(timeouts.header);
+    let handshake = h2::server::Builder::new()
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(limits.http2_streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes + limits.uri_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(limits.http2_resets)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .enable_connect_protocol()
+        .handshake::<_, Bytes>(wire);
+    let Ok(Ok(mut connection)) = stream.run(handshake).await else { return };
+
+    let client = Rc::new(client);
+    let open = Rc::new(Cell::new(0usize));
+    let mut served = 0u64;
+    // what was seen at the last deadline; two in a row without a stream between them mean that nobody is there
+    let mut served_at_deadline = None;
+    stream.set_deadline(timeouts.idle);
+    loop {
+        match stream.run(poll_fn(|cx| connection.poll_accept(cx))).await {
+            Ok(Some(Ok((request, respond)))) => {
+                served += 1;
+                if served == limits.requests_per_connection {
+                    connection.graceful_shutdown();
+                }
+                open.set(open.get() + 1);
+                let served = StreamContext {
+                    worker: Rc::clone(worker),
+                    client: Rc::clone(&client),
+                    access_control,
+                    open: OpenCount(Rc::clone(&open)),
+                };
+                tokio::task::spawn_local(served.serve(request, respond));
+            }
+            Ok(None | Some(Err(_))) => return,
+            Err(Interrupt::Close) => return,
+            Err(Interrupt::Changed) => {}
+            Err(Interrupt::Drain) => connection.graceful_shutdown(),
+            Err(Interrupt::Deadline) => {
+                if open.get() == 0 {
+                    match served_at_deadline {
+                        Some(before) if before == served => return,
+                        _ => connection.graceful_shutdown(),
+                    }
+                    served_at_deadline = Some(served);
+                }
+                stream.set_deadline(timeouts.idle);
+            }
+        }
+    }
+}
+
+/// Counts one stream down when it ends, however it ends.
+struct OpenCount(Rc<Cell<usize>>);
+
+impl Drop for OpenCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// One stream's surroundings.
+struct StreamContext {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    access_control: AccessControl,
+    open: OpenCount,
+}
+
+impl StreamContext {
+    async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let Self { worker, client, access_control, open } = self;
+        let arrived = Instant::now();
+        let generation = worker.generation();
+        let stream = worker.streams.open();
+        let mut head = RequestHead::default();
+        head.from_http2(&request);
+        let body = request.into_body();
+        let length = if head.fields.len() > generation.snapshot.limits.header_count {
+            Err(Refusal::Head(HeadError::TooMany))
+        } else {
+            head.http2_body(&body).map_err(Refusal::Framing)
+        };
+        let mut peer = Peer::Http2(Http2Peer::client(body, respond));
+        let mut buffer = uuid::Uuid::encode_buffer();
+        let request_id = match believed_id(&client, &head) {
+            Some(id) => id,
+            None => worker.request_id().encode_lower(&mut buffer),
+        };
+        let context = RequestContext {
+            worker: &worker,
+            generation: &generation,
+            client: &client,
+            stream: &stream,
+            access_control,
+            request_id,
+            arrived,
+            keep_alive: true,
+        };
+        // an answer that ended early must not look whole; the other streams of the connection go on
+        if context.serve(&head, length, &mut peer).await == Afterwards::Cut
+            && let Peer::Http2(peer) = &mut peer
+        {
+            peer.reset(Reason::INTERNAL_ERROR);
+        }
+        drop(open);
+    }
+}

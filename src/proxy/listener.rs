@@ -1,0 +1,76 @@
+//! Listening sockets: one for each worker and address, so that no worker takes another's connections.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted, per socket.
+const BACKLOG: i32 = 4096;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process has it.
+    #[error("{address} is in use: another process listens there; stop it, or choose another 'address:'")]
+    InUse {
+        /// the configured address
+        address: SocketAddr,
+    },
+    /// Any other reason.
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        /// the configured address
+        address: SocketAddr,
+        /// what the system said
+        source: io::Error,
+    },
+}
+
+/// One address, bound once for each worker.
+pub struct BoundListener {
+    /// Where it listens: the configured address, with a real port.
+    pub address: SocketAddr,
+    pub(super) sockets: Vec<TcpListener>,
+}
+
+impl BoundListener {
+    /// Binds `address` for so many workers.
+    pub fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse { address },
+            _ => BindError::Other { address, source },
+        };
+        // SO_REUSEPORT would let two gateways share a port without a word: ask for it alone first
+        let actual = if address.port() == 0 {
+            address
+        } else {
+            drop(open(address, false).map_err(failed)?);
+            address
+        };
+        let first = open(actual, true).map_err(failed)?;
+        let actual = first.local_addr().map_err(failed)?;
+        let mut sockets = vec![first];
+        for _ in 1..workers {
+            sockets.push(open(actual, true).map_err(failed)?);
+        }
+        Ok(Self { address: actual, sockets })
+    }
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // a restart must not wait for old connections to be forgotten
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    // a socket that only asks whether the address is free must not take connections
+    if shared {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket.into())
+}

@@ -1,0 +1,576 @@
+//! One request, front to back: admit → route → authenticate → decide → forward → record.
+//!
+//! Each step hands the next a value of its own type, so that nothing can be forwarded without having passed all of
+//! them: `forward` needs a [`Permitted`], which needs a [`Grant`], which only the policy makes.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+
+use super::admit::{Admitted, admit};
+use super::forward::{Ended, Exchange, Phase, Progress, drain};
+use super::headers::{Client, source_address};
+use super::preflight;
+use super::refusal::Refusal;
+use super::respond;
+use super::streams::{Interrupt, OpenStream};
+use super::upgrade::websocket_key;
+use super::worker::{Generation, Worker};
+use crate::auth::{Authenticator, Credential, Identity};
+use crate::config::AccessControl;
+use crate::policy::{
+    Class, DenialStatus, EnvironmentFacts, EnvironmentName, Grant, HeaderValues, Inquiry, Routed, Unrouted,
+    decide, select,
+};
+use crate::telemetry::{ReasonText, Record};
+use crate::wire::{HeadLimits, Length, NameList, Peer, RequestHead, Version};
+
+/// How much of a refused request's body is read and dropped to keep the connection; beyond it is closed.
+const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// What becomes of the client's connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Afterwards {
+    /// A next request may follow.
+    KeepAlive,
+    /// It is closed in order: the client is given time to read the answer.
+    Close,
+    /// It is cut, so that the client does not take half an answer for a whole one.
+    Cut,
+}
+
+/// A request that may be forwarded, with all that forwarding needs to know of it.
+pub(super) struct Permitted<'a> {
+    pub(super) admitted: &'a Admitted<'a>,
+    pub(super) client: &'a Client,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) grant: Grant<'a>,
+    pub(super) stripped: &'a NameList,
+    pub(super) request_id: &'a str,
+    /// What the gateway asks a WebSocket upstream with, for a client that came by HTTP/2.
+    pub(super) websocket_key: Option<&'a str>,
+    /// The origin that may read the answer.
+    pub(super) cors: Option<&'a [u8]>,
+    authenticator: &'a Authenticator,
+}
+
+impl Permitted<'_> {
+    /// Whether what the gateway knows is recent enough to act on. Public paths do not depend on it.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.identity.is_none() || self.authenticator.is_fresh(Instant::now())
+    }
+}
+
+/// One request on its way.
+pub(super) struct RequestContext<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) generation: &'a Generation,
+    pub(super) client: &'a Client,
+    pub(super) stream: &'a OpenStream,
+    /// Where the listener wants a key.
+    pub(super) access_control: AccessControl,
+    pub(super) request_id: &'a str,
+    pub(super) arrived: Instant,
+    /// Whether the connection may stay open, as far as the connection itself is concerned.
+    pub(super) keep_alive: bool,
+}
+
+/// What is told of a request when it is over.
+#[derive(Default)]
+struct Outcome<'a> {
+    refusal: Option<Refusal>,
+    identity: Option<Arc<Identity>>,
+    route: Option<&'a str>,
+    upstream: Option<&'a str>,
+    rule: Option<crate::policy::Rule>,
+    progress: Progress,
+    broken: Cell<Option<&'static str>>,
+}
+
+impl RequestContext<'_> {
+    /// Serves a request: its head was read, and what its body's framing says.
+    pub(super) async fn serve(
+        &self,
+        head: &RequestHead,
+        body: Result<Length, Refusal>,
+        client: &mut Peer,
+    ) -> Afterwards {
+        self.worker.metrics.requests_open.increase();
+        let open = CountedOpen(&self.worker.metrics.requests_open);
+        let mut outcome = Outcome::default();
+        let mut origin_form = Vec::new();
+        let admitted =
+            body.and_then(|body| admit(head, body, &self.generation.snapshot.limits, &mut origin_form));
+        let afterwards = match &admitted {
+            Err(refusal) => {
+                outcome.refusal = Some(refusal.clone());
+                // what the body is was not even asked
+                self.refuse(head, Length::UntilClose, false, refusal, None, client).await
+            }
+            Ok(admitted) => self.serve_admitted(admitted, client, &mut outcome).await,
+        };
+        self.stream.set_identity(None);
+        self.stream.clear_deadline();
+        self.record(head, &outcome);
+        drop(open);
+        afterwards
+    }
+
+    async fn serve_admitted<'a>(
+        &'a self,
+        admitted: &'a Admitted<'a>,
+        client: &mut Peer,
+        outcome: &mut Outcome<'a>,
+    ) -> Afterwards {
+        let keep_alive = self.keep_alive && keeps_alive(admitted);
+        let (ended, cors) = match self.route(admitted) {
+            Err(refusal) => (Ended::Refused(refusal), None),
+            Ok(routed) => {
+                outcome.route = Some(&self.generation.snapshot.route_names[routed.index]);
+                let cors = preflight::allowed_origin(routed.route.cors.as_ref(), admitted.head);
+                if let Some(answer) = preflight::answer(routed.route.cors.as_ref(), admitted) {
+                    let sent = respond::own(
+                        client,
+                        204,
+                        answer.fields(self.request_id),
+                        &[],
+                        false,
+                        admitted.head.version,
+                        keep_alive,
+                        cors,
+                    );
+                    outcome.progress.status.set(Some(204));
+                    return self.after_own_answer(admitted.head.version, admitted.body, sent, client).await;
+                }
+                (self.permit_and_forward(admitted, &routed, cors, keep_alive, client, outcome).await, cors)
+            }
+        };
+        match ended {
+            Ended::Answered { reusable: true } => Afterwards::KeepAlive,
+            Ended::Answered { reusable: false } => Afterwards::Close,
+            Ended::Refused(refusal) if outcome.progress.status.get().is_none() => {
+                // a client that waits for 100 may send its body or not: what follows cannot be told apart
+                let challenge =
+                    !admitted.no_challenge && !admitted.connection.upgrade && admitted.upgrade.is_none();
+                let body = if admitted.expects_continue { Length::UntilClose } else { admitted.body };
+                let afterwards = self.refuse(admitted.head, body, challenge, &refusal, cors, client).await;
+                outcome.refusal = Some(refusal);
+                if keep_alive { afterwards } else { afterwards.max_close() }
+            }
+            Ended::Refused(refusal) => {
+                outcome.refusal = Some(refusal);
+                Afterwards::Cut
+            }
+            Ended::Stale => Afterwards::Cut,
+            Ended::Broken(why) => {
+                outcome.broken.set(Some(why));
+                Afterwards::Cut
+            }
+        }
+    }
+
+    /// The second step.
+    fn route<'a>(&'a self, admitted: &Admitted<'a>) -> Result<Routed<'a, 'a>, Refusal> {
+        let routed =
+            self.generation.snapshot.routes.classify(&admitted.target).map_err(|refusal| match refusal {
+                Unrouted::Ambiguous(why) => Refusal::Path(why),
+                Unrouted::NoRoute => Refusal::NoRoute,
+            })?;
+        let head = admitted.head;
+        select(routed, admitted.target.query, &|name| header_values(head, name)).map_err(Refusal::Selector)
+    }
+
+    /// The third to the fifth step; again from the third where the key changed before anything was sent.
+    async fn permit_and_forward<'a>(
+        &'a self,
+        admitted: &'a Admitted<'a>,
+        routed: &Routed<'a, 'a>,
+        cors: Option<&'a [u8]>,
+        keep_alive: bool,
+        client: &mut Peer,
+        outcome: &mut Outcome<'a>,
+    ) -> Ended {
+        let credential = match self.credential(admitted, routed) {
+            Ok(credential) => credential,
+            Err(refusal) => return Ended::Refused(refusal),
+        };
+        loop {
+            let identity = match &credential {
+                None => None,
+                Some(credential) => match self.authenticate(admitted, credential).await {
+                    Ok(identity) => Some(identity),
+                    Err(refusal) => return Ended::Refused(refusal),
+                },
+            };
+            outcome.identity.clone_from(&identity);
+            let facts = match self.environment_facts(routed).await {
+                Ok(facts) => facts,
+                Err(refusal) => return Ended::Refused(refusal),
+            };
+            let grant = match decide(&self.inquiry(admitted, routed, identity.as_deref(), facts)) {
+                Ok(grant) => grant,
+                Err(denial) => {
+                    outcome.rule = Some(denial.rule);
+                    return Ended::Refused(denied(denial));
+                }
+            };
+            outcome.rule = Some(grant.rule());
+            let pool = &self.generation.pools[routed.route.upstream];
+            outcome.upstream = Some(&pool.upstream().name);
+            let random_key = admitted.head.protocol().map(|_| websocket_key(self.worker.random_bytes()));
+            let snapshot = &self.generation.snapshot;
+            let permitted = Permitted {
+                admitted,
+                client: self.client,
+                identity: identity.clone(),
+                grant,
+                stripped: &snapshot.stripped,
+                request_id: self.request_id,
+                websocket_key: random_key.as_deref(),
+                cors,
+                authenticator: &self.worker.shared.authenticator,
+            };
+            let exchange = Exchange {
+                permitted: &permitted,
+                pool,
+                stream: self.stream,
+                progress: &outcome.progress,
+                timeouts: &snapshot.timeouts,
+                response_limits: HeadLimits {
+                    header_bytes: snapshot.limits.response_header_bytes,
+                    header_count: snapshot.limits.header_count * 2,
+                    line_bytes: snapshot.limits.uri_bytes,
+                },
+                max_informational: snapshot.limits.informational_responses,
+                body_limit: routed.route.body_bytes.unwrap_or(snapshot.limits.body_bytes),
+                keep_alive,
+            };
+            if let Length::Exact(length) = admitted.body
+                && length > exchange.body_limit
+            {
+                return Ended::Refused(Refusal::BodyTooLarge);
+            }
+            match self.forward(&exchange, admitted, routed, identity.clone(), client).await {
+                Ended::Stale => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    /// The fifth step, and what can come between: a time that is up, a change to the key, the gateway's end.
+    async fn forward(
+        &self,
+        exchange: &Exchange<'_>,
+        admitted: &Admitted<'_>,
+        routed: &Routed<'_, '_>,
+        mut identity: Option<Arc<Identity>>,
+        client: &mut Peer,
+    ) -> Ended {
+        let mut running = pin!(exchange.run(client));
+        loop {
+            let interrupt = match self.stream.run(running.as_mut()).await {
+                Ok(ended) => return ended,
+                Err(interrupt) => interrupt,
+            };
+            let answered = exchange.progress.status.get().is_some();
+            match interrupt {
+                Interrupt::Changed => {
+                    let Some(held) = &identity else { continue };
+                    match self.decide_again(held, admitted, routed).await {
+                        Ok(renewed) => identity = Some(renewed),
+                        Err(_) if answered => return Ended::Broken("the key lost the right to this"),
+                        Err(refusal) => return Ended::Refused(refusal),
+                    }
+                }
+                // what runs may finish
+                Interrupt::Drain => {}
+                Interrupt::Close if answered => return Ended::Broken("the gateway is stopping"),
+                Interrupt::Close => return Ended::Refused(Refusal::Stopping),
+                Interrupt::Deadline => {
+                    return match exchange.progress.phase.get() {
+                        Phase::Connecting | Phase::Upstream => Ended::Refused(Refusal::UpstreamTimeout),
+                        Phase::ClientBody => Ended::Refused(Refusal::ClientTimeout),
+                        Phase::Answer => Ended::Broken("the answer made no progress"),
+                        Phase::Tunnel => Ended::Broken("the tunnel was idle"),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The third step: the credential that was sent, if the path needs one or one was given.
+    fn credential(
+        &self,
+        admitted: &Admitted<'_>,
+        routed: &Routed<'_, '_>,
+    ) -> Result<Option<Credential>, Refusal> {
+        if routed.needs_no_key(&admitted.method) {
+            return Ok(None);
+        }
+        match admitted.authorization {
+            None if self.access_control == AccessControl::Disabled => Ok(None),
+            None => Err(Refusal::Unauthenticated),
+            Some(value) => Credential::parse(value).map(Some).map_err(|_| {
+                self.worker.shared.authenticator.refuse_unreadable(self.source(admitted.head)).into()
+            }),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        admitted: &Admitted<'_>,
+        credential: &Credential,
+    ) -> Result<Arc<Identity>, Refusal> {
+        let source = self.source(admitted.head);
+        let authenticator = &self.worker.shared.authenticator;
+        loop {
+            let seen = self.worker.streams.changes_seen();
+            let identity =
+                self.until_closed(authenticator.authenticate(credential, source, self.arrived)).await??;
+            self.stream.set_identity(Some(Arc::clone(&identity)));
+            // registered now; had a change been applied while this waited, this request would have missed it
+            if seen == self.worker.streams.changes_seen() {
+                identity.touch(self.worker.unix_seconds(), source);
+                return Ok(identity);
+            }
+        }
+    }
+
+    /// What a request that is already under way may still do, after something about its key has changed.
+    async fn decide_again(
+        &self,
+        held: &Identity,
+        admitted: &Admitted<'_>,
+        routed: &Routed<'_, '_>,
+    ) -> Result<Arc<Identity>, Refusal> {
+        loop {
+            let seen = self.worker.streams.changes_seen();
+            let identity = self.worker.shared.authenticator.reread(held).await?;
+            let facts = self.environment_facts(routed).await?;
+            decide(&self.inquiry(admitted, routed, Some(&identity), facts)).map_err(denied)?;
+            if seen == self.worker.streams.changes_seen() {
+                self.stream.set_identity(Some(Arc::clone(&identity)));
+                return Ok(identity);
+            }
+        }
+    }
+
+    fn inquiry<'i>(
+        &self,
+        admitted: &'i Admitted<'_>,
+        routed: &'i Routed<'_, '_>,
+        identity: Option<&'i Identity>,
+        environment: Option<EnvironmentFacts>,
+    ) -> Inquiry<'i> {
+        Inquiry {
+            principal: identity.map(|identity| &identity.principal),
+            access_control: self.access_control,
+            method: &admitted.method,
+            upgrade: admitted.upgrade.is_some(),
+            routed,
+            environment,
+        }
+    }
+
+    async fn environment_facts(&self, routed: &Routed<'_, '_>) -> Result<Option<EnvironmentFacts>, Refusal> {
+        match routed.class {
+            Class::Environment(EnvironmentName::Named(id)) => {
+                let facts = self.until_closed(self.worker.shared.authenticator.environment(id)).await??;
+                Ok(Some(facts))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Waits for a verification; only the gateway's end comes before it.
+    async fn until_closed<F: Future>(&self, step: F) -> Result<F::Output, Refusal> {
+        let mut step = pin!(step);
+        loop {
+            match self.stream.run(step.as_mut()).await {
+                Ok(output) => return Ok(output),
+                Err(Interrupt::Close) => return Err(Refusal::Stopping),
+                Err(Interrupt::Changed | Interrupt::Deadline | Interrupt::Drain) => {}
+            }
+        }
+    }
+
+    /// Answers with a refusal.
+    async fn refuse(
+        &self,
+        head: &RequestHead,
+        body: Length,
+        challenge: bool,
+        refusal: &Refusal,
+        cors: Option<&[u8]>,
+        client: &mut Peer,
+    ) -> Afterwards {
+        let to_head = head.method() == b"HEAD";
+        let reads_on = match refusal {
+            // the stream of requests itself is unclear
+            Refusal::Framing(_) | Refusal::ClientTimeout | Refusal::Stopping => false,
+            _ => can_drain(client, body),
+        };
+        let keep_alive = reads_on && self.keep_alive;
+        let sent = respond::refuse(
+            client,
+            refusal,
+            self.request_id,
+            challenge,
+            to_head,
+            head.version,
+            keep_alive,
+            cors,
+        );
+        self.after_own_answer(head.version, body, sent, client).await
+    }
+
+    async fn after_own_answer(
+        &self,
+        version: Version,
+        body: Length,
+        sent: Result<bool, crate::wire::PeerError>,
+        client: &mut Peer,
+    ) -> Afterwards {
+        let Ok(keep_alive) = sent else { return Afterwards::Cut };
+        self.stream.set_deadline(DRAIN_TIME);
+        let flushed = self.stream.run(std::future::poll_fn(|cx| client.poll_flush(cx))).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            return Afterwards::Cut;
+        }
+        // HTTP/2 drops the rest of a request with its stream
+        if !keep_alive || version == Version::Http2 {
+            return Afterwards::Close;
+        }
+        let drained =
+            body == Length::NONE || client.is_received() || self.stream.run(drain(client)).await == Ok(true);
+        if drained { Afterwards::KeepAlive } else { Afterwards::Close }
+    }
+
+    fn source(&self, head: &RequestHead) -> IpAddr {
+        source_address(self.client, head, &self.generation.snapshot.trusted_proxies)
+    }
+
+    /// The last step. Never waits, never holds a secret.
+    fn record(&self, head: &RequestHead, outcome: &Outcome<'_>) {
+        let metrics = &self.worker.metrics;
+        let progress = &outcome.progress;
+        let duration = self.arrived.elapsed();
+        let answered = progress.status.get();
+        let status = match (answered, &outcome.refusal) {
+            (Some(status), _) => {
+                metrics.count_allowed(status);
+                status
+            }
+            (None, Some(refusal)) => {
+                let answer = refusal.answer();
+                metrics.count_refused(answer.status, refusal.cause());
+                answer.status
+            }
+            (None, None) => 0,
+        };
+        metrics.bytes_received.add(progress.received.get());
+        metrics.bytes_sent.add(progress.sent.get());
+        metrics.latency.observe(duration);
+        let cause = outcome.refusal.as_ref().map(|refusal| refusal.answer().cause).or(outcome.broken.get());
+        let reason: Option<&dyn ReasonText> = match (&outcome.rule, &cause) {
+            (Some(rule), None) => Some(rule),
+            (_, Some(cause)) => Some(cause),
+            (None, None) => None,
+        };
+        let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
+        self.worker.access.borrow_mut().record(&Record {
+            time_unix_ms: self.worker.unix_milliseconds(),
+            source: self.source(head),
+            protocol: match head.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2.0",
+            },
+            method: std::str::from_utf8(head.method()).unwrap_or("?"),
+            path: head.target(),
+            status,
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            bytes_in: progress.received.get(),
+            bytes_out: progress.sent.get(),
+            access_key,
+            route: outcome.route,
+            reason,
+            request_id: self.request_id,
+            upstream: outcome.upstream,
+        });
+    }
+}
+
+impl Afterwards {
+    fn max_close(self) -> Self {
+        if self == Self::KeepAlive { Self::Close } else { self }
+    }
+}
+
+fn denied(denial: crate::policy::Denial) -> Refusal {
+    match denial.status {
+        DenialStatus::Unauthenticated => Refusal::Unauthenticated,
+        DenialStatus::Forbidden => Refusal::Forbidden(denial.rule),
+    }
+}
+
+/// What the client's version and `Connection` say (RFC 9112 §9.3).
+fn keeps_alive(admitted: &Admitted<'_>) -> bool {
+    match admitted.head.version {
+        Version::Http10 => admitted.connection.keep_alive && !admitted.connection.close,
+        Version::Http11 | Version::Http2 => !admitted.connection.close,
+    }
+}
+
+/// Whether what is left of a request's body is little enough to read and drop.
+fn can_drain(client: &Peer, body: Length) -> bool {
+    client.is_received() || matches!(body, Length::Exact(length) if length <= DRAIN_BYTES)
+}
+
+/// The values of a header under every spelling that folds to `name`.
+fn header_values<'h>(head: &'h RequestHead, name: &str) -> HeaderValues<'h> {
+    let wanted = NameList::new([name]);
+    let mut found = HeaderValues::Absent;
+    for (_, field, value) in head.fields.iter() {
+        if wanted.contains(field) {
+            if !matches!(found, HeaderValues::Absent) {
+                return HeaderValues::Many;
+            }
+            found = HeaderValues::One(value);
+        }
+    }
+    found
+}
+
+/// Counts one down when dropped: a request may end by being dropped with its connection.
+struct CountedOpen<'a>(&'a crate::telemetry::Count);
+
+impl Drop for CountedOpen<'_> {
+    fn drop(&mut self) {
+        self.0.decrease();
+    }
+}
+
+impl Admitted<'_> {
+    /// Whether the client takes trailers (`TE: trailers`).
+    pub(super) fn accepts_trailers(&self) -> bool {
+        self.head
+            .fields
+            .values(crate::wire::FieldName::Te)
+            .flat_map(super::admit::list)
+            .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+    }
+
+    /// Whether this is what a browser asks before it sends the real request.
+    pub(super) fn is_preflight(&self) -> bool {
+        self.method == Method::OPTIONS
+            && self.head.fields.values(crate::wire::FieldName::Origin).next().is_some()
+            && self.head.fields.values(crate::wire::FieldName::AccessControlRequestMethod).next().is_some()
+    }
+}

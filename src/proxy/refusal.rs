@@ -1,0 +1,180 @@
+//! Every refusal of the data plane, and the one place where it becomes an answer.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::auth::AuthRefusal;
+use crate::policy::{PathRefusal, Rule, SelectorRefusal};
+use crate::wire::{BodyError, CHALLENGE, HeadError, error_document};
+
+/// The causes of refusals, as metrics and the access log name them.
+pub const CAUSES: &[&str] = &[
+    "malformed",
+    "framing",
+    "ambiguous_path",
+    "selector",
+    "selector_conflict",
+    "method",
+    "protocol",
+    "expectation",
+    "uri_too_long",
+    "header_too_large",
+    "body_too_large",
+    "client_timeout",
+    "no_route",
+    "unauthenticated",
+    "forbidden",
+    "throttled",
+    "verification_busy",
+    "stale",
+    "stopping",
+    "upstream_unreachable",
+    "upstream_broken",
+    "upstream_timeout",
+];
+
+/// Why the gateway answers itself.
+#[derive(Debug, Clone)]
+pub(super) enum Refusal {
+    /// The head cannot be read.
+    Head(HeadError),
+    /// The body's framing is unclear.
+    Framing(BodyError),
+    /// Something else about the message is malformed.
+    Malformed(&'static str),
+    /// A field that may stand once stands twice.
+    Repeated(&'static str),
+    /// The path could be read in two ways.
+    Path(PathRefusal),
+    /// A selector is malformed, repeated, contradicts the path, or overrides the method.
+    Selector(SelectorRefusal),
+    /// CONNECT, TRACE, `OPTIONS *`.
+    Method,
+    /// RFC 8441 with another protocol than `websocket`.
+    UnknownProtocol,
+    /// `Expect` with something else than `100-continue`.
+    Expectation,
+    /// The request target is too long.
+    UriTooLong,
+    /// The body is larger than allowed.
+    BodyTooLarge,
+    /// The client took too long to send its request.
+    ClientTimeout,
+    /// No route leads there.
+    NoRoute,
+    /// No key, or none that works.
+    Unauthenticated,
+    /// The key may not do this.
+    Forbidden(Rule),
+    /// Too many failures from this source.
+    Throttled(Duration),
+    /// Verification is overloaded.
+    Busy(Duration),
+    /// What the gateway knows is too old to decide by.
+    Unavailable(Duration),
+    /// The gateway is stopping.
+    Stopping,
+    /// No endpoint could be connected to.
+    UpstreamUnreachable,
+    /// The upstream's answer is broken, or there is none.
+    UpstreamBroken(&'static str),
+    /// The upstream took too long.
+    UpstreamTimeout,
+}
+
+/// An answer of the gateway's own, without the request's id.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    /// For metrics and the access log: one word.
+    pub(super) cause: &'static str,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// The status and the words that belong to it.
+    pub(super) fn answer(&self) -> Answer {
+        let (status, cause, retry_after) = match self {
+            Self::Head(HeadError::LineTooLong) | Self::UriTooLong => (414, "uri_too_long", None),
+            Self::Head(HeadError::TooLarge | HeadError::TooMany) => (431, "header_too_large", None),
+            Self::Head(_) | Self::Malformed(_) | Self::Repeated(_) => (400, "malformed", None),
+            Self::Framing(_) => (400, "framing", None),
+            Self::Path(_) => (400, "ambiguous_path", None),
+            Self::Selector(SelectorRefusal::Conflict) => (403, "selector_conflict", None),
+            Self::Selector(_) => (400, "selector", None),
+            Self::Method => (405, "method", None),
+            Self::UnknownProtocol => (501, "protocol", None),
+            Self::Expectation => (417, "expectation", None),
+            Self::BodyTooLarge => (413, "body_too_large", None),
+            Self::ClientTimeout => (408, "client_timeout", None),
+            Self::NoRoute => (404, "no_route", None),
+            Self::Unauthenticated => (401, "unauthenticated", None),
+            Self::Forbidden(_) => (403, "forbidden", None),
+            Self::Throttled(after) => (429, "throttled", Some(*after)),
+            Self::Busy(after) => (503, "verification_busy", Some(*after)),
+            Self::Unavailable(after) => (503, "stale", Some(*after)),
+            Self::Stopping => (503, "stopping", Some(Duration::from_secs(1))),
+            Self::UpstreamUnreachable => (502, "upstream_unreachable", None),
+            Self::UpstreamBroken(_) => (502, "upstream_broken", None),
+            Self::UpstreamTimeout => (504, "upstream_timeout", None),
+        };
+        Answer { status, cause, retry_after }
+    }
+
+    /// The place of the cause in [`CAUSES`].
+    pub(super) fn cause(&self) -> usize {
+        let cause = self.answer().cause;
+        CAUSES.iter().position(|known| *known == cause).unwrap_or_default()
+    }
+
+    /// What the client may know beyond the status; nothing where it would help guessing.
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Head(error) => Some(error.to_string()),
+            Self::Framing(error) => Some(error.to_string()),
+            Self::Malformed(what) => Some((*what).to_owned()),
+            Self::Repeated(what) => Some(format!("{what} stands more than once")),
+            Self::Path(error) => Some(error.to_string()),
+            Self::Selector(error) => Some(error.to_string()),
+            Self::UpstreamBroken(what) => Some((*what).to_owned()),
+            Self::UnknownProtocol => Some("only 'websocket' is offered".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// The header fields and the body of the answer; `challenge`: ask for a key where one is missing.
+    pub(super) fn render(&self, request_id: &str, challenge: bool) -> (Vec<(&'static str, String)>, Vec<u8>) {
+        let answer = self.answer();
+        let mut fields = vec![
+            ("Content-Type", "application/json; charset=utf-8".to_owned()),
+            ("Cache-Control", "no-store".to_owned()),
+            ("X-Content-Type-Options", "nosniff".to_owned()),
+            ("X-Request-Id", request_id.to_owned()),
+        ];
+        if answer.status == 401 && challenge {
+            fields.push(("WWW-Authenticate", CHALLENGE.to_owned()));
+        }
+        if answer.status == 405 {
+            fields.push(("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
+        }
+        if let Some(after) = answer.retry_after {
+            // whole seconds, and not too early
+            fields.push(("Retry-After", after.as_millis().div_ceil(1000).max(1).to_string()));
+        }
+        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = error_document(request_id, status, self.detail().as_deref());
+        (fields, body.into_bytes())
+    }
+}
+
+impl From<AuthRefusal> for Refusal {
+    fn from(refusal: AuthRefusal) -> Self {
+        match refusal {
+            AuthRefusal::Unauthorized => Self::Unauthenticated,
+            AuthRefusal::Throttled { retry_after } => Self::Throttled(retry_after),
+            AuthRefusal::Busy { retry_after } => Self::Busy(retry_after),
+            AuthRefusal::Unavailable { retry_after } => Self::Unavailable(retry_after),
+        }
+    }
+}

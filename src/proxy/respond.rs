@@ -1,0 +1,238 @@
+//! Heads of answers on their way to the client, in the client's protocol.
+
+use std::io::Write as _;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::admit::list;
+use super::headers::pass_response_fields;
+use super::refusal::Refusal;
+use crate::wire::{FieldName, Length, Peer, PeerError, ResponseHead, Version};
+
+/// The upstream's answer, as it goes to the client.
+pub(super) struct Answer<'a> {
+    pub(super) head: &'a ResponseHead,
+    /// Of the body that follows.
+    pub(super) length: Length,
+    pub(super) to_head: bool,
+    /// Whether the connection may stay open.
+    pub(super) keep_alive: bool,
+    /// The client's version.
+    pub(super) version: Version,
+    /// The origin that the gateway's own CORS policy lets read the answer.
+    pub(super) cors: Option<&'a [u8]>,
+}
+
+/// Writes the answer's head. Tells whether the client's connection can carry a next request after this answer.
+pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, PeerError> {
+    let head = answer.head;
+    // RFC 9110 §8.6: what HEAD and 304 announce is the length of a body that is not sent
+    let announced = head.fields.values(FieldName::ContentLength).next();
+    let has_no_body = answer.to_head || head.status == 304;
+    match client {
+        Peer::Http1(peer) => {
+            let length = match answer.length {
+                Length::Exact(length) => Length::Exact(length),
+                Length::Chunked | Length::UntilClose if answer.version == Version::Http11 => Length::Chunked,
+                // HTTP/1.0 knows no chunks
+                Length::Chunked | Length::UntilClose => Length::UntilClose,
+            };
+            let keep_alive = answer.keep_alive && length != Length::UntilClose;
+            peer.begin_body(length);
+            let output = peer.wire.output();
+            status_line(output, head.status, head.reason());
+            pass_response_fields(head, answer.cors.is_some(), |name, value| push_field(output, name, value));
+            if let Some(origin) = answer.cors {
+                push_cors(origin, |name, value| push_field(output, name, value));
+            }
+            match length {
+                _ if has_no_body => {
+                    if let Some(announced) = announced {
+                        push_field(output, b"Content-Length", announced);
+                    }
+                }
+                Length::Exact(_) if head.status == 204 => {}
+                Length::Exact(length) => push_number(output, b"Content-Length", length),
+                Length::Chunked => push_field(output, b"Transfer-Encoding", b"chunked"),
+                Length::UntilClose => {}
+            }
+            push_connection(output, keep_alive, answer.version);
+            output.extend_from_slice(b"\r\n");
+            Ok(keep_alive)
+        }
+        Peer::Http2(peer) => {
+            let mut fields = HeaderMap::new();
+            let append = |fields: &mut HeaderMap, name: &[u8], value: &[u8]| {
+                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+                {
+                    fields.append(name, value);
+                }
+            };
+            pass_response_fields(head, answer.cors.is_some(), |name, value| append(&mut fields, name, value));
+            if let Some(origin) = answer.cors {
+                push_cors(origin, |name, value| append(&mut fields, name, value));
+            }
+            match (has_no_body, answer.length) {
+                (true, _) => {
+                    if let Some(announced) = announced {
+                        append(&mut fields, b"content-length", announced);
+                    }
+                }
+                (false, Length::Exact(length)) if head.status != 204 => {
+                    append(&mut fields, b"content-length", length.to_string().as_bytes());
+                }
+                _ => {}
+            }
+            peer.respond(http2_head(head.status, fields), answer.length == Length::NONE)?;
+            Ok(true)
+        }
+    }
+}
+
+/// Writes an interim answer. HTTP/1.0 knows none.
+pub(super) fn inform(client: &mut Peer, status: u16, head: Option<&ResponseHead>) -> Result<(), PeerError> {
+    match client {
+        Peer::Http1(peer) => {
+            let output = peer.wire.output();
+            status_line(output, status, head.map_or(&b"Continue"[..], ResponseHead::reason));
+            if let Some(head) = head {
+                pass_response_fields(head, false, |name, value| push_field(output, name, value));
+            }
+            output.extend_from_slice(b"\r\n");
+            Ok(())
+        }
+        Peer::Http2(peer) => {
+            let fields = head.map(|head| head.fields.to_header_map()).unwrap_or_default();
+            peer.inform(http2_head(status, fields))
+        }
+    }
+}
+
+/// Writes the gateway's own answer whole. Tells whether the connection can stay open.
+pub(super) fn refuse(
+    client: &mut Peer,
+    refusal: &Refusal,
+    request_id: &str,
+    challenge: bool,
+    to_head: bool,
+    version: Version,
+    keep_alive: bool,
+    cors: Option<&[u8]>,
+) -> Result<bool, PeerError> {
+    let answer = refusal.answer();
+    let (fields, body) = refusal.render(request_id, challenge);
+    let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    own(client, answer.status, fields, &body, to_head, version, keep_alive, cors)
+}
+
+/// Writes an answer of the gateway's own.
+#[expect(clippy::too_many_arguments, reason = "each is one line of the answer")]
+pub(super) fn own<'f>(
+    client: &mut Peer,
+    status: u16,
+    fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+    body: &[u8],
+    to_head: bool,
+    version: Version,
+    keep_alive: bool,
+    cors: Option<&[u8]>,
+) -> Result<bool, PeerError> {
+    match client {
+        Peer::Http1(peer) => {
+            let output = peer.wire.output();
+            let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+            status_line(output, status, reason.unwrap_or_default().as_bytes());
+            for (name, value) in fields {
+                push_field(output, name, value);
+            }
+            if let Some(origin) = cors {
+                push_cors(origin, |name, value| push_field(output, name, value));
+            }
+            if status != 204 {
+                push_number(output, b"Content-Length", body.len() as u64);
+            }
+            push_connection(output, keep_alive, version);
+            output.extend_from_slice(b"\r\n");
+            if !to_head {
+                output.extend_from_slice(body);
+            }
+            Ok(keep_alive)
+        }
+        Peer::Http2(peer) => {
+            let mut map = HeaderMap::new();
+            let append = |map: &mut HeaderMap, name: &[u8], value: &[u8]| {
+                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+                {
+                    map.append(name, value);
+                }
+            };
+            for (name, value) in fields {
+                append(&mut map, name, value);
+            }
+            if let Some(origin) = cors {
+                push_cors(origin, |name, value| append(&mut map, name, value));
+            }
+            if status != 204 {
+                append(&mut map, b"content-length", body.len().to_string().as_bytes());
+            }
+            let ends = to_head || body.is_empty();
+            peer.respond(http2_head(status, map), ends)?;
+            if !ends {
+                peer.send_last(body)?;
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Whether the upstream closes its connection after this answer.
+pub(super) fn closes(head: &ResponseHead) -> bool {
+    head.fields
+        .values(FieldName::Connection)
+        .flat_map(list)
+        .any(|option| option.eq_ignore_ascii_case(b"close"))
+}
+
+pub(super) fn status_line(output: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    // writing to a Vec does not fail
+    let _ = write!(output, "HTTP/1.1 {status} ");
+    output.extend_from_slice(reason);
+    output.extend_from_slice(b"\r\n");
+}
+
+pub(super) fn push_field(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    output.extend_from_slice(name);
+    output.extend_from_slice(b": ");
+    output.extend_from_slice(value);
+    output.extend_from_slice(b"\r\n");
+}
+
+pub(super) fn push_number(output: &mut Vec<u8>, name: &[u8], value: u64) {
+    output.extend_from_slice(name);
+    // writing to a Vec does not fail
+    let _ = write!(output, ": {value}\r\n");
+}
+
+/// Lets a page of `origin` read the answer (the Fetch standard's CORS protocol).
+fn push_cors(origin: &[u8], mut emit: impl FnMut(&[u8], &[u8])) {
+    emit(b"Access-Control-Allow-Origin", origin);
+    if origin != b"*" {
+        emit(b"Access-Control-Allow-Credentials", b"true");
+        emit(b"Vary", b"Origin");
+    }
+}
+
+fn push_connection(output: &mut Vec<u8>, keep_alive: bool, version: Version) {
+    match (keep_alive, version) {
+        (false, _) => push_field(output, b"Connection", b"close"),
+        (true, Version::Http10) => push_field(output, b"Connection", b"keep-alive"),
+        (true, _) => {}
+    }
+}
+
+fn http2_head(status: u16, fields: HeaderMap) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    *response.headers_mut() = fields;
+    response
+}

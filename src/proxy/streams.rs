@@ -1,0 +1,248 @@
+//! What a worker has open, so that it can be ended: when its time is up, when its key loses a right, when the
+//! gateway stops.
+//!
+//! Timeouts are looked at on a tick, not armed one by one: a timer for each step of each request would cost more
+//! than the steps. A connection (HTTP/1.1) or a stream (HTTP/2) registers once and then only writes a cell.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tokio::sync::Notify;
+
+use crate::auth::Identity;
+use crate::store::{Change, Subject};
+
+/// How often a worker looks at what is open. Timeouts are late by this much at most.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// Why a running step was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupt {
+    /// The step's time is up.
+    Deadline,
+    /// Something about the key or its owner has changed: what it may do must be decided again.
+    Changed,
+    /// The gateway is stopping: begin nothing new.
+    Drain,
+    /// The gateway closes what is open.
+    Close,
+}
+
+/// All that a worker has open.
+pub(super) struct Streams {
+    open: RefCell<Slab<Rc<Open>>>,
+    started: Instant,
+    /// Milliseconds since the worker started, as of the last tick.
+    now: Cell<u64>,
+    /// How many changes have been looked at; see [`Streams::changes_seen`].
+    changes: Cell<u64>,
+    decided: Notify,
+}
+
+struct Open {
+    /// In milliseconds since the worker started; `u64::MAX`: none.
+    deadline: Cell<u64>,
+    interrupt: Cell<Option<Interrupt>>,
+    waker: RefCell<Option<Waker>>,
+    identity: RefCell<Option<Arc<Identity>>>,
+    /// A change concerns it, and what it may do has not been decided again yet.
+    undecided: Cell<bool>,
+    tunnel: Cell<bool>,
+    idle: Cell<bool>,
+}
+
+/// One open connection or stream; dropping it takes it off the list.
+pub(super) struct OpenStream {
+    streams: Rc<Streams>,
+    open: Rc<Open>,
+    at: usize,
+}
+
+impl Streams {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            open: RefCell::default(),
+            started: Instant::now(),
+            now: Cell::new(0),
+            changes: Cell::new(0),
+            decided: Notify::new(),
+        })
+    }
+
+    /// Adds a connection or a stream.
+    pub(super) fn open(self: &Rc<Self>) -> OpenStream {
+        let open = Rc::new(Open {
+            deadline: Cell::new(u64::MAX),
+            interrupt: Cell::new(None),
+            waker: RefCell::new(None),
+            identity: RefCell::new(None),
+            undecided: Cell::new(false),
+            tunnel: Cell::new(false),
+            idle: Cell::new(false),
+        });
+        let at = self.open.borrow_mut().insert(Rc::clone(&open));
+        OpenStream { streams: Rc::clone(self), open, at }
+    }
+
+    /// Looks at the clock and interrupts whose time is up.
+    pub(super) fn tick(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.now.set(now);
+        for (_, open) in self.open.borrow().iter() {
+            if open.deadline.get() <= now {
+                open.deadline.set(u64::MAX);
+                open.interrupt(Interrupt::Deadline);
+            }
+        }
+    }
+
+    /// Interrupts every stream that one of the changes is about, and returns when each has decided anew or is gone.
+    pub(super) async fn apply(&self, changes: &[Change]) {
+        self.changes.set(self.changes.get() + 1);
+        let affected: Vec<Rc<Open>> =
+            self.open
+                .borrow()
+                .iter()
+                .filter(|(_, open)| {
+                    open.identity.borrow().as_deref().is_some_and(|identity| {
+                        changes.iter().any(|change| concerns(&change.subject, identity))
+                    })
+                })
+                .map(|(_, open)| Rc::clone(open))
+                .collect();
+        for open in &affected {
+            open.undecided.set(true);
+            open.interrupt(Interrupt::Changed);
+        }
+        // one thread: nothing can be decided between the look and the wait
+        while affected.iter().any(|open| open.undecided.get()) {
+            self.decided.notified().await;
+        }
+    }
+
+    /// Changes whenever streams were interrupted because of changes. An identity that was obtained while this moved
+    /// may have missed them.
+    pub(super) fn changes_seen(&self) -> u64 {
+        self.changes.get()
+    }
+
+    /// Tells what only waits for a next request that none is taken any more.
+    pub(super) fn drain(&self) {
+        for (_, open) in self.open.borrow().iter().filter(|(_, open)| open.idle.get()) {
+            open.interrupt(Interrupt::Drain);
+        }
+    }
+
+    /// Ends what is open; tunnels only with `tunnels`.
+    pub(super) fn close(&self, tunnels: bool) {
+        for (_, open) in self.open.borrow().iter().filter(|(_, open)| tunnels || !open.tunnel.get()) {
+            open.interrupt(Interrupt::Close);
+        }
+    }
+
+    /// How many are open, and how many of them are tunnels.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let open = self.open.borrow();
+        (open.len(), open.iter().filter(|(_, open)| open.tunnel.get()).count())
+    }
+}
+
+/// Whether a change may alter what this identity may do.
+fn concerns(subject: &Subject, identity: &Identity) -> bool {
+    let principal = &identity.principal;
+    match subject {
+        Subject::Key { id, .. } => principal.key.id == *id,
+        Subject::Account(account) | Subject::Membership { account, .. } => {
+            matches!(&principal.owner, crate::model::Owner::Account { account: owner, .. } if owner.id == *account)
+        }
+        // closes the environment to every key, admins' too
+        Subject::Environment(_) => true,
+    }
+}
+
+impl Open {
+    fn interrupt(&self, interrupt: Interrupt) {
+        // to close is final; a deadline must not be forgotten for a change that turns out harmless
+        match (self.interrupt.get(), interrupt) {
+            (Some(Interrupt::Close), _)
+            | (Some(Interrupt::Deadline | Interrupt::Drain), Interrupt::Changed) => {}
+            _ => self.interrupt.set(Some(interrupt)),
+        }
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn poll_interrupt(&self, cx: &Context<'_>) -> Poll<Interrupt> {
+        if let Some(interrupt) = self.interrupt.take() {
+            if interrupt == Interrupt::Close {
+                self.interrupt.set(Some(interrupt));
+            }
+            return Poll::Ready(interrupt);
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl OpenStream {
+    /// The time from now on after which the running step is interrupted.
+    pub(super) fn set_deadline(&self, after: Duration) {
+        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        self.open.deadline.set(self.streams.now.get().saturating_add(after).saturating_add(1));
+    }
+
+    /// The running step may take as long as it likes.
+    pub(super) fn clear_deadline(&self) {
+        self.open.deadline.set(u64::MAX);
+    }
+
+    /// For whom it is open from now on, and that this was decided by what is known now.
+    pub(super) fn set_identity(&self, identity: Option<Arc<Identity>>) {
+        *self.open.identity.borrow_mut() = identity;
+        self.decided();
+    }
+
+    fn decided(&self) {
+        if self.open.undecided.take() {
+            self.streams.decided.notify_waiters();
+        }
+    }
+
+    /// Marks it as a tunnel: closed last when the gateway stops.
+    pub(super) fn set_tunnel(&self) {
+        self.open.tunnel.set(true);
+    }
+
+    /// Marks it as waiting for a next request: closed first when the gateway stops.
+    pub(super) fn set_idle(&self, idle: bool) {
+        self.open.idle.set(idle);
+    }
+
+    /// Runs `step` until it is done or interrupted.
+    pub(super) async fn run<F: Future>(&self, step: F) -> Result<F::Output, Interrupt> {
+        let mut step = pin!(step);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(interrupt) = self.open.poll_interrupt(cx) {
+                return Poll::Ready(Err(interrupt));
+            }
+            step.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.decided();
+        self.streams.open.borrow_mut().remove(self.at);
+    }
+}

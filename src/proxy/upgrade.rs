@@ -1,0 +1,77 @@
+//! Tunnels: only after the upstream itself has changed the protocol (CVE-2018-1002105: a gateway that believed the
+//! client's wish relayed whatever came next).
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::headers::pass_response_fields;
+use super::respond::{push_field, status_line};
+use crate::wire::{FieldBlock, FieldName, Length, Peer, PeerError, ResponseHead};
+
+/// RFC 6455 §1.3.
+const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// A `Sec-WebSocket-Key` for an upstream whose client came by HTTP/2 and so sent none.
+pub(super) fn websocket_key(random: [u8; 16]) -> String {
+    STANDARD.encode(random)
+}
+
+/// Whether the upstream's 101 is the answer to what was asked. `key`: the `Sec-WebSocket-Key` that the gateway sent
+/// itself; a client that sent its own checks the answer itself.
+pub(super) fn check(head: &ResponseHead, protocol: &[u8], key: Option<&str>) -> Result<(), &'static str> {
+    let mut protocols = head.fields.values(FieldName::Upgrade);
+    if !protocols.next().is_some_and(|chosen| chosen.eq_ignore_ascii_case(protocol))
+        || protocols.next().is_some()
+    {
+        return Err("the upstream changed to another protocol than was asked for");
+    }
+    if let Some(key) = key {
+        let text = format!("{key}{WEBSOCKET_GUID}");
+        let expected = STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()));
+        let accept =
+            head.fields.iter().find(|(_, name, _)| name.eq_ignore_ascii_case(b"Sec-WebSocket-Accept"));
+        if accept.is_none_or(|(_, _, value)| value != expected.as_bytes()) {
+            return Err("the upstream's WebSocket handshake is wrong");
+        }
+    }
+    Ok(())
+}
+
+/// Tells the client that the tunnel is open, and opens it: from now on both sides are bytes.
+pub(super) fn begin(
+    client: &mut Peer,
+    upstream: &mut Peer,
+    head: &ResponseHead,
+    protocol: &[u8],
+) -> Result<(), PeerError> {
+    match client {
+        Peer::Http1(peer) => {
+            let output = peer.wire.output();
+            status_line(output, head.status, head.reason());
+            pass_response_fields(head, false, |name, value| push_field(output, name, value));
+            push_field(output, b"Connection", b"Upgrade");
+            push_field(output, b"Upgrade", protocol);
+            output.extend_from_slice(b"\r\n");
+            peer.expect_body(Length::UntilClose);
+            peer.begin_body(Length::UntilClose);
+        }
+        // RFC 8441 §5: 200, without the parts of the handshake that HTTP/2 makes unnecessary
+        Peer::Http2(peer) => {
+            let mut block = FieldBlock::default();
+            pass_response_fields(head, false, |name, value| {
+                if !name.eq_ignore_ascii_case(b"Sec-WebSocket-Accept") {
+                    block.push(name, value);
+                }
+            });
+            let mut response = http::Response::new(());
+            *response.headers_mut() = block.to_header_map();
+            peer.respond(response, false)?;
+        }
+    }
+    if let Peer::Http1(peer) = upstream {
+        peer.expect_body(Length::UntilClose);
+        peer.begin_body(Length::UntilClose);
+    }
+    Ok(())
+}

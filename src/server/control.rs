@@ -1,0 +1,98 @@
+//! The control plane's thread: applies changes, saves last uses, serves the management listener.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::auth::Authenticator;
+use crate::management::{self, Health};
+use crate::proxy::{Command, WorkerHandle};
+use crate::store::{Change, Reader};
+
+/// How often last uses are saved.
+const SAVE_USES: Duration = Duration::from_secs(5);
+/// How often the end of the workers is looked for.
+pub(super) const POLL: Duration = Duration::from_millis(10);
+
+/// What the control plane can be told.
+pub(super) enum Order {
+    /// Apply these changes, everywhere; then answer.
+    Apply(Arc<[Change]>, oneshot::Sender<()>),
+    /// Save what is left to save, and end.
+    Stop,
+}
+
+/// What the control plane works with.
+pub(super) struct Control {
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) reader: Reader,
+    pub(super) workers: Arc<Vec<WorkerHandle>>,
+    pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Health)>,
+    pub(super) header_timeout: Duration,
+}
+
+/// Starts the control plane.
+pub(super) fn spawn(control: Control, orders: mpsc::UnboundedReceiver<Order>) -> io::Result<JoinHandle<()>> {
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+    std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || runtime.block_on(control.run(orders)))
+}
+
+impl Control {
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        if let Some((listener, tls, health)) = self.management.take() {
+            tokio::spawn(management::serve(listener, tls, health, self.header_timeout));
+        }
+        let mut save = tokio::time::interval(SAVE_USES);
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Apply(changes, done)) => {
+                        self.apply(changes).await;
+                        // the follower may have been stopped meanwhile
+                        let _ = done.send(());
+                    }
+                    Some(Order::Stop) | None => break,
+                },
+                _ = save.tick() => self.save_uses().await,
+            }
+        }
+        self.save_uses().await;
+    }
+
+    /// Drops what the caches hold for the changes, then has every worker end what they forbid. When this returns
+    /// they are in force.
+    async fn apply(&self, changes: Arc<[Change]>) {
+        self.authenticator.apply(&changes).await;
+        let mut waiting = Vec::new();
+        for worker in self.workers.iter() {
+            let (done, decided) = oneshot::channel();
+            if worker.tell(Command::Apply(Arc::clone(&changes), done)) {
+                waiting.push(decided);
+            }
+        }
+        for decided in waiting {
+            // an error means that the worker has ended, and everything on it
+            let _ = decided.await;
+        }
+        if let Some(last) = changes.last() {
+            tracing::debug!(change = %last.number, "changes are in force");
+        }
+    }
+
+    async fn save_uses(&self) {
+        let uses = self.authenticator.take_uses();
+        if !uses.is_empty()
+            && let Err(error) = self.reader.save_uses(uses).await
+        {
+            tracing::warn!(%error, "when keys were last used could not be saved");
+        }
+    }
+}

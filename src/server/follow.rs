@@ -1,0 +1,89 @@
+//! Follows the store's change log: a thread that looks every 50 ms, so that what the command line wrote is in force
+//! well within half a second.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::Order;
+use crate::auth::Authenticator;
+use crate::store::Follower;
+
+/// How often it looks.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// How often a lasting failure is told again.
+const REPEAT_ALARM: Duration = Duration::from_secs(10);
+
+/// The following thread.
+pub(super) struct Following {
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Following {
+    /// Ends it. Blocks for a moment.
+    pub(super) fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that follows the store panicked");
+        }
+    }
+}
+
+/// Starts to follow; what is known counts as fresh from now on.
+pub(super) fn spawn(
+    follower: Follower,
+    authenticator: Arc<Authenticator>,
+    max_staleness: Duration,
+    orders: mpsc::UnboundedSender<Order>,
+) -> io::Result<Following> {
+    authenticator.set_fresh_until(Instant::now() + max_staleness);
+    let (stop, stopped) = channel();
+    let thread = std::thread::Builder::new().name("follower".to_owned()).spawn(move || {
+        follow(follower, &authenticator, max_staleness, &orders, &stopped);
+    })?;
+    Ok(Following { stop, thread })
+}
+
+fn follow(
+    mut follower: Follower,
+    authenticator: &Authenticator,
+    max_staleness: Duration,
+    orders: &mpsc::UnboundedSender<Order>,
+    stopped: &Receiver<()>,
+) {
+    let mut last_alarm: Option<Instant> = None;
+    while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+        // counted from before the look: what is written afterwards may be missed by it
+        let before = Instant::now();
+        match follower.poll() {
+            Ok(changes) => {
+                if !changes.is_empty() {
+                    let (done, applied) = oneshot::channel();
+                    let sent = orders.send(Order::Apply(changes.into(), done));
+                    // an error means that the gateway is stopping
+                    if sent.is_err() || applied.blocking_recv().is_err() {
+                        return;
+                    }
+                }
+                authenticator.set_fresh_until(before + max_staleness);
+                if last_alarm.take().is_some() {
+                    tracing::info!("the store can be followed again");
+                }
+            }
+            Err(error) => {
+                if last_alarm.is_none_or(|last| last.elapsed() >= REPEAT_ALARM) {
+                    tracing::error!(
+                        %error,
+                        "cannot follow the store; without it every key is answered 503 after {max_staleness:?}"
+                    );
+                    last_alarm = Some(Instant::now());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A running gateway: its parts, started in order and stopped in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::control::{self, Control, Order};
+use super::follow;
+use super::metrics;
+use crate::auth::{Authenticator, PepperError, Peppers};
+use crate::config::Config;
+use crate::management::{self, Health};
+use crate::proxy::{
+    self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
+};
+use crate::store::{Follower, PepperId, Reader, Store, StoreError};
+use crate::telemetry::{AccessLog, TelemetryError};
+
+/// Threads that answer the request path's questions to the store.
+const READER_THREADS: usize = 2;
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The pepper files.
+    #[error(transparent)]
+    Pepper(#[from] PepperError),
+    /// The store has fingerprints under peppers that are not there.
+    #[error(
+        "the store holds fingerprints under {} that {} not hold: add the lost file to 'pepper_file:', or set \
+         'allow_missing_pepper: true' to verify those keys by argon2id once each",
+        list_peppers(missing),
+        list_files(files)
+    )]
+    MissingPepper {
+        /// the peppers' ids
+        missing: Vec<PepperId>,
+        /// where they were looked for
+        files: Vec<PathBuf>,
+    },
+    /// Routes, upstreams or certificates.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The management listener's certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The access log.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// Threads or runtimes.
+    #[error("the system refuses what the gateway needs to run: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Why a configuration is not taken over while the gateway runs. The old one stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Something that only a restart can change.
+    #[error("'{key}' cannot change while the gateway runs: restart it")]
+    NeedsRestart {
+        /// the configuration's key
+        key: &'static str,
+    },
+    /// Routes, upstreams or certificates.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// Where a gateway listens, with real ports.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The proxy's listeners in the order of the configuration; `true`: TLS.
+    pub listeners: Vec<(SocketAddr, bool)>,
+    /// The management listener.
+    pub management: Option<SocketAddr>,
+}
+
+/// A running gateway. Stop it with [`Gateway::stop`]; dropping it leaves it running until the process ends.
+pub struct Gateway {
+    addresses: Addresses,
+    config: Config,
+    shared: Arc<Shared>,
+    access_log: AccessLog,
+    workers: Arc<Vec<WorkerHandle>>,
+    draining: Arc<AtomicBool>,
+    orders: mpsc::UnboundedSender<Order>,
+    control: JoinHandle<()>,
+    follower: follow::Following,
+}
+
+impl Gateway {
+    /// Starts everything that `config` says. When this returns, connections are taken.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let path = config.store.path();
+        let store = Store::open(path)?;
+        let peppers = Peppers::load(&config.pepper_files)?;
+        let missing = peppers.missing(&store.peppers()?);
+        if !missing.is_empty() {
+            if !config.allow_missing_pepper {
+                return Err(StartError::MissingPepper { missing, files: config.pepper_files });
+            }
+            tracing::warn!(
+                peppers = missing.len(),
+                "fingerprints under lost peppers are made anew by argon2id"
+            );
+        }
+        drop(store);
+        // the follower first: what it has not seen is not in any cache either
+        let follower = Follower::open(path)?;
+        let reader = Reader::open(path, READER_THREADS)?;
+        let authenticator = Arc::new(Authenticator::new(&config, peppers, reader.clone())?);
+        let snapshot = Snapshot::new(&config)?;
+        let access_log = AccessLog::start(&config.log)?;
+
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            listeners.push(BoundListener::bind(listener.address, config.workers)?);
+        }
+        let management = match &config.management {
+            Some(settings) => {
+                let tls = settings.tls.as_ref().map(proxy::server_config).transpose()?;
+                Some((management::bind(settings.address)?, tls))
+            }
+            None => None,
+        };
+        let addresses = Addresses {
+            listeners: listeners
+                .iter()
+                .zip(&config.listeners)
+                .map(|(l, c)| (l.address, c.tls.is_some()))
+                .collect(),
+            management: management.as_ref().and_then(|(socket, _)| socket.local_addr().ok()),
+        };
+
+        let (metrics, worker_metrics) = metrics::build(config.workers, &authenticator, &access_log);
+        let shared = Shared::new(snapshot, Arc::clone(&authenticator));
+        let workers = Arc::new(proxy::spawn(&shared, listeners, worker_metrics, || access_log.writer())?);
+        let draining = Arc::new(AtomicBool::new(false));
+        let health = Health {
+            authenticator: Arc::clone(&authenticator),
+            draining: Arc::clone(&draining),
+            metrics: Arc::new(metrics),
+        };
+        let (orders, received) = mpsc::unbounded_channel();
+        let control = Control {
+            authenticator: Arc::clone(&authenticator),
+            reader,
+            workers: Arc::clone(&workers),
+            management: management.map(|(socket, tls)| (socket, tls, health)),
+            header_timeout: config.timeouts.header,
+        };
+        let control = control::spawn(control, received)?;
+        let follower = follow::spawn(follower, authenticator, config.max_staleness, orders.clone())?;
+        Ok(Self { addresses, config, shared, access_log, workers, draining, orders, control, follower })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Takes over what a running gateway can: routes, upstreams, certificates, limits and timeouts. All or nothing;
+    /// running requests keep what they began with.
+    pub fn reload(&mut self, config: Config) -> Result<(), ReloadError> {
+        let fixed = [
+            ("listeners", same_listeners(&self.config, &config)),
+            ("management", self.config.management == config.management),
+            ("workers", self.config.workers == config.workers),
+            ("store", self.config.store == config.store && self.config.max_staleness == config.max_staleness),
+            ("pepper_file", self.config.pepper_files == config.pepper_files),
+            ("key_prefix", self.config.key_prefix == config.key_prefix),
+            ("argon2", self.config.argon2 == config.argon2),
+            ("cache", self.config.cache == config.cache),
+            ("throttle", self.config.throttle == config.throttle),
+            ("authentication", self.config.refusal_time == config.refusal_time),
+            ("log", self.config.log == config.log),
+        ];
+        if let Some((key, _)) = fixed.into_iter().find(|(_, same)| !same) {
+            return Err(ReloadError::NeedsRestart { key });
+        }
+        self.shared.snapshot.store(Arc::new(Snapshot::new(&config)?));
+        self.config = config;
+        Ok(())
+    }
+
+    /// Opens the access log's file again, for log rotation.
+    pub fn reopen_logs(&self) {
+        self.access_log.reopen();
+    }
+
+    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed last.
+    pub async fn stop(self) {
+        self.draining.store(true, Ordering::Relaxed);
+        for worker in self.workers.iter() {
+            worker.tell(Command::Drain(self.config.timeouts.drain));
+        }
+        let Self { workers, orders, control, follower, access_log, .. } = self;
+        let (done, stopped) = oneshot::channel();
+        // joining threads blocks; the caller's runtime may be one that serves
+        std::thread::spawn(move || {
+            // the control plane holds the workers too, until it has ended; they are asked for their end here
+            while workers.iter().any(|worker| !worker.is_finished()) {
+                std::thread::sleep(control::POLL);
+            }
+            follower.stop();
+            let _ = orders.send(Order::Stop);
+            drop(orders);
+            if control.join().is_err() {
+                tracing::error!("the control thread panicked");
+            }
+            for worker in Arc::into_inner(workers).into_iter().flatten() {
+                worker.join();
+            }
+            drop(access_log);
+            let _ = done.send(());
+        });
+        // an error would mean that the thread above panicked: everything it waited for is gone then
+        let _ = stopped.await;
+    }
+}
+
+fn same_listeners(old: &Config, new: &Config) -> bool {
+    old.listeners.len() == new.listeners.len()
+        && old
+            .listeners
+            .iter()
+            .zip(&new.listeners)
+            .all(|(old, new)| old.address == new.address && old.tls.is_some() == new.tls.is_some())
+}
+
+fn list_peppers(missing: &[PepperId]) -> String {
+    let ids: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    format!("pepper {}", ids.join(", "))
+}
+
+fn list_files(files: &[PathBuf]) -> String {
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    format!("{} {}", names.join(", "), if names.len() == 1 { "does" } else { "do" })
+}

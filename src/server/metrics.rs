@@ -1,0 +1,40 @@
+//! What the metrics show beside the workers' own counts.
+
+use std::sync::Arc;
+
+use crate::auth::Authenticator;
+use crate::proxy::CAUSES;
+use crate::telemetry::{AccessLog, Kind, Metrics, Source, WorkerMetrics};
+
+/// The metrics of a gateway with so many workers.
+pub(super) fn build(
+    workers: usize,
+    authenticator: &Arc<Authenticator>,
+    access_log: &AccessLog,
+) -> (Metrics, Vec<Arc<WorkerMetrics>>) {
+    let mut sources: Vec<Source> = authenticator
+        .counters()
+        .named()
+        .map(|(name, _)| {
+            let authenticator = Arc::clone(authenticator);
+            Source {
+                name: "authentication",
+                help: "What authentication has done, by what it was",
+                label: Some(("event", name)),
+                kind: Kind::Counter,
+                read: Box::new(move || {
+                    let counters = authenticator.counters();
+                    counters.named().find(|(other, _)| *other == name).map_or(0, |(_, value)| value)
+                }),
+            }
+        })
+        .collect();
+    sources.push(Source {
+        name: "access_log_lines_dropped",
+        help: "Lines of the access log that were lost because its target was too slow",
+        label: None,
+        kind: Kind::Counter,
+        read: Box::new(access_log.dropped_reader()),
+    });
+    Metrics::new(workers, CAUSES, sources)
+}
