@@ -176,9 +176,14 @@ impl<'e> Reader<'e> {
     /// Reads one of a few words.
     pub(super) fn word<T: Copy>(&mut self, node: &Node, words: &[(&'static str, T)]) -> Option<T> {
         let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        if let Value::Text(Text { text, .. }) = &node.value
-            && let Some((_, value)) = words.iter().find(|(word, _)| word == text)
-        {
+        let text = match &node.value {
+            Value::Text(Text { text, .. }) => text,
+            // a substituted `true` is a text, one that was written is not
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            _ => return self.unexpected(node, any_of(&known)),
+        };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
         self.unexpected(node, any_of(&known))
