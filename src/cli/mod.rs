@@ -49,6 +49,8 @@ const EXIT_STATUS: &str = "Exit status: 0 done; 1 refused or failed, with the re
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Try it: a sample API, the gateway in front of it, two environments, keys, and curl lines to paste
+    Demo(demo::Demo),
     /// Make the store, the pepper, a development certificate and the first admin key
     Init(init::Init),
     /// Run the gateway until SIGTERM or Ctrl-C; SIGHUP reloads the configuration
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, output, command } = arguments;
     match command {
+        Command::Demo(demo::Demo {}) => demo::run()?,
         Command::Init(init) => init.run(&config, output)?,
         Command::Serve => crate::server::serve(&config)?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
