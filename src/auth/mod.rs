@@ -21,6 +21,9 @@ mod pepper;
 mod secret;
 mod throttle;
 
+#[cfg(test)]
+mod tests;
+
 pub use argon::{ArgonError, hash_secret};
 pub use authenticate::{AuthRefusal, Authenticator};
 pub use counters::Counters;

@@ -1,0 +1,191 @@
+//! Authentication over a real store: the rungs, the changes, the attacks. This file is what they share.
+
+mod attacks;
+mod changes;
+mod rungs;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::config::{self, Config};
+use crate::model::{AccessKey, AccountId, AccountKind, ApiKey, EnvironmentId, KeyOwner, Name};
+use crate::store::{Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, Reader, Store};
+
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// A store with one admin account and the environment `e1`, a gateway's authenticator over it, and the follower that
+/// tells it of changes.
+struct Fixture {
+    directory: tempfile::TempDir,
+    config: Config,
+    store: Store,
+    auth: Arc<Authenticator>,
+    follower: Follower,
+    account: AccountId,
+    environment: EnvironmentId,
+}
+
+/// A key and its other half.
+struct Pair {
+    key: ApiKey,
+    secret: Zeroizing<String>,
+}
+
+impl Pair {
+    fn access_key(&self) -> &AccessKey {
+        &self.key.access_key
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = configuration();
+        change(&mut config);
+        let path = directory.path().join("store");
+        let mut store = Store::create(&path).unwrap();
+        Peppers::create(&directory.path().join("pepper")).unwrap();
+        let account = NewAccount { name: name("ada"), kind: AccountKind::Admin, description: None };
+        let account = store.create_account(&account).unwrap().0.id;
+        let environment: EnvironmentId = "e1".parse().unwrap();
+        store
+            .create_environment(&NewEnvironment {
+                id: environment.clone(),
+                name: None,
+                description: None,
+                owner: None,
+            })
+            .unwrap();
+        let follower = Follower::open(&path).unwrap();
+        let auth = authenticator(&config, &path, &[directory.path().join("pepper")]);
+        Self { directory, config, store, auth, follower, account, environment }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The gateway starts again, with these pepper files.
+    fn restart(&mut self, peppers: &[&str]) {
+        let peppers: Vec<_> = peppers.iter().map(|name| self.path(name)).collect();
+        for pepper in peppers.iter().filter(|path| !path.exists()) {
+            Peppers::create(pepper).unwrap();
+        }
+        self.follower = Follower::open(&self.path("store")).unwrap();
+        self.auth = authenticator(&self.config, &self.path("store"), &peppers);
+    }
+
+    fn minted_key(&mut self, owner: KeyOwner) -> Pair {
+        let access_key = mint_access_key(&self.config.key_prefix, &owner);
+        let secret = mint_secret(&self.config.key_prefix);
+        let peppers = Peppers::load(&[self.path("pepper")]).unwrap();
+        let fingerprint = peppers.fingerprint(&access_key, secret.as_str().as_bytes());
+        self.key(owner, access_key, secret.as_str(), Some(fingerprint))
+    }
+
+    fn account_key(&mut self) -> Pair {
+        self.minted_key(KeyOwner::Account(self.account))
+    }
+
+    fn environment_key(&mut self) -> Pair {
+        self.minted_key(KeyOwner::Environment(self.environment.clone()))
+    }
+
+    /// A key whose halves a person chose.
+    fn chosen_key(&mut self, access_key: &str, secret: &str) -> Pair {
+        self.key(KeyOwner::Account(self.account), access_key.parse().unwrap(), secret, None)
+    }
+
+    fn key(
+        &mut self,
+        owner: KeyOwner,
+        access_key: AccessKey,
+        secret: &str,
+        fingerprint: Option<crate::store::Fingerprint>,
+    ) -> Pair {
+        let phc = hash_secret(&self.config.argon2, secret.as_bytes()).unwrap();
+        let verifier = KeyVerifier { phc, fingerprint };
+        let new = NewKey { owner, access_key, name: None, description: None, verifier };
+        let key = self.store.create_key(&new).unwrap().0;
+        Pair { key, secret: Zeroizing::new(secret.to_owned()) }
+    }
+
+    async fn ask(&self, access_key: &str, secret: &str) -> Result<Arc<Identity>, AuthRefusal> {
+        self.auth.authenticate(&credential(access_key, secret), SOURCE, Instant::now()).await
+    }
+
+    async fn ask_pair(&self, pair: &Pair) -> Result<Arc<Identity>, AuthRefusal> {
+        self.ask(pair.access_key().as_str(), &pair.secret).await
+    }
+
+    /// Does what the gateway does with the changes since the last time.
+    async fn apply_changes(&mut self) {
+        let changes = self.follower.poll().unwrap();
+        assert!(!changes.is_empty(), "the store should have changed");
+        self.auth.apply(&changes).await;
+    }
+
+    /// What the rungs do while `work` runs.
+    async fn counted<T>(&self, work: impl Future<Output = T>) -> (T, Counters) {
+        let before = self.auth.counters();
+        let result = work.await;
+        (result, self.auth.counters().since(&before))
+    }
+}
+
+fn configuration() -> Config {
+    let text = "\
+listeners: [{ address: 127.0.0.1:0 }]
+store: { sqlite: store }
+pepper_file: pepper
+upstreams: { api: { endpoints: [\"http://127.0.0.1:3000\"] } }
+routes: [{ path: /v1, upstream: api }]
+";
+    let mut config = config::parse(text, Path::new("portcullis.yaml"), &|_| None).unwrap();
+    config.argon2 = argon::tests::cheap();
+    config.refusal_time = Duration::from_millis(20);
+    config.throttle.failures = 60_000;
+    config
+}
+
+fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Authenticator> {
+    let reader = Reader::open(store, 2).unwrap();
+    let auth = Authenticator::new(config, Peppers::load(peppers).unwrap(), reader).unwrap();
+    auth.set_fresh_until(Instant::now() + Duration::from_hours(1));
+    Arc::new(auth)
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap().unwrap()
+}
+
+fn credential(access_key: &str, secret: &str) -> Credential {
+    let pair = Zeroizing::new(format!("{access_key}:{secret}"));
+    let value = Zeroizing::new(format!("Basic {}", *Zeroizing::new(STANDARD.encode(pair.as_bytes()))));
+    Credential::parse(value.as_bytes()).unwrap()
+}
+
+/// A worker's runtime.
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// Waits until `condition` holds.
+async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "still waiting: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

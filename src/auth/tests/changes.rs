@@ -1,0 +1,217 @@
+//! What a change of the store ends, at once and for good.
+
+use super::*;
+use crate::model::{Membership, Owner, Role, State};
+use crate::policy::EnvironmentFacts;
+use crate::store::Edit;
+
+#[test]
+fn a_deactivated_key_is_stale_and_refused_as_soon_as_the_change_is_applied() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        fixture.apply_changes().await;
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        assert!(!identity.is_stale());
+
+        let (_, number) = fixture.store.set_key_state(pair.key.id, State::Inactive).unwrap();
+        fixture.apply_changes().await;
+        assert!(identity.is_stale());
+        assert_eq!(fixture.auth.settled(), number);
+        assert_eq!(fixture.auth.reread(&identity).await.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), AuthRefusal::Unauthorized);
+        // and once more, from what that refusal has left behind
+        let (refusal, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!((cost.store_reads, cost.argon2_runs), (0, 0));
+
+        fixture.store.set_key_state(pair.key.id, State::Active).unwrap();
+        fixture.apply_changes().await;
+        assert!(fixture.ask_pair(&pair).await.is_ok(), "the remembered refusal ends with the change");
+        assert!(identity.is_stale(), "what was stale once stays so");
+    });
+}
+
+#[test]
+fn a_renamed_key_is_read_again_and_loses_nothing() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        fixture.apply_changes().await;
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        fixture
+            .store
+            .edit_key(pair.key.id, &Edit { name: Some(Some(name("laptop"))), description: None })
+            .unwrap();
+        fixture.apply_changes().await;
+        assert!(identity.is_stale());
+
+        let (again, cost) = fixture.counted(fixture.auth.reread(&identity)).await;
+        let again = again.unwrap();
+        assert_eq!(again.principal.key.name, Some(name("laptop")));
+        assert!(!again.is_stale() && again.as_of > identity.as_of);
+        assert_eq!(cost, Counters { store_reads: 1, ..Counters::default() });
+        // the right secret is still known, a wrong one still is not
+        let (asked, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert!(Arc::ptr_eq(&asked.unwrap(), &again));
+        assert_eq!(cost.memory_hits, 1);
+        // a second stream of the same key reads nothing
+        let (second, cost) = fixture.counted(fixture.auth.reread(&identity)).await;
+        assert!(Arc::ptr_eq(&second.unwrap(), &again));
+        assert_eq!(cost.store_reads, 0);
+    });
+}
+
+#[test]
+fn a_key_made_after_its_access_key_was_refused_works() {
+    run(async {
+        let mut fixture = Fixture::new();
+        assert_eq!(fixture.ask("ROOT", "secret").await.unwrap_err(), AuthRefusal::Unauthorized);
+        let pair = fixture.chosen_key("ROOT", "secret");
+        fixture.apply_changes().await;
+        assert!(fixture.ask_pair(&pair).await.is_ok());
+    });
+}
+
+#[test]
+fn an_accounts_change_ends_its_keys_and_no_others() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let (account, environment) = (fixture.account_key(), fixture.environment_key());
+        fixture.apply_changes().await;
+        let of_account = fixture.ask_pair(&account).await.unwrap();
+        let of_environment = fixture.ask_pair(&environment).await.unwrap();
+        fixture.store.set_account_state(fixture.account, State::Inactive).unwrap();
+        fixture.apply_changes().await;
+        assert!(of_account.is_stale() && !of_environment.is_stale());
+        assert_eq!(fixture.ask_pair(&account).await.unwrap_err(), AuthRefusal::Unauthorized);
+        assert!(fixture.ask_pair(&environment).await.is_ok());
+    });
+}
+
+#[test]
+fn a_membership_is_seen_by_the_next_request() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        fixture.apply_changes().await;
+        let roles = |identity: &Identity| match &identity.principal.owner {
+            Owner::Account { memberships, .. } => memberships.clone(),
+            Owner::Environment(_) => panic!("an account key"),
+        };
+        let before = fixture.ask_pair(&pair).await.unwrap();
+        assert_eq!(roles(&before), []);
+        let membership = Membership {
+            account: fixture.account,
+            environment: fixture.environment.clone(),
+            role: Role::Readonly,
+        };
+        fixture.store.add_member(&membership).unwrap();
+        fixture.apply_changes().await;
+        assert!(before.is_stale());
+        let after = fixture.ask_pair(&pair).await.unwrap();
+        assert_eq!(roles(&after), [(fixture.environment.clone(), Role::Readonly)]);
+    });
+}
+
+#[test]
+fn an_environments_change_ends_its_keys_and_what_the_directory_holds_of_it() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.environment_key();
+        fixture.apply_changes().await;
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        let active = EnvironmentFacts { known: true, active: true };
+        assert_eq!(fixture.auth.environment("e1").await, Ok(active));
+
+        fixture.store.set_environment_state(&fixture.environment, State::Inactive).unwrap();
+        fixture.apply_changes().await;
+        assert!(identity.is_stale());
+        assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(fixture.auth.environment("e1").await, Ok(EnvironmentFacts { known: true, active: false }));
+    });
+}
+
+#[test]
+fn the_directory_reads_each_environment_once_unknown_ones_too() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let unknown = EnvironmentFacts::default();
+        for (id, facts) in
+            [("e1", EnvironmentFacts { known: true, active: true }), ("e2", unknown), ("E1", unknown)]
+        {
+            let (found, first) = fixture.counted(fixture.auth.environment(id)).await;
+            assert_eq!((found, first.environment_reads), (Ok(facts), 1), "{id}");
+            let (found, second) = fixture.counted(fixture.auth.environment(id)).await;
+            assert_eq!((found, second.environment_reads), (Ok(facts), 0), "{id}");
+        }
+        let (found, cost) = fixture.counted(fixture.auth.environment("no/id")).await;
+        assert_eq!((found, cost.environment_reads), (Ok(unknown), 0));
+
+        let new = NewEnvironment { id: "e2".parse().unwrap(), name: None, description: None, owner: None };
+        fixture.store.create_environment(&new).unwrap();
+        fixture.apply_changes().await;
+        assert_eq!(fixture.auth.environment("e2").await, Ok(EnvironmentFacts { known: true, active: true }));
+    });
+}
+
+#[test]
+fn when_everything_is_dropped_everything_is_stale_and_read_again() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        fixture.apply_changes().await;
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        fixture.auth.environment("e1").await.unwrap();
+        fixture.auth.drop_everything();
+        assert!(identity.is_stale());
+        let (again, cost) = fixture.counted(fixture.auth.reread(&identity)).await;
+        assert!(!again.unwrap().is_stale());
+        assert_eq!(cost.store_reads, 1);
+        let (_, cost) = fixture.counted(fixture.auth.environment("e1")).await;
+        assert_eq!(cost.environment_reads, 1);
+    });
+}
+
+/// Threads use a key as workers do while it is switched on and off. After a change is applied, nobody may be let in
+/// against it, whatever was being read in between.
+#[test]
+fn no_request_that_begins_after_a_change_was_applied_is_decided_by_what_was_before() {
+    const SWITCHES: u64 = 150;
+    let mut fixture = Fixture::new();
+    let pair = fixture.account_key();
+    run(fixture.apply_changes());
+    let auth = Arc::clone(&fixture.auth);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                run(async {
+                    while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                        let before = auth.settled();
+                        let credential = credential(pair.access_key().as_str(), &pair.secret);
+                        match auth.authenticate(&credential, SOURCE, Instant::now()).await {
+                            // stale ones are compared again before they are used, as the proxy does
+                            Ok(identity) if !identity.is_stale() => {
+                                assert!(identity.principal.is_active());
+                                assert!(auth.settled() == before || identity.as_of >= before);
+                            }
+                            Ok(_) | Err(AuthRefusal::Unauthorized | AuthRefusal::Unavailable { .. }) => (),
+                            Err(other) => panic!("{other:?}"),
+                        }
+                    }
+                });
+            });
+        }
+        run(async {
+            for switch in 0..SWITCHES {
+                let state = if switch % 2 == 0 { State::Inactive } else { State::Active };
+                fixture.store.set_key_state(pair.key.id, state).unwrap();
+                fixture.apply_changes().await;
+                let judged = fixture.ask_pair(&pair).await;
+                assert_eq!(judged.is_ok(), state == State::Active, "switch {switch}: {judged:?}");
+            }
+            is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+    });
+}

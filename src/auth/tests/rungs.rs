@@ -1,0 +1,237 @@
+//! Which rung decides, and what it costs.
+
+use std::pin::Pin;
+use std::task::Poll;
+
+use super::*;
+use crate::store::PepperId;
+
+#[test]
+fn a_minted_key_climbs_to_its_fingerprint_once_and_is_in_memory_from_then_on() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        let (identity, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert_eq!(identity.unwrap().principal.key, pair.key);
+        assert_eq!(cost, Counters { store_reads: 1, fingerprint_matches: 1, ..Counters::default() });
+        let (identity, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert!(identity.is_ok());
+        assert_eq!(cost, Counters { memory_hits: 1, ..Counters::default() });
+    });
+}
+
+#[test]
+fn a_chosen_secret_costs_argon2_once_and_never_gets_a_fingerprint() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.chosen_key("ROOT", "correct horse: battery");
+        let (identity, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert!(identity.is_ok());
+        assert_eq!(cost, Counters { store_reads: 1, argon2_runs: 1, ..Counters::default() });
+        let (identity, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert!(identity.is_ok());
+        assert_eq!(cost, Counters { memory_hits: 1, ..Counters::default() });
+        assert_eq!(fixture.store.peppers().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_wrong_secret_is_refused_by_memory_without_argon2() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.chosen_key("ROOT", "secret");
+        fixture.ask_pair(&pair).await.unwrap();
+        let (refusal, cost) = fixture.counted(fixture.ask("ROOT", "wrong")).await;
+        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(cost, Counters { memory_mismatches: 1, unauthorized: 1, ..Counters::default() });
+        assert!(fixture.ask_pair(&pair).await.is_ok(), "the failure has pushed nothing out");
+    });
+}
+
+#[test]
+fn a_right_secret_passes_after_a_wrong_one_was_remembered() {
+    run(async {
+        let mut fixture = Fixture::new();
+        for pair in [fixture.account_key(), fixture.chosen_key("ROOT", "secret")] {
+            let wrong = mint_secret(&fixture.config.key_prefix);
+            let wrong = if pair.access_key().as_str() == "ROOT" { "wrong" } else { wrong.as_str() };
+            let refusal = fixture.ask(pair.access_key().as_str(), wrong).await;
+            assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+            assert!(fixture.ask_pair(&pair).await.is_ok());
+            let (_, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+            assert_eq!(cost, Counters { memory_hits: 1, ..Counters::default() });
+        }
+    });
+}
+
+#[test]
+fn a_lost_pepper_costs_argon2_once_and_a_new_fingerprint_is_kept() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        let old = fixture.store.peppers().unwrap();
+        fixture.restart(&["new"]);
+        let new = Peppers::load(&[fixture.path("new")]).unwrap();
+        assert_eq!(new.missing(&old), old);
+
+        let (identity, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert!(identity.is_ok());
+        assert_eq!(cost, Counters { store_reads: 1, argon2_runs: 1, ..Counters::default() });
+        until_kept_under(&fixture, new.current()).await;
+
+        fixture.restart(&["new"]);
+        let (identity, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert!(identity.is_ok());
+        assert_eq!(cost, Counters { store_reads: 1, fingerprint_matches: 1, ..Counters::default() });
+    });
+}
+
+#[test]
+fn a_rotated_pepper_costs_no_argon2_and_the_fingerprint_moves_to_the_new_one() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        fixture.restart(&["new", "pepper"]);
+        let (identity, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
+        assert!(identity.is_ok());
+        assert_eq!(cost, Counters { store_reads: 1, fingerprint_matches: 1, ..Counters::default() });
+        let new = Peppers::load(&[fixture.path("new")]).unwrap();
+        until_kept_under(&fixture, new.current()).await;
+    });
+}
+
+async fn until_kept_under(fixture: &Fixture, pepper: PepperId) {
+    until("the new fingerprint is kept", async || fixture.store.peppers().unwrap() == [pepper]).await;
+}
+
+#[test]
+fn many_requests_with_one_chosen_secret_share_one_run() {
+    run(async {
+        let mut fixture = Fixture::with(|config| {
+            config.argon2.memory_kib = 16 << 10;
+            config.argon2.threads = 1;
+            config.argon2.memory_limit = 16 << 20;
+        });
+        let pair = fixture.chosen_key("ROOT", "secret");
+        let (_, cost) = fixture
+            .counted(async {
+                let mut all = tokio::task::JoinSet::new();
+                for _ in 0..100 {
+                    let (auth, credential) = (Arc::clone(&fixture.auth), credential("ROOT", &pair.secret));
+                    all.spawn(async move { auth.authenticate(&credential, SOURCE, Instant::now()).await });
+                }
+                while let Some(identity) = all.join_next().await {
+                    assert!(identity.unwrap().is_ok());
+                }
+            })
+            .await;
+        assert_eq!((cost.argon2_runs, cost.argon2_shared), (1, 99));
+    });
+}
+
+#[test]
+fn a_full_share_turns_away_known_and_unknown_alike_and_a_right_secret_is_not_told_401() {
+    run(async {
+        let mut fixture = Fixture::with(|config| {
+            config.argon2.queue = 4;
+            config.refusal_time = Duration::from_secs(5);
+        });
+        let pair = fixture.chosen_key("ROOT", "secret");
+        // one wrong pair holds the source's only place until its refusal leaves
+        let wrong = fixture.ask("ROOT", "wrong");
+        let mut wrong = Box::pin(wrong);
+        until("the wrong secret has been verified", async || {
+            assert!(poll_once(wrong.as_mut()).await.is_none());
+            fixture.auth.counters().argon2_runs == 1
+        })
+        .await;
+        for (access_key, secret) in [("ROOT", "wrong too"), ("NOBODY", "secret"), ("ROOT", "secret")] {
+            let refusal = fixture.ask(access_key, secret).await.unwrap_err();
+            assert!(matches!(refusal, AuthRefusal::Busy { .. }), "{access_key}: {refusal:?}");
+        }
+        let elsewhere = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+        let other =
+            fixture.auth.authenticate(&credential("ROOT", &pair.secret), elsewhere, Instant::now()).await;
+        assert!(other.is_ok());
+    });
+}
+
+/// Polls once.
+async fn poll_once<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+#[test]
+fn nothing_is_judged_when_the_store_was_not_heard_of_for_too_long() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        let now = Instant::now();
+        fixture.auth.set_fresh_until(now);
+        assert!(!fixture.auth.is_fresh(now));
+        let unavailable =
+            |result: Result<_, AuthRefusal>| matches!(result, Err(AuthRefusal::Unavailable { .. }));
+        assert!(unavailable(fixture.ask_pair(&pair).await.map(drop)));
+        assert!(unavailable(fixture.ask("NOBODY", "secret").await.map(drop)));
+        assert!(unavailable(fixture.auth.reread(&identity).await.map(drop)));
+        fixture.auth.set_fresh_until(now + Duration::from_mins(1));
+        assert!(fixture.ask_pair(&pair).await.is_ok());
+    });
+}
+
+#[test]
+fn a_source_that_fails_too_often_is_told_to_wait_and_its_right_secret_passes_all_the_same() {
+    run(async {
+        let mut fixture = Fixture::with(|config| config.throttle.failures = 3);
+        let pair = fixture.account_key();
+        let wrong = mint_secret(&fixture.config.key_prefix);
+        let ask_wrong = || fixture.ask(pair.access_key().as_str(), wrong.as_str());
+        for _ in 0..3 {
+            assert_eq!(ask_wrong().await.unwrap_err(), AuthRefusal::Unauthorized);
+        }
+        assert!(matches!(ask_wrong().await, Err(AuthRefusal::Throttled { .. })));
+        assert!(matches!(fixture.ask("NOBODY", "secret").await, Err(AuthRefusal::Throttled { .. })));
+        assert!(matches!(fixture.auth.refuse_unreadable(SOURCE), AuthRefusal::Throttled { .. }));
+        assert!(fixture.ask_pair(&pair).await.is_ok());
+    });
+}
+
+#[test]
+fn uses_are_noted_once_a_key_and_can_be_saved() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        for second in [1_700_000_000, 1_700_000_000, 1_700_000_005] {
+            identity.touch(second, SOURCE);
+        }
+        let uses = fixture.auth.take_uses();
+        assert_eq!(uses.len(), 1);
+        assert_eq!(
+            (uses[0].key, uses[0].at.as_second(), uses[0].address),
+            (pair.key.id, 1_700_000_005, SOURCE)
+        );
+        assert_eq!(fixture.auth.take_uses(), []);
+        identity.touch(1_700_000_006, SOURCE);
+        assert_eq!(fixture.auth.take_uses().len(), 1);
+    });
+}
+
+#[test]
+fn a_block_is_rendered_once_for_all_requests_of_an_identity() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        let first = identity.rendered(|principal| principal.key.access_key.as_str().as_bytes().into());
+        assert_eq!(first, pair.access_key().as_str().as_bytes());
+        let again = fixture.ask_pair(&pair).await.unwrap();
+        assert_eq!(again.rendered(|_| panic!("rendered twice")), first);
+        assert!(!format!("{identity:?}").contains("argon2"));
+    });
+}
