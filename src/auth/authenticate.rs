@@ -73,7 +73,7 @@ pub(super) struct Doubt {
 }
 
 /// What a secret is to be verified against; `None` where no secret is right: unknown, removed or inactive.
-type Evidence = Option<Arc<KeyVerifier>>;
+pub(super) type Evidence = Option<Arc<KeyVerifier>>;
 
 impl Entry for Doubt {
     fn life(&self) -> &Life {
@@ -87,7 +87,7 @@ impl Entry for Doubt {
 }
 
 /// A key as it was read, and what is needed to keep it.
-struct Read {
+pub(super) struct Read {
     access_key: AccessKey,
     key: KeyRead,
     stamp: Stamp,
@@ -95,7 +95,7 @@ struct Read {
 
 impl Read {
     /// What verifies the secret, if the key works at all.
-    fn evidence(&self) -> Evidence {
+    pub(super) fn evidence(&self) -> Evidence {
         let record = self.key.record.as_ref()?;
         record.principal.is_active().then(|| Arc::new(record.verifier.clone()))
     }
@@ -284,7 +284,7 @@ impl Authenticator {
         Ok((read.evidence(), Some(read)))
     }
 
-    async fn read(&self, access_key: AccessKey) -> Result<Read, AuthRefusal> {
+    pub(super) async fn read(&self, access_key: AccessKey) -> Result<Read, AuthRefusal> {
         let stamp = self.progress.stamp();
         self.tally.store_reads.add_one();
         let key = self.reader.key(&access_key).await.map_err(|error| self.unreadable(&error))?;
@@ -309,7 +309,7 @@ impl Authenticator {
     }
 
     /// Keeps what a failure has read, so that the next one need not read it.
-    fn remember_doubt(&self, evidence: Evidence, read: Option<Read>) {
+    pub(super) fn remember_doubt(&self, evidence: Evidence, read: Option<Read>) {
         if let Some(read) = read {
             let doubt = Doubt { evidence, life: Life::default() };
             // raced with a change: then it is read again next time
@@ -318,7 +318,7 @@ impl Authenticator {
     }
 
     /// Keeps a key whose secret was just proved against `phc`; `None` when it does not work any more.
-    async fn admit(
+    pub(super) async fn admit(
         &self,
         access_key: &str,
         phc: &str,

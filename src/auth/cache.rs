@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn only_a_live_entry_is_found() {
+        let (cache, progress) = (ChangeCache::<u32, Fact>::of_entries(10), Progress::default());
+        // as between the moment it is put in and the moment its reader has looked at the progress
+        cache.entries.insert(1, Arc::new(Fact::read(0)));
+        assert!(cache.get(&1).is_none());
+        let ended = fill(&cache, 2, 0, &progress).unwrap();
+        ended.life.end();
+        assert!(cache.get(&2).is_none());
+    }
+
+    #[test]
     fn whatever_leaves_ends() {
         let (cache, progress) = (ChangeCache::<u32, Fact>::of_entries(10), Progress::default());
         let dropped = fill(&cache, 1, 0, &progress).unwrap();

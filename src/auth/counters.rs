@@ -28,6 +28,7 @@ macro_rules! counters {
 
         impl Counters {
             /// What was added since an earlier reading.
+            #[must_use]
             pub fn since(&self, earlier: &Self) -> Self {
                 Self { $($name: self.$name.saturating_sub(earlier.$name),)* }
             }

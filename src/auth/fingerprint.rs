@@ -89,6 +89,7 @@ mod tests {
         let honest = key.of_question(&credential("id:secret"), "$argon2id$hash");
         let forged = key.of_question(&credential("id:secret$argon2id$hash"), "");
         assert!(!honest.matches(&forged));
+        assert!(!honest.matches(&key.of_question(&credential("id:secret"), "$argon2id$other")));
         assert!(honest.matches(&key.of_question(&credential("id:secret"), "$argon2id$hash")));
     }
 

@@ -127,7 +127,7 @@ fn case_17_a_flood_pushes_out_no_good_key_and_fills_no_memory() {
         let pair = fixture.account_key();
         let identity = fixture.ask_pair(&pair).await.unwrap();
         // guesses end at the checksum
-        let (_, cost) = fixture
+        let ((), cost) = fixture
             .counted(async {
                 for number in 0..20_000 {
                     let guess = format!("pcs_{number:046}");
@@ -137,7 +137,7 @@ fn case_17_a_flood_pushes_out_no_good_key_and_fills_no_memory() {
             .await;
         assert_eq!((cost.checksum_refusals, cost.store_reads, cost.argon2_runs), (20_000, 0, 0));
         // whoever computes checksums too gets one look-up each
-        let (_, cost) = fixture
+        let ((), cost) = fixture
             .counted(async {
                 for _ in 0..2_000 {
                     let access_key = mint_access_key(&fixture.config.key_prefix, &pair.key.owner);

@@ -1,5 +1,7 @@
 //! What a change of the store ends, at once and for good.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::model::{Membership, Owner, Role, State};
 use crate::policy::EnvironmentFacts;
@@ -173,6 +175,50 @@ fn when_everything_is_dropped_everything_is_stale_and_read_again() {
     });
 }
 
+#[test]
+fn a_read_that_raced_with_a_change_is_done_again() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        fixture.apply_changes().await;
+        let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        fixture.store.set_key_state(pair.key.id, State::Inactive).unwrap();
+        fixture.apply_changes().await;
+        // the reader was slow: what it has read is from before the change, and arrives after it
+        let access_key = pair.access_key().as_str();
+        let admit = fixture.auth.admit(access_key, &identity.phc, identity.mac, Some(read));
+        let (admitted, cost) = fixture.counted(admit).await;
+        assert!(matches!(admitted, Ok(None)), "{admitted:?}");
+        assert_eq!(cost, Counters { raced_fills: 1, store_reads: 1, ..Counters::default() });
+    });
+}
+
+#[test]
+fn a_refusal_that_raced_with_a_change_is_not_remembered() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        fixture.store.set_key_state(pair.key.id, State::Inactive).unwrap();
+        fixture.apply_changes().await;
+        let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
+        fixture.store.set_key_state(pair.key.id, State::Active).unwrap();
+        fixture.apply_changes().await;
+        fixture.auth.remember_doubt(read.evidence(), Some(read));
+        assert_eq!(fixture.auth.doubts.len(), 0);
+        assert!(fixture.ask_pair(&pair).await.is_ok());
+    });
+}
+
+/// Sets a flag when the test ends, however it ends: the other threads would run for ever.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Threads use a key as workers do while it is switched on and off. After a change is applied, nobody may be let in
 /// against it, whatever was being read in between.
 #[test]
@@ -182,12 +228,12 @@ fn no_request_that_begins_after_a_change_was_applied_is_decided_by_what_was_befo
     let pair = fixture.account_key();
     run(fixture.apply_changes());
     let auth = Arc::clone(&fixture.auth);
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 run(async {
-                    while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                    while !is_over.load(Ordering::SeqCst) {
                         let before = auth.settled();
                         let credential = credential(pair.access_key().as_str(), &pair.secret);
                         match auth.authenticate(&credential, SOURCE, Instant::now()).await {
@@ -203,6 +249,7 @@ fn no_request_that_begins_after_a_change_was_applied_is_decided_by_what_was_befo
                 });
             });
         }
+        let _over = Over(&is_over);
         run(async {
             for switch in 0..SWITCHES {
                 let state = if switch % 2 == 0 { State::Inactive } else { State::Active };
@@ -211,7 +258,6 @@ fn no_request_that_begins_after_a_change_was_applied_is_decided_by_what_was_befo
                 let judged = fixture.ask_pair(&pair).await;
                 assert_eq!(judged.is_ok(), state == State::Active, "switch {switch}: {judged:?}");
             }
-            is_over.store(true, std::sync::atomic::Ordering::SeqCst);
         });
     });
 }

@@ -113,7 +113,7 @@ fn many_requests_with_one_chosen_secret_share_one_run() {
             config.argon2.memory_limit = 16 << 20;
         });
         let pair = fixture.chosen_key("ROOT", "secret");
-        let (_, cost) = fixture
+        let ((), cost) = fixture
             .counted(async {
                 let mut all = tokio::task::JoinSet::new();
                 for _ in 0..100 {
