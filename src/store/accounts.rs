@@ -120,8 +120,10 @@ impl Store {
     /// must be stopped at once, and whoever can open the file can make another.
     pub fn has_working_admin_key(&self) -> Result<bool, StoreError> {
         self.database.read(|at| {
+            // CROSS JOIN: SQLite then takes the few accounts first, and their keys by the index
             let found = at.query_row(
-                "SELECT EXISTS (SELECT 1 FROM accounts JOIN keys ON keys.account = accounts.id
+                "SELECT EXISTS (SELECT 1 FROM accounts
+                 CROSS JOIN keys ON keys.account = accounts.id AND keys.state <> 'removed'
                  WHERE accounts.kind = 'admin' AND accounts.state = 'active' AND keys.state = 'active')",
                 [],
                 |row| row.get(0),

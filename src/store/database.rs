@@ -66,20 +66,21 @@ impl Database {
         Ok(database)
     }
 
-    /// Makes the file, readable by its owner only, with an empty store in it.
-    pub(super) fn create(path: &Path) -> Result<Self, StoreError> {
+    /// Makes the file `unfinished`, readable by its owner only, with an empty store in it. Errors speak of `path`,
+    /// the name that the file is to have.
+    pub(super) fn create(unfinished: &Path, path: &Path) -> Result<Self, StoreError> {
         // SQLite gives the files it puts beside this one the same mode
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
-            |source| match source.kind() {
-                ErrorKind::AlreadyExists => StoreError::Exists { path: path.to_owned() },
-                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
-                    StoreError::ReadOnly { path: path.to_owned() }
-                }
-                ErrorKind::StorageFull => StoreError::Full { path: path.to_owned() },
-                _ => StoreError::Io { path: path.to_owned(), source },
-            },
-        )?;
-        let mut database = Self::connect(path, Purpose::Record)?;
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished).map_err(|source| {
+            let path = path.to_owned();
+            match source.kind() {
+                ErrorKind::AlreadyExists => StoreError::Exists { path },
+                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => StoreError::ReadOnly { path },
+                ErrorKind::StorageFull => StoreError::Full { path },
+                _ => StoreError::Io { path, source },
+            }
+        })?;
+        let connection = Self::connect(unfinished, Purpose::Record)?.connection;
+        let mut database = Self { connection, path: path.to_owned() };
         let begin = |connection: &Connection| -> Result<(), Fault> {
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
             connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;

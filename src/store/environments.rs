@@ -70,7 +70,9 @@ impl Store {
             }
             let found: Vec<Environment> = at
                 .prepare_cached(
-                    "SELECT * FROM environments WHERE name = ?1 AND state <> 'removed' ORDER BY row",
+                    // the index compares without regard to case, the second condition does not
+                    "SELECT * FROM environments
+                     WHERE name = ?1 COLLATE NOCASE AND name = ?1 AND state <> 'removed' ORDER BY row",
                 )?
                 .query_map([id_or_name], rows::environment)?
                 .collect::<Result<_, _>>()?;

@@ -48,7 +48,7 @@ impl Store {
         unfinished.push(format!(".{}.unfinished", Uuid::new_v4().simple()));
         let unfinished = Path::new(&unfinished);
         let make = || -> Result<T, E> {
-            let mut store = Self { database: Database::create(unfinished)? };
+            let mut store = Self { database: Database::create(unfinished, path)? };
             let filled = fill(&mut store)?;
             store.database.close()?;
             database::publish(unfinished, path)?;

@@ -91,6 +91,10 @@ fn a_store_whose_filling_fails_never_gets_its_name() {
     let failed = Store::create_with(&path, |_| Err::<(), _>(StoreError::Refused("no".to_owned())));
     assert!(failed.is_err());
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    let nowhere = directory.path().join("missing").join("portcullis.db");
+    let said = Store::create(&nowhere).unwrap_err().to_string();
+    assert!(said.contains(nowhere.to_str().unwrap()) && !said.contains("unfinished"), "{said}");
 }
 
 #[test]
