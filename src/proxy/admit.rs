@@ -34,6 +34,7 @@ pub(super) struct Admitted<'h> {
 
 /// What the `Connection` header says.
 #[derive(Debug, Default, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "four options, each there or not")]
 pub(super) struct ConnectionOptions {
     pub(super) close: bool,
     pub(super) keep_alive: bool,

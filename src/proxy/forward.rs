@@ -446,20 +446,16 @@ impl Exchange<'_> {
         let before = upload.copy.bytes;
         let answering = self.progress.phase.get() == Phase::Answer;
         match upload.copy.poll(cx, client, upstream.peer_mut()) {
-            Poll::Ready(Ok(())) => {
+            // an upstream that takes no more may still say why
+            Poll::Ready(
+                Ok(()) | Err(CopyError::To(PeerError::Io(_) | PeerError::Http2(_) | PeerError::Closed)),
+            ) => {
                 upload.state = UploadState::Stopped;
                 if !answering {
                     self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
                 }
             }
-            // it may still say why it wants no more
-            Poll::Ready(Err(CopyError::To(PeerError::Io(_) | PeerError::Http2(_) | PeerError::Closed))) => {
-                upload.state = UploadState::Stopped;
-                if !answering {
-                    self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
-                }
-            }
-            Poll::Ready(Err(error)) => return Err(Failure::Ended(upload_failed(error))),
+            Poll::Ready(Err(error)) => return Err(Failure::Ended(upload_failed(&error))),
             Poll::Pending if answering => {}
             Poll::Pending => {
                 let phase = if client.received().is_empty() { Phase::ClientBody } else { Phase::Upstream };
@@ -503,10 +499,10 @@ enum UploadState {
     Stopped,
 }
 
-fn upload_failed(error: CopyError) -> Ended {
+fn upload_failed(error: &CopyError) -> Ended {
     match error {
         CopyError::TooLarge { .. } => Ended::Refused(Refusal::BodyTooLarge),
-        CopyError::From(PeerError::Body(error)) => Ended::Refused(Refusal::Framing(error)),
+        CopyError::From(PeerError::Body(error)) => Ended::Refused(Refusal::Framing(*error)),
         CopyError::From(_) => Ended::Broken("the client is gone"),
         CopyError::To(_) => Ended::Refused(Refusal::UpstreamBroken("the request could not be sent on")),
     }

@@ -168,8 +168,11 @@ async fn fill(wire: &mut Wire, stream: &OpenStream) -> Result<(), Next> {
 
 /// Waits for the first byte of a request; `false`: there will be none.
 async fn wait_for_bytes(wire: &mut Wire, stream: &OpenStream, limit: Duration) -> bool {
-    let (busy, silent) =
-        if limit > KEEP_BUFFERS { (KEEP_BUFFERS, limit - KEEP_BUFFERS) } else { (limit, limit) };
+    let (busy, silent) = if limit > KEEP_BUFFERS {
+        (KEEP_BUFFERS, limit.saturating_sub(KEEP_BUFFERS))
+    } else {
+        (limit, limit)
+    };
     stream.set_deadline(busy);
     let mut released = false;
     loop {

@@ -24,7 +24,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// What waits to be sent on one stream at most.
 const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// Streams that the gateway may have to reset because of the client's errors before the connection is given up
-/// (MadeYouReset, CVE-2025-8671).
+/// (`MadeYouReset`, CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 256;
 
 /// Serves a connection until it ends.
@@ -68,8 +68,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
                 };
                 tokio::task::spawn_local(served.serve(request, respond));
             }
-            Ok(None | Some(Err(_))) => return,
-            Err(Interrupt::Close) => return,
+            Ok(None | Some(Err(_))) | Err(Interrupt::Close) => return,
             Err(Interrupt::Changed) => {}
             Err(Interrupt::Drain) => connection.graceful_shutdown(),
             Err(Interrupt::Deadline) => {

@@ -3,7 +3,6 @@
 //! Each step hands the next a value of its own type, so that nothing can be forwarded without having passed all of
 //! them: `forward` needs a [`Permitted`], which needs a [`Grant`], which only the policy makes.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,10 +15,10 @@ use super::forward::{Ended, Exchange, Phase, Progress, drain};
 use super::headers::{Client, source_address};
 use super::preflight;
 use super::refusal::Refusal;
-use super::respond;
+use super::respond::{self, Terms};
 use super::streams::{Interrupt, OpenStream};
 use super::upgrade::websocket_key;
-use super::worker::{Generation, Worker};
+use super::worker::{Generation, Worker, unix_milliseconds};
 use crate::auth::{Authenticator, Credential, Identity};
 use crate::config::AccessControl;
 use crate::policy::{
@@ -88,9 +87,11 @@ struct Outcome<'a> {
     identity: Option<Arc<Identity>>,
     route: Option<&'a str>,
     upstream: Option<&'a str>,
+    /// What let it pass.
     rule: Option<crate::policy::Rule>,
     progress: Progress,
-    broken: Cell<Option<&'static str>>,
+    /// Why it ended before its end.
+    broken: Option<&'static str>,
 }
 
 impl RequestContext<'_> {
@@ -135,16 +136,8 @@ impl RequestContext<'_> {
                 outcome.route = Some(&self.generation.snapshot.route_names[routed.index]);
                 let cors = preflight::allowed_origin(routed.route.cors.as_ref(), admitted.head);
                 if let Some(answer) = preflight::answer(routed.route.cors.as_ref(), admitted) {
-                    let sent = respond::own(
-                        client,
-                        204,
-                        answer.fields(self.request_id),
-                        &[],
-                        false,
-                        admitted.head.version,
-                        keep_alive,
-                        cors,
-                    );
+                    let terms = Terms { version: admitted.head.version, to_head: false, keep_alive, cors };
+                    let sent = respond::own(client, 204, answer.fields(self.request_id), &[], terms);
                     outcome.progress.status.set(Some(204));
                     return self.after_own_answer(admitted.head.version, admitted.body, sent, client).await;
                 }
@@ -169,7 +162,7 @@ impl RequestContext<'_> {
             }
             Ended::Stale => Afterwards::Cut,
             Ended::Broken(why) => {
-                outcome.broken.set(Some(why));
+                outcome.broken = Some(why);
                 Afterwards::Cut
             }
         }
@@ -215,10 +208,7 @@ impl RequestContext<'_> {
             };
             let grant = match decide(&self.inquiry(admitted, routed, identity.as_deref(), facts)) {
                 Ok(grant) => grant,
-                Err(denial) => {
-                    outcome.rule = Some(denial.rule);
-                    return Ended::Refused(denied(denial));
-                }
+                Err(denial) => return Ended::Refused(denied(denial)),
             };
             outcome.rule = Some(grant.rule());
             let pool = &self.generation.pools[routed.route.upstream];
@@ -336,7 +326,7 @@ impl RequestContext<'_> {
             self.stream.set_identity(Some(Arc::clone(&identity)));
             // registered now; had a change been applied while this waited, this request would have missed it
             if seen == self.worker.streams.changes_seen() {
-                identity.touch(self.worker.unix_seconds(), source);
+                identity.touch(unix_milliseconds().unsigned_abs() / 1000, source);
                 return Ok(identity);
             }
         }
@@ -410,23 +400,18 @@ impl RequestContext<'_> {
         cors: Option<&[u8]>,
         client: &mut Peer,
     ) -> Afterwards {
-        let to_head = head.method() == b"HEAD";
         let reads_on = match refusal {
             // the stream of requests itself is unclear
             Refusal::Framing(_) | Refusal::ClientTimeout | Refusal::Stopping => false,
             _ => can_drain(client, body),
         };
-        let keep_alive = reads_on && self.keep_alive;
-        let sent = respond::refuse(
-            client,
-            refusal,
-            self.request_id,
-            challenge,
-            to_head,
-            head.version,
-            keep_alive,
+        let terms = Terms {
+            version: head.version,
+            to_head: head.method() == b"HEAD",
+            keep_alive: reads_on && self.keep_alive,
             cors,
-        );
+        };
+        let sent = respond::refuse(client, refusal, self.request_id, challenge, terms);
         self.after_own_answer(head.version, body, sent, client).await
     }
 
@@ -477,15 +462,16 @@ impl RequestContext<'_> {
         metrics.bytes_received.add(progress.received.get());
         metrics.bytes_sent.add(progress.sent.get());
         metrics.latency.observe(duration);
-        let cause = outcome.refusal.as_ref().map(|refusal| refusal.answer().cause).or(outcome.broken.get());
-        let reason: Option<&dyn ReasonText> = match (&outcome.rule, &cause) {
-            (Some(rule), None) => Some(rule),
-            (_, Some(cause)) => Some(cause),
-            (None, None) => None,
+        let refused = outcome.refusal.as_ref().map(Refusal::reason);
+        let reason: Option<&dyn ReasonText> = match (&refused, &outcome.broken, &outcome.rule) {
+            (Some(refused), _, _) => Some(refused),
+            (None, Some(broken), _) => Some(broken),
+            (None, None, Some(rule)) => Some(rule),
+            (None, None, None) => None,
         };
         let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
         self.worker.access.borrow_mut().record(&Record {
-            time_unix_ms: self.worker.unix_milliseconds(),
+            time_unix_ms: unix_milliseconds(),
             source: self.source(head),
             protocol: match head.version {
                 Version::Http10 => "HTTP/1.0",

@@ -128,16 +128,24 @@ impl Refusal {
         CAUSES.iter().position(|known| *known == cause).unwrap_or_default()
     }
 
+    /// Why, for the access log: the cause, and what was seen.
+    pub(super) fn reason(&self) -> String {
+        match (self, self.detail()) {
+            (Self::Forbidden(rule), _) => rule.to_string(),
+            (_, Some(detail)) => format!("{}: {detail}", self.answer().cause),
+            (_, None) => self.answer().cause.to_owned(),
+        }
+    }
+
     /// What the client may know beyond the status; nothing where it would help guessing.
     fn detail(&self) -> Option<String> {
         match self {
             Self::Head(error) => Some(error.to_string()),
             Self::Framing(error) => Some(error.to_string()),
-            Self::Malformed(what) => Some((*what).to_owned()),
+            Self::Malformed(what) | Self::UpstreamBroken(what) => Some((*what).to_owned()),
             Self::Repeated(what) => Some(format!("{what} stands more than once")),
             Self::Path(error) => Some(error.to_string()),
             Self::Selector(error) => Some(error.to_string()),
-            Self::UpstreamBroken(what) => Some((*what).to_owned()),
             Self::UnknownProtocol => Some("only 'websocket' is offered".to_owned()),
             _ => None,
         }

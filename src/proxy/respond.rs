@@ -108,35 +108,41 @@ pub(super) fn inform(client: &mut Peer, status: u16, head: Option<&ResponseHead>
     }
 }
 
-/// Writes the gateway's own answer whole. Tells whether the connection can stay open.
+/// What the request says about how it is answered, whatever the answer is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// The client's version.
+    pub(super) version: Version,
+    /// The request was HEAD: no body is sent.
+    pub(super) to_head: bool,
+    /// Whether the connection may stay open.
+    pub(super) keep_alive: bool,
+    /// The origin that may read the answer.
+    pub(super) cors: Option<&'a [u8]>,
+}
+
+/// Writes a refusal whole. Tells whether the connection can stay open.
 pub(super) fn refuse(
     client: &mut Peer,
     refusal: &Refusal,
     request_id: &str,
     challenge: bool,
-    to_head: bool,
-    version: Version,
-    keep_alive: bool,
-    cors: Option<&[u8]>,
+    terms: Terms<'_>,
 ) -> Result<bool, PeerError> {
-    let answer = refusal.answer();
     let (fields, body) = refusal.render(request_id, challenge);
     let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    own(client, answer.status, fields, &body, to_head, version, keep_alive, cors)
+    own(client, refusal.answer().status, fields, &body, terms)
 }
 
-/// Writes an answer of the gateway's own.
-#[expect(clippy::too_many_arguments, reason = "each is one line of the answer")]
+/// Writes an answer of the gateway's own. Tells whether the connection can stay open.
 pub(super) fn own<'f>(
     client: &mut Peer,
     status: u16,
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     body: &[u8],
-    to_head: bool,
-    version: Version,
-    keep_alive: bool,
-    cors: Option<&[u8]>,
+    terms: Terms<'_>,
 ) -> Result<bool, PeerError> {
+    let Terms { version, to_head, keep_alive, cors } = terms;
     match client {
         Peer::Http1(peer) => {
             let output = peer.wire.output();

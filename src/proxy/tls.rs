@@ -75,6 +75,6 @@ impl ResolvesServerCert for BySni {
 fn is_valid_for(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
     certificate
         .end_entity_cert()
-        .and_then(|leaf| ParsedCertificate::try_from(leaf).map_err(Into::into))
+        .and_then(ParsedCertificate::try_from)
         .is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
 }

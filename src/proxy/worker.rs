@@ -378,15 +378,6 @@ impl Worker {
         self.draining.get()
     }
 
-    pub(super) fn unix_milliseconds(&self) -> i64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    }
-
-    pub(super) fn unix_seconds(&self) -> u64 {
-        self.unix_milliseconds().unsigned_abs() / 1000
-    }
-
     /// A new request id: a random UUID.
     pub(super) fn request_id(&self) -> uuid::fmt::Hyphenated {
         uuid::Builder::from_random_bytes(self.random.next()).into_uuid().hyphenated()
@@ -395,6 +386,12 @@ impl Worker {
     pub(super) fn random_bytes(&self) -> [u8; 16] {
         self.random.next()
     }
+}
+
+/// The time, in milliseconds since 1970.
+pub(super) fn unix_milliseconds() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Random numbers for request ids, fetched from the system in blocks: a system call for each would cost more than

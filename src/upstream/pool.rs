@@ -78,6 +78,10 @@ impl Pool {
 
     /// A connection for one request: a kept one that is still open, else a new one; each endpoint is tried once.
     /// `fresh`: a kept one just turned out dead, so take none of them.
+    ///
+    /// # Panics
+    ///
+    /// Never: an upstream has at least one endpoint.
     pub async fn acquire(&self, fresh: bool) -> Result<Acquired, ConnectError> {
         let mut last = None;
         for endpoint in self.turn.order() {

@@ -26,6 +26,10 @@ struct ErrorDocument<'a> {
 struct Empty {}
 
 /// The error document, in the shape of Rancher's API; `id` is the request's id.
+///
+/// # Panics
+///
+/// Never: the document is strings and numbers.
 pub fn error_document(id: &str, status: StatusCode, detail: Option<&str>) -> String {
     let phrase = status.canonical_reason().unwrap_or("Error");
     let document = ErrorDocument {

@@ -317,6 +317,10 @@ fn parse_fields(block: &mut FieldBlock, start: usize, limit: usize) -> Result<()
 
 /// Whether all bytes may stand in a field value (RFC 9110 §5.5). Written without branches, so that it runs over
 /// many bytes at a time.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "branches would keep it from running over many bytes at a time"
+)]
 pub(super) fn is_field_text(bytes: &[u8]) -> bool {
     !bytes.iter().fold(false, |bad, &b| bad | ((b < 0x20) & (b != b'\t')) | (b == 0x7f))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
-use crate::model::{Owner, Principal};
+use crate::model::{Name, Owner, Principal};
 
 /// All that is not plain in a header value, and `%` itself. The rest of UTF-8 is always encoded.
 const NAME: &AsciiSet = &CONTROLS.add(b'%').add(b'"').add(b'\\').add(b',').add(b';');
@@ -18,7 +18,7 @@ pub(super) fn lines(principal: &Principal) -> Box<[u8]> {
             (account.id.to_string(), account.kind.as_str(), Some(account.name.as_str()))
         }
         Owner::Environment(environment) => {
-            (environment.id.to_string(), "project", environment.name.as_ref().map(|name| name.as_str()))
+            (environment.id.to_string(), "project", environment.name.as_ref().map(Name::as_str))
         }
     };
     let mut lines = format!("X-API-Account-Id: {id}\r\nX-API-Account-Kind: {kind}\r\n");
