@@ -252,21 +252,23 @@ fn case_10_credentials_that_are_no_text() {
 fn case_11_huge_credentials_are_never_hashed() {
     let stage = Stage::start();
     let access_key = &stage.e1.access_key;
-    let before = stage.gateway.metric("argon2_runs");
+    let before = stage.gateway.authentication_count("argon2_runs");
     for length in [1024, 2 * 1024, 16 * 1024] {
         stage.refuses(get(basic(access_key, "x".repeat(length))), &[401]);
         stage.refuses(get(basic("x".repeat(length), "y")), &[401]);
     }
     stage.refuses(get(basic(access_key, "x".repeat(64 * 1024))), &[401, 431]);
-    assert_eq!(stage.gateway.metric("argon2_runs"), before);
+    assert_eq!(stage.gateway.authentication_count("argon2_runs"), before);
 }
 
 #[test]
 fn case_12_a_wrong_checksum_costs_nothing() {
     let stage = Stage::start();
-    let figures =
-        || ["store_reads", "argon2_runs", "fingerprint_mismatches"].map(|name| stage.gateway.metric(name));
-    let (before, refused_before) = (figures(), stage.gateway.metric("checksum_refusals"));
+    let figures = || {
+        ["store_reads", "argon2_runs", "fingerprint_mismatches"]
+            .map(|name| stage.gateway.authentication_count(name))
+    };
+    let (before, refused_before) = (figures(), stage.gateway.authentication_count("checksum_refusals"));
     let secret = &stage.e1.secret;
     for at in [4, 20, 45, 49] {
         // one character of the secret is another
@@ -276,7 +278,7 @@ fn case_12_a_wrong_checksum_costs_nothing() {
         stage.refuses(get(basic("pce_00000000000000000000", &typo)), &[401]);
     }
     assert_eq!(figures(), before, "store reads, argon2 runs, fingerprints compared");
-    assert_eq!(stage.gateway.metric("checksum_refusals"), refused_before + 8);
+    assert_eq!(stage.gateway.authentication_count("checksum_refusals"), refused_before + 8);
 }
 
 /// The time from the last byte of a request to the whole answer, on a connection and from a source of its own.
@@ -490,8 +492,8 @@ fn case_17_floods_of_bad_credentials_evict_nothing() {
     flood(0, 300);
     let (resident, hits, reads) = (
         stage.gateway.resident_bytes(),
-        stage.gateway.metric("memory_hits"),
-        stage.gateway.metric("store_reads"),
+        stage.gateway.authentication_count("memory_hits"),
+        stage.gateway.authentication_count("store_reads"),
     );
     let mut good_answers = 0;
     for part in 1..8 {
@@ -501,8 +503,11 @@ fn case_17_floods_of_bad_credentials_evict_nothing() {
     }
     // reading the metrics takes a key, too, from its own account
     let grown = stage.gateway.resident_bytes().saturating_sub(resident);
-    assert!(stage.gateway.metric("memory_hits") >= hits + good_answers, "good keys left the memory");
-    assert!(stage.gateway.metric("store_reads") >= reads, "a counter fell");
+    assert!(
+        stage.gateway.authentication_count("memory_hits") >= hits + good_answers,
+        "good keys left the memory"
+    );
+    assert!(stage.gateway.authentication_count("store_reads") >= reads, "a counter fell");
     assert!(grown < 32 << 20, "6,300 bad credentials took {grown} bytes");
 }
 

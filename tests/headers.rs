@@ -478,7 +478,6 @@ fn case_53_host() {
         "gw test",
         "gw.test:port",
         "gw.test:80:80",
-        "gw.test:99999",
         "",
         "[::1",
         "gw%2etest",

@@ -357,6 +357,10 @@ impl Conversation {
 
     /// Reads the body of a request whose head has come; the request's record grows with it.
     pub fn body(&mut self, request: &mut Recorded) -> io::Result<()> {
+        if request.all("Expect").iter().any(|value| value.eq_ignore_ascii_case("100-continue")) {
+            // RFC 9110 section 10.1.1: a server must not wait for the body before it sends this
+            self.send("HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
         if request.all("Transfer-Encoding").iter().any(|coding| coding.eq_ignore_ascii_case("chunked")) {
             loop {
                 let line = self.line()?;
