@@ -71,14 +71,10 @@ fn case_02_two_authorization_headers() {
 #[test]
 fn case_03_two_credentials_in_one_header() {
     let good = stage().e1.authorization();
-    for value in [
-        format!("{good}, {good}"),
-        format!("{good},{good}"),
-        format!("{good}, Bearer x"),
-        format!("Bearer x, {good}"),
-    ] {
-        stage().refuses(get(value), &[400, 401]);
+    for value in [format!("{good}, {good}"), format!("{good},{good}"), format!("{good}, Bearer x")] {
+        stage().refuses(get(value), &[400]);
     }
+    stage().refuses(get(format!("Bearer x, {good}")), &[401]);
 }
 
 #[test]

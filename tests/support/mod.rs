@@ -49,7 +49,7 @@ pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 
 /// Where `needle` begins in `haystack`.
 pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    memchr::memmem::find(haystack, needle)
 }
 
 /// Bytes as a failure message shows them.
