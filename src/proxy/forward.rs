@@ -14,7 +14,6 @@ use super::refusal::Refusal;
 use super::respond;
 use super::streams::OpenStream;
 use super::upgrade;
-use crate::auth::Identity;
 use crate::config::Timeouts;
 use crate::upstream::{Acquired, ConnectError, Pool};
 use crate::wire::{
@@ -96,7 +95,7 @@ impl Exchange<'_> {
                 Err(_) => return Ended::Refused(Refusal::UpstreamUnreachable),
             };
             // the last look before the first byte goes: a change may have come while this waited
-            if self.permitted.identity.as_deref().is_some_and(Identity::is_stale) {
+            if !self.permitted.is_current() {
                 if let Acquired::Http1 { peer, endpoint, .. } = acquired {
                     self.pool.give_back(peer, endpoint, Instant::now());
                 }
@@ -271,7 +270,9 @@ impl Exchange<'_> {
                     if informational > self.max_informational {
                         return Err(Failure::broken("the upstream sent too many interim answers"));
                     }
-                    if !inform(client, head.status, Some(&head)).await {
+                    // HTTP/1.0 knows no interim answers (RFC 9110 §15.2)
+                    let understood = self.permitted.admitted.head.version != Version::Http10;
+                    if understood && !inform(client, head.status, Some(&head)).await {
                         return Err(Failure::Ended(Ended::Broken("the client is gone")));
                     }
                 }

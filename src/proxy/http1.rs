@@ -1,7 +1,6 @@
 //! One client connection with HTTP/1.1: heads in, one request after the other.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -156,13 +155,10 @@ async fn read_head(
 }
 
 async fn fill(wire: &mut Wire, stream: &OpenStream) -> Result<(), Next> {
-    loop {
-        return match stream.run(wire.fill()).await {
-            Ok(Ok(1..)) => Ok(()),
-            Ok(_) | Err(Interrupt::Close) => Err(Next::End),
-            Err(Interrupt::Deadline) => Err(Next::Refused(Refusal::ClientTimeout)),
-            Err(Interrupt::Changed | Interrupt::Drain) => continue,
-        };
+    match stream.run_through(wire.fill()).await {
+        Ok(Ok(1..)) => Ok(()),
+        Err(Interrupt::Deadline) => Err(Next::Refused(Refusal::ClientTimeout)),
+        Ok(_) | Err(_) => Err(Next::End),
     }
 }
 
@@ -176,7 +172,7 @@ async fn wait_for_bytes(wire: &mut Wire, stream: &OpenStream, limit: Duration) -
     stream.set_deadline(busy);
     let mut released = false;
     loop {
-        let step = stream.run(async {
+        let step = stream.run_through(async {
             if released {
                 wire.stream().tcp().readable().await?;
             }
@@ -190,7 +186,6 @@ async fn wait_for_bytes(wire: &mut Wire, stream: &OpenStream, limit: Duration) -
                 released = true;
                 stream.set_deadline(silent);
             }
-            Err(Interrupt::Changed) => {}
             Ok(_) | Err(_) => return false,
         }
     }
@@ -215,7 +210,7 @@ pub(super) fn believed_id<'h>(client: &Client, head: &'h RequestHead) -> Option<
 async fn close(wire: &mut Wire, stream: &OpenStream) {
     stream.set_deadline(LINGER);
     stream.set_idle(true);
-    let mut closing = pin!(async {
+    let closing = async {
         if wire.shutdown().await.is_err() {
             return;
         }
@@ -228,8 +223,9 @@ async fn close(wire: &mut Wire, stream: &OpenStream) {
                 _ => return,
             }
         }
-    });
-    while let Err(Interrupt::Changed) = stream.run(closing.as_mut()).await {}
+    };
+    // whatever ends it, the connection is closed now
+    let _ = stream.run_through(closing).await;
 }
 
 /// Resets the connection, so that half an answer is not taken for a whole one.

@@ -16,7 +16,7 @@ use super::headers::{Client, source_address};
 use super::preflight;
 use super::refusal::Refusal;
 use super::respond::{self, Terms};
-use super::streams::{Interrupt, OpenStream};
+use super::streams::{Interrupt, OpenStream, Streams};
 use super::upgrade::websocket_key;
 use super::worker::{Generation, Worker, unix_milliseconds};
 use crate::auth::{Authenticator, Credential, Identity};
@@ -57,9 +57,17 @@ pub(super) struct Permitted<'a> {
     /// The origin that may read the answer.
     pub(super) cors: Option<&'a [u8]>,
     authenticator: &'a Authenticator,
+    streams: &'a Streams,
+    changes_seen: u64,
 }
 
 impl Permitted<'_> {
+    /// Whether nothing has changed since the key was looked up: a change that was applied meanwhile may be about it.
+    pub(super) fn is_current(&self) -> bool {
+        self.streams.changes_seen() == self.changes_seen
+            && !self.identity.as_deref().is_some_and(Identity::is_stale)
+    }
+
     /// Whether what the gateway knows is recent enough to act on. Public paths do not depend on it.
     pub(super) fn is_fresh(&self) -> bool {
         self.identity.is_none() || self.authenticator.is_fresh(Instant::now())
@@ -194,6 +202,9 @@ impl RequestContext<'_> {
             Err(refusal) => return Ended::Refused(refusal),
         };
         loop {
+            // registered from here on: had a change been applied between this and the first byte to the upstream,
+            // everything is asked again
+            let seen = self.worker.streams.changes_seen();
             let identity = match &credential {
                 None => None,
                 Some(credential) => match self.authenticate(admitted, credential).await {
@@ -225,6 +236,8 @@ impl RequestContext<'_> {
                 websocket_key: random_key.as_deref(),
                 cors,
                 authenticator: &self.worker.shared.authenticator,
+                streams: &self.worker.streams,
+                changes_seen: seen,
             };
             let exchange = Exchange {
                 permitted: &permitted,
@@ -319,17 +332,11 @@ impl RequestContext<'_> {
     ) -> Result<Arc<Identity>, Refusal> {
         let source = self.source(admitted.head);
         let authenticator = &self.worker.shared.authenticator;
-        loop {
-            let seen = self.worker.streams.changes_seen();
-            let identity =
-                self.until_closed(authenticator.authenticate(credential, source, self.arrived)).await??;
-            self.stream.set_identity(Some(Arc::clone(&identity)));
-            // registered now; had a change been applied while this waited, this request would have missed it
-            if seen == self.worker.streams.changes_seen() {
-                identity.touch(unix_milliseconds().unsigned_abs() / 1000, source);
-                return Ok(identity);
-            }
-        }
+        let identity =
+            self.until_closed(authenticator.authenticate(credential, source, self.arrived)).await??;
+        self.stream.set_identity(Some(Arc::clone(&identity)));
+        identity.touch(unix_milliseconds().unsigned_abs() / 1000, source);
+        Ok(identity)
     }
 
     /// What a request that is already under way may still do, after something about its key has changed.
@@ -382,10 +389,10 @@ impl RequestContext<'_> {
     async fn until_closed<F: Future>(&self, step: F) -> Result<F::Output, Refusal> {
         let mut step = pin!(step);
         loop {
-            match self.stream.run(step.as_mut()).await {
+            match self.stream.run_through(step.as_mut()).await {
                 Ok(output) => return Ok(output),
                 Err(Interrupt::Close) => return Err(Refusal::Stopping),
-                Err(Interrupt::Changed | Interrupt::Deadline | Interrupt::Drain) => {}
+                Err(_) => {}
             }
         }
     }
@@ -424,7 +431,7 @@ impl RequestContext<'_> {
     ) -> Afterwards {
         let Ok(keep_alive) = sent else { return Afterwards::Cut };
         self.stream.set_deadline(DRAIN_TIME);
-        let flushed = self.stream.run(std::future::poll_fn(|cx| client.poll_flush(cx))).await;
+        let flushed = self.stream.run_through(std::future::poll_fn(|cx| client.poll_flush(cx))).await;
         if !matches!(flushed, Ok(Ok(()))) {
             return Afterwards::Cut;
         }
@@ -433,7 +440,7 @@ impl RequestContext<'_> {
             return Afterwards::Close;
         }
         let drained =
-            body == Length::NONE || client.is_received() || self.stream.run(drain(client)).await == Ok(true);
+            body == Length::NONE || client.is_received() || self.stream.run_through(drain(client)).await == Ok(true);
         if drained { Afterwards::KeepAlive } else { Afterwards::Close }
     }
 
@@ -471,7 +478,7 @@ impl RequestContext<'_> {
         };
         let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
         self.worker.access.borrow_mut().record(&Record {
-            time_unix_ms: unix_milliseconds(),
+            time_unix_ms: unix_milliseconds() - i64::try_from(duration.as_millis()).unwrap_or_default(),
             source: self.source(head),
             protocol: match head.version {
                 Version::Http10 => "HTTP/1.0",

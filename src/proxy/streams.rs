@@ -196,13 +196,23 @@ impl Open {
 impl OpenStream {
     /// The time from now on after which the running step is interrupted.
     pub(super) fn set_deadline(&self, after: Duration) {
-        let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        self.open.deadline.set(self.streams.now.get().saturating_add(after).saturating_add(1));
+        // the clock stands between ticks: one more, so that nothing is ever early
+        let after = u64::try_from((after + TICK).as_millis()).unwrap_or(u64::MAX);
+        self.open.deadline.set(self.streams.now.get().saturating_add(after));
+        self.forget_deadline();
     }
 
     /// The running step may take as long as it likes.
     pub(super) fn clear_deadline(&self) {
         self.open.deadline.set(u64::MAX);
+        self.forget_deadline();
+    }
+
+    /// A deadline that passed between two steps was the first one's.
+    fn forget_deadline(&self) {
+        if self.open.interrupt.get() == Some(Interrupt::Deadline) {
+            self.open.interrupt.set(None);
+        }
     }
 
     /// For whom it is open from now on, and that this was decided by what is known now.
@@ -225,6 +235,17 @@ impl OpenStream {
     /// Marks it as waiting for a next request: closed first when the gateway stops.
     pub(super) fn set_idle(&self, idle: bool) {
         self.open.idle.set(idle);
+    }
+
+    /// Runs a step that serves no key: only its time and the gateway's end come before its own.
+    pub(super) async fn run_through<F: Future>(&self, step: F) -> Result<F::Output, Interrupt> {
+        let mut step = pin!(step);
+        loop {
+            match self.run(step.as_mut()).await {
+                Err(Interrupt::Changed) => self.decided(),
+                result => return result,
+            }
+        }
     }
 
     /// Runs `step` until it is done or interrupted.

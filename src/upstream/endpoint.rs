@@ -75,6 +75,7 @@ pub struct Upstream {
     pub authorization: config::AuthorizationHeader,
     /// The gateway's own `Authorization` there; never printed.
     pub credential: Option<Zeroizing<String>>,
+    authority: String,
     /// Idle connections kept per worker.
     pub(super) idle_connections: usize,
     pub(super) endpoints: Vec<Endpoint>,
@@ -115,6 +116,7 @@ impl Upstream {
             name: config.name.clone(),
             protocol: config.protocol,
             host: config.host.clone(),
+            authority: config.endpoints.first().map(config::EndpointUrl::authority).unwrap_or_default(),
             authorization: config.authorization,
             credential,
             idle_connections: config.idle_connections,
@@ -124,6 +126,11 @@ impl Upstream {
 }
 
 impl Upstream {
+    /// Its own name and port, for requests that name no host.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// Whether it is reached over TLS.
     pub fn is_tls(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.tls.is_some())

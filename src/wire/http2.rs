@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
+use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::body::{BodyError, Length, decimal};
@@ -190,6 +191,12 @@ impl RequestHead {
             .get::<h2::ext::Protocol>()
             .map(|protocol| fields.append(protocol.as_str().as_bytes()));
         push_fields(fields, request.headers());
+        // HTTP/2 may send a cookie in pieces; HTTP/1.1 knows one line (RFC 9113 §8.2.3)
+        let cookies: Vec<&[u8]> = request.headers().get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if cookies.len() > 1 {
+            fields.retain(|_, name| name != b"cookie");
+            fields.push(b"cookie", &cookies.join(&b"; "[..]));
+        }
     }
 
     /// The length of the body of a request that came by HTTP/2. The library holds the announced length to what

@@ -32,6 +32,8 @@ impl RequestFields<'_> {
         let head = self.admitted.head;
         match &self.upstream.host {
             Some(host) => emit(b"Host", host.as_bytes()),
+            // HTTP/1.0 may come without one, HTTP/1.1 may not go without
+            None if self.admitted.host.is_empty() => emit(b"Host", self.upstream.authority().as_bytes()),
             None => emit(b"Host", self.admitted.host),
         }
         let own_credential = self.upstream.credential.is_some();
