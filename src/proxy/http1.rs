@@ -75,7 +75,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
                 && served < generation.snapshot.limits.requests_per_connection
                 && !worker.is_draining(),
         };
-        match context.serve(&head, body, &mut peer).await {
+        let afterwards = context.serve(&head, body, &mut peer).await;
+        head.wipe_credentials();
+        match afterwards {
             Afterwards::KeepAlive if !worker.is_draining() => {}
             Afterwards::KeepAlive | Afterwards::Close => {
                 let Peer::Http1(http1) = &mut peer else { return };
@@ -141,6 +143,7 @@ async fn read_head(
         }
         match head.parse(wire.input(), &mut scanned, &limits) {
             Ok(Some(length)) => {
+                head.wipe_credentials_in(wire.input_mut(length));
                 wire.consume(length);
                 stream.clear_deadline();
                 return Next::Request;

@@ -133,7 +133,9 @@ impl StreamContext {
             keep_alive: true,
         };
         // an answer that ended early must not look whole; the other streams of the connection go on
-        if context.serve(&head, length, &mut peer).await == Afterwards::Cut
+        let afterwards = context.serve(&head, length, &mut peer).await;
+        head.wipe_credentials();
+        if afterwards == Afterwards::Cut
             && let Peer::Http2(peer) = &mut peer
         {
             peer.reset(Reason::INTERNAL_ERROR);

@@ -439,8 +439,9 @@ impl RequestContext<'_> {
         if !keep_alive || version == Version::Http2 {
             return Afterwards::Close;
         }
-        let drained =
-            body == Length::NONE || client.is_received() || self.stream.run_through(drain(client)).await == Ok(true);
+        let drained = body == Length::NONE
+            || client.is_received()
+            || self.stream.run_through(drain(client)).await == Ok(true);
         if drained { Afterwards::KeepAlive } else { Afterwards::Close }
     }
 

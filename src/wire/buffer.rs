@@ -54,6 +54,11 @@ impl Wire {
         &self.input[self.start..self.end]
     }
 
+    /// The first `count` bytes of the input, for overwriting what must not stay.
+    pub fn input_mut(&mut self, count: usize) -> &mut [u8] {
+        &mut self.input[self.start..self.start + count]
+    }
+
     /// Drops the first `count` bytes of the input.
     pub fn consume(&mut self, count: usize) {
         self.start += count;

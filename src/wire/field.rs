@@ -1,5 +1,7 @@
 //! Header and trailer fields as spans over the bytes they came in, and the names the gateway has rules for.
 
+use std::ops::Range;
+
 /// A range of a block's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
@@ -76,6 +78,14 @@ impl FieldBlock {
     /// The values of the fields that fall under `kind`.
     pub fn values(&self, kind: FieldName) -> impl Iterator<Item = &[u8]> {
         self.fields.iter().filter(move |field| field.kind == kind).map(|field| field.value.of(&self.bytes))
+    }
+
+    /// Where the values of credentials stand in the block's bytes.
+    pub(super) fn credentials_of(fields: &[Field]) -> impl Iterator<Item = Range<usize>> + '_ {
+        fields
+            .iter()
+            .filter(|field| matches!(field.kind, FieldName::Authorization | FieldName::ProxyAuthorization))
+            .map(|field| field.value.start as usize..field.value.end as usize)
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Span {

@@ -3,6 +3,8 @@
 //! Refused where RFC 9112 lets a recipient be lenient: bare LF, bare CR, white space before the colon, folded lines,
 //! extra spaces in the request line, controls in values. Request smuggling lives on those.
 
+use zeroize::Zeroize as _;
+
 use super::field::{Field, FieldBlock, FieldName, Span};
 
 /// What a head may hold at most.
@@ -115,6 +117,20 @@ impl RequestHead {
     /// HTTP/2's `:protocol` (RFC 8441), where it was sent.
     pub fn protocol(&self) -> Option<&[u8]> {
         self.protocol.map(|span| span.of(&self.fields.bytes))
+    }
+
+    /// Overwrites the credentials in the fields, for when nobody needs them any more: neither this memory nor what it
+    /// becomes next tells a secret.
+    pub fn wipe_credentials(&mut self) {
+        let FieldBlock { bytes, fields } = &mut self.fields;
+        FieldBlock::credentials_of(fields).for_each(|range| bytes[range].zeroize());
+    }
+
+    /// Overwrites the credentials in the bytes that this head was read from, all of them and nothing more.
+    pub fn wipe_credentials_in(&self, input: &mut [u8]) {
+        let skipped = input.len() - self.fields.bytes.len();
+        let ranges = FieldBlock::credentials_of(&self.fields.fields);
+        ranges.for_each(|range| input[skipped + range.start..skipped + range.end].zeroize());
     }
 
     /// Reads a head from the front of `input`. `Ok(None)`: more bytes are needed. `scanned` remembers between calls

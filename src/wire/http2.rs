@@ -192,7 +192,8 @@ impl RequestHead {
             .map(|protocol| fields.append(protocol.as_str().as_bytes()));
         push_fields(fields, request.headers());
         // HTTP/2 may send a cookie in pieces; HTTP/1.1 knows one line (RFC 9113 §8.2.3)
-        let cookies: Vec<&[u8]> = request.headers().get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let cookies: Vec<&[u8]> =
+            request.headers().get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
         if cookies.len() > 1 {
             fields.retain(|_, name| name != b"cookie");
             fields.push(b"cookie", &cookies.join(&b"; "[..]));
