@@ -116,7 +116,7 @@ fn print_change(account: &Account, number: ChangeNumber, output: Format) -> anyh
 fn show(account: &Account, output: Format) -> anyhow::Result<()> {
     match output {
         Format::Json => print_json(&document::account(account)),
-        Format::Table => print_fields([
+        Format::Table => print_fields(&[
             ("id", account.id.to_string()),
             ("name", account.name.to_string()),
             ("kind", account.kind.as_str().to_owned()),
@@ -131,9 +131,7 @@ fn show(account: &Account, output: Format) -> anyhow::Result<()> {
 
 fn list(accounts: &[Account], output: Format) -> anyhow::Result<()> {
     match output {
-        Format::Json => {
-            print_json(&document::collection("account", accounts.iter().map(document::account).collect()))
-        }
+        Format::Json => print_json(&document::collection("account", accounts.iter().map(document::account))),
         Format::Table => print_table(
             ["ID", "NAME", "KIND", "STATE", "CREATED", "DESCRIPTION"],
             accounts.iter().map(|account| {

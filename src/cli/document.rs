@@ -123,12 +123,12 @@ pub(super) fn member(membership: &Membership) -> Value {
 }
 
 /// A list of resources of one type.
-pub(super) fn collection(resource_type: &str, data: Vec<Value>) -> Value {
+pub(super) fn collection(resource_type: &str, data: impl Iterator<Item = Value>) -> Value {
     json!({
         "type": "collection",
         "resourceType": resource_type,
         "links": {},
         "actions": {},
-        "data": data,
+        "data": data.collect::<Vec<_>>(),
     })
 }

@@ -191,7 +191,7 @@ fn print_change(environment: &Environment, number: ChangeNumber, output: Format)
 fn show(environment: &Environment, output: Format) -> anyhow::Result<()> {
     match output {
         Format::Json => print_json(&document::environment(environment)),
-        Format::Table => print_fields([
+        Format::Table => print_fields(&[
             ("id", environment.id.to_string()),
             ("name", text(environment.name.as_ref())),
             ("state", environment.state.to_string()),
@@ -206,7 +206,7 @@ fn show(environment: &Environment, output: Format) -> anyhow::Result<()> {
 fn list(environments: &[Environment], output: Format) -> anyhow::Result<()> {
     match output {
         Format::Json => {
-            let data = environments.iter().map(document::environment).collect();
+            let data = environments.iter().map(document::environment);
             print_json(&document::collection("project", data))
         }
         Format::Table => print_table(
@@ -227,7 +227,7 @@ fn list(environments: &[Environment], output: Format) -> anyhow::Result<()> {
 fn list_members(site: &Site, members: &[Membership], output: Format) -> anyhow::Result<()> {
     match output {
         Format::Json => {
-            let data = members.iter().map(document::member).collect();
+            let data = members.iter().map(document::member);
             print_json(&document::collection("projectMember", data))
         }
         Format::Table => {

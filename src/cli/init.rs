@@ -1,5 +1,6 @@
 //! `portcullis init`: from nothing to a gateway that can be started.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ const FIRST_ACCOUNT: &str = "admin";
 pub(super) struct Init {}
 
 impl Init {
-    pub(super) fn run(&self, config: &Path, output: Format) -> anyhow::Result<()> {
+    pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
         let mut report = Report::default();
         if write_new(config, STARTER)? {
             report.made("a configuration to begin with; say in it where your API is", config);
@@ -125,6 +126,7 @@ struct Report(String);
 impl Report {
     fn made(&mut self, what: &str, path: &Path) {
         let path: PathBuf = path.components().collect();
-        self.0.push_str(&format!("made {}: {what}\n", path.display()));
+        // writing to a String does not fail
+        let _ = writeln!(self.0, "made {}: {what}", path.display());
     }
 }

@@ -185,7 +185,7 @@ fn print_change(key: &ApiKey, number: ChangeNumber, output: Format) -> anyhow::R
 pub(super) fn print_new(key: &ApiKey, secret: &Secret, output: Format) -> anyhow::Result<()> {
     let printed = match output {
         Format::Json => print_json(&document::key(key, Some(secret.as_str()))),
-        Format::Table => print_fields([
+        Format::Table => print_fields(&[
             ("access key", key.access_key.to_string()),
             ("secret key", secret.as_str().to_owned()),
             ("id", key.id.to_string()),
@@ -211,7 +211,7 @@ fn show(key: &ApiKey, used: Option<KeyUse>, output: Format) -> anyhow::Result<()
                 || "-".to_owned(),
                 |used| format!("{} from {}", time(Some(used.at)), used.address),
             );
-            print_fields([
+            print_fields(&[
                 ("id", key.id.to_string()),
                 ("access key", key.access_key.to_string()),
                 ("owner", owner(key)),
@@ -230,7 +230,7 @@ fn show(key: &ApiKey, used: Option<KeyUse>, output: Format) -> anyhow::Result<()
 fn list(keys: &[ApiKey], output: Format) -> anyhow::Result<()> {
     match output {
         Format::Json => {
-            let data = keys.iter().map(|key| document::key(key, None)).collect();
+            let data = keys.iter().map(|key| document::key(key, None));
             print_json(&document::collection("apiKey", data))
         }
         Format::Table => print_table(

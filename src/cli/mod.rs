@@ -101,7 +101,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, output, command } = arguments;
     match command {
         Command::Demo(demo::Demo {}) => demo::run()?,
-        Command::Init(init) => init.run(&config, output)?,
+        Command::Init(_) => init::Init::run(&config, output)?,
         Command::Serve => crate::server::serve(&config)?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),

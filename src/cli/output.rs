@@ -54,10 +54,10 @@ pub(super) fn print_table<const COLUMNS: usize>(
 }
 
 /// Prints one object, a line for each field.
-pub(super) fn print_fields<const FIELDS: usize>(fields: [(&str, String); FIELDS]) -> anyhow::Result<()> {
+pub(super) fn print_fields<const FIELDS: usize>(fields: &[(&str, String); FIELDS]) -> anyhow::Result<()> {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = String::new();
-    for (name, value) in &fields {
+    for (name, value) in fields {
         let _ = writeln!(text, "{name:width$}  {}", on_one_line(value));
     }
     print(&text)
