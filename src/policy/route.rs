@@ -150,7 +150,7 @@ impl RouteTable {
                 if walk.at.is_none() && target.form != Form::EncodedSlash {
                     break; // nothing that follows can change what is known
                 }
-                walk.step(segment)?;
+                walk.step(segment, target.form)?;
             }
         }
         walk.end(trailing_slash)
@@ -210,22 +210,25 @@ impl<'t, 'p> Walk<'t, 'p> {
     }
 
     /// Takes one segment, which is not an empty last one.
-    fn step(&mut self, segment: &'p [u8]) -> Result<(), PathRefusal> {
-        let first = lax::pieces(segment).next().unwrap_or_default();
+    fn step(&mut self, segment: &'p [u8], form: Form) -> Result<(), PathRefusal> {
+        let first = match form {
+            Form::EncodedSlash => lax::pieces(segment).next().unwrap_or_default(),
+            Form::Clean | Form::Unusual => segment,
+        };
         let is_divided = first.len() < segment.len();
         if is_divided && !self.allows_encoded_slash() {
             return Err(PathRefusal::EncodedSlash);
         }
         let Some(node) = self.at else { return Ok(()) };
 
-        let edge = if lax::is_own_form(first) {
+        let edge = if form == Form::Clean || lax::is_own_form(first) {
             node.edge(first)
         } else {
-            let form = lax::form(first)?;
-            if form.is_empty() {
+            let lax = lax::form(first)?;
+            if lax.is_empty() {
                 return Err(PathRefusal::VanishingSegment);
             }
-            node.edge(form.as_bytes())
+            node.edge(lax.as_bytes())
         };
         self.collect(&node.beneath);
         match (edge, node.environment) {

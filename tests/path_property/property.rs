@@ -72,7 +72,7 @@ const WORLDS: [&[Spec]; 4] = [
             path: "/",
             is_public: false,
             templates: &[],
-            shared: &["/docs/**"],
+            shared: &["/**"],
             owner_only: &[],
             allows_encoded_slash: false,
         },
