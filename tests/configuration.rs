@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use support::cli::{Cli, Outcome};
 use support::gateway::{Plan, Site};
+use support::http1::Request;
 use support::upstream::Upstream;
 use tempfile::TempDir;
 
@@ -211,41 +212,57 @@ fn check_prints_who_reaches_what_and_what_is_open() {
 }
 
 #[test]
-fn explain_decides_as_the_table_says() {
-    let site = site();
-    let environment_key = site.create_environment_key("e1").access_key;
+fn explain_says_what_the_table_says_and_what_the_gateway_does() {
+    let upstream = Upstream::start();
+    let gateway = Plan::new(&upstream).routes(ROUTES).start();
+    let site = &gateway.site;
+    site.create_environment("e1");
+    site.create_environment("e2");
+    let e1 = site.create_environment_key("e1");
     site.create_account("alice", "user");
     site.add_member("e1", "alice", "readonly");
-    let alice = site.create_account_key("alice").access_key;
-    let admin = site.admin.access_key.clone();
+    let alice = site.create_account_key("alice");
+    let admin = site.admin.clone();
 
     for (key, request, expected) in [
-        (None, "GET /healthz", "allow"),
-        (None, "POST /healthz", "401"),
-        (None, "GET /v2-beta", "401"),
-        (Some(&environment_key), "GET /v2-beta", "allow"),
-        (Some(&environment_key), "POST /v2-beta", "403"),
-        (Some(&environment_key), "DELETE /v2-beta/projects/e1/hosts/1", "allow"),
-        (Some(&environment_key), "GET /v2-beta/projects/e2/hosts", "403"),
-        (Some(&environment_key), "GET /v2-beta/accounts", "403"),
-        (Some(&environment_key), "POST /v2-beta/projects/e1/projectmembers/x", "403"),
-        (Some(&environment_key), "GET /v2-beta/projects/e1/../e2/x", "400"),
-        (Some(&environment_key), "GET /v2-beta/projects/e1%2fx", "400"),
-        (Some(&environment_key), "GET /nowhere", "404"),
-        (Some(&environment_key), "GET /v2-beta/hosts?projectId=e1", "allow"),
-        (Some(&environment_key), "GET /v2-beta/projects/e1/x?projectId=e2", "403"),
-        (Some(&environment_key), "GET /v2-beta/projects/e1/x?_method=DELETE", "400"),
-        (Some(&environment_key), "TRACE /v2-beta", "405"),
-        (Some(&alice), "GET /v2-beta/projects/e1/hosts", "allow"),
-        (Some(&alice), "POST /v2-beta/projects/e1/hosts", "403"),
-        (Some(&alice), "GET /v2-beta/accounts", "allow"),
-        (Some(&alice), "GET /v2-beta/projects/nothing/x", "403"),
-        (Some(&admin), "GET /v2-beta/projects/nothing/x", "allow"),
+        (None, "GET /healthz", 200),
+        (None, "POST /healthz", 401),
+        (None, "GET /v2-beta", 401),
+        (Some(&e1), "GET /healthz", 200),
+        (Some(&e1), "GET /v2-beta", 200),
+        (Some(&e1), "POST /v2-beta", 403),
+        (Some(&e1), "DELETE /v2-beta/projects/e1/hosts/1", 200),
+        (Some(&e1), "GET /v2-beta/projects/e2/hosts", 403),
+        (Some(&e1), "GET /v2-beta/accounts", 403),
+        (Some(&e1), "POST /v2-beta/projects/e1/projectmembers/x", 403),
+        (Some(&e1), "GET /v2-beta/projects/e1/../e2/x", 400),
+        (Some(&e1), "GET /v2-beta/projects/e1%2fx", 400),
+        (Some(&e1), "GET /nowhere", 404),
+        (Some(&e1), "GET /v2-beta/hosts?projectId=e1", 200),
+        (Some(&e1), "GET /v2-beta/projects/e1/x?projectId=e2", 403),
+        (Some(&e1), "GET /v2-beta/projects/e1/x?_method=DELETE", 400),
+        (None, "GET /v2-beta/projects/e1/x?projectId=e2", 403),
+        (None, "GET /v2-beta/projects/e1/x?_method=DELETE", 400),
+        (Some(&e1), "TRACE /v2-beta", 405),
+        (Some(&alice), "GET /v2-beta/projects/e1/hosts", 200),
+        (Some(&alice), "POST /v2-beta/projects/e1/hosts", 403),
+        (Some(&alice), "GET /v2-beta/accounts", 200),
+        (Some(&alice), "GET /v2-beta/projects/nothing/x", 403),
+        (Some(&admin), "GET /v2-beta/projects/nothing/x", 200),
     ] {
         let (method, path) = request.split_once(' ').expect("a method and a path");
-        let mut arguments: Vec<&str> = key.map(|key| ["--key", key.as_str()]).into_iter().flatten().collect();
+        let mut arguments: Vec<&str> =
+            key.map(|key| ["--key", key.access_key.as_str()]).into_iter().flatten().collect();
         arguments.extend([method, path]);
-        assert_eq!(decision(&site, &arguments), expected, "{arguments:?}");
+        let answer = explain(site, &arguments);
+        let status = answer["status"].as_u64().unwrap_or(200);
+        assert_eq!(status, expected, "{arguments:?}\n{answer:#}");
+
+        let mut sent = Request::new(method, path);
+        if let Some(key) = key {
+            sent = sent.key(key);
+        }
+        assert_eq!(u64::from(gateway.exchange(sent.end()).status), expected, "the gateway, on {arguments:?}");
     }
 }
 

@@ -14,6 +14,7 @@ use crate::policy;
 
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Look a configuration over: what is wrong, with line and column; else who reaches what",
     long_about = "Looks a configuration over, and the files that it names: the store, the pepper, certificates and \
         passwords. Every mistake is told at once, with file, line and column. A configuration without one is told \
         in words: its routes, who reaches what, and what it opens or weakens.",

@@ -32,6 +32,7 @@ struct Ports {
 
 #[derive(Debug, Args)]
 #[command(
+    about = "Try it: a sample API, the gateway in front of it, two environments, keys, and curl lines to paste",
     long_about = "Starts a sample API and the gateway in front of it, with two environments and three keys, and prints \
         curl lines to paste. Listens on 127.0.0.1 only: on ports 8080, 8443 (TLS) and 8081 (management) where they are \
         free. Everything lies in a temporary folder, which goes when the demo ends with Ctrl-C. No configuration is \

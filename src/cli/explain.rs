@@ -23,14 +23,15 @@ use crate::store::{Reader, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 #[command(
+    about = "Say what the gateway would decide on a request, and the rule that makes it so",
     long_about = "Goes the way of a request as the gateway would, on the same code and the same store, and says what \
         is decided and which rule decides. Nothing is sent, and no secret is needed: a key that is named counts as \
         one whose secret was right.",
     after_help = "Examples:\n  \
         portcullis explain GET /healthz\n  \
-        portcullis explain --key pce_0123456789abcdefghjk GET '/v2-beta/projects/e1/hosts?limit=10'\n  \
-        portcullis explain --key pca_0123456789abcdefghjk --header 'X-API-Project-Id: e1' POST /v2-beta/hosts\n  \
-        portcullis explain --fail-on-deny --key 1c7 --header 'Upgrade: websocket' GET /v2-beta/subscribe"
+        portcullis explain --key pce_0123456789abcdefghjk GET '/v2-beta/projects/e1/hosts?limit=9'\n  \
+        portcullis explain --key 1c7 -H 'X-API-Project-Id: e1' POST /v2-beta/hosts\n  \
+        portcullis explain --key 1c7 -H 'Upgrade: websocket' --fail-on-deny GET /v2-beta/subscribe"
 )]
 pub(super) struct Explain {
     /// The access key (or id) of the key that asks; without it, a request without credentials

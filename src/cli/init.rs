@@ -24,6 +24,7 @@ const FIRST_ACCOUNT: &str = "admin";
 
 #[derive(Debug, Args)]
 #[command(
+    about = "Make what is missing: configuration, store, pepper, development certificate, first admin key",
     long_about = "Makes what a gateway needs and is not there yet: a configuration to begin with, the pepper, a \
         self-signed certificate for development where the configuration names a certificate, and the store with a \
         first admin account. Prints that account's key, once. Overwrites nothing, and refuses where there is a store.",

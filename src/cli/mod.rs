@@ -16,6 +16,7 @@ mod issue;
 mod key;
 mod output;
 mod routing;
+mod serve;
 mod site;
 mod weakness;
 
@@ -30,7 +31,15 @@ use output::Format;
 
 /// A gateway in front of an HTTP API that knows which API key may reach what.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, max_term_width = 110, subcommand_required = true, after_help = EXIT_STATUS)]
+#[command(
+    name = "portcullis",
+    version,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = EXIT_STATUS,
+    after_long_help = format!("{FIRST_STEPS}\n\n{EXIT_STATUS}")
+)]
 struct Arguments {
     /// The configuration
     #[arg(long, global = true, value_name = "FILE", default_value = "portcullis.yaml", display_order = 100)]
@@ -44,20 +53,25 @@ struct Arguments {
     command: Command,
 }
 
+const FIRST_STEPS: &str = "First steps:
+  portcullis demo          shows it at work, and leaves nothing behind
+  portcullis init          writes portcullis.yaml; say in it where your API is
+  portcullis check         what is wrong in it, or who reaches what
+  portcullis serve         runs the gateway
+  portcullis environment create --id e1
+  portcullis key create --environment e1
+  portcullis explain --key ACCESS_KEY GET /v1/projects/e1/hosts";
+
 const EXIT_STATUS: &str = "Exit status: 0 done; 1 refused or failed, with the reason on stderr; 2 wrong usage; \
     3 done in the record, but not yet confirmed by the gateways that the output names.";
 
+// A variant's own doc comment would take the place of what its type says at length, so most have none.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Try it: a sample API, the gateway in front of it, two environments, keys, and curl lines to paste
     Demo(demo::Demo),
-    /// Make the store, the pepper, a development certificate and the first admin key
     Init(init::Init),
-    /// Run the gateway until SIGTERM or Ctrl-C; SIGHUP reloads the configuration
-    Serve,
-    /// Look a configuration over: what is wrong, with line and column; else its routes and who reaches what
+    Serve(serve::Serve),
     Check(check::Check),
-    /// Say what the gateway would decide on a request, and the rule that makes it so
     Explain(explain::Explain),
     /// Manage accounts: who owns keys
     #[command(subcommand)]
@@ -102,7 +116,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(demo::Demo {}) => demo::run()?,
         Command::Init(_) => init::Init::run(&config, output)?,
-        Command::Serve => crate::server::serve(&config)?,
+        Command::Serve(serve::Serve {}) => serve::run(&config)?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
         Command::Account(command) => command.run(&config, output)?,

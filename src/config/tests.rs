@@ -87,6 +87,7 @@ fn the_example_is_a_configuration_and_its_values_are_the_defaults() {
     assert_eq!(example.workers, least.workers);
     assert_eq!(example.access_control, least.access_control);
     assert_eq!(example.max_staleness, least.max_staleness);
+    assert_eq!(example.allow_missing_pepper, least.allow_missing_pepper);
     assert_eq!(example.key_prefix, least.key_prefix);
     assert_eq!(example.refusal_time, least.refusal_time);
     assert_eq!(example.argon2, least.argon2);
@@ -231,6 +232,17 @@ fn what_came_from_the_environment_is_not_printed() {
     assert_eq!(errors.0.len(), 3, "{errors}");
     assert!(!errors.to_string().contains("hunter2"), "{errors}");
     assert!(errors.to_string().contains("found another text once the environment variable is put in"));
+}
+
+#[test]
+fn a_switch_is_true_or_false_written_or_substituted() {
+    let env = |_: &str| Some("true".to_owned());
+    for text in ["true", "${YES}", "\"true\""] {
+        let text = format!("{LEAST}allow_missing_pepper: {text}\n");
+        assert!(parse(&text, Path::new("p.yaml"), &env).unwrap().allow_missing_pepper, "{text}");
+    }
+    one_mistake(&format!("{LEAST}allow_missing_pepper: »yes\n"), "expected 'true' or 'false', found 'yes'");
+    one_mistake(&format!("{LEAST}allow_missing_pepper: »1\n"), "found the number 1");
 }
 
 #[test]

@@ -1,0 +1,20 @@
+//! `portcullis serve`: the gateway itself.
+
+use std::path::Path;
+
+use crate::server::{self, ServeError};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Run the gateway until SIGTERM or Ctrl-C; SIGHUP reloads the configuration",
+    long_about = "Runs the gateway until SIGTERM or Ctrl-C. Running requests may then finish within 'drain_timeout'; a \
+        second signal ends it at once. SIGHUP reads the configuration again: a right one is taken over whole, one \
+        with mistakes is reported and changes nothing. What the commands write to the store is seen while it runs.",
+    after_help = "Examples:\n  portcullis serve\n  portcullis serve --config /etc/portcullis/portcullis.yaml\n  \
+        kill -HUP $(pidof portcullis)"
+)]
+pub(super) struct Serve {}
+
+pub(super) fn run(config: &Path) -> Result<(), ServeError> {
+    server::serve(config)
+}
