@@ -34,13 +34,10 @@ pub(super) struct Admitted<'h> {
 
 /// What the `Connection` header says.
 #[derive(Debug, Default, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "four options, each there or not")]
 pub(super) struct ConnectionOptions {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
-    /// It names other headers, which then are for this connection only.
-    pub(super) names_fields: bool,
 }
 
 /// Looks at a head as it came; `origin_form` holds the target where it had to be taken out of a URL.
@@ -227,8 +224,6 @@ fn connection_options(head: &RequestHead) -> Result<ConnectionOptions, Refusal> 
             options.keep_alive = true;
         } else if option.eq_ignore_ascii_case(b"upgrade") {
             options.upgrade = true;
-        } else {
-            options.names_fields = true;
         }
     }
     Ok(options)

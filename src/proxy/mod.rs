@@ -28,6 +28,7 @@ mod tls;
 mod upgrade;
 mod worker;
 
+pub use headers::pass_request_fields;
 pub use listener::{BindError, BoundListener};
 pub use refusal::CAUSES;
 pub use snapshot::{Snapshot, SnapshotError};

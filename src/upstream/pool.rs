@@ -107,7 +107,7 @@ impl Pool {
     /// on which nothing has arrived since.
     pub fn give_back(&self, mut peer: Box<Http1Peer>, endpoint: usize, now: Instant) {
         if self.idle.get() < self.upstream.idle_connections && peer.wire.input().is_empty() {
-            peer.wire.release();
+            peer.wire.shrink();
             self.idle.set(self.idle.get() + 1);
             self.endpoints[endpoint].idle.borrow_mut().push(Idle { peer, since: now });
         }

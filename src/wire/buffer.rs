@@ -94,6 +94,13 @@ impl Wire {
         self.written == self.output.len()
     }
 
+    /// Gives back what memory was needed for a large body only.
+    pub fn shrink(&mut self) {
+        if self.input.len() > INITIAL_BYTES || self.output.capacity() > COPY_BYTES {
+            self.release();
+        }
+    }
+
     /// Gives back what memory an idle connection does not need.
     pub fn release(&mut self) {
         if self.start == self.end {

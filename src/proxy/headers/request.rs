@@ -37,24 +37,8 @@ impl RequestFields<'_> {
             None => emit(b"Host", self.admitted.host),
         }
         let own_credential = self.upstream.credential.is_some();
-        for (kind, name, value) in head.fields.iter() {
-            let passes = match kind {
-                FieldName::Other
-                | FieldName::ContentType
-                | FieldName::Origin
-                | FieldName::WebSocket
-                | FieldName::AccessControl
-                | FieldName::AccessControlRequestMethod
-                | FieldName::NoChallenge => true,
-                FieldName::Authorization => {
-                    !own_credential && self.upstream.authorization == AuthorizationHeader::Pass
-                }
-                _ => false,
-            };
-            if passes && !self.stripped.contains(name) && !self.is_nominated(name) {
-                emit(name, value);
-            }
-        }
+        let authorization = !own_credential && self.upstream.authorization == AuthorizationHeader::Pass;
+        pass_request_fields(head, authorization, self.stripped, &mut emit);
         if let Some(credential) = &self.upstream.credential {
             emit(b"Authorization", credential.as_bytes());
         }
@@ -103,9 +87,33 @@ impl RequestFields<'_> {
         let _ = write!(scratch, "{} {PSEUDONYM}", head.version.as_str());
         emit(b"Via", scratch.as_bytes());
     }
+}
 
-    fn is_nominated(&self, name: &[u8]) -> bool {
-        self.admitted.connection.names_fields && nominated(self.admitted.head, name)
+/// Hands to `emit` the client's fields that pass to the upstream: none that belongs to the client's connection,
+/// frames the message, tells who is calling or carries credentials (`authorization`: but for `Authorization`), none
+/// that `Connection` names, none of `stripped`.
+pub fn pass_request_fields(
+    head: &RequestHead,
+    authorization: bool,
+    stripped: &NameList,
+    mut emit: impl FnMut(&[u8], &[u8]),
+) {
+    let has_options = head.fields.values(FieldName::Connection).next().is_some();
+    for (kind, name, value) in head.fields.iter() {
+        let passes = match kind {
+            FieldName::Other
+            | FieldName::ContentType
+            | FieldName::Origin
+            | FieldName::WebSocket
+            | FieldName::AccessControl
+            | FieldName::AccessControlRequestMethod
+            | FieldName::NoChallenge => true,
+            FieldName::Authorization => authorization,
+            _ => false,
+        };
+        if passes && !stripped.contains(name) && !(has_options && nominated(head, name)) {
+            emit(name, value);
+        }
     }
 }
 
