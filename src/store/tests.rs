@@ -287,7 +287,7 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change() {
     assert_eq!(order, ["C", "a", "b"]);
     assert_eq!(record.principal.role_in("a"), Some(Role::Readonly));
     assert_eq!(now(reader.peppers()).unwrap(), [PepperId([7; 8])]);
-    assert_eq!(now(reader.access_keys_of(&key.owner)).unwrap(), [key.access_key.clone()]);
+    assert_eq!(now(reader.access_keys_of(&key.owner)).unwrap(), std::slice::from_ref(&key.access_key));
 
     now(reader.save_fingerprint(key.id, fingerprint(8))).unwrap();
     let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
