@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use support::http1::{Client, NoAnswer, Request};
@@ -39,12 +39,17 @@ fn assert_refused_unseen(bytes: &[u8], mark: &str) {
 /// A well-formed request by another client gets its own answer.
 #[track_caller]
 fn assert_others_are_served(about: &str) {
+    assert_others_are_served_by(stage(), about);
+}
+
+#[track_caller]
+fn assert_others_are_served_by(stage: &Stage, about: &str) {
     let mark = marker();
-    let request = stage().request("POST", "/v1/projects/e1/others").mark(&mark).body("other");
-    let answer = stage().gateway.exchange(request);
+    let request = stage.request("POST", "/v1/projects/e1/others").mark(&mark).body("other");
+    let answer = stage.gateway.exchange(request);
     assert_eq!(answer.status, 200, "{about}: {answer:?}");
     assert!(contains(&answer.body, mark.as_bytes()), "{about}: another's answer: {answer:?}");
-    assert_eq!(stage().upstream.only(&mark).body, b"other", "{about}");
+    assert_eq!(stage.upstream.only(&mark).body, b"other", "{about}");
 }
 
 /// What the upstream saw of a message that was never whole: an unfinished request on a connection that was closed.
@@ -519,7 +524,9 @@ fn case_62_bodies_of_requests_that_usually_have_none_stay_in_step() {
 
 #[test]
 fn case_62_bytes_behind_an_answer_never_become_the_next_answer() {
-    let upstream = &stage().upstream;
+    // an upstream that lies could hit others who share its connections: it has a gateway of its own
+    let stage = Stage::start();
+    let upstream = &stage.upstream;
     let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
     let cases = [
         ("HEAD", "head", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil".to_owned()),
@@ -543,14 +550,14 @@ fn case_62_bytes_behind_an_answer_never_become_the_next_answer() {
         let path = format!("/v1/projects/e1/{name}");
         upstream.answer(&path, Answer::Bytes(bytes.into_bytes()));
         for _ in 0..4 {
-            let mut client = stage().gateway.connect();
-            let request = stage().request(method, &path).end();
+            let mut client = stage.gateway.connect();
+            let request = stage.request(method, &path).end();
             client.send(&request);
             let answer = client.read_answer_to(&request);
             assert!([200, 204, 304, 502].contains(&answer.status), "{name}: {answer:?}");
             assert!(!contains(&answer.body, b"evil"), "{name}: {answer:?}");
             let mark = marker();
-            let next = stage().request("GET", "/v1/projects/e1/next").mark(&mark).end();
+            let next = stage.request("GET", "/v1/projects/e1/next").mark(&mark).end();
             if client.try_send(&next).is_ok() {
                 match client.try_read(false, PATIENCE) {
                     Ok(answer) => assert!(contains(&answer.body, mark.as_bytes()), "{name}: {answer:?}"),
@@ -558,32 +565,39 @@ fn case_62_bytes_behind_an_answer_never_become_the_next_answer() {
                     Err(other) => panic!("{name}: {other:?}"),
                 }
             }
-            assert_others_are_served(name);
+            assert_others_are_served_by(&stage, name);
         }
     }
 }
 
 #[test]
 fn case_62_bytes_on_an_idle_upstream_connection_are_no_answer() {
-    let upstream = &stage().upstream;
+    let stage = Stage::start();
     // The second answer follows a moment after the first, when the connection lies in the pool.
-    upstream.answer(
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    stage.upstream.answer(
         "/v1/projects/e1/late",
-        Answer::after_body(|_, conversation| {
+        Answer::after_body(move |_, conversation| {
             conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok();
             std::thread::sleep(Duration::from_millis(20));
             conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").ok();
-            true
+            tell.lock().expect("one at a time").send(()).is_ok()
         }),
     );
+    let mut client = stage.gateway.connect();
     for _ in 0..8 {
-        let mark = marker();
-        let mut client = stage().gateway.connect();
-        client.send(stage().request("GET", "/v1/projects/e1/late").mark(&mark).end());
+        let (first, second) = (marker(), marker());
+        client.send(stage.request("GET", "/v1/projects/e1/late").mark(&first).end());
         assert_eq!(client.read().status, 200);
-        let late = upstream.only(&mark).connection;
-        wait_for(PATIENCE, "the connection with unasked bytes is closed", || !upstream.is_open(late));
-        assert_others_are_served("after an unasked answer");
+        told.recv_timeout(PATIENCE).expect("the second answer was sent");
+        // the same client is served by the same worker, and so from the same pool
+        client.send(stage.request("POST", "/v1/projects/e1/next").mark(&second).body("own"));
+        let answer = client.read();
+        assert!(contains(&answer.body, second.as_bytes()), "another's answer: {answer:?}");
+        let late = stage.upstream.only(&first).connection;
+        assert_ne!(stage.upstream.only(&second).connection, late, "the connection was used again");
+        wait_for(PATIENCE, "the connection with unasked bytes is closed", || !stage.upstream.is_open(late));
     }
 }
 

@@ -11,9 +11,7 @@ use support::http2::{DATA, END_STREAM, Fate, HEADERS, RawHttp2, SETTINGS};
 use support::stage::Stage;
 use support::upstream::{Answer, Conversation, Recorded};
 use support::{PATIENCE, contains, marker, show, wait_for};
-
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 fn stage() -> &'static Stage {
     static STAGE: OnceLock<Stage> = OnceLock::new();
@@ -25,9 +23,19 @@ fn stage() -> &'static Stage {
     })
 }
 
+/// The 101 of a WebSocket server, with the proof that it has read the request (RFC 6455 section 1.3).
+fn switch(request: &Recorded) -> String {
+    let key = request.header("Sec-WebSocket-Key").unwrap_or_default();
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        derive_accept_key(key.as_bytes())
+    )
+}
+
 /// Answers 101 and sends back what comes, until the other side ends.
-fn switch_and_echo(_: &Recorded, conversation: &mut Conversation) -> bool {
-    if conversation.send(SWITCH).is_ok() {
+fn switch_and_echo(request: &Recorded, conversation: &mut Conversation) -> bool {
+    if conversation.send(switch(request)).is_ok() {
         while let Ok(bytes) = conversation.receive() {
             if bytes.is_empty() || conversation.send(bytes).is_err() {
                 break;
@@ -71,8 +79,8 @@ fn a_websocket_upgrade_becomes_a_tunnel_both_ways() {
 fn the_upstream_may_end_a_tunnel() {
     stage().upstream.answer(
         "/v1/projects/e1/short",
-        Answer::after_head(|_, conversation| {
-            conversation.send([SWITCH.as_bytes(), b"bye"].concat()).ok();
+        Answer::after_head(|request, conversation| {
+            conversation.send(switch(request) + "bye").ok();
             false
         }),
     );
@@ -161,7 +169,10 @@ fn case_66_an_upstream_that_switches_without_saying_to_what_is_broken() {
 
 #[test]
 fn case_66_a_switch_that_nobody_asked_for_is_an_error() {
-    stage().upstream.answer("/v1/projects/e1/unasked", Answer::Bytes(SWITCH.into()));
+    stage().upstream.answer(
+        "/v1/projects/e1/unasked",
+        Answer::after_head(|request, conversation| conversation.send(switch(request)).is_ok()),
+    );
     let (mark, behind) = (marker(), marker());
     let mut client = stage().gateway.connect();
     client.send(
@@ -287,6 +298,17 @@ fn case_68_extended_connect_is_judged_like_any_upgrade() {
         assert_eq!(fate, Fate::Status(status), "{path} {protocol}");
         stage().upstream.assert_unseen(&mark, path);
     }
+}
+
+#[test]
+fn case_68_a_websocket_server_that_cannot_prove_itself_is_no_tunnel() {
+    let wrong = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    stage().upstream.answer("/v1/projects/e1/liar", Answer::Bytes(wrong.into()));
+    let key = stage().e1.authorization();
+    let mut client = RawHttp2::connect(stage().gateway.https());
+    let fate = extended_connect(&mut client, "/v1/projects/e1/liar", "websocket", Some(&key), &marker());
+    assert_eq!(fate, Fate::Status(502));
 }
 
 #[test]
