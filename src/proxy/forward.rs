@@ -254,10 +254,12 @@ impl Exchange<'_> {
         upstream: &mut Upstream,
         reused: bool,
     ) -> Result<(Ended, bool), Failure> {
-        let mut upload = Upload {
-            copy: BodyCopy::message(self.body_limit, self.permitted.stripped),
-            state: UploadState::Running,
+        // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
+        let copy = match self.permitted.admitted.head.protocol() {
+            None => BodyCopy::message(self.body_limit, self.permitted.stripped),
+            Some(_) => BodyCopy::empty(self.permitted.stripped),
         };
+        let mut upload = Upload { copy, state: UploadState::Running };
         let mut head = ResponseHead::default();
         let mut informational = 0;
         self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
@@ -399,7 +401,7 @@ impl Exchange<'_> {
         upload: &mut Upload<'_>,
         download: &mut BodyCopy<'_>,
     ) -> Poll<Result<(), Failure>> {
-        let before = (upload.copy.bytes, download.bytes, self.progress.phase.get());
+        let before = (upload.copy.bytes, download.bytes, self.progress.phase.get(), is_half_closed(client));
         if let Err(failure) = self.poll_upload(cx, client, upstream, upload) {
             // the answer was begun: there is no other
             return Poll::Ready(Err(match failure {
@@ -422,12 +424,12 @@ impl Exchange<'_> {
         if upload.copy.is_done() && client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
         }
-        if before != (upload.copy.bytes, download.bytes, Phase::Answer) {
+        let half_closed = is_half_closed(client);
+        if before != (upload.copy.bytes, download.bytes, Phase::Answer, half_closed) {
             self.progress.phase.set(Phase::Answer);
             self.progress.sent.set(download.bytes);
             let waits_for_client = !upstream.peer_mut().received().is_empty();
             let limit = if waits_for_client { self.timeouts.write } else { self.timeouts.upstream_body };
-            let half_closed = matches!(client, Peer::Http1(peer) if peer.wire.is_eof());
             self.stream.set_deadline(if half_closed { limit.min(HALF_CLOSED) } else { limit });
         }
         Poll::Pending
@@ -486,6 +488,11 @@ impl Failure {
     fn broken(what: &'static str) -> Self {
         Self::Ended(Ended::Refused(Refusal::UpstreamBroken(what)))
     }
+}
+
+/// Whether the client has closed its direction; whether it still reads, only the next bytes will show.
+fn is_half_closed(client: &Peer) -> bool {
+    matches!(client, Peer::Http1(peer) if peer.wire.is_eof())
 }
 
 struct Upload<'a> {

@@ -16,7 +16,7 @@ use super::refusal::Refusal;
 use super::streams::Interrupt;
 use super::worker::Worker;
 use crate::config::AccessControl;
-use crate::wire::{HeadError, Http2Peer, Peer, RequestHead, Wire};
+use crate::wire::{HeadError, Http2Peer, Length, Peer, RequestHead, Wire};
 
 /// What a client may send ahead of what the upstream takes, on one stream and on all.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -113,6 +113,8 @@ impl StreamContext {
         let body = request.into_body();
         let length = if head.fields.len() > generation.snapshot.limits.header_count {
             Err(Refusal::Head(HeadError::TooMany))
+        } else if head.protocol().is_some() {
+            Ok(Length::NONE)
         } else {
             head.http2_body(&body).map_err(Refusal::Framing)
         };

@@ -51,6 +51,11 @@ impl<'a> BodyCopy<'a> {
         Self { bytes: 0, limit, stripped, state: State::Moving, kind: Kind::Message }
     }
 
+    /// The body of a message that has none, and whose sender goes on sending all the same: a tunnel is to follow.
+    pub fn empty(stripped: &'a NameList) -> Self {
+        Self { bytes: 0, limit: 0, stripped, state: State::Finishing, kind: Kind::Message }
+    }
+
     /// One direction of a tunnel.
     pub fn tunnel(stripped: &'a NameList) -> Self {
         Self { bytes: 0, limit: u64::MAX, stripped, state: State::Moving, kind: Kind::Tunnel }
