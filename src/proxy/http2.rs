@@ -1,9 +1,8 @@
 //! One client connection with HTTP/2: its streams, its limits, its end.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -13,7 +12,7 @@ use super::headers::Client;
 use super::http1::believed_id;
 use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
-use super::streams::Interrupt;
+use super::streams::{Interrupt, OpenStream};
 use super::worker::Worker;
 use crate::config::AccessControl;
 use crate::wire::{HeadError, Http2Peer, Length, Peer, RequestHead, Wire};
@@ -26,6 +25,8 @@ const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// Streams that the gateway may have to reset because of the client's errors before the connection is given up
 /// (`MadeYouReset`, CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 256;
+/// What a client without open streams is given to answer that it knows of the connection's end.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, access_control: AccessControl) {
@@ -47,11 +48,11 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
     let Ok(Ok(mut connection)) = stream.run(handshake).await else { return };
 
     let client = Rc::new(client);
-    let open = Rc::new(Cell::new(0usize));
     let mut served = 0u64;
     // what was seen at the last deadline; two in a row without a stream between them mean that nobody is there
     let mut served_at_deadline = None;
-    stream.set_deadline(timeouts.idle);
+    let mut patience = timeouts.idle;
+    stream.set_deadline(patience);
     loop {
         match stream.run(poll_fn(|cx| connection.poll_accept(cx))).await {
             Ok(Some(Ok((request, respond)))) => {
@@ -59,38 +60,33 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
                 if served == limits.requests_per_connection {
                     connection.graceful_shutdown();
                 }
-                open.set(open.get() + 1);
                 let served = StreamContext {
                     worker: Rc::clone(worker),
                     client: Rc::clone(&client),
                     access_control,
-                    open: OpenCount(Rc::clone(&open)),
+                    stream: stream.carry(),
                 };
                 tokio::task::spawn_local(served.serve(request, respond));
             }
             Ok(None | Some(Err(_))) | Err(Interrupt::Close) => return,
             Err(Interrupt::Changed) => {}
-            Err(Interrupt::Drain) => connection.graceful_shutdown(),
+            Err(Interrupt::Drain) => {
+                connection.graceful_shutdown();
+                served_at_deadline = Some(served);
+                patience = GOODBYE;
+                stream.set_deadline(patience);
+            }
             Err(Interrupt::Deadline) => {
-                if open.get() == 0 {
+                if stream.carried() == 0 {
                     match served_at_deadline {
                         Some(before) if before == served => return,
                         _ => connection.graceful_shutdown(),
                     }
                     served_at_deadline = Some(served);
                 }
-                stream.set_deadline(timeouts.idle);
+                stream.set_deadline(patience);
             }
         }
-    }
-}
-
-/// Counts one stream down when it ends, however it ends.
-struct OpenCount(Rc<Cell<usize>>);
-
-impl Drop for OpenCount {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -99,15 +95,14 @@ struct StreamContext {
     worker: Rc<Worker>,
     client: Rc<Client>,
     access_control: AccessControl,
-    open: OpenCount,
+    stream: OpenStream,
 }
 
 impl StreamContext {
     async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let Self { worker, client, access_control, open } = self;
+        let Self { worker, client, access_control, stream } = self;
         let arrived = Instant::now();
         let generation = worker.generation();
-        let stream = worker.streams.open();
         let mut head = RequestHead::default();
         head.from_http2(&request);
         let body = request.into_body();
@@ -142,6 +137,5 @@ impl StreamContext {
         {
             peer.reset(Reason::INTERNAL_ERROR);
         }
-        drop(open);
     }
 }

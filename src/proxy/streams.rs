@@ -54,6 +54,10 @@ struct Open {
     undecided: Cell<bool>,
     tunnel: Cell<bool>,
     idle: Cell<bool>,
+    /// The connection that this stream is part of.
+    carrier: Option<Rc<Open>>,
+    /// How many streams this connection carries, and how many of them are tunnels.
+    carried: Cell<(usize, usize)>,
 }
 
 /// One open connection or stream; dropping it takes it off the list.
@@ -74,8 +78,16 @@ impl Streams {
         })
     }
 
-    /// Adds a connection or a stream.
+    /// Adds a connection.
     pub(super) fn open(self: &Rc<Self>) -> OpenStream {
+        self.insert(None)
+    }
+
+    fn insert(self: &Rc<Self>, carrier: Option<Rc<Open>>) -> OpenStream {
+        if let Some(carrier) = &carrier {
+            let (streams, tunnels) = carrier.carried.get();
+            carrier.carried.set((streams + 1, tunnels));
+        }
         let open = Rc::new(Open {
             deadline: Cell::new(u64::MAX),
             interrupt: Cell::new(None),
@@ -84,6 +96,8 @@ impl Streams {
             undecided: Cell::new(false),
             tunnel: Cell::new(false),
             idle: Cell::new(false),
+            carrier,
+            carried: Cell::new((0, 0)),
         });
         let at = self.open.borrow_mut().insert(Rc::clone(&open));
         OpenStream { streams: Rc::clone(self), open, at }
@@ -140,15 +154,19 @@ impl Streams {
 
     /// Ends what is open; tunnels only with `tunnels`.
     pub(super) fn close(&self, tunnels: bool) {
-        for (_, open) in self.open.borrow().iter().filter(|(_, open)| tunnels || !open.tunnel.get()) {
+        for (_, open) in self.open.borrow().iter().filter(|(_, open)| tunnels || !open.is_tunnel()) {
             open.interrupt(Interrupt::Close);
         }
     }
 
-    /// How many are open, and how many of them are tunnels.
-    pub(super) fn count(&self) -> (usize, usize) {
-        let open = self.open.borrow();
-        (open.len(), open.iter().filter(|(_, open)| open.tunnel.get()).count())
+    /// Whether nothing is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.borrow().is_empty()
+    }
+
+    /// Whether nothing but tunnels is open.
+    pub(super) fn only_tunnels(&self) -> bool {
+        self.open.borrow().iter().all(|(_, open)| open.is_tunnel())
     }
 }
 
@@ -166,6 +184,12 @@ fn concerns(subject: &Subject, identity: &Identity) -> bool {
 }
 
 impl Open {
+    /// A tunnel, or a connection that carries tunnels and nothing else.
+    fn is_tunnel(&self) -> bool {
+        let (streams, tunnels) = self.carried.get();
+        self.tunnel.get() || (tunnels > 0 && tunnels == streams)
+    }
+
     fn interrupt(&self, interrupt: Interrupt) {
         // to close is final; a deadline must not be forgotten for a change that turns out harmless
         match (self.interrupt.get(), interrupt) {
@@ -229,7 +253,22 @@ impl OpenStream {
 
     /// Marks it as a tunnel: closed last when the gateway stops.
     pub(super) fn set_tunnel(&self) {
-        self.open.tunnel.set(true);
+        if !self.open.tunnel.replace(true)
+            && let Some(carrier) = &self.open.carrier
+        {
+            let (streams, tunnels) = carrier.carried.get();
+            carrier.carried.set((streams, tunnels + 1));
+        }
+    }
+
+    /// Adds a stream that this connection carries.
+    pub(super) fn carry(&self) -> OpenStream {
+        self.streams.insert(Some(Rc::clone(&self.open)))
+    }
+
+    /// How many streams this connection carries.
+    pub(super) fn carried(&self) -> usize {
+        self.open.carried.get().0
     }
 
     /// Marks it as waiting for a next request: closed first when the gateway stops.
@@ -264,6 +303,10 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.decided();
+        if let Some(carrier) = &self.open.carrier {
+            let (streams, tunnels) = carrier.carried.get();
+            carrier.carried.set((streams - 1, tunnels - usize::from(self.open.tunnel.get())));
+        }
         self.streams.open.borrow_mut().remove(self.at);
     }
 }

@@ -41,6 +41,8 @@ pub struct Shared {
     /// Who a credential belongs to.
     pub authenticator: Arc<Authenticator>,
     connections: AtomicUsize,
+    /// Workers that still have requests to finish before the gateway may stop.
+    busy_workers: AtomicUsize,
     /// Touched when connections open and close, never by a request.
     sources: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -52,6 +54,7 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             authenticator,
             connections: AtomicUsize::new(0),
+            busy_workers: AtomicUsize::new(0),
             sources: Mutex::default(),
         })
     }
@@ -132,6 +135,7 @@ pub fn spawn(
     metrics: Vec<Arc<WorkerMetrics>>,
     access: impl Fn() -> AccessWriter,
 ) -> io::Result<Vec<WorkerHandle>> {
+    shared.busy_workers.store(metrics.len(), Ordering::Release);
     let mut sockets: Vec<Vec<TcpListener>> = metrics.iter().map(|_| Vec::new()).collect();
     for listener in listeners {
         for (own, socket) in sockets.iter_mut().zip(listener.sockets) {
@@ -258,19 +262,14 @@ impl Worker {
         }
         self.streams.drain();
         let until = tokio::time::Instant::now() + limit;
-        self.wait_until(until, || {
-            let (open, tunnels) = self.streams.count();
-            open == tunnels
-        })
-        .await;
+        self.wait_until(until, || self.streams.only_tunnels()).await;
+        // tunnels stay until the other workers' requests have finished too
+        self.shared.busy_workers.fetch_sub(1, Ordering::AcqRel);
+        self.wait_until(until, || self.shared.busy_workers.load(Ordering::Acquire) == 0).await;
         self.streams.close(false);
-        self.wait_until(tokio::time::Instant::now() + LAST_WORDS, || {
-            let (open, tunnels) = self.streams.count();
-            open == tunnels
-        })
-        .await;
+        self.wait_until(tokio::time::Instant::now() + LAST_WORDS, || self.streams.only_tunnels()).await;
         self.streams.close(true);
-        self.wait_until(tokio::time::Instant::now() + LAST_WORDS, || self.streams.count().0 == 0).await;
+        self.wait_until(tokio::time::Instant::now() + LAST_WORDS, || self.streams.is_empty()).await;
         self.tick();
     }
 
