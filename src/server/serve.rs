@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,6 +34,7 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
     let config = config::load(path)?;
     // kept until the end: what waits is written when it is dropped
     let _log = Log::start(&config.log)?;
+    raise_file_limit(config.limits.connections);
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     runtime.block_on(async {
         // before anything starts, so that no signal is missed
@@ -56,6 +58,23 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
         }
         Ok(())
     })
+}
+
+/// Raises the soft limit of open files as far as the system lets it: a connection to a client and one to the upstream
+/// for each, and some for the store, the logs and the listeners. Shells usually allow 1,024.
+fn raise_file_limit(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(256);
+    let limit = getrlimit(Resource::Nofile);
+    let Some(current) = limit.current.filter(|current| *current < wanted) else { return };
+    let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit }) {
+        tracing::warn!(%error, current, "the limit of open files cannot be raised");
+    } else if raised < wanted {
+        tracing::warn!(
+            "the system allows {raised} open files, {connections} connections need {wanted}: raise the hard limit \
+             (LimitNOFILE= of a systemd unit) or lower 'limits.connections'"
+        );
+    }
 }
 
 fn announce(gateway: &Gateway) {
