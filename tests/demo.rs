@@ -1,5 +1,7 @@
 //! The demo keeps what it prints: every line that it offers, pasted into a shell, shows the status it promises.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
+
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 use support::cli::Cli;
 
 /// For everything that waits.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A running demo in a temporary folder of its own. Killed if the test fails before it has ended.
 struct Demo {

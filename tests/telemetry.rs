@@ -1,5 +1,7 @@
 //! What operators see: metrics and the access log, on the running program.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
+
 mod support;
 
 use std::fs::{self, File};

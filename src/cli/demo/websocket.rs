@@ -118,7 +118,7 @@ mod tests {
         if payload.len() < 126 {
             frame.push(0x80 | u8::try_from(payload.len()).unwrap());
         } else {
-            frame.push(0x80 | 126);
+            frame.push(0x80 | 0x7e);
             frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
         }
         frame.extend(mask);

@@ -6,6 +6,6 @@ mod request;
 mod response;
 
 pub(super) use forwarded::{Client, source_address};
-pub use request::pass_request_fields;
 pub(super) use request::RequestFields;
+pub use request::pass_request_fields;
 pub(super) use response::pass_response_fields;
