@@ -323,6 +323,33 @@ fn case_13_unknown_key_and_wrong_secret_look_alike() {
 }
 
 #[test]
+fn case_13_a_first_failure_costs_the_same_for_known_and_unknown_keys() {
+    let stage = Stage::start();
+    let figures = || {
+        ["store_reads", "fingerprint_mismatches", "argon2_runs", "memory_mismatches", "unauthorized"]
+            .map(|event| stage.gateway.authentication_count(event))
+    };
+    let cost = |access_key: &str| {
+        let before = figures();
+        stage.refuses(get(basic(access_key, minted_secret(13))), &[401]);
+        let after = figures();
+        [0, 1, 2, 3, 4].map(|at| after[at] - before[at])
+    };
+    // the first reading of the figures brings the admin's own key into memory
+    figures();
+    let inactive = stage.gateway.create_environment_key("e1");
+    stage.gateway.succeed(&["key", "deactivate", &inactive.access_key]);
+    let one_read_one_mac = [1, 1, 0, 0, 1];
+    assert_eq!(cost("pce_zzzzzzzzzzzzzzzzzzzz"), one_read_one_mac, "unknown");
+    assert_eq!(cost(&stage.e1.access_key), one_read_one_mac, "known");
+    assert_eq!(cost(&inactive.access_key), one_read_one_mac, "inactive");
+    let one_mac = [0, 1, 0, 0, 1];
+    assert_eq!(cost("pce_zzzzzzzzzzzzzzzzzzzz"), one_mac, "unknown, again");
+    assert_eq!(cost(&stage.e1.access_key), one_mac, "known, again");
+    assert_eq!(cost(&inactive.access_key), one_mac, "inactive, again");
+}
+
+#[test]
 fn case_13_chosen_pairs_leave_at_a_fixed_time() {
     const FIXED: Duration = Duration::from_millis(250);
     let stage = Stage::start();
@@ -621,6 +648,32 @@ fn case_20_no_secret_stays_in_memory() {
     let found: Vec<_> =
         found.iter().map(|text| if *text == secret { "the secret" } else { "its base64" }).collect();
     assert!(found.is_empty(), "after 400 requests the memory still holds {found:?}");
+}
+
+#[test]
+fn credentials_are_the_requests_not_the_connections() {
+    let mut client = stage().gateway.connect();
+    for (key, status) in [
+        (Some(&stage().e1), 200),
+        (None, 401),
+        (Some(&stage().e2), 403),
+        (Some(&stage().e1.with_wrong_secret()), 401),
+        (Some(&stage().gateway.admin), 200),
+        (None, 401),
+        (Some(&stage().e1), 200),
+    ] {
+        let mark = marker();
+        let request = Request::get(PATH).mark(&mark);
+        client.send(key.map_or(request.clone(), |key| request.key(key)).end());
+        let answer = client.read();
+        assert_eq!(answer.status, status, "{answer:?}");
+        if let (200, Some(key)) = (status, key) {
+            let told = stage().upstream.only(&mark).header("X-API-Key-Id");
+            assert_eq!(told.as_ref(), Some(&key.access_key), "who acts is who asked");
+        } else {
+            stage().upstream.assert_unseen(&mark, "a refused request between others");
+        }
+    }
 }
 
 #[test]
