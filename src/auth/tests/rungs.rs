@@ -108,11 +108,15 @@ async fn until_kept_under(fixture: &Fixture, pepper: PepperId) {
 fn many_requests_with_one_chosen_secret_share_one_run() {
     run(async {
         let mut fixture = Fixture::with(|config| {
-            config.argon2.memory_kib = 16 << 10;
+            // long enough that all have asked before the first has its answer
+            config.argon2.memory_kib = 64 << 10;
+            config.argon2.iterations = 4;
             config.argon2.threads = 1;
-            config.argon2.memory_limit = 16 << 20;
+            config.argon2.memory_limit = 64 << 20;
         });
         let pair = fixture.chosen_key("ROOT", "secret");
+        // what a failure leaves behind, so that none of them has to wait for the store before it asks
+        assert!(fixture.ask("ROOT", "wrong").await.is_err());
         let ((), cost) = fixture
             .counted(async {
                 let mut all = tokio::task::JoinSet::new();
