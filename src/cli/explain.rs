@@ -17,7 +17,7 @@ use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal};
 use crate::policy::{
     Class, DenialStatus, EnvironmentFacts, EnvironmentName, HeaderValues, Inquiry, RouteTable, Routed,
-    SelectorRefusal, Unrouted, admit, decide, select,
+    Unrouted, admit, decide, select,
 };
 use crate::store::{Reader, Store, StoreError};
 
@@ -102,7 +102,6 @@ impl Explain {
         answer.facts.push(("route", route(config, &routed)));
         let routed = match select(routed, target.query, &|name| self.header_values(name)) {
             Ok(routed) => routed,
-            Err(refusal @ SelectorRefusal::Conflict) => return Ok(answer.deny(403, &refusal)),
             Err(refusal) => return Ok(answer.deny(400, &refusal)),
         };
         answer.facts.push(("class", format!("{}: {}", routed.class, routed.basis)));

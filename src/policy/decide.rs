@@ -93,6 +93,7 @@ pub enum Rule {
     NoKey,
     KeyDoesNotWork,
     AmbiguousEnvironment,
+    TwoEnvironments,
     InactiveEnvironment,
     Admin,
     UnknownEnvironment,
@@ -124,6 +125,7 @@ impl Rule {
             Self::AmbiguousEnvironment => {
                 "some servers read this environment id without its dots, so nobody may use it"
             }
+            Self::TwoEnvironments => "the request names two environments",
             Self::InactiveEnvironment => "an inactive environment is closed to every key",
             Self::Admin => "keys of admin accounts reach everything",
             Self::UnknownEnvironment => {
@@ -164,24 +166,30 @@ pub fn decide<'a>(inquiry: &Inquiry<'a>) -> Result<Grant<'a>, Denial> {
     if routed.needs_no_key(inquiry.method) {
         return Ok(Grant { principal: None, environment: None, role: None, rule: Rule::PublicPath });
     }
-    let is_ambiguous = routed.class == Class::Environment(EnvironmentName::Ambiguous);
+    let closed = match routed.class {
+        Class::Environment(EnvironmentName::Ambiguous) => Some(Rule::AmbiguousEnvironment),
+        Class::Environment(EnvironmentName::Contradicted) => Some(Rule::TwoEnvironments),
+        _ => None,
+    };
     let Some(principal) = inquiry.principal else {
         return match inquiry.access_control {
             AccessControl::Enabled => Err(unauthenticated(Rule::NoKey)),
-            AccessControl::Disabled if is_ambiguous => Err(forbidden(Rule::AmbiguousEnvironment)),
-            AccessControl::Disabled => Ok(Grant {
-                principal: None,
-                environment: None,
-                role: None,
-                rule: Rule::AccessControlDisabled,
-            }),
+            AccessControl::Disabled => match closed {
+                Some(rule) => Err(forbidden(rule)),
+                None => Ok(Grant {
+                    principal: None,
+                    environment: None,
+                    role: None,
+                    rule: Rule::AccessControlDisabled,
+                }),
+            },
         };
     };
     if !principal.is_active() {
         return Err(unauthenticated(Rule::KeyDoesNotWork));
     }
-    if is_ambiguous {
-        return Err(forbidden(Rule::AmbiguousEnvironment));
+    if let Some(rule) = closed {
+        return Err(forbidden(rule));
     }
     let facts = inquiry.environment.unwrap_or_default();
     let place = match routed.class {

@@ -69,6 +69,8 @@ pub enum EnvironmentName<'p> {
     /// An id and dots: readers that drop dots at the end would see the environment (`e1.` as `e1`). It is nobody's,
     /// not even an admin's.
     Ambiguous,
+    /// The path and the selectors, or two selectors, name different environments. It is nobody's.
+    Contradicted,
 }
 
 /// What in the configuration made a path's class.
@@ -104,6 +106,7 @@ impl fmt::Display for Class<'_> {
             Self::Public => f.write_str("public"),
             Self::Shared => f.write_str("shared"),
             Self::Environment(EnvironmentName::Named(id)) => write!(f, "environment({id})"),
+            Self::Environment(EnvironmentName::Contradicted) => f.write_str("environment(two at once)"),
             Self::Environment(_) => f.write_str("environment(unknown)"),
             Self::Account => f.write_str("account"),
         }

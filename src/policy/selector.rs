@@ -25,9 +25,6 @@ pub enum SelectorRefusal {
     /// 400: repeated, misspelt, or no environment id.
     #[error("{0}")]
     Malformed(&'static str),
-    /// 403: they name different environments.
-    #[error("the request names two environments")]
-    Conflict,
     /// 400: the parameter would turn the method into another.
     #[error("the query overrides the method")]
     MethodOverride,
@@ -87,7 +84,10 @@ fn choose<'t, 'p>(
     };
     match routed.class {
         Class::Environment(EnvironmentName::Named(same)) if same == id => Ok(routed),
-        Class::Environment(_) => Err(SelectorRefusal::Conflict),
+        // 403, and so for the decision to say: 401 comes before
+        Class::Environment(_) => {
+            Ok(Routed { class: Class::Environment(EnvironmentName::Contradicted), basis, ..routed })
+        }
         _ => Ok(Routed { class: Class::Environment(EnvironmentName::Named(id)), basis, ..routed }),
     }
 }

@@ -120,7 +120,8 @@ impl RequestContext<'_> {
             Err(refusal) => {
                 outcome.refusal = Some(refusal.clone());
                 // what the body is was not even asked
-                self.refuse(head, Length::UntilClose, false, refusal, None, client).await
+                let terms = terms(head, self.keep_alive, None);
+                self.refuse(terms, Length::UntilClose, false, refusal, client).await
             }
             Ok(admitted) => self.serve_admitted(admitted, client, &mut outcome).await,
         };
@@ -144,7 +145,7 @@ impl RequestContext<'_> {
                 outcome.route = Some(&self.generation.snapshot.route_names[routed.index]);
                 let cors = preflight::allowed_origin(routed.route.cors.as_ref(), admitted.head);
                 if let Some(answer) = preflight::answer(routed.route.cors.as_ref(), admitted) {
-                    let terms = Terms { version: admitted.head.version, to_head: false, keep_alive, cors };
+                    let terms = terms(admitted.head, keep_alive, cors);
                     let sent = respond::own(client, 204, answer.fields(self.request_id), &[], terms);
                     outcome.progress.status.set(Some(204));
                     return self.after_own_answer(admitted.head.version, admitted.body, sent, client).await;
@@ -160,9 +161,10 @@ impl RequestContext<'_> {
                 let challenge =
                     !admitted.no_challenge && !admitted.connection.upgrade && admitted.upgrade.is_none();
                 let body = if admitted.expects_continue { Length::UntilClose } else { admitted.body };
-                let afterwards = self.refuse(admitted.head, body, challenge, &refusal, cors, client).await;
+                let terms = terms(admitted.head, keep_alive, cors);
+                let afterwards = self.refuse(terms, body, challenge, &refusal, client).await;
                 outcome.refusal = Some(refusal);
-                if keep_alive { afterwards } else { afterwards.max_close() }
+                afterwards
             }
             Ended::Refused(refusal) => {
                 outcome.refusal = Some(refusal);
@@ -400,11 +402,10 @@ impl RequestContext<'_> {
     /// Answers with a refusal.
     async fn refuse(
         &self,
-        head: &RequestHead,
+        mut terms: Terms<'_>,
         body: Length,
         challenge: bool,
         refusal: &Refusal,
-        cors: Option<&[u8]>,
         client: &mut Peer,
     ) -> Afterwards {
         let reads_on = match refusal {
@@ -412,14 +413,9 @@ impl RequestContext<'_> {
             Refusal::Framing(_) | Refusal::ClientTimeout | Refusal::Stopping => false,
             _ => can_drain(client, body),
         };
-        let terms = Terms {
-            version: head.version,
-            to_head: head.method() == b"HEAD",
-            keep_alive: reads_on && self.keep_alive,
-            cors,
-        };
+        terms.keep_alive &= reads_on;
         let sent = respond::refuse(client, refusal, self.request_id, challenge, terms);
-        self.after_own_answer(head.version, body, sent, client).await
+        self.after_own_answer(terms.version, body, sent, client).await
     }
 
     async fn after_own_answer(
@@ -501,10 +497,9 @@ impl RequestContext<'_> {
     }
 }
 
-impl Afterwards {
-    fn max_close(self) -> Self {
-        if self == Self::KeepAlive { Self::Close } else { self }
-    }
+/// How this request is answered, whatever the answer is.
+fn terms<'a>(head: &RequestHead, keep_alive: bool, cors: Option<&'a [u8]>) -> Terms<'a> {
+    Terms { version: head.version, to_head: head.method() == b"HEAD", keep_alive, cors }
 }
 
 fn denied(denial: crate::policy::Denial) -> Refusal {

@@ -31,7 +31,7 @@ pub enum ServeError {
 /// Runs a gateway by the configuration in `path` until SIGTERM or Ctrl-C; SIGHUP reloads. A second signal to stop
 /// ends it at once.
 pub fn serve(path: &Path) -> Result<(), ServeError> {
-    let config = config::load(path)?;
+    let config = config::load_to_serve(path)?;
     // kept until the end: what waits is written when it is dropped
     let _log = Log::start(&config.log)?;
     raise_file_limit(config.limits.connections);
@@ -91,7 +91,7 @@ fn announce(gateway: &Gateway) {
 
 fn reload(gateway: &mut Gateway, path: &Path) {
     gateway.reopen_logs();
-    match config::load(path) {
+    match config::load_to_serve(path) {
         Err(errors) => tracing::error!("the configuration is not taken over:\n{errors}"),
         Ok(config) => match gateway.reload(config) {
             Ok(()) => tracing::info!("the configuration is reloaded"),

@@ -148,7 +148,9 @@ pub fn gateway(world: &World, path: &[u8]) -> Result<Seen, PathRefusal> {
             SeenClass::Environment(Some(id.to_ascii_lowercase()))
         }
         Class::Environment(EnvironmentName::Malformed) => SeenClass::Environment(None),
-        Class::Environment(EnvironmentName::Ambiguous) => return Err(PathRefusal::EnvironmentVariant),
+        Class::Environment(EnvironmentName::Ambiguous | EnvironmentName::Contradicted) => {
+            return Err(PathRefusal::EnvironmentVariant);
+        }
     };
     Ok(Seen::Route { index: routed.index, class, owner_only: routed.owner_only })
 }

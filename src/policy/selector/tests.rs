@@ -38,10 +38,16 @@ fn beside_an_environment_a_selector_must_name_the_same() {
         "/v2-beta/projects/E1/x?projectId=e1",
         "/v2-beta/projects/-/x?projectId=e1",
     ] {
-        assert_eq!(by_query(target), Err(SelectorRefusal::Conflict), "{target}");
+        assert_eq!(by_query(target), class("environment(two at once)"), "{target}");
     }
-    assert_eq!(selected("/v2-beta/projects/e1/x", HeaderValues::One(b"e2")), Err(SelectorRefusal::Conflict));
-    assert_eq!(selected("/v2-beta/x?projectId=e1", HeaderValues::One(b"e2")), Err(SelectorRefusal::Conflict));
+    assert_eq!(
+        selected("/v2-beta/projects/e1/x", HeaderValues::One(b"e2")),
+        class("environment(two at once)")
+    );
+    assert_eq!(
+        selected("/v2-beta/x?projectId=e1", HeaderValues::One(b"e2")),
+        class("environment(two at once)")
+    );
     assert_eq!(selected("/v2-beta/x?projectId=e1", HeaderValues::One(b"e1")), class("environment(e1)"));
 }
 
