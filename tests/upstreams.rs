@@ -308,7 +308,7 @@ fn an_upstream_that_reads_slowly_holds_the_client_back() {
         std::thread::sleep(PATIENCE);
         Ok(())
     });
-    let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")));
+    let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")).top("drain_timeout: 100ms"));
     let mut tcp = TcpStream::connect(stage.gateway.http()).expect("connect");
     tcp.set_write_timeout(Some(Duration::from_secs(1))).expect("a socket option");
     tcp.write_all(&stage.request("PUT", "/v1/projects/e1/x").header("Content-Length", "209715200").end())
@@ -467,7 +467,9 @@ fn http2_clients_reach_an_http2_upstream() {
 
 #[test]
 fn requests_share_a_connection_to_an_http2_upstream() {
-    let (stage, upstream) = http2();
+    let upstream = Http2Upstream::start(None);
+    let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
+    let stage = Stage::with(|plan| plan.upstreams(&entry));
     let mark = marker();
     let path = format!("/v1/projects/e1/{mark}");
     std::thread::scope(|scope| {
@@ -483,7 +485,8 @@ fn requests_share_a_connection_to_an_http2_upstream() {
     let mut connections: Vec<usize> = requests.iter().map(|seen| seen.connection).collect();
     connections.sort_unstable();
     connections.dedup();
-    assert!(connections.len() <= 8, "40 requests went over {} connections", connections.len());
+    // one for each worker
+    assert!(connections.len() <= 2, "40 requests went over {} connections", connections.len());
 }
 
 #[test]

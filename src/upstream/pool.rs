@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use tokio::sync::Notify;
 
 use super::connect::{ConnectError, connect};
 use super::endpoint::{Turn, Upstream};
@@ -51,6 +52,26 @@ pub struct Pool {
 struct Connections {
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Option<SendRequest<Bytes>>>,
+    /// Somebody is opening the shared connection.
+    opening: Cell<bool>,
+    opened: Notify,
+}
+
+/// Tells those who wait for the shared connection that there is one, or that there will be none.
+struct Opening<'a>(&'a Connections);
+
+impl<'a> Opening<'a> {
+    fn begin(connections: &'a Connections) -> Self {
+        connections.opening.set(true);
+        Self(connections)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(false);
+        self.0.opened.notify_waiters();
+    }
 }
 
 struct Idle {
@@ -88,7 +109,19 @@ impl Pool {
             if !fresh && let Some(kept) = self.take_kept(endpoint).await {
                 return Ok(kept);
             }
-            match self.open(endpoint).await {
+            let connections = &self.endpoints[endpoint];
+            let is_shared = self.upstream.protocol == Protocol::Http2;
+            if is_shared && connections.opening.get() {
+                // all requests share it, so one opens it; where that fails, each tries for itself
+                connections.opened.notified().await;
+                if let Some(opened) = self.take_kept(endpoint).await {
+                    return Ok(opened);
+                }
+            }
+            let opening = is_shared.then(|| Opening::begin(connections));
+            let opened = self.open(endpoint).await;
+            drop(opening);
+            match opened {
                 Ok(acquired) => {
                     self.turn.succeeded(endpoint);
                     return Ok(acquired);
