@@ -314,6 +314,27 @@ fn a_selector_makes_the_request_one_of_that_environment() {
 }
 
 #[test]
+fn selectors_count_in_http_2_too() {
+    let table = table();
+    let status = |who: Who, path: &str, selector: Option<&str>| {
+        let key = table.key(who).expect("somebody with a key");
+        let mut request =
+            http::Request::get(format!("https://gw.test{path}")).header("authorization", key.authorization());
+        if let Some(id) = selector {
+            request = request.header("x-api-project-id", id);
+        }
+        let request = request.body(()).expect("a request");
+        support::http2::exchange(table.gateway.https(), request, b"").expect("an answer").status
+    };
+    assert_eq!(status(Who::KeyOfE1, "/v1/hosts", None), 403);
+    assert_eq!(status(Who::KeyOfE1, "/v1/hosts", Some("e1")), 200);
+    assert_eq!(status(Who::KeyOfE1, "/v1/hosts", Some("e2")), 403);
+    assert_eq!(status(Who::KeyOfE1, "/v1/hosts?projectId=e1", None), 200);
+    assert_eq!(status(Who::KeyOfE1, "/v1/hosts?projectId=e1", Some("e2")), 403);
+    assert_eq!(status(Who::KeyOfE1, "/v1/projects/e1/hosts", Some("e2")), 403);
+}
+
+#[test]
 fn a_selector_beside_an_environment_must_name_the_same() {
     let table = table();
     let path = "/v1/projects/e1/hosts";
