@@ -32,7 +32,7 @@ pub fn read_plainly(value: &[u8]) -> Option<(String, String)> {
 fn decode(encoded: &[u8]) -> Option<Vec<u8>> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let padding = encoded.iter().rev().take_while(|byte| **byte == b'=').count();
-    if encoded.len() % 4 != 0 || padding > 2 {
+    if !encoded.len().is_multiple_of(4) || padding > 2 {
         return None;
     }
     let mut bits = Vec::new();
