@@ -16,6 +16,7 @@ use support::http2::{
 };
 use support::memory::peak_kib;
 use support::stage::Stage;
+use support::tls::{believing, handshake};
 use support::upstream::Answer;
 use support::{PATIENCE, contains, marker, show, wait_for};
 
@@ -217,6 +218,52 @@ fn case_82_an_idle_http2_connection_is_closed() {
     request(&mut client, 1, "GET", "/v1/projects/e1/x", "idle", true);
     assert_eq!(client.fate_of(1), Fate::Status(200));
     assert!(ends(&mut client), "an idle HTTP/2 connection stays");
+}
+
+#[test]
+fn case_82_http2_without_a_preface_is_ended() {
+    let tls = handshake(stage().gateway.https(), "localhost", believing(&["h2"])).expect("a handshake");
+    let mut client = Client::over(tls);
+    assert!(client.ends_within(SOON), "a silent HTTP/2 connection stays");
+    let mut client = stage().gateway.connect();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM");
+    assert!(client.ends_within(SOON), "half a preface stays");
+}
+
+#[test]
+fn connections_end_in_good_order_after_their_number_of_requests() {
+    let stage = Stage::with(|plan| plan.top("limits: { requests_per_connection: 3 }"));
+    let mut client = stage.gateway.connect();
+    for number in 1..=3 {
+        client.send(stage.request("GET", "/v1/projects/e1/x").end());
+        let answer = client.read();
+        assert_eq!(answer.status, 200);
+        let closes = answer.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        assert_eq!(closes, number == 3, "request {number}: {answer:?}");
+    }
+    assert!(client.ends_within(PATIENCE));
+
+    let key = stage.e1.authorization();
+    let mut client = RawHttp2::connect(stage.gateway.https());
+    for number in 0..3 {
+        let fields: [Field<'_>; 5] = [
+            (b":method", b"GET"),
+            (b":scheme", b"https"),
+            (b":authority", b"gw.test"),
+            (b":path", b"/v1/projects/e1/x"),
+            (b"authorization", key.as_bytes()),
+        ];
+        client.headers(number * 2 + 1, &fields, true).expect("an open connection");
+        if number < 2 {
+            assert_eq!(client.fate_of(number * 2 + 1), Fate::Status(200));
+        }
+    }
+    let (mut told, mut answered) = (false, false);
+    while !(told && answered) {
+        let frame = client.read(PATIENCE).expect("the last stream is answered");
+        told |= frame.kind == GOAWAY && frame.payload[4..8] == [0; 4];
+        answered |= frame.kind == HEADERS && frame.stream == 5;
+    }
 }
 
 /// Name and value of an HTTP/2 header field.

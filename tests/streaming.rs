@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -466,4 +467,97 @@ fn an_answer_that_breaks_off_is_never_ended_as_if_whole() {
             other => panic!("{name}: {other:?}"),
         }
     }
+}
+
+/// A client of HTTP/1.0 knows neither chunks nor interim answers.
+#[test]
+fn http_1_0_clients_get_plain_answers() {
+    stage().upstream.answer(
+        "/v1/projects/e1/modern",
+        Answer::Bytes(
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+             4\r\nbody\r\n0\r\nX-Trailer: t\r\n\r\n"
+                .into(),
+        ),
+    );
+    for connection in ["", "Connection: keep-alive\r\n"] {
+        let mut client = stage().gateway.connect();
+        let key = stage().e1.authorization();
+        client.send(format!(
+            "GET /v1/projects/e1/modern HTTP/1.0\r\nHost: gw.test\r\nAuthorization: {key}\r\n{connection}\r\n"
+        ));
+        let answer = client.try_read(false, PATIENCE).expect("an answer");
+        assert_eq!((answer.status, answer.text().as_str()), (200, "body"), "{answer:?}");
+        assert!(answer.all("Transfer-Encoding").is_empty(), "{answer:?}");
+        assert!(client.ends_within(PATIENCE), "only the end of the connection ends this body");
+    }
+}
+
+#[test]
+fn http2_answers_without_a_body_end_with_their_head() {
+    let upstream = &stage().upstream;
+    upstream.answer("/v1/projects/e1/2/204", Answer::Bytes("HTTP/1.1 204 No Content\r\n\r\n".into()));
+    upstream.answer(
+        "/v1/projects/e1/2/304",
+        Answer::Bytes("HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\n\r\n".into()),
+    );
+    upstream.answer(
+        "/v1/projects/e1/2/head",
+        Answer::Bytes("HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n".into()),
+    );
+    for (method, name, status, length) in
+        [("GET", "204", 204, None), ("GET", "304", 304, None), ("HEAD", "head", 200, Some("77"))]
+    {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(format!("https://gw.test/v1/projects/e1/2/{name}"))
+            .header("authorization", stage().e1.authorization())
+            .body(())
+            .expect("a request");
+        let answer = support::http2::exchange(stage().gateway.https(), request, b"").expect("an answer");
+        assert_eq!((answer.status, answer.body.len()), (status, 0), "{name}");
+        let seen = answer.headers.get("content-length").map(|value| value.to_str().expect("text"));
+        assert_eq!(seen, length, "{name}");
+    }
+}
+
+#[test]
+fn a_large_body_passes_over_http2_with_flat_memory() {
+    const SIZE: u64 = 64 << 20;
+    let upstream = Plain::start(|_, mut reader| {
+        loop {
+            let lines = plain::head(&mut reader)?;
+            if lines[0].starts_with("PUT ") {
+                plain::skip(&mut reader, SIZE)?;
+                reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")?;
+            } else {
+                reader
+                    .get_mut()
+                    .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes())?;
+                io::copy(&mut io::repeat(b'd').take(SIZE), reader.get_mut())?;
+            }
+        }
+    });
+    let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")));
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    std::fs::File::create(&file).and_then(|file| file.set_len(SIZE)).expect("a file of this size");
+    let url = format!("https://localhost:{}/v1/projects/e1/x", stage.gateway.https().port());
+    let user = format!("{}:{}", stage.e1.access_key, stage.e1.secret);
+    let curl = |arguments: &[&str]| {
+        let output = Command::new("curl")
+            .args(["-sSf", "-k", "--http2", "--max-time", "60", "-u", &user, "-o", "/dev/null"])
+            .args(["-w", "%{http_version} %{size_upload} %{size_download}"])
+            .args(arguments)
+            .arg(&url)
+            .output()
+            .expect("curl can be started");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let before = peak_kib(stage.gateway.pid());
+    assert_eq!(curl(&["-T", file.to_str().expect("a plain path")]), format!("2 {SIZE} 4"));
+    assert_eq!(curl(&[]), format!("2 0 {SIZE}"));
+    let grown = peak_kib(stage.gateway.pid()) - before;
+    assert!(grown < FLAT_KIB, "the gateway grew by {grown} KiB");
 }
