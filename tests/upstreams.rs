@@ -491,8 +491,10 @@ fn requests_share_a_connection_to_an_http2_upstream() {
 
 #[test]
 fn a_reset_or_silent_stream_is_that_request_s_alone() {
-    let (stage, _) = http2();
-    stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/reset").end()).assert_refused(502);
+    let (stage, upstream) = http2();
+    let path = format!("/v1/projects/e1/{}/reset", marker());
+    stage.gateway.exchange(stage.request("GET", &path).end()).assert_refused(502);
+    assert_eq!(upstream.requests(&path).len(), 1, "a stream that was reset is not repeated");
     let others = std::thread::spawn(move || {
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(1500) {
@@ -513,6 +515,24 @@ fn an_http2_upstream_that_says_goodbye_is_connected_anew() {
         let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").body("next"));
         assert_eq!((answer.status, answer.text().as_str()), (200, "next"));
     }
+}
+
+#[test]
+fn goodbyes_of_a_busy_http2_upstream_cost_no_request_without_a_body() {
+    let (stage, _) = http2();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            scope.spawn(move || {
+                let mut client = stage.gateway.connect();
+                for number in 0..60 {
+                    let name = if (thread + number) % 10 == 0 { "goaway" } else { "x" };
+                    client.send(stage.request("DELETE", &format!("/v1/projects/e1/{name}")).end());
+                    let answer = client.read();
+                    assert_eq!(answer.status, 200, "{thread} {number}: {answer:?}");
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -113,7 +113,11 @@ impl Exchange<'_> {
                         Some(ended) => return ended,
                     }
                 }
-                Acquired::Http2 { send, .. } => return self.over_http2(client, send).await,
+                Acquired::Http2 { send, .. } => match self.over_http2(client, send, !fresh).await {
+                    // the upstream says that it did not look at the request: once more, on a new connection
+                    None => fresh = true,
+                    Some(ended) => return ended,
+                },
             }
         }
     }
@@ -140,20 +144,26 @@ impl Exchange<'_> {
         Some(ended)
     }
 
-    async fn over_http2(&self, client: &mut Peer, mut send: h2::client::SendRequest<bytes::Bytes>) -> Ended {
+    /// `None`: as for HTTP/1.1; only where this may be `repeated`.
+    async fn over_http2(
+        &self,
+        client: &mut Peer,
+        mut send: h2::client::SendRequest<bytes::Bytes>,
+        repeated: bool,
+    ) -> Option<Ended> {
         let admitted = self.permitted.admitted;
         if admitted.upgrade.is_some() {
-            return Ended::Refused(Refusal::UpstreamBroken("upgrades need an upstream with HTTP/1.1"));
+            return Some(Ended::Refused(Refusal::UpstreamBroken("upgrades need an upstream with HTTP/1.1")));
         }
         let request = match self.http2_request() {
             Ok(request) => request,
-            Err(refusal) => return Ended::Refused(refusal),
+            Err(refusal) => return Some(Ended::Refused(refusal)),
         };
         let Ok((response, stream)) = send.send_request(request, admitted.body == Length::NONE) else {
-            return Ended::Refused(Refusal::UpstreamUnreachable);
+            return Some(Ended::Refused(Refusal::UpstreamUnreachable));
         };
         if admitted.expects_continue && !inform(client, 100, None).await {
-            return Ended::Broken("the client is gone");
+            return Some(Ended::Broken("the client is gone"));
         }
         let mut peer = Http2Peer::upstream(stream);
         if admitted.body == Length::NONE {
@@ -161,9 +171,9 @@ impl Exchange<'_> {
         }
         let mut upstream =
             Upstream { peer: Peer::Http2(peer), answer: AnswerHead::Http2 { response: Box::new(response) } };
-        match self.exchange(client, &mut upstream, false).await {
-            Ok((ended, _)) | Err(Failure::Ended(ended)) => ended,
-            Err(Failure::Dead) => Ended::Refused(Refusal::UpstreamBroken("the upstream closed the stream")),
+        match self.exchange(client, &mut upstream, repeated).await {
+            Ok((ended, _)) | Err(Failure::Ended(ended)) => Some(ended),
+            Err(Failure::Dead) => None,
         }
     }
 
@@ -367,11 +377,11 @@ impl Exchange<'_> {
         self.poll_upload(cx, client, upstream, upload)?;
         match upstream.poll_head(cx, head, &self.response_limits) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(HeadFailure::Closed)) => {
+            Poll::Ready(Err(failure @ (HeadFailure::Closed | HeadFailure::Refused))) => {
                 // a kept connection may be closed by the upstream at any time. Where nothing of the request left,
                 // or doing it twice does no harm (RFC 9110 §9.2.2) and the body is still with the client, it is
                 // sent again; else nobody knows what the upstream did with it
-                let untouched = upstream.sent_nothing();
+                let untouched = failure == HeadFailure::Refused || upstream.sent_nothing();
                 let repeatable = is_idempotent(&self.permitted.admitted.method) && upload.copy.bytes == 0;
                 let unread = upload.copy.bytes == 0
                     && (self.permitted.admitted.body == Length::NONE || !upload.copy.is_done());
@@ -381,6 +391,9 @@ impl Exchange<'_> {
                 return Poll::Ready(Err(Failure::broken(
                     "the upstream closed the connection without an answer",
                 )));
+            }
+            Poll::Ready(Err(HeadFailure::Reset)) => {
+                return Poll::Ready(Err(Failure::broken("the upstream reset the stream")));
             }
             Poll::Ready(Err(HeadFailure::Malformed)) => {
                 return Poll::Ready(Err(Failure::broken("the upstream's answer is malformed")));
@@ -527,10 +540,30 @@ enum AnswerHead {
     Http2 { response: Box<h2::client::ResponseFuture> },
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum HeadFailure {
-    /// Nothing of an answer had arrived.
+    /// The connection ended before anything of an answer had arrived.
     Closed,
+    /// The upstream says that it did not look at the request, and will not.
+    Refused,
+    /// The upstream gave up this request alone.
+    Reset,
     Malformed,
+}
+
+impl HeadFailure {
+    /// RFC 9113 §8.7: what was not processed at all.
+    fn of(error: &h2::Error) -> Self {
+        let refused = (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
+            || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM));
+        if refused && error.is_remote() {
+            Self::Refused
+        } else if error.is_io() {
+            Self::Closed
+        } else {
+            Self::Reset
+        }
+    }
 }
 
 impl Upstream {
@@ -574,7 +607,7 @@ impl Upstream {
                         peer.expect_body(body);
                         Poll::Ready(Ok(()))
                     }
-                    Err(_) => Poll::Ready(Err(HeadFailure::Closed)),
+                    Err(error) => Poll::Ready(Err(HeadFailure::of(&error))),
                 }
             }
             _ => Poll::Ready(Err(HeadFailure::Malformed)),
