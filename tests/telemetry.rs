@@ -96,6 +96,9 @@ fn requests_are_counted_by_what_became_of_them() {
         r#"portcullis_refusals_total{cause="forbidden"} 1"#,
         r#"portcullis_refusals_total{cause="unauthenticated"} 1"#,
         "portcullis_connections_accepted_total 3",
+        "portcullis_upstream_connects_total 1",
+        "portcullis_upstream_reuses_total 0",
+        "portcullis_request_duration_seconds_count 1",
         "portcullis_requests_open 0",
     ];
     // a request is counted when its answer has ended, which the client may see a moment earlier

@@ -15,6 +15,7 @@ use super::respond;
 use super::streams::OpenStream;
 use super::upgrade;
 use crate::config::Timeouts;
+use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Acquired, ConnectError, Pool};
 use crate::wire::{
     BodyCopy, CopyError, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received, ResponseHead,
@@ -32,7 +33,6 @@ pub(super) struct Progress {
     pub(super) sent: Cell<u64>,
     /// The status of the answer, once its head was begun towards the client.
     pub(super) status: Cell<Option<u16>>,
-    pub(super) reused: Cell<bool>,
 }
 
 /// What an exchange waits for.
@@ -73,6 +73,9 @@ pub(super) struct Exchange<'a> {
     pub(super) pool: &'a Pool,
     pub(super) stream: &'a OpenStream,
     pub(super) progress: &'a Progress,
+    pub(super) metrics: &'a WorkerMetrics,
+    /// When the request's head had arrived.
+    pub(super) arrived: Instant,
     pub(super) timeouts: &'a Timeouts,
     pub(super) response_limits: HeadLimits,
     pub(super) max_informational: usize,
@@ -91,9 +94,19 @@ impl Exchange<'_> {
             self.stream.clear_deadline();
             let acquired = match self.pool.acquire(fresh).await {
                 Ok(acquired) => acquired,
-                Err(ConnectError::Timeout { .. }) => return Ended::Refused(Refusal::UpstreamTimeout),
-                Err(_) => return Ended::Refused(Refusal::UpstreamUnreachable),
+                Err(error) => {
+                    self.metrics.upstream_failures.increase();
+                    return Ended::Refused(match error {
+                        ConnectError::Timeout { .. } => Refusal::UpstreamTimeout,
+                        _ => Refusal::UpstreamUnreachable,
+                    });
+                }
             };
+            if acquired.is_reused() {
+                self.metrics.upstream_reuses.increase();
+            } else {
+                self.metrics.upstream_connects.increase();
+            }
             // the last look before the first byte goes: a change may have come while this waited
             if !self.permitted.is_current() {
                 if let Acquired::Http1 { peer, endpoint, .. } = acquired {
@@ -106,7 +119,6 @@ impl Exchange<'_> {
             }
             match acquired {
                 Acquired::Http1 { peer, endpoint, reused } => {
-                    self.progress.reused.set(reused);
                     match self.over_http1(client, peer, endpoint, reused).await {
                         // it was closed while it was kept: nothing of the request was taken
                         None => fresh = true,
@@ -120,6 +132,12 @@ impl Exchange<'_> {
                 },
             }
         }
+    }
+
+    /// The head of the upstream's answer is here and goes to the client.
+    fn answered(&self, status: u16) {
+        self.progress.status.set(Some(status));
+        self.metrics.latency.observe(self.arrived.elapsed());
     }
 
     /// `None`: the kept connection was dead, and the request can safely be sent again.
@@ -306,7 +324,7 @@ impl Exchange<'_> {
             version: self.permitted.admitted.head.version,
             cors: self.permitted.cors,
         };
-        self.progress.status.set(Some(head.status));
+        self.answered(head.status);
         let client_reusable = respond::begin(client, &answer)
             .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
 
@@ -333,7 +351,7 @@ impl Exchange<'_> {
         };
         upgrade::check(head, protocol, self.permitted.websocket_key)
             .map_err(|what| Failure::Ended(Ended::Refused(Refusal::UpstreamBroken(what))))?;
-        self.progress.status.set(Some(101));
+        self.answered(101);
         self.progress.phase.set(Phase::Tunnel);
         self.stream.set_tunnel();
         upgrade::begin(client, upstream.peer_mut(), head, protocol)

@@ -246,6 +246,8 @@ impl RequestContext<'_> {
                 pool,
                 stream: self.stream,
                 progress: &outcome.progress,
+                metrics: &self.worker.metrics,
+                arrived: self.arrived,
                 timeouts: &snapshot.timeouts,
                 response_limits: HeadLimits {
                     header_bytes: snapshot.limits.response_header_bytes,
@@ -465,7 +467,6 @@ impl RequestContext<'_> {
         };
         metrics.bytes_received.add(progress.received.get());
         metrics.bytes_sent.add(progress.sent.get());
-        metrics.latency.observe(duration);
         let refused = outcome.refusal.as_ref().map(Refusal::reason);
         let reason: Option<&dyn ReasonText> = match (&refused, &outcome.broken, &outcome.rule) {
             (Some(refused), _, _) => Some(refused),

@@ -93,7 +93,7 @@ pub struct WorkerMetrics {
     pub upstream_connects: Count,
     /// Requests that went over a kept connection.
     pub upstream_reuses: Count,
-    /// Connections to upstreams that could not be made, or broke.
+    /// Requests for which no connection to the upstream could be made.
     pub upstream_failures: Count,
     /// From a request's head to the head of the upstream's answer.
     pub latency: Histogram,
@@ -334,7 +334,7 @@ impl Collector for Gathered {
         self.one(encoder, counter, help, |worker| &worker.upstream_connects)?;
         let help = ("upstream_reuses", "Requests that went over a kept connection");
         self.one(encoder, counter, help, |worker| &worker.upstream_reuses)?;
-        let help = ("upstream_failures", "Connections to upstreams that could not be made, or broke");
+        let help = ("upstream_failures", "Requests for which no connection to the upstream could be made");
         self.one(encoder, counter, help, |worker| &worker.upstream_failures)?;
 
         let gauge = Kind::Gauge;

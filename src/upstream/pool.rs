@@ -36,7 +36,17 @@ pub enum Acquired {
         send: SendRequest<Bytes>,
         /// Which endpoint it leads to.
         endpoint: usize,
+        /// Whether the connection was there before.
+        reused: bool,
     },
+}
+
+impl Acquired {
+    /// Whether no connection had to be made.
+    pub fn is_reused(&self) -> bool {
+        let (Self::Http1 { reused, .. } | Self::Http2 { reused, .. }) = self;
+        *reused
+    }
 }
 
 /// One worker's connections to one upstream.
@@ -171,7 +181,7 @@ impl Pool {
             Protocol::Http2 => {
                 let mut send = self.endpoints[endpoint].shared.borrow().clone()?;
                 if poll_fn(|cx| send.poll_ready(cx)).await.is_ok() {
-                    return Some(Acquired::Http2 { send, endpoint });
+                    return Some(Acquired::Http2 { send, endpoint, reused: true });
                 }
                 *self.endpoints[endpoint].shared.borrow_mut() = None;
                 None
@@ -210,7 +220,7 @@ impl Pool {
                 });
                 poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| not_http2(error.to_string()))?;
                 *self.endpoints[endpoint].shared.borrow_mut() = Some(send.clone());
-                Ok(Acquired::Http2 { send, endpoint })
+                Ok(Acquired::Http2 { send, endpoint, reused: false })
             }
         }
     }
