@@ -204,7 +204,7 @@ impl Exchange<'_> {
         output.push(b' ');
         output.extend_from_slice(admitted.origin_form);
         output.extend_from_slice(b" HTTP/1.1\r\n");
-        self.fields().each(&mut String::new(), |name, value| respond::push_field(output, name, value));
+        self.fields().each(|name, value| respond::push_field(output, name, value));
         match admitted.body {
             // a method that usually has a body says that it has none (RFC 9110 §8.6)
             Length::Exact(0) if !matches!(admitted.method, Method::POST | Method::PUT | Method::PATCH) => {}
@@ -239,7 +239,7 @@ impl Exchange<'_> {
         }
         let mut host = Vec::new();
         let mut block = crate::wire::FieldBlock::default();
-        self.fields().each(&mut String::new(), |name, value| {
+        self.fields().each(|name, value| {
             if name.eq_ignore_ascii_case(b"host") { host = value.to_vec() } else { block.push(name, value) }
         });
         if admitted.accepts_trailers() {

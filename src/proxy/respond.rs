@@ -1,7 +1,5 @@
 //! Heads of answers on their way to the client, in the client's protocol.
 
-use std::io::Write as _;
-
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::admit::list;
@@ -200,8 +198,9 @@ pub(super) fn closes(head: &ResponseHead) -> bool {
 }
 
 pub(super) fn status_line(output: &mut Vec<u8>, status: u16, reason: &[u8]) {
-    // writing to a Vec does not fail
-    let _ = write!(output, "HTTP/1.1 {status} ");
+    output.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(output, u64::from(status));
+    output.push(b' ');
     output.extend_from_slice(reason);
     output.extend_from_slice(b"\r\n");
 }
@@ -215,8 +214,25 @@ pub(super) fn push_field(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 pub(super) fn push_number(output: &mut Vec<u8>, name: &[u8], value: u64) {
     output.extend_from_slice(name);
-    // writing to a Vec does not fail
-    let _ = write!(output, ": {value}\r\n");
+    output.extend_from_slice(b": ");
+    push_decimal(output, value);
+    output.extend_from_slice(b"\r\n");
+}
+
+/// Without the machinery of formatting, which shows in every request.
+fn push_decimal(output: &mut Vec<u8>, mut value: u64) {
+    // 2^64 has 20 digits
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    output.extend_from_slice(&digits[at..]);
 }
 
 /// Lets a page of `origin` read the answer (the Fetch standard's CORS protocol).
@@ -241,4 +257,18 @@ fn http2_head(status: u16, fields: HeaderMap) -> http::Response<()> {
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::push_decimal;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 204, 1_048_576, u64::MAX] {
+            let mut output = Vec::new();
+            push_decimal(&mut output, number);
+            assert_eq!(output, number.to_string().as_bytes());
+        }
+    }
 }

@@ -92,7 +92,12 @@ fn announce(gateway: &Gateway) {
 fn reload(gateway: &mut Gateway, path: &Path) {
     gateway.reopen_logs();
     match config::load_to_serve(path) {
-        Err(errors) => tracing::error!("the configuration is not taken over:\n{errors}"),
+        Err(errors) => {
+            for error in &errors.0 {
+                tracing::error!("{error}");
+            }
+            tracing::error!("the configuration is not taken over");
+        }
         Ok(config) => match gateway.reload(config) {
             Ok(()) => tracing::info!("the configuration is reloaded"),
             Err(error) => tracing::error!(%error, "the configuration is not taken over"),

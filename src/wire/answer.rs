@@ -43,5 +43,8 @@ pub fn error_document(id: &str, status: StatusCode, detail: Option<&str>) -> Str
         detail,
         base_type: "error",
     };
-    serde_json::to_string(&document).expect("strings and numbers in a struct are always JSON")
+    let mut text = serde_json::to_string(&document).expect("strings and numbers in a struct are always JSON");
+    // a person's prompt then stands on its own line
+    text.push('\n');
+    text
 }

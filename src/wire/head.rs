@@ -62,7 +62,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The version as `Via` and logs name it.
+    /// The version as logs name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "1.0",

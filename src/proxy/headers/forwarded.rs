@@ -12,8 +12,10 @@ use crate::wire::{FieldName, RequestHead};
 pub(in crate::proxy) struct Client {
     /// The address at the other end of the socket.
     pub(in crate::proxy) peer: SocketAddr,
-    /// The listener's port.
-    pub(in crate::proxy) port: u16,
+    /// The same as text, without the port.
+    pub(super) address: String,
+    /// The listener's port as text.
+    pub(super) port: String,
     pub(in crate::proxy) tls: bool,
     /// The peer is a trusted proxy: its forwarded headers and request ids are believed.
     pub(in crate::proxy) trusted: bool,
@@ -24,7 +26,8 @@ impl Client {
         let address = peer.ip().to_canonical();
         Self {
             peer: SocketAddr::new(address, peer.port()),
-            port,
+            address: address.to_string(),
+            port: port.to_string(),
             tls,
             trusted: trusted.iter().any(|network| network.contains(&address)),
         }

@@ -1,6 +1,6 @@
 //! The header fields of the request to the upstream.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
 use super::forwarded::Client;
 use super::identity;
@@ -9,10 +9,7 @@ use crate::config::AuthorizationHeader;
 use crate::policy::Grant;
 use crate::proxy::admit::{Admitted, list};
 use crate::upstream::Upstream;
-use crate::wire::{FieldName, NameList, RequestHead};
-
-/// What the gateway calls itself in `Via`.
-const PSEUDONYM: &str = "portcullis";
+use crate::wire::{FieldName, NameList, RequestHead, Version};
 
 /// All that the fields to the upstream are made from.
 pub(in crate::proxy) struct RequestFields<'a> {
@@ -28,7 +25,7 @@ pub(in crate::proxy) struct RequestFields<'a> {
 impl RequestFields<'_> {
     /// Hands every field but the framing's to `emit`, in the order of DESIGN.md section 9: the client's that pass,
     /// the upstream's credential, then the gateway's own, exactly once each.
-    pub(in crate::proxy) fn each(&self, scratch: &mut String, mut emit: impl FnMut(&[u8], &[u8])) {
+    pub(in crate::proxy) fn each(&self, mut emit: impl FnMut(&[u8], &[u8])) {
         let head = self.admitted.head;
         match &self.upstream.host {
             Some(host) => emit(b"Host", host.as_bytes()),
@@ -42,10 +39,10 @@ impl RequestFields<'_> {
         if let Some(credential) = &self.upstream.credential {
             emit(b"Authorization", credential.as_bytes());
         }
-        self.own(scratch, emit);
+        self.own(emit);
     }
 
-    fn own(&self, scratch: &mut String, mut emit: impl FnMut(&[u8], &[u8])) {
+    fn own(&self, mut emit: impl FnMut(&[u8], &[u8])) {
         let head = self.admitted.head;
         if let Some(identity) = self.identity {
             for line in split_lines(identity.rendered(identity::lines)) {
@@ -59,34 +56,39 @@ impl RequestFields<'_> {
             }
         }
         emit(b"X-Request-Id", self.request_id.as_bytes());
-        scratch.clear();
         let believed = |kind| self.client.trusted.then(|| head.fields.values(kind).next()).flatten();
-        if self.client.trusted {
-            for value in head.fields.values(FieldName::ForwardedFor) {
-                scratch.push_str(&String::from_utf8_lossy(value));
-                scratch.push_str(", ");
-            }
-        }
-        // writing to a String does not fail
-        let _ = write!(scratch, "{}", self.client.peer.ip());
-        emit(b"X-Forwarded-For", scratch.as_bytes());
+        let forwarded_for = head.fields.values(FieldName::ForwardedFor).filter(|_| self.client.trusted);
+        emit(b"X-Forwarded-For", &joined(forwarded_for, self.client.address.as_bytes()));
         let scheme: &[u8] = if self.client.tls { b"https" } else { b"http" };
         emit(b"X-Forwarded-Proto", believed(FieldName::ForwardedProto).unwrap_or(scheme));
         let host = believed(FieldName::ForwardedHost).unwrap_or(self.admitted.host);
         if !host.is_empty() {
             emit(b"X-Forwarded-Host", host);
         }
-        scratch.clear();
-        let _ = write!(scratch, "{}", self.client.port);
-        emit(b"X-Forwarded-Port", believed(FieldName::ForwardedPort).unwrap_or(scratch.as_bytes()));
-        scratch.clear();
-        for value in head.fields.values(FieldName::Via) {
-            scratch.push_str(&String::from_utf8_lossy(value));
-            scratch.push_str(", ");
-        }
-        let _ = write!(scratch, "{} {PSEUDONYM}", head.version.as_str());
-        emit(b"Via", scratch.as_bytes());
+        let port = believed(FieldName::ForwardedPort).unwrap_or(self.client.port.as_bytes());
+        emit(b"X-Forwarded-Port", port);
+        let via: &[u8] = match head.version {
+            Version::Http10 => b"1.0 portcullis",
+            Version::Http11 => b"1.1 portcullis",
+            Version::Http2 => b"2.0 portcullis",
+        };
+        emit(b"Via", &joined(head.fields.values(FieldName::Via), via));
     }
+}
+
+/// The values that stand before `last` and it, as one list. Allocates only where there are some.
+fn joined<'v>(before: impl Iterator<Item = &'v [u8]>, last: &'v [u8]) -> Cow<'v, [u8]> {
+    let mut list = Cow::Borrowed(&[][..]);
+    for value in before {
+        let list = list.to_mut();
+        list.extend_from_slice(value);
+        list.extend_from_slice(b", ");
+    }
+    if list.is_empty() {
+        return Cow::Borrowed(last);
+    }
+    list.to_mut().extend_from_slice(last);
+    list
 }
 
 /// Hands to `emit` the client's fields that pass to the upstream: none that belongs to the client's connection,
