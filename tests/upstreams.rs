@@ -15,7 +15,7 @@ use support::http2::{Fate, RawHttp2};
 use support::plain::{self, Plain};
 use support::stage::Stage;
 use support::upstream::{Answer, Upstream};
-use support::upstream2::Http2Upstream;
+use support::upstream2::{Http2Upstream, STREAMS};
 use support::{PATIENCE, contains, marker, show, wait_for};
 use tempfile::TempDir;
 
@@ -533,6 +533,59 @@ fn goodbyes_of_a_busy_http2_upstream_cost_no_request_without_a_body() {
             });
         }
     });
+}
+
+/// All clients of a worker share a connection to the upstream: what some do not read must not stop the others.
+#[test]
+fn slow_readers_do_not_hold_up_others_on_a_shared_connection() {
+    let upstream = Http2Upstream::start(None);
+    let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
+    let stage = Stage::with(|plan| plan.upstreams(&entry).top("drain_timeout: 100ms"));
+    let request = stage.request("GET", "/v1/projects/e1/large").end();
+    let mut slow = Vec::new();
+    for _ in 0..32 {
+        let mut client = stage.gateway.connect();
+        client.send(&request);
+        client.take(1, PATIENCE).expect("the answer begins");
+        slow.push(client);
+    }
+    let before = support::memory::peak_kib(stage.gateway.pid());
+    for number in 0..8 {
+        let answer = stage.gateway.exchange(&request);
+        assert_eq!((answer.status, answer.body.len()), (200, 16 << 20), "client {number}");
+    }
+    let grown = support::memory::peak_kib(stage.gateway.pid()) - before;
+    assert!(grown < 32 * 1024, "the gateway grew by {grown} KiB");
+}
+
+#[test]
+fn more_requests_than_a_connection_takes_go_over_another() {
+    let upstream = Http2Upstream::start(None);
+    let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
+    let stage = Stage::with(|plan| plan.upstreams(&entry).top("drain_timeout: 100ms"));
+    let silent = stage.request("GET", "/v1/projects/e1/silent").end();
+    let mut waiting = Vec::new();
+    for number in 0..4 * STREAMS as usize {
+        let mut client = stage.gateway.connect();
+        client.send(&silent);
+        waiting.push(client);
+        wait_for(PATIENCE, "a request that waits reaches the upstream", || {
+            upstream.requests("silent").len() > number
+        });
+    }
+    let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").body("through"));
+    assert_eq!((answer.status, answer.text().as_str()), (200, "through"));
+}
+
+#[test]
+fn an_idle_connection_to_an_http2_upstream_is_closed() {
+    let upstream = Http2Upstream::start(None);
+    let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
+    let stage = Stage::with(|plan| plan.upstreams(&entry).top("timeouts: { upstream_idle: 1s }"));
+    assert_eq!(stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end()).status, 200);
+    assert_eq!(upstream.open(), 1);
+    wait_for(PATIENCE, "the idle connection is closed", || upstream.open() == 0);
+    assert_eq!(stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end()).status, 200);
 }
 
 #[test]

@@ -125,11 +125,15 @@ impl Exchange<'_> {
                         Some(ended) => return ended,
                     }
                 }
-                Acquired::Http2 { send, .. } => match self.over_http2(client, send, !fresh).await {
-                    // the upstream says that it did not look at the request: once more, on a new connection
-                    None => fresh = true,
-                    Some(ended) => return ended,
-                },
+                Acquired::Http2 { send, place, .. } => {
+                    let ended = self.over_http2(client, send, !fresh).await;
+                    drop(place);
+                    match ended {
+                        // the upstream says that it did not look at the request: once more, on a new connection
+                        None => fresh = true,
+                        Some(ended) => return ended,
+                    }
+                }
             }
         }
     }

@@ -3,8 +3,10 @@
 mod connect;
 mod endpoint;
 mod pool;
+mod shared;
 mod tls;
 
 pub use connect::ConnectError;
 pub use endpoint::{BuildError, Upstream};
 pub use pool::{Acquired, Pool};
+pub use shared::Place;

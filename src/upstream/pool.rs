@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::sync::Notify;
 
 use super::connect::{ConnectError, connect};
 use super::endpoint::{Turn, Upstream};
+use super::shared::{Place, SharedConnections};
 use crate::config::Protocol;
 use crate::wire::{Http1Peer, Wire};
 
-/// What an HTTP/2 upstream may send ahead on one stream, and on all streams of a connection.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// What an HTTP/2 upstream may send ahead on one stream; so much of an answer is held for a client that reads slowly.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// No further limit on all streams of a connection: clients who know nothing of each other share it, and slow readers
+/// would use a common window up for all of them.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// A connection on which one request may be sent.
 pub enum Acquired {
@@ -34,8 +36,8 @@ pub enum Acquired {
     Http2 {
         /// Where to send the request.
         send: SendRequest<Bytes>,
-        /// Which endpoint it leads to.
-        endpoint: usize,
+        /// To be held as long as the request runs.
+        place: Place,
         /// Whether the connection was there before.
         reused: bool,
     },
@@ -61,27 +63,7 @@ pub struct Pool {
 #[derive(Default)]
 struct Connections {
     idle: RefCell<Vec<Idle>>,
-    shared: RefCell<Option<SendRequest<Bytes>>>,
-    /// Somebody is opening the shared connection.
-    opening: Cell<bool>,
-    opened: Notify,
-}
-
-/// Tells those who wait for the shared connection that there is one, or that there will be none.
-struct Opening<'a>(&'a Connections);
-
-impl<'a> Opening<'a> {
-    fn begin(connections: &'a Connections) -> Self {
-        connections.opening.set(true);
-        Self(connections)
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.opening.set(false);
-        self.0.opened.notify_waiters();
-    }
+    shared: SharedConnections,
 }
 
 struct Idle {
@@ -116,19 +98,16 @@ impl Pool {
     pub async fn acquire(&self, fresh: bool) -> Result<Acquired, ConnectError> {
         let mut last = None;
         for endpoint in self.turn.order() {
-            if !fresh && let Some(kept) = self.take_kept(endpoint).await {
+            if !fresh && let Some(kept) = self.take_kept(endpoint) {
                 return Ok(kept);
             }
-            let connections = &self.endpoints[endpoint];
-            let is_shared = self.upstream.protocol == Protocol::Http2;
-            if is_shared && connections.opening.get() {
-                // all requests share it, so one opens it; where that fails, each tries for itself
-                connections.opened.notified().await;
-                if let Some(opened) = self.take_kept(endpoint).await {
-                    return Ok(opened);
-                }
+            let shared = &self.endpoints[endpoint].shared;
+            if self.upstream.protocol == Protocol::Http2
+                && let Some((send, place)) = shared.take_opened().await
+            {
+                return Ok(Acquired::Http2 { send, place, reused: true });
             }
-            let opening = is_shared.then(|| Opening::begin(connections));
+            let opening = (self.upstream.protocol == Protocol::Http2).then(|| shared.begin_opening());
             let opened = self.open(endpoint).await;
             drop(opening);
             match opened {
@@ -163,10 +142,11 @@ impl Pool {
             let before = idle.len();
             idle.retain(|kept| kept.since >= oldest);
             self.idle.set(self.idle.get() - (before - idle.len()));
+            connections.shared.close_idle(oldest);
         }
     }
 
-    async fn take_kept(&self, endpoint: usize) -> Option<Acquired> {
+    fn take_kept(&self, endpoint: usize) -> Option<Acquired> {
         match self.upstream.protocol {
             Protocol::Http1 => {
                 // the one used last is the one most likely to be open still
@@ -179,12 +159,8 @@ impl Pool {
                 }
             }
             Protocol::Http2 => {
-                let mut send = self.endpoints[endpoint].shared.borrow().clone()?;
-                if poll_fn(|cx| send.poll_ready(cx)).await.is_ok() {
-                    return Some(Acquired::Http2 { send, endpoint, reused: true });
-                }
-                *self.endpoints[endpoint].shared.borrow_mut() = None;
-                None
+                let (send, place) = self.endpoints[endpoint].shared.take()?;
+                Some(Acquired::Http2 { send, place, reused: true })
             }
         }
     }
@@ -219,8 +195,8 @@ impl Pool {
                     }
                 });
                 poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| not_http2(error.to_string()))?;
-                *self.endpoints[endpoint].shared.borrow_mut() = Some(send.clone());
-                Ok(Acquired::Http2 { send, endpoint, reused: false })
+                let (send, place) = self.endpoints[endpoint].shared.add(send);
+                Ok(Acquired::Http2 { send, place, reused: false })
             }
         }
     }

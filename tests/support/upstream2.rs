@@ -1,7 +1,8 @@
 //! An upstream that speaks HTTP/2, in the clear or in TLS.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,12 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+/// How many streams the upstream takes at once on one connection.
+pub const STREAMS: u32 = 40;
+
+/// More than the sockets between upstream and client hold.
+static LARGE: LazyLock<Bytes> = LazyLock::new(|| vec![b'l'; 16 << 20].into());
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -23,11 +30,12 @@ pub struct Seen {
 }
 
 /// Echoes bodies with the trailer `x-sum: LENGTH`; what the path ends with changes that:
-/// `reset` resets the stream, `silent` never answers, `bare` sends no body, `goaway` ends the connection politely.
+/// `reset` resets the stream, `silent` never answers, `bare` sends no body, `large` sends 16 MiB, `goaway` ends the connection politely.
 #[derive(Debug)]
 pub struct Http2Upstream {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Http2Upstream {
@@ -38,6 +46,8 @@ impl Http2Upstream {
         listener.set_nonblocking(true).expect("a socket option");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
+        let open = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&open);
         let acceptor = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
         std::thread::spawn(move || {
             let runtime =
@@ -49,7 +59,9 @@ impl Http2Upstream {
                     tcp.set_nodelay(true).ok();
                     let (acceptor, log, connection) = (acceptor.clone(), Arc::clone(&log), number);
                     number += 1;
+                    let open = Arc::clone(&counter);
                     tokio::spawn(async move {
+                        open.fetch_add(1, Ordering::SeqCst);
                         match acceptor {
                             None => serve(tcp, connection, log).await,
                             Some(acceptor) => {
@@ -58,15 +70,21 @@ impl Http2Upstream {
                                 }
                             }
                         }
+                        open.fetch_sub(1, Ordering::SeqCst);
                     });
                 }
             });
         });
-        Self { address, seen }
+        Self { address, seen, open }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// The whole requests whose path holds `mark`.
@@ -85,7 +103,8 @@ impl Http2Upstream {
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, log: Arc<Mutex<Vec<Seen>>>) {
-    let Ok(mut server) = h2::server::handshake(stream).await else { return };
+    let handshake = h2::server::Builder::new().max_concurrent_streams(STREAMS).handshake(stream);
+    let Ok(mut server) = handshake.await else { return };
     while let Some(Ok((request, answer))) = server.accept().await {
         if request.uri().path().ends_with("goaway") {
             server.graceful_shutdown();
@@ -128,8 +147,9 @@ async fn converse(
         return Ok(());
     }
     let mut sending = answer.send_response(head, false)?;
+    let body = if path.ends_with("large") { LARGE.clone() } else { Bytes::from(body) };
     let length = body.len();
-    sending.send_data(body.into(), false)?;
+    sending.send_data(body, false)?;
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", length.into());
     sending.send_trailers(trailers)

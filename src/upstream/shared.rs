@@ -1,0 +1,117 @@
+//! Connections to one HTTP/2 endpoint: each is shared by as many requests as the upstream takes on it at once.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::sync::Notify;
+
+/// One worker's connections to one HTTP/2 endpoint.
+#[derive(Default)]
+pub(super) struct SharedConnections {
+    open: RefCell<Vec<Shared>>,
+    /// Somebody is opening one.
+    opening: Cell<bool>,
+    /// How many were opened so far.
+    opened: Cell<u64>,
+    changed: Notify,
+}
+
+struct Shared {
+    send: SendRequest<Bytes>,
+    load: Rc<Load>,
+}
+
+/// What a connection carries.
+struct Load {
+    streams: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+/// A place for one stream on a shared connection, free again when this is dropped.
+pub struct Place {
+    load: Rc<Load>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.load.streams.set(self.load.streams.get() - 1);
+        self.load.idle_since.set(Instant::now());
+    }
+}
+
+impl Shared {
+    fn place(&self) -> (SendRequest<Bytes>, Place) {
+        self.load.streams.set(self.load.streams.get() + 1);
+        (self.send.clone(), Place { load: Rc::clone(&self.load) })
+    }
+
+    /// Whether requests may still be sent on it: the upstream has neither closed it nor said goodbye.
+    fn is_open(&mut self) -> bool {
+        !matches!(self.send.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+    }
+}
+
+impl SharedConnections {
+    /// A place on a connection that is open and has room.
+    pub(super) fn take(&self) -> Option<(SendRequest<Bytes>, Place)> {
+        let mut open = self.open.borrow_mut();
+        open.retain_mut(Shared::is_open);
+        // a request beyond what the upstream takes would wait for another's end, however long that lasts
+        let free =
+            open.iter().find(|shared| shared.load.streams.get() < shared.send.current_max_send_streams());
+        free.map(Shared::place)
+    }
+
+    /// As [`take`](Self::take), but waits while a connection is being opened: one opens it for all who wait, and
+    /// where that fails each tries for itself.
+    pub(super) async fn take_opened(&self) -> Option<(SendRequest<Bytes>, Place)> {
+        while self.opening.get() {
+            let before = self.opened.get();
+            self.changed.notified().await;
+            if let Some(taken) = self.take() {
+                return Some(taken);
+            }
+            if self.opened.get() == before {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Says that a connection is being opened, until the returned value is dropped.
+    pub(super) fn begin_opening(&self) -> Opening<'_> {
+        self.opening.set(true);
+        Opening(self)
+    }
+
+    /// Adds an open connection, and takes a place on it.
+    pub(super) fn add(&self, send: SendRequest<Bytes>) -> (SendRequest<Bytes>, Place) {
+        let load = Load { streams: Cell::new(0), idle_since: Cell::new(Instant::now()) };
+        let shared = Shared { send, load: Rc::new(load) };
+        let place = shared.place();
+        self.open.borrow_mut().push(shared);
+        self.opened.set(self.opened.get() + 1);
+        place
+    }
+
+    /// Lets go of what has carried nothing since before `oldest`: without handles and streams a connection closes.
+    pub(super) fn close_idle(&self, oldest: Instant) {
+        self.open
+            .borrow_mut()
+            .retain(|shared| shared.load.streams.get() > 0 || shared.load.idle_since.get() >= oldest);
+    }
+}
+
+/// A connection is being opened.
+pub(super) struct Opening<'a>(&'a SharedConnections);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.set(false);
+        self.0.changed.notify_waiters();
+    }
+}
