@@ -78,17 +78,16 @@ impl RequestFields<'_> {
 
 /// The values that stand before `last` and it, as one list. Allocates only where there are some.
 fn joined<'v>(before: impl Iterator<Item = &'v [u8]>, last: &'v [u8]) -> Cow<'v, [u8]> {
-    let mut list = Cow::Borrowed(&[][..]);
+    let mut whole = Cow::Borrowed(&[][..]);
     for value in before {
-        let list = list.to_mut();
-        list.extend_from_slice(value);
-        list.extend_from_slice(b", ");
+        whole.to_mut().extend_from_slice(value);
+        whole.to_mut().extend_from_slice(b", ");
     }
-    if list.is_empty() {
+    if whole.is_empty() {
         return Cow::Borrowed(last);
     }
-    list.to_mut().extend_from_slice(last);
-    list
+    whole.to_mut().extend_from_slice(last);
+    whole
 }
 
 /// Hands to `emit` the client's fields that pass to the upstream: none that belongs to the client's connection,
