@@ -4,10 +4,13 @@
 mod support;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use support::cli::{Key, basic, minted_secret};
+use support::clock::WallClock;
 use support::gateway::{Gateway, Plan};
 use support::http1::{Client, NoAnswer, Request, fresh_source};
 use support::upstream::{Answer, Conversation, Recorded, Upstream};
@@ -56,6 +59,24 @@ impl House {
     fn soon_for(&self, request: &dyn Fn() -> Request, key: &Key, status: u16) {
         let about = format!("{:?} with {} is answered {status}", request(), key.access_key);
         wait_for(SEEN_WITHIN, &about, || (0..8).all(|_| self.status_of(request(), key) == status));
+    }
+
+    /// What time it is for the gateway, as its access log (JSON, on standard output) tells.
+    #[track_caller]
+    fn time(&self, key: &Key) -> Timestamp {
+        let path = path_in("e1");
+        assert_eq!(self.status(&path, key), 200);
+        let mut line = None;
+        wait_for(PATIENCE, "a request in the access log", || {
+            line = self.gateway.stdout().lines().find(|line| line.contains(&path)).map(str::to_owned);
+            line.is_some()
+        });
+        let line: serde_json::Value =
+            serde_json::from_str(&line.expect("just found")).expect("a line of JSON");
+        line["time"]
+            .as_str()
+            .and_then(|time| time.parse().ok())
+            .unwrap_or_else(|| panic!("no time in {line}"))
     }
 
     #[track_caller]
@@ -198,27 +219,6 @@ fn a_restarted_gateway_knows_what_was_revoked() {
     site.succeed(&["key", "activate", &revoked.access_key]);
     let house = House { gateway: site.start(), upstream: house.upstream };
     assert_eq!(house.status(IN_E1, &revoked), 200);
-}
-
-#[test]
-fn case_77_keys_made_by_a_wrong_clock_work() {
-    let house = House::start();
-    let key = house.gateway.create_environment_key("e1");
-    house.soon(IN_E1, &key, 200);
-    let House { gateway, upstream } = house;
-    let (site, _) = gateway.stop();
-    for hours in [1_i64, -2, 24 * 365] {
-        // the clock was that far ahead or behind when everything was made
-        let store = rusqlite::Connection::open(site.directory().join("portcullis.db")).expect("the store");
-        for table in ["accounts", "environments", "keys"] {
-            store
-                .execute(&format!("UPDATE {table} SET created = created + ?1"), [hours * 3_600_000])
-                .expect("a table of the store");
-        }
-    }
-    let house = House { gateway: site.start(), upstream };
-    assert_eq!(house.status(IN_E1, &key), 200);
-    assert_eq!(house.status(IN_E1, &house.gateway.admin), 200);
 }
 
 // --- what is open when a change comes ---
@@ -445,6 +445,132 @@ fn a_waiting_request_of_a_deactivated_key_ends_too() {
     match client.try_read(false, PATIENCE) {
         Ok(answer) => answer.assert_refused(401),
         Err(error) => assert!(matches!(error, NoAnswer::Closed(_)), "{error:?}"),
+    }
+}
+
+// --- the wall clock ---
+
+/// A house whose gateway reads a clock that the test sets, with all that a wrong clock could end.
+struct Clockwork {
+    // before the house: they end while the gateway can still be asked why
+    stream: Listening,
+    kept: Client,
+    key: Key,
+    clock: WallClock,
+    house: House,
+}
+
+impl Clockwork {
+    #[track_caller]
+    fn start() -> Self {
+        let upstream = Upstream::start();
+        let site = Plan::new(&upstream).top("log: { format: json, access: stdout }").prepare();
+        site.create_environment("e1");
+        let key = site.create_environment_key("e1");
+        let clock = WallClock::in_directory(site.directory());
+        let house = House { gateway: site.environment(clock.environment()).start(), upstream };
+        let stream = Listening::to(&house, &Endless::default(), path_in("e1"), &key);
+        let kept = house.gateway.connect();
+        Self { stream, kept, key, clock, house }
+    }
+
+    /// Sets the clock, and sees that the gateway reads it: the rest proves something only then.
+    #[track_caller]
+    fn jump(&self, ahead: SignedDuration) {
+        self.clock.set_ahead(ahead);
+        assert_ahead(&self.house, &self.key, ahead);
+    }
+
+    /// Fails where anything ends, is refused or takes longer than with a clock that is right.
+    #[track_caller]
+    fn goes_on(&mut self) {
+        let Self { stream, kept, key, house, .. } = self;
+        // long enough for every timer of the gateway to look at its clock
+        let since = Instant::now();
+        while since.elapsed() < SEEN_WITHIN {
+            stream.goes_on();
+            kept.send(Request::get(IN_E1).key(key).end());
+            assert_eq!(kept.read().status, 200);
+            assert_eq!(house.status(IN_E1, key), 200);
+        }
+        assert_eq!(house.status(IN_E1, &key.with_wrong_secret()), 401);
+        let mut management = Client::connect(house.gateway.management());
+        management.send(Request::get("/readyz").end());
+        assert_eq!(management.read().status, 200, "the gateway is ready");
+        // the command's clock is right: the two disagree on when this key was made
+        let new = house.gateway.create_environment_key("e1");
+        house.soon(IN_E1, &new, 200);
+        house.run(&["key", "deactivate", &new.access_key]);
+        house.soon(IN_E1, &new, 401);
+        assert_eq!(house.status(IN_E1, &house.gateway.admin), 200);
+    }
+}
+
+#[track_caller]
+fn assert_ahead(house: &House, key: &Key, ahead: SignedDuration) {
+    let off = house.time(key).duration_since(Timestamp::now()) - ahead;
+    assert!(
+        off.abs() < SignedDuration::from_secs(30),
+        "the gateway's clock is off by {off}: no libfaketime?"
+    );
+}
+
+#[test]
+fn case_77_a_jumping_wall_clock_ends_nothing() {
+    let mut clockwork = Clockwork::start();
+    let hour = SignedDuration::from_hours(1);
+    // there, two hours back, and a second back as at a leap second
+    for ahead in [hour, -hour, -hour - SignedDuration::from_secs(1)] {
+        clockwork.jump(ahead);
+        clockwork.goes_on();
+    }
+    // a request that waits while the clock jumps past every time limit
+    let house = &clockwork.house;
+    let path = path_in("e1");
+    let jumped = Arc::new(AtomicBool::new(false));
+    let may_answer = Arc::clone(&jumped);
+    let late = Answer::after_body(move |_, conversation| {
+        while !may_answer.load(Ordering::Acquire) {
+            if conversation.ends_within(Duration::from_millis(5)) {
+                return false;
+            }
+        }
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_ok()
+    });
+    house.upstream.answer(&path, late);
+    let mut waiting = house.gateway.connect();
+    waiting.send(Request::get(&path).key(&clockwork.key).end());
+    house.upstream.wait_for(&path);
+    clockwork.jump(hour * 24);
+    clockwork.goes_on();
+    jumped.store(true, Ordering::Release);
+    assert_eq!(waiting.read().status, 200);
+}
+
+#[test]
+fn case_77_summer_time_ends_nothing() {
+    let mut clockwork = Clockwork::start();
+    for change in ["2030-03-31T01:00:00Z", "2030-10-27T01:00:00Z"] {
+        let change: Timestamp = change.parse().expect("a time");
+        clockwork.clock.set(change - SignedDuration::from_millis(300));
+        clockwork.goes_on();
+        let after = clockwork.house.time(&clockwork.key).duration_since(change);
+        let within = SignedDuration::ZERO..SignedDuration::from_mins(1);
+        assert!(within.contains(&after), "{after} after the change: no libfaketime?");
+    }
+}
+
+#[test]
+fn case_77_a_gateway_started_with_a_wrong_clock_knows_its_keys() {
+    let Clockwork { clock, key, mut house, .. } = Clockwork::start();
+    for days in [-365, 365] {
+        let (site, _) = house.gateway.stop();
+        let ahead = SignedDuration::from_hours(days * 24);
+        clock.set_ahead(ahead);
+        house = House { gateway: site.start(), upstream: house.upstream };
+        assert_ahead(&house, &key, ahead);
+        assert_eq!(house.status(IN_E1, &key.with_wrong_secret()), 401);
+        assert_eq!(house.status(IN_E1, &house.gateway.admin), 200);
     }
 }
 

@@ -103,7 +103,7 @@ impl Plan {
         let outcome = cli.run(&["init"]);
         assert_eq!(outcome.code, 0, "init failed with\n{}\n{outcome:?}", self.yaml());
         let admin = key_in(&outcome.stdout).unwrap_or_else(|| panic!("init printed no key: {outcome:?}"));
-        Site { cli, admin, config, directory }
+        Site { cli, admin, environment: Vec::new(), config, directory }
     }
 
     /// [`Plan::prepare`], then `serve`, until it is ready.
@@ -119,6 +119,7 @@ pub struct Site {
     pub cli: Cli,
     /// The first admin account's key.
     pub admin: Key,
+    environment: Vec<(&'static str, String)>,
     config: PathBuf,
     directory: TempDir,
 }
@@ -132,6 +133,12 @@ impl Site {
     /// The configuration file.
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Adds to the environment of the gateway, but not of the other commands.
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.environment.extend(variables);
+        self
     }
 
     /// Starts the gateway and waits until it is ready.
@@ -300,6 +307,7 @@ impl Process {
         let mut child = Cli::program()
             .args(["serve", "--config"])
             .arg(site.config())
+            .envs(site.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -8,6 +8,7 @@
 
 pub mod certificates;
 pub mod cli;
+pub mod clock;
 pub mod gateway;
 pub mod http1;
 pub mod http2;
