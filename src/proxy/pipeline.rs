@@ -21,6 +21,7 @@ use super::upgrade::websocket_key;
 use super::worker::{Generation, Worker, unix_milliseconds};
 use crate::auth::{Authenticator, Credential, Identity};
 use crate::config::AccessControl;
+use crate::model::{Owner, State};
 use crate::policy::{
     Class, DenialStatus, EnvironmentFacts, EnvironmentName, Grant, HeaderValues, Inquiry, Routed, Unrouted,
     decide, select,
@@ -215,7 +216,7 @@ impl RequestContext<'_> {
                 },
             };
             outcome.identity.clone_from(&identity);
-            let facts = match self.environment_facts(routed).await {
+            let facts = match self.environment_facts(routed, identity.as_deref()).await {
                 Ok(facts) => facts,
                 Err(refusal) => return Ended::Refused(refusal),
             };
@@ -353,7 +354,7 @@ impl RequestContext<'_> {
         loop {
             let seen = self.worker.streams.changes_seen();
             let identity = self.worker.shared.authenticator.reread(held).await?;
-            let facts = self.environment_facts(routed).await?;
+            let facts = self.environment_facts(routed, Some(&identity)).await?;
             decide(&self.inquiry(admitted, routed, Some(&identity), facts)).map_err(denied)?;
             if seen == self.worker.streams.changes_seen() {
                 self.stream.set_identity(Some(Arc::clone(&identity)));
@@ -379,9 +380,20 @@ impl RequestContext<'_> {
         }
     }
 
-    async fn environment_facts(&self, routed: &Routed<'_, '_>) -> Result<Option<EnvironmentFacts>, Refusal> {
+    /// What is known of the environment that the path names.
+    async fn environment_facts(
+        &self,
+        routed: &Routed<'_, '_>,
+        identity: Option<&Identity>,
+    ) -> Result<Option<EnvironmentFacts>, Refusal> {
         match routed.class {
             Class::Environment(EnvironmentName::Named(id)) => {
+                // an environment key brings its own environment along, as true as the key itself
+                if let Some(Owner::Environment(own)) = identity.map(|identity| &identity.principal.owner)
+                    && own.id.as_str() == id
+                {
+                    return Ok(Some(EnvironmentFacts { known: true, active: own.state == State::Active }));
+                }
                 let facts = self.until_closed(self.worker.shared.authenticator.environment(id)).await??;
                 Ok(Some(facts))
             }
