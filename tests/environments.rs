@@ -1,4 +1,4 @@
-//! The decision table of DESIGN.md section 5, end to end: every principal, on every class of path, with every method;
+//! The decision table of `docs/permissions.md`, end to end: every principal, on every class of path, with every method;
 //! and the settings that change a row of it.
 
 mod support;

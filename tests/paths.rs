@@ -414,7 +414,7 @@ fn random_path(random: &mut Random) -> String {
 }
 
 mod lax {
-    //! The laxer readings of DESIGN.md section 6, each as some server out there does it.
+    //! The laxer readings (`docs/paths.md`), each as some server out there does it.
 
     use unicode_normalization::UnicodeNormalization as _;
 

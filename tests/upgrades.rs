@@ -113,7 +113,7 @@ fn case_65_an_upgrade_without_a_key_gets_no_challenge() {
     let request = websocket(Request::get("/v1/projects/e1/subscribe").mark(&mark)).end();
     let answer = stage().gateway.exchange(request);
     assert_eq!(answer.status, 401, "{answer:?}");
-    // a browser would ask for a password in the middle of a page (DESIGN.md section 10)
+    // a browser would ask for a password in the middle of a page
     assert!(answer.all("WWW-Authenticate").is_empty(), "{answer:?}");
     stage().upstream.assert_unseen(&mark, "an upgrade without a key");
 }

@@ -229,7 +229,7 @@ fn read_stripped(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
     let mut names = Vec::with_capacity(items.len());
     for item in items {
         let Some(name) = routes::read_header_name(reader, item) else { continue };
-        // as names are compared when they are stripped (DESIGN.md section 9)
+        // as names are compared when they are stripped
         let name: String =
             name.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         if NEVER_STRIPPED.contains(&name.as_str()) {

@@ -79,7 +79,7 @@ numbered_id!(
 /// Names an environment: the path segment that stands for it at the upstream.
 ///
 /// `[A-Za-z0-9][A-Za-z0-9_-]{0,63}`, unique in a store without regard to case; only the stored spelling is known
-/// (DESIGN.md section 6). Cloning is cheap.
+/// (`docs/paths.md`). Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EnvironmentId(Arc<str>);
 

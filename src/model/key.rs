@@ -10,7 +10,7 @@ use super::{AccessKey, AccountId, Description, EnvironmentId, KeyId, Name};
 /// The stored state of a key, an account or an environment.
 ///
 /// `active ⇄ inactive → removed`; nothing leaves `removed`. `deactivating` is not stored: it is computed where a
-/// gateway has not yet confirmed (DESIGN.md section 8).
+/// gateway has not yet confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// Works.

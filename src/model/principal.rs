@@ -26,7 +26,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// Whether this key works at all: it and its owner are active (DESIGN.md section 5).
+    /// Whether this key works at all: it and its owner are active.
     pub fn is_active(&self) -> bool {
         let owner = match &self.owner {
             Owner::Account { account, .. } => account.state,

@@ -45,7 +45,7 @@ pub(super) fn access(route: &mut Route) -> &mut KeyAccess {
     }
 }
 
-/// The configuration of DESIGN.md section 3, with a tunnel that only reads.
+/// A configuration with all that a route can say, and a tunnel that only reads.
 pub(super) fn rancher() -> Route {
     let mut route = keyed(
         "/v2-beta",

@@ -1,4 +1,4 @@
-//! The gateway's own answers, alike on both planes (DESIGN.md section 10).
+//! The gateway's own answers, alike on both planes.
 
 use http::StatusCode;
 use serde::Serialize;

@@ -95,7 +95,7 @@ impl FieldBlock {
     }
 }
 
-/// The names that the gateway has rules for (DESIGN.md section 9).
+/// The names that the gateway has rules for (`docs/headers.md`).
 ///
 /// Names are compared after lower-casing and turning every byte outside `[a-z0-9]` into `-`, because many upstreams
 /// fold `_` and `.` the same way (oauth2-proxy CVE-2025-64484, Traefik CVE-2026-39858). A name that is one of these

@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use super::cli::Key;
 use super::{PATIENCE, find, show};
 
-/// The challenge of every 401 (DESIGN.md section 10).
+/// The challenge of every 401.
 pub const CHALLENGE: &str =
     r#"Basic realm="Enter API access key and secret key as username and password", charset="UTF-8""#;
 
@@ -131,7 +131,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Checks an answer of the gateway itself: its status, its error document, its headers (DESIGN.md section 10).
+    /// Checks an answer of the gateway itself: its status, its error document, its headers.
     #[track_caller]
     pub fn assert_refused(&self, status: u16) {
         assert_eq!(self.status, status, "expected {status}, saw\n{self:?}");

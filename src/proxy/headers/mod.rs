@@ -1,4 +1,4 @@
-//! Header fields on their way through: what goes, what passes, what the gateway adds (DESIGN.md section 9).
+//! Header fields on their way through: what goes, what passes, what the gateway adds (`docs/headers.md`).
 
 mod forwarded;
 mod identity;

@@ -23,7 +23,7 @@ pub(in crate::proxy) struct RequestFields<'a> {
 }
 
 impl RequestFields<'_> {
-    /// Hands every field but the framing's to `emit`, in the order of DESIGN.md section 9: the client's that pass,
+    /// Hands every field but the framing's to `emit`, in the order of `docs/headers.md`: the client's that pass,
     /// the upstream's credential, then the gateway's own, exactly once each.
     pub(in crate::proxy) fn each(&self, mut emit: impl FnMut(&[u8], &[u8])) {
         let head = self.admitted.head;
