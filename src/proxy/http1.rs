@@ -33,12 +33,14 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
     let mut head = RequestHead::default();
     let mut served = 0;
     loop {
-        let generation = worker.generation();
         let next = {
             let Peer::Http1(http1) = &mut peer else { return };
-            read_head(&mut http1.wire, &mut head, &stream, &generation, served == 0).await
+            read_head(&mut http1.wire, &mut head, &stream, &worker.generation(), served == 0).await
         };
         let arrived = Instant::now();
+        // asked after the wait: a request is judged by the configuration in force when it came, not when the one before
+        // it ended
+        let generation = worker.generation();
         let (body, is_readable) = match next {
             Next::Request => (body_length(&head), true),
             Next::Refused(refusal) => {

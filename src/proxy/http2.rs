@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -32,8 +33,9 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, access_control: AccessControl) {
     let stream = worker.streams.open();
     stream.set_idle(true);
-    let generation = worker.generation();
-    let (limits, timeouts) = (&generation.snapshot.limits, &generation.snapshot.timeouts);
+    // not the generation: it would keep the upstreams of before a reload as long as this connection lasts
+    let snapshot = Arc::clone(&worker.generation().snapshot);
+    let (limits, timeouts) = (&snapshot.limits, &snapshot.timeouts);
     stream.set_deadline(timeouts.header);
     let handshake = h2::server::Builder::new()
         .initial_window_size(STREAM_WINDOW_BYTES)

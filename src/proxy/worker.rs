@@ -368,7 +368,8 @@ impl Worker {
         let current = self.shared.snapshot.load();
         let mut generation = self.generation.borrow_mut();
         if !Arc::ptr_eq(&current, &generation.snapshot) {
-            *generation = Generation::new(Arc::clone(&current));
+            let former = std::mem::replace(&mut *generation, Generation::new(Arc::clone(&current)));
+            former.pools.iter().for_each(Pool::retire);
         }
         Rc::clone(&generation)
     }

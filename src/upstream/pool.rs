@@ -58,6 +58,8 @@ pub struct Pool {
     turn: Turn,
     endpoints: Vec<Connections>,
     idle: Cell<usize>,
+    /// A reload has put another pool in its place: what still runs may end, nothing is kept.
+    retired: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -81,6 +83,7 @@ impl Pool {
             turn: Turn::new(count),
             endpoints: (0..count).map(|_| Connections::default()).collect(),
             idle: Cell::new(0),
+            retired: Cell::new(false),
         }
     }
 
@@ -128,10 +131,21 @@ impl Pool {
     /// Keeps a connection for the next request. Only one on which the last exchange ended in order, both ways, and
     /// on which nothing has arrived since.
     pub fn give_back(&self, mut peer: Box<Http1Peer>, endpoint: usize, now: Instant) {
-        if self.idle.get() < self.upstream.idle_connections && peer.wire.input().is_empty() {
+        let has_room = self.idle.get() < self.upstream.idle_connections && !self.retired.get();
+        if has_room && peer.wire.input().is_empty() {
             peer.wire.shrink();
             self.idle.set(self.idle.get() + 1);
             self.endpoints[endpoint].idle.borrow_mut().push(Idle { peer, since: now });
+        }
+    }
+
+    /// Closes what is idle, now and from now on: for a pool that only running requests still use.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.idle.set(0);
+        for connections in &self.endpoints {
+            connections.idle.borrow_mut().clear();
+            connections.shared.retire();
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) struct SharedConnections {
     /// How many were opened so far.
     opened: Cell<u64>,
     changed: Notify,
+    /// Nothing is kept any more.
+    retired: Cell<bool>,
 }
 
 struct Shared {
@@ -93,9 +95,17 @@ impl SharedConnections {
         let load = Load { streams: Cell::new(0), idle_since: Cell::new(Instant::now()) };
         let shared = Shared { send, load: Rc::new(load) };
         let place = shared.place();
-        self.open.borrow_mut().push(shared);
+        if !self.retired.get() {
+            self.open.borrow_mut().push(shared);
+        }
         self.opened.set(self.opened.get() + 1);
         place
+    }
+
+    /// Lets go of all connections, now and from now on: each closes when the last request on it ends.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+        self.open.borrow_mut().clear();
     }
 
     /// Lets go of what has carried nothing since before `oldest`: without handles and streams a connection closes.
