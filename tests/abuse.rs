@@ -177,6 +177,19 @@ fn case_82_a_client_that_does_not_read_is_ended() {
 }
 
 #[test]
+fn case_82_a_client_that_reads_no_small_answers_is_ended() {
+    let stage = Stage::with(|plan| plan.top("timeouts: { write: 1s }"));
+    // each is copied behind the one before it: what waits is never a piece of one answer
+    let small = vec![b's'; 12_000];
+    stage.upstream.answer("/v1/projects/e1/small", Answer::with("HTTP/1.1 200 OK", &small));
+    let mut client = stage.gateway.connect();
+    let request = stage.request("GET", "/v1/projects/e1/small").end();
+    client.send(request.repeat(3000));
+    wait_for(PATIENCE, "the upstream is asked", || stage.upstream.connections() > 0);
+    wait_for(SOON, "a client that reads nothing is ended", || !stage.upstream.is_open(0));
+}
+
+#[test]
 fn case_82_an_http2_stream_whose_window_stays_closed_is_ended() {
     let mark = marker();
     let mut client = RawHttp2::connect(stage().gateway.https());

@@ -480,6 +480,26 @@ fn other_origins_are_allowed_nothing() {
 }
 
 #[test]
+fn the_upstream_cannot_let_other_origins_read() {
+    let table = table();
+    let path = "/v1/projects/e1/open";
+    table.upstream.answer(
+        path,
+        Answer::with(
+            "HTTP/1.1 200 OK
+             Access-Control-Allow-Origin: https://evil.test
+             Access-Control-Allow-Credentials: true",
+            b"x",
+        ),
+    );
+    let (answer, _) = table.send(Who::KeyOfE1, Request::get(path).header("Origin", "https://evil.test"));
+    assert_eq!(answer.status, 200);
+    for name in ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"] {
+        assert_eq!(answer.all(name).len(), 0, "{answer:?}");
+    }
+}
+
+#[test]
 fn without_cors_a_preflight_is_a_request_without_a_key() {
     table().expect(Who::Nobody, preflight("/v2/projects/e1/hosts", "https://ui.test", "POST"), 401);
     // and with `cors:` what is no preflight stays one

@@ -388,6 +388,44 @@ fn a_deactivated_key_loses_its_uploads() {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
+#[test]
+fn a_refused_upload_does_not_hold_up_the_next_change() {
+    let house = House::start();
+    let [key, other] = [(); 2].map(|()| house.gateway.create_environment_key("e1"));
+    house.soon(IN_E1, &key, 200);
+    house.soon(IN_E1, &other, 200);
+    let path = path_in("e1");
+    let mut upload = house.gateway.connect();
+    // little enough to be waited for behind the refusal
+    upload.send(Request::new("POST", &path).key(&key).header("Content-Length", "1000").end());
+    upload.send("abc");
+    house.upstream.wait_for(&path);
+    house.run(&["key", "deactivate", &key.access_key]);
+    assert_eq!(upload.read().status, 401);
+    house.run(&["key", "deactivate", &other.access_key]);
+    house.soon(IN_E1, &other, 401);
+}
+
+#[test]
+fn streams_end_when_the_store_was_not_heard_of_for_too_long() {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).prepare();
+    site.create_environment("e1");
+    let key = site.create_environment_key("e1");
+    let text = std::fs::read_to_string(site.config()).expect("the configuration");
+    let sqlite = "  sqlite: portcullis.db\n";
+    let text = text.replace(sqlite, &format!("{sqlite}  max_staleness: 1s\n"));
+    std::fs::write(site.config(), text).expect("it can be written");
+    let house = House { gateway: site.start(), upstream };
+    let endless = Endless::default();
+    let mut listening = Listening::to(&house, &endless, path_in("e1"), &key);
+    let store = house.gateway.site.directory().join("portcullis.db");
+    std::fs::rename(&store, store.with_extension("away")).expect("the store can be moved");
+    wait_for(PATIENCE, "the upstream's side ends", || endless.has_ended(&listening.path));
+    assert!(listening.client.ends_within(PATIENCE), "the stream goes on");
+    assert_eq!(house.status(IN_E1, &key), 503);
+}
+
 fn tunnel(conversation: &mut Conversation) -> io::Result<()> {
     conversation.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")?;
     loop {

@@ -94,6 +94,25 @@ fn a_request_that_never_ends_is_ended_after_the_drain_timeout() {
 }
 
 #[test]
+fn a_waiting_request_is_told_of_the_stop() {
+    let mut stage = Stage::with(|plan| plan.top("drain_timeout: 1s"));
+    stage.upstream.answer(
+        "/v1/projects/e1/silent",
+        Answer::after_head(|_, conversation| {
+            conversation.ends_within(PATIENCE);
+            false
+        }),
+    );
+    let mark = marker();
+    let mut client = stage.gateway.connect();
+    client.send(stage.request("GET", "/v1/projects/e1/silent").mark(&mark).end());
+    stage.upstream.wait_for(&mark);
+    stage.gateway.signal("TERM");
+    client.read().assert_refused(503);
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+}
+
+#[test]
 fn tunnels_are_closed_last() {
     let mut stage = Stage::start();
     let finish = held(&stage, "/v1/projects/e1/held");

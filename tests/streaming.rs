@@ -393,6 +393,30 @@ fn http2_carries_trailers_and_hints_too() {
 }
 
 #[test]
+fn hints_lose_what_is_for_one_hop_on_http2() {
+    stage().upstream.answer(
+        "/v1/projects/e1/hop",
+        Answer::Bytes(
+            "HTTP/1.1 103 Early Hints\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\nLink: </a.css>\r\n\r\n\
+             HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                .into(),
+        ),
+    );
+    let key = stage().e1.authorization();
+    let mut client = RawHttp2::connect(stage().gateway.https());
+    let fields: [(&[u8], &[u8]); 5] = [
+        (b":method", b"GET"),
+        (b":scheme", b"https"),
+        (b":authority", b"gw.test"),
+        (b":path", b"/v1/projects/e1/hop"),
+        (b"authorization", key.as_bytes()),
+    ];
+    client.headers(1, &fields, true).expect("an open connection");
+    assert_eq!(client.fate_of(1), Fate::Status(103));
+    assert_eq!(client.fate_of(1), Fate::Status(200));
+}
+
+#[test]
 fn a_large_http2_body_flows_as_windows_open() {
     let large: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
     stage().upstream.answer("/v1/projects/e1/large", Answer::with("HTTP/1.1 200 OK", &large));

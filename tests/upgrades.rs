@@ -312,6 +312,16 @@ fn case_68_a_websocket_server_that_cannot_prove_itself_is_no_tunnel() {
 }
 
 #[test]
+fn case_68_an_upstream_that_does_not_switch_is_no_tunnel() {
+    // 200 would tell an HTTP/2 client that the tunnel is open
+    stage().upstream.answer("/v1/projects/e1/page", Answer::with("HTTP/1.1 200 OK", b"a page"));
+    let key = stage().e1.authorization();
+    let mut client = RawHttp2::connect(stage().gateway.https());
+    let fate = extended_connect(&mut client, "/v1/projects/e1/page", "websocket", Some(&key), &marker());
+    assert_eq!(fate, Fate::Status(502));
+}
+
+#[test]
 fn case_68_plain_connect_on_http2_is_refused() {
     let key = stage().e1.authorization();
     let mut client = RawHttp2::connect(stage().gateway.https());

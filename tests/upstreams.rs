@@ -395,6 +395,37 @@ fn a_plain_upstream_where_tls_is_wanted_is_502() {
     ask(&tls_entry(upstream.address().port(), "localhost", &rest)).assert_refused(502);
 }
 
+#[test]
+fn bytes_behind_an_answer_in_tls_are_no_answer_to_the_next_request() {
+    let authorities = Authorities::new();
+    let files = authorities.trusted.sign(&["localhost"]);
+    let config = Arc::new(server(&files, &["http/1.1"]));
+    let upstream = Plain::start(move |_, reader| {
+        let session = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
+        let mut reader = BufReader::new(StreamOwned::new(session, reader.into_inner()));
+        loop {
+            plain::head(&mut reader)?;
+            // the gateway's first read ends where the answer does; the rest of the TLS record stays inside of TLS
+            let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: ".to_vec();
+            let head = answer.len() + 8;
+            answer.extend_from_slice(format!("{}\r\n\r\n", 8192 - head).as_bytes());
+            answer.resize(8192, b'a');
+            answer.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled");
+            reader.get_mut().write_all(&answer)?;
+            reader.get_mut().flush()?;
+        }
+    });
+    let rest = format!("tls: {{ ca: \"{}\" }}", authorities.trusted.file().display());
+    let entry = tls_entry(upstream.address().port(), "localhost", &rest);
+    let stage = Stage::with(|plan| plan.upstreams(&entry));
+    let mut client = stage.gateway.connect();
+    for _ in 0..3 {
+        client.send(stage.request("GET", "/v1/projects/e1/x").end());
+        let answer = client.read();
+        assert!(answer.body.starts_with(b"aaa"), "{}", answer.text());
+    }
+}
+
 /// A gateway in front of an HTTP/2 upstream in the clear.
 fn http2() -> &'static (Stage, Http2Upstream) {
     static STAGE: OnceLock<(Stage, Http2Upstream)> = OnceLock::new();
@@ -504,6 +535,19 @@ fn a_reset_or_silent_stream_is_that_request_s_alone() {
     });
     stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/silent").end()).assert_refused(504);
     others.join().expect("the others are served");
+}
+
+#[test]
+fn an_http2_connection_that_went_silent_is_not_used_again() {
+    let (stage, upstream) = http2();
+    let (one, two) = (marker(), marker());
+    // one connection, and so one worker
+    let mut client = stage.gateway.connect();
+    client.send(stage.request("GET", &format!("/v1/projects/e1/{one}/silent")).end());
+    client.read().assert_refused(504);
+    client.send(stage.request("POST", &format!("/v1/projects/e1/{two}")).body("x"));
+    assert_eq!(client.read().status, 200);
+    assert_ne!(upstream.only(&two).connection, upstream.only(&one).connection);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The request to the upstream and the answer back, streamed both ways at once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use super::streams::OpenStream;
 use super::upgrade;
 use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
-use crate::upstream::{Acquired, ConnectError, Pool};
+use crate::upstream::{Acquired, ConnectError, Place, Pool};
 use crate::wire::{
     BodyCopy, CopyError, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received, ResponseHead,
     Version,
@@ -82,6 +82,8 @@ pub(super) struct Exchange<'a> {
     pub(super) body_limit: u64,
     /// Whether the client's connection may stay open afterwards.
     pub(super) keep_alive: bool,
+    /// Its place on a shared HTTP/2 connection, while it runs.
+    pub(super) place: RefCell<Option<Place>>,
 }
 
 impl Exchange<'_> {
@@ -126,8 +128,9 @@ impl Exchange<'_> {
                     }
                 }
                 Acquired::Http2 { send, place, .. } => {
+                    self.place.replace(Some(place));
                     let ended = self.over_http2(client, send, !fresh).await;
-                    drop(place);
+                    self.place.replace(None);
                     match ended {
                         // the upstream says that it did not look at the request: once more, on a new connection
                         None => fresh = true,
@@ -135,6 +138,14 @@ impl Exchange<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// The upstream was silent for too long. A connection of the request's own ends with it; a shared one may be dead
+    /// too, and would take every later request with it.
+    pub(super) fn distrust_upstream(&self) {
+        if let Some(place) = self.place.borrow().as_ref() {
+            place.distrust();
         }
     }
 
@@ -316,6 +327,10 @@ impl Exchange<'_> {
         if head.status == 101 {
             return self.tunnel(client, upstream, &upload, &head).await;
         }
+        // to an extended CONNECT, success means that the tunnel is open (RFC 8441 §5)
+        if self.permitted.admitted.head.protocol().is_some() && (200..300).contains(&head.status) {
+            return Err(Failure::broken("the upstream answered without opening the tunnel"));
+        }
         let to_head = self.permitted.admitted.method == Method::HEAD;
         let length = upstream
             .begin_answer(&head, to_head)
@@ -327,6 +342,7 @@ impl Exchange<'_> {
             keep_alive: self.keep_alive && upload.copy.is_done(),
             version: self.permitted.admitted.head.version,
             cors: self.permitted.cors,
+            has_cors_policy: self.permitted.has_cors_policy,
         };
         self.answered(head.status);
         let client_reusable = respond::begin(client, &answer)
@@ -436,7 +452,11 @@ impl Exchange<'_> {
         upload: &mut Upload<'_>,
         download: &mut BodyCopy<'_>,
     ) -> Poll<Result<(), Failure>> {
-        let before = (upload.copy.bytes, download.bytes, self.progress.phase.get(), is_half_closed(client));
+        let state = |client: &Peer, upstream: &Peer| {
+            (is_half_closed(client), client.unsent(), !upstream.received().is_empty())
+        };
+        let moved = (upload.copy.bytes, download.bytes, self.progress.phase.get());
+        let before = (moved, state(client, upstream.peer_mut()));
         if let Err(failure) = self.poll_upload(cx, client, upstream, upload) {
             // the answer was begun: there is no other
             return Poll::Ready(Err(match failure {
@@ -459,11 +479,12 @@ impl Exchange<'_> {
         if upload.copy.is_done() && client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
         }
-        let half_closed = is_half_closed(client);
-        if before != (upload.copy.bytes, download.bytes, Phase::Answer, half_closed) {
+        let after = state(client, upstream.peer_mut());
+        if before != ((upload.copy.bytes, download.bytes, Phase::Answer), after) {
             self.progress.phase.set(Phase::Answer);
             self.progress.sent.set(download.bytes);
-            let waits_for_client = !upstream.peer_mut().received().is_empty();
+            let (half_closed, unsent, holds_more) = after;
+            let waits_for_client = unsent > 0 || holds_more;
             let limit = if waits_for_client { self.timeouts.write } else { self.timeouts.upstream_body };
             self.stream.set_deadline(if half_closed { limit.min(HALF_CLOSED) } else { limit });
         }

@@ -3,9 +3,11 @@
 //! Each step hands the next a value of its own type, so that nothing can be forwarded without having passed all of
 //! them: `forward` needs a [`Permitted`], which needs a [`Grant`], which only the policy makes.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -57,6 +59,8 @@ pub(super) struct Permitted<'a> {
     pub(super) websocket_key: Option<&'a str>,
     /// The origin that may read the answer.
     pub(super) cors: Option<&'a [u8]>,
+    /// The route has a CORS policy: the upstream's own does not count, whatever the origin.
+    pub(super) has_cors_policy: bool,
     authenticator: &'a Authenticator,
     streams: &'a Streams,
     changes_seen: u64,
@@ -238,6 +242,7 @@ impl RequestContext<'_> {
                 request_id: self.request_id,
                 websocket_key: random_key.as_deref(),
                 cors,
+                has_cors_policy: routed.route.cors.is_some(),
                 authenticator: &self.worker.shared.authenticator,
                 streams: &self.worker.streams,
                 changes_seen: seen,
@@ -258,6 +263,7 @@ impl RequestContext<'_> {
                 max_informational: snapshot.limits.informational_responses,
                 body_limit: routed.route.body_bytes.unwrap_or(snapshot.limits.body_bytes),
                 keep_alive,
+                place: RefCell::default(),
             };
             if let Length::Exact(length) = admitted.body
                 && length > exchange.body_limit
@@ -266,7 +272,11 @@ impl RequestContext<'_> {
             }
             match self.forward(&exchange, admitted, routed, identity.clone(), client).await {
                 Ended::Stale => {}
-                ended => return ended,
+                ended => {
+                    // nothing of it goes on: a change need not wait until the client has taken its refusal
+                    self.stream.set_identity(None);
+                    return ended;
+                }
             }
         }
     }
@@ -302,7 +312,11 @@ impl RequestContext<'_> {
                 Interrupt::Close => return Ended::Refused(Refusal::Stopping),
                 Interrupt::Deadline => {
                     return match exchange.progress.phase.get() {
-                        Phase::Connecting | Phase::Upstream => Ended::Refused(Refusal::UpstreamTimeout),
+                        Phase::Connecting => Ended::Refused(Refusal::UpstreamTimeout),
+                        Phase::Upstream => {
+                            exchange.distrust_upstream();
+                            Ended::Refused(Refusal::UpstreamTimeout)
+                        }
                         Phase::ClientBody => Ended::Refused(Refusal::ClientTimeout),
                         Phase::Answer => Ended::Broken("the answer made no progress"),
                         Phase::Tunnel => Ended::Broken("the tunnel was idle"),
@@ -441,7 +455,11 @@ impl RequestContext<'_> {
     ) -> Afterwards {
         let Ok(keep_alive) = sent else { return Afterwards::Cut };
         self.stream.set_deadline(DRAIN_TIME);
-        let flushed = self.stream.run_through(std::future::poll_fn(|cx| client.poll_flush(cx))).await;
+        // once before anything can interrupt it: the word that the gateway stops should still leave
+        let flushed = match std::future::poll_fn(|cx| Poll::Ready(client.poll_flush(cx))).await {
+            Poll::Ready(flushed) => Ok(flushed),
+            Poll::Pending => self.stream.run_through(std::future::poll_fn(|cx| client.poll_flush(cx))).await,
+        };
         if !matches!(flushed, Ok(Ok(()))) {
             return Afterwards::Cut;
         }

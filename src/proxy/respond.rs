@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::admit::list;
 use super::headers::pass_response_fields;
 use super::refusal::Refusal;
-use crate::wire::{FieldName, Length, Peer, PeerError, ResponseHead, Version};
+use crate::wire::{FieldBlock, FieldName, Length, Peer, PeerError, ResponseHead, Version};
 
 /// The upstream's answer, as it goes to the client.
 pub(super) struct Answer<'a> {
@@ -19,6 +19,8 @@ pub(super) struct Answer<'a> {
     pub(super) version: Version,
     /// The origin that the gateway's own CORS policy lets read the answer.
     pub(super) cors: Option<&'a [u8]>,
+    /// The gateway has a CORS policy here, and the upstream's own does not count.
+    pub(super) has_cors_policy: bool,
 }
 
 /// Writes the answer's head. Tells whether the client's connection can carry a next request after this answer.
@@ -39,7 +41,8 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
             peer.begin_body(length);
             let output = peer.wire.output();
             status_line(output, head.status, head.reason());
-            pass_response_fields(head, answer.cors.is_some(), |name, value| push_field(output, name, value));
+            let cors = answer.has_cors_policy;
+            pass_response_fields(head, cors, |name, value| push_field(output, name, value));
             if let Some(origin) = answer.cors {
                 push_cors(origin, |name, value| push_field(output, name, value));
             }
@@ -66,7 +69,8 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
                     fields.append(name, value);
                 }
             };
-            pass_response_fields(head, answer.cors.is_some(), |name, value| append(&mut fields, name, value));
+            let cors = answer.has_cors_policy;
+            pass_response_fields(head, cors, |name, value| append(&mut fields, name, value));
             if let Some(origin) = answer.cors {
                 push_cors(origin, |name, value| append(&mut fields, name, value));
             }
@@ -100,8 +104,11 @@ pub(super) fn inform(client: &mut Peer, status: u16, head: Option<&ResponseHead>
             Ok(())
         }
         Peer::Http2(peer) => {
-            let fields = head.map(|head| head.fields.to_header_map()).unwrap_or_default();
-            peer.inform(http2_head(status, fields))
+            let mut block = FieldBlock::default();
+            if let Some(head) = head {
+                pass_response_fields(head, false, |name, value| block.push(name, value));
+            }
+            peer.inform(http2_head(status, block.to_header_map()))
         }
     }
 }

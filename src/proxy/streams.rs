@@ -139,6 +139,13 @@ impl Streams {
         }
     }
 
+    /// Interrupts every stream that is open for a key: whether what it was decided by still holds is not known.
+    pub(super) fn reconsider(&self) {
+        for (_, open) in self.open.borrow().iter().filter(|(_, open)| open.identity.borrow().is_some()) {
+            open.interrupt(Interrupt::Changed);
+        }
+    }
+
     /// Changes whenever streams were interrupted because of changes. An identity that was obtained while this moved
     /// may have missed them.
     pub(super) fn changes_seen(&self) -> u64 {
@@ -154,7 +161,9 @@ impl Streams {
 
     /// Ends what is open; tunnels only with `tunnels`.
     pub(super) fn close(&self, tunnels: bool) {
-        for (_, open) in self.open.borrow().iter().filter(|(_, open)| tunnels || !open.is_tunnel()) {
+        // a connection outlives the streams that it carries, so that their last words can leave
+        let spared = |open: &Open| open.is_tunnel() || open.carried.get().0 > 0;
+        for (_, open) in self.open.borrow().iter().filter(|(_, open)| tunnels || !spared(open)) {
             open.interrupt(Interrupt::Close);
         }
     }

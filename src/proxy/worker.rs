@@ -149,7 +149,11 @@ pub fn spawn(
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
             {
-                Ok(runtime) => runtime.block_on(Worker::run(shared, sockets, metrics, access, receiver)),
+                Ok(runtime) => {
+                    runtime.block_on(Worker::run(shared, sockets, metrics, access, receiver));
+                    // a look-up of an upstream's name may hang for long, and cannot be stopped
+                    runtime.shutdown_background();
+                }
                 Err(error) => tracing::error!(%error, "a worker's runtime cannot start"),
             }
         })?;
@@ -242,6 +246,10 @@ impl Worker {
 
     fn tick(&self) {
         self.streams.tick();
+        // what is known may be out of date by now: nothing that a key has opened goes on by it
+        if !self.shared.authenticator.is_fresh(std::time::Instant::now()) {
+            self.streams.reconsider();
+        }
         self.access.borrow_mut().flush();
         let generation = self.generation();
         if let Some(oldest) =

@@ -167,8 +167,11 @@ impl Turn {
         rotation(0).chain(rotation(1))
     }
 
-    pub(super) fn failed(&self, endpoint: usize) {
-        self.paused_until[endpoint].set(Some(Instant::now() + PAUSE_AFTER_FAILURE));
+    /// Pauses an endpoint; `false` where it was paused already.
+    pub(super) fn failed(&self, endpoint: usize) -> bool {
+        let now = Instant::now();
+        let before = self.paused_until[endpoint].replace(Some(now + PAUSE_AFTER_FAILURE));
+        before.is_none_or(|until| until <= now)
     }
 
     pub(super) fn succeeded(&self, endpoint: usize) {

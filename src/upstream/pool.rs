@@ -119,8 +119,10 @@ impl Pool {
                     return Ok(acquired);
                 }
                 Err(error) => {
-                    tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
-                    self.turn.failed(endpoint);
+                    // once a pause: an upstream that is down fails every request
+                    if self.turn.failed(endpoint) {
+                        tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
+                    }
                     last = Some(error);
                 }
             }
@@ -220,9 +222,13 @@ impl Pool {
 /// worker's event loop has already noted a close.
 fn is_open(wire: &mut Wire) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
+    // TLS may hold bytes that the socket has given it already: an answer to a question nobody asked yet
+    if wire.stream().is_tls() {
+        return wire.poll_fill(&mut cx).is_pending();
+    }
     match wire.stream().tcp().poll_read_ready(&mut cx) {
         Poll::Pending => true,
-        // under TLS a session ticket may wait to be read; anything else, an end or bytes nobody asked for, is fatal
+        // an end, or bytes nobody asked for, is fatal
         Poll::Ready(_) => wire.poll_fill(&mut cx).is_pending(),
     }
 }

@@ -31,11 +31,20 @@ struct Shared {
 struct Load {
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
+    /// A request waited on it in vain: it may be dead without the system knowing.
+    distrusted: Cell<bool>,
 }
 
 /// A place for one stream on a shared connection, free again when this is dropped.
 pub struct Place {
     load: Rc<Load>,
+}
+
+impl Place {
+    /// Has later requests use another connection. What runs on this one goes on.
+    pub fn distrust(&self) {
+        self.load.distrusted.set(true);
+    }
 }
 
 impl Drop for Place {
@@ -51,9 +60,11 @@ impl Shared {
         (self.send.clone(), Place { load: Rc::clone(&self.load) })
     }
 
-    /// Whether requests may still be sent on it: the upstream has neither closed it nor said goodbye.
+    /// Whether requests may still be sent on it: the upstream has neither closed it, nor said goodbye, nor left a
+    /// request without an answer.
     fn is_open(&mut self) -> bool {
-        !matches!(self.send.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+        !self.load.distrusted.get()
+            && !matches!(self.send.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
     }
 }
 
@@ -92,7 +103,11 @@ impl SharedConnections {
 
     /// Adds an open connection, and takes a place on it.
     pub(super) fn add(&self, send: SendRequest<Bytes>) -> (SendRequest<Bytes>, Place) {
-        let load = Load { streams: Cell::new(0), idle_since: Cell::new(Instant::now()) };
+        let load = Load {
+            streams: Cell::new(0),
+            idle_since: Cell::new(Instant::now()),
+            distrusted: Cell::new(false),
+        };
         let shared = Shared { send, load: Rc::new(load) };
         let place = shared.place();
         if !self.retired.get() {

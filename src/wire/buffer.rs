@@ -27,6 +27,8 @@ pub struct Wire {
     /// Whether any byte was handed to the socket since [`Wire::begin_exchange`].
     sent_any: bool,
     eof: bool,
+    /// TLS holds bytes that the socket has not taken.
+    held_by_tls: bool,
 }
 
 impl Wire {
@@ -41,6 +43,7 @@ impl Wire {
             written: 0,
             sent_any: false,
             eof: false,
+            held_by_tls: false,
         }
     }
 
@@ -92,6 +95,11 @@ impl Wire {
     /// Whether everything has been handed to the socket.
     pub fn is_flushed(&self) -> bool {
         self.written == self.output.len()
+    }
+
+    /// How many bytes wait for the socket, about: what TLS holds beside them counts as one.
+    pub(super) fn unsent(&self) -> usize {
+        self.output.len() - self.written + usize::from(self.held_by_tls)
     }
 
     /// Gives back what memory was needed for a large body only.
@@ -159,7 +167,12 @@ impl Wire {
         }
         self.output.clear();
         self.written = 0;
-        if self.stream.is_tls() { Pin::new(&mut self.stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+        if !self.stream.is_tls() {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.held_by_tls = flushed.is_pending();
+        flushed
     }
 
     /// Writes everything that waits, waiting for it.

@@ -100,6 +100,15 @@ impl Peer {
         }
     }
 
+    /// How many bytes wait to be written, about: it changes while the other side takes any.
+    pub fn unsent(&self) -> usize {
+        match self {
+            Self::Http1(peer) => peer.wire.unsent(),
+            // what the connection's own task has is not known here
+            Self::Http2(_) => 0,
+        }
+    }
+
     /// Tells the other side of a tunnel that nothing more will come.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         match self {
