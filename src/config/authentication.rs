@@ -75,7 +75,7 @@ pub struct Throttle {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { failures: 20, window: Duration::from_mins(1), block: Duration::from_mins(1), sources: 65_536 }
+        Self { failures: 100, window: Duration::from_mins(1), block: Duration::from_mins(1), sources: 65_536 }
     }
 }
 
