@@ -148,6 +148,39 @@ fn case_82_a_body_that_stands_still_is_answered_with_408() {
 }
 
 #[test]
+fn case_82_an_http2_body_that_stands_still_is_ended() {
+    let mark = marker();
+    let mut client = RawHttp2::connect(stage().gateway.https());
+    request(&mut client, 1, "POST", "/v1/projects/e1/x", &mark, false);
+    client.data(1, b"half", false).expect("an open connection");
+    let begun = Instant::now();
+    match client.fate_of(1) {
+        Fate::Status(408) | Fate::Reset(_) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(begun.elapsed() < SOON, "after {:?}", begun.elapsed());
+    for seen in stage().upstream.requests(&mark) {
+        wait_for(PATIENCE, "half a body ends its upstream connection", || {
+            !stage().upstream.is_open(seen.connection)
+        });
+    }
+    request(&mut client, 3, "GET", "/v1/projects/e1/x", &mark, true);
+    assert_eq!(client.fate_of(3), Fate::Status(200), "other streams of the connection go on");
+}
+
+#[test]
+fn case_82_requests_without_a_key_whose_answers_nobody_reads_are_bounded() {
+    while_others_are_served("unread answers", || {
+        let mut client = stage().gateway.connect();
+        let many = Request::get("/v1/projects/e1/x").end().repeat(1000);
+        let begun = Instant::now();
+        while client.try_send(&many).is_ok() {
+            assert!(begun.elapsed() < 2 * SOON, "a client that reads nothing may go on asking");
+        }
+    });
+}
+
+#[test]
 fn case_82_a_body_that_moves_may_take_its_time() {
     let mark = marker();
     let mut client = stage().gateway.connect();

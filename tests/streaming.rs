@@ -219,6 +219,41 @@ fn an_early_answer_to_an_unfinished_upload_is_passed_on() {
 }
 
 #[test]
+fn an_early_answer_on_an_http2_stream_leaves_the_connection_whole() {
+    stage().upstream.answer(
+        "/v1/projects/e1/early2",
+        Answer::after_head(|_, conversation| {
+            conversation.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno").ok();
+            false
+        }),
+    );
+    let key = stage().e1.authorization();
+    let mut client = RawHttp2::connect(stage().gateway.https());
+    let fields = |path: &'static [u8]| -> [(&'static [u8], Vec<u8>); 5] {
+        [
+            (b":method", b"POST".to_vec()),
+            (b":scheme", b"https".to_vec()),
+            (b":authority", b"gw.test".to_vec()),
+            (b":path", path.to_vec()),
+            (b"authorization", key.clone().into_bytes()),
+        ]
+    };
+    let early = fields(b"/v1/projects/e1/early2");
+    let early: Vec<(&[u8], &[u8])> = early.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+    client.headers(1, &early, false).expect("an open connection");
+    client.data(1, &[b'x'; 1000], false).expect("an open connection");
+    assert_eq!(client.fate_of(1), Fate::Status(403));
+    // the rest of the body may be under way still
+    client.data(1, &[b'x'; 1000], false).expect("an open connection");
+    client.data(1, &[b'x'; 1000], true).expect("an open connection");
+    let next = fields(b"/v1/projects/e1/x");
+    let next: Vec<(&[u8], &[u8])> = next.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+    client.headers(3, &next, false).expect("an open connection");
+    client.data(3, b"next", true).expect("an open connection");
+    assert_eq!(client.fate_of(3), Fate::Status(200));
+}
+
+#[test]
 fn continue_is_the_upstream_s_word_and_comes_only_when_the_key_is_accepted() {
     stage().upstream.answer(
         "/v1/projects/e1/expecting",
