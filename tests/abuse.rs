@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -730,4 +731,29 @@ fn connections_beyond_a_limit_are_refused_until_one_ends() {
         held[0].send(&request);
         assert_eq!(held[0].read().status, 200, "{limits}: those who were there go on");
     }
+}
+
+#[test]
+fn too_few_open_files_are_told_now_and_then_and_waited_out() {
+    let stage = Stage::start();
+    let pid = stage.gateway.pid();
+    let allow = |count: usize| {
+        let limit = format!("--nofile={count}:");
+        let set = Command::new("prlimit").args([&format!("--pid={pid}"), &limit]).status();
+        assert!(set.is_ok_and(|status| status.success()), "the limit cannot be set");
+    };
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its open files").count();
+    allow(open + 8);
+    let waiting: Vec<_> = (0..40).map(|_| TcpStream::connect(stage.gateway.http())).collect();
+    let told = || stage.gateway.log().matches("cannot accept").count();
+    wait_for(PATIENCE, "it is told", || told() > 0);
+    // it is tried twenty times a second, by each worker
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert!(told() <= 2, "{}", stage.gateway.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(waiting);
+    let request = stage.request("GET", "/v1/projects/e1/x").end();
+    wait_for(PATIENCE, "clients are served again", || stage.gateway.exchange(&request).status == 200);
 }

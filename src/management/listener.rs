@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,6 +17,8 @@ use super::health::Health;
 
 /// After a failed accept: pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a lasting failure to accept is told again.
+const REPEAT_ALARM: Duration = Duration::from_secs(10);
 
 /// Binds the management listener. One process at a time.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -47,11 +49,15 @@ pub async fn serve(
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))
     });
+    let mut alarm: Option<Instant> = None;
     loop {
         let (tcp, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a management connection");
+                if alarm.is_none_or(|last| last.elapsed() >= REPEAT_ALARM) {
+                    alarm = Some(Instant::now());
+                    tracing::warn!(%error, "cannot accept management connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

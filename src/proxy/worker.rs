@@ -33,6 +33,8 @@ use crate::wire::{Stream, Wire};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// After a failed accept (out of file descriptors, say): pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a lasting failure to accept is told again: it comes back with each attempt.
+const REPEAT_ALARM: Duration = Duration::from_secs(10);
 
 /// What all workers share.
 pub struct Shared {
@@ -186,6 +188,8 @@ pub(super) struct Worker {
     generation: RefCell<Rc<Generation>>,
     draining: Cell<bool>,
     stop_accepting: CancellationToken,
+    /// When it was last told that no connection can be accepted.
+    accept_alarm: Cell<Option<std::time::Instant>>,
     random: RandomNumbers,
 }
 
@@ -206,6 +210,7 @@ impl Worker {
             generation: RefCell::new(generation),
             draining: Cell::new(false),
             stop_accepting: CancellationToken::new(),
+            accept_alarm: Cell::new(None),
             random: RandomNumbers::new(),
         });
         let mut accepting = Vec::new();
@@ -315,7 +320,10 @@ impl Worker {
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if self.accept_alarm.get().is_none_or(|last| last.elapsed() >= REPEAT_ALARM) {
+                    self.accept_alarm.set(Some(std::time::Instant::now()));
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 return;
             }
