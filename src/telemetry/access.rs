@@ -98,8 +98,8 @@ impl AccessLog {
 
     /// Opens the file again under its name: for log rotation, on SIGHUP. Not for threads that serve requests.
     pub fn reopen(&self) {
-        if let Some(queue) = &self.queue {
-            queue.reopen();
+        if self.queue.as_ref().is_some_and(|queue| !queue.reopen()) {
+            tracing::error!("the access log takes no lines: it is not opened again");
         }
     }
 

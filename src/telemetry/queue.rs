@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the end of the process waits for lines that are still in a queue. A terminal that nobody reads would
 /// otherwise hold the process for ever.
@@ -80,26 +80,33 @@ impl Queue {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Asks the thread to open its file again. Waits where the queue is full: not for threads that serve requests.
-    pub(super) fn reopen(&self) {
-        // an error means that the thread is gone, and with it the file
-        let _ = self.sender.send(Message::Reopen);
+    /// Asks the thread to open its file again; `false` where it takes nothing for two seconds. Waits where the queue
+    /// is full: not for threads that serve requests.
+    pub(super) fn reopen(&self) -> bool {
+        self.hand_over(Message::Reopen, Instant::now() + FLUSH_LIMIT)
     }
 
     /// Waits until all that was handed over before is written, two seconds at most.
     pub(super) fn flush(&self) {
         let (done, written) = sync_channel(1);
-        let deadline = std::time::Instant::now() + FLUSH_LIMIT;
-        let mut message = Message::Flush(done);
+        let deadline = Instant::now() + FLUSH_LIMIT;
+        if self.hand_over(Message::Flush(done), deadline) {
+            // an error is the deadline, or a thread that is gone: there is nobody left to tell
+            let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Waits for room in the queue; `false`: there was none until `deadline`.
+    fn hand_over(&self, mut message: Message, deadline: Instant) -> bool {
         while let Err(TrySendError::Full(back)) = self.sender.try_send(message) {
-            if std::time::Instant::now() >= deadline {
-                return;
+            if Instant::now() >= deadline {
+                return false;
             }
             message = back;
             thread::sleep(Duration::from_millis(5));
         }
-        // an error is the deadline, or a thread that is gone: there is nobody left to tell
-        let _ = written.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now()));
+        // an error would mean that the thread is gone, and with it the file
+        true
     }
 }
 
@@ -176,6 +183,20 @@ mod tests {
         }
         queue.flush();
         assert_eq!(written.lock().unwrap().as_slice(), b"one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_target_that_takes_nothing_does_not_hold_who_wants_it_opened_again() {
+        let (entered, has_entered) = sync_channel(10);
+        let (_let_go, open) = mpsc::channel();
+        let queue = Queue::start("test-log", 1, Gate { entered, open, written: Arc::default() }).unwrap();
+        queue.push(b"one\n".to_vec(), 1);
+        has_entered.recv_timeout(Duration::from_secs(10)).unwrap();
+        queue.push(b"two\n".to_vec(), 1);
+
+        let (done, is_done) = sync_channel(1);
+        thread::spawn(move || done.send(queue.reopen()));
+        assert!(!is_done.recv_timeout(Duration::from_secs(10)).expect("it gives up"));
     }
 
     /// An output that breaks in the middle of its first line.
