@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use support::http1::Request;
 use support::http2::{Fate, RawHttp2};
 use support::stage::Stage;
 use support::{PATIENCE, marker, wait_for};
@@ -59,4 +60,28 @@ fn connections_to_the_former_upstreams_are_closed() {
         !stage.upstream.is_open(seen.connection)
     });
     drop(client);
+}
+
+#[test]
+fn access_control_that_is_switched_on_counts_on_kept_connections() {
+    let stage = Stage::with(|plan| plan.top("access_control: disabled"));
+    let path = "/v1/projects/e1/x";
+    let fields: [(&[u8], &[u8]); 4] = [
+        (b":method", b"GET"),
+        (b":scheme", b"https"),
+        (b":authority", b"gw.test"),
+        (b":path", path.as_bytes()),
+    ];
+    let mut kept = stage.gateway.connect();
+    let mut kept2 = RawHttp2::connect(stage.gateway.https());
+    kept.send(Request::get(path).end());
+    assert_eq!(kept.read().status, 200);
+    kept2.headers(1, &fields, true).expect("an open connection");
+    assert_eq!(kept2.fate_of(1), Fate::Status(200));
+    change(&stage, "access_control: disabled", "access_control: enabled");
+    reload(&stage);
+    kept.send(Request::get(path).end());
+    kept.read().assert_refused(401);
+    kept2.headers(3, &fields, true).expect("an open connection");
+    assert_eq!(kept2.fate_of(3), Fate::Status(401));
 }

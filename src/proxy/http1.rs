@@ -12,7 +12,6 @@ use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::{Generation, Worker};
-use crate::config::AccessControl;
 use crate::wire::{FieldName, HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
@@ -27,7 +26,7 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, access_control: AccessControl) {
+pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
     let stream = worker.streams.open();
     let mut peer = Peer::Http1(Box::new(Http1Peer::new(wire)));
     let mut head = RequestHead::default();
@@ -41,6 +40,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
         // asked after the wait: a request is judged by the configuration in force when it came, not when the one before
         // it ended
         let generation = worker.generation();
+        client.judge(&generation.snapshot.trusted_proxies);
         let (body, is_readable) = match next {
             Next::Request => (body_length(&head), true),
             Next::Refused(refusal) => {
@@ -50,7 +50,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
             Next::Http2 => {
                 drop(stream);
                 let Peer::Http1(http1) = peer else { return };
-                http2::serve(worker, http1.wire, client, access_control).await;
+                http2::serve(worker, http1.wire, client).await;
                 return;
             }
             Next::End => return,
@@ -70,7 +70,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
             generation: &generation,
             client: &client,
             stream: &stream,
-            access_control,
+            access_control: generation.snapshot.access_control(client.listener),
             request_id,
             arrived,
             keep_alive: is_readable
@@ -202,7 +202,7 @@ fn body_length(head: &RequestHead) -> Result<Length, Refusal> {
 
 /// A request id that a trusted proxy has given, if it is plain.
 pub(super) fn believed_id<'h>(client: &Client, head: &'h RequestHead) -> Option<&'h str> {
-    if !client.trusted {
+    if !client.is_trusted() {
         return None;
     }
     let mut ids = head.fields.values(FieldName::RequestId);

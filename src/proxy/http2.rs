@@ -15,7 +15,6 @@ use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::Worker;
-use crate::config::AccessControl;
 use crate::wire::{HeadError, Http2Peer, Length, Peer, RequestHead, Wire};
 
 /// What a client may send ahead of what the upstream takes, on one stream and on all.
@@ -30,7 +29,7 @@ const MAX_ERROR_RESETS: usize = 256;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, access_control: AccessControl) {
+pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
     let stream = worker.streams.open();
     stream.set_idle(true);
     // not the generation: it would keep the upstreams of before a reload as long as this connection lasts
@@ -65,7 +64,6 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
                 let served = StreamContext {
                     worker: Rc::clone(worker),
                     client: Rc::clone(&client),
-                    access_control,
                     stream: stream.carry(),
                 };
                 tokio::task::spawn_local(served.serve(request, respond));
@@ -96,15 +94,15 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client, acces
 struct StreamContext {
     worker: Rc<Worker>,
     client: Rc<Client>,
-    access_control: AccessControl,
     stream: OpenStream,
 }
 
 impl StreamContext {
     async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let Self { worker, client, access_control, stream } = self;
+        let Self { worker, client, stream } = self;
         let arrived = Instant::now();
         let generation = worker.generation();
+        client.judge(&generation.snapshot.trusted_proxies);
         let mut head = RequestHead::default();
         head.from_http2(&request);
         let body = request.into_body();
@@ -126,7 +124,7 @@ impl StreamContext {
             generation: &generation,
             client: &client,
             stream: &stream,
-            access_control,
+            access_control: generation.snapshot.access_control(client.listener),
             request_id,
             arrived,
             keep_alive: true,

@@ -64,4 +64,9 @@ impl Snapshot {
             stripped: NameList::new(&config.strip_headers),
         })
     }
+
+    /// Whether a listener wants a key. A reload changes no listeners, so their numbers stand for the same ones.
+    pub(super) fn access_control(&self, listener: usize) -> AccessControl {
+        self.listeners.get(listener).map_or(AccessControl::Enabled, |listener| listener.access_control)
+    }
 }

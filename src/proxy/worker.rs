@@ -353,10 +353,9 @@ impl Worker {
         let generation = self.generation();
         // a reload changes no listeners, so the number still stands for the same one
         let Some(settings) = generation.snapshot.listeners.get(number) else { return };
-        let client = Client::new(peer, port, settings.tls.is_some(), &generation.snapshot.trusted_proxies);
-        let access_control = settings.access_control;
+        let client = Client::new(peer, number, port, settings.tls.is_some());
         let Some(tls) = &settings.tls else {
-            http1::serve(self, Wire::new(Stream::Plain(tcp)), client, access_control).await;
+            http1::serve(self, Wire::new(Stream::Plain(tcp)), client).await;
             return;
         };
         let stream = self.streams.open();
@@ -373,9 +372,9 @@ impl Worker {
         drop(generation);
         let wire = Wire::new(Stream::Tls(Box::new(TlsStream::Server(tls))));
         if is_http2 {
-            http2::serve(self, wire, client, access_control).await;
+            http2::serve(self, wire, client).await;
         } else {
-            http1::serve(self, wire, client, access_control).await;
+            http1::serve(self, wire, client).await;
         }
     }
 

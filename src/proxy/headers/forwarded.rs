@@ -1,5 +1,6 @@
 //! Who the client is: the peer, or what a trusted proxy in front says.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -14,23 +15,36 @@ pub(in crate::proxy) struct Client {
     pub(in crate::proxy) peer: SocketAddr,
     /// The same as text, without the port.
     pub(super) address: String,
+    /// Which listener it came by, in the order of the configuration.
+    pub(in crate::proxy) listener: usize,
     /// The listener's port as text.
     pub(super) port: String,
     pub(in crate::proxy) tls: bool,
     /// The peer is a trusted proxy: its forwarded headers and request ids are believed.
-    pub(in crate::proxy) trusted: bool,
+    trusted: Cell<bool>,
 }
 
 impl Client {
-    pub(in crate::proxy) fn new(peer: SocketAddr, port: u16, tls: bool, trusted: &[IpNet]) -> Self {
+    pub(in crate::proxy) fn new(peer: SocketAddr, listener: usize, port: u16, tls: bool) -> Self {
         let address = peer.ip().to_canonical();
         Self {
             peer: SocketAddr::new(address, peer.port()),
             address: address.to_string(),
+            listener,
             port: port.to_string(),
             tls,
-            trusted: trusted.iter().any(|network| network.contains(&address)),
+            trusted: Cell::new(false),
         }
+    }
+
+    /// Looks whether it is one of these trusted proxies; for each request anew, since a reload may have changed them.
+    pub(in crate::proxy) fn judge(&self, trusted: &[IpNet]) {
+        let address = self.peer.ip();
+        self.trusted.set(trusted.iter().any(|network| network.contains(&address)));
+    }
+
+    pub(in crate::proxy) fn is_trusted(&self) -> bool {
+        self.trusted.get()
     }
 }
 
@@ -38,7 +52,7 @@ impl Client {
 /// `X-Forwarded-For` that is not one of them. A client can write the left end, so it is never used.
 pub(in crate::proxy) fn source_address(client: &Client, head: &RequestHead, trusted: &[IpNet]) -> IpAddr {
     let mut source = client.peer.ip();
-    if !client.trusted {
+    if !client.is_trusted() {
         return source;
     }
     let forwarded: Vec<&[u8]> = head.fields.values(FieldName::ForwardedFor).flat_map(list).collect();

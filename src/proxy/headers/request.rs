@@ -56,8 +56,8 @@ impl RequestFields<'_> {
             }
         }
         emit(b"X-Request-Id", self.request_id.as_bytes());
-        let believed = |kind| self.client.trusted.then(|| head.fields.values(kind).next()).flatten();
-        let forwarded_for = head.fields.values(FieldName::ForwardedFor).filter(|_| self.client.trusted);
+        let believed = |kind| self.client.is_trusted().then(|| head.fields.values(kind).next()).flatten();
+        let forwarded_for = head.fields.values(FieldName::ForwardedFor).filter(|_| self.client.is_trusted());
         emit(b"X-Forwarded-For", &joined(forwarded_for, self.client.address.as_bytes()));
         let scheme: &[u8] = if self.client.tls { b"https" } else { b"http" };
         emit(b"X-Forwarded-Proto", believed(FieldName::ForwardedProto).unwrap_or(scheme));
