@@ -367,6 +367,39 @@ fn case_83_rapid_resets_end_the_connection() {
 }
 
 #[test]
+fn case_83_resets_of_requests_under_way_end_the_connection() {
+    let path = "/v1/projects/e1/never-answers";
+    stage().upstream.answer(
+        path,
+        Answer::after_head(|_, conversation| {
+            conversation.ends_within(SOON);
+            false
+        }),
+    );
+    while_others_are_served("paced resets", || {
+        let mut client = RawHttp2::connect(stage().gateway.https());
+        let mut asked = 0;
+        for number in 0..1_000 {
+            // each request is with the upstream before it is cancelled: none is reset before it was accepted
+            let (stream, mark) = (number * 2 + 1, marker());
+            if !try_request(&mut client, stream, "GET", path, &mark, true) {
+                break;
+            }
+            let mut ended = false;
+            wait_for(SOON, "a request that is served, or the end", || {
+                ended = client.read(Duration::from_millis(5)).is_some_and(|frame| frame.kind == GOAWAY);
+                ended || stage().upstream.saw(&mark)
+            });
+            if ended || client.write(RST_STREAM, 0, stream, &8u32.to_be_bytes()).is_err() {
+                break;
+            }
+            asked = number;
+        }
+        assert!(asked < 500, "{asked} requests were cancelled one by one");
+    });
+}
+
+#[test]
 fn case_83_resets_that_the_gateway_is_made_to_send_end_the_connection() {
     let mark = marker();
     while_others_are_served("made resets", || {

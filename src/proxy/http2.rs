@@ -1,5 +1,6 @@
 //! One client connection with HTTP/2: its streams, its limits, its end.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// Streams that the gateway may have to reset because of the client's errors before the connection is given up
 /// (`MadeYouReset`, CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 256;
+/// Streams that may end cut off before the connection is looked at: where they are more than half of all, the client
+/// asks only to cancel (rapid reset, CVE-2023-44487, at a pace that lets each stream be accepted first).
+const MIN_CUT_STREAMS: u64 = 100;
 /// What a client without open streams is given to answer that it knows of the connection's end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -49,6 +53,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
     let Ok(Ok(mut connection)) = stream.run(handshake).await else { return };
 
     let client = Rc::new(client);
+    let cut = Rc::new(Cell::new(0u64));
     let mut served = 0u64;
     // what was seen at the last deadline; two in a row without a stream between them mean that nobody is there
     let mut served_at_deadline = None;
@@ -61,12 +66,17 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
                 if served == limits.requests_per_connection {
                     connection.graceful_shutdown();
                 }
-                let served = StreamContext {
+                if cut.get() >= MIN_CUT_STREAMS && cut.get() * 2 > served {
+                    tracing::debug!("an HTTP/2 client cancels most of what it asks for");
+                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                }
+                let context = StreamContext {
                     worker: Rc::clone(worker),
                     client: Rc::clone(&client),
                     stream: stream.carry(),
+                    cut: Rc::clone(&cut),
                 };
-                tokio::task::spawn_local(served.serve(request, respond));
+                tokio::task::spawn_local(context.serve(request, respond));
             }
             Ok(None | Some(Err(_))) | Err(Interrupt::Close) => return,
             Err(Interrupt::Changed) => {}
@@ -95,11 +105,13 @@ struct StreamContext {
     worker: Rc<Worker>,
     client: Rc<Client>,
     stream: OpenStream,
+    /// Streams of the connection that ended cut off.
+    cut: Rc<Cell<u64>>,
 }
 
 impl StreamContext {
     async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let Self { worker, client, stream } = self;
+        let Self { worker, client, stream, cut } = self;
         let arrived = Instant::now();
         let generation = worker.generation();
         client.judge(&generation.snapshot.trusted_proxies);
@@ -135,6 +147,7 @@ impl StreamContext {
         if afterwards == Afterwards::Cut
             && let Peer::Http2(peer) = &mut peer
         {
+            cut.set(cut.get() + 1);
             peer.reset(Reason::INTERNAL_ERROR);
         }
     }
