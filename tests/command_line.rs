@@ -404,3 +404,52 @@ fn every_command_of_the_page_on_keys_works() {
         .expect("a document");
     assert!(text(&made, "secretValue").starts_with("pcs_"));
 }
+
+/// A command whose stdout and stderr go where nothing can be written.
+fn into_full(config: &Path, arguments: &[&str]) -> Option<i32> {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let mut command = Cli::program();
+    command.args(arguments).arg("--config").arg(config).stdout(full()).stderr(full());
+    command.status().expect("it runs").code()
+}
+
+#[test]
+fn a_stderr_that_is_full_changes_no_exit_status() {
+    let (directory, _cli) = site();
+    let config = directory.path().join("portcullis.yaml");
+    assert_eq!(into_full(&config, &["key", "show", "nope"]), Some(1));
+    assert_eq!(into_full(&config, &["key", "list"]), Some(1));
+    assert_eq!(into_full(&directory.path().join("none.yaml"), &["check"]), Some(1));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure_but_for_secrets() {
+    let (directory, _cli) = site();
+    let into_nobody = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Cli::program();
+        command.args(arguments).arg("--config").arg(directory.path().join("portcullis.yaml")).stdout(writer);
+        let output = command.output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(into_nobody(&["key", "list"]), (Some(0), String::new()));
+    assert_eq!(into_nobody(&["explain", "--fail-on-deny", "GET", "/v1"]), (Some(1), String::new()));
+    let (code, said) = into_nobody(&["key", "create", "--account", "admin"]);
+    assert!(code == Some(1) && said.contains("its secret was not shown"), "{said}");
+}
+
+#[test]
+fn an_init_that_cannot_show_the_key_says_what_to_do() {
+    let (directory, _cli) = empty();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let output = Cli::program()
+        .args(["init", "--config"])
+        .arg(directory.path().join("portcullis.yaml"))
+        .stdout(full)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("its secret was not shown: make another (`portcullis key create`)"), "{said}");
+}

@@ -29,6 +29,7 @@ pub(super) enum Command {
         description: Option<String>,
     },
     /// List all accounts
+    #[command(after_help = "Examples:\n  portcullis account list\n  portcullis account list --output json")]
     List,
     /// Show one account
     #[command(
@@ -47,6 +48,7 @@ pub(super) enum Command {
         edit: EditArguments,
     },
     /// Let its keys work again
+    #[command(after_help = "Example:\n  portcullis account activate alice")]
     Activate {
         /// Its id or name
         account: String,
@@ -59,7 +61,7 @@ pub(super) enum Command {
     },
     /// Remove an inactive account for good, with its keys and memberships
     #[command(
-        after_help = "Example:\n  portcullis account deactivate alice && portcullis account delete alice"
+        after_help = "Example:\n  portcullis account deactivate alice\n  portcullis account delete alice"
     )]
     Delete {
         /// Its id or name

@@ -31,6 +31,9 @@ pub(super) enum Command {
         owner: Option<String>,
     },
     /// List all environments
+    #[command(
+        after_help = "Examples:\n  portcullis environment list\n  portcullis environment list --output json"
+    )]
     List,
     /// Show one environment
     #[command(after_help = "Example:\n  portcullis environment show production")]
@@ -47,6 +50,7 @@ pub(super) enum Command {
         edit: EditArguments,
     },
     /// Open it again
+    #[command(after_help = "Example:\n  portcullis environment activate production")]
     Activate {
         /// Its id or name
         environment: String,
@@ -59,7 +63,7 @@ pub(super) enum Command {
     },
     /// Remove an inactive environment for good, with its keys and memberships
     #[command(
-        after_help = "Example:\n  portcullis environment deactivate 1a7 && portcullis environment delete 1a7"
+        after_help = "Example:\n  portcullis environment deactivate 1a7\n  portcullis environment delete 1a7"
     )]
     Delete {
         /// Its id or name

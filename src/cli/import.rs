@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use zeroize::Zeroizing;
 
+use super::output::tell;
 use super::site::Site;
 use crate::auth::hash_secret;
 use crate::config::{Config, KeyPrefixes};
@@ -93,10 +94,10 @@ pub(super) fn import_key(
 ) -> anyhow::Result<(ApiKey, ChangeNumber)> {
     let bits = pair.bits();
     if bits < STRONG_BITS {
-        eprintln!(
+        tell(format_args!(
             "warning: this secret is weak (about {bits} bits at most): use one of 20 random characters or more, \
              or let the gateway mint one"
-        );
+        ));
     }
     let phc = hash_secret(&site.config.argon2, &pair.secret).context("cannot hash the secret")?;
     let verifier = KeyVerifier { phc, fingerprint: None };

@@ -1,7 +1,7 @@
 //! `portcullis init`: from nothing to a gateway that can be started.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -53,8 +53,9 @@ impl Init {
 
         // what is made is for people; a program asks for the key alone
         if output == Format::Table {
-            print(&report.0)?;
-            print(&format!("\nThe first account, \"{FIRST_ACCOUNT}\", is an admin. Its key:\n\n"))?;
+            let key_follows = format!("\nThe first account, \"{FIRST_ACCOUNT}\", is an admin. Its key:\n\n");
+            // where this cannot be written, the key below cannot either, and that is reported
+            let _ = print(&(report.0 + &key_follows));
         }
         key::print_new(&issued.key, &issued.secret, output)
     }
@@ -106,15 +107,24 @@ fn make_certificate(files: &CertificateFiles, report: &mut Report) -> anyhow::Re
     }
 }
 
-/// Writes a file where there is none; whether it did.
+/// Writes a file where there is none; whether it did. The file is there whole or not at all, whenever this is killed.
 fn write_new(path: &Path, text: &str) -> anyhow::Result<bool> {
-    match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(mut file) => {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            Ok(true)
-        }
+    if path.exists() {
+        return Ok(false);
+    }
+    let unfinished = path.with_extension(format!("{}.unfinished", uuid::Uuid::new_v4().simple()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        // a link, because it fails where the name was taken meanwhile
+        fs::hard_link(&unfinished, path)
+    };
+    let written = write();
+    // where it was never made there is nothing to take away
+    let _ = fs::remove_file(&unfinished);
+    match written {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error).with_context(|| format!("cannot write {}", path.display())),
     }

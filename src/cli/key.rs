@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use zeroize::Zeroizing;
 
 use super::document;
 use super::import::{self, ChosenPair};
 use super::issue::{self, IssuedKey};
-use super::output::{Format, print, print_fields, print_json, print_table, text, time};
+use super::output::{
+    Format, fields_text, json_text, print, print_fields, print_json, print_once, print_table, tell, text,
+    time,
+};
 use super::site::{self, EditArguments, Site};
 use crate::auth::{Peppers, Secret};
 use crate::model::{AccessKey, AccountKind, ApiKey, KeyOwner, State};
@@ -59,6 +63,7 @@ pub(super) enum Command {
         edit: EditArguments,
     },
     /// Let it work again
+    #[command(after_help = "Example:\n  portcullis key activate 1c42")]
     Activate {
         /// Its id or access key
         key: String,
@@ -70,7 +75,7 @@ pub(super) enum Command {
         key: String,
     },
     /// Remove an inactive key for good
-    #[command(after_help = "Example:\n  portcullis key deactivate 1c42 && portcullis key delete 1c42")]
+    #[command(after_help = "Example:\n  portcullis key deactivate 1c42\n  portcullis key delete 1c42")]
     Delete {
         /// Its id or access key
         key: String,
@@ -183,23 +188,24 @@ fn print_change(key: &ApiKey, number: ChangeNumber, output: Format) -> anyhow::R
 
 /// Prints a new key with its secret. Where that fails, the key is of no use to anyone.
 pub(super) fn print_new(key: &ApiKey, secret: &Secret, output: Format) -> anyhow::Result<()> {
-    let printed = match output {
-        Format::Json => print_json(&document::key(key, Some(secret.as_str()))),
-        Format::Table => print_fields(&[
+    let shown = Zeroizing::new(match output {
+        Format::Json => json_text(&document::key(key, Some(secret.as_str()))),
+        Format::Table => fields_text(&[
             ("access key", key.access_key.to_string()),
             ("secret key", secret.as_str().to_owned()),
             ("id", key.id.to_string()),
             ("owner", owner(key)),
             ("name", text(key.name.as_ref())),
         ]),
-    };
-    printed.map_err(|error| {
+    });
+    print_once(&shown).map_err(|error| {
         error.context(format!(
-            "key {} was made, but its secret was not shown: deactivate and delete it, and make another",
+            "key {} was made, but its secret was not shown: make another (`portcullis key create`), and deactivate \
+             and delete this one",
             key.access_key
         ))
     })?;
-    eprintln!("The secret key is shown this once and cannot be read again: keep it now.");
+    tell("The secret key is shown this once and cannot be read again: keep it now.");
     Ok(())
 }
 

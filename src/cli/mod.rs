@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigErrors;
 use crate::server::ServeError;
-use output::Format;
+use output::{Format, tell};
 
 /// A gateway in front of an HTTP API that knows which API key may reach what.
 #[derive(Debug, Parser)]
@@ -101,14 +101,25 @@ pub fn main() -> ExitCode {
         };
         if let Some(errors) = errors {
             // each line begins with its own place, as editors expect it
-            eprintln!("{errors}");
+            tell(errors);
             let (count, s) = (errors.0.len(), if errors.0.len() == 1 { "" } else { "s" });
-            eprintln!("portcullis: {count} mistake{s} in the configuration");
+            tell(format_args!("portcullis: {count} mistake{s} in the configuration"));
         } else {
-            eprintln!("portcullis: {error:#}");
+            tell(format_args!("portcullis: {}", reason(&error)));
         }
         ExitCode::FAILURE
     })
+}
+
+/// The error and its causes, without those that it names itself.
+fn reason(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -133,5 +144,29 @@ mod tests {
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {
         super::Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn without(command: &mut clap::Command, names: &str, found: &mut Vec<String>) {
+            if command.get_subcommands().next().is_some() {
+                for command in command.get_subcommands_mut() {
+                    let names = format!("{names} {}", command.get_name());
+                    without(command, &names, found);
+                }
+            } else if !command.render_long_help().to_string().contains(&format!("\n  {names}")) {
+                found.push(names.to_owned());
+            }
+        }
+        let mut found = Vec::new();
+        without(&mut super::Arguments::command(), "portcullis", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = || anyhow::anyhow!("disk full");
+        assert_eq!(super::reason(&error().context("cannot write")), "cannot write: disk full");
+        assert_eq!(super::reason(&error().context("cannot write: disk full")), "cannot write: disk full");
     }
 }

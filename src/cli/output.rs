@@ -1,6 +1,6 @@
 //! Printing: tables for people, JSON for programs.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
@@ -17,15 +17,40 @@ pub(super) enum Format {
     Json,
 }
 
-/// Writes to stdout, and waits until it is there.
+/// Writes to stdout, and waits until it is there. A reader that has seen enough (`| head`) is no failure.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    match write(text) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context(UNWRITTEN),
+    }
+}
+
+/// As [`print`], for what is shown this once: somebody must have taken it.
+pub(super) fn print_once(text: &str) -> anyhow::Result<()> {
+    write(text).context(UNWRITTEN)
+}
+
+const UNWRITTEN: &str = "the output could not be written";
+
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("the output could not be written")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+/// Writes a line to stderr. `eprintln!` would panic where that is full or closed, and hide how the command ended.
+pub(super) fn tell(line: impl Display) {
+    // there is nowhere else to say that it could not be said
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Prints a JSON document.
 pub(super) fn print_json(document: &Value) -> anyhow::Result<()> {
-    print(&format!("{document:#}\n"))
+    print(&json_text(document))
+}
+
+/// A JSON document as it is printed.
+pub(super) fn json_text(document: &Value) -> String {
+    format!("{document:#}\n")
 }
 
 /// Prints rows below their headings, aligned.
@@ -55,12 +80,17 @@ pub(super) fn print_table<const COLUMNS: usize>(
 
 /// Prints one object, a line for each field.
 pub(super) fn print_fields<const FIELDS: usize>(fields: &[(&str, String); FIELDS]) -> anyhow::Result<()> {
+    print(&fields_text(fields))
+}
+
+/// One object as it is printed.
+pub(super) fn fields_text<const FIELDS: usize>(fields: &[(&str, String); FIELDS]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, value) in fields {
         let _ = writeln!(text, "{name:width$}  {}", on_one_line(value));
     }
-    print(&text)
+    text
 }
 
 /// A time to the second, or what stands for none.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::output::tell;
 use crate::config::{self, Config};
 use crate::model::{Description, Name, State};
 use crate::store::{ChangeNumber, Edit, Store};
@@ -25,9 +26,9 @@ impl Site {
     /// Says so when the change that was just made left no admin who could log in.
     pub(super) fn warn_without_admin_key(&self) -> anyhow::Result<()> {
         if !self.store.has_working_admin_key()? {
-            eprintln!(
+            tell(
                 "warning: no active admin account has an active key now; `portcullis key create --account ADMIN` \
-                 makes one"
+                 makes one",
             );
         }
         Ok(())

@@ -16,7 +16,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// There is a file already, and creating never overwrites.
-    #[error("{path} exists already, and nothing is overwritten: move it away to begin anew", path = .path.display())]
+    #[error("{path} exists already, and nothing is overwritten: to begin anew, without its keys, move it away", path = .path.display())]
     Exists {
         /// What is in the way.
         path: PathBuf,
@@ -93,6 +93,16 @@ pub enum StoreError {
         path: PathBuf,
         /// The newest change that this process has seen.
         seen: ChangeNumber,
+    },
+    /// The name at the path leads nowhere, while the file is in use.
+    #[error(
+        "the store at {path} is gone while in use, and what it holds is lost when the last process that has it open \
+         ends: put the file back, or put a backup there and restart the gateway",
+        path = .path.display()
+    )]
+    Vanished {
+        /// The store.
+        path: PathBuf,
     },
     /// The name at the path now leads to another file than the one in use.
     #[error(

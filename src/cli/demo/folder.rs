@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::cli::output::tell;
+
 /// A new folder that only its owner can read; removed with all that is in it when this goes.
 #[derive(Debug)]
 pub(super) struct TemporaryFolder(PathBuf);
@@ -25,7 +27,7 @@ impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             // the log may have ended by now
-            eprintln!("portcullis: cannot remove the demo's folder {}: {error}", self.0.display());
+            tell(format_args!("portcullis: cannot remove the demo's folder {}: {error}", self.0.display()));
         }
     }
 }
