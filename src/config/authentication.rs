@@ -220,6 +220,10 @@ pub(super) fn read_former_prefixes(
     Some(known)
 }
 
+/// `init` refuses where there is a store, so it is no way out for those who lost the pepper.
+const CURRENT_PEPPER_HINT: &str = ": 'portcullis init' makes one together with a new store; where it was lost, write \
+    64 random hexadecimal digits into it (openssl rand -hex 32) and set 'allow_missing_pepper: true'";
+
 /// Reads `pepper_file:`: one path or a list.
 pub(super) fn read_pepper_files(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = Vec::new();
@@ -228,7 +232,7 @@ pub(super) fn read_pepper_files(reader: &mut Reader<'_>, node: &Node) -> Option<
         if files.contains(&path) {
             reader.error(node, "the pepper is given twice");
         } else if reader.files == Files::Check && !path.is_file() {
-            let hint = if files.is_empty() { ": create it with 'portcullis init'" } else { "" };
+            let hint = if files.is_empty() { CURRENT_PEPPER_HINT } else { "" };
             reader.error(node, format!("there is no pepper '{}'{hint}", path.display()));
         }
         files.push(path);

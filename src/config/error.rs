@@ -9,9 +9,9 @@ use std::path::PathBuf;
 pub struct ConfigError {
     /// The configuration's file.
     pub file: PathBuf,
-    /// From 1; 0 where the file could not be read at all.
+    /// From 1; 0 where no line is to blame, but the whole file or another one.
     pub line: usize,
-    /// From 1, in characters; 0 where the file could not be read at all.
+    /// From 1, in characters; 0 where the line is.
     pub column: usize,
     /// Which value, such as `routes[2].shared[0]`; empty for the whole document.
     pub path: String,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
 use super::node::{Node, Value};
-use super::reader::Reader;
+use super::reader::{Files, Reader};
 
 /// `log:`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +67,12 @@ fn read_access(reader: &mut Reader<'_>, node: &Node) -> Option<AccessLog> {
     if matches!(node.value, Value::Map(_)) {
         let section = reader.section(node, &["file"])?;
         let file = reader.required(&section, "file")?;
-        return reader.path(file).map(AccessLog::File);
+        let path = reader.path(file)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| reader.files == Files::Check && !folder.is_dir()) {
+            reader.error(file, format!("there is no folder '{}' for the access log", folder.display()));
+        }
+        return Some(AccessLog::File(path));
     }
     reader.parsed(node, "'off', 'stdout', 'stderr' or a mapping with 'file'", |text| match text {
         "off" => Some(AccessLog::Off),

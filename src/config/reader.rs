@@ -337,7 +337,10 @@ fn quoted(text: &str) -> String {
 
 /// `'a', 'b' or 'c'`
 fn any_of(words: &[&str]) -> String {
-    let quoted: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
+    // a name that was given twice, which is told elsewhere, is one to choose from
+    let first = |(n, word): &(usize, &&str)| !words[..*n].contains(*word);
+    let quoted: Vec<_> =
+        words.iter().enumerate().filter(first).map(|(_, word)| format!("'{word}'")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),

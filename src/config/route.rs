@@ -319,6 +319,13 @@ macro_rules! text_of_segments {
 pub struct RoutePath(Segments);
 text_of_segments!(RoutePath);
 
+impl RoutePath {
+    /// `/`, under which everything lies.
+    pub(super) fn root() -> Self {
+        Self(Segments { segments: Vec::new(), prefix: false })
+    }
+}
+
 impl FromStr for RoutePath {
     type Err = RouteTextError;
 

@@ -54,9 +54,12 @@ pub(super) fn read_all(
         let cors = section.get("cors").map(|node| read_cors(reader, node));
         let body_bytes = section.get("body_bytes").map(|node| body_size(reader, node));
 
-        let path_node = reader.required(&section, "path")?;
-        let path = judged(reader, path_node, "a path such as /v2-beta", RoutePath::from_str)?;
-        let access = read_access(reader, &section, &path);
+        let path_node = reader.required(&section, "path");
+        let path =
+            path_node.and_then(|node| judged(reader, node, "a path such as /v2-beta", RoutePath::from_str));
+        // what else is wrong is told too where the path is: everything lies under `/`
+        let access = read_access(reader, &section, path.as_ref().unwrap_or(&RoutePath::root()));
+        let (path_node, path) = (path_node?, path?);
         // a public path may lie where a route with keys begins: it is one path, the other all that lies beneath
         let is_public = matches!(access, Some(Access::Public { .. }));
         if let Some((.., line)) =
@@ -92,8 +95,13 @@ fn read_upstream(reader: &mut Reader<'_>, node: &Node, upstreams: Option<&[Upstr
 
 fn read_access(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) -> Option<Access> {
     let public = match section.get("access") {
-        None => false,
-        Some(node) => reader.word(node, &[("public", true), ("keys", false)])?,
+        None => Some(false),
+        Some(node) => reader.word(node, &[("public", true), ("keys", false)]),
+    };
+    let Some(public) = public else {
+        // what else is wrong is told too
+        read_keyed(reader, section, path);
+        return None;
     };
     if !public {
         if let Some(entry) = section.entry("methods") {

@@ -52,7 +52,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<(Store, Durat
     if reader.files == Files::Check && !path.is_file() {
         reader.error(
             sqlite,
-            format!("there is no store '{}': create it with 'portcullis init'", path.display()),
+            format!(
+                "there is no store '{}': 'portcullis init' makes a new one, without any keys; a lost one comes from a \
+                 backup",
+                path.display()
+            ),
         );
     }
     Some((Store::Sqlite { path }, max_staleness))

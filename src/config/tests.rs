@@ -165,6 +165,7 @@ drain_time: 3s
         "8:71 upstreams.api.protocol: expected 'http1' or 'http2', found 'http3'",
         "10:11 routes[0].path: '/v1/' must not end with '/': write it without",
         "12:28 routes[1].upstream: expected 'api', found 'apo'",
+        "12:46 routes[1].environment: '/v1/{environment}' must lie under the route's path '/v2'",
         "12:75 routes[1].access: expected 'public' or 'keys', found 'pubic'",
         "14:17 limits.header_count: expected a whole number from 1 to 10000, found the number 0",
         "15:17 limits.header_bytes: expected a size from 256B to 16MiB, such as 64KiB, found 'lots'",
@@ -338,6 +339,24 @@ fn routes_are_judged() {
         &with("routes", "routes: [{ path: /v1, upstream: api }, { path: »/v1, upstream: api }]"),
         "given twice, first in line 5",
     );
+}
+
+#[test]
+fn a_route_without_its_path_is_judged_all_the_same() {
+    let found =
+        mistakes(&with("routes", "routes: [{ path: v1, upstream: api, account: yes, shared: ['/a//b'] }]"));
+    for mistake in ["'v1' must start with '/'", "expected 'allow' or 'deny'", "'/a//b' has an empty segment"]
+    {
+        assert!(found.contains(mistake), "{mistake} is not in\n{found}");
+    }
+    assert_eq!(found.lines().count(), 3, "{found}");
+}
+
+#[test]
+fn a_name_to_choose_from_is_named_once() {
+    let twice = "upstreams: { api: { endpoints: ['http://h'] }, b: { endpoints: ['http://h'] }, api: { endpoints: ['http://h'] } }";
+    let found = mistakes(&with("upstreams", twice).replace("upstream: api", "upstream: x"));
+    assert!(found.contains("expected 'api' or 'b', found 'x'"), "{found}");
 }
 
 #[test]
