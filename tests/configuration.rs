@@ -1,4 +1,4 @@
-//! `check` and `explain` on the real program, with good files and bad ones.
+//! `check`, `explain` and a reload on the real program, with good files and bad ones.
 
 mod support;
 
@@ -10,6 +10,7 @@ use support::cli::{Cli, Outcome};
 use support::gateway::{Plan, Site};
 use support::http1::Request;
 use support::upstream::Upstream;
+use support::{PATIENCE, wait_for};
 use tempfile::TempDir;
 
 const ROUTES: &str = r#"
@@ -317,6 +318,8 @@ fn explain_knows_dead_and_unknown_keys() {
     assert_eq!(ask(&key.access_key), "401");
     site.succeed(&["key", "delete", &key.id]);
     assert_eq!(ask(&key.access_key), "401");
+    let told = explain(&site, &["--key", &key.access_key, "GET", "/v2-beta/projects/e1/x"]);
+    assert_eq!(told["rule"], "the key was removed", "{told}");
     assert_eq!(
         decision(&site, &["--key", &key.access_key, "GET", "/healthz"]),
         "allow",
@@ -418,4 +421,73 @@ fn variables_come_from_the_environment() {
         assert!(stderr.contains(": workers: "), "{stderr}");
         assert!(!stderr.contains("hunter2"), "{stderr}");
     }
+}
+
+#[test]
+fn check_refuses_what_serve_would_refuse() {
+    let site = site();
+    let (store, pepper) =
+        (site.directory().join("portcullis.db"), site.directory().join("portcullis.pepper"));
+    let refused = || {
+        let outcome = site.run(&["check", "--output", "json"]);
+        assert_eq!(outcome.code, 1, "{outcome:?}");
+        let document: Value = serde_json::from_str(&outcome.stdout).expect("a document");
+        assert_eq!(document["valid"], false);
+        document["errors"].to_string()
+    };
+    std::fs::write(&pepper, "ab".repeat(32)).expect("another pepper");
+    assert!(refused().contains("the store holds fingerprints under pepper"), "{}", refused());
+    std::fs::write(&pepper, "no pepper").expect("no pepper");
+    std::fs::write(&store, "no store").expect("no store");
+    let both = refused();
+    assert!(both.contains("is damaged") && both.contains("64 hexadecimal digits"), "{both}");
+
+    std::fs::remove_file(&pepper).expect("the pepper goes");
+    let lost = refused();
+    assert!(lost.contains("allow_missing_pepper: true"), "init is no way out where there is a store: {lost}");
+}
+
+#[test]
+fn an_access_log_needs_its_folder() {
+    let site = site();
+    change(&site, "routes:", "log: { access: { file: none/access.log } }\nroutes:");
+    let outcome = site.run(&["check"]);
+    assert!(outcome.code == 1 && outcome.stderr.contains("there is no folder"), "{outcome:?}");
+}
+
+#[test]
+fn a_reload_takes_over_a_right_configuration_and_refuses_any_other_whole() {
+    let upstream = Upstream::start();
+    let gateway = Plan::new(&upstream).routes(ROUTES).start();
+    let public = |path: &str| gateway.exchange(Request::get(path).end()).status;
+    let reload = |config: &str, told: &str| {
+        std::fs::write(gateway.config(), config).expect("the configuration can be written");
+        let before = gateway.log().matches(told).count();
+        gateway.signal("HUP");
+        wait_for(PATIENCE, told, || gateway.log().matches(told).count() > before);
+    };
+    let old = std::fs::read_to_string(gateway.config()).expect("the configuration");
+    let renamed = old.replace("path: /healthz", "path: /alive");
+    assert_eq!((public("/healthz"), public("/alive")), (200, 404));
+    reload(&renamed.replace("access: public", "access: pubic"), "expected 'public' or 'keys', found 'pubic'");
+    reload(&renamed.replace("path: /v2-beta", "path: /alive"), "is not taken over");
+    reload(
+        &format!("cache: {{ unknown_keys: 7 }}\nkey_prefix: other\nlog: {{ format: json }}\n{renamed}"),
+        "'key_prefix', 'cache', 'log' cannot change while the gateway runs",
+    );
+    assert_eq!((public("/healthz"), public("/alive")), (200, 404), "the old one stays");
+    reload(&renamed, "the configuration is reloaded");
+    assert_eq!((public("/healthz"), public("/alive")), (404, 200));
+}
+
+#[test]
+fn a_store_that_is_gone_is_told_with_the_time_that_is_left() {
+    let gateway = site().start();
+    let store = gateway.directory().join("portcullis.db");
+    std::fs::rename(&store, store.with_extension("away")).expect("the store goes");
+    wait_for(PATIENCE, "the alarm", || gateway.log().contains("is gone while in use"));
+    let log = gateway.log();
+    assert!(log.contains("seconds every key will be answered 503") && !log.contains("init"), "{log}");
+    std::fs::rename(store.with_extension("away"), &store).expect("the store comes back");
+    wait_for(PATIENCE, "the end of the alarm", || gateway.log().contains("the store can be followed again"));
 }

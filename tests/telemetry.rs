@@ -161,6 +161,23 @@ fn a_rotated_access_log_is_opened_again_on_sighup() {
 }
 
 #[test]
+fn an_access_log_that_cannot_be_written_is_told_once_and_holds_up_no_request() {
+    let stage = Stage::with(|plan| plan.top("log: { access: { file: /dev/full } }"));
+    stage.passes(stage.request("GET", "/v1/projects/e1/one"));
+    let told = "lines of the access log are lost until it can be written again";
+    wait_for(PATIENCE, told, || stage.gateway.log().contains(told));
+    for _ in 0..3 {
+        stage.passes(stage.request("GET", "/v1/projects/e1/more"));
+    }
+    let all_lost = || {
+        let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+        text.contains("portcullis_access_log_lines_dropped_total 4")
+    };
+    wait_for(PATIENCE, "four lost lines in the metrics", all_lost);
+    assert_eq!(stage.gateway.log().matches(told).count(), 1, "{}", stage.gateway.log());
+}
+
+#[test]
 fn an_access_log_that_nobody_reads_holds_up_no_request() {
     // 8 MiB of lines may wait; each request below leaves almost 8 KiB
     const REQUESTS: usize = 1500;

@@ -1,6 +1,6 @@
 //! `portcullis check`: is this configuration right, and who reaches what under it?
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -9,8 +9,10 @@ use super::output::{Format, print, print_json};
 use super::routing::route_table;
 use super::weakness::weakenings;
 use crate::auth::Peppers;
-use crate::config::{Access, AccessControl, Config, ConfigErrors, Route, load_to_serve};
+use crate::config::{Access, AccessControl, Config, ConfigError, ConfigErrors, Route, load_to_serve};
 use crate::policy;
+use crate::server::missing_peppers;
+use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -32,7 +34,6 @@ pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
             return Err(errors.into());
         }
     };
-    Peppers::load(&config.pepper_files)?;
     match output {
         Format::Json => print_json(&document(&config)),
         Format::Table => print(&text(&config)),
@@ -41,8 +42,30 @@ pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
 
 fn read(path: &Path) -> Result<Config, ConfigErrors> {
     let config = load_to_serve(path)?;
-    route_table(&config)?;
-    Ok(config)
+    let mut errors = unusable(&config);
+    errors.extend(route_table(&config).err().into_iter().flat_map(|errors| errors.0));
+    if errors.is_empty() { Ok(config) } else { Err(ConfigErrors(errors)) }
+}
+
+/// What would keep a gateway from starting: a store or peppers that are there, but of no use.
+fn unusable(config: &Config) -> Vec<ConfigError> {
+    let mistake = |path: &str, why: &dyn Display| ConfigError {
+        file: config.file.clone(),
+        line: 0,
+        column: 0,
+        path: path.to_owned(),
+        message: why.to_string(),
+    };
+    let store = Store::open(config.store.path()).map_err(|error| mistake("store", &error));
+    let peppers = Peppers::load(&config.pepper_files).map_err(|error| mistake("pepper_file", &error));
+    match (store, peppers) {
+        (Ok(store), Ok(peppers)) => missing_peppers(config, &peppers, &store)
+            .err()
+            .map(|error| mistake("pepper_file", &error))
+            .into_iter()
+            .collect(),
+        (store, peppers) => store.err().into_iter().chain(peppers.err()).collect(),
+    }
 }
 
 fn errors_document(errors: &ConfigErrors) -> Value {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::output::{Format, print, print_json};
 use super::routing::route_table;
 use crate::config::{AccessControl, Config, load};
-use crate::model::{AccessKey, Owner, Principal};
+use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
     Class, DenialStatus, EnvironmentFacts, EnvironmentName, HeaderValues, Inquiry, RouteTable, Routed,
     Unrouted, admit, decide, select,
@@ -108,8 +108,8 @@ impl Explain {
         if routed.route.cors.is_some() && self.is_preflight() {
             return Ok(answer.allow(&"the gateway answers CORS preflights of this route itself (204)"));
         }
-        if let (Who::Unknown(_), false) = (&who, routed.needs_no_key(&self.method)) {
-            return Ok(answer.deny(401, &"no key has this access key"));
+        if let (Some(why), false) = (who.no_principal(), routed.needs_no_key(&self.method)) {
+            return Ok(answer.deny(401, &why));
         }
 
         let facts = match routed.class {
@@ -169,6 +169,7 @@ impl Explain {
         let Some(wanted) = &self.key else { return Ok(Who::Nobody) };
         // an id is as good as an access key; what is neither is an access key that nobody has
         let access_key = match Store::open(config.store.path())?.find_key(wanted) {
+            Ok(key) if key.state == State::Removed => return Ok(Who::Removed(key.access_key)),
             Ok(key) => key.access_key,
             Err(StoreError::NotFound { .. }) => wanted.parse::<AccessKey>().context("--key")?,
             Err(error) => return Err(error.into()),
@@ -212,6 +213,7 @@ fn access_control(config: &Config, who: &Who, answer: &mut Answer) -> AccessCont
 enum Who {
     Nobody,
     Unknown(AccessKey),
+    Removed(AccessKey),
     Principal(Box<Principal>),
 }
 
@@ -219,7 +221,16 @@ impl Who {
     fn principal(&self) -> Option<&Principal> {
         match self {
             Self::Principal(principal) => Some(principal),
-            Self::Nobody | Self::Unknown(_) => None,
+            Self::Nobody | Self::Unknown(_) | Self::Removed(_) => None,
+        }
+    }
+
+    /// Why a key that was named stands for nobody.
+    fn no_principal(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown(_) => Some("no key has this access key"),
+            Self::Removed(_) => Some("the key was removed"),
+            Self::Nobody | Self::Principal(_) => None,
         }
     }
 
@@ -227,6 +238,7 @@ impl Who {
         let principal = match self {
             Self::Nobody => return "none".to_owned(),
             Self::Unknown(access_key) => return format!("{access_key} (unknown)"),
+            Self::Removed(access_key) => return format!("{access_key} (removed)"),
             Self::Principal(principal) => principal,
         };
         let mut text = format!("{} ({}", principal.key.access_key, principal.key.state);
@@ -246,7 +258,7 @@ fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentFac
     let read = read_store(config, async |reader: &Reader| reader.environment(id).await)?;
     Ok(read.environment.map_or(EnvironmentFacts::default(), |environment| EnvironmentFacts {
         known: true,
-        active: environment.state == crate::model::State::Active,
+        active: environment.state == State::Active,
     }))
 }
 

@@ -57,6 +57,7 @@ fn follow(
     stopped: &Receiver<()>,
 ) {
     let mut last_alarm: Option<Instant> = None;
+    let mut fresh_until = Instant::now() + max_staleness;
     while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         // counted from before the look: what is written afterwards may be missed by it
         let before = Instant::now();
@@ -70,17 +71,21 @@ fn follow(
                         return;
                     }
                 }
-                authenticator.set_fresh_until(before + max_staleness);
+                fresh_until = before + max_staleness;
+                authenticator.set_fresh_until(fresh_until);
                 if last_alarm.take().is_some() {
                     tracing::info!("the store can be followed again");
                 }
             }
             Err(error) => {
                 if last_alarm.is_none_or(|last| last.elapsed() >= REPEAT_ALARM) {
-                    tracing::error!(
-                        %error,
-                        "cannot follow the store; without it every key is answered 503 after {max_staleness:?}"
-                    );
+                    match fresh_until.saturating_duration_since(Instant::now()).as_secs() {
+                        0 => tracing::error!(%error, "cannot follow the store: every key is answered 503"),
+                        left => tracing::error!(
+                            %error,
+                            "cannot follow the store: in {left} seconds every key will be answered 503"
+                        ),
+                    }
                     last_alarm = Some(Instant::now());
                 }
             }

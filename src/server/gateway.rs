@@ -66,11 +66,11 @@ pub enum StartError {
 /// Why a configuration is not taken over while the gateway runs. The old one stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// Something that only a restart can change.
-    #[error("'{key}' cannot change while the gateway runs: restart it")]
+    /// What only a restart can change.
+    #[error("'{}' cannot change while the gateway runs: restart it", keys.join("', '"))]
     NeedsRestart {
-        /// the configuration's key
-        key: &'static str,
+        /// the configuration's keys
+        keys: Vec<&'static str>,
     },
     /// Routes, upstreams or certificates.
     #[error(transparent)]
@@ -105,15 +105,9 @@ impl Gateway {
         let path = config.store.path();
         let store = Store::open(path)?;
         let peppers = Peppers::load(&config.pepper_files)?;
-        let missing = peppers.missing(&store.peppers()?);
-        if !missing.is_empty() {
-            if !config.allow_missing_pepper {
-                return Err(StartError::MissingPepper { missing, files: config.pepper_files });
-            }
-            tracing::warn!(
-                peppers = missing.len(),
-                "fingerprints under lost peppers are made anew by argon2id"
-            );
+        let missing = missing_peppers(&config, &peppers, &store)?;
+        if missing > 0 {
+            tracing::warn!(peppers = missing, "fingerprints under lost peppers are made anew by argon2id");
         }
         drop(store);
         // the follower first: what it has not seen is not in any cache either
@@ -186,8 +180,9 @@ impl Gateway {
             ("authentication", self.config.refusal_time == config.refusal_time),
             ("log", self.config.log == config.log),
         ];
-        if let Some((key, _)) = fixed.into_iter().find(|(_, same)| !same) {
-            return Err(ReloadError::NeedsRestart { key });
+        let keys: Vec<_> = fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
+        if !keys.is_empty() {
+            return Err(ReloadError::NeedsRestart { keys });
         }
         self.shared.snapshot.store(Arc::new(Snapshot::new(&config)?));
         self.config = config;
@@ -227,6 +222,16 @@ impl Gateway {
         });
         // an error would mean that the thread above panicked: everything it waited for is gone then
         let _ = stopped.await;
+    }
+}
+
+/// How many peppers are not there that the store has fingerprints under: none, unless the configuration allows it.
+pub fn missing_peppers(config: &Config, peppers: &Peppers, store: &Store) -> Result<usize, StartError> {
+    let missing = peppers.missing(&store.peppers()?);
+    if missing.is_empty() || config.allow_missing_pepper {
+        Ok(missing.len())
+    } else {
+        Err(StartError::MissingPepper { missing, files: config.pepper_files.clone() })
     }
 }
 

@@ -6,5 +6,5 @@ mod gateway;
 mod metrics;
 mod serve;
 
-pub use gateway::{Addresses, Gateway, ReloadError, StartError};
+pub use gateway::{Addresses, Gateway, ReloadError, StartError, missing_peppers};
 pub use serve::{ServeError, serve};

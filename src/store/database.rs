@@ -207,7 +207,7 @@ fn wait_for_the_lock(tries: i32) -> bool {
 
 fn find_damage(connection: &Connection, pragma: &str) -> Result<(), Fault> {
     let found: String = connection.query_row(pragma, [], |row| row.get(0))?;
-    if found == "ok" { Ok(()) } else { Err(Fault::Damaged(found)) }
+    if found == "ok" { Ok(()) } else { Err(Fault::Damaged(found.replace('\n', " "))) }
 }
 
 /// Whether the changes after `after` follow from one another up to `head`.

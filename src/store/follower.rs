@@ -78,7 +78,7 @@ fn identity(path: &Path) -> Result<(u64, u64), StoreError> {
     match fs::metadata(path) {
         Ok(metadata) => Ok((metadata.dev(), metadata.ino())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(StoreError::Missing { path: path.to_owned() })
+            Err(StoreError::Vanished { path: path.to_owned() })
         }
         Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
     }

@@ -348,6 +348,12 @@ fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
     let mut place = self::place();
     place.account("alice");
     let mut follower = Follower::open(&place.path).unwrap();
+    let away = place.path.with_extension("away");
+    std::fs::rename(&place.path, &away).unwrap();
+    let gone = follower.poll().unwrap_err();
+    assert!(matches!(gone, StoreError::Vanished { .. }) && !gone.to_string().contains("init"), "{gone}");
+    std::fs::rename(&away, &place.path).unwrap();
+    follower.poll().unwrap();
     let other = self::place();
     std::fs::rename(&other.path, &place.path).unwrap();
     assert!(matches!(follower.poll(), Err(StoreError::Replaced { .. })));

@@ -57,7 +57,8 @@ impl Queue {
         let (sender, receiver) = sync_channel(capacity);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&dropped);
-        thread::Builder::new().name(name.to_owned()).spawn(move || write(&receiver, output, &lost))?;
+        let told = name.replace('-', " ");
+        thread::Builder::new().name(name.to_owned()).spawn(move || write(&told, &receiver, output, &lost))?;
         Ok(Self { sender, dropped })
     }
 
@@ -111,14 +112,23 @@ impl Queue {
 }
 
 /// The thread: writes until the last sender is gone.
-fn write(receiver: &Receiver<Message>, mut output: impl Output, dropped: &AtomicU64) {
+fn write(name: &str, receiver: &Receiver<Message>, mut output: impl Output, dropped: &AtomicU64) {
     // After an error the last line may be torn: a line break keeps the next one whole.
     let mut torn = false;
     while let Ok(message) = receiver.recv() {
         match message {
             Message::Lines { text, count } => {
                 let separated = if torn { output.write(b"\n") } else { Ok(()) };
-                torn = separated.and_then(|()| output.write(&text)).is_err();
+                let written = separated.and_then(|()| output.write(&text));
+                // told at the first failure only: the log may have the same disk
+                match &written {
+                    Err(error) if !torn => {
+                        tracing::error!(%error, "lines of the {name} are lost until it can be written again");
+                    }
+                    Ok(()) if torn => tracing::info!("the {name} can be written again"),
+                    _ => {}
+                }
+                torn = written.is_err();
                 if torn {
                     dropped.fetch_add(count, Ordering::Relaxed);
                 }
