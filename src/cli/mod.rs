@@ -18,6 +18,7 @@ mod output;
 mod routing;
 mod serve;
 mod site;
+mod validity;
 mod weakness;
 
 use std::path::PathBuf;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use super::validity;
 use crate::config::{
     Access, AccessControl, Argon2, AuthorizationHeader, Config, Listener, ListenerTls, Route, Upstream,
 };
@@ -22,7 +23,7 @@ pub(super) fn weakenings(config: &Config) -> Vec<String> {
                 management.address
             ));
         }
-        of_keys(management.tls.as_ref(), &mut sentences);
+        of_certificates(management.tls.as_ref(), &mut sentences);
     }
     for route in &config.routes {
         of_route(route, &mut sentences);
@@ -54,11 +55,12 @@ fn of_listener(config: &Config, listener: &Listener, sentences: &mut Vec<String>
             "listeners: {address} is reached from other machines without TLS: keys pass in the clear"
         ));
     }
-    of_keys(listener.tls.as_ref(), sentences);
+    of_certificates(listener.tls.as_ref(), sentences);
 }
 
-fn of_keys(tls: Option<&ListenerTls>, sentences: &mut Vec<String>) {
+fn of_certificates(tls: Option<&ListenerTls>, sentences: &mut Vec<String>) {
     for files in tls.iter().flat_map(|tls| &tls.certificates) {
+        sentences.extend(validity::complaint(&files.certificate));
         if is_read_by_all(&files.key) {
             sentences.push(format!("'{}' can be read by every user of this machine", files.key.display()));
         }
