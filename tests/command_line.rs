@@ -364,6 +364,9 @@ fn stopping_the_last_admin_key_is_done_and_warned_about() {
     cli.succeed(&["key", "activate", &only]);
     let outcome = cli.succeed(&["key", "deactivate", &only]);
     assert_eq!(outcome.stderr, "", "another admin key works");
+    cli.succeed(&["account", "deactivate", "admin"]);
+    let outcome = cli.succeed(&["account", "delete", "admin"]);
+    assert!(outcome.stderr.contains("account create --kind admin"), "its key needs an account: {outcome:?}");
 }
 
 #[test]

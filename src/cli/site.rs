@@ -28,7 +28,7 @@ impl Site {
         if !self.store.has_working_admin_key()? {
             tell(
                 "warning: no active admin account has an active key now; `portcullis key create --account ADMIN` \
-                 makes one",
+                 makes one, and `portcullis account create --kind admin --name ADMIN` an account for it",
             );
         }
         Ok(())
