@@ -4,21 +4,23 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use super::health::Health;
+use crate::telemetry::Alarm;
 
 /// After a failed accept: pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often a lasting failure to accept is told again.
-const REPEAT_ALARM: Duration = Duration::from_secs(10);
+/// Connections at once: health checks, a scraper or two, a few people.
+const MAX_CONNECTIONS: usize = 256;
 
 /// Binds the management listener. One process at a time.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -49,19 +51,21 @@ pub async fn serve(
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))
     });
-    let mut alarm: Option<Instant> = None;
+    let alarm = Alarm::default();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let (tcp, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                if alarm.is_none_or(|last| last.elapsed() >= REPEAT_ALARM) {
-                    alarm = Some(Instant::now());
+                if alarm.rings() {
                     tracing::warn!(%error, "cannot accept management connections");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        // beyond the limit a connection is closed at once: the file descriptors are the proxy's
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let (tls, health) = (tls.clone(), health.clone());
         tokio::spawn(async move {
             match tls {
@@ -73,6 +77,7 @@ pub async fn serve(
                     }
                 }
             }
+            drop(place);
         });
     }
 }

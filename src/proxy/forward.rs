@@ -2,13 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use http::Method;
 
-use super::headers::RequestFields;
+use super::answer::{HeadFailure, Upstream};
 use super::pipeline::Permitted;
 use super::refusal::Refusal;
 use super::respond;
@@ -92,8 +91,8 @@ impl Exchange<'_> {
         let mut fresh = false;
         loop {
             self.progress.phase.set(Phase::Connecting);
-            // connecting has a limit of its own, and every endpoint one turn
-            self.stream.clear_deadline();
+            // each endpoint has a limit of its own; this one is for all of them
+            self.stream.set_deadline(self.timeouts.upstream_response);
             let acquired = match self.pool.acquire(fresh).await {
                 Ok(acquired) => acquired,
                 Err(error) => {
@@ -115,6 +114,13 @@ impl Exchange<'_> {
                     self.pool.give_back(peer, endpoint, Instant::now());
                 }
                 return Ended::Stale;
+            }
+            // a client that has cancelled its stream meanwhile costs the upstream nothing
+            if matches!(client, Peer::Http2(_)) && now(|cx| client.poll_gone(cx)).is_some() {
+                if let Acquired::Http1 { peer, endpoint, .. } = acquired {
+                    self.pool.give_back(peer, endpoint, Instant::now());
+                }
+                return Ended::Broken("the client is gone");
             }
             if !self.permitted.is_fresh() {
                 return Ended::Refused(Refusal::Unavailable(Duration::from_secs(1)));
@@ -164,7 +170,7 @@ impl Exchange<'_> {
         reused: bool,
     ) -> Option<Ended> {
         self.write_http1_head(&mut peer);
-        let mut upstream = Upstream { peer: Peer::Http1(peer), answer: AnswerHead::Http1 { scanned: 0 } };
+        let mut upstream = Upstream::http1(peer);
         let ended = self.exchange(client, &mut upstream, reused).await;
         let (ended, upstream_reusable) = match ended {
             Err(Failure::Dead) => return None,
@@ -202,91 +208,10 @@ impl Exchange<'_> {
         if admitted.body == Length::NONE {
             peer.sent();
         }
-        let mut upstream =
-            Upstream { peer: Peer::Http2(peer), answer: AnswerHead::Http2 { response: Box::new(response) } };
+        let mut upstream = Upstream::http2(peer, response);
         match self.exchange(client, &mut upstream, repeated).await {
             Ok((ended, _)) | Err(Failure::Ended(ended)) => Some(ended),
             Err(Failure::Dead) => None,
-        }
-    }
-
-    fn write_http1_head(&self, peer: &mut Http1Peer) {
-        let admitted = self.permitted.admitted;
-        peer.begin_body(admitted.body);
-        peer.wire.begin_exchange();
-        let output = peer.wire.output();
-        output.extend_from_slice(admitted.method.as_str().as_bytes());
-        output.push(b' ');
-        output.extend_from_slice(admitted.origin_form);
-        output.extend_from_slice(b" HTTP/1.1\r\n");
-        self.fields().each(|name, value| respond::push_field(output, name, value));
-        match admitted.body {
-            // a method that usually has a body says that it has none (RFC 9110 §8.6)
-            Length::Exact(0) if !matches!(admitted.method, Method::POST | Method::PUT | Method::PATCH) => {}
-            Length::Exact(length) => respond::push_number(output, b"Content-Length", length),
-            Length::Chunked | Length::UntilClose => {
-                respond::push_field(output, b"Transfer-Encoding", b"chunked");
-            }
-        }
-        if admitted.expects_continue {
-            respond::push_field(output, b"Expect", b"100-continue");
-        }
-        if let Some(protocol) = admitted.upgrade {
-            respond::push_field(output, b"Connection", b"Upgrade");
-            respond::push_field(output, b"Upgrade", protocol);
-            if let Some(key) = self.permitted.websocket_key {
-                respond::push_field(output, b"Sec-WebSocket-Key", key.as_bytes());
-            }
-        } else if admitted.accepts_trailers() {
-            respond::push_field(output, b"Connection", b"TE");
-            respond::push_field(output, b"TE", b"trailers");
-        }
-        output.extend_from_slice(b"\r\n");
-    }
-
-    fn http2_request(&self) -> Result<http::Request<()>, Refusal> {
-        let admitted = self.permitted.admitted;
-        let unfit = || Refusal::Malformed("the request target cannot be sent by HTTP/2");
-        let path = http::uri::PathAndQuery::try_from(admitted.origin_form).map_err(|_| unfit())?;
-        // what is forwarded is byte for byte what was decided on
-        if path.as_str().as_bytes() != admitted.origin_form {
-            return Err(unfit());
-        }
-        let mut host = Vec::new();
-        let mut block = crate::wire::FieldBlock::default();
-        self.fields().each(|name, value| {
-            if name.eq_ignore_ascii_case(b"host") { host = value.to_vec() } else { block.push(name, value) }
-        });
-        if admitted.accepts_trailers() {
-            block.push(b"te", b"trailers");
-        }
-        if let Length::Exact(length @ 1..) = admitted.body {
-            block.push(b"content-length", length.to_string().as_bytes());
-        }
-        let uri = http::Uri::builder()
-            .scheme(if self.pool.upstream().is_tls() { "https" } else { "http" })
-            .authority(host.as_slice())
-            .path_and_query(path)
-            .build()
-            .map_err(|_| unfit())?;
-        let mut request = http::Request::new(());
-        *request.method_mut() = admitted.method.clone();
-        *request.uri_mut() = uri;
-        *request.version_mut() = http::Version::HTTP_2;
-        *request.headers_mut() = block.to_header_map();
-        Ok(request)
-    }
-
-    fn fields(&self) -> RequestFields<'_> {
-        let permitted = self.permitted;
-        RequestFields {
-            admitted: permitted.admitted,
-            client: permitted.client,
-            identity: permitted.identity.as_deref(),
-            grant: &permitted.grant,
-            upstream: self.pool.upstream(),
-            stripped: permitted.stripped,
-            request_id: permitted.request_id,
         }
     }
 
@@ -517,7 +442,8 @@ impl Exchange<'_> {
             Poll::Ready(Err(error)) => return Err(Failure::Ended(upload_failed(&error))),
             Poll::Pending if answering => {}
             Poll::Pending => {
-                let phase = if client.received().is_empty() { Phase::ClientBody } else { Phase::Upstream };
+                let waits_for_client = client.received().is_empty() && upstream.peer_mut().unsent() == 0;
+                let phase = if waits_for_client { Phase::ClientBody } else { Phase::Upstream };
                 if before != upload.copy.bytes || phase != self.progress.phase.get() {
                     self.wait_for(phase, self.timeouts.body);
                 }
@@ -572,118 +498,11 @@ fn upload_failed(error: &CopyError) -> Ended {
     }
 }
 
-/// The upstream's side of one exchange.
-struct Upstream {
-    peer: Peer,
-    answer: AnswerHead,
-}
-
-enum AnswerHead {
-    Http1 { scanned: usize },
-    Http2 { response: Box<h2::client::ResponseFuture> },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum HeadFailure {
-    /// The connection ended before anything of an answer had arrived.
-    Closed,
-    /// The upstream says that it did not look at the request, and will not.
-    Refused,
-    /// The upstream gave up this request alone.
-    Reset,
-    Malformed,
-}
-
-impl HeadFailure {
-    /// RFC 9113 §8.7: what was not processed at all.
-    fn of(error: &h2::Error) -> Self {
-        let refused = (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
-            || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM));
-        if refused && error.is_remote() {
-            Self::Refused
-        } else if error.is_io() {
-            Self::Closed
-        } else {
-            Self::Reset
-        }
-    }
-}
-
-impl Upstream {
-    fn peer_mut(&mut self) -> &mut Peer {
-        &mut self.peer
-    }
-
-    fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        head: &mut ResponseHead,
-        limits: &HeadLimits,
-    ) -> Poll<Result<(), HeadFailure>> {
-        match (&mut self.peer, &mut self.answer) {
-            (Peer::Http1(peer), AnswerHead::Http1 { scanned }) => loop {
-                match head.parse(peer.wire.input(), scanned, limits) {
-                    Ok(Some(length)) => {
-                        peer.wire.consume(length);
-                        return Poll::Ready(Ok(()));
-                    }
-                    Ok(None) => {}
-                    Err(_) => return Poll::Ready(Err(HeadFailure::Malformed)),
-                }
-                match std::task::ready!(peer.wire.poll_fill(cx)) {
-                    Ok(1..) => {}
-                    Ok(0) | Err(_) if peer.wire.input().is_empty() => {
-                        return Poll::Ready(Err(HeadFailure::Closed));
-                    }
-                    Ok(_) | Err(_) => return Poll::Ready(Err(HeadFailure::Malformed)),
-                }
-            },
-            (Peer::Http2(peer), AnswerHead::Http2 { response }) => {
-                if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-                    head.from_http2(&interim.into_parts().0);
-                    return Poll::Ready(Ok(()));
-                }
-                match std::task::ready!(Pin::new(response.as_mut()).poll(cx)) {
-                    Ok(answer) => {
-                        let (parts, body) = answer.into_parts();
-                        head.from_http2(&parts);
-                        peer.expect_body(body);
-                        Poll::Ready(Ok(()))
-                    }
-                    Err(error) => Poll::Ready(Err(HeadFailure::of(&error))),
-                }
-            }
-            _ => Poll::Ready(Err(HeadFailure::Malformed)),
-        }
-    }
-
-    /// Prepares for the answer's body.
-    fn begin_answer(&mut self, head: &ResponseHead, to_head: bool) -> Result<Length, crate::wire::BodyError> {
-        match &mut self.peer {
-            Peer::Http1(peer) => {
-                let length = Length::of_response(head, to_head)?;
-                peer.expect_body(length);
-                Ok(length)
-            }
-            Peer::Http2(peer) => peer.announced(head, to_head),
-        }
-    }
-
-    /// Whether not one byte of the request has left.
-    fn sent_nothing(&self) -> bool {
-        matches!(&self.peer, Peer::Http1(peer) if peer.wire.sent_nothing())
-    }
-
-    /// Whether a next request may follow on the same connection: it says so, and nothing is left of this one.
-    fn is_reusable(&mut self, head: &ResponseHead, length: Length) -> bool {
-        let Peer::Http1(peer) = &self.peer else { return false };
-        head.version == Version::Http11
-            && length != Length::UntilClose
-            && !respond::closes(head)
-            && !peer.wire.is_eof()
-            && peer.wire.input().is_empty()
-            && peer.wire.is_flushed()
-            && self.peer.is_received()
+/// What `poll` says at once.
+fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    match poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ready) => Some(ready),
+        Poll::Pending => None,
     }
 }
 

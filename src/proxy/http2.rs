@@ -22,7 +22,7 @@ use crate::wire::{HeadError, Http2Peer, Length, Peer, RequestHead, Wire};
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// What waits to be sent on one stream at most.
-const SEND_BUFFER_BYTES: usize = 128 << 10;
+const SEND_BUFFER_BYTES: usize = 32 << 10;
 /// Streams that the gateway may have to reset because of the client's errors before the connection is given up
 /// (`MadeYouReset`, CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 256;

@@ -8,11 +8,14 @@
 //! | `pipeline` | admit → route → authenticate → decide → forward → record, each step visible |
 //! | `admit` | what is refused before anything is looked up |
 //! | `preflight` | CORS preflights, answered here |
-//! | `forward`, `headers`, `respond`, `upgrade` | the request to the upstream, the answer back, tunnels |
+//! | `forward` | one exchange: the request to the upstream, the answer back, tunnels |
+//! | `request`, `headers`, `answer`, `respond`, `upgrade` | the request as it goes out; the upstream's answer; heads to the client; changes of protocol |
 //! | `streams` | what is open, so that it can be ended |
+//! | `record` | counters, access log |
 //! | `refusal` | every refusal, and where it becomes an answer |
 
 mod admit;
+mod answer;
 mod forward;
 mod headers;
 mod http1;
@@ -20,7 +23,9 @@ mod http2;
 mod listener;
 mod pipeline;
 mod preflight;
+mod record;
 mod refusal;
+mod request;
 mod respond;
 mod snapshot;
 mod streams;

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::admit::{Admitted, admit};
-use super::forward::{Ended, Exchange, Phase, Progress, drain};
+use super::forward::{Ended, Exchange, Phase, drain};
 use super::headers::{Client, source_address};
 use super::preflight;
+use super::record::Outcome;
 use super::refusal::Refusal;
 use super::respond::{self, Terms};
 use super::streams::{Interrupt, OpenStream, Streams};
@@ -28,7 +29,6 @@ use crate::policy::{
     Class, DenialStatus, EnvironmentFacts, EnvironmentName, Grant, HeaderValues, Inquiry, Routed, Unrouted,
     decide, select,
 };
-use crate::telemetry::{ReasonText, Record};
 use crate::wire::{HeadLimits, Length, NameList, Peer, RequestHead, Version};
 
 /// How much of a refused request's body is read and dropped to keep the connection; beyond it is closed.
@@ -91,20 +91,6 @@ pub(super) struct RequestContext<'a> {
     pub(super) arrived: Instant,
     /// Whether the connection may stay open, as far as the connection itself is concerned.
     pub(super) keep_alive: bool,
-}
-
-/// What is told of a request when it is over.
-#[derive(Default)]
-struct Outcome<'a> {
-    refusal: Option<Refusal>,
-    identity: Option<Arc<Identity>>,
-    route: Option<&'a str>,
-    upstream: Option<&'a str>,
-    /// What let it pass.
-    rule: Option<crate::policy::Rule>,
-    progress: Progress,
-    /// Why it ended before its end.
-    broken: Option<&'static str>,
 }
 
 impl RequestContext<'_> {
@@ -473,58 +459,8 @@ impl RequestContext<'_> {
         if drained { Afterwards::KeepAlive } else { Afterwards::Close }
     }
 
-    fn source(&self, head: &RequestHead) -> IpAddr {
+    pub(super) fn source(&self, head: &RequestHead) -> IpAddr {
         source_address(self.client, head, &self.generation.snapshot.trusted_proxies)
-    }
-
-    /// The last step. Never waits, never holds a secret.
-    fn record(&self, head: &RequestHead, outcome: &Outcome<'_>) {
-        let metrics = &self.worker.metrics;
-        let progress = &outcome.progress;
-        let duration = self.arrived.elapsed();
-        let answered = progress.status.get();
-        let status = match (answered, &outcome.refusal) {
-            (Some(status), _) => {
-                metrics.count_allowed(status);
-                status
-            }
-            (None, Some(refusal)) => {
-                let answer = refusal.answer();
-                metrics.count_refused(answer.status, refusal.cause());
-                answer.status
-            }
-            (None, None) => 0,
-        };
-        metrics.bytes_received.add(progress.received.get());
-        metrics.bytes_sent.add(progress.sent.get());
-        let refused = outcome.refusal.as_ref().map(Refusal::reason);
-        let reason: Option<&dyn ReasonText> = match (&refused, &outcome.broken, &outcome.rule) {
-            (Some(refused), _, _) => Some(refused),
-            (None, Some(broken), _) => Some(broken),
-            (None, None, Some(rule)) => Some(rule),
-            (None, None, None) => None,
-        };
-        let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
-        self.worker.access.borrow_mut().record(&Record {
-            time_unix_ms: unix_milliseconds() - i64::try_from(duration.as_millis()).unwrap_or_default(),
-            source: self.source(head),
-            protocol: match head.version {
-                Version::Http10 => "HTTP/1.0",
-                Version::Http11 => "HTTP/1.1",
-                Version::Http2 => "HTTP/2.0",
-            },
-            method: std::str::from_utf8(head.method()).unwrap_or("?"),
-            path: head.target(),
-            status,
-            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            bytes_in: progress.received.get(),
-            bytes_out: progress.sent.get(),
-            access_key,
-            route: outcome.route,
-            reason,
-            request_id: self.request_id,
-            upstream: outcome.upstream,
-        });
     }
 }
 

@@ -25,7 +25,7 @@ use super::streams::{Streams, TICK};
 use super::{http1, http2};
 use crate::auth::Authenticator;
 use crate::store::Change;
-use crate::telemetry::{AccessWriter, WorkerMetrics};
+use crate::telemetry::{AccessWriter, Alarm, WorkerMetrics};
 use crate::upstream::Pool;
 use crate::wire::{Stream, Wire};
 
@@ -33,8 +33,6 @@ use crate::wire::{Stream, Wire};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// After a failed accept (out of file descriptors, say): pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How often a lasting failure to accept is told again: it comes back with each attempt.
-const REPEAT_ALARM: Duration = Duration::from_secs(10);
 
 /// What all workers share.
 pub struct Shared {
@@ -147,18 +145,23 @@ pub fn spawn(
     let workers = sockets.into_iter().zip(metrics).enumerate().map(|(number, (sockets, metrics))| {
         let (shared, access) = (Arc::clone(shared), access());
         let (commands, receiver) = mpsc::unbounded_channel();
-        // built here, so that a failure is the caller's
+        let (begun, begins) = std::sync::mpsc::channel();
+        // a runtime of this kind cannot leave the thread that builds it
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default())
-            {
-                Ok(runtime) => {
-                    runtime.block_on(Worker::run(shared, sockets, metrics, access, receiver));
-                    // a look-up of an upstream's name may hang for long, and cannot be stopped
-                    runtime.shutdown_background();
-                }
-                Err(error) => tracing::error!(%error, "a worker's runtime cannot start"),
-            }
+            let built =
+                Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
+            let (runtime, result) = match built {
+                Ok(runtime) => (Some(runtime), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            // the caller waits for it
+            let _ = begun.send(result);
+            let Some(runtime) = runtime else { return };
+            runtime.block_on(Worker::run(shared, sockets, metrics, access, receiver));
+            // a look-up of an upstream's name may hang for long, and cannot be stopped
+            runtime.shutdown_background();
         })?;
+        begins.recv().unwrap_or_else(|_| Err(io::Error::other("a worker thread ended as it began")))?;
         Ok(WorkerHandle { commands, thread })
     });
     workers.collect()
@@ -188,8 +191,8 @@ pub(super) struct Worker {
     generation: RefCell<Rc<Generation>>,
     draining: Cell<bool>,
     stop_accepting: CancellationToken,
-    /// When it was last told that no connection can be accepted.
-    accept_alarm: Cell<Option<std::time::Instant>>,
+    /// That no connection can be accepted comes back with each attempt.
+    accept_alarm: Alarm,
     random: RandomNumbers,
 }
 
@@ -210,7 +213,7 @@ impl Worker {
             generation: RefCell::new(generation),
             draining: Cell::new(false),
             stop_accepting: CancellationToken::new(),
-            accept_alarm: Cell::new(None),
+            accept_alarm: Alarm::default(),
             random: RandomNumbers::new(),
         });
         let mut accepting = Vec::new();
@@ -320,8 +323,7 @@ impl Worker {
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                if self.accept_alarm.get().is_none_or(|last| last.elapsed() >= REPEAT_ALARM) {
-                    self.accept_alarm.set(Some(std::time::Instant::now()));
+                if self.accept_alarm.rings() {
                     tracing::warn!(%error, "cannot accept connections");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -3,12 +3,12 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::auth::Authenticator;
 use crate::management::{self, Health};
@@ -38,7 +38,10 @@ pub(super) struct Control {
 }
 
 /// Starts the control plane.
-pub(super) fn spawn(control: Control, orders: mpsc::UnboundedReceiver<Order>) -> io::Result<JoinHandle<()>> {
+pub(super) fn spawn(
+    control: Control,
+    orders: mpsc::UnboundedReceiver<Order>,
+) -> io::Result<std::thread::JoinHandle<()>> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     std::thread::Builder::new()
         .name("control".to_owned())
@@ -51,6 +54,7 @@ impl Control {
             tokio::spawn(management::serve(listener, tls, health, self.header_timeout));
         }
         let mut save = tokio::time::interval(SAVE_USES);
+        let mut saving: Option<JoinHandle<()>> = None;
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -61,10 +65,17 @@ impl Control {
                     }
                     Some(Order::Stop) | None => break,
                 },
-                _ = save.tick() => self.save_uses().await,
+                // beside the loop: the store may be held by a writer, and changes must not wait for it
+                _ = save.tick() => if saving.as_ref().is_none_or(JoinHandle::is_finished) {
+                    saving = Some(tokio::spawn(save_uses(Arc::clone(&self.authenticator), self.reader.clone())));
+                },
             }
         }
-        self.save_uses().await;
+        if let Some(saving) = saving {
+            // a panic in it has been reported by the runtime
+            let _ = saving.await;
+        }
+        save_uses(self.authenticator, self.reader).await;
     }
 
     /// Drops what the caches hold for the changes, then has every worker end what they forbid. When this returns
@@ -86,13 +97,13 @@ impl Control {
             tracing::debug!(change = %last.number, "changes are in force");
         }
     }
+}
 
-    async fn save_uses(&self) {
-        let uses = self.authenticator.take_uses();
-        if !uses.is_empty()
-            && let Err(error) = self.reader.save_uses(uses).await
-        {
-            tracing::warn!(%error, "when keys were last used could not be saved");
-        }
+async fn save_uses(authenticator: Arc<Authenticator>, reader: Reader) {
+    let uses = authenticator.take_uses();
+    if !uses.is_empty()
+        && let Err(error) = reader.save_uses(uses).await
+    {
+        tracing::warn!(%error, "when keys were last used could not be saved");
     }
 }

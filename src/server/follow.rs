@@ -12,11 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::control::Order;
 use crate::auth::Authenticator;
 use crate::store::Follower;
+use crate::telemetry::Alarm;
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// How often a lasting failure is told again.
-const REPEAT_ALARM: Duration = Duration::from_secs(10);
 
 /// The following thread.
 pub(super) struct Following {
@@ -56,7 +55,7 @@ fn follow(
     orders: &mpsc::UnboundedSender<Order>,
     stopped: &Receiver<()>,
 ) {
-    let mut last_alarm: Option<Instant> = None;
+    let alarm = Alarm::default();
     let mut fresh_until = Instant::now() + max_staleness;
     while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
         // counted from before the look: what is written afterwards may be missed by it
@@ -71,14 +70,17 @@ fn follow(
                         return;
                     }
                 }
-                fresh_until = before + max_staleness;
-                authenticator.set_fresh_until(fresh_until);
-                if last_alarm.take().is_some() {
+                // a backlog that takes more than one look says that what is known is still old
+                if follower.is_caught_up() {
+                    fresh_until = before + max_staleness;
+                    authenticator.set_fresh_until(fresh_until);
+                }
+                if alarm.ends() {
                     tracing::info!("the store can be followed again");
                 }
             }
             Err(error) => {
-                if last_alarm.is_none_or(|last| last.elapsed() >= REPEAT_ALARM) {
+                if alarm.rings() {
                     match fresh_until.saturating_duration_since(Instant::now()).as_secs() {
                         0 => tracing::error!(%error, "cannot follow the store: every key is answered 503"),
                         left => tracing::error!(
@@ -86,7 +88,6 @@ fn follow(
                             "cannot follow the store: in {left} seconds every key will be answered 503"
                         ),
                     }
-                    last_alarm = Some(Instant::now());
                 }
             }
         }

@@ -44,6 +44,11 @@ impl Follower {
         self.last.number
     }
 
+    /// Whether the last poll reached the end of the log.
+    pub fn is_caught_up(&self) -> bool {
+        self.read_at.is_some()
+    }
+
     /// The changes since the last call, oldest first. Costs a few microseconds where there are none.
     ///
     /// [`StoreError::Rewound`] and [`StoreError::Replaced`] are final: what this process knows of the store is no
@@ -66,9 +71,7 @@ impl Follower {
             change::since(connection, last, CHANGES_PER_POLL)
         })?;
         self.last = newest;
-        if found.len() < CHANGES_PER_POLL as usize {
-            self.read_at = Some(version);
-        }
+        self.read_at = (found.len() < CHANGES_PER_POLL as usize).then_some(version);
         Ok(found)
     }
 }

@@ -4,11 +4,13 @@
 //! not fit is dropped and counted; counters belong to one worker each and are summed when they are read.
 
 mod access;
+mod alarm;
 mod log;
 mod metrics;
 mod queue;
 
 pub use access::{AccessLog, AccessWriter, ReasonText, Record};
+pub use alarm::Alarm;
 pub use log::Log;
 pub use metrics::{Count, Histogram, Kind, Metrics, Source, WorkerMetrics};
 

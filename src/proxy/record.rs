@@ -1,0 +1,77 @@
+//! The last step: what is counted and logged of a request. Never waits, never holds a secret.
+
+use std::sync::Arc;
+
+use super::forward::Progress;
+use super::pipeline::RequestContext;
+use super::refusal::Refusal;
+use super::worker::unix_milliseconds;
+use crate::auth::Identity;
+use crate::telemetry::{ReasonText, Record};
+use crate::wire::{RequestHead, Version};
+
+/// What is told of a request when it is over.
+#[derive(Default)]
+pub(super) struct Outcome<'a> {
+    pub(super) refusal: Option<Refusal>,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) route: Option<&'a str>,
+    pub(super) upstream: Option<&'a str>,
+    /// What let it pass.
+    pub(super) rule: Option<crate::policy::Rule>,
+    pub(super) progress: Progress,
+    /// Why it ended before its end.
+    pub(super) broken: Option<&'static str>,
+}
+
+impl RequestContext<'_> {
+    /// The last step. Never waits, never holds a secret.
+    pub(super) fn record(&self, head: &RequestHead, outcome: &Outcome<'_>) {
+        let metrics = &self.worker.metrics;
+        let progress = &outcome.progress;
+        let duration = self.arrived.elapsed();
+        let answered = progress.status.get();
+        let status = match (answered, &outcome.refusal) {
+            (Some(status), _) => {
+                metrics.count_allowed(status);
+                status
+            }
+            (None, Some(refusal)) => {
+                let answer = refusal.answer();
+                metrics.count_refused(answer.status, refusal.cause());
+                answer.status
+            }
+            (None, None) => 0,
+        };
+        metrics.bytes_received.add(progress.received.get());
+        metrics.bytes_sent.add(progress.sent.get());
+        let refused = outcome.refusal.as_ref().map(Refusal::reason);
+        let reason: Option<&dyn ReasonText> = match (&refused, &outcome.broken, &outcome.rule) {
+            (Some(refused), _, _) => Some(refused),
+            (None, Some(broken), _) => Some(broken),
+            (None, None, Some(rule)) => Some(rule),
+            (None, None, None) => None,
+        };
+        let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
+        self.worker.access.borrow_mut().record(&Record {
+            time_unix_ms: unix_milliseconds() - i64::try_from(duration.as_millis()).unwrap_or_default(),
+            source: self.source(head),
+            protocol: match head.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2.0",
+            },
+            method: std::str::from_utf8(head.method()).unwrap_or("?"),
+            path: head.target(),
+            status,
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            bytes_in: progress.received.get(),
+            bytes_out: progress.sent.get(),
+            access_key,
+            route: outcome.route,
+            reason,
+            request_id: self.request_id,
+            upstream: outcome.upstream,
+        });
+    }
+}
