@@ -140,6 +140,7 @@ fn the_access_log_tells_of_every_request_and_of_no_secret() {
     assert_eq!((&two["status"], &two["accessKey"]), (&403.into(), &stage.e1.access_key.as_str().into()));
     let three = line("three");
     assert_eq!(three["status"], 401);
+    assert!(three["bytesOut"].as_u64().is_some_and(|bytes| bytes > 100), "{three}");
     assert_eq!(three.get("accessKey"), None, "a key that was only claimed is not logged: {three}");
     assert_eq!(line("four")["status"], 400);
 }

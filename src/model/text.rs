@@ -33,8 +33,9 @@ macro_rules! text {
             /// The limit, in characters.
             pub const MAX_CHARACTERS: usize = $max;
 
-            /// Reads a text; an empty one is none.
+            /// Reads a text, without blanks around it: nobody sees them. An empty one is none.
             pub fn parse(text: &str) -> Result<Option<Self>, TextError> {
+                let text = text.trim();
                 let found = text.chars().count();
                 if found > $max {
                     return Err(TextError::TooLong { what: $what, max: $max, found });
@@ -97,6 +98,12 @@ mod tests {
     #[test]
     fn an_empty_text_is_none() {
         assert_eq!(Name::parse(""), Ok(None));
+        assert_eq!(Name::parse(" \t "), Ok(None));
+    }
+
+    #[test]
+    fn blanks_around_a_text_are_not_part_of_it() {
+        assert_eq!(Name::parse(" bob "), Name::parse("bob"));
     }
 
     #[test]

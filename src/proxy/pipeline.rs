@@ -3,7 +3,7 @@
 //! Each step hands the next a value of its own type, so that nothing can be forwarded without having passed all of
 //! them: `forward` needs a [`Permitted`], which needs a [`Grant`], which only the policy makes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl RequestContext<'_> {
                 outcome.refusal = Some(refusal.clone());
                 // what the body is was not even asked
                 let terms = terms(head, self.keep_alive, None);
-                self.refuse(terms, Length::UntilClose, false, refusal, client).await
+                self.refuse(terms, Length::UntilClose, false, refusal, &outcome.progress.sent, client).await
             }
             Ok(admitted) => self.serve_admitted(admitted, client, &mut outcome).await,
         };
@@ -153,7 +153,8 @@ impl RequestContext<'_> {
                     !admitted.no_challenge && !admitted.connection.upgrade && admitted.upgrade.is_none();
                 let body = if admitted.expects_continue { Length::UntilClose } else { admitted.body };
                 let terms = terms(admitted.head, keep_alive, cors);
-                let afterwards = self.refuse(terms, body, challenge, &refusal, client).await;
+                let afterwards =
+                    self.refuse(terms, body, challenge, &refusal, &outcome.progress.sent, client).await;
                 outcome.refusal = Some(refusal);
                 afterwards
             }
@@ -420,6 +421,7 @@ impl RequestContext<'_> {
         body: Length,
         challenge: bool,
         refusal: &Refusal,
+        bytes_sent: &Cell<u64>,
         client: &mut Peer,
     ) -> Afterwards {
         let reads_on = match refusal {
@@ -429,6 +431,10 @@ impl RequestContext<'_> {
         };
         terms.keep_alive &= reads_on;
         let sent = respond::refuse(client, refusal, self.request_id, challenge, terms);
+        let sent = sent.map(|(keep_alive, bytes)| {
+            bytes_sent.set(bytes);
+            keep_alive
+        });
         self.after_own_answer(terms.version, body, sent, client).await
     }
 

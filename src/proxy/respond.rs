@@ -126,17 +126,18 @@ pub(super) struct Terms<'a> {
     pub(super) cors: Option<&'a [u8]>,
 }
 
-/// Writes a refusal whole. Tells whether the connection can stay open.
+/// Writes a refusal whole. Tells whether the connection can stay open, and the body's bytes.
 pub(super) fn refuse(
     client: &mut Peer,
     refusal: &Refusal,
     request_id: &str,
     challenge: bool,
     terms: Terms<'_>,
-) -> Result<bool, PeerError> {
+) -> Result<(bool, u64), PeerError> {
     let (fields, body) = refusal.render(request_id, challenge);
     let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    own(client, refusal.answer().status, fields, &body, terms)
+    let keep_alive = own(client, refusal.answer().status, fields, &body, terms)?;
+    Ok((keep_alive, if terms.to_head { 0 } else { body.len() as u64 }))
 }
 
 /// Writes an answer of the gateway's own. Tells whether the connection can stay open.
