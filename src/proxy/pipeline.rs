@@ -148,9 +148,9 @@ impl RequestContext<'_> {
             Ended::Answered { reusable: true } => Afterwards::KeepAlive,
             Ended::Answered { reusable: false } => Afterwards::Close,
             Ended::Refused(refusal) if outcome.progress.status.get().is_none() => {
-                // a client that waits for 100 may send its body or not: what follows cannot be told apart
                 let challenge =
                     !admitted.no_challenge && !admitted.connection.upgrade && admitted.upgrade.is_none();
+                // a client that waits for 100 may send its body or not: what follows cannot be told apart
                 let body = if admitted.expects_continue { Length::UntilClose } else { admitted.body };
                 let terms = terms(admitted.head, keep_alive, cors);
                 let afterwards =
