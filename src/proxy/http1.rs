@@ -10,9 +10,10 @@ use super::headers::Client;
 use super::http2;
 use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
+use super::request_id;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::{Generation, Worker};
-use crate::wire::{FieldName, HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
+use crate::wire::{HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -59,19 +60,14 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
         if let (Peer::Http1(http1), Ok(length)) = (&mut peer, &body) {
             http1.expect_body(*length);
         }
-        let id = believed_id(&client, &head);
-        let mut buffer = uuid::Uuid::encode_buffer();
-        let request_id = match id {
-            Some(id) => id,
-            None => worker.request_id().encode_lower(&mut buffer),
-        };
+        let mut id = [0; _];
         let context = RequestContext {
             worker,
             generation: &generation,
             client: &client,
             stream: &stream,
             access_control: generation.snapshot.access_control(client.listener),
-            request_id,
+            request_id: request_id::choose(&client, &head, || worker.random_bytes(), &mut id),
             arrived,
             keep_alive: is_readable
                 && served < generation.snapshot.limits.requests_per_connection
@@ -198,17 +194,6 @@ async fn wait_for_bytes(wire: &mut Wire, stream: &OpenStream, limit: Duration) -
 
 fn body_length(head: &RequestHead) -> Result<Length, Refusal> {
     Length::of_request(head).map_err(Refusal::Framing)
-}
-
-/// A request id that a trusted proxy has given, if it is plain.
-pub(super) fn believed_id<'h>(client: &Client, head: &'h RequestHead) -> Option<&'h str> {
-    if !client.is_trusted() {
-        return None;
-    }
-    let mut ids = head.fields.values(FieldName::RequestId);
-    let (Some(id), None) = (ids.next(), ids.next()) else { return None };
-    let is_plain = (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
-    std::str::from_utf8(id).ok().filter(|_| is_plain)
 }
 
 /// Closes in order: the client has time to read the answer, whatever it still sends.

@@ -11,9 +11,9 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 
 use super::headers::Client;
-use super::http1::believed_id;
 use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
+use super::request_id;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::Worker;
 use crate::wire::{HeadError, Http2Peer, Length, Peer, RequestHead, Wire};
@@ -126,18 +126,14 @@ impl StreamContext {
             head.http2_body(&body).map_err(Refusal::Framing)
         };
         let mut peer = Peer::Http2(Http2Peer::client(body, respond));
-        let mut buffer = uuid::Uuid::encode_buffer();
-        let request_id = match believed_id(&client, &head) {
-            Some(id) => id,
-            None => worker.request_id().encode_lower(&mut buffer),
-        };
+        let mut id = [0; _];
         let context = RequestContext {
             worker: &worker,
             generation: &generation,
             client: &client,
             stream: &stream,
             access_control: generation.snapshot.access_control(client.listener),
-            request_id,
+            request_id: request_id::choose(&client, &head, || worker.random_bytes(), &mut id),
             arrived,
             keep_alive: true,
         };

@@ -11,6 +11,7 @@
 //! | `forward` | one exchange: the request to the upstream, the answer back, tunnels |
 //! | `request`, `headers`, `answer`, `respond`, `upgrade` | the request as it goes out; the upstream's answer; heads to the client; changes of protocol |
 //! | `streams` | what is open, so that it can be ended |
+//! | `request_id` | what a request is called |
 //! | `record` | counters, access log |
 //! | `refusal` | every refusal, and where it becomes an answer |
 
@@ -26,6 +27,7 @@ mod preflight;
 mod record;
 mod refusal;
 mod request;
+mod request_id;
 mod respond;
 mod snapshot;
 mod streams;

@@ -395,11 +395,7 @@ impl Worker {
         self.draining.get()
     }
 
-    /// A new request id: a random UUID.
-    pub(super) fn request_id(&self) -> uuid::fmt::Hyphenated {
-        uuid::Builder::from_random_bytes(self.random.next()).into_uuid().hyphenated()
-    }
-
+    /// For request ids and the like; not for secrets.
     pub(super) fn random_bytes(&self) -> [u8; 16] {
         self.random.next()
     }
