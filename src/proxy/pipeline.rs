@@ -29,7 +29,7 @@ use crate::policy::{
     Class, DenialStatus, EnvironmentFacts, EnvironmentName, Grant, HeaderValues, Inquiry, Routed, Unrouted,
     decide, select,
 };
-use crate::wire::{HeadLimits, Length, NameList, Peer, RequestHead, Version};
+use crate::wire::{HeadLimits, Length, NameList, Peer, RequestHead, Version, same_name};
 
 /// How much of a refused request's body is read and dropped to keep the connection; beyond it is closed.
 const DRAIN_BYTES: u64 = 64 * 1024;
@@ -497,10 +497,9 @@ fn can_drain(client: &Peer, body: Length) -> bool {
 
 /// The values of a header under every spelling that folds to `name`.
 fn header_values<'h>(head: &'h RequestHead, name: &str) -> HeaderValues<'h> {
-    let wanted = NameList::new([name]);
     let mut found = HeaderValues::Absent;
     for (_, field, value) in head.fields.iter() {
-        if wanted.contains(field) {
+        if same_name(field, name.as_bytes()) {
             if !matches!(found, HeaderValues::Absent) {
                 return HeaderValues::Many;
             }

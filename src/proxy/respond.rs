@@ -2,8 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::admit::list;
-use super::headers::pass_response_fields;
+use super::headers::{nominated, pass_response_fields};
 use super::refusal::Refusal;
 use crate::wire::{FieldBlock, FieldName, Length, Peer, PeerError, ResponseHead, Version};
 
@@ -199,10 +198,7 @@ pub(super) fn own<'f>(
 
 /// Whether the upstream closes its connection after this answer.
 pub(super) fn closes(head: &ResponseHead) -> bool {
-    head.fields
-        .values(FieldName::Connection)
-        .flat_map(list)
-        .any(|option| option.eq_ignore_ascii_case(b"close"))
+    nominated(&head.fields, b"close")
 }
 
 pub(super) fn status_line(output: &mut Vec<u8>, status: u16, reason: &[u8]) {

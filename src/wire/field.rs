@@ -272,8 +272,13 @@ impl NameList {
 
     /// Whether `name` is one of them, in any spelling that folds to it.
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|listed| listed.len() == name.len() && fold(name).eq(listed.iter().copied()))
+        self.0.iter().any(|listed| same_name(listed, name))
     }
+}
+
+/// Whether two names are one to a server that does not tell `_` and `.` from `-`.
+pub fn same_name(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && fold(one).eq(fold(other))
 }
 
 /// `name` as the gateway compares it: lower case, every byte outside `[a-z0-9]` as `-`.

@@ -21,7 +21,7 @@ pub use answer::{CHALLENGE, error_document};
 pub use body::{BodyDecoder, BodyEncoder, BodyError, Length};
 pub use buffer::Wire;
 pub use copy::{BodyCopy, CopyError};
-pub use field::{FieldBlock, FieldName, NameList};
+pub use field::{FieldBlock, FieldName, NameList, same_name};
 pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
 pub use http2::Http2Peer;
 pub use peer::{Http1Peer, Peer, PeerError, Received};

@@ -9,3 +9,12 @@ pub(super) use forwarded::{Client, source_address};
 pub(super) use request::RequestFields;
 pub use request::pass_request_fields;
 pub(super) use response::pass_response_fields;
+
+use super::admit::list;
+use crate::wire::{FieldBlock, FieldName};
+
+/// Whether `Connection` names this option or field, which then is for this connection only. Looked at on the fields
+/// that came, before any of ours is there: a client cannot make the gateway drop what it adds (CVE-2022-31813).
+pub(super) fn nominated(fields: &FieldBlock, name: &[u8]) -> bool {
+    fields.values(FieldName::Connection).flat_map(list).any(|option| option.eq_ignore_ascii_case(name))
+}

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use super::forwarded::Client;
 use super::identity;
+use super::nominated;
 use crate::auth::Identity;
 use crate::config::AuthorizationHeader;
 use crate::policy::Grant;
-use crate::proxy::admit::{Admitted, list};
+use crate::proxy::admit::Admitted;
 use crate::upstream::Upstream;
 use crate::wire::{FieldName, NameList, RequestHead, Version};
 
@@ -112,16 +113,10 @@ pub fn pass_request_fields(
             FieldName::Authorization => authorization,
             _ => false,
         };
-        if passes && !stripped.contains(name) && !(has_options && nominated(head, name)) {
+        if passes && !stripped.contains(name) && !(has_options && nominated(&head.fields, name)) {
             emit(name, value);
         }
     }
-}
-
-/// Whether `Connection` names this field, which then is for this connection only. Looked at on the client's fields,
-/// before any of ours is there: a client cannot make the gateway drop what it adds (CVE-2022-31813).
-fn nominated(head: &RequestHead, name: &[u8]) -> bool {
-    head.fields.values(FieldName::Connection).flat_map(list).any(|option| option.eq_ignore_ascii_case(name))
 }
 
 /// The fields of a block of `Name: value` lines that this room wrote.

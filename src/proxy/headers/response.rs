@@ -1,6 +1,6 @@
 //! The header fields of the answer to the client.
 
-use crate::proxy::admit::list;
+use super::nominated;
 use crate::wire::{FieldName, ResponseHead};
 
 /// Hands to `emit` what passes to the client: all but what belongs to the upstream's connection and the framing,
@@ -10,8 +10,7 @@ pub(in crate::proxy) fn pass_response_fields(
     cors: bool,
     mut emit: impl FnMut(&[u8], &[u8]),
 ) {
-    let mut nominations = head.fields.values(FieldName::Connection).flat_map(list).peekable();
-    let names_fields = nominations.peek().is_some();
+    let has_options = head.fields.values(FieldName::Connection).next().is_some();
     for (kind, name, value) in head.fields.iter() {
         let passes = match kind {
             FieldName::ContentLength => false,
@@ -20,13 +19,7 @@ pub(in crate::proxy) fn pass_response_fields(
             FieldName::AccessControl => !cors,
             kind => !kind.is_hop_by_hop(),
         };
-        let nominated = names_fields
-            && head
-                .fields
-                .values(FieldName::Connection)
-                .flat_map(list)
-                .any(|option| option.eq_ignore_ascii_case(name));
-        if passes && !nominated {
+        if passes && !(has_options && nominated(&head.fields, name)) {
             emit(name, value);
         }
     }
