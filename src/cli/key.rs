@@ -15,7 +15,7 @@ use super::output::{
 use super::site::{self, EditArguments, Site};
 use crate::auth::{Peppers, Secret};
 use crate::model::{AccessKey, AccountKind, ApiKey, KeyOwner, State};
-use crate::store::{ChangeNumber, KeyUse};
+use crate::store::{ChangeNumber, KeyEntry};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -126,7 +126,7 @@ impl Command {
                     Some((access_key, file)) => {
                         let pair = ChosenPair::read(access_key, file, &site.config)?;
                         let (key, _) = import::import_key(&mut site, owner, &pair, name, description)?;
-                        show(&key, None, output)
+                        show(&site.store.key_entry(key.id)?, output)
                     }
                 }
             }
@@ -135,13 +135,13 @@ impl Command {
                 list(&site.store.keys(owner.as_ref())?, output)
             }
             Self::Show { key } => {
-                let key = site.store.find_key(key)?;
-                show(&key, site.store.last_use(key.id)?, output)
+                let id = site.store.find_key(key)?.id;
+                show(&site.store.key_entry(id)?, output)
             }
             Self::Edit { key, edit } => {
                 let id = site.store.find_key(key)?.id;
-                let (key, _) = site.store.edit_key(id, &edit.edit()?)?;
-                show(&key, site.store.last_use(id)?, output)
+                site.store.edit_key(id, &edit.edit()?)?;
+                show(&site.store.key_entry(id)?, output)
             }
             Self::Activate { key } => set_state(&mut site, key, State::Active, output),
             Self::Deactivate { key } => set_state(&mut site, key, State::Inactive, output),
@@ -209,14 +209,15 @@ pub(super) fn print_new(key: &ApiKey, secret: &Secret, output: Format) -> anyhow
     Ok(())
 }
 
-fn show(key: &ApiKey, used: Option<KeyUse>, output: Format) -> anyhow::Result<()> {
+fn show(entry: &KeyEntry, output: Format) -> anyhow::Result<()> {
+    let KeyEntry { key, usage, .. } = entry;
     match output {
         Format::Json => print_json(&document::key(key, None)),
         Format::Table => {
-            let used = used.map_or_else(
-                || "-".to_owned(),
-                |used| format!("{} from {}", time(Some(used.at)), used.address),
-            );
+            let used = match (usage.at, usage.address) {
+                (Some(at), Some(address)) => format!("{} from {address}", time(Some(at))),
+                (at, _) => time(at),
+            };
             print_fields(&[
                 ("id", key.id.to_string()),
                 ("access key", key.access_key.to_string()),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -46,7 +47,18 @@ pub struct Management {
     pub address: SocketAddr,
     /// TLS, or plain HTTP where absent.
     pub tls: Option<ListenerTls>,
+    /// Names that clients may call it by, in lower case; its addresses and `localhost` need not be listed.
+    pub hosts: Vec<String>,
+    /// A browser session ends when it was not used for this long.
+    pub session_idle: Duration,
+    /// A browser session ends this long after signing in.
+    pub session_lifetime: Duration,
 }
+
+/// `management.session_idle`
+const DEFAULT_SESSION_IDLE: Duration = Duration::from_hours(1);
+/// `management.session_lifetime`
+const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_hours(12);
 
 impl Listener {
     /// What holds here: the listener's own word, or the configuration's.
@@ -103,8 +115,19 @@ pub(super) fn read_management(
     node: &Node,
     listeners: &[Listener],
 ) -> Option<Management> {
-    let section = reader.section(node, &["address", "tls"])?;
+    let section = reader.section(node, &["address", "tls", "hosts", "session_idle", "session_lifetime"])?;
     let tls = section.get("tls").map(|node| read_tls(reader, node));
+    let mut hosts = Vec::new();
+    reader.set(&mut hosts, section.get("hosts"), |reader, node| {
+        reader.items(node, "a list of host names such as [gateway.example.com]", |reader, node| {
+            reader.parsed(node, "a host name without a port, such as gateway.example.com", host_name)
+        })
+    });
+    let limits = Duration::from_secs(1)..=Duration::from_hours(24 * 365);
+    let (mut session_idle, mut session_lifetime) = (DEFAULT_SESSION_IDLE, DEFAULT_SESSION_LIFETIME);
+    for (value, key) in [(&mut session_idle, "session_idle"), (&mut session_lifetime, "session_lifetime")] {
+        reader.set(value, section.get(key), |reader, node| reader.duration(node, limits.clone()));
+    }
     let address_node = reader.required(&section, "address")?;
     let address = read_address(reader, address_node)?;
     if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
@@ -117,7 +140,27 @@ pub(super) fn read_management(
         None => None,
         Some(tls) => Some(tls?),
     };
-    Some(Management { address, tls })
+    Some(Management { address, tls, hosts, session_idle, session_lifetime })
+}
+
+fn host_name(text: &str) -> Option<String> {
+    let fits = !text.is_empty()
+        && text.len() <= 253
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    fits.then(|| text.to_ascii_lowercase())
+}
+
+/// Reads `public_url:`.
+pub(super) fn read_public_url(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let expected = "http:// or https:// with a host, such as https://api.example.com";
+    reader.parsed(node, expected, |text| {
+        let url: http::Uri = text.parse().ok()?;
+        let fits = matches!(url.scheme_str(), Some("http" | "https"))
+            && url.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && url.query().is_none()
+            && !text.contains('#');
+        fits.then(|| text.trim_end_matches('/').to_owned())
+    })
 }
 
 fn read_address(reader: &mut Reader<'_>, node: &Node) -> Option<SocketAddr> {

@@ -95,6 +95,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         &[
             "listeners",
             "management",
+            "public_url",
             "workers",
             "access_control",
             "store",
@@ -127,6 +128,8 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     let management = section
         .get("management")
         .map(|node| listener::read_management(reader, node, listeners.as_deref().unwrap_or_default()));
+
+    let public_url = section.get("public_url").map(|node| listener::read_public_url(reader, node));
 
     let mut workers = cores();
     reader.set(&mut workers, section.get("workers"), |reader, node| {
@@ -180,6 +183,10 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         management: match management {
             None => None,
             Some(management) => Some(management?),
+        },
+        public_url: match public_url {
+            None => None,
+            Some(url) => Some(url?),
         },
         workers,
         access_control,

@@ -51,6 +51,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Without it there is no management API and no health endpoint.
     pub management: Option<Management>,
+    /// Where clients reach the proxy, without a slash at its end; where absent, the first listener is shown.
+    pub public_url: Option<String>,
     /// Threads that serve requests.
     pub workers: usize,
     /// For listeners that do not say otherwise.

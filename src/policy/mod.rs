@@ -4,6 +4,8 @@
 //! what the path is under which route, [`select`] lets the upstream's other ways to choose an environment have their
 //! say, and [`decide`] says who may pass. What passes is a [`Grant`], which only this room can make.
 //!
+//! [`judge`] says who may manage keys, accounts and environments.
+//!
 //! The rule behind the paths: the gateway and the upstream must not read one path differently. Where a laxer reading
 //! (decoding, dropping `;…`, folding case, …) could change the route, the class or the environment, the answer is 400.
 
@@ -12,6 +14,7 @@ mod describe;
 #[cfg(test)]
 mod fixture;
 mod lax;
+mod manage;
 mod path;
 mod route;
 mod selector;
@@ -19,6 +22,7 @@ mod tree;
 
 pub use decide::{Denial, DenialStatus, EnvironmentFacts, Grant, Inquiry, Rule, decide};
 pub use describe::{reach, weakenings};
+pub use manage::{Act, Verdict, judge};
 pub use path::{PathRefusal, Target, admit};
 pub use route::{Basis, Class, EnvironmentName, RouteTable, Routed, Unrouted};
 pub use selector::{HeaderValues, SelectorRefusal, select};

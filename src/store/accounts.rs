@@ -1,14 +1,18 @@
 //! Accounts in the record.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
+use super::audit::Attempt;
+use super::author::Writing;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::Fault;
 use super::object::{self, Kind};
-use super::{Edit, Store, StoreError, keys, memberships, rows};
+use super::page::{Cursor, Listing, Page, Query};
+use super::{Edit, Entry, Store, StoreError, keys, memberships, rows};
 use crate::model::{Account, AccountId, AccountKind, Description, KeyOwner, Name, State};
+use crate::policy::Act;
 
 /// What a new account is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +28,8 @@ pub struct NewAccount {
 impl Store {
     /// Makes an account; it is active.
     pub fn create_account(&mut self, new: &NewAccount) -> Result<(Account, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new("create", "account", &new.name), |at| {
+            at.permit(&Act::ManageAccounts)?;
             refuse_like_an_id(&new.name)?;
             at.prepare_cached(
                 "INSERT INTO accounts (name, description, kind, state, uuid, created)
@@ -37,7 +42,7 @@ impl Store {
                 Uuid::new_v4().to_string(),
                 Timestamp::now().as_millisecond(),
             ))?;
-            log(at, AccountId::from_row(at.last_insert_rowid()), "create")
+            log(at, AccountId::from_row(at.last_insert_rowid()), "create", None)
         })
     }
 
@@ -66,14 +71,31 @@ impl Store {
         })
     }
 
+    /// The account with this id, a removed one too, with what is kept beside it.
+    pub fn account_entry(&self, id: AccountId) -> Result<Entry<Account>, StoreError> {
+        self.database.read(|at| {
+            at.prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
+                .query_row([id.row()], entry)
+                .optional()?
+                .ok_or_else(|| Kind::Account.not_found(id))
+        })
+    }
+
+    /// A page of all accounts.
+    pub fn account_page(&self, query: &Query) -> Result<Page<Entry<Account>>, StoreError> {
+        self.database.read(|at| Listing::ACCOUNTS.page(at, query, &Cursor::everything(), entry))
+    }
+
     /// Changes an account's name or description.
     pub fn edit_account(
         &mut self,
         id: AccountId,
         edit: &Edit,
     ) -> Result<(Account, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new("edit", "account", id), |at| {
+            at.permit(&Act::ManageAccounts)?;
             let account = present(at, id)?;
+            object::refuse_changed(at, Kind::Account, id.row(), &id, edit.expected)?;
             match &edit.name {
                 Some(Some(name)) => refuse_like_an_id(name)?,
                 Some(None) => {
@@ -83,7 +105,7 @@ impl Store {
             }
             let (name, description) = (Some(&account.name), account.description.as_ref());
             if object::edit(at, Kind::Account, id.row(), edit, name, description)? {
-                log(at, id, "edit")
+                log(at, id, "edit", Some(&account))
             } else {
                 Ok((account, change::head(at)?.number))
             }
@@ -97,9 +119,10 @@ impl Store {
         id: AccountId,
         state: State,
     ) -> Result<(Account, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new(object::action_to(state), "account", id), |at| {
+            at.permit(&Act::ManageAccounts)?;
             let account = get(at, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
-            let Some(action) = object::transition(Kind::Account, &id, account.state, state)? else {
+            let Some(action) = object::transition(at, Kind::Account, &id, account.state, state)? else {
                 return Ok((account, change::head(at)?.number));
             };
             if state == State::Removed {
@@ -107,7 +130,7 @@ impl Store {
                 memberships::remove_all_of_account(at, id)?;
             }
             object::set_state(at, Kind::Account, id.row(), state)?;
-            log(at, id, action)
+            log(at, id, action, Some(&account))
         })
     }
 
@@ -123,7 +146,7 @@ impl Store {
             // CROSS JOIN: SQLite then takes the few accounts first, and their keys by the index
             let found = at.query_row(
                 "SELECT EXISTS (SELECT 1 FROM accounts
-                 CROSS JOIN keys ON keys.account = accounts.id AND keys.state <> 'removed'
+                 CROSS JOIN keys ON keys.owner = accounts.id AND keys.state <> 'removed'
                  WHERE accounts.kind = 'admin' AND accounts.state = 'active' AND keys.state = 'active')",
                 [],
                 |row| row.get(0),
@@ -131,6 +154,10 @@ impl Store {
             Ok(found)
         })
     }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry<Account>> {
+    Ok(Entry { object: rows::account(row)?, revision: rows::revision(row)? })
 }
 
 pub(super) fn get(connection: &Connection, id: AccountId) -> Result<Option<Account>, Fault> {
@@ -147,11 +174,18 @@ pub(super) fn present(connection: &Connection, id: AccountId) -> Result<Account,
     if account.state == State::Removed { Err(object::removed(Kind::Account, &id)) } else { Ok(account) }
 }
 
-/// Writes the log's row for an account as it is now.
-fn log(transaction: &Connection, id: AccountId, action: &str) -> Result<(Account, ChangeNumber), Fault> {
-    let account = get(transaction, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
-    let number =
-        change::append(transaction, &Subject::Account(id), action, &rows::account_content(&account))?;
+/// Writes the logs' rows for an account as it is now, and as it was.
+fn log(
+    at: &Writing<'_>,
+    id: AccountId,
+    action: &str,
+    before: Option<&Account>,
+) -> Result<(Account, ChangeNumber), Fault> {
+    let account = get(at, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
+    let before = before.map(rows::account_content);
+    let after = rows::account_content(&account);
+    let number = change::append(at, &Subject::Account(id), action, before.as_ref(), &after)?;
+    object::set_revision(at, Kind::Account, id.row(), number)?;
     Ok((account, number))
 }
 

@@ -8,7 +8,10 @@ use std::fmt;
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
+use serde_json::Value;
 
+use super::audit;
+use super::author::Writing;
 use super::error::Fault;
 use crate::model::{AccessKey, AccountId, EnvironmentId, KeyId};
 
@@ -52,7 +55,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Key { .. } => "key",
             Self::Account(_) => "account",
@@ -116,30 +119,30 @@ pub(super) fn head(connection: &Connection) -> Result<Head, Fault> {
     Ok(Head { number: ChangeNumber::from_row(number)?, hash })
 }
 
-/// Adds a row to the log, within the transaction that makes the change.
+/// Adds a row to the log, within the transaction that makes the change, and one to the audit log.
 pub(super) fn append(
-    transaction: &Connection,
+    at: &Writing<'_>,
     subject: &Subject,
     action: &str,
-    content: &serde_json::Value,
+    before: Option<&Value>,
+    content: &Value,
 ) -> Result<ChangeNumber, Fault> {
-    let before = head(transaction)?;
+    let last = head(at)?;
     let logged = Logged {
-        number: i64::try_from(before.number.0 + 1).map_err(|_| Fault::Damaged("change number".to_owned()))?,
+        number: i64::try_from(last.number.0 + 1).map_err(|_| Fault::Damaged("change number".to_owned()))?,
         at: Timestamp::now().as_millisecond(),
         subject: subject.kind().to_owned(),
         object: subject.object(),
         action: action.to_owned(),
         content: content.to_string(),
     };
-    let hash = logged.hash(&before.hash);
-    transaction
-        .prepare_cached("INSERT INTO changes (number, at, subject, object, action, content, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+    let hash = logged.hash(&last.hash);
+    at.prepare_cached("INSERT INTO changes (number, at, subject, object, action, content, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
         .execute((logged.number, logged.at, logged.subject, logged.object, logged.action, logged.content, hash))?;
-    transaction
-        .prepare_cached("UPDATE change_head SET number = ?1, hash = ?2")?
-        .execute((logged.number, hash))?;
-    ChangeNumber::from_row(logged.number)
+    at.prepare_cached("UPDATE change_head SET number = ?1, hash = ?2")?.execute((logged.number, hash))?;
+    let number = ChangeNumber::from_row(logged.number)?;
+    audit::done(at, subject, action, number, before, content)?;
+    Ok(number)
 }
 
 /// The hash of a change that was seen before; `None` where the log does not hold it.

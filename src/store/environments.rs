@@ -1,17 +1,21 @@
 //! Environments in the record.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
+use super::audit::Attempt;
+use super::author::Writing;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::Fault;
 use super::object::{self, Kind};
+use super::page::{Cursor, Listing, Page, Query};
 use super::rows::Parsed;
-use super::{Edit, Store, StoreError, keys, memberships, rows};
+use super::{Edit, Entry, Store, StoreError, keys, memberships, rows};
 use crate::model::{
     AccountId, Description, Environment, EnvironmentId, KeyOwner, Membership, Name, Role, State,
 };
+use crate::policy::Act;
 
 /// What a new environment is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +30,25 @@ pub struct NewEnvironment {
     pub owner: Option<AccountId>,
 }
 
+/// Who looks at a list of environments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SeenBy {
+    /// Somebody who sees all.
+    Everyone,
+    /// An account sees what it owns, and what is active where it is a member.
+    Member(AccountId),
+    /// An environment's key sees only that one.
+    Itself(EnvironmentId),
+}
+
 impl Store {
     /// Makes an environment; it is active.
     pub fn create_environment(
         &mut self,
         new: &NewEnvironment,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new("create", "environment", &new.id), |at| {
+            at.permit(&Act::CreateEnvironments)?;
             refuse_taken_id(at, &new.id)?;
             refuse_anothers_id(at, &new.id, new.name.as_ref())?;
             at.prepare_cached(
@@ -46,7 +62,7 @@ impl Store {
                 Uuid::new_v4().to_string(),
                 Timestamp::now().as_millisecond(),
             ))?;
-            let (environment, number) = log(at, &new.id, "create")?;
+            let (environment, number) = log(at, &new.id, "create", None)?;
             let Some(account) = new.owner else { return Ok((environment, number)) };
             let membership = Membership { account, environment: new.id.clone(), role: Role::Owner };
             Ok((environment, memberships::add(at, &membership)?))
@@ -80,18 +96,66 @@ impl Store {
         })
     }
 
+    /// The environment with exactly this id, a removed one too, with what is kept beside it.
+    pub fn environment_entry(&self, id: &EnvironmentId) -> Result<Entry<Environment>, StoreError> {
+        self.database.read(|at| {
+            at.prepare_cached("SELECT * FROM environments WHERE id = ?1")?
+                .query_row([id.as_str()], entry)
+                .optional()?
+                .filter(|entry| entry.object.id == *id)
+                .ok_or_else(|| Kind::Environment.not_found(id))
+        })
+    }
+
+    /// A page of all environments, or of those that `seen_by` says.
+    pub fn environment_page(
+        &self,
+        seen_by: &SeenBy,
+        query: &Query,
+    ) -> Result<Page<Entry<Environment>>, StoreError> {
+        let cursor = match seen_by {
+            SeenBy::Everyone => Cursor::everything(),
+            SeenBy::Member(account) => Cursor::few(
+                "environments.row IN (SELECT memberships.environment FROM memberships
+                 WHERE memberships.account = ? AND (memberships.role = 'owner' OR environments.state = 'active'))",
+                vec![account.row().into()],
+            ),
+            SeenBy::Itself(id) => Cursor::few("environments.id = ?", vec![id.as_str().to_owned().into()]),
+        };
+        self.database.read(|at| Listing::ENVIRONMENTS.page(at, query, &cursor, entry))
+    }
+
+    /// An id that no environment has or had, for one that is made without a wish: `1e` and a number.
+    pub fn free_environment_id(&self) -> Result<EnvironmentId, StoreError> {
+        self.database.read(|at| {
+            let mut number: i64 = at
+                .prepare_cached("SELECT coalesce(max(row), 0) + 1 FROM environments")?
+                .query_row([], |row| row.get(0))?;
+            loop {
+                let id: EnvironmentId =
+                    format!("1e{number}").parse().map_err(|error| Fault::refused(format!("{error}")))?;
+                if refuse_taken_id(at, &id).is_ok() {
+                    return Ok(id);
+                }
+                number += 1;
+            }
+        })
+    }
+
     /// Changes an environment's name or description.
     pub fn edit_environment(
         &mut self,
         id: &EnvironmentId,
         edit: &Edit,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new("edit", "environment", id), |at| {
+            at.permit(&Act::ChangeEnvironment(id.clone()))?;
             let (row, environment) = present(at, id)?;
+            object::refuse_changed(at, Kind::Environment, row, id, edit.expected)?;
             refuse_anothers_id(at, id, edit.name.as_ref().and_then(Option::as_ref))?;
             let (name, description) = (environment.name.as_ref(), environment.description.as_ref());
             if object::edit(at, Kind::Environment, row, edit, name, description)? {
-                log(at, id, "edit")
+                log(at, id, "edit", Some(&environment))
             } else {
                 Ok((environment, change::head(at)?.number))
             }
@@ -105,9 +169,11 @@ impl Store {
         id: &EnvironmentId,
         state: State,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new(object::action_to(state), "environment", id), |at| {
+            at.permit(&Act::ChangeEnvironment(id.clone()))?;
             let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
-            let Some(action) = object::transition(Kind::Environment, id, environment.state, state)? else {
+            let Some(action) = object::transition(at, Kind::Environment, id, environment.state, state)?
+            else {
                 return Ok((environment, change::head(at)?.number));
             };
             if state == State::Removed {
@@ -115,7 +181,7 @@ impl Store {
                 memberships::remove_all_of_environment(at, row)?;
             }
             object::set_state(at, Kind::Environment, row, state)?;
-            log(at, id, action)
+            log(at, id, action, Some(&environment))
         })
     }
 
@@ -126,6 +192,10 @@ impl Store {
     ) -> Result<(Environment, ChangeNumber), StoreError> {
         self.set_environment_state(id, State::Removed)
     }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry<Environment>> {
+    Ok(Entry { object: rows::environment(row)?, revision: rows::revision(row)? })
 }
 
 /// The row number and the environment with exactly this id.
@@ -145,15 +215,18 @@ pub(super) fn present(connection: &Connection, id: &EnvironmentId) -> Result<(i6
     if found.1.state == State::Removed { Err(object::removed(Kind::Environment, id)) } else { Ok(found) }
 }
 
-/// Writes the log's row for an environment as it is now.
+/// Writes the logs' rows for an environment as it is now, and as it was.
 fn log(
-    transaction: &Connection,
+    at: &Writing<'_>,
     id: &EnvironmentId,
     action: &str,
+    before: Option<&Environment>,
 ) -> Result<(Environment, ChangeNumber), Fault> {
-    let (_, environment) = get(transaction, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
-    let content = rows::environment_content(&environment);
-    let number = change::append(transaction, &Subject::Environment(id.clone()), action, &content)?;
+    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
+    let before = before.map(rows::environment_content);
+    let after = rows::environment_content(&environment);
+    let number = change::append(at, &Subject::Environment(id.clone()), action, before.as_ref(), &after)?;
+    object::set_revision(at, Kind::Environment, row, number)?;
     Ok((environment, number))
 }
 
@@ -165,13 +238,19 @@ fn refuse_taken_id(connection: &Connection, id: &EnvironmentId) -> Result<(), Fa
         })
         .optional()?;
     match taken {
-        Some((taken, State::Removed)) => Err(Fault::refused(format!(
-            "environment id '{id}' belonged to '{taken}', which was removed, and is not given out again: \
+        Some((taken, State::Removed)) => Err(Fault::taken(
+            "id",
+            format!(
+                "environment id '{id}' belonged to '{taken}', which was removed, and is not given out again: \
              use another id"
-        ))),
-        Some((taken, _)) => Err(Fault::refused(format!(
-            "environment id '{id}' is taken by '{taken}' (ids are compared without regard to case): use another id"
-        ))),
+            ),
+        )),
+        Some((taken, _)) => Err(Fault::taken(
+            "id",
+            format!(
+                "environment id '{id}' is taken by '{taken}' (ids are compared without regard to case): use another id"
+            ),
+        )),
         None => {
             let named = connection
                 .prepare_cached(
@@ -180,9 +259,12 @@ fn refuse_taken_id(connection: &Connection, id: &EnvironmentId) -> Result<(), Fa
                 .query_row([id.as_str()], |row| row.get::<_, String>(0))
                 .optional()?;
             match named {
-                Some(named) => Err(Fault::refused(format!(
-                    "environment id '{id}' is the name of environment {named}: use another id, or rename that one"
-                ))),
+                Some(named) => Err(Fault::taken(
+                    "id",
+                    format!(
+                        "environment id '{id}' is the name of environment {named}: use another id, or rename that one"
+                    ),
+                )),
                 None => Ok(()),
             }
         }
@@ -202,7 +284,7 @@ fn refuse_anothers_id(
         .optional()?;
     match other {
         Some(other) => {
-            Err(Fault::refused(format!("'{name}' is the id of environment {other}: give another name")))
+            Err(Fault::taken("name", format!("'{name}' is the id of environment {other}: give another name")))
         }
         None => Ok(()),
     }

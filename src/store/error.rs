@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::ChangeNumber;
+use super::{ChangeNumber, InvalidMarker};
+use crate::model::{AccessKey, EnvironmentId, State};
 
 /// Why the store did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +142,50 @@ pub enum StoreError {
         /// Its id, or a key's access key.
         id: String,
     },
+    /// What was asked for is so already, or cannot come after the state that the object is in.
+    #[error("{what} {id} is {state}")]
+    WrongState {
+        /// `account`, `environment` or `key`
+        what: &'static str,
+        /// Its id, or a key's access key.
+        id: String,
+        /// The state it is in.
+        state: State,
+    },
+    /// Somebody else has changed the object since it was looked at.
+    #[error("{what} {id} was changed meanwhile: look at it again, and repeat what is still wanted")]
+    Changed {
+        /// `account`, `environment` or `key`
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// The key that asked does not work any more.
+    #[error("key {access_key} does not work any more")]
+    AuthorGone {
+        /// The key.
+        access_key: AccessKey,
+    },
+    /// The key that asked may not, or no longer, do this.
+    #[error("the key that asked may not do this")]
+    NotPermitted,
+    /// A word that must be one object's only is another's, or was.
+    #[error("{why}")]
+    Taken {
+        /// `access key`, `id` or `name`
+        what: &'static str,
+        /// A sentence with what to do.
+        why: String,
+    },
+    /// An environment is to lose its last owner.
+    #[error("environment {environment} would be left without an owner: make another member owner first")]
+    LastOwner {
+        /// Which.
+        environment: EnvironmentId,
+    },
+    /// A page was asked for that is none.
+    #[error(transparent)]
+    Marker(#[from] InvalidMarker),
     /// A rule forbids it; the text says which, and what to do.
     #[error("{0}")]
     Refused(String),
@@ -155,6 +200,24 @@ pub enum StoreError {
         /// SQLite's own words.
         source: rusqlite::Error,
     },
+}
+
+impl StoreError {
+    /// Whether the record said no, and nothing was wrong with the store.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. }
+                | Self::StillActive { .. }
+                | Self::WrongState { .. }
+                | Self::Changed { .. }
+                | Self::AuthorGone { .. }
+                | Self::NotPermitted
+                | Self::Taken { .. }
+                | Self::LastOwner { .. }
+                | Self::Refused(_)
+        )
+    }
 }
 
 /// What goes wrong inside a transaction: SQLite's errors do not know yet which file they are about.
@@ -182,6 +245,11 @@ impl Fault {
     /// A rule that forbids it.
     pub(super) fn refused(why: impl Into<String>) -> Self {
         Self::Store(StoreError::Refused(why.into()))
+    }
+
+    /// A word that is another's.
+    pub(super) fn taken(what: &'static str, why: String) -> Self {
+        Self::Store(StoreError::Taken { what, why })
     }
 
     /// The error as callers see it.

@@ -4,12 +4,16 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
+use super::audit::Attempt;
+use super::author::Writing;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::Fault;
 use super::object::{self, Kind};
+use super::page::{Cursor, FieldKind, Listing, Modifier, Page, Query};
 use super::rows::Parsed;
-use super::{Edit, KeyVerifier, Store, StoreError, accounts, environments, notes, rows};
+use super::{Edit, KeyEntry, KeyVerifier, Store, StoreError, accounts, environments, notes, rows};
 use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, State};
+use crate::policy::Act;
 
 /// A key with its environment's id.
 const SELECT: &str = "SELECT keys.*, environments.id AS environment_id
@@ -34,7 +38,16 @@ impl Store {
     /// Makes a key; it is active. Refused without a whole argon2id verifier, and for an access key that any key has or
     /// had.
     pub fn create_key(&mut self, new: &NewKey) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        let owner = match &new.owner {
+            KeyOwner::Account(id) => id.to_string(),
+            KeyOwner::Environment(id) => id.to_string(),
+        };
+        self.change(&Attempt::new("create", "key", owner), |at| {
+            at.permit(&Act::ChangeKeys(new.owner.clone()))?;
+            // only a secret that somebody chose has no fingerprint
+            if new.verifier.fingerprint.is_none() {
+                at.permit(&Act::ImportKey)?;
+            }
             if !new.verifier.is_whole() {
                 return Err(Fault::refused("a key needs an argon2id verifier of its secret: none was given"));
             }
@@ -61,7 +74,7 @@ impl Store {
             if let Some(fingerprint) = &new.verifier.fingerprint {
                 notes::save_fingerprint(at, id, fingerprint)?;
             }
-            log(at, id, "create")
+            log(at, id, "create", None)
         })
     }
 
@@ -92,15 +105,39 @@ impl Store {
         })
     }
 
+    /// The key with this id, a removed one too, with what is kept beside it.
+    pub fn key_entry(&self, id: KeyId) -> Result<KeyEntry, StoreError> {
+        self.database.read(|at| {
+            at.prepare_cached(&format!("{SELECT} WHERE keys.id = ?1"))?
+                .query_row([id.row()], rows::key_entry)
+                .optional()?
+                .ok_or_else(|| Kind::Key.not_found(id))
+        })
+    }
+
+    /// A page of all keys, or of those of one owner.
+    pub fn key_page(&self, owner: Option<&KeyOwner>, query: &Query) -> Result<Page<KeyEntry>, StoreError> {
+        self.database.read(|at| {
+            let owner = match owner {
+                Some(owner) => Some(owner_number(at, owner)?),
+                None => only_owner(at, query)?,
+            };
+            let cursor = owner.map_or_else(Cursor::everything, Cursor::owned);
+            Listing::KEYS.page(at, query, &cursor, rows::key_entry)
+        })
+    }
+
     /// Changes a key's name or description.
     pub fn edit_key(&mut self, id: KeyId, edit: &Edit) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new("edit", "key", id), |at| {
             let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
+            at.permit(&Act::ChangeKeys(key.owner.clone()))?;
             if key.state == State::Removed {
                 return Err(object::removed(Kind::Key, &id));
             }
+            object::refuse_changed(at, Kind::Key, id.row(), &id, edit.expected)?;
             if object::edit(at, Kind::Key, id.row(), edit, key.name.as_ref(), key.description.as_ref())? {
-                log(at, id, "edit")
+                log(at, id, "edit", Some(&key))
             } else {
                 Ok((key, change::head(at)?.number))
             }
@@ -109,14 +146,15 @@ impl Store {
 
     /// Activates or deactivates a key. Where it is so already, nothing changes.
     pub fn set_key_state(&mut self, id: KeyId, state: State) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new(object::action_to(state), "key", id), |at| {
             let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
-            match object::transition(Kind::Key, &key.access_key, key.state, state)? {
+            at.permit(&Act::ChangeKeys(key.owner.clone()))?;
+            match object::transition(at, Kind::Key, &key.access_key, key.state, state)? {
                 None => Ok((key, change::head(at)?.number)),
-                Some("remove") => remove(at, id),
+                Some("remove") => remove(at, &key),
                 Some(action) => {
                     object::set_state(at, Kind::Key, id.row(), state)?;
-                    log(at, id, action)
+                    log(at, id, action, Some(&key))
                 }
             }
         })
@@ -138,35 +176,65 @@ fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, Fault> {
 
 /// The keys of `owner` that are not removed, by id.
 fn of(connection: &Connection, owner: &KeyOwner) -> Result<Vec<ApiKey>, Fault> {
-    let (column, row) = match owner {
-        KeyOwner::Account(id) => ("account", id.row()),
-        KeyOwner::Environment(id) => ("environment", environments::present(connection, id)?.0),
-    };
     let mut statement = connection.prepare_cached(&format!(
-        "{SELECT} WHERE keys.{column} = ?1 AND keys.state <> 'removed' ORDER BY keys.id"
+        "{SELECT} WHERE keys.owner = ?1 AND keys.state <> 'removed' ORDER BY keys.id"
     ))?;
-    Ok(statement.query_map([row], rows::key)?.collect::<Result<_, _>>()?)
+    Ok(statement.query_map([owner_number(connection, owner)?], rows::key)?.collect::<Result<_, _>>()?)
+}
+
+/// The owner that the query asks for by a filter, where only one can be meant: its keys have indexes of their own.
+fn only_owner(connection: &Connection, query: &Query) -> Result<Option<i64>, Fault> {
+    let mut owners = query.filters.iter().filter(|filter| filter.field.kind == FieldKind::Owner);
+    let Some((account, environment)) =
+        owners.find(|filter| filter.test.modifier() == Modifier::Eq).and_then(|filter| filter.test.owner())
+    else {
+        return Ok(None);
+    };
+    let row = connection
+        .prepare_cached("SELECT row FROM environments WHERE id = ?1")?
+        .query_row([environment], |row| row.get::<_, i64>(0))
+        .optional()?;
+    Ok(match (account, row) {
+        (Some(account), None) => Some(account),
+        (None, Some(row)) => Some(-row),
+        _ => None,
+    })
+}
+
+/// What stands for an owner in `keys.owner`.
+fn owner_number(connection: &Connection, owner: &KeyOwner) -> Result<i64, Fault> {
+    match owner {
+        KeyOwner::Account(id) => Ok(id.row()),
+        KeyOwner::Environment(id) => Ok(-environments::present(connection, id)?.0),
+    }
 }
 
 /// Removes every key of `owner`, whatever its state: the owner goes, and is inactive, so none of them works.
-pub(super) fn remove_all_of(transaction: &Connection, owner: &KeyOwner) -> Result<(), Fault> {
-    of(transaction, owner)?.iter().try_for_each(|key| {
-        remove(transaction, key.id)?;
+pub(super) fn remove_all_of(at: &Writing<'_>, owner: &KeyOwner) -> Result<(), Fault> {
+    of(at, owner)?.iter().try_for_each(|key| {
+        remove(at, key)?;
         Ok(())
     })
 }
 
-fn remove(transaction: &Connection, id: KeyId) -> Result<(ApiKey, ChangeNumber), Fault> {
-    transaction.prepare_cached("DELETE FROM fingerprints WHERE key = ?1")?.execute([id.row()])?;
-    object::set_state(transaction, Kind::Key, id.row(), State::Removed)?;
-    log(transaction, id, "remove")
+fn remove(at: &Writing<'_>, key: &ApiKey) -> Result<(ApiKey, ChangeNumber), Fault> {
+    at.prepare_cached("DELETE FROM fingerprints WHERE key = ?1")?.execute([key.id.row()])?;
+    object::set_state(at, Kind::Key, key.id.row(), State::Removed)?;
+    log(at, key.id, "remove", Some(key))
 }
 
-/// Writes the log's row for a key as it is now.
-fn log(transaction: &Connection, id: KeyId, action: &str) -> Result<(ApiKey, ChangeNumber), Fault> {
-    let key = get(transaction, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
+/// Writes the logs' rows for a key as it is now, and as it was.
+fn log(
+    at: &Writing<'_>,
+    id: KeyId,
+    action: &str,
+    before: Option<&ApiKey>,
+) -> Result<(ApiKey, ChangeNumber), Fault> {
+    let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
     let subject = Subject::Key { id, access_key: key.access_key.clone() };
-    let number = change::append(transaction, &subject, action, &rows::key_content(&key))?;
+    let before = before.map(rows::key_content);
+    let number = change::append(at, &subject, action, before.as_ref(), &rows::key_content(&key))?;
+    object::set_revision(at, Kind::Key, id.row(), number)?;
     Ok((key, number))
 }
 
@@ -182,11 +250,15 @@ fn refuse_taken(connection: &Connection, access_key: &AccessKey) -> Result<(), F
         .optional()?;
     match taken.map(|state| state.0) {
         None => Ok(()),
-        Some(State::Removed) => Err(Fault::refused(format!(
-            "access key {access_key} belonged to a key that was removed, and is never used again: use another one"
-        ))),
-        Some(_) => {
-            Err(Fault::refused(format!("there is a key {access_key} already: use another access key")))
-        }
+        Some(State::Removed) => Err(Fault::taken(
+            "access key",
+            format!(
+                "access key {access_key} belonged to a key that was removed, and is never used again: use another one"
+            ),
+        )),
+        Some(_) => Err(Fault::taken(
+            "access key",
+            format!("there is a key {access_key} already: use another access key"),
+        )),
     }
 }

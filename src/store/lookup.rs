@@ -10,7 +10,7 @@ use super::error::Fault;
 use super::rows::{self, Parsed};
 use super::{ChangeNumber, Fingerprint, KeyVerifier, PepperId};
 use crate::model::{
-    AccessKey, AccountId, Environment, EnvironmentId, KeyId, KeyOwner, Owner, Principal, Role,
+    AccessKey, AccountId, ApiKey, Environment, EnvironmentId, KeyId, KeyOwner, Owner, Principal, Role,
 };
 
 /// A key as the store has it, and what verifies its secret.
@@ -42,15 +42,46 @@ pub struct EnvironmentRead {
     pub as_of: ChangeNumber,
 }
 
-/// When a key was last used, and from where.
+/// That a key was used, for [`Reader::save_uses`](super::Reader::save_uses).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse {
     /// Which key.
     pub key: KeyId,
-    /// When.
+    /// When it was used last.
     pub at: Timestamp,
-    /// The client's address.
+    /// The client's address then.
     pub address: IpAddr,
+}
+
+/// How a key was used so far. It may be some seconds old, and lost when the machine stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyUsage {
+    /// When it was used last.
+    pub at: Option<Timestamp>,
+    /// The client's address then.
+    pub address: Option<IpAddr>,
+    /// How many requests it has made.
+    pub uses: u64,
+}
+
+/// A key with what is kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The key.
+    pub key: ApiKey,
+    /// The change that last touched it; 0 where that was before revisions were kept.
+    pub revision: ChangeNumber,
+    /// How it was used.
+    pub usage: KeyUsage,
+}
+
+/// An account or an environment with what is kept beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry<T> {
+    /// The object.
+    pub object: T,
+    /// The change that last touched it; 0 where that was before revisions were kept.
+    pub revision: ChangeNumber,
 }
 
 pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, Fault> {
@@ -121,13 +152,13 @@ pub(super) fn access_keys_of(connection: &Connection, owner: &KeyOwner) -> Resul
     let access_key = |row: &rusqlite::Row<'_>| row.get::<_, Parsed<AccessKey>>(0).map(|parsed| parsed.0);
     let found = match owner {
         KeyOwner::Account(id) => connection
-            .prepare_cached("SELECT access_key FROM keys WHERE account = ?1 AND state <> 'removed'")?
+            .prepare_cached("SELECT access_key FROM keys WHERE owner = ?1 AND state <> 'removed'")?
             .query_map([id.row()], access_key)?
             .collect::<Result<_, _>>()?,
         KeyOwner::Environment(id) => connection
             .prepare_cached(
                 "SELECT access_key FROM keys
-                 WHERE environment = (SELECT row FROM environments WHERE id = ?1) AND state <> 'removed'",
+                 WHERE owner = (SELECT -row FROM environments WHERE id = ?1) AND state <> 'removed'",
             )?
             .query_map([id.as_str()], access_key)?
             .collect::<Result<_, _>>()?,

@@ -2,11 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::audit::Attempt;
+use super::author::Writing;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::Fault;
 use super::rows::{self, Parsed};
 use super::{Store, StoreError, accounts, environments};
 use crate::model::{AccountId, EnvironmentId, Membership, Role};
+use crate::policy::Act;
 
 /// A membership with its environment's id.
 const SELECT: &str = "SELECT memberships.account, memberships.role, environments.id AS environment_id
@@ -15,7 +18,11 @@ const SELECT: &str = "SELECT memberships.account, memberships.role, environments
 impl Store {
     /// Makes an account a member of an environment; an account that is one already gets the role instead of its own.
     pub fn add_member(&mut self, membership: &Membership) -> Result<ChangeNumber, StoreError> {
-        self.database.write(|at| add(at, membership))
+        let Membership { account, environment, .. } = membership;
+        self.change(&Attempt::new("add", "membership", format!("{environment}:{account}")), |at| {
+            at.permit(&Act::ChangeMembers(environment.clone()))?;
+            keeping_an_owner(at, environment, || add(at, membership))
+        })
     }
 
     /// Ends a membership.
@@ -24,7 +31,8 @@ impl Store {
         account: AccountId,
         environment: &EnvironmentId,
     ) -> Result<ChangeNumber, StoreError> {
-        self.database.write(|at| {
+        self.change(&Attempt::new("remove", "membership", format!("{environment}:{account}")), |at| {
+            at.permit(&Act::ChangeMembers(environment.clone()))?;
             let (row, _) = environments::present(at, environment)?;
             let Some(role) = role(at, account, row)? else {
                 return Err(Fault::Store(StoreError::NotFound {
@@ -32,7 +40,33 @@ impl Store {
                     wanted: format!("{account} in {environment}"),
                 }));
             };
-            remove(at, &Membership { account, environment: environment.clone(), role }, row)
+            let membership = Membership { account, environment: environment.clone(), role };
+            keeping_an_owner(at, environment, || remove(at, &membership, row))
+        })
+    }
+
+    /// Makes these the members of an environment, with these roles, and no others. All or nothing.
+    pub fn set_members(
+        &mut self,
+        environment: &EnvironmentId,
+        members: &[(AccountId, Role)],
+    ) -> Result<ChangeNumber, StoreError> {
+        self.change(&Attempt::new("edit", "membership", environment), |at| {
+            at.permit(&Act::ChangeMembers(environment.clone()))?;
+            let (row, _) = environments::present(at, environment)?;
+            keeping_an_owner(at, environment, || {
+                for (account, role) in members {
+                    let membership =
+                        Membership { account: *account, environment: environment.clone(), role: *role };
+                    add(at, &membership)?;
+                }
+                for membership in of_environment(at, row)? {
+                    if !members.iter().any(|(account, _)| *account == membership.account) {
+                        remove(at, &membership, row)?;
+                    }
+                }
+                Ok(change::head(at)?.number)
+            })
         })
     }
 
@@ -50,11 +84,31 @@ impl Store {
     }
 }
 
+/// Runs `work`, after which an environment that had an owner still has one: whoever holds a key cannot take the last
+/// one away (Rancher's rule). The command line can.
+fn keeping_an_owner<T>(
+    at: &Writing<'_>,
+    environment: &EnvironmentId,
+    work: impl FnOnce() -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let has_owner = || -> Result<bool, Fault> {
+        let (row, _) = environments::present(at, environment)?;
+        Ok(of_environment(at, row)?.iter().any(|membership| membership.role == Role::Owner))
+    };
+    let had_owner = has_owner()?;
+    let done = work()?;
+    if at.is_strict() && had_owner && !has_owner()? {
+        return Err(StoreError::LastOwner { environment: environment.clone() }.into());
+    }
+    Ok(done)
+}
+
 /// Adds a membership, or gives it another role.
-pub(super) fn add(transaction: &Connection, membership: &Membership) -> Result<ChangeNumber, Fault> {
+pub(super) fn add(transaction: &Writing<'_>, membership: &Membership) -> Result<ChangeNumber, Fault> {
     accounts::present(transaction, membership.account)?;
     let (row, _) = environments::present(transaction, &membership.environment)?;
-    let action = match role(transaction, membership.account, row)? {
+    let before = role(transaction, membership.account, row)?;
+    let action = match before {
         Some(role) if role == membership.role => return Ok(change::head(transaction)?.number),
         Some(_) => "role",
         None => "add",
@@ -64,10 +118,10 @@ pub(super) fn add(transaction: &Connection, membership: &Membership) -> Result<C
             "INSERT OR REPLACE INTO memberships (account, environment, role) VALUES (?1, ?2, ?3)",
         )?
         .execute((membership.account.row(), row, membership.role.as_str()))?;
-    log(transaction, membership, action, true)
+    log(transaction, membership, action, before, Some(membership.role))
 }
 
-pub(super) fn remove_all_of_account(transaction: &Connection, account: AccountId) -> Result<(), Fault> {
+pub(super) fn remove_all_of_account(transaction: &Writing<'_>, account: AccountId) -> Result<(), Fault> {
     for membership in of_account(transaction, account)? {
         let (row, _) = environments::present(transaction, &membership.environment)?;
         remove(transaction, &membership, row)?;
@@ -75,18 +129,18 @@ pub(super) fn remove_all_of_account(transaction: &Connection, account: AccountId
     Ok(())
 }
 
-pub(super) fn remove_all_of_environment(transaction: &Connection, row: i64) -> Result<(), Fault> {
+pub(super) fn remove_all_of_environment(transaction: &Writing<'_>, row: i64) -> Result<(), Fault> {
     of_environment(transaction, row)?.iter().try_for_each(|membership| {
         remove(transaction, membership, row)?;
         Ok(())
     })
 }
 
-fn remove(transaction: &Connection, membership: &Membership, row: i64) -> Result<ChangeNumber, Fault> {
+fn remove(transaction: &Writing<'_>, membership: &Membership, row: i64) -> Result<ChangeNumber, Fault> {
     transaction
         .prepare_cached("DELETE FROM memberships WHERE account = ?1 AND environment = ?2")?
         .execute((membership.account.row(), row))?;
-    log(transaction, membership, "remove", false)
+    log(transaction, membership, "remove", Some(membership.role), None)
 }
 
 fn of_account(connection: &Connection, account: AccountId) -> Result<Vec<Membership>, Fault> {
@@ -109,13 +163,17 @@ fn role(connection: &Connection, account: AccountId, environment_row: i64) -> Re
     Ok(found.map(|role| role.0))
 }
 
+/// Writes the logs' rows for a membership: its role before, and now.
 fn log(
-    transaction: &Connection,
+    at: &Writing<'_>,
     membership: &Membership,
     action: &str,
-    exists: bool,
+    before: Option<Role>,
+    after: Option<Role>,
 ) -> Result<ChangeNumber, Fault> {
     let subject =
         Subject::Membership { account: membership.account, environment: membership.environment.clone() };
-    change::append(transaction, &subject, action, &rows::membership_content(membership, exists))
+    let content = |role| rows::membership_content(membership, role);
+    let before = before.map(|role| content(Some(role)));
+    change::append(at, &subject, action, before.as_ref(), &content(after))
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Store`] makes changes, on one connection; the command line and the management plane hold one.
 //! - [`Reader`] answers the request path from threads of its own.
+//! - [`Registry`] does both for the management plane, on threads of its own.
 //! - [`Follower`] tells a running gateway what others have changed.
 //!
 //! A change is one transaction, `BEGIN IMMEDIATE`, with its row in the log ([`ChangeNumber`], hash of its content and
@@ -9,6 +10,8 @@
 //! Removed objects keep their row, so that no id and no access key is ever given out again.
 
 mod accounts;
+mod audit;
+mod author;
 mod change;
 mod database;
 mod environments;
@@ -20,20 +23,29 @@ mod memberships;
 mod migrations;
 mod notes;
 mod object;
+mod page;
 mod reader;
 mod record;
+mod registry;
 mod rows;
 mod verifier;
 
 pub use accounts::NewAccount;
+pub use audit::AuditEntry;
+pub use author::{ActingKey, Author, Via};
 pub use change::{Change, ChangeNumber, Subject};
-pub use environments::NewEnvironment;
+pub use environments::{NewEnvironment, SeenBy};
 pub use error::StoreError;
 pub use follower::Follower;
 pub use keys::NewKey;
-pub use lookup::{EnvironmentRead, KeyRead, KeyRecord, KeyUse};
+pub use lookup::{Entry, EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse};
+pub use page::{
+    ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, FieldKind, Filter, InvalidDate, InvalidMarker,
+    KEY_FIELDS, Marker, Modifier, Page, Query,
+};
 pub use reader::Reader;
 pub use record::{Edit, Store};
+pub use registry::Registry;
 pub use verifier::{Fingerprint, KeyVerifier, PepperId};
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! What is kept beside the record and is no change: fingerprints and last-used times. It may be lost, and does not
 //! move the change number.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::error::Fault;
-use super::rows::{self, Parsed};
 use super::{Fingerprint, KeyUse};
 use crate::model::KeyId;
 
@@ -32,21 +31,10 @@ pub(super) fn save_fingerprint(
 pub(super) fn save_use(transaction: &Connection, used: &KeyUse) -> Result<(), Fault> {
     transaction
         .prepare_cached(
-            "INSERT INTO key_use (key, used, address) SELECT id, ?2, ?3 FROM keys WHERE id = ?1
-             ON CONFLICT (key) DO UPDATE SET used = excluded.used, address = excluded.address
-             WHERE excluded.used > key_use.used",
+            "UPDATE keys SET last_used = max(last_used, ?2),
+             last_used_address = CASE WHEN last_used > ?2 THEN last_used_address ELSE ?3 END
+             WHERE id = ?1",
         )?
         .execute((used.key.row(), used.at.as_millisecond(), used.address.to_string()))?;
     Ok(())
-}
-
-pub(super) fn last_use(connection: &Connection, key: KeyId) -> Result<Option<KeyUse>, Fault> {
-    let found = connection
-        .prepare_cached("SELECT used, address FROM key_use WHERE key = ?1")?
-        .query_row([key.row()], |row| {
-            let address = row.get::<_, Parsed<std::net::IpAddr>>("address")?.0;
-            Ok(KeyUse { key, at: rows::time(row, "used")?, address })
-        })
-        .optional()?;
-    Ok(found)
 }

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use super::author::Writing;
 use super::error::Fault;
-use super::{Edit, StoreError};
+use super::{ChangeNumber, Edit, StoreError};
 use crate::model::{Description, Name, State};
 
 /// A kind of object that has a state, a name and a description.
@@ -43,12 +44,15 @@ impl Kind {
 
 /// The log's word for going from one state to another; `None` where there is nothing to do.
 pub(super) fn transition(
+    at: &Writing<'_>,
     kind: Kind,
     id: &dyn Display,
     from: State,
     to: State,
 ) -> Result<Option<&'static str>, Fault> {
     match (from, to) {
+        (State::Removed, _) if at.is_strict() => Err(wrong_state(kind, id, from)),
+        (from, to) if from == to && at.is_strict() => Err(wrong_state(kind, id, from)),
         (State::Removed, State::Removed)
         | (State::Active, State::Active)
         | (State::Inactive, State::Inactive) => Ok(None),
@@ -62,9 +66,55 @@ pub(super) fn transition(
     }
 }
 
+/// The word for going to a state.
+pub(super) fn action_to(state: State) -> &'static str {
+    match state {
+        State::Active => "activate",
+        State::Inactive => "deactivate",
+        State::Removed => "remove",
+    }
+}
+
+fn wrong_state(kind: Kind, id: &dyn Display, state: State) -> Fault {
+    StoreError::WrongState { what: kind.word(), id: id.to_string(), state }.into()
+}
+
 /// What is said about anything that is asked of a removed object.
 pub(super) fn removed(kind: Kind, id: &dyn Display) -> Fault {
     Fault::refused(format!("{} {id} was removed, and nothing brings it back: create a new one", kind.word()))
+}
+
+/// Refuses where the object is not as it was when the author looked at it.
+pub(super) fn refuse_changed(
+    connection: &Connection,
+    kind: Kind,
+    row: i64,
+    id: &dyn Display,
+    expected: Option<ChangeNumber>,
+) -> Result<(), Fault> {
+    let Some(expected) = expected else { return Ok(()) };
+    if revision(connection, kind, row)? == expected {
+        Ok(())
+    } else {
+        Err(StoreError::Changed { what: kind.word(), id: id.to_string() }.into())
+    }
+}
+
+/// The number of the change that last touched the object; 0 where that was before revisions were kept.
+pub(super) fn revision(connection: &Connection, kind: Kind, row: i64) -> Result<ChangeNumber, Fault> {
+    let (table, column) = kind.table();
+    let number = connection
+        .prepare_cached(&format!("SELECT revision FROM {table} WHERE {column} = ?1"))?
+        .query_row([row], |row| row.get(0))?;
+    ChangeNumber::from_row(number)
+}
+
+/// Notes the change that last touched the object.
+pub(super) fn set_revision(at: &Connection, kind: Kind, row: i64, number: ChangeNumber) -> Result<(), Fault> {
+    let (table, column) = kind.table();
+    at.prepare_cached(&format!("UPDATE {table} SET revision = ?1 WHERE {column} = ?2"))?
+        .execute((number.0.cast_signed(), row))?;
+    Ok(())
 }
 
 pub(super) fn set_state(transaction: &Connection, kind: Kind, row: i64, state: State) -> Result<(), Fault> {

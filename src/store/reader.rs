@@ -14,13 +14,14 @@ use crate::model::{AccessKey, KeyId, KeyOwner};
 /// How many questions may wait for a connection; who asks beyond that waits to ask.
 const QUEUE: usize = 1024;
 
-type Job = Box<dyn FnOnce(&mut Database) + Send>;
+/// A question to what one thread holds.
+pub(super) type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
 /// Reads the store without blocking a worker. Cloning is cheap; the threads end with the last clone.
 #[derive(Clone)]
 pub struct Reader {
-    questions: mpsc::Sender<Job>,
-    notes: mpsc::Sender<Job>,
+    questions: mpsc::Sender<Job<Database>>,
+    notes: mpsc::Sender<Job<Database>>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -36,8 +37,8 @@ impl Reader {
         drop(Store::open(path)?);
         let reading =
             (0..threads.max(1)).map(|_| Database::open(path, Purpose::Reading)).collect::<Result<_, _>>()?;
-        let questions = start("store-read", reading, path)?;
-        let notes = start("store-notes", vec![Database::open(path, Purpose::Notes)?], path)?;
+        let questions = start("store-read", reading, QUEUE, path)?;
+        let notes = start("store-notes", vec![Database::open(path, Purpose::Notes)?], QUEUE, path)?;
         Ok(Self { questions, notes })
     }
 
@@ -83,12 +84,12 @@ impl Reader {
 }
 
 /// Sends a question to a thread and waits for its answer.
-async fn ask<T: Send + 'static>(
-    queue: &mpsc::Sender<Job>,
-    question: impl FnOnce(&mut Database) -> Result<T, StoreError> + Send + 'static,
+pub(super) async fn ask<D: 'static, T: Send + 'static>(
+    queue: &mpsc::Sender<Job<D>>,
+    question: impl FnOnce(&mut D) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
     let (reply, answer) = oneshot::channel();
-    let job: Job = Box::new(move |database| {
+    let job: Job<D> = Box::new(move |database| {
         // who asked may be gone: a request that was cancelled while it waited
         if !reply.is_closed() {
             let _ = reply.send(question(database));
@@ -98,9 +99,14 @@ async fn ask<T: Send + 'static>(
     answer.await.map_err(|_| StoreError::Closed)?
 }
 
-/// Starts a thread for each database, all taking jobs from one queue.
-fn start(name: &str, databases: Vec<Database>, path: &Path) -> Result<mpsc::Sender<Job>, StoreError> {
-    let (queue, jobs) = mpsc::channel::<Job>(QUEUE);
+/// Starts a thread for each database, all taking jobs from one queue of so many places.
+pub(super) fn start<D: Send + 'static>(
+    name: &str,
+    databases: Vec<D>,
+    places: usize,
+    path: &Path,
+) -> Result<mpsc::Sender<Job<D>>, StoreError> {
+    let (queue, jobs) = mpsc::channel::<Job<D>>(places);
     let jobs = Arc::new(Mutex::new(jobs));
     for mut database in databases {
         let jobs = Arc::clone(&jobs);

@@ -4,13 +4,18 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use super::audit::{self, Attempt};
+use super::author::{Author, Writing};
 use super::database::{self, Database, Purpose};
-use super::{ChangeNumber, KeyUse, PepperId, StoreError, change, lookup, notes};
-use crate::model::{Description, KeyId, Name};
+use super::error::Fault;
+use super::{ChangeNumber, PepperId, StoreError, change, lookup};
+use crate::model::{Description, Name};
 
 /// The store, opened for changes. Every method blocks on the disk: call it on a thread that may wait.
 pub struct Store {
     pub(super) database: Database,
+    /// Who makes the changes.
+    author: Author,
 }
 
 impl std::fmt::Debug for Store {
@@ -26,6 +31,8 @@ pub struct Edit {
     pub name: Option<Option<Name>>,
     /// The new description.
     pub description: Option<Option<Description>>,
+    /// Refuse where another change than this was the last to touch the object.
+    pub expected: Option<ChangeNumber>,
 }
 
 impl Store {
@@ -48,7 +55,7 @@ impl Store {
         unfinished.push(format!(".{}.unfinished", Uuid::new_v4().simple()));
         let unfinished = Path::new(&unfinished);
         let make = || -> Result<T, E> {
-            let mut store = Self { database: Database::create(unfinished, path)? };
+            let mut store = Self::over(Database::create(unfinished, path)?);
             let filled = fill(&mut store)?;
             store.database.close()?;
             database::publish(unfinished, path)?;
@@ -69,7 +76,37 @@ impl Store {
         let mut database = Database::open(path, Purpose::Record)?;
         database.migrate()?;
         database.check()?;
-        Ok(Self { database })
+        Ok(Self::over(database))
+    }
+
+    fn over(database: Database) -> Self {
+        Self { database, author: Author::command_line() }
+    }
+
+    /// Opens a checked store for reading only.
+    pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self::over(Database::open(path, Purpose::Reading)?))
+    }
+
+    /// Says who makes the changes from now on; before that it is whoever runs this process.
+    pub fn set_author(&mut self, author: Author) {
+        self.author = author;
+    }
+
+    /// Runs `work` as the only writer, for the author. What a key's holder is refused is written down too.
+    pub(super) fn change<T>(
+        &mut self,
+        attempt: &Attempt,
+        work: impl FnOnce(&Writing<'_>) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let Self { database, author } = self;
+        let done = database.write(|connection| work(&Writing { connection, author }));
+        if let (Err(error), Author::Key(_)) = (&done, &author)
+            && error.is_refusal()
+        {
+            database.write(|connection| audit::refused(connection, author, attempt, error))?;
+        }
+        done
     }
 
     /// Reads the whole file and the whole log for damage; takes seconds for a large store.
@@ -85,10 +122,5 @@ impl Store {
     /// The peppers under which the store keeps fingerprints.
     pub fn peppers(&self) -> Result<Vec<PepperId>, StoreError> {
         self.database.read(lookup::peppers)
-    }
-
-    /// When a key was last used; a gateway writes it now and then, and it may be lost.
-    pub fn last_use(&self, key: KeyId) -> Result<Option<KeyUse>, StoreError> {
-        self.database.read(|at| notes::last_use(at, key))
     }
 }

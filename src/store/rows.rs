@@ -1,5 +1,6 @@
 //! Rows as the model's types, and as the log's JSON.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -7,8 +8,10 @@ use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde_json::{Value, json};
 
+use super::{ChangeNumber, KeyEntry, KeyUsage};
 use crate::model::{
     Account, AccountId, ApiKey, Description, Environment, EnvironmentId, KeyId, KeyOwner, Membership, Name,
+    Role,
 };
 
 /// A text column that the model parses.
@@ -123,6 +126,24 @@ pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     })
 }
 
+/// The number of the change that last touched the row.
+pub(super) fn revision(row: &Row<'_>) -> rusqlite::Result<ChangeNumber> {
+    Ok(ChangeNumber(row.get::<_, i64>("revision")?.cast_unsigned()))
+}
+
+/// When, from where and how often a key was used.
+pub(super) fn usage(row: &Row<'_>) -> rusqlite::Result<KeyUsage> {
+    let (last, uses): (i64, i64) = (row.get("last_used")?, row.get("uses")?);
+    let address = row.get::<_, Option<Parsed<IpAddr>>>("last_used_address")?.map(|address| address.0);
+    let at = if last == 0 { None } else { Some(time(row, "last_used")?) };
+    Ok(KeyUsage { at, address, uses: uses.cast_unsigned() })
+}
+
+/// A row of `keys`, with the environment's id as `environment_id`, and what is kept beside the key.
+pub(super) fn key_entry(row: &Row<'_>) -> rusqlite::Result<KeyEntry> {
+    Ok(KeyEntry { key: key(row)?, revision: revision(row)?, usage: usage(row)? })
+}
+
 /// A row of `memberships`, with the environment's id as `environment_id`.
 pub(super) fn membership(row: &Row<'_>) -> rusqlite::Result<Membership> {
     Ok(Membership {
@@ -184,10 +205,10 @@ pub(super) fn key_content(key: &ApiKey) -> Value {
 }
 
 /// A membership as the log holds it; without a role where there is none any more.
-pub(super) fn membership_content(membership: &Membership, exists: bool) -> Value {
+pub(super) fn membership_content(membership: &Membership, role: Option<Role>) -> Value {
     json!({
         "account": membership.account.to_string(),
         "environment": membership.environment.as_str(),
-        "role": exists.then(|| membership.role.as_str()),
+        "role": role.map(Role::as_str),
     })
 }

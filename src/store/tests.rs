@@ -62,7 +62,9 @@ fn fingerprint(byte: u8) -> Fingerprint {
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result.unwrap_err() {
-        error @ (StoreError::Refused(_) | StoreError::StillActive { .. }) => error.to_string(),
+        error @ (StoreError::Refused(_) | StoreError::Taken { .. } | StoreError::StillActive { .. }) => {
+            error.to_string()
+        }
         other => panic!("not a refusal: {other:?}"),
     }
 }
@@ -106,12 +108,14 @@ fn every_change_is_numbered_and_what_changes_nothing_is_not() {
     assert_eq!(place.number(), 2);
 
     place.store.set_key_state(key.id, State::Active).unwrap();
-    place.store.edit_key(key.id, &Edit { name: Some(None), description: None }).unwrap();
+    place.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }).unwrap();
     let reader = Reader::open(&place.path, 1).unwrap();
     now(reader.save_fingerprint(key.id, fingerprint(1))).unwrap();
-    let used = KeyUse { key: key.id, at: jiff::Timestamp::UNIX_EPOCH, address: [127, 0, 0, 1].into() };
+    let used =
+        KeyUse { key: key.id, at: jiff::Timestamp::from_second(1).unwrap(), address: [127, 0, 0, 1].into() };
     now(reader.save_uses(vec![used])).unwrap();
-    assert_eq!(place.store.last_use(key.id).unwrap(), Some(used));
+    let usage = place.store.key_entry(key.id).unwrap().usage;
+    assert_eq!((usage.at, usage.address), (Some(used.at), Some(used.address)));
     assert_eq!(place.number(), 2);
 
     let (_, number) = place.store.set_key_state(key.id, State::Inactive).unwrap();
@@ -225,7 +229,7 @@ fn a_name_does_not_hide_another_objects_id() {
     place.store.create_environment(&named("e3", Some(name("live")))).unwrap();
     assert!(refusal(place.store.create_environment(&named("Live", None))).contains("name of environment e3"));
     place.store.create_environment(&named("own", Some(name("own")))).unwrap();
-    let edit = Edit { name: Some(Some(name("e3"))), description: None };
+    let edit = Edit { name: Some(Some(name("e3"))), ..Edit::default() };
     assert!(refusal(place.store.edit_environment(&id("e1"), &edit)).contains("id of environment e3"));
 
     let account = NewAccount { name: name("1a9"), kind: AccountKind::User, description: None };

@@ -43,7 +43,7 @@ fn a_renamed_key_is_read_again_and_loses_nothing() {
         let identity = fixture.ask_pair(&pair).await.unwrap();
         fixture
             .store
-            .edit_key(pair.key.id, &Edit { name: Some(Some(name("laptop"))), description: None })
+            .edit_key(pair.key.id, &Edit { name: Some(Some(name("laptop"))), ..Edit::default() })
             .unwrap();
         fixture.apply_changes().await;
         assert!(identity.is_stale());

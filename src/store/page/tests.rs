@@ -1,0 +1,187 @@
+use std::collections::BTreeSet;
+
+use super::super::{KeyVerifier, NewKey, Store};
+use super::*;
+use crate::model::{Description, EnvironmentId, KeyOwner, Name};
+use crate::store::{NewAccount, NewEnvironment};
+
+const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
+
+/// A store with 60 keys of an account and 30 of an environment, names and descriptions repeated and missing.
+fn filled() -> (tempfile::TempDir, Store, KeyOwner, KeyOwner) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Store::create(&directory.path().join("portcullis.db")).unwrap();
+    let name = |text: &str| Name::parse(text).unwrap();
+    let account =
+        NewAccount { name: name("ada").unwrap(), kind: crate::model::AccountKind::User, description: None };
+    let account = KeyOwner::Account(store.create_account(&account).unwrap().0.id);
+    let id: EnvironmentId = "e1".parse().unwrap();
+    let environment = NewEnvironment { id: id.clone(), name: None, description: None, owner: None };
+    store.create_environment(&environment).unwrap();
+    let environment = KeyOwner::Environment(id);
+    for number in 0..90 {
+        let owner = if number % 3 == 2 { &environment } else { &account };
+        let new = NewKey {
+            owner: owner.clone(),
+            access_key: format!("k{:02}", (number * 37) % 90).parse().unwrap(),
+            name: name(["", "deploy", "Build", "ci"][number % 4]),
+            description: Description::parse(["", "one", "Two"][number % 3]).unwrap(),
+            verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None },
+        };
+        let (key, _) = store.create_key(&new).unwrap();
+        if number % 5 == 0 {
+            store.set_key_state(key.id, crate::model::State::Inactive).unwrap();
+        }
+        if number % 30 == 0 {
+            store.remove_key(key.id).unwrap();
+        }
+    }
+    (directory, store, account, environment)
+}
+
+fn field(name: &str) -> &'static Field {
+    KEY_FIELDS.iter().find(|field| field.name == name).unwrap()
+}
+
+fn filter(name: &str, modifier: Modifier, value: &str) -> Filter {
+    let field = field(name);
+    Filter { field, test: field.test(modifier, value).unwrap() }
+}
+
+/// All pages of a list, seven rows at a time.
+fn walk(store: &Store, owner: Option<&KeyOwner>, query: &Query) -> Vec<crate::model::ApiKey> {
+    let mut query = Query { limit: 7, ..query.clone() };
+    let mut found = Vec::new();
+    loop {
+        let page = store.key_page(owner, &query).unwrap();
+        assert!(page.items.len() <= 7);
+        found.extend(page.items.into_iter().map(|entry| entry.key));
+        match page.next {
+            Some(marker) => query.after = Some(marker.to_string().parse().unwrap()),
+            None => return found,
+        }
+    }
+}
+
+#[test]
+fn every_order_shows_every_row_once_forwards_and_backwards() {
+    let (_directory, store, account, environment) = filled();
+    for owner in [None, Some(&account), Some(&environment)] {
+        let all: BTreeSet<_> = store.keys(owner).unwrap().into_iter().map(|key| key.id.row()).collect();
+        for field in KEY_FIELDS.iter().filter(|field| field.is_sortable()) {
+            let ids = |descending| {
+                let query = Query { sort: Some(field), descending, ..Query::default() };
+                walk(&store, owner, &query).into_iter().map(|key| key.id.row()).collect::<Vec<_>>()
+            };
+            let (up, mut down) = (ids(false), ids(true));
+            assert_eq!(up.iter().copied().collect::<BTreeSet<_>>(), all, "{}", field.name);
+            assert_eq!(up.len(), all.len(), "{}", field.name);
+            down.reverse();
+            assert_eq!(up, down, "{}", field.name);
+        }
+    }
+}
+
+#[test]
+fn names_are_sorted_without_regard_to_case_and_missing_ones_come_first() {
+    let (_directory, store, account, _) = filled();
+    let query = Query { sort: Some(field("name")), ..Query::default() };
+    let names: Vec<_> = walk(&store, Some(&account), &query)
+        .into_iter()
+        .map(|key| key.name.map(|name| name.as_str().to_lowercase()).unwrap_or_default())
+        .collect();
+    assert!(names.is_sorted(), "{names:?}");
+    assert_eq!(
+        (names.first().map(String::as_str), names.last().map(String::as_str)),
+        (Some(""), Some("deploy"))
+    );
+}
+
+#[test]
+fn filters_say_what_their_modifiers_mean() {
+    let (_directory, store, ..) = filled();
+    let count = |name, modifier, value| {
+        let query = Query { filters: vec![filter(name, modifier, value)], ..Query::default() };
+        walk(&store, None, &query).len()
+    };
+    let all = store.keys(None).unwrap();
+    let named = |test: &dyn Fn(&str) -> bool| {
+        all.iter().filter(|key| test(key.name.as_ref().map_or("", Name::as_str))).count()
+    };
+    assert_eq!(count("name", Modifier::Eq, "build"), named(&|name| name == "Build"));
+    assert_eq!(count("name", Modifier::Ne, "Build"), named(&|name| name != "Build"));
+    assert_eq!(count("name", Modifier::Prefix, "D"), named(&|name| name.starts_with('d')));
+    assert_eq!(count("name", Modifier::Like, "%UIL%"), named(&|name| name == "Build"));
+    assert_eq!(count("name", Modifier::Notlike, "%i%"), named(&|name| !name.contains('i')));
+    assert_eq!(count("name", Modifier::Null, "1"), named(&str::is_empty));
+    assert_eq!(count("name", Modifier::Notnull, ""), named(&|name| !name.is_empty()));
+    assert_eq!(count("state", Modifier::Eq, "inactive"), 15);
+    assert_eq!(count("removed", Modifier::Null, "<nil>"), all.len());
+    assert_eq!(count("lastUsed", Modifier::Null, ""), all.len());
+    assert_eq!(count("kind", Modifier::Eq, "apiKey"), all.len());
+    assert_eq!(count("id", Modifier::Lte, "1c10"), all.iter().filter(|key| key.id.row() <= 10).count());
+    assert_eq!(count("id", Modifier::Eq, "1x2"), 0, "the prefix counts");
+    assert_eq!(count("accountId", Modifier::Eq, "1a1"), 57);
+    assert_eq!(count("accountId", Modifier::Eq, "e1"), 30);
+    assert_eq!(count("accountId", Modifier::Ne, "e1"), 57);
+    assert_eq!(count("accountId", Modifier::Eq, "nobody"), 0);
+    assert_eq!(count("description", Modifier::Eq, "two"), 30);
+    assert_eq!(
+        count("publicValue", Modifier::Prefix, "k0"),
+        all.iter().filter(|k| k.access_key.as_str().starts_with("k0")).count()
+    );
+    assert!(field("created").test(Modifier::Gt, "yesterday").is_err());
+    assert_eq!(count("created", Modifier::Gt, "2001-01-01T00:00:00Z"), all.len());
+}
+
+#[test]
+fn search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_are() {
+    let (_directory, store, account, _) = filled();
+    let found = |text: &str| {
+        walk(&store, Some(&account), &Query { search: Some(text.to_owned()), ..Query::default() }).len()
+    };
+    assert!(found("uil") > 0 && found("TWO") == 0 && found("ONE") > 0 && found("k0") > 0);
+    assert_eq!((found("%"), found("_"), found("\\")), (0, 0, 0));
+}
+
+#[test]
+fn a_marker_of_another_order_or_a_forged_one_is_refused() {
+    let (_directory, store, ..) = filled();
+    let by = |name| Query { sort: Some(field(name)), limit: 5, ..Query::default() };
+    let marker = store.key_page(None, &by("name")).unwrap().next;
+    let other = store.key_page(None, &Query { after: marker, ..by("created") });
+    assert!(matches!(other, Err(super::super::StoreError::Marker(_))), "{other:?}");
+    for text in ["", "m", "m5", "x", "mWzEsMiwzXQ", "m////"] {
+        assert!(text.parse::<Marker>().is_err(), "{text}");
+    }
+}
+
+/// A page must not sort: with a million keys that would take a second.
+#[test]
+fn every_order_is_an_index() {
+    let (_directory, store, account, _) = filled();
+    let plan = |listing: &Listing, owner: bool, field: &Field| {
+        let index = listing.index(field, owner);
+        let order = field.order.unwrap_or("id");
+        let scope = if owner { "AND keys.owner = 1" } else { "" };
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT * FROM {0} INDEXED BY {index} WHERE {0}.state <> 'removed' {scope} \
+             AND ({0}.{order}, {1}) > (1, 1) ORDER BY {0}.{order}, {1}",
+            listing.table, listing.row
+        );
+        store.database.read(|at| {
+            let mut statement = at.prepare(&sql)?;
+            let rows = statement.query_map([], |row| row.get::<_, String>("detail"))?;
+            Ok(rows.collect::<Result<Vec<_>, _>>()?.join("; "))
+        })
+    };
+    assert!(matches!(account, KeyOwner::Account(_)));
+    for listing in [Listing::KEYS, Listing::ACCOUNTS, Listing::ENVIRONMENTS] {
+        for field in listing.fields.iter().filter(|field| field.is_sortable()) {
+            for owned in if listing.table == "keys" { vec![false, true] } else { vec![false] } {
+                let plan = plan(&listing, owned, field).unwrap();
+                assert!(!plan.contains("TEMP B-TREE"), "{} by {}: {plan}", listing.table, field.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The record as the management plane uses it: changes and lists, on threads of their own, so that neither the request
+//! path's questions nor the runtime ever wait for them.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+
+use super::reader::{Job, ask, start};
+use super::{Author, Store, StoreError};
+
+/// How many questions may wait; who asks beyond that waits to ask.
+const QUEUE: usize = 256;
+
+/// Threads that read: a search through a million keys must not keep everybody else waiting.
+const READERS: usize = 2;
+
+/// Reads and changes the record without blocking. Cloning is cheap; the threads end with the last clone.
+#[derive(Clone)]
+pub struct Registry {
+    reading: mpsc::Sender<Job<Store>>,
+    writing: mpsc::Sender<Job<Store>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+impl Registry {
+    /// Opens a store that was checked before, and starts the threads.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let writer = Store::open(path)?;
+        let readers = (0..READERS).map(|_| Store::open_to_read(path)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            reading: start("registry-read", readers, QUEUE, path)?,
+            writing: start("registry-write", vec![writer], QUEUE, path)?,
+        })
+    }
+
+    /// Asks something that changes nothing.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.reading, |store| question(store)).await
+    }
+
+    /// Makes changes for `author`. Once it was taken from the queue it is done whole, whether or not the caller still
+    /// waits.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        author: Author,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        ask(&self.writing, |store| {
+            store.set_author(author);
+            work(store)
+        })
+        .await
+    }
+}
