@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
+use super::argon::ArgonError;
 use super::argon_threads::{ArgonThreads, NoVerdict};
 use super::cache::{ChangeCache, Entry, Life, Progress, Stamp};
 use super::counters::{Counters, Tally};
 use super::directory::Directory;
 use super::fingerprint::{Mac, MacKey};
 use super::identity::{Identity, Uses};
+use super::pair::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
 use super::secret::{Shape, random_bytes, shape};
 use super::throttle::{Source, Throttle};
 use super::{Credential, Peppers};
-use crate::config::{Config, KeyPrefixes};
-use crate::model::AccessKey;
+use crate::config::{Argon2, Config, KeyPrefixes};
+use crate::model::{AccessKey, KeyOwner};
 use crate::store::{KeyRead, KeyRecord, KeyUse, KeyVerifier, Reader, StoreError};
 
 /// Why a credential opens nothing now.
@@ -44,6 +48,8 @@ pub enum AuthRefusal {
 /// Judges credentials. One for all workers.
 pub struct Authenticator {
     prefixes: KeyPrefixes,
+    /// How new secrets are hashed.
+    hashing: Argon2,
     refusal_time: Duration,
     peppers: Peppers,
     pub(super) reader: Reader,
@@ -122,6 +128,7 @@ impl Authenticator {
         random_bytes(&mut decoy);
         Ok(Self {
             prefixes: config.key_prefix.clone(),
+            hashing: config.argon2.clone(),
             refusal_time: config.refusal_time,
             peppers,
             reader,
@@ -242,6 +249,21 @@ impl Authenticator {
         }
         let admitted = self.admit(access_key.as_str(), &identity.phc, identity.mac, None).await?;
         admitted.ok_or(AuthRefusal::Unauthorized)
+    }
+
+    /// A new pair for `owner`, under the current prefix and pepper. Takes as long as an argon2 run: not for a thread
+    /// that serves requests.
+    pub fn mint_pair(&self, owner: &KeyOwner) -> Result<MintedPair, ArgonError> {
+        mint_pair(&self.prefixes, &self.hashing, &self.peppers, owner)
+    }
+
+    /// What verifies a secret that somebody chose for `access_key`. Takes as long as an argon2 run.
+    pub fn verifier_of_chosen(
+        &self,
+        access_key: AccessKey,
+        secret: Zeroizing<Vec<u8>>,
+    ) -> Result<KeyVerifier, ChosenPairError> {
+        Ok(ChosenPair::new(access_key, secret, &self.prefixes)?.verifier(&self.hashing)?)
     }
 
     /// Counts a credential that could not even be read, and says how it is refused.

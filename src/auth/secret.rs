@@ -129,7 +129,7 @@ fn check_characters(text: &[u8]) -> [u8; CHECK_CHARACTERS] {
 }
 
 /// Fills `bytes` from the system's random source.
-pub(super) fn random_bytes(bytes: &mut [u8]) {
+pub fn random_bytes(bytes: &mut [u8]) {
     SystemRandom::new()
         .fill(bytes)
         .expect("AWS-LC ends the process where the system has no random bytes to give");

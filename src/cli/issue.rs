@@ -2,10 +2,10 @@
 
 use anyhow::Context as _;
 
-use crate::auth::{Peppers, Secret, hash_secret, mint_access_key, mint_secret};
+use crate::auth::{MintedPair, Peppers, Secret, mint_pair};
 use crate::config::Config;
 use crate::model::{ApiKey, Description, KeyOwner, Name};
-use crate::store::{KeyVerifier, NewKey, Store};
+use crate::store::{NewKey, Store};
 
 /// A new key, with the secret that is shown this once.
 #[derive(Debug)]
@@ -25,12 +25,9 @@ pub(super) fn issue_key(
     name: Option<Name>,
     description: Option<Description>,
 ) -> anyhow::Result<IssuedKey> {
-    let access_key = mint_access_key(&config.key_prefix, &owner);
-    let secret = mint_secret(&config.key_prefix);
-    let verifier = KeyVerifier {
-        phc: hash_secret(&config.argon2, secret.as_str().as_bytes()).context("cannot hash the new secret")?,
-        fingerprint: Some(peppers.fingerprint(&access_key, secret.as_str().as_bytes())),
-    };
+    let MintedPair { access_key, secret, verifier } =
+        mint_pair(&config.key_prefix, &config.argon2, peppers, &owner)
+            .context("cannot hash the new secret")?;
     let (key, _) = store.create_key(&NewKey { owner, access_key, name, description, verifier })?;
     Ok(IssuedKey { key, secret })
 }

@@ -6,14 +6,14 @@ use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
 use super::document;
-use super::import::{self, ChosenPair};
+use super::import;
 use super::issue::{self, IssuedKey};
 use super::output::{
     Format, fields_text, json_text, print, print_fields, print_json, print_once, print_table, tell, text,
     time,
 };
 use super::site::{self, EditArguments, Site};
-use crate::auth::{Peppers, Secret};
+use crate::auth::{ChosenPair, Peppers, Secret};
 use crate::model::{AccessKey, AccountKind, ApiKey, KeyOwner, State};
 use crate::store::{ChangeNumber, KeyEntry};
 
@@ -124,7 +124,8 @@ impl Command {
                         print_new(&key, &secret, output)
                     }
                     Some((access_key, file)) => {
-                        let pair = ChosenPair::read(access_key, file, &site.config)?;
+                        let secret = import::read_secret(file)?;
+                        let pair = ChosenPair::new(access_key.clone(), secret, &site.config.key_prefix)?;
                         let (key, _) = import::import_key(&mut site, owner, &pair, name, description)?;
                         show(&site.store.key_entry(key.id)?, output)
                     }

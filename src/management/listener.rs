@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use super::health::Health;
+use super::app::Management;
+use super::request::{Connection, ServerName};
 use crate::telemetry::Alarm;
 
 /// After a failed accept: pressing on would only burn the core.
@@ -35,7 +36,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
-    health: Health,
+    management: Arc<Management>,
     header_timeout: Duration,
 ) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
@@ -66,14 +67,16 @@ pub async fn serve(
         };
         // beyond the limit a connection is closed at once: the file descriptors are the proxy's
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (tls, health) = (tls.clone(), health.clone());
+        let (tls, management) = (tls.clone(), Arc::clone(&management));
         tokio::spawn(async move {
             match tls {
-                None => connection(tcp, peer, health, header_timeout).await,
+                None => connection(tcp, Connection { peer, tls: None }, management, header_timeout).await,
                 Some(tls) => {
                     let accepted = tokio::time::timeout(header_timeout, tls.accept(tcp)).await;
                     if let Ok(Ok(stream)) = accepted {
-                        connection(stream, peer, health, header_timeout).await;
+                        let name = stream.get_ref().1.server_name().map(str::to_owned);
+                        let way = Connection { peer, tls: Some(ServerName(name)) };
+                        connection(stream, way, management, header_timeout).await;
                     }
                 }
             }
@@ -82,13 +85,15 @@ pub async fn serve(
     }
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, health: Health, header_timeout: Duration)
+async fn connection<S>(stream: S, way: Connection, management: Arc<Management>, header_timeout: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let peer = way.peer;
+    let way = Arc::new(way);
     let service = service_fn(move |request| {
-        let health = health.clone();
-        async move { Ok::<_, Infallible>(health.answer(request, peer.ip()).await) }
+        let (management, way) = (Arc::clone(&management), Arc::clone(&way));
+        async move { Ok::<_, Infallible>(management.answer(request, &way).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,7 +1,24 @@
-//! The control plane's listener: health and metrics, never reachable through the proxy.
+//! The management plane: its own listener, never reachable through the proxy.
+//!
+//! A request goes through `app`: its host is judged, its body read, its caller verified. Then `api` or `ui` reads what
+//! it asks for and has `desk` do it: the one set of operations, which judges the caller and waits until a change is in
+//! force.
 
+mod api;
+mod app;
+mod desk;
 mod health;
+mod in_force;
 mod listener;
+mod refusal;
+mod request;
+mod session;
+mod site;
+mod ui;
 
+pub use app::Management;
+pub use desk::Desk;
 pub use health::Health;
+pub use in_force::InForce;
 pub use listener::{bind, serve};
+pub use site::Site;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::auth::Authenticator;
-use crate::management::{self, Health};
+use crate::management::{self, Management};
 use crate::proxy::{Command, WorkerHandle};
-use crate::store::{Change, Reader};
+use crate::store::{Change, ChangeNumber, Reader};
 
 /// How often last uses are saved.
 const SAVE_USES: Duration = Duration::from_secs(5);
@@ -33,7 +33,9 @@ pub(super) struct Control {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) reader: Reader,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
-    pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Health)>,
+    pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Arc<Management>)>,
+    /// Tells which changes are in force.
+    pub(super) in_force: watch::Sender<ChangeNumber>,
     pub(super) header_timeout: Duration,
 }
 
@@ -50,8 +52,8 @@ pub(super) fn spawn(
 
 impl Control {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        if let Some((listener, tls, health)) = self.management.take() {
-            tokio::spawn(management::serve(listener, tls, health, self.header_timeout));
+        if let Some((listener, tls, management)) = self.management.take() {
+            tokio::spawn(management::serve(listener, tls, management, self.header_timeout));
         }
         let mut save = tokio::time::interval(SAVE_USES);
         let mut saving: Option<JoinHandle<()>> = None;
@@ -94,6 +96,7 @@ impl Control {
             let _ = decided.await;
         }
         if let Some(last) = changes.last() {
+            self.in_force.send_replace(last.number);
             tracing::debug!(change = %last.number, "changes are in force");
         }
     }

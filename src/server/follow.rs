@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,18 +19,27 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The following thread.
 pub(super) struct Following {
-    stop: Sender<()>,
+    tell: Sender<Told>,
     thread: JoinHandle<()>,
 }
 
 impl Following {
     /// Ends it. Blocks for a moment.
     pub(super) fn stop(self) {
-        drop(self.stop);
+        // an error means that it has ended by itself
+        let _ = self.tell.send(Told::Stop);
         if self.thread.join().is_err() {
             tracing::error!("the thread that follows the store panicked");
         }
     }
+}
+
+/// What the following thread can be told.
+pub(super) enum Told {
+    /// Somebody has just made a change: look now.
+    Look,
+    /// End.
+    Stop,
 }
 
 /// Starts to follow; what is known counts as fresh from now on.
@@ -39,13 +48,13 @@ pub(super) fn spawn(
     authenticator: Arc<Authenticator>,
     max_staleness: Duration,
     orders: mpsc::UnboundedSender<Order>,
+    (tell, told): (Sender<Told>, Receiver<Told>),
 ) -> io::Result<Following> {
     authenticator.set_fresh_until(Instant::now() + max_staleness);
-    let (stop, stopped) = channel();
     let thread = std::thread::Builder::new().name("follower".to_owned()).spawn(move || {
-        follow(follower, &authenticator, max_staleness, &orders, &stopped);
+        follow(follower, &authenticator, max_staleness, &orders, &told);
     })?;
-    Ok(Following { stop, thread })
+    Ok(Following { tell, thread })
 }
 
 fn follow(
@@ -53,11 +62,15 @@ fn follow(
     authenticator: &Authenticator,
     max_staleness: Duration,
     orders: &mpsc::UnboundedSender<Order>,
-    stopped: &Receiver<()>,
+    told: &Receiver<Told>,
 ) {
     let alarm = Alarm::default();
     let mut fresh_until = Instant::now() + max_staleness;
-    while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+    while matches!(told.recv_timeout(INTERVAL), Ok(Told::Look) | Err(RecvTimeoutError::Timeout)) {
+        // one look sees what all of them have written
+        if told.try_iter().any(|told| matches!(told, Told::Stop)) {
+            return;
+        }
         // counted from before the look: what is written afterwards may be missed by it
         let before = Instant::now();
         match follower.poll() {

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::{self, Control, Order};
-use super::follow;
+use super::follow::{self, Told};
 use super::metrics;
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::Config;
-use crate::management::{self, Health};
+use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
-use crate::store::{Follower, PepperId, Reader, Store, StoreError};
+use crate::store::{Follower, PepperId, Reader, Registry, Store, StoreError};
 use crate::telemetry::{AccessLog, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
@@ -90,6 +90,8 @@ pub struct Addresses {
 pub struct Gateway {
     addresses: Addresses,
     config: Config,
+    /// What answers on the management listener, where there is one.
+    plane: Option<Arc<Management>>,
     shared: Arc<Shared>,
     access_log: AccessLog,
     workers: Arc<Vec<WorkerHandle>>,
@@ -141,22 +143,56 @@ impl Gateway {
         let shared = Shared::new(snapshot, Arc::clone(&authenticator));
         let workers = Arc::new(proxy::spawn(&shared, listeners, worker_metrics, || access_log.writer())?);
         let draining = Arc::new(AtomicBool::new(false));
+        let (tell, told) = std::sync::mpsc::channel();
+        let (in_force, applied) = watch::channel(follower.head());
         let health = Health {
             authenticator: Arc::clone(&authenticator),
             draining: Arc::clone(&draining),
             metrics: Arc::new(metrics),
+        };
+        let look = {
+            let tell = tell.clone();
+            move || {
+                // an error means that the gateway is stopping
+                let _ = tell.send(Told::Look);
+            }
+        };
+        let plane = match &management {
+            None => None,
+            Some(_) => {
+                let desk =
+                    Desk::new(Registry::open(path)?, Arc::clone(&authenticator), InForce::new(look, applied));
+                let site = Site::new(&config, &addresses.listeners);
+                Some(Arc::new(Management::new(desk, Arc::clone(&authenticator), health, site)))
+            }
         };
         let (orders, received) = mpsc::unbounded_channel();
         let control = Control {
             authenticator: Arc::clone(&authenticator),
             reader,
             workers: Arc::clone(&workers),
-            management: management.map(|(socket, tls)| (socket, tls, health)),
+            management: match (management, &plane) {
+                (Some((socket, tls)), Some(plane)) => Some((socket, tls, Arc::clone(plane))),
+                _ => None,
+            },
+            in_force,
             header_timeout: config.timeouts.header,
         };
         let control = control::spawn(control, received)?;
-        let follower = follow::spawn(follower, authenticator, config.max_staleness, orders.clone())?;
-        Ok(Self { addresses, config, shared, access_log, workers, draining, orders, control, follower })
+        let follower =
+            follow::spawn(follower, authenticator, config.max_staleness, orders.clone(), (tell, told))?;
+        Ok(Self {
+            addresses,
+            config,
+            plane,
+            shared,
+            access_log,
+            workers,
+            draining,
+            orders,
+            control,
+            follower,
+        })
     }
 
     /// Where it listens.
@@ -169,7 +205,7 @@ impl Gateway {
     pub fn reload(&mut self, config: Config) -> Result<(), ReloadError> {
         let fixed = [
             ("listeners", same_listeners(&self.config, &config)),
-            ("management", self.config.management == config.management),
+            ("management", same_management(&self.config, &config)),
             ("workers", self.config.workers == config.workers),
             ("store", self.config.store == config.store && self.config.max_staleness == config.max_staleness),
             ("pepper_file", self.config.pepper_files == config.pepper_files),
@@ -185,6 +221,9 @@ impl Gateway {
             return Err(ReloadError::NeedsRestart { keys });
         }
         self.shared.snapshot.store(Arc::new(Snapshot::new(&config)?));
+        if let Some(plane) = &self.plane {
+            plane.reload(Site::new(&config, &self.addresses.listeners));
+        }
         self.config = config;
         Ok(())
     }
@@ -233,6 +272,12 @@ pub fn missing_peppers(config: &Config, peppers: &Peppers, store: &Store) -> Res
     } else {
         Err(StartError::MissingPepper { missing, files: config.pepper_files.clone() })
     }
+}
+
+/// The names and the lengths of sessions may change, the address and TLS may not.
+fn same_management(old: &Config, new: &Config) -> bool {
+    let fixed = |config: &Config| config.management.as_ref().map(|it| (it.address, it.tls.clone()));
+    fixed(old) == fixed(new)
 }
 
 fn same_listeners(old: &Config, new: &Config) -> bool {

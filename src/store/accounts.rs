@@ -81,9 +81,17 @@ impl Store {
         })
     }
 
-    /// A page of all accounts.
-    pub fn account_page(&self, query: &Query) -> Result<Page<Entry<Account>>, StoreError> {
-        self.database.read(|at| Listing::ACCOUNTS.page(at, query, &Cursor::everything(), entry))
+    /// A page of all accounts, or of only that one.
+    pub fn account_page(
+        &self,
+        only: Option<AccountId>,
+        query: &Query,
+    ) -> Result<Page<Entry<Account>>, StoreError> {
+        let cursor = match only {
+            None => Cursor::everything(),
+            Some(id) => Cursor::few("accounts.id = ?", vec![id.row().into()]),
+        };
+        self.database.read(|at| Listing::ACCOUNTS.page(at, query, &cursor, entry))
     }
 
     /// Changes an account's name or description.

@@ -1,11 +1,12 @@
 //! Memberships in the record.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::audit::Attempt;
 use super::author::Writing;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::Fault;
+use super::page::{Cursor, Listing, Page, Query};
 use super::rows::{self, Parsed};
 use super::{Store, StoreError, accounts, environments};
 use crate::model::{AccountId, EnvironmentId, Membership, Role};
@@ -14,6 +15,30 @@ use crate::policy::Act;
 /// A membership with its environment's id.
 const SELECT: &str = "SELECT memberships.account, memberships.role, environments.id AS environment_id
     FROM memberships JOIN environments ON environments.row = memberships.environment";
+
+/// Which memberships are listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MembersOf {
+    /// All.
+    Everything,
+    /// Those of one environment.
+    Environment(EnvironmentId),
+    /// Those of one account.
+    Account(AccountId),
+}
+
+/// A membership, and what the account is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberEntry {
+    /// Who, where, as what.
+    pub membership: Membership,
+    /// The account's name.
+    pub name: String,
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<MemberEntry> {
+    Ok(MemberEntry { membership: rows::membership(row)?, name: row.get("name")? })
+}
 
 impl Store {
     /// Makes an account a member of an environment; an account that is one already gets the role instead of its own.
@@ -66,6 +91,42 @@ impl Store {
                     }
                 }
                 Ok(change::head(at)?.number)
+            })
+        })
+    }
+
+    /// A page of memberships.
+    pub fn member_page(&self, of: &MembersOf, query: &Query) -> Result<Page<MemberEntry>, StoreError> {
+        let cursor = match of {
+            MembersOf::Everything => Cursor::everything(),
+            MembersOf::Environment(id) => Cursor::few(
+                "memberships.environment = (SELECT row FROM environments WHERE id = ?)",
+                vec![id.as_str().to_owned().into()],
+            ),
+            MembersOf::Account(id) => Cursor::few("memberships.account = ?", vec![id.row().into()]),
+        };
+        self.database.read(|at| Listing::MEMBERS.page(at, query, &cursor, entry))
+    }
+
+    /// One membership, with the account's name.
+    pub fn member_entry(
+        &self,
+        account: AccountId,
+        environment: &EnvironmentId,
+    ) -> Result<MemberEntry, StoreError> {
+        self.database.read(|at| {
+            at.prepare_cached(
+                "SELECT memberships.account, memberships.role, environments.id AS environment_id, accounts.name
+                 FROM memberships JOIN environments ON environments.row = memberships.environment
+                 JOIN accounts ON accounts.id = memberships.account
+                 WHERE memberships.account = ?1 AND environments.id = ?2",
+            )?
+            .query_row((account.row(), environment.as_str()), entry)
+            .optional()?
+            .filter(|entry| entry.membership.environment == *environment)
+            .ok_or_else(|| {
+                let wanted = format!("{account} in {environment}");
+                Fault::Store(StoreError::NotFound { what: "member", wanted })
             })
         })
     }

@@ -39,9 +39,10 @@ pub use error::StoreError;
 pub use follower::Follower;
 pub use keys::NewKey;
 pub use lookup::{Entry, EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse};
+pub use memberships::{MemberEntry, MembersOf};
 pub use page::{
     ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, FieldKind, Filter, InvalidDate, InvalidMarker,
-    KEY_FIELDS, Marker, Modifier, Page, Query,
+    KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, Query,
 };
 pub use reader::Reader;
 pub use record::{Edit, Store};

@@ -365,7 +365,26 @@ pub const AUDIT_FIELDS: &[Field] = &[
     field("requestId", FieldKind::Word, "audit.request", None, false),
 ];
 
+/// By which fields memberships can be filtered; they are always in the order of their environments, then accounts.
+pub const MEMBER_FIELDS: &[Field] = &[
+    field("projectId", FieldKind::Word, "environments.id", Some("environment"), false),
+    field("externalId", FieldKind::Id("1a"), "memberships.account", None, false),
+    field("role", FieldKind::Word, "memberships.role", None, false),
+    field("name", FieldKind::Text, "accounts.sorted_name", None, false),
+];
+
 impl Listing {
+    pub(super) const MEMBERS: Self = Self {
+        table: "memberships",
+        columns: "memberships.account, memberships.role, environments.id AS environment_id, accounts.name",
+        join: "JOIN environments ON environments.row = memberships.environment
+            JOIN accounts ON accounts.id = memberships.account",
+        row: "memberships.account",
+        searched: &["accounts.sorted_name"],
+        fields: MEMBER_FIELDS,
+        has_removed: false,
+    };
+
     pub(super) const KEYS: Self = Self {
         table: "keys",
         columns: "keys.*, environments.id AS environment_id",

@@ -1,0 +1,84 @@
+//! Accounts.
+
+use super::{Caller, Confirmed, Desk, Done, refuse_unconfirmed};
+use crate::management::refusal::Refusal;
+use crate::model::{Account, AccountId, State};
+use crate::policy::Act;
+use crate::store::{Edit, Entry, NewAccount, Page, Query};
+
+impl Desk {
+    /// An account that the caller may see, a removed one too.
+    pub async fn account(&self, caller: &Caller, id: AccountId) -> Result<Entry<Account>, Refusal> {
+        caller.require(&Act::SeeAccount(id))?;
+        Ok(self.registry.read(move |store| store.account_entry(id)).await?)
+    }
+
+    /// A page of the accounts that the caller may see: all for admins, the own one for users.
+    pub async fn accounts(&self, caller: &Caller, query: Query) -> Result<Page<Entry<Account>>, Refusal> {
+        if caller.is_admin() {
+            return Ok(self.registry.read(move |store| store.account_page(None, &query)).await?);
+        }
+        match caller.account().map(|account| account.id) {
+            Some(own) => Ok(self.registry.read(move |store| store.account_page(Some(own), &query)).await?),
+            None => Ok(Page { items: Vec::new(), next: None }),
+        }
+    }
+
+    /// Makes an account.
+    pub async fn create_account(
+        &self,
+        caller: &Caller,
+        new: NewAccount,
+    ) -> Result<Done<Entry<Account>>, Refusal> {
+        caller.require(&Act::ManageAccounts)?;
+        let made = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (account, number) = store.create_account(&new)?;
+                Ok((store.account_entry(account.id)?, number))
+            })
+            .await?;
+        Ok(self.done(made).await)
+    }
+
+    /// Changes an account's name or description.
+    pub async fn edit_account(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        edit: Edit,
+    ) -> Result<Done<Entry<Account>>, Refusal> {
+        self.account(caller, id).await?;
+        caller.require(&Act::ManageAccounts)?;
+        let edited = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (_, number) = store.edit_account(id, &edit)?;
+                Ok((store.account_entry(id)?, number))
+            })
+            .await?;
+        Ok(self.done(edited).await)
+    }
+
+    /// Activates, deactivates or removes an account; its keys and memberships go with it.
+    pub async fn set_account_state(
+        &self,
+        caller: &Caller,
+        id: AccountId,
+        state: State,
+        confirmed: Confirmed,
+    ) -> Result<Done<Entry<Account>>, Refusal> {
+        self.account(caller, id).await?;
+        caller.require(&Act::ManageAccounts)?;
+        let is_own = state != State::Active && caller.account().is_some_and(|own| own.id == id);
+        refuse_unconfirmed(is_own, confirmed)?;
+        let changed = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (_, number) = store.set_account_state(id, state)?;
+                Ok((store.account_entry(id)?, number))
+            })
+            .await?;
+        Ok(self.done(changed).await)
+    }
+}

@@ -1,0 +1,20 @@
+//! The audit log.
+
+use super::{Caller, Desk};
+use crate::management::refusal::Refusal;
+use crate::policy::Act;
+use crate::store::{AuditEntry, Page, Query};
+
+impl Desk {
+    /// A page of the audit log, for admins.
+    pub async fn audit(&self, caller: &Caller, query: Query) -> Result<Page<AuditEntry>, Refusal> {
+        caller.require(&Act::SeeEverything)?;
+        Ok(self.registry.read(move |store| store.audit_page(&query)).await?)
+    }
+
+    /// One row of the audit log, for admins.
+    pub async fn audit_entry(&self, caller: &Caller, id: i64) -> Result<AuditEntry, Refusal> {
+        caller.require(&Act::SeeEverything)?;
+        Ok(self.registry.read(move |store| store.audit_entry(id)).await?)
+    }
+}

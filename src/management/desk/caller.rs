@@ -1,0 +1,78 @@
+//! Who asks.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::auth::Identity;
+use crate::management::refusal::Refusal;
+use crate::model::{Account, EnvironmentId, KeyOwner, Owner, Principal, Role};
+use crate::policy::{Act, Verdict, judge};
+use crate::store::{ActingKey, Author, Via};
+
+/// A verified caller, and one request of theirs.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The key that was proved, by a credential or by a session that one began.
+    pub identity: Arc<Identity>,
+    /// By which door.
+    pub via: Via,
+    /// The client's address.
+    pub source: IpAddr,
+    /// The request's id.
+    pub request_id: String,
+}
+
+impl Caller {
+    /// The key, its owner and the owner's memberships.
+    pub fn principal(&self) -> &Principal {
+        &self.identity.principal
+    }
+
+    /// Whether it is an admin account's key.
+    pub fn is_admin(&self) -> bool {
+        self.principal().is_admin()
+    }
+
+    /// The account, for an account key.
+    pub fn account(&self) -> Option<&Account> {
+        match &self.principal().owner {
+            Owner::Account { account, .. } => Some(account),
+            Owner::Environment(_) => None,
+        }
+    }
+
+    /// Whose key it is.
+    pub fn owner(&self) -> &KeyOwner {
+        &self.principal().key.owner
+    }
+
+    /// What the caller is in an environment; admins act as owners.
+    pub fn role_in(&self, environment: &EnvironmentId) -> Option<Role> {
+        if self.is_admin() { Some(Role::Owner) } else { self.principal().role_in(environment.as_str()) }
+    }
+
+    /// Whether the caller may do it.
+    pub fn may(&self, act: &Act) -> bool {
+        judge(self.principal(), act) == Verdict::Allowed
+    }
+
+    /// Refuses what the caller may not do: 404 for what the caller may not know of, else 403.
+    pub(super) fn require(&self, act: &Act) -> Result<(), Refusal> {
+        match judge(self.principal(), act) {
+            Verdict::Allowed => Ok(()),
+            Verdict::Refused => Err(Refusal::Forbidden { detail: None }),
+            Verdict::Hidden => Err(Refusal::NotFound),
+        }
+    }
+
+    /// The same for the record.
+    pub(super) fn author(&self) -> Author {
+        Author::Key(ActingKey {
+            access_key: self.principal().key.access_key.clone(),
+            owner: self.owner().clone(),
+            via: self.via,
+            address: self.source,
+            request: self.request_id.clone(),
+        })
+    }
+}

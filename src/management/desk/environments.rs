@@ -1,0 +1,108 @@
+//! Environments.
+
+use super::{Caller, Desk, Done};
+use crate::management::refusal::Refusal;
+use crate::model::{Description, Environment, EnvironmentId, KeyOwner, Name, State};
+use crate::policy::Act;
+use crate::store::{Edit, Entry, NewEnvironment, Page, Query, SeenBy};
+
+impl Desk {
+    /// An environment that the caller may see, a removed one too.
+    pub async fn environment(
+        &self,
+        caller: &Caller,
+        id: &EnvironmentId,
+    ) -> Result<Entry<Environment>, Refusal> {
+        let wanted = id.clone();
+        let entry = self.registry.read(move |store| store.environment_entry(&wanted)).await?;
+        caller.require(&Act::SeeEnvironment { id: id.clone(), state: entry.object.state })?;
+        Ok(entry)
+    }
+
+    /// An environment that the caller may see and that was not removed: what a path through it needs.
+    pub async fn present_environment(
+        &self,
+        caller: &Caller,
+        id: &EnvironmentId,
+    ) -> Result<Entry<Environment>, Refusal> {
+        let entry = self.environment(caller, id).await?;
+        if entry.object.state == State::Removed { Err(Refusal::NotFound) } else { Ok(entry) }
+    }
+
+    /// A page of the environments that the caller may see.
+    pub async fn environments(
+        &self,
+        caller: &Caller,
+        query: Query,
+    ) -> Result<Page<Entry<Environment>>, Refusal> {
+        let seen_by = match caller.owner() {
+            _ if caller.is_admin() => SeenBy::Everyone,
+            KeyOwner::Account(id) => SeenBy::Member(*id),
+            KeyOwner::Environment(id) => SeenBy::Itself(id.clone()),
+        };
+        Ok(self.registry.read(move |store| store.environment_page(&seen_by, &query)).await?)
+    }
+
+    /// Makes an environment, whose first owner the caller is. Without an id it gets a free one.
+    pub async fn create_environment(
+        &self,
+        caller: &Caller,
+        id: Option<EnvironmentId>,
+        name: Option<Name>,
+        description: Option<Description>,
+    ) -> Result<Done<Entry<Environment>>, Refusal> {
+        caller.require(&Act::CreateEnvironments)?;
+        let owner = caller.account().map(|account| account.id);
+        let made = self
+            .registry
+            .write(caller.author(), move |store| {
+                let id = match id {
+                    Some(id) => id,
+                    None => store.free_environment_id()?,
+                };
+                let new = NewEnvironment { id, name, description, owner };
+                let (environment, number) = store.create_environment(&new)?;
+                Ok((store.environment_entry(&environment.id)?, number))
+            })
+            .await?;
+        Ok(self.done(made).await)
+    }
+
+    /// Changes an environment's name or description.
+    pub async fn edit_environment(
+        &self,
+        caller: &Caller,
+        id: EnvironmentId,
+        edit: Edit,
+    ) -> Result<Done<Entry<Environment>>, Refusal> {
+        self.environment(caller, &id).await?;
+        caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        let edited = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (_, number) = store.edit_environment(&id, &edit)?;
+                Ok((store.environment_entry(&id)?, number))
+            })
+            .await?;
+        Ok(self.done(edited).await)
+    }
+
+    /// Activates, deactivates or removes an environment; its keys and memberships go with it.
+    pub async fn set_environment_state(
+        &self,
+        caller: &Caller,
+        id: EnvironmentId,
+        state: State,
+    ) -> Result<Done<Entry<Environment>>, Refusal> {
+        self.environment(caller, &id).await?;
+        caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        let changed = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (_, number) = store.set_environment_state(&id, state)?;
+                Ok((store.environment_entry(&id)?, number))
+            })
+            .await?;
+        Ok(self.done(changed).await)
+    }
+}

@@ -1,0 +1,159 @@
+//! API keys.
+
+use zeroize::Zeroizing;
+
+use super::{Caller, Confirmed, Desk, Done, refuse_unconfirmed};
+use crate::auth::{MintedPair, Secret};
+use crate::management::refusal::Refusal;
+use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, Owner, State};
+use crate::policy::Act;
+use crate::store::{Edit, KeyEntry, NewKey, Page, Query};
+
+/// A new key, with the secret that is shown this once.
+#[derive(Debug)]
+pub struct IssuedKey {
+    /// The key as it is stored.
+    pub done: Done<KeyEntry>,
+    /// Its other half; `None` for a pair that the caller brought.
+    pub secret: Option<Secret>,
+}
+
+/// Which pair a new key gets.
+#[derive(Debug, Default)]
+pub enum NewPair {
+    /// One that the gateway mints.
+    #[default]
+    Minted,
+    /// One that somebody chose, elsewhere. For admins.
+    Chosen {
+        /// The public half.
+        access_key: AccessKey,
+        /// The secret half.
+        secret: Zeroizing<Vec<u8>>,
+    },
+}
+
+impl Desk {
+    /// A key that the caller may see, a removed one too.
+    pub async fn key(&self, caller: &Caller, id: KeyId) -> Result<KeyEntry, Refusal> {
+        let entry = self.registry.read(move |store| store.key_entry(id)).await?;
+        match caller.require(&Act::SeeKeys(entry.key.owner.clone())) {
+            Ok(()) => Ok(entry),
+            Err(_) => Err(Refusal::NotFound),
+        }
+    }
+
+    /// A page of the keys of `owner`; without one, of those that the caller may see: all for admins, the own
+    /// account's for users, its environment's for an environment key.
+    pub async fn keys(
+        &self,
+        caller: &Caller,
+        owner: Option<KeyOwner>,
+        query: Query,
+    ) -> Result<Page<KeyEntry>, Refusal> {
+        let owner = match owner {
+            None if caller.is_admin() => None,
+            None => Some(caller.owner().clone()),
+            Some(owner) => {
+                caller.require(&Act::SeeKeys(owner.clone()))?;
+                Some(owner)
+            }
+        };
+        Ok(self.registry.read(move |store| store.key_page(owner.as_ref(), &query)).await?)
+    }
+
+    /// Makes a key for `owner`.
+    pub async fn create_key(
+        &self,
+        caller: &Caller,
+        owner: KeyOwner,
+        name: Option<Name>,
+        description: Option<Description>,
+        pair: NewPair,
+    ) -> Result<IssuedKey, Refusal> {
+        caller.require(&Act::ChangeKeys(owner.clone()))?;
+        if let NewPair::Chosen { .. } = pair {
+            caller.require(&Act::ImportKey)?;
+        }
+        let (access_key, verifier, secret) = match pair {
+            NewPair::Minted => {
+                let owner = owner.clone();
+                let MintedPair { access_key, secret, verifier } =
+                    self.hash(move |authenticator| Ok(authenticator.mint_pair(&owner)?)).await?;
+                (access_key, verifier, Some(secret))
+            }
+            NewPair::Chosen { access_key, secret } => {
+                let chosen = access_key.clone();
+                let verifier =
+                    self.hash(move |authenticator| authenticator.verifier_of_chosen(chosen, secret)).await?;
+                (access_key, verifier, None)
+            }
+        };
+        let new = NewKey { owner, access_key, name, description, verifier };
+        let made = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (key, number) = store.create_key(&new)?;
+                Ok((store.key_entry(key.id)?, number))
+            })
+            .await?;
+        Ok(IssuedKey { done: self.done(made).await, secret })
+    }
+
+    /// Changes a key's name or description.
+    pub async fn edit_key(&self, caller: &Caller, id: KeyId, edit: Edit) -> Result<Done<KeyEntry>, Refusal> {
+        let entry = self.key(caller, id).await?;
+        caller.require(&Act::ChangeKeys(entry.key.owner))?;
+        let edited = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (_, number) = store.edit_key(id, &edit)?;
+                Ok((store.key_entry(id)?, number))
+            })
+            .await?;
+        Ok(self.done(edited).await)
+    }
+
+    /// Activates, deactivates or removes a key.
+    pub async fn set_key_state(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        state: State,
+        confirmed: Confirmed,
+    ) -> Result<Done<KeyEntry>, Refusal> {
+        let entry = self.key(caller, id).await?;
+        caller.require(&Act::ChangeKeys(entry.key.owner))?;
+        let is_own = state != State::Active && caller.principal().key.id == id;
+        refuse_unconfirmed(is_own, confirmed)?;
+        let changed = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (_, number) = store.set_key_state(id, state)?;
+                Ok((store.key_entry(id)?, number))
+            })
+            .await?;
+        Ok(self.done(changed).await)
+    }
+
+    /// The owner whose keys a caller works with where nothing else is said.
+    pub fn own_keys(caller: &Caller) -> KeyOwner {
+        match &caller.principal().owner {
+            Owner::Account { account, .. } => KeyOwner::Account(account.id),
+            Owner::Environment(environment) => KeyOwner::Environment(environment.id.clone()),
+        }
+    }
+
+    /// Runs what hashes a secret beside the runtime, a few at once.
+    async fn hash<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&crate::auth::Authenticator) -> Result<T, crate::auth::ChosenPairError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let busy = || Refusal::Unavailable { retry_after: std::time::Duration::from_secs(1) };
+        let _place = self.hashing.acquire().await.map_err(|_| busy())?;
+        let authenticator = std::sync::Arc::clone(&self.authenticator);
+        // an error means that it panicked, which the runtime has reported
+        let hashed = tokio::task::spawn_blocking(move || work(&authenticator)).await.map_err(|_| busy())?;
+        Ok(hashed?)
+    }
+}

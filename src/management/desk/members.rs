@@ -1,0 +1,111 @@
+//! Who belongs to an environment.
+
+use super::{Caller, Desk, Done};
+use crate::management::refusal::Refusal;
+use crate::model::{AccountId, EnvironmentId, KeyOwner, Membership, Role};
+use crate::policy::Act;
+use crate::store::{MembersOf, Page, Query};
+
+pub use crate::store::MemberEntry;
+
+impl Desk {
+    /// A page of an environment's members; without one, of the memberships that the caller may see: all for admins,
+    /// the own ones for users, its environment's for an environment key.
+    pub async fn members(
+        &self,
+        caller: &Caller,
+        environment: Option<&EnvironmentId>,
+        query: Query,
+    ) -> Result<Page<MemberEntry>, Refusal> {
+        let of = match (environment, caller.owner()) {
+            (Some(id), _) => {
+                self.present_environment(caller, id).await?;
+                caller.require(&Act::SeeMembers(id.clone()))?;
+                MembersOf::Environment(id.clone())
+            }
+            (None, _) if caller.is_admin() => MembersOf::Everything,
+            (None, KeyOwner::Account(id)) => MembersOf::Account(*id),
+            (None, KeyOwner::Environment(id)) => MembersOf::Environment(id.clone()),
+        };
+        Ok(self.registry.read(move |store| store.member_page(&of, &query)).await?)
+    }
+
+    /// One membership that the caller may see.
+    pub async fn member(
+        &self,
+        caller: &Caller,
+        environment: &EnvironmentId,
+        account: AccountId,
+    ) -> Result<MemberEntry, Refusal> {
+        self.present_environment(caller, environment).await?;
+        let is_own = caller.account().is_some_and(|own| own.id == account);
+        if !is_own {
+            caller.require(&Act::SeeMembers(environment.clone()))?;
+        }
+        let environment = environment.clone();
+        Ok(self.registry.read(move |store| store.member_entry(account, &environment)).await?)
+    }
+
+    /// Makes an account a member, or gives a member another role.
+    pub async fn add_member(
+        &self,
+        caller: &Caller,
+        membership: Membership,
+    ) -> Result<Done<MemberEntry>, Refusal> {
+        self.present_environment(caller, &membership.environment).await?;
+        caller.require(&Act::ChangeMembers(membership.environment.clone()))?;
+        let added = self
+            .registry
+            .write(caller.author(), move |store| {
+                let number = store.add_member(&membership)?;
+                Ok((store.member_entry(membership.account, &membership.environment)?, number))
+            })
+            .await;
+        Ok(self.done(added.map_err(missing_account)?).await)
+    }
+
+    /// Ends a membership; the answer is what it was.
+    pub async fn remove_member(
+        &self,
+        caller: &Caller,
+        environment: &EnvironmentId,
+        account: AccountId,
+    ) -> Result<Done<MemberEntry>, Refusal> {
+        let member = self.member(caller, environment, account).await?;
+        caller.require(&Act::ChangeMembers(environment.clone()))?;
+        let environment = environment.clone();
+        let number = self
+            .registry
+            .write(caller.author(), move |store| store.remove_member(account, &environment))
+            .await?;
+        Ok(self.done((member, number)).await)
+    }
+
+    /// Makes these the members of an environment, and no others.
+    pub async fn set_members(
+        &self,
+        caller: &Caller,
+        environment: &EnvironmentId,
+        members: Vec<(AccountId, Role)>,
+    ) -> Result<Done<()>, Refusal> {
+        self.present_environment(caller, environment).await?;
+        caller.require(&Act::ChangeMembers(environment.clone()))?;
+        let environment = environment.clone();
+        let number = self
+            .registry
+            .write(caller.author(), move |store| store.set_members(&environment, &members))
+            .await
+            .map_err(missing_account)?;
+        Ok(self.done(((), number)).await)
+    }
+}
+
+/// The account that is to become a member is not there: the request names it, so that is not a 404.
+fn missing_account(error: crate::store::StoreError) -> Refusal {
+    match error {
+        crate::store::StoreError::NotFound { what: "account", .. } => {
+            Refusal::invalid("InvalidReference", "externalId", error.to_string())
+        }
+        error => error.into(),
+    }
+}

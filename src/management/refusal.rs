@@ -1,0 +1,224 @@
+//! Everything that the management plane refuses, and the one place where a refusal becomes a status and an error
+//! document.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::auth::{AuthRefusal, ChosenPairError};
+use crate::store::StoreError;
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No credential, or one that opens nothing.
+    Unauthorized,
+    /// The same, from a source that has failed too often.
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The record cannot be reached now, or too much is waiting.
+    Unavailable {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The caller may see the object, and not do this with it.
+    Forbidden {
+        /// Why, where it is no secret.
+        detail: Option<String>,
+    },
+    /// There is no such object, or the caller may not know of it.
+    NotFound,
+    /// The object or the caller's role knows no such method.
+    MethodNotAllowed {
+        /// Those that it knows, as in `Allow`.
+        allow: String,
+        /// Why, where there is more to say.
+        detail: Option<String>,
+    },
+    /// The request cannot be read.
+    BadRequest {
+        /// The error document's code.
+        code: &'static str,
+        /// Which field of the request.
+        field: Option<&'static str>,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
+    /// The request can be read, and what it says cannot be.
+    Invalid {
+        /// The error document's code.
+        code: &'static str,
+        /// Which field of the request.
+        field: Option<String>,
+        /// What is wrong, and what to do.
+        detail: String,
+    },
+    /// Somebody else has changed the object since the caller looked at it.
+    Changed {
+        /// What to do.
+        detail: String,
+    },
+    /// The body is larger than any request needs.
+    TooLarge,
+    /// The request is for a name that this listener is not known by.
+    Misdirected {
+        /// What to do.
+        detail: String,
+    },
+}
+
+impl Refusal {
+    /// A field that is longer than it may be.
+    pub(super) fn too_long(field: &str, detail: String) -> Self {
+        Self::Invalid { code: "MaxLengthExceeded", field: Some(field.to_owned()), detail }
+    }
+
+    /// A value that is none of those that can be.
+    pub(super) fn invalid(code: &'static str, field: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid { code, field: Some(field.to_owned()), detail: detail.into() }
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Changed { .. } => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+        }
+    }
+
+    /// The error document's code: Rancher's words where it has one.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest { code, .. } | Self::Invalid { code, .. } => code,
+            Self::MethodNotAllowed { .. } => "Method not allowed",
+            _ => self.status().canonical_reason().unwrap_or("Error"),
+        }
+    }
+
+    /// What is wrong and what to do, for people.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Self::BadRequest { detail, .. }
+            | Self::Invalid { detail, .. }
+            | Self::Changed { detail }
+            | Self::Misdirected { detail } => Some(detail),
+            Self::Forbidden { detail } | Self::MethodNotAllowed { detail, .. } => detail.as_deref(),
+            Self::TooLarge => Some("a request's body has 64 KiB at most"),
+            Self::Unavailable { .. } => Some("the record cannot be reached now: try again"),
+            Self::Throttled { .. } => Some("too many failures from this address: wait, then try again"),
+            Self::Unauthorized | Self::NotFound => None,
+        }
+    }
+
+    /// Which field of the request is wrong.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::BadRequest { field, .. } => *field,
+            Self::Invalid { field, .. } => field.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// How long to wait before trying again.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { retry_after } | Self::Unavailable { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    /// The error document; `id` is the request's.
+    pub(super) fn document(&self, id: &str) -> Value {
+        let code = self.code();
+        let message = if matches!(self, Self::Invalid { .. }) { None } else { Some(code) };
+        let mut document = json!({
+            "id": id,
+            "type": "error",
+            "links": {},
+            "actions": {},
+            "status": self.status().as_u16(),
+            "code": code,
+            "message": message,
+            "detail": self.detail(),
+            "baseType": "error",
+        });
+        if let (Some(field), Some(document)) = (self.field(), document.as_object_mut()) {
+            document.insert("fieldName".to_owned(), field.into());
+        }
+        document
+    }
+}
+
+impl From<AuthRefusal> for Refusal {
+    fn from(refusal: AuthRefusal) -> Self {
+        match refusal {
+            AuthRefusal::Unauthorized => Self::Unauthorized,
+            AuthRefusal::Throttled { retry_after } => Self::Throttled { retry_after },
+            AuthRefusal::Busy { retry_after } | AuthRefusal::Unavailable { retry_after } => {
+                Self::Unavailable { retry_after }
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        let detail = error.to_string();
+        match error {
+            StoreError::NotFound { .. } => Self::NotFound,
+            StoreError::StillActive { what, .. } => Self::MethodNotAllowed {
+                allow: "GET, PUT".to_owned(),
+                detail: Some(format!("the {what} is active: deactivate it first")),
+            },
+            StoreError::WrongState { .. } => Self::invalid("ActionNotAvailable", "action", detail),
+            StoreError::Changed { .. } => Self::Changed { detail },
+            StoreError::AuthorGone { .. } => Self::Unauthorized,
+            StoreError::NotPermitted => Self::Forbidden { detail: Some(detail) },
+            StoreError::Taken { what, .. } => {
+                let field = if what == "access key" { "publicValue" } else { what };
+                Self::invalid("NotUnique", field, detail)
+            }
+            StoreError::LastOwner { .. } => {
+                Self::BadRequest { code: "InvalidFormat", field: Some("role"), detail }
+            }
+            StoreError::Marker(_) => Self::invalid("InvalidOption", "marker", detail),
+            StoreError::Ambiguous { .. } | StoreError::Refused(_) => {
+                Self::Invalid { code: "InvalidState", field: None, detail }
+            }
+            _ => {
+                tracing::error!(%error, "the record cannot be used");
+                Self::Unavailable { retry_after: Duration::from_secs(1) }
+            }
+        }
+    }
+}
+
+impl From<ChosenPairError> for Refusal {
+    fn from(error: ChosenPairError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ChosenPairError::TooLong { .. } => Self::too_long("secretValue", detail),
+            ChosenPairError::NotText | ChosenPairError::Control => {
+                Self::invalid("InvalidCharacters", "secretValue", detail)
+            }
+            ChosenPairError::Empty => Self::invalid("MinLengthExceeded", "secretValue", detail),
+            ChosenPairError::Minted { .. } => Self::invalid("InvalidCharacters", "publicValue", detail),
+            ChosenPairError::Argon(error) => {
+                tracing::error!(%error, "a new secret cannot be hashed");
+                Self::Unavailable { retry_after: Duration::from_secs(1) }
+            }
+        }
+    }
+}
