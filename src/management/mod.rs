@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod desk;
+pub mod document;
 mod health;
 mod in_force;
 mod listener;

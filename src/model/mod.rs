@@ -10,7 +10,7 @@ mod membership;
 mod principal;
 mod text;
 
-pub use account::{Account, AccountKind};
+pub use account::{Account, AccountKind, UnknownKind};
 pub use environment::Environment;
 pub use id::{AccessKey, AccountId, EnvironmentId, InvalidId, KeyId};
 pub use key::{ApiKey, KeyOwner, State};

@@ -350,13 +350,17 @@ pub const ENVIRONMENT_FIELDS: &[Field] = &[
     field("removed", FieldKind::Time, "environments.removed", None, false),
 ];
 
+/// What an audit row is about, in the API's words.
+const RESOURCE_TYPE: &str = "CASE audit.subject WHEN 'key' THEN 'apiKey' WHEN 'environment' THEN 'project' \
+    WHEN 'membership' THEN 'projectMember' ELSE audit.subject END";
+
 /// By which fields the audit log can be filtered; it is always in the order of its ids.
 pub const AUDIT_FIELDS: &[Field] = &[
     field("id", FieldKind::Id("1al"), "audit.id", Some("id"), true),
     field("created", FieldKind::Time, "audit.at", None, true),
     field("action", FieldKind::Word, "audit.action", None, true),
-    field("resourceType", FieldKind::Word, "audit.subject", None, false),
-    field("resourceId", FieldKind::Word, "audit.object", None, false),
+    field("resourceType", FieldKind::Word, RESOURCE_TYPE, None, false),
+    field("resourceId", FieldKind::Word, "audit.object", None, true),
     field("accountId", FieldKind::Word, "audit.actor", None, true),
     field("accessKey", FieldKind::Word, "audit.access_key", None, true),
     field("clientIp", FieldKind::Word, "audit.address", None, false),

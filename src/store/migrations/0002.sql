@@ -75,7 +75,7 @@ CREATE TABLE audit (
     before     TEXT,
     after      TEXT
 ) STRICT;
-CREATE INDEX audit_by_object ON audit (subject, object, id);
+CREATE INDEX audit_by_object ON audit (object, id);
 CREATE INDEX audit_by_actor ON audit (actor, id);
 CREATE INDEX audit_by_access_key ON audit (access_key, id);
 CREATE INDEX audit_by_action ON audit (action, id);

@@ -1,0 +1,84 @@
+//! `account`.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::input::Input;
+use super::types::Type;
+use super::{Call, collection, query};
+use crate::management::app::Answer;
+use crate::management::desk::Done;
+use crate::management::document;
+use crate::management::refusal::Refusal;
+use crate::model::{Account, AccountId, AccountKind, InvalidId, KeyOwner, State};
+use crate::policy::Act;
+use crate::store::{Entry, NewAccount};
+
+/// The accounts that the caller may see.
+pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let listed = query::read(call.request, Type::Account.listed_by())?;
+    let page = call.desk().accounts(call.caller, listed.query.clone()).await?;
+    let data = page.items.iter().map(|entry| show(call, entry)).collect();
+    Ok(call.found(&collection::document(call, Type::Account, &listed, data, page.next.as_ref())))
+}
+
+/// One account.
+pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let entry = call.desk().account(call.caller, parse(id)?).await?;
+    Ok(call.found_at(&show(call, &entry), entry.revision))
+}
+
+/// What the `apikeys` link leads to.
+pub(super) async fn keys(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let id = call.desk().account(call.caller, parse(id)?).await?.object.id;
+    super::key::list(call, Some(KeyOwner::Account(id))).await
+}
+
+/// A new account.
+pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let input = Input::read(call.request)?;
+    input.required("name")?;
+    let nameless = || Refusal::invalid("MissingRequired", "name", "an account needs a name");
+    let kind = match input.text("kind")? {
+        None => AccountKind::User,
+        Some(word) => word.parse().map_err(|error: crate::model::UnknownKind| {
+            Refusal::invalid("InvalidOption", "kind", error.to_string())
+        })?,
+    };
+    let new =
+        NewAccount { name: input.name()?.ok_or_else(nameless)?, kind, description: input.description()? };
+    let done = call.desk().create_account(call.caller, new).await?;
+    let document = document::account(&done.value.object, &call.view(true, !done.in_force));
+    Ok(call.once(StatusCode::CREATED, document, done.value.revision))
+}
+
+/// Another name or description.
+pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
+    let done = call.desk().edit_account(call.caller, parse(id)?, edit).await?;
+    Ok(answer(call, &done))
+}
+
+/// An inactive account goes for good, with its keys and memberships.
+pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    set_state(call, id, State::Removed).await.map_err(Call::not_deletable)
+}
+
+/// Activates, deactivates or removes.
+pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
+    let done = call.desk().set_account_state(call.caller, parse(id)?, state, call.confirmed()).await?;
+    Ok(answer(call, &done))
+}
+
+fn parse(id: &str) -> Result<AccountId, Refusal> {
+    id.parse().map_err(|_: InvalidId| Refusal::NotFound)
+}
+
+fn show(call: &Call<'_>, entry: &Entry<Account>) -> Value {
+    document::account(&entry.object, &call.view(call.caller.may(&Act::ManageAccounts), false))
+}
+
+fn answer(call: &Call<'_>, done: &Done<Entry<Account>>) -> Answer {
+    let document = document::account(&done.value.object, &call.view(true, !done.in_force));
+    call.done(document, done.value.revision, done.in_force)
+}

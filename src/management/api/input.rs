@@ -1,0 +1,132 @@
+//! What a request wants set: a JSON object, a form, or parameters of the query; the body's word counts before the
+//! query's. Fields that the caller may not set, and unknown ones, are no error (Rancher's clients send back what they
+//! got).
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::query::pairs;
+use crate::management::refusal::Refusal;
+use crate::management::request::Request;
+use crate::model::{Description, Name, TextError};
+use crate::store::Edit;
+
+/// Parameters of the query that say how, and not what.
+const NOT_FIELDS: [&str; 2] = ["action", "confirm"];
+
+/// The fields of a request.
+pub(super) struct Input {
+    fields: Map<String, Value>,
+    secret: Option<Zeroizing<String>>,
+}
+
+impl Input {
+    /// Reads a request.
+    pub(super) fn read(request: &Request) -> Result<Self, Refusal> {
+        let mut fields: Map<String, Value> = pairs(request.query())
+            .filter(|(name, _)| !NOT_FIELDS.contains(&name.as_str()))
+            .map(|(name, value)| (name, Value::String(value)))
+            .collect();
+        let body = request.body.trim_ascii();
+        let is_form = request.field("content-type").is_some_and(|value| {
+            value.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
+        });
+        if body.is_empty() {
+            // nothing is required of most resources
+        } else if is_form && !body.starts_with(b"{") {
+            // curl says "form" of whatever it is given with -d
+            let text = std::str::from_utf8(body).map_err(|_| unreadable("the form is not UTF-8"))?;
+            fields.extend(pairs(text).map(|(name, value)| (name, Value::String(value))));
+        } else {
+            match serde_json::from_slice(body) {
+                Ok(Value::Object(object)) => fields.extend(object),
+                Ok(Value::Null) => {}
+                Ok(_) => return Err(unreadable("the body is JSON, but no object")),
+                Err(error) => return Err(unreadable(&format!("the body is no JSON object: {error}"))),
+            }
+        }
+        let secret = match fields.remove("secretValue") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(Zeroizing::new(text)),
+            Some(_) => return Err(wrong_type("secretValue")),
+        };
+        Ok(Self { fields, secret })
+    }
+
+    /// A text; an absent one, null and an empty one are none.
+    pub(super) fn text(&self, field: &'static str) -> Result<Option<&str>, Refusal> {
+        match self.fields.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong_type(field)),
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required(&self, field: &'static str) -> Result<&str, Refusal> {
+        self.text(field)?
+            .ok_or_else(|| Refusal::invalid("MissingRequired", field, format!("'{field}' is needed")))
+    }
+
+    /// The name, as new resources have it.
+    pub(super) fn name(&self) -> Result<Option<Name>, Refusal> {
+        let Some(text) = self.text("name")? else { return Ok(None) };
+        Name::parse(text).map_err(|error| refuse_text("name", &error))
+    }
+
+    /// The description, as new resources have it.
+    pub(super) fn description(&self) -> Result<Option<Description>, Refusal> {
+        let Some(text) = self.text("description")? else { return Ok(None) };
+        Description::parse(text).map_err(|error| refuse_text("description", &error))
+    }
+
+    /// What is to be edited: fields that are absent stay, null and empty ones are taken away.
+    pub(super) fn edit(&self) -> Result<Edit, Refusal> {
+        Ok(Edit {
+            name: if self.fields.contains_key("name") { Some(self.name()?) } else { None },
+            description: if self.fields.contains_key("description") {
+                Some(self.description()?)
+            } else {
+                None
+            },
+            expected: None,
+        })
+    }
+
+    /// The secret that somebody chose. It is taken out.
+    pub(super) fn take_secret(&mut self) -> Option<Zeroizing<String>> {
+        self.secret.take()
+    }
+
+    /// A list.
+    pub(super) fn list(&self, field: &'static str) -> Result<&[Value], Refusal> {
+        match self.fields.get(field) {
+            Some(Value::Array(items)) => Ok(items),
+            None | Some(Value::Null) => {
+                Err(Refusal::invalid("MissingRequired", field, format!("'{field}' is needed: a list")))
+            }
+            Some(_) => Err(wrong_type(field)),
+        }
+    }
+}
+
+fn unreadable(detail: &str) -> Refusal {
+    Refusal::BadRequest { code: "InvalidBodyContent", field: None, detail: detail.to_owned() }
+}
+
+pub(super) fn wrong_type(field: &'static str) -> Refusal {
+    Refusal::BadRequest {
+        code: "InvalidFormat",
+        field: Some(field),
+        detail: format!("'{field}' has another type: see the schema"),
+    }
+}
+
+fn refuse_text(field: &'static str, error: &TextError) -> Refusal {
+    let detail = error.to_string();
+    match error {
+        TextError::TooLong { .. } => Refusal::too_long(field, detail),
+        TextError::Control { .. } => Refusal::invalid("InvalidCharacters", field, detail),
+    }
+}

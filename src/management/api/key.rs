@@ -1,0 +1,159 @@
+//! `apiKey`.
+
+use http::StatusCode;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::input::Input;
+use super::types::Type;
+use super::{Call, collection, query};
+use crate::management::app::Answer;
+use crate::management::desk::{Desk, Done, NewPair};
+use crate::management::document;
+use crate::management::refusal::Refusal;
+use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State};
+use crate::policy::Act;
+use crate::store::KeyEntry;
+
+/// The keys of the environment that the path goes through, or those that the caller may see.
+pub(super) async fn list(call: &Call<'_>, owner: Option<KeyOwner>) -> Result<Answer, Refusal> {
+    let listed = query::read(call.request, Type::ApiKey.listed_by())?;
+    let owner = owner.or_else(|| call.context.clone().map(KeyOwner::Environment));
+    let page = call.desk().keys(call.caller, owner, listed.query.clone()).await?;
+    let data = page.items.iter().map(|entry| show(call, entry)).collect();
+    Ok(call.found(&collection::document(call, Type::ApiKey, &listed, data, page.next.as_ref())))
+}
+
+/// One key, and through an environment only one of its own.
+pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let entry = find(call, id).await?;
+    Ok(call.found_at(&show(call, &entry), entry.revision))
+}
+
+/// What the `account` link leads to: the owner.
+pub(super) async fn owner(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    match find(call, id).await?.key.owner {
+        KeyOwner::Account(id) => super::account::get(call, &id.to_string()).await,
+        KeyOwner::Environment(id) => super::project::get(call, id.as_str()).await,
+    }
+}
+
+/// A new key; its secret is in the answer and nowhere else.
+pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let mut input = Input::read(call.request)?;
+    let pair = chosen_pair(call, &mut input)?;
+    let owner = match (&call.context, call.caller.is_admin()) {
+        (Some(environment), _) => KeyOwner::Environment(environment.clone()),
+        (None, true) => match input.text("accountId")? {
+            Some(id) => named_owner(call, id).await?,
+            None => Desk::own_keys(call.caller),
+        },
+        // what others say of the owner does not count
+        (None, false) => Desk::own_keys(call.caller),
+    };
+    let issued =
+        call.desk().create_key(call.caller, owner, input.name()?, input.description()?, pair).await?;
+    let Done { value: entry, in_force, .. } = &issued.done;
+    let view = call.view(call.caller.may(&Act::ChangeKeys(entry.key.owner.clone())), !in_force);
+    let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
+    let mut document = document::key(entry, secret, &view);
+    let endpoints = call.management.site().endpoints(&entry.key.owner, &call.request.host);
+    if let Some(endpoint) = endpoints.into_iter().next() {
+        document["links"]["endpoint"] = endpoint.into();
+    }
+    Ok(call.once(StatusCode::CREATED, document, entry.revision))
+}
+
+/// Another name or description.
+pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let id = find(call, id).await?.key.id;
+    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
+    let done = call.desk().edit_key(call.caller, id, edit).await?;
+    Ok(answer(call, &done))
+}
+
+/// An inactive key goes for good.
+pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    set_state(call, id, State::Removed).await.map_err(Call::not_deletable)
+}
+
+/// Activates, deactivates or removes.
+pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
+    let id = find(call, id).await?.key.id;
+    let done = call.desk().set_key_state(call.caller, id, state, call.confirmed()).await?;
+    Ok(answer(call, &done))
+}
+
+async fn find(call: &Call<'_>, id: &str) -> Result<KeyEntry, Refusal> {
+    let id: KeyId = id.parse().map_err(|_: InvalidId| Refusal::NotFound)?;
+    let entry = call.desk().key(call.caller, id).await?;
+    let is_here = match (&call.context, &entry.key.owner) {
+        (None, _) => true,
+        (Some(context), KeyOwner::Environment(owner)) => context == owner,
+        (Some(_), KeyOwner::Account(_)) => false,
+    };
+    if is_here { Ok(entry) } else { Err(Refusal::NotFound) }
+}
+
+fn show(call: &Call<'_>, entry: &KeyEntry) -> Value {
+    let may_change = call.caller.may(&Act::ChangeKeys(entry.key.owner.clone()));
+    document::key(entry, None, &call.view(may_change, false))
+}
+
+fn answer(call: &Call<'_>, done: &Done<KeyEntry>) -> Answer {
+    let may_change = call.caller.may(&Act::ChangeKeys(done.value.key.owner.clone()));
+    let document = document::key(&done.value, None, &call.view(may_change, !done.in_force));
+    call.done(document, done.value.revision, done.in_force)
+}
+
+/// The pair that an admin brings; what others say of a pair does not count.
+fn chosen_pair(call: &Call<'_>, input: &mut Input) -> Result<NewPair, Refusal> {
+    let secret = input.take_secret();
+    if !call.caller.is_admin() {
+        return Ok(NewPair::Minted);
+    }
+    let missing = |field: &str, other: &str| {
+        Refusal::invalid("MissingRequired", field, format!("'{other}' is given, so '{field}' is needed too"))
+    };
+    match (input.text("publicValue")?, secret) {
+        (None, None) => Ok(NewPair::Minted),
+        (Some(_), None) => Err(missing("secretValue", "publicValue")),
+        (None, Some(_)) => Err(missing("publicValue", "secretValue")),
+        (Some(access_key), Some(secret)) => {
+            if access_key.len() > AccessKey::MAX_BYTES {
+                let most = AccessKey::MAX_BYTES;
+                return Err(Refusal::too_long(
+                    "publicValue",
+                    format!("an access key has {most} bytes at most"),
+                ));
+            }
+            let access_key: AccessKey = access_key.parse().map_err(|error: InvalidId| {
+                Refusal::invalid("InvalidCharacters", "publicValue", error.to_string())
+            })?;
+            Ok(NewPair::Chosen { access_key, secret: Zeroizing::new(secret.as_bytes().to_vec()) })
+        }
+    }
+}
+
+/// The account, or else the environment, with this id.
+async fn named_owner(call: &Call<'_>, id: &str) -> Result<KeyOwner, Refusal> {
+    let unknown = || {
+        Refusal::invalid(
+            "InvalidReference",
+            "accountId",
+            "no account and no environment has this id".to_owned(),
+        )
+    };
+    if let Ok(id) = id.parse()
+        && let Ok(entry) = call.desk().account(call.caller, id).await
+        && entry.object.state != State::Removed
+    {
+        return Ok(KeyOwner::Account(id));
+    }
+    let id = id.parse().map_err(|_| unknown())?;
+    match call.desk().present_environment(call.caller, &id).await {
+        Ok(_) => Ok(KeyOwner::Environment(id)),
+        Err(Refusal::NotFound) => Err(unknown()),
+        Err(refusal) => Err(refusal),
+    }
+}

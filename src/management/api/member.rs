@@ -1,0 +1,96 @@
+//! `projectMember`: an account's role in an environment. Its id is both ids with a colon between them.
+
+use http::StatusCode;
+
+use super::input::Input;
+use super::project::{account_id, role};
+use super::types::Type;
+use super::{Call, collection, query};
+use crate::management::app::Answer;
+use crate::management::document;
+use crate::management::refusal::Refusal;
+use crate::model::{AccountId, EnvironmentId, Membership};
+use crate::policy::Act;
+use crate::store::MemberEntry;
+
+/// Who calls accounts by this word in Rancher: an account's id.
+const ID_TYPE: &str = "rancher_id";
+
+/// The members of the environment that the path goes through, or the memberships that the caller may see.
+pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let listed = query::read(call.request, Type::ProjectMember.listed_by())?;
+    let page = call.desk().members(call.caller, call.context.as_ref(), listed.query.clone()).await?;
+    let data = page.items.iter().map(|entry| document::member(entry, &call.view(false, false))).collect();
+    Ok(call.found(&collection::document(call, Type::ProjectMember, &listed, data, page.next.as_ref())))
+}
+
+/// One membership.
+pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let (environment, account) = parse(call, id)?;
+    let entry = call.desk().member(call.caller, &environment, account).await?;
+    Ok(call.found(&document::member(&entry, &call.view(false, false))))
+}
+
+/// A new member, or another role for one.
+pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let input = Input::read(call.request)?;
+    let environment = match &call.context {
+        Some(context) => context.clone(),
+        None => {
+            let id = input.required("projectId")?;
+            let unknown = || Refusal::invalid("InvalidReference", "projectId", "no environment has this id");
+            let id: EnvironmentId = id.parse().map_err(|_| unknown())?;
+            call.desk().present_environment(call.caller, &id).await.map_err(|refusal| match refusal {
+                Refusal::NotFound => unknown(),
+                refusal => refusal,
+            })?;
+            id
+        }
+    };
+    if let Some(kind) = input.text("externalIdType")?
+        && kind != ID_TYPE
+    {
+        return Err(Refusal::invalid(
+            "InvalidOption",
+            "externalIdType",
+            format!("only '{ID_TYPE}' is known"),
+        ));
+    }
+    let account = account_id(input.required("externalId")?)?;
+    let membership = Membership { account, environment, role: role(input.required("role")?)? };
+    let done = call.desk().add_member(call.caller, membership).await?;
+    Ok(call.answer(StatusCode::CREATED, &show(call, &done.value, !done.in_force)))
+}
+
+/// Another role.
+pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let (environment, account) = parse(call, id)?;
+    call.desk().member(call.caller, &environment, account).await?;
+    let role = role(Input::read(call.request)?.required("role")?)?;
+    let done = call.desk().add_member(call.caller, Membership { account, environment, role }).await?;
+    Ok(call.answer(Call::status(done.in_force), &show(call, &done.value, !done.in_force)))
+}
+
+/// No longer a member.
+pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let (environment, account) = parse(call, id)?;
+    let done = call.desk().remove_member(call.caller, &environment, account).await?;
+    let mut document = show(call, &done.value, !done.in_force);
+    document["state"] = if done.in_force { "removed" } else { "removing" }.into();
+    Ok(call.answer(Call::status(done.in_force), &document))
+}
+
+fn show(call: &Call<'_>, entry: &MemberEntry, is_pending: bool) -> serde_json::Value {
+    let may_change = call.caller.may(&Act::ChangeMembers(entry.membership.environment.clone()));
+    document::member(entry, &call.view(may_change, is_pending))
+}
+
+fn parse(call: &Call<'_>, id: &str) -> Result<(EnvironmentId, AccountId), Refusal> {
+    let (environment, account) = id.split_once(':').ok_or(Refusal::NotFound)?;
+    let environment: EnvironmentId = environment.parse().map_err(|_| Refusal::NotFound)?;
+    let account = account.parse().map_err(|_| Refusal::NotFound)?;
+    match &call.context {
+        Some(context) if *context != environment => Err(Refusal::NotFound),
+        _ => Ok((environment, account)),
+    }
+}

@@ -1,0 +1,120 @@
+//! `project`: environments, and who belongs to them.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use super::input::{Input, wrong_type};
+use super::types::Type;
+use super::{Call, collection, query};
+use crate::management::app::Answer;
+use crate::management::desk::Done;
+use crate::management::document;
+use crate::management::refusal::Refusal;
+use crate::model::{AccountId, Environment, EnvironmentId, InvalidId, Role, State};
+use crate::policy::Act;
+use crate::store::Entry;
+
+/// What projects are filtered by; Rancher's clients send more, and expect it to be ignored.
+const FILTERS: [&str; 3] = ["id", "name", "uuid"];
+
+/// The environments that the caller may see.
+pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let mut listed = query::read(call.request, Type::Project.listed_by())?;
+    listed.query.filters.retain(|filter| FILTERS.contains(&filter.field.name));
+    let page = call.desk().environments(call.caller, listed.query.clone()).await?;
+    let data = page.items.iter().map(|entry| show(call, entry)).collect();
+    Ok(call.found(&collection::document(call, Type::Project, &listed, data, page.next.as_ref())))
+}
+
+/// One environment.
+pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let entry = call.desk().environment(call.caller, &parse(id)?).await?;
+    Ok(call.found_at(&show(call, &entry), entry.revision))
+}
+
+/// A new environment, whose owner the caller is.
+pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
+    let input = Input::read(call.request)?;
+    let id = match input.text("id")? {
+        None => None,
+        Some(text) if text.len() > EnvironmentId::MAX_BYTES => {
+            let most = EnvironmentId::MAX_BYTES;
+            return Err(Refusal::too_long("id", format!("an environment id has {most} characters at most")));
+        }
+        Some(text) => Some(
+            text.parse()
+                .map_err(|error: InvalidId| Refusal::invalid("InvalidCharacters", "id", error.to_string()))?,
+        ),
+    };
+    let done = call.desk().create_environment(call.caller, id, input.name()?, input.description()?).await?;
+    let document = document::environment(&done.value.object, &call.view(true, !done.in_force));
+    Ok(call.once(StatusCode::CREATED, document, done.value.revision))
+}
+
+/// Another name or description.
+pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
+    let done = call.desk().edit_environment(call.caller, parse(id)?, edit).await?;
+    Ok(answer(call, &done))
+}
+
+/// An inactive environment goes for good, with its keys and memberships.
+pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    set_state(call, id, State::Removed).await.map_err(Call::not_deletable)
+}
+
+/// Activates, deactivates or removes.
+pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
+    let done = call.desk().set_environment_state(call.caller, parse(id)?, state).await?;
+    Ok(answer(call, &done))
+}
+
+/// The action `setmembers`: these are the members, and no others.
+pub(super) async fn set_members(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
+    let id = parse(id)?;
+    let input = Input::read(call.request)?;
+    let members = input.list("members")?.iter().map(read_member).collect::<Result<Vec<_>, _>>()?;
+    let done = call.desk().set_members(call.caller, &id, members).await?;
+    let entry = call.desk().environment(call.caller, &id).await?;
+    let document = document::environment(&entry.object, &call.view(true, !done.in_force));
+    Ok(call.done(document, entry.revision, done.in_force))
+}
+
+fn read_member(member: &Value) -> Result<(AccountId, Role), Refusal> {
+    let text = |field: &'static str| match member.get(field) {
+        Some(Value::String(text)) => Ok(text.as_str()),
+        None | Some(Value::Null) => {
+            Err(Refusal::invalid("MissingRequired", field, format!("every member needs '{field}'")))
+        }
+        Some(_) => Err(wrong_type(field)),
+    };
+    Ok((account_id(text("externalId")?)?, role(text("role")?)?))
+}
+
+/// An account as a member is named.
+pub(super) fn account_id(text: &str) -> Result<AccountId, Refusal> {
+    text.parse()
+        .map_err(|error: InvalidId| Refusal::invalid("InvalidReference", "externalId", error.to_string()))
+}
+
+/// A role.
+pub(super) fn role(text: &str) -> Result<Role, Refusal> {
+    text.parse().map_err(|error: crate::model::UnknownRole| {
+        Refusal::invalid("InvalidOption", "role", error.to_string())
+    })
+}
+
+fn parse(id: &str) -> Result<EnvironmentId, Refusal> {
+    id.parse().map_err(|_: InvalidId| Refusal::NotFound)
+}
+
+fn show(call: &Call<'_>, entry: &Entry<Environment>) -> Value {
+    let may_change = call.caller.may(&Act::ChangeEnvironment(entry.object.id.clone()));
+    // a project's links lead through it, wherever it is seen from
+    document::environment(&entry.object, &call.top_view(may_change, false))
+}
+
+fn answer(call: &Call<'_>, done: &Done<Entry<Environment>>) -> Answer {
+    let document = document::environment(&done.value.object, &call.top_view(true, !done.in_force));
+    call.done(document, done.value.revision, done.in_force)
+}

@@ -1,0 +1,112 @@
+//! What the query of a list asks for: filters with modifiers, order, pages.
+
+use crate::management::refusal::Refusal;
+use crate::management::request::Request;
+use crate::store::{Field, Filter, Modifier, Query};
+
+/// Rows on a page where nothing else is said, as in Rancher.
+const DEFAULT_LIMIT: usize = 100;
+/// Rows on a page at most, as in Rancher.
+const MAX_LIMIT: usize = 3_000;
+
+/// The parameters of a query string or a form, decoded.
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    form_urlencoded::parse(query.as_bytes()).into_owned()
+}
+
+/// A query as it was asked, with what is needed to answer it.
+pub(super) struct Listed {
+    /// For the record.
+    pub(super) query: Query,
+    /// The filters that were used, as they were written.
+    pub(super) used: Vec<(&'static str, Modifier, String)>,
+}
+
+/// Reads the query of a list. What is unknown is ignored, as in Rancher; what cannot be a date or a marker is refused.
+pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<Listed, Refusal> {
+    let mut query = Query { limit: DEFAULT_LIMIT, ..Query::default() };
+    let mut used = Vec::new();
+    for (name, value) in pairs(request.query()) {
+        match name.as_str() {
+            "limit" => {
+                if let Ok(limit) = value.parse::<i64>() {
+                    let limit = usize::try_from(limit).unwrap_or(0);
+                    query.limit = if limit == 0 { MAX_LIMIT } else { limit.min(MAX_LIMIT) };
+                }
+            }
+            "marker" => {
+                let marker = value
+                    .parse()
+                    .map_err(|error| Refusal::invalid("InvalidOption", "marker", format!("{error}")))?;
+                query.after = Some(marker);
+            }
+            "order" => query.descending = value.eq_ignore_ascii_case("desc"),
+            "sort" => query.sort = fields.iter().find(|field| field.is_sortable() && field.name == value),
+            _ => {
+                let Some((field, modifier)) = filter_of(&name, fields) else { continue };
+                let test = field
+                    .test(modifier, &value)
+                    .map_err(|error| Refusal::invalid("InvalidDateFormat", field.name, error.to_string()))?;
+                query.filters.push(Filter { field, test });
+                used.push((field.name, modifier, value));
+            }
+        }
+    }
+    Ok(Listed { query, used })
+}
+
+/// `field` or `field_modifier`: the modifier is what follows the last underscore.
+fn filter_of(name: &str, fields: &'static [Field]) -> Option<(&'static Field, Modifier)> {
+    let find = |name: &str| fields.iter().find(|field| field.name == name);
+    if let Some(field) = find(name) {
+        return Some((field, Modifier::Eq));
+    }
+    let (name, word) = name.rsplit_once('_')?;
+    let field = find(name)?;
+    let modifier = field.modifiers().iter().find(|modifier| modifier.as_str() == word)?;
+    Some((field, *modifier))
+}
+
+/// The query string with other values for some parameters; `None` takes one away.
+pub(super) fn with(query: &str, changes: &[(&str, Option<&str>)]) -> String {
+    let mut written = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs(query).filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name))
+    {
+        written.append_pair(&name, &value);
+    }
+    for (name, value) in changes {
+        if let Some(value) = value {
+            written.append_pair(name, value);
+        }
+    }
+    written.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::KEY_FIELDS;
+
+    #[test]
+    fn the_modifier_is_what_follows_the_last_underscore() {
+        let found = |name| filter_of(name, KEY_FIELDS).map(|(field, modifier)| (field.name, modifier));
+        assert_eq!(found("name"), Some(("name", Modifier::Eq)));
+        assert_eq!(found("name_prefix"), Some(("name", Modifier::Prefix)));
+        assert_eq!(found("created_gte"), Some(("created", Modifier::Gte)));
+        assert_eq!(found("removed_null"), Some(("removed", Modifier::Null)));
+        for unknown in
+            ["nonsense", "name_nonsense", "state_like", "secretValue", "secretValue_prefix", "_", "name_"]
+        {
+            assert_eq!(found(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_link_keeps_the_query_it_comes_from() {
+        let query = "name_prefix=a%26b&limit=1&marker=mX";
+        assert_eq!(
+            with(query, &[("sort", Some("name")), ("marker", None)]),
+            "name_prefix=a%26b&limit=1&sort=name"
+        );
+    }
+}
