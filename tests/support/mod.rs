@@ -6,6 +6,7 @@
 
 #![allow(dead_code, reason = "every test file is a crate of its own and uses its own part of the harness")]
 
+pub mod api;
 pub mod certificates;
 pub mod cli;
 pub mod clock;
