@@ -16,6 +16,7 @@ pub mod http1;
 pub mod http2;
 pub mod memory;
 pub mod plain;
+pub mod python;
 pub mod stage;
 pub mod tls;
 pub mod upstream;
