@@ -228,7 +228,7 @@ fn only_admins_bring_pairs_and_never_one_that_is_taken() {
 
 #[test]
 fn case_89_a_secret_is_in_the_answer_to_the_creation_and_nowhere_else() {
-    let stage = Stage::with(|plan| plan.top("log: { access: access.log, level: debug }"));
+    let stage = Stage::with(|plan| plan.top("log: { access: access.log, filter: debug }"));
     let api = Api::admin(&stage.gateway);
     let answer = api.post("/v2-beta/projects/e1/apikeys", &json!({ "name": "ci" }));
     assert_eq!(answer.header("cache-control").as_deref(), Some("no-store"));
@@ -275,7 +275,7 @@ fn last_use_is_told_with_time_address_and_count() {
     assert_eq!(status_with(&stage.gateway, &stage.e1, "/v1/projects/e1/x"), 200);
     wait_for(support::PATIENCE, "the use is told", || api.document(&own)["lastUsed"].is_string());
     let shown = api.document(&own);
-    assert_eq!(shown["lastUsedAddress"], "127.0.0.1");
+    assert!(shown["lastUsedAddress"].as_str().is_some_and(|address| address.starts_with("127.")), "{shown}");
     assert!(shown["lastUsedTS"].as_i64().is_some_and(|time| time > 1_700_000_000_000), "{shown}");
 }
 

@@ -7,18 +7,22 @@
 #![allow(dead_code, reason = "every test file is a crate of its own and uses its own part of the harness")]
 
 pub mod api;
+pub mod browser;
 pub mod certificates;
 pub mod cli;
 pub mod clock;
+pub mod element;
 pub mod gateway;
 pub mod http1;
 pub mod http2;
 pub mod memory;
 pub mod plain;
+pub mod python;
 pub mod stage;
 pub mod tls;
 pub mod upstream;
 pub mod upstream2;
+pub mod webdriver;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
