@@ -81,7 +81,8 @@ impl Management {
         let body_refusal = body.as_ref().err().cloned();
         let request = Request { id, source, host, is_secure, head, body: body.unwrap_or_default() };
         let mut answer = match (body_refusal, api::is_api(request.path())) {
-            (Some(refusal), _) => refuse(&refusal, &request.id),
+            (Some(refusal), true) => api::refuse_unread(&refusal, &request),
+            (Some(refusal), false) => refuse(&refusal, &request.id),
             (None, true) => api::answer(self, &request).await,
             (None, false) => ui::answer(self, &request).await,
         };

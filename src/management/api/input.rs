@@ -27,20 +27,19 @@ impl Input {
             .filter(|(name, _)| !NOT_FIELDS.contains(&name.as_str()))
             .map(|(name, value)| (name, Value::String(value)))
             .collect();
-        let body = request.body.trim_ascii();
+        let body = &request.body;
         let is_form = request.field("content-type").is_some_and(|value| {
             value.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
         });
         if body.is_empty() {
             // nothing is required of most resources
-        } else if is_form && !body.starts_with(b"{") {
+        } else if is_form && !body.trim_ascii_start().starts_with(b"{") {
             // curl says "form" of whatever it is given with -d
             let text = std::str::from_utf8(body).map_err(|_| unreadable("the form is not UTF-8"))?;
             fields.extend(pairs(text).map(|(name, value)| (name, Value::String(value))));
         } else {
             match serde_json::from_slice(body) {
                 Ok(Value::Object(object)) => fields.extend(object),
-                Ok(Value::Null) => {}
                 Ok(_) => return Err(unreadable("the body is JSON, but no object")),
                 Err(error) => return Err(unreadable(&format!("the body is no JSON object: {error}"))),
             }

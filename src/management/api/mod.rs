@@ -55,7 +55,21 @@ pub(super) async fn answer(management: &Management, request: &Request) -> Answer
         Ok(answer) => answer,
         Err(refusal) => refuse(&refusal, &request.id),
     };
-    let schemas = format!("{}/schemas", prefix(request, target.context_id().and_then(Result::ok).as_ref()));
+    say_where_schemas_are(&mut answer, request);
+    answer
+}
+
+/// Refuses a request of the API before anything of it was read.
+pub(super) fn refuse_unread(refusal: &Refusal, request: &Request) -> Answer {
+    let mut answer = refuse(refusal, &request.id);
+    say_where_schemas_are(&mut answer, request);
+    answer
+}
+
+/// What every answer says, refusals too: Rancher's clients begin there.
+fn say_where_schemas_are(answer: &mut Answer, request: &Request) {
+    let context = Target::parse(request.path()).context_id().and_then(Result::ok);
+    let schemas = format!("{}/schemas", prefix(request, context.as_ref()));
     let headers = answer.headers_mut();
     if let Ok(schemas) = HeaderValue::from_str(&schemas) {
         headers.insert(SCHEMAS, schemas);
@@ -64,7 +78,6 @@ pub(super) async fn answer(management: &Management, request: &Request) -> Answer
     if request.field("x-api-no-challenge").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         headers.remove(WWW_AUTHENTICATE);
     }
-    answer
 }
 
 fn prefix(request: &Request, context: Option<&EnvironmentId>) -> String {

@@ -1,0 +1,102 @@
+//! Lists of the management API: filters, orders, pages, as Rancher's clients ask for them.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::api::{Api, target_of};
+use support::stage::Stage;
+
+#[test]
+fn filters_orders_and_pages_are_those_of_rancher() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let all = "/v2-beta/projects/e1/apikeys";
+    for name in ["beta", "Alpha", "gamma", "delta", "beta"] {
+        api.create(all, &json!({ "name": name, "description": format!("the {name}") }));
+    }
+    let names = |target: &str| -> Vec<String> {
+        let data = api.document(target)["data"].clone();
+        data.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap_or("-").to_owned()).collect()
+    };
+    assert_eq!(names(&format!("{all}?name=beta")), ["beta", "beta"]);
+    assert_eq!(names(&format!("{all}?name_prefix=g")), ["gamma"]);
+    assert_eq!(names(&format!("{all}?name_like=%25lph%25")), ["Alpha"]);
+    assert_eq!(names(&format!("{all}?name_ne=beta&name_notnull=x&sort=name")), ["Alpha", "delta", "gamma"]);
+    assert_eq!(
+        names(&format!("{all}?name=beta&description_like=%25alpha%25")),
+        Vec::<String>::new(),
+        "all must hold"
+    );
+    assert_eq!(
+        names(&format!("{all}?removed_null=%3Cnil%3E&nonsense=1&name_nonsense=2")).len(),
+        6,
+        "the unknown is ignored"
+    );
+    assert_eq!(names(&format!("{all}?removed_notnull=1")).len(), 0);
+    assert_eq!(
+        names(&format!("{all}?sort=name&order=desc&name_notnull=1")),
+        ["gamma", "delta", "beta", "beta", "Alpha"]
+    );
+
+    // pages: only the link to the next one is ever given
+    let mut target = format!("{all}?sort=name&limit=2");
+    let mut seen = Vec::new();
+    for page in 0.. {
+        let document = api.document(&target);
+        let pagination = &document["pagination"];
+        assert_eq!((&pagination["limit"], &pagination["total"]), (&json!(2), &Value::Null));
+        assert_eq!((&pagination["first"], &pagination["previous"]), (&Value::Null, &Value::Null));
+        seen.extend(document["data"].as_array().unwrap().iter().map(|item| item["id"].clone()));
+        assert_eq!(pagination["partial"], json!(!pagination["next"].is_null()));
+        if pagination["next"].is_null() {
+            assert_eq!(page, 2);
+            break;
+        }
+        target = target_of(&pagination["next"]);
+    }
+    let mut whole = api.ids(&format!("{all}?sort=name"));
+    assert_eq!(seen, whole.iter().map(|id| json!(id)).collect::<Vec<_>>());
+    whole.sort();
+    whole.dedup();
+    assert_eq!(whole.len(), 6, "each once");
+
+    for (limit, expected) in
+        [("-2", 3000), ("0", 3000), ("5", 5), ("1000000", 3000), ("nonsense", 100), ("", 100)]
+    {
+        assert_eq!(api.document(&format!("{all}?limit={limit}"))["pagination"]["limit"], expected, "{limit}");
+    }
+    let document = api.document(&format!("{all}?name_prefix=b&sort=name&order=desc&limit=1"));
+    assert_eq!(document["filters"]["name"], json!([{ "value": "b", "modifier": "prefix" }]));
+    assert_eq!(document["filters"]["state"], Value::Null);
+    assert!(document["filters"].get("secretValue").is_none());
+    assert_eq!((&document["sort"]["name"], &document["sort"]["order"]), (&json!("name"), &json!("desc")));
+    let by_created = document["sortLinks"]["created"].as_str().unwrap();
+    assert!(by_created.ends_with("?name_prefix=b&limit=1&sort=created"), "{by_created}");
+}
+
+#[test]
+fn what_a_list_holds_depends_on_who_asks_and_where() {
+    let stage = Stage::start();
+    let ada = stage.gateway.create_account("ada", "user");
+    stage.gateway.add_member("e1", "ada", "owner");
+    let user = Api::new(&stage.gateway, &stage.gateway.create_account_key("ada"));
+    let admin = Api::admin(&stage.gateway);
+    let own = Api::new(&stage.gateway, &stage.e1);
+    let owners = |api: &Api<'_>, target: &str| -> Vec<String> {
+        let data = api.document(target)["data"].clone();
+        data.as_array().unwrap().iter().map(|item| item["accountId"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(owners(&admin, "/v2-beta/apikeys"), ["1a1", "e1", "e2", &ada], "an admin: all");
+    assert_eq!(owners(&admin, "/v2-beta/apikeys?accountId=e2"), ["e2"]);
+    assert_eq!(owners(&admin, &format!("/v2-beta/accounts/{ada}/apikeys")), [ada.as_str()]);
+    assert_eq!(owners(&user, "/v2-beta/apikeys"), [ada.as_str()], "a user: the own ones");
+    assert_eq!(owners(&own, "/v2-beta/apikeys"), ["e1"], "an environment's key: the environment's");
+    for api in [&admin, &user, &own] {
+        assert_eq!(owners(api, "/v2-beta/projects/e1/apikeys"), ["e1"], "through an environment: its own");
+    }
+    assert_eq!(user.ids("/v2-beta/projects"), ["e1"]);
+    assert_eq!(own.ids("/v2-beta/projects?all=true"), ["e1"]);
+    assert_eq!(user.ids("/v2-beta/accounts"), [ada.as_str()]);
+    assert_eq!(own.ids("/v2-beta/accounts"), Vec::<String>::new());
+    assert_eq!(own.ids("/v2-beta/projectmembers"), [format!("e1:{ada}")]);
+}
