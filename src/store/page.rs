@@ -227,7 +227,8 @@ impl Field {
 
 fn milliseconds(value: &str) -> Result<i64, InvalidDate> {
     let date = || value.parse::<Timestamp>().ok().map(Timestamp::as_millisecond);
-    value.parse().ok().or_else(date).ok_or_else(|| InvalidDate { value: value.to_owned() })
+    let number = value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten();
+    number.or_else(date).ok_or_else(|| InvalidDate { value: value.to_owned() })
 }
 
 /// Where a page ended: opaque to clients, and good only for the order it was made for.

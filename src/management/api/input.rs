@@ -46,6 +46,7 @@ impl Input {
         }
         let secret = match fields.remove("secretValue") {
             None | Some(Value::Null) => None,
+            Some(Value::String(text)) if text.is_empty() => None,
             Some(Value::String(text)) => Some(Zeroizing::new(text)),
             Some(_) => return Err(wrong_type("secretValue")),
         };
@@ -71,6 +72,10 @@ impl Input {
     /// The name, as new resources have it.
     pub(super) fn name(&self) -> Result<Option<Name>, Refusal> {
         let Some(text) = self.text("name")? else { return Ok(None) };
+        // those at its ends too, which would be cut off as blanks
+        if text.chars().any(char::is_control) {
+            return Err(refuse_text("name", &TextError::Control { what: "name" }));
+        }
         Name::parse(text).map_err(|error| refuse_text("name", &error))
     }
 
@@ -98,13 +103,11 @@ impl Input {
         self.secret.take()
     }
 
-    /// A list.
-    pub(super) fn list(&self, field: &'static str) -> Result<&[Value], Refusal> {
+    /// A list; an absent one and null are none.
+    pub(super) fn list(&self, field: &'static str) -> Result<Option<&[Value]>, Refusal> {
         match self.fields.get(field) {
-            Some(Value::Array(items)) => Ok(items),
-            None | Some(Value::Null) => {
-                Err(Refusal::invalid("MissingRequired", field, format!("'{field}' is needed: a list")))
-            }
+            Some(Value::Array(items)) => Ok(Some(items)),
+            None | Some(Value::Null) => Ok(None),
             Some(_) => Err(wrong_type(field)),
         }
     }

@@ -129,7 +129,11 @@ struct Call<'a> {
 impl Call<'_> {
     async fn dispatch(&self, thing: &Thing) -> Result<Answer, Refusal> {
         let method = &self.request.head.method;
+        let is_here = |kind: Type| self.context.is_none() || kind.is_seen_through_environments();
         match thing {
+            Thing::Collection(kind) | Thing::Resource(kind, _) | Thing::Link(kind, ..) if !is_here(*kind) => {
+                Err(Refusal::NotFound)
+            }
             Thing::Unknown => Err(Refusal::NotFound),
             Thing::Version => {
                 self.allow(&["GET"])?;
@@ -148,9 +152,10 @@ impl Call<'_> {
                     (Type::ProjectMember, false) => member::list(self).await,
                     (Type::ProjectMember, true) => member::create(self).await,
                     (Type::AuditLog, _) => audit::list(self).await,
-                    (Type::Schema, _) => {
-                        self.list_fixed(Type::Schema, schema::documents(self.audience, &self.prefix()))
-                    }
+                    (Type::Schema, _) => self.list_fixed(
+                        Type::Schema,
+                        schema::documents(self.audience, &self.prefix(), &self.top()),
+                    ),
                     (Type::ProjectTemplate, _) => {
                         self.list_fixed(Type::ProjectTemplate, vec![self.template()])
                     }
@@ -162,7 +167,7 @@ impl Call<'_> {
                 if method == Method::POST {
                     return self.act(*kind, id).await;
                 }
-                self.allow(methods.resource)?;
+                self.allow_resource(*kind, methods.resource)?;
                 match *method {
                     Method::PUT => self.update(*kind, id).await,
                     Method::DELETE => self.delete(*kind, id).await,
@@ -190,8 +195,8 @@ impl Call<'_> {
             Type::AuditLog => audit::get(self, id).await,
             Type::Schema => {
                 let kind = Type::named(id).ok_or(Refusal::NotFound)?;
-                let document =
-                    schema::document(kind, self.audience, &self.prefix()).ok_or(Refusal::NotFound)?;
+                let document = schema::document(kind, self.audience, &self.prefix(), &self.top())
+                    .ok_or(Refusal::NotFound)?;
                 Ok(self.found(&document))
             }
             Type::ProjectTemplate if id == TEMPLATE_ID => Ok(self.found(&self.template())),
@@ -227,13 +232,18 @@ impl Call<'_> {
     /// `POST` on a resource: an action, named in the query.
     async fn act(&self, kind: Type, id: &str) -> Result<Answer, Refusal> {
         let resource = kind.methods(self.audience).map(|methods| methods.resource).unwrap_or_default();
-        let not_here = || Refusal::MethodNotAllowed { allow: resource.join(", "), detail: None };
+        let not_here =
+            || Refusal::MethodNotAllowed { allow: self.resource_methods(kind, resource), detail: None };
         // who may not change resources of this type has no actions on them
         if !resource.contains(&"PUT") {
             return Err(not_here());
         }
         let action = query::pairs(self.request.query()).find(|(name, _)| name == "action");
         let (_, action) = action.ok_or_else(not_here)?;
+        // an action that needs nothing is still refused with what cannot be read
+        let input = input::Input::read(self.request)?;
+        input.edit()?;
+        project::members_in(&input)?;
         // 404 comes first: what is not there has no actions
         self.get(kind, id).await?;
         if !kind.actions(self.audience).contains(&action.as_str()) {
@@ -275,12 +285,29 @@ impl Call<'_> {
         }
     }
 
+    fn allow_resource(&self, kind: Type, methods: &[&str]) -> Result<(), Refusal> {
+        self.allow(methods).map_err(|_| Refusal::MethodNotAllowed {
+            allow: self.resource_methods(kind, methods),
+            detail: None,
+        })
+    }
+
+    /// Rancher's schemas do not count the actions among the methods, `Allow` does (RFC 9110 section 10.2.1).
+    fn resource_methods(&self, kind: Type, methods: &[&str]) -> String {
+        let post = if kind.actions(self.audience).is_empty() { "" } else { ", POST" };
+        format!("{}{post}", methods.join(", "))
+    }
+
     fn desk(&self) -> &Desk {
         &self.management.desk
     }
 
     fn prefix(&self) -> String {
         prefix(self.request, self.context.as_ref())
+    }
+
+    fn top(&self) -> String {
+        prefix(self.request, None)
     }
 
     /// How documents are seen from here.
@@ -290,7 +317,7 @@ impl Call<'_> {
 
     /// The same outside any environment.
     fn top_view(&self, offers_actions: bool, is_pending: bool) -> View {
-        View { prefix: Some(prefix(self.request, None)), offers_actions, is_pending }
+        View { prefix: Some(self.top()), offers_actions, is_pending }
     }
 
     /// Whether the caller has said that the own key is meant.

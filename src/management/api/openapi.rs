@@ -17,8 +17,13 @@ pub(super) const PATH: &str = "/openapi.json";
 /// An environment's id, as in `model::EnvironmentId`.
 const ENVIRONMENT_ID: &str = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}";
 
-/// What names and descriptions may not hold: controls, and what changes the direction of text.
-const PLAIN: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
+/// What names may not hold: controls, and what changes the direction of text.
+const PLAIN_LINE: &str =
+    "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
+
+/// The same for descriptions, which may have tabs and several lines.
+const PLAIN: &str =
+    "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
 
 /// Answers with the document.
 pub(super) fn answer(request: &Request) -> Answer {
@@ -33,9 +38,10 @@ pub(super) fn answer(request: &Request) -> Answer {
 fn document(base: &str) -> Value {
     let mut paths = Map::new();
     paths.insert(ROOT.to_owned(), json!({ "get": version() }));
-    for place in [Place::Top, Place::Project] {
-        for kind in Type::ALL {
-            describe(&mut paths, kind, place);
+    for kind in Type::ALL {
+        describe(&mut paths, kind, Place::Top);
+        if kind.is_seen_through_environments() {
+            describe(&mut paths, kind, Place::Project);
         }
     }
     paths.extend(machines());
@@ -172,7 +178,7 @@ fn create(kind: Type, place: Place) -> Value {
         Type::ApiKey => "A new key. Its secret is in this answer and nowhere else.".to_owned(),
         _ => format!("A new {}", kind.name()),
     };
-    let body = body(kind, |spec| spec.create != Who::Nobody);
+    let body = body(kind, Purpose::Create);
     let answers = answers(201, reference(kind.name()), &[400, 403, 404, 413, 422]);
     operation(&name, &about, kind, place.parameters(), Some(body), answers)
 }
@@ -185,18 +191,11 @@ fn get(kind: Type, place: Place) -> Value {
 
 fn update(kind: Type, place: Place) -> Value {
     let name = format!("update{}{}", upper(kind.name()), place.suffix());
-    let mut parameters = item(kind, place);
-    if kind != Type::ProjectMember {
-        parameters.push(json!({
-            "name": "If-Match",
-            "in": "header",
-            "description": "The ETag that the edit was based on: where the resource was changed since, 412.",
-            "schema": { "type": "string" },
-        }));
-    }
-    let body = body(kind, |spec| spec.update);
+    let parameters = item(kind, place);
+    let body = body(kind, Purpose::Edit);
     let answers = pending(answers(200, reference(kind.name()), &[400, 403, 404, 412, 413, 422]), kind);
-    operation(&name, "Other values for what can be edited", kind, parameters, Some(body), answers)
+    let about = "Other values for what can be edited; with If-Match, only where nobody has changed it since";
+    operation(&name, about, kind, parameters, Some(body), answers)
 }
 
 fn delete(kind: Type, place: Place) -> Value {
@@ -223,7 +222,7 @@ fn act(kind: Type, place: Place) -> Value {
         "schema": { "type": "string", "enum": kind.actions(Audience::Admin) },
     }));
     parameters.push(confirm());
-    let mut schema = object(kind, |spec| spec.update);
+    let mut schema = object(kind, Purpose::Act);
     if kind == Type::Project {
         let member = json!({
             "type": "object",
@@ -234,7 +233,7 @@ fn act(kind: Type, place: Place) -> Value {
             "required": ["externalId", "role"],
         });
         schema["properties"]["members"] = json!({
-            "type": "array",
+            "type": ["array", "null"],
             "items": member,
             "description": "For setmembers: all members that the environment is to have",
         });
@@ -387,11 +386,6 @@ fn list_parameters(kind: Type) -> Vec<Value> {
             "Rows on a page: 100 where absent, 3000 at most; 0 or less is the most",
             text(),
         ),
-        query_parameter(
-            "marker",
-            "Where the page begins: as `pagination.next` gives it, with the same sort and order",
-            json!({ "type": "string", "pattern": "^m[A-Za-z0-9_-]+$" }),
-        ),
         query_parameter("sort", "The field to sort by", text()),
         query_parameter("order", "`asc`, or `desc`", text()),
     ];
@@ -404,7 +398,10 @@ fn list_parameters(kind: Type) -> Vec<Value> {
             modifiers.join(", ")
         );
         let schema = match field.kind {
-            FieldKind::Time => json!({ "type": "string", "format": "date-time" }),
+            FieldKind::Time => json!({
+                "type": "string",
+                "anyOf": [{ "format": "date-time" }, { "pattern": "^[0-9]{1,15}$" }],
+            }),
             _ => text(),
         };
         parameters.push(query_parameter(field.name, &about, schema));
@@ -413,13 +410,16 @@ fn list_parameters(kind: Type) -> Vec<Value> {
 }
 
 /// A request's body, as JSON and as a form.
-fn body(kind: Type, is_set: impl Fn(&FieldSpec) -> bool) -> Value {
-    let schema = object(kind, is_set);
+fn body(kind: Type, purpose: Purpose) -> Value {
+    let schema = object(kind, purpose);
     let mut form = schema.clone();
     if let Some(properties) = form["properties"].as_object_mut() {
         for property in properties.values_mut() {
             // a form has no null
             property["type"] = "string".into();
+            if let Some(options) = property.get_mut("enum").and_then(Value::as_array_mut) {
+                options.retain(|option| !option.is_null());
+            }
         }
     }
     let is_required = schema.get("required").is_some();
@@ -432,28 +432,55 @@ fn body(kind: Type, is_set: impl Fn(&FieldSpec) -> bool) -> Value {
     })
 }
 
+/// What a request's body is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Create,
+    Edit,
+    /// An edit, or nothing at all.
+    Act,
+}
+
 /// The fields of a type that a request sets.
-fn object(kind: Type, is_set: impl Fn(&FieldSpec) -> bool) -> Value {
+fn object(kind: Type, purpose: Purpose) -> Value {
     let fields = kind.fields();
-    let fields = fields.iter().filter(|spec| is_set(spec));
+    let is_set = |spec: &&FieldSpec| match purpose {
+        Purpose::Create => spec.create != Who::Nobody,
+        Purpose::Edit | Purpose::Act => spec.update,
+    };
+    let fields = fields.iter().filter(is_set);
     let properties: Map<String, Value> = fields
         .clone()
         .map(|spec| {
+            // an action that edits nothing does not look at what it is given
+            let is_text = spec.required && purpose != Purpose::Act;
             let mut schema =
-                json!({ "type": if spec.required { json!("string") } else { json!(["string", "null"]) } });
+                json!({ "type": if is_text { json!("string") } else { json!(["string", "null"]) } });
+            if is_text && spec.options.is_none() {
+                schema["minLength"] = 1.into();
+            }
             if let Some(most) = spec.max_length {
                 schema["maxLength"] = most.into();
             }
             match (spec.name, spec.options) {
                 (_, Some(options)) => {
+                    let mut options: Vec<Value> = options.iter().map(|option| (*option).into()).collect();
+                    if !spec.required {
+                        options.push(Value::Null);
+                    }
                     schema["enum"] = options.into();
-                    schema["type"] = "string".into();
                 }
-                ("name" | "description", None) => schema["pattern"] = PLAIN.into(),
+                ("name", None) => schema["pattern"] = PLAIN_LINE.into(),
+                ("description", None) => schema["pattern"] = PLAIN.into(),
+                ("publicValue", None) => schema["pattern"] = "^[!-9;-~]{0,128}$".into(),
+                ("secretValue", None) => {
+                    schema["pattern"] = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,768}$".into();
+                }
                 ("accountId", None) => {
                     schema["description"] = "For admins: an account, or an environment".into()
                 }
-                ("id" | "projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID}$").into(),
+                ("id", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID})?$").into(),
+                ("projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID}$").into(),
                 ("externalId", None) => schema["pattern"] = "^1a[1-9][0-9]{0,17}$".into(),
                 ("externalIdType", None) => schema["enum"] = json!(["rancher_id", null]),
                 _ => {}
@@ -461,14 +488,21 @@ fn object(kind: Type, is_set: impl Fn(&FieldSpec) -> bool) -> Value {
             (spec.name.to_owned(), schema)
         })
         .collect();
-    let required: Vec<_> =
-        fields.filter(|spec| spec.required && spec.create != Who::Nobody).map(|spec| spec.name).collect();
+    // an edit may leave a name as it is, and a member has nothing but a role
+    let is_needed = |spec: &&FieldSpec| match purpose {
+        Purpose::Create => spec.required,
+        Purpose::Edit => spec.required && kind == Type::ProjectMember,
+        Purpose::Act => false,
+    };
+    let required: Vec<_> = fields.filter(is_needed).map(|spec| spec.name).collect();
     let mut schema = json!({ "type": "object", "properties": properties });
-    if !required.is_empty() && kind != Type::Account {
+    if !required.is_empty() {
         schema["required"] = required.into();
-    } else if kind == Type::Account {
-        // an edit may leave the name as it is
-        schema["properties"]["name"]["minLength"] = 1.into();
+    }
+    if kind == Type::ApiKey && purpose == Purpose::Create {
+        // a pair that somebody chose comes whole
+        schema["dependentRequired"] =
+            json!({ "publicValue": ["secretValue"], "secretValue": ["publicValue"] });
     }
     schema
 }
@@ -522,7 +556,7 @@ fn collection(kind: Type) -> Value {
             "pagination": {
                 "type": "object",
                 "properties": {
-                    "next": { "type": ["string", "null"], "description": "The next page" },
+                    "next": { "type": ["string", "null"], "description": "The next page: follow it as it is" },
                     "limit": { "type": "integer" },
                     "partial": { "type": "boolean", "description": "Whether there is a next page" },
                 },
@@ -640,6 +674,9 @@ mod tests {
         for kind in Type::ALL {
             let methods = kind.methods(Audience::Admin).unwrap();
             for place in [Place::Top, Place::Project] {
+                if place == Place::Project && !kind.is_seen_through_environments() {
+                    continue;
+                }
                 let path = format!("{}/{}", place.prefix(), kind.plural().to_ascii_lowercase());
                 for method in methods.collection {
                     let operation = &document["paths"][&path][method.to_ascii_lowercase()];

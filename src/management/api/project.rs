@@ -73,11 +73,17 @@ pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result
 pub(super) async fn set_members(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let id = parse(id)?;
     let input = Input::read(call.request)?;
-    let members = input.list("members")?.iter().map(read_member).collect::<Result<Vec<_>, _>>()?;
+    let needed = || Refusal::invalid("MissingRequired", "members", "'members' is needed: a list");
+    let members = members_in(&input)?.ok_or_else(needed)?;
     let done = call.desk().set_members(call.caller, &id, members).await?;
     let entry = call.desk().environment(call.caller, &id).await?;
     let document = document::environment(&entry.object, &call.view(true, !done.in_force));
     Ok(call.done(document, entry.revision, done.in_force))
+}
+
+/// The members that a request names, if it names any.
+pub(super) fn members_in(input: &Input) -> Result<Option<Vec<(AccountId, Role)>>, Refusal> {
+    input.list("members")?.map(|members| members.iter().map(read_member).collect()).transpose()
 }
 
 fn read_member(member: &Value) -> Result<(AccountId, Role), Refusal> {

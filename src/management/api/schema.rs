@@ -4,8 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::types::{Audience, FieldSpec, Type};
 
-/// The schema of a type; `None` where the audience does not know of the type. `prefix` is what URLs begin with.
-pub(super) fn document(kind: Type, audience: Audience, prefix: &str) -> Option<Value> {
+/// The schema of a type; `None` where the audience does not know of the type. `prefix` is what URLs begin
+/// with, `top` the same outside any environment.
+pub(super) fn document(kind: Type, audience: Audience, prefix: &str, top: &str) -> Option<Value> {
     let methods = kind.methods(audience)?;
     let creates = methods.collection.contains(&"POST");
     let updates = methods.resource.contains(&"PUT");
@@ -30,9 +31,10 @@ pub(super) fn document(kind: Type, audience: Audience, prefix: &str) -> Option<V
             (field.name.to_owned(), json!({ "modifiers": modifiers }))
         })
         .collect();
+    let place = if kind.is_seen_through_environments() { prefix } else { top };
     let links = json!({
         "self": format!("{prefix}/schemas/{}", kind.name()),
-        "collection": format!("{prefix}/{}", kind.plural().to_ascii_lowercase()),
+        "collection": format!("{place}/{}", kind.plural().to_ascii_lowercase()),
     });
     Some(json!({
         "id": kind.name(),
@@ -77,8 +79,8 @@ fn field(spec: &FieldSpec, create: bool, update: bool) -> Value {
 }
 
 /// All schemas that the audience knows of.
-pub(super) fn documents(audience: Audience, prefix: &str) -> Vec<Value> {
-    Type::ALL.into_iter().filter_map(|kind| document(kind, audience, prefix)).collect()
+pub(super) fn documents(audience: Audience, prefix: &str, top: &str) -> Vec<Value> {
+    Type::ALL.into_iter().filter_map(|kind| document(kind, audience, prefix, top)).collect()
 }
 
 #[cfg(test)]
@@ -86,7 +88,7 @@ mod tests {
     use super::*;
 
     fn methods(kind: Type, audience: Audience) -> Option<(String, String)> {
-        let document = document(kind, audience, "http://gw.test/v2-beta")?;
+        let document = document(kind, audience, "http://gw.test/v2-beta", "http://gw.test/v2-beta")?;
         let words = |name: &str| {
             let words: Vec<_> =
                 document[name].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
@@ -124,7 +126,7 @@ mod tests {
     #[test]
     fn nobody_can_filter_by_a_secret_or_change_anything_but_name_and_description() {
         for audience in Audience::ALL {
-            let Some(document) = document(Type::ApiKey, audience, "") else { continue };
+            let Some(document) = document(Type::ApiKey, audience, "", "") else { continue };
             assert!(document["collectionFilters"].get("secretValue").is_none());
             let fields = document["resourceFields"].as_object().unwrap();
             let changed: Vec<_> =

@@ -145,6 +145,12 @@ impl Type {
         }
     }
 
+    /// Whether it is also found beneath an environment, where only what is the environment's is seen. Everything else
+    /// is the same from everywhere, and found in one place only.
+    pub(in crate::management) fn is_seen_through_environments(self) -> bool {
+        matches!(self, Self::ApiKey | Self::ProjectMember | Self::Schema)
+    }
+
     /// The actions that an audience's resources may offer.
     pub(in crate::management) fn actions(self, audience: Audience) -> &'static [&'static str] {
         let may_change = self.methods(audience).is_some_and(|methods| methods.resource.contains(&"PUT"));
