@@ -48,7 +48,7 @@ pub(super) enum Command {
         #[command(flatten)]
         owner: OptionalOwner,
     },
-    /// Show one key, and when it was last used
+    /// Show one key, when it was last used, and how often
     #[command(after_help = "Example:\n  portcullis key show 1c42")]
     Show {
         /// Its id or access key
@@ -215,7 +215,10 @@ fn show(key: &ApiKey, used: Option<KeyUse>, output: Format) -> anyhow::Result<()
         Format::Table => {
             let used = used.map_or_else(
                 || "-".to_owned(),
-                |used| format!("{} from {}", time(Some(used.at)), used.address),
+                |used| {
+                    let s = if used.count == 1 { "" } else { "s" };
+                    format!("{} from {}, {} request{s}", time(Some(used.at)), used.address, used.count)
+                },
             );
             print_fields(&[
                 ("id", key.id.to_string()),

@@ -1,4 +1,4 @@
-//! The control plane's thread: applies changes, saves last uses, serves the management listener.
+//! The control plane's thread: applies changes, saves uses of keys, serves the management listener.
 
 use std::io;
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use crate::management::{self, Health};
 use crate::proxy::{Command, WorkerHandle};
 use crate::store::{Change, Reader};
 
-/// How often last uses are saved.
+/// How often uses of keys are saved.
 const SAVE_USES: Duration = Duration::from_secs(5);
 /// How often the end of the workers is looked for.
 pub(super) const POLL: Duration = Duration::from_millis(10);
@@ -104,6 +104,6 @@ async fn save_uses(authenticator: Arc<Authenticator>, reader: Reader) {
     if !uses.is_empty()
         && let Err(error) = reader.save_uses(uses).await
     {
-        tracing::warn!(%error, "when keys were last used could not be saved");
+        tracing::warn!(%error, "when keys were last used, and how often, could not be saved");
     }
 }

@@ -42,7 +42,7 @@ pub struct EnvironmentRead {
     pub as_of: ChangeNumber,
 }
 
-/// When a key was last used, and from where.
+/// When a key was last used, from where, and how often it was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse {
     /// Which key.
@@ -51,6 +51,9 @@ pub struct KeyUse {
     pub at: Timestamp,
     /// The client's address.
     pub address: IpAddr,
+    /// Requests with the key, whatever was decided about them: on the way to the store those that it does not know
+    /// of yet, from the store all.
+    pub count: u64,
 }
 
 pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, Fault> {

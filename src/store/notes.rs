@@ -1,4 +1,4 @@
-//! What is kept beside the record and is no change: fingerprints and last-used times. It may be lost, and does not
+//! What is kept beside the record and is no change: fingerprints and uses of keys. It may be lost, and does not
 //! move the change number.
 
 use rusqlite::{Connection, OptionalExtension};
@@ -28,24 +28,33 @@ pub(super) fn save_fingerprint(
     Ok(())
 }
 
-/// Keeps when a key was last used; an older time than the one kept changes nothing.
+/// Keeps when a key was last used, where an older time than the one kept changes nothing, and adds to how often.
 pub(super) fn save_use(transaction: &Connection, used: &KeyUse) -> Result<(), Fault> {
     transaction
         .prepare_cached(
-            "INSERT INTO key_use (key, used, address) SELECT id, ?2, ?3 FROM keys WHERE id = ?1
-             ON CONFLICT (key) DO UPDATE SET used = excluded.used, address = excluded.address
-             WHERE excluded.used > key_use.used",
+            "INSERT INTO key_use (key, used, address, uses) SELECT id, ?2, ?3, ?4 FROM keys WHERE id = ?1
+             ON CONFLICT (key) DO UPDATE SET
+                 uses = uses + excluded.uses,
+                 used = max(used, excluded.used),
+                 address = CASE WHEN excluded.used > used THEN excluded.address ELSE address END",
         )?
-        .execute((used.key.row(), used.at.as_millisecond(), used.address.to_string()))?;
+        .execute((
+            used.key.row(),
+            used.at.as_millisecond(),
+            used.address.to_string(),
+            used.count.cast_signed(),
+        ))?;
     Ok(())
 }
 
+/// When a key was last used; its count is that of all uses.
 pub(super) fn last_use(connection: &Connection, key: KeyId) -> Result<Option<KeyUse>, Fault> {
     let found = connection
-        .prepare_cached("SELECT used, address FROM key_use WHERE key = ?1")?
+        .prepare_cached("SELECT used, address, uses FROM key_use WHERE key = ?1")?
         .query_row([key.row()], |row| {
             let address = row.get::<_, Parsed<std::net::IpAddr>>("address")?.0;
-            Ok(KeyUse { key, at: rows::time(row, "used")?, address })
+            let count = row.get::<_, i64>("uses")?.cast_unsigned();
+            Ok(KeyUse { key, at: rows::time(row, "used")?, address, count })
         })
         .optional()?;
     Ok(found)

@@ -69,7 +69,8 @@ impl Reader {
         self.note(move |at| notes::save_fingerprint(at, key, &fingerprint)).await
     }
 
-    /// Keeps when keys were last used, in one write. Not a change, and it may be lost when the machine stops.
+    /// Keeps when keys were last used and adds to how often, in one write. Not a change, and it may be lost when the
+    /// machine stops.
     pub async fn save_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
         self.note(move |at| uses.iter().try_for_each(|used| notes::save_use(at, used))).await
     }

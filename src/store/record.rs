@@ -87,7 +87,8 @@ impl Store {
         self.database.read(lookup::peppers)
     }
 
-    /// When a key was last used; a gateway writes it now and then, and it may be lost.
+    /// When a key was last used, and how often it was used in all; a gateway writes it now and then, and it may be
+    /// lost.
     pub fn last_use(&self, key: KeyId) -> Result<Option<KeyUse>, StoreError> {
         self.database.read(|at| notes::last_use(at, key))
     }
