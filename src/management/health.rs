@@ -14,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::auth::{AuthRefusal, Authenticator, Credential};
-use crate::telemetry::Metrics;
+use crate::telemetry::{History, Metrics};
 use crate::wire::{CHALLENGE, error_document};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,6 +31,8 @@ pub struct Health {
     pub draining: Arc<AtomicBool>,
     /// All figures.
     pub metrics: Arc<Metrics>,
+    /// Requests of the last hour, by what became of them.
+    pub history: Arc<History>,
 }
 
 impl Health {

@@ -1,10 +1,12 @@
-//! The control plane's thread: applies changes, saves uses of keys, serves the management listener.
+//! The control plane's thread: applies changes, saves uses of keys, keeps the history of the counts, serves the
+//! management listener.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
@@ -14,9 +16,12 @@ use crate::auth::Authenticator;
 use crate::management::{self, Health};
 use crate::proxy::{Command, WorkerHandle};
 use crate::store::{Change, Reader};
+use crate::telemetry::History;
 
 /// How often uses of keys are saved.
 const SAVE_USES: Duration = Duration::from_secs(5);
+/// How often the workers' counts are put into the history: by so much a request may be in too late a minute.
+const SAMPLE_HISTORY: Duration = Duration::from_secs(2);
 /// How often the end of the workers is looked for.
 pub(super) const POLL: Duration = Duration::from_millis(10);
 
@@ -32,6 +37,7 @@ pub(super) enum Order {
 pub(super) struct Control {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) reader: Reader,
+    pub(super) history: Arc<History>,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
     pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Health)>,
     pub(super) header_timeout: Duration,
@@ -54,6 +60,7 @@ impl Control {
             tokio::spawn(management::serve(listener, tls, health, self.header_timeout));
         }
         let mut save = tokio::time::interval(SAVE_USES);
+        let mut sample = tokio::time::interval(SAMPLE_HISTORY);
         let mut saving: Option<JoinHandle<()>> = None;
         loop {
             tokio::select! {
@@ -65,6 +72,7 @@ impl Control {
                     }
                     Some(Order::Stop) | None => break,
                 },
+                _ = sample.tick() => self.history.sample(Timestamp::now()),
                 // beside the loop: the store may be held by a writer, and changes must not wait for it
                 _ = save.tick() => if saving.as_ref().is_none_or(JoinHandle::is_finished) {
                     saving = Some(tokio::spawn(save_uses(Arc::clone(&self.authenticator), self.reader.clone())));

@@ -19,7 +19,7 @@ use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
 use crate::store::{Follower, PepperId, Reader, Store, StoreError};
-use crate::telemetry::{AccessLog, TelemetryError};
+use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
 const READER_THREADS: usize = 2;
@@ -141,15 +141,19 @@ impl Gateway {
         let shared = Shared::new(snapshot, Arc::clone(&authenticator));
         let workers = Arc::new(proxy::spawn(&shared, listeners, worker_metrics, || access_log.writer())?);
         let draining = Arc::new(AtomicBool::new(false));
+        let metrics = Arc::new(metrics);
+        let history = Arc::new(History::new(Arc::clone(&metrics)));
         let health = Health {
             authenticator: Arc::clone(&authenticator),
             draining: Arc::clone(&draining),
-            metrics: Arc::new(metrics),
+            metrics,
+            history: Arc::clone(&history),
         };
         let (orders, received) = mpsc::unbounded_channel();
         let control = Control {
             authenticator: Arc::clone(&authenticator),
             reader,
+            history,
             workers: Arc::clone(&workers),
             management: management.map(|(socket, tls)| (socket, tls, health)),
             header_timeout: config.timeouts.header,
