@@ -8,7 +8,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::gateway::Gateway;
+use support::cli::Key;
+use support::gateway::{Gateway, Site};
 use support::http1::{Client, Request, Response};
 use support::stage::Stage;
 use support::{PATIENCE, wait_for};
@@ -106,6 +107,30 @@ fn requests_are_counted_by_what_became_of_them() {
         let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
         expected.into_iter().all(|line| text.lines().any(|found| found == line))
     });
+}
+
+#[test]
+fn a_key_tells_how_often_it_was_used_also_before_a_restart() {
+    let stage = Stage::start();
+    let show = |site: &Site, key: &Key| site.succeed(&["key", "show", &key.access_key]).stdout;
+    stage.passes(stage.request("GET", "/v1/projects/e1/x"));
+    let Stage { gateway, upstream, e1, e2 } = stage;
+    let (site, _) = gateway.stop();
+    let shown = show(&site, &e1);
+    assert!(shown.contains(", 1 request\n"), "{shown}");
+
+    let stage = Stage { gateway: site.start(), upstream, e1, e2 };
+    stage.passes(stage.request("GET", "/v1/projects/e1/x"));
+    // a use of the key, though not of what it asks for
+    stage.refuses(stage.request("GET", "/v1/projects/e2/x"), &[403]);
+    // none, whoever it claims to be
+    stage.refuses(Request::get("/v1/projects/e1/x").key(&stage.e1.with_wrong_secret()), &[401]);
+    let Stage { gateway, e1, e2, .. } = stage;
+    let (site, _) = gateway.stop();
+    let shown = show(&site, &e1);
+    assert!(shown.contains(", 3 requests\n"), "{shown}");
+    let shown = show(&site, &e2);
+    assert!(shown.contains("last used    -\n"), "{shown}");
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Authenticator {
             doubts: ChangeCache::of_entries(config.cache.unknown_keys),
             directory: Directory::new(config.cache.environments),
             progress: Progress::default(),
-            uses: Uses::new(),
+            uses: Uses::new(Uses::CAPACITY),
             memory_key: MacKey::random(),
             question_key: MacKey::random(),
             decoy: Mac(decoy),
@@ -285,7 +285,8 @@ impl Authenticator {
         now < u128::from(self.fresh_until.load(Ordering::Acquire))
     }
 
-    /// Which keys were used since this was last asked, for the control plane to save; at most 16,384 at once.
+    /// Which keys were used since this was last asked, and how often, for the control plane to save; at most 16,384 at
+    /// once.
     pub fn take_uses(&self) -> Vec<KeyUse> {
         self.uses.take()
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
@@ -53,21 +53,26 @@ impl Identity {
         self.rendered.get_or_init(|| build(&self.principal))
     }
 
-    /// Notes that the key was used. Waits for nobody: of uses within one second, or in the same instant, one is kept.
+    /// Counts a use of the key, and notes its time and address. Waits for nobody: every use counts; of the times and
+    /// addresses of uses within one second, or in the same instant, one is kept. Most uses cost one atomic addition.
     pub fn touch(self: &Arc<Self>, unix_seconds: u64, source: IpAddr) {
         let last = &self.last_use;
-        if last.seconds.load(Ordering::Relaxed) == unix_seconds {
-            return;
+        if last.seconds.load(Ordering::Relaxed) != unix_seconds {
+            last.note(unix_seconds, source);
         }
-        match last.at.try_lock() {
-            Ok(mut at) => *at = Some((unix_seconds, source)),
-            Err(TryLockError::Poisoned(at)) => *at.into_inner() = Some((unix_seconds, source)),
-            Err(TryLockError::WouldBlock) => return,
+        // after the note: who takes this use finds it
+        if last.count.fetch_add(LastUse::ONE, Ordering::Relaxed) & LastUse::QUEUED == 0 {
+            self.queue();
         }
-        last.seconds.store(unix_seconds, Ordering::Relaxed);
-        if !last.is_queued.swap(true, Ordering::AcqRel) && last.dirty.try_send(Arc::clone(self)).is_err() {
-            last.is_queued.store(false, Ordering::Release);
-            last.seconds.store(0, Ordering::Relaxed);
+    }
+
+    /// Has the uses taken, unless that is on its way. Where the queue is full they stay, and the next use tries again.
+    #[cold]
+    fn queue(self: &Arc<Self>) {
+        let LastUse { count, dirty, .. } = &self.last_use;
+        let is_queued = count.fetch_or(LastUse::QUEUED, Ordering::Relaxed) & LastUse::QUEUED != 0;
+        if !is_queued && dirty.try_send(Arc::clone(self)).is_err() {
+            count.fetch_and(!LastUse::QUEUED, Ordering::Relaxed);
         }
     }
 }
@@ -111,19 +116,38 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// When and from where a key was last used.
+/// When and from where a key was last used, and how often since that was last taken.
+///
+/// Laid out so that `seconds` and `count`, all that most uses touch, are in one cache line.
+#[repr(C, align(16))]
 struct LastUse {
     /// The second of the last use; 0 before the first.
     seconds: AtomicU64,
+    /// [`ONE`](Self::ONE) for each use that was not taken, and [`QUEUED`](Self::QUEUED): in one word, so that both
+    /// are taken at once and no use falls in between.
+    count: AtomicU64,
     /// Only ever tried by requests: a second writer in the same instant goes without.
     at: Mutex<Option<(u64, IpAddr)>>,
-    is_queued: AtomicBool,
     dirty: SyncSender<Arc<Identity>>,
 }
 
 impl LastUse {
+    /// In `count`: the identity waits to be taken.
+    const QUEUED: u64 = 1;
+    /// In `count`: a use.
+    const ONE: u64 = 2;
+
     fn new(dirty: SyncSender<Arc<Identity>>) -> Self {
-        Self { seconds: AtomicU64::new(0), at: Mutex::new(None), is_queued: AtomicBool::new(false), dirty }
+        Self { seconds: AtomicU64::new(0), count: AtomicU64::new(0), at: Mutex::new(None), dirty }
+    }
+
+    fn note(&self, unix_seconds: u64, source: IpAddr) {
+        match self.at.try_lock() {
+            Ok(mut at) => *at = Some((unix_seconds, source)),
+            Err(TryLockError::Poisoned(at)) => *at.into_inner() = Some((unix_seconds, source)),
+            Err(TryLockError::WouldBlock) => return,
+        }
+        self.seconds.store(unix_seconds, Ordering::Relaxed);
     }
 }
 
@@ -134,11 +158,12 @@ pub(super) struct Uses {
 }
 
 impl Uses {
-    /// Keys that may wait to be saved; further ones are noted at a later use.
-    const CAPACITY: usize = 16_384;
+    /// Keys that may wait to be saved; further ones wait for a later use.
+    pub(super) const CAPACITY: usize = 16_384;
 
-    pub(super) fn new() -> Self {
-        let (dirty, queue) = sync_channel(Self::CAPACITY);
+    /// A queue for so many keys.
+    pub(super) fn new(capacity: usize) -> Self {
+        let (dirty, queue) = sync_channel(capacity);
         Self { dirty, queue: Mutex::new(queue) }
     }
 
@@ -151,10 +176,10 @@ impl Uses {
             .filter_map(|identity| {
                 let last = &identity.last_use;
                 // before the time is read: a use that comes after it queues the key again
-                last.is_queued.store(false, Ordering::Release);
+                let count = last.count.swap(0, Ordering::Relaxed) / LastUse::ONE;
                 let (seconds, address) = (*last.at.lock().unwrap_or_else(PoisonError::into_inner))?;
                 let at = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
-                Some(KeyUse { key: identity.principal.key.id, at, address })
+                Some(KeyUse { key: identity.principal.key.id, at, address, count })
             })
             .collect()
     }

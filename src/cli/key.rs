@@ -48,7 +48,7 @@ pub(super) enum Command {
         #[command(flatten)]
         owner: OptionalOwner,
     },
-    /// Show one key, and when it was last used
+    /// Show one key, when it was last used, and how often
     #[command(after_help = "Example:\n  portcullis key show 1c42")]
     Show {
         /// Its id or access key
@@ -215,8 +215,12 @@ fn show(entry: &KeyEntry, output: Format) -> anyhow::Result<()> {
     match output {
         Format::Json => print_json(&document::key(key, None)),
         Format::Table => {
+            let count = match usage.uses {
+                1 => "1 request".to_owned(),
+                many => format!("{many} requests"),
+            };
             let used = match (usage.at, usage.address) {
-                (Some(at), Some(address)) => format!("{} from {address}", time(Some(at))),
+                (Some(at), Some(address)) => format!("{} from {address}, {count}", time(Some(at))),
                 (at, _) => time(at),
             };
             print_fields(&[

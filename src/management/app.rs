@@ -23,6 +23,7 @@ use super::site::Site;
 use super::{api, ui};
 use crate::auth::{AuthRefusal, Authenticator, Credential, CredentialError};
 use crate::store::Via;
+use crate::telemetry::History;
 use crate::wire::CHALLENGE;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,6 +38,8 @@ pub struct Management {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) health: Health,
     pub(super) sessions: Sessions,
+    /// Requests of the last hour, by what became of them.
+    pub(super) history: Arc<History>,
     site: ArcSwap<Site>,
 }
 
@@ -48,8 +51,15 @@ impl std::fmt::Debug for Management {
 
 impl Management {
     /// Puts it together.
-    pub fn new(desk: Desk, authenticator: Arc<Authenticator>, health: Health, site: Site) -> Self {
-        Self { desk, authenticator, health, sessions: Sessions::default(), site: ArcSwap::from_pointee(site) }
+    pub fn new(
+        desk: Desk,
+        authenticator: Arc<Authenticator>,
+        health: Health,
+        history: Arc<History>,
+        site: Site,
+    ) -> Self {
+        let sessions = Sessions::default();
+        Self { desk, authenticator, health, sessions, history, site: ArcSwap::from_pointee(site) }
     }
 
     /// Takes over what a reload has changed.

@@ -1,10 +1,12 @@
-//! The control plane's thread: applies changes, saves last uses, serves the management listener.
+//! The control plane's thread: applies changes, saves uses of keys, keeps the history of the counts, serves the
+//! management listener.
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,9 +16,12 @@ use crate::auth::Authenticator;
 use crate::management::{self, Management};
 use crate::proxy::{Command, WorkerHandle};
 use crate::store::{Change, ChangeNumber, Reader};
+use crate::telemetry::History;
 
-/// How often last uses are saved.
+/// How often uses of keys are saved.
 const SAVE_USES: Duration = Duration::from_secs(5);
+/// How often the workers' counts are put into the history: by so much a request may be in too late a minute.
+const SAMPLE_HISTORY: Duration = Duration::from_secs(2);
 /// How often the end of the workers is looked for.
 pub(super) const POLL: Duration = Duration::from_millis(10);
 
@@ -32,6 +37,7 @@ pub(super) enum Order {
 pub(super) struct Control {
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) reader: Reader,
+    pub(super) history: Arc<History>,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
     pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Arc<Management>)>,
     /// Tells which changes are in force.
@@ -56,6 +62,7 @@ impl Control {
             tokio::spawn(management::serve(listener, tls, management, self.header_timeout));
         }
         let mut save = tokio::time::interval(SAVE_USES);
+        let mut sample = tokio::time::interval(SAMPLE_HISTORY);
         let mut saving: Option<JoinHandle<()>> = None;
         loop {
             tokio::select! {
@@ -67,6 +74,7 @@ impl Control {
                     }
                     Some(Order::Stop) | None => break,
                 },
+                _ = sample.tick() => self.history.sample(Timestamp::now()),
                 // beside the loop: the store may be held by a writer, and changes must not wait for it
                 _ = save.tick() => if saving.as_ref().is_none_or(JoinHandle::is_finished) {
                     saving = Some(tokio::spawn(save_uses(Arc::clone(&self.authenticator), self.reader.clone())));
@@ -107,6 +115,6 @@ async fn save_uses(authenticator: Arc<Authenticator>, reader: Reader) {
     if !uses.is_empty()
         && let Err(error) = reader.save_uses(uses).await
     {
-        tracing::warn!(%error, "when keys were last used could not be saved");
+        tracing::warn!(%error, "when keys were last used, and how often, could not be saved");
     }
 }

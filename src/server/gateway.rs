@@ -19,7 +19,7 @@ use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
 use crate::store::{Follower, PepperId, Reader, Registry, Store, StoreError};
-use crate::telemetry::{AccessLog, TelemetryError};
+use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
 const READER_THREADS: usize = 2;
@@ -145,11 +145,10 @@ impl Gateway {
         let draining = Arc::new(AtomicBool::new(false));
         let (tell, told) = std::sync::mpsc::channel();
         let (in_force, applied) = watch::channel(follower.head());
-        let health = Health {
-            authenticator: Arc::clone(&authenticator),
-            draining: Arc::clone(&draining),
-            metrics: Arc::new(metrics),
-        };
+        let metrics = Arc::new(metrics);
+        let history = Arc::new(History::new(Arc::clone(&metrics)));
+        let health =
+            Health { authenticator: Arc::clone(&authenticator), draining: Arc::clone(&draining), metrics };
         let look = {
             let tell = tell.clone();
             move || {
@@ -163,13 +162,20 @@ impl Gateway {
                 let desk =
                     Desk::new(Registry::open(path)?, Arc::clone(&authenticator), InForce::new(look, applied));
                 let site = Site::new(&config, &addresses.listeners);
-                Some(Arc::new(Management::new(desk, Arc::clone(&authenticator), health, site)))
+                Some(Arc::new(Management::new(
+                    desk,
+                    Arc::clone(&authenticator),
+                    health,
+                    Arc::clone(&history),
+                    site,
+                )))
             }
         };
         let (orders, received) = mpsc::unbounded_channel();
         let control = Control {
             authenticator: Arc::clone(&authenticator),
             reader,
+            history,
             workers: Arc::clone(&workers),
             management: match (management, &plane) {
                 (Some((socket, tls)), Some(plane)) => Some((socket, tls, Arc::clone(plane))),

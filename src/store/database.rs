@@ -38,7 +38,7 @@ const APPLICATION_ID: i32 = i32::from_be_bytes(*b"PCLS");
 pub(super) enum Purpose {
     /// Changes: on the disk before they are acknowledged.
     Record,
-    /// What may be lost: fingerprints and last-used times. Not waiting for the disk each time.
+    /// What may be lost: fingerprints and uses of keys. Not waiting for the disk each time.
     Notes,
     /// Reading only.
     Reading,

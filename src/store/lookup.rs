@@ -51,6 +51,8 @@ pub struct KeyUse {
     pub at: Timestamp,
     /// The client's address then.
     pub address: IpAddr,
+    /// Requests with the key since the last that were saved, whatever was decided about them.
+    pub count: u64,
 }
 
 /// How a key was used so far. It may be some seconds old, and lost when the machine stops.

@@ -6,7 +6,7 @@
 //! - [`Follower`] tells a running gateway what others have changed.
 //!
 //! A change is one transaction, `BEGIN IMMEDIATE`, with its row in the log ([`ChangeNumber`], hash of its content and
-//! of the row before), and is on the disk before it is acknowledged. Fingerprints and last-used times are no changes.
+//! of the row before), and is on the disk before it is acknowledged. Fingerprints and uses of keys are no changes.
 //! Removed objects keep their row, so that no id and no access key is ever given out again.
 
 mod accounts;

@@ -1,4 +1,4 @@
-//! What is kept beside the record and is no change: fingerprints and last-used times. It may be lost, and does not
+//! What is kept beside the record and is no change: fingerprints and uses of keys. It may be lost, and does not
 //! move the change number.
 
 use rusqlite::Connection;
@@ -27,14 +27,19 @@ pub(super) fn save_fingerprint(
     Ok(())
 }
 
-/// Keeps when a key was last used; an older time than the one kept changes nothing.
+/// Keeps when a key was last used, where an older time than the one kept changes nothing, and adds to how often.
 pub(super) fn save_use(transaction: &Connection, used: &KeyUse) -> Result<(), Fault> {
     transaction
         .prepare_cached(
-            "UPDATE keys SET last_used = max(last_used, ?2),
+            "UPDATE keys SET uses = uses + ?4, last_used = max(last_used, ?2),
              last_used_address = CASE WHEN last_used > ?2 THEN last_used_address ELSE ?3 END
              WHERE id = ?1",
         )?
-        .execute((used.key.row(), used.at.as_millisecond(), used.address.to_string()))?;
+        .execute((
+            used.key.row(),
+            used.at.as_millisecond(),
+            used.address.to_string(),
+            used.count.cast_signed(),
+        ))?;
     Ok(())
 }

@@ -14,6 +14,9 @@ use crate::model::{AccessKey, KeyId, KeyOwner};
 /// How many questions may wait for a connection; who asks beyond that waits to ask.
 const QUEUE: usize = 1024;
 
+/// Uses that are saved in one write: some milliseconds.
+const USES_PER_WRITE: usize = 1_000;
+
 /// A question to what one thread holds.
 pub(super) type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 
@@ -70,9 +73,15 @@ impl Reader {
         self.note(move |at| notes::save_fingerprint(at, key, &fingerprint)).await
     }
 
-    /// Keeps when keys were last used, in one write. Not a change, and it may be lost when the machine stops.
+    /// Keeps when keys were last used and adds to how often. Not a change, and it may be lost when the machine stops.
+    ///
+    /// In several writes, so that changes need not wait for thousands of notes.
     pub async fn save_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
-        self.note(move |at| uses.iter().try_for_each(|used| notes::save_use(at, used))).await
+        for some in uses.chunks(USES_PER_WRITE) {
+            let some = some.to_vec();
+            self.note(move |at| some.iter().try_for_each(|used| notes::save_use(at, used))).await?;
+        }
+        Ok(())
     }
 
     async fn note(

@@ -111,8 +111,8 @@ fn every_change_is_numbered_and_what_changes_nothing_is_not() {
     place.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }).unwrap();
     let reader = Reader::open(&place.path, 1).unwrap();
     now(reader.save_fingerprint(key.id, fingerprint(1))).unwrap();
-    let used =
-        KeyUse { key: key.id, at: jiff::Timestamp::from_second(1).unwrap(), address: [127, 0, 0, 1].into() };
+    let at = jiff::Timestamp::from_second(1).unwrap();
+    let used = KeyUse { key: key.id, at, address: [127, 0, 0, 1].into(), count: 1 };
     now(reader.save_uses(vec![used])).unwrap();
     let usage = place.store.key_entry(key.id).unwrap().usage;
     assert_eq!((usage.at, usage.address), (Some(used.at), Some(used.address)));
@@ -121,6 +121,53 @@ fn every_change_is_numbered_and_what_changes_nothing_is_not() {
     let (_, number) = place.store.set_key_state(key.id, State::Inactive).unwrap();
     assert_eq!(number, ChangeNumber(3));
     place.store.check_whole().unwrap();
+}
+
+#[test]
+fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest() {
+    let mut place = place();
+    let account = place.account("alice");
+    let key = place.key(&KeyOwner::Account(account.id), "a1").id;
+    assert_eq!(place.store.key_entry(key).unwrap().usage, KeyUsage::default());
+    let reader = Reader::open(&place.path, 1).unwrap();
+    let used = |second, host, count| {
+        let at = jiff::Timestamp::from_second(second).unwrap();
+        KeyUse { key, at, address: [192, 0, 2, host].into(), count }
+    };
+    let usage = |second, host, uses| KeyUsage {
+        at: Some(jiff::Timestamp::from_second(second).unwrap()),
+        address: Some([192, 0, 2, host].into()),
+        uses,
+    };
+    now(reader.save_uses(vec![used(200, 2, 5)])).unwrap();
+    now(reader.save_uses(vec![used(100, 1, 7), used(200, 3, 1)])).unwrap();
+    assert_eq!(place.store.key_entry(key).unwrap().usage, usage(200, 2, 13));
+    now(reader.save_uses(vec![used(300, 4, 2)])).unwrap();
+    assert_eq!(place.store.key_entry(key).unwrap().usage, usage(300, 4, 15));
+}
+
+#[test]
+fn a_store_of_the_first_version_is_brought_up_to_date_and_keeps_when_keys_were_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("portcullis.db");
+    let first = rusqlite::Connection::open(&path).unwrap();
+    first.pragma_update(None, "application_id", i32::from_be_bytes(*b"PCLS")).unwrap();
+    first.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+    first
+        .execute_batch(
+            "INSERT INTO accounts (id, name, kind, state, uuid, created)
+             VALUES (1, 'alice', 'user', 'active', 'u1', 0);
+             INSERT INTO keys (id, access_key, account, state, uuid, phc, created)
+             VALUES (1, 'a1', 1, 'active', 'u2', 'phc', 0);
+             INSERT INTO key_use VALUES (1, 5000, '192.0.2.1');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    let store = Store::open(&path).unwrap();
+    let key = store.find_key("a1").unwrap().id;
+    let usage = store.key_entry(key).unwrap().usage;
+    let at = jiff::Timestamp::from_second(5).unwrap();
+    assert_eq!(usage, KeyUsage { at: Some(at), address: Some([192, 0, 2, 1].into()), uses: 0 });
 }
 
 #[test]

@@ -15,6 +15,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+use super::history::{Outcome, OutcomeCounts};
+
 /// The upper bounds of the latency buckets, in microseconds; above the last there is one more.
 const BUCKETS_US: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
@@ -170,7 +172,10 @@ impl fmt::Debug for Source {
 
 /// The metrics of the process.
 #[derive(Debug)]
-pub struct Metrics(Registry);
+pub struct Metrics {
+    registry: Registry,
+    workers: Vec<Arc<WorkerMetrics>>,
+}
 
 impl Metrics {
     /// The metrics of `workers` threads and of `sources`. `causes` names the causes of refusals.
@@ -188,15 +193,29 @@ impl Metrics {
             sources,
             started,
         }));
-        (Self(registry), workers)
+        (Self { registry, workers: workers.clone() }, workers)
     }
 
     /// All values as text, in the `OpenMetrics` format (`application/openmetrics-text; version=1.0.0; charset=utf-8`).
     pub fn text(&self) -> String {
         let mut text = String::new();
         // writing to a string cannot fail, and no value refuses to be written
-        let _ = encode(&mut text, &self.0);
+        let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// How many requests have ended since the start, by what became of them.
+    pub fn outcomes(&self) -> OutcomeCounts {
+        let mut counts = OutcomeCounts::default();
+        for worker in &self.workers {
+            for (class, count) in worker.allowed.iter().enumerate() {
+                counts.add(Outcome::of_class(class), count.get());
+            }
+            for (status, count) in REFUSAL_STATUSES.into_iter().zip(&worker.refused) {
+                counts.add(Outcome::of_refusal(status), count.get());
+            }
+        }
+        counts
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod access;
 mod alarm;
+mod history;
 mod log;
 mod metrics;
 mod queue;
 
 pub use access::{AccessLog, AccessWriter, ReasonText, Record};
 pub use alarm::Alarm;
+pub use history::{History, Minute, Outcome, OutcomeCounts};
 pub use log::Log;
 pub use metrics::{Count, Histogram, Kind, Metrics, Source, WorkerMetrics};
 

@@ -1,8 +1,11 @@
 //! Which rung decides, and what it costs.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
+use super::super::fingerprint::Mac;
+use super::super::identity::Uses;
 use super::*;
 use crate::store::PepperId;
 
@@ -206,7 +209,7 @@ fn a_source_that_fails_too_often_is_told_to_wait_and_its_right_secret_passes_all
 }
 
 #[test]
-fn uses_are_noted_once_a_key_and_can_be_saved() {
+fn uses_are_counted_and_the_last_one_is_noted() {
     run(async {
         let mut fixture = Fixture::new();
         let pair = fixture.account_key();
@@ -217,12 +220,68 @@ fn uses_are_noted_once_a_key_and_can_be_saved() {
         let uses = fixture.auth.take_uses();
         assert_eq!(uses.len(), 1);
         assert_eq!(
-            (uses[0].key, uses[0].at.as_second(), uses[0].address),
-            (pair.key.id, 1_700_000_005, SOURCE)
+            (uses[0].key, uses[0].at.as_second(), uses[0].address, uses[0].count),
+            (pair.key.id, 1_700_000_005, SOURCE, 3)
         );
         assert_eq!(fixture.auth.take_uses(), []);
-        identity.touch(1_700_000_006, SOURCE);
-        assert_eq!(fixture.auth.take_uses().len(), 1);
+        // in the second that was noted before: nothing but the count is new
+        identity.touch(1_700_000_005, SOURCE);
+        assert_eq!(fixture.auth.take_uses().iter().map(|used| used.count).collect::<Vec<_>>(), [1]);
+    });
+}
+
+#[test]
+fn no_use_is_lost_or_counted_twice_while_uses_are_taken() {
+    const TAKES: usize = 5_000;
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        let identity = fixture.ask_pair(&pair).await.unwrap();
+        let take = || fixture.auth.take_uses().iter().map(|used| used.count).sum::<u64>();
+        let is_over = AtomicBool::new(false);
+        let use_it = || {
+            let mut uses = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                uses += 1;
+                identity.touch(1 + uses / 100, SOURCE);
+            }
+            uses
+        };
+        let (used, taken) = std::thread::scope(|scope| {
+            let users = [scope.spawn(use_it), scope.spawn(use_it)];
+            let taken: u64 = (0..TAKES).map(|_| take()).sum();
+            is_over.store(true, Ordering::Relaxed);
+            (users.map(|user| user.join().unwrap()).iter().sum::<u64>(), taken)
+        });
+        assert_eq!(taken + take(), used);
+    });
+}
+
+#[test]
+fn uses_that_find_the_queue_full_are_taken_with_the_next_use() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let reader = Reader::open(&fixture.path("store"), 1).unwrap();
+        let uses = Uses::new(1);
+        let mut identities = Vec::new();
+        for pair in [fixture.account_key(), fixture.environment_key()] {
+            let record = reader.key(pair.access_key()).await.unwrap().record.unwrap();
+            identities.push(Arc::new(Identity::new(record, Mac([0; 32]), &uses)));
+        }
+        let take = || {
+            uses.take()
+                .into_iter()
+                .map(|used| (used.key, used.at.as_second(), used.count))
+                .collect::<Vec<_>>()
+        };
+        let [first, second] = [0, 1].map(|at| identities[at].principal.key.id);
+        for at in [5, 6] {
+            identities[0].touch(at, SOURCE);
+            identities[1].touch(at, SOURCE);
+        }
+        assert_eq!(take(), [(first, 6, 2)]);
+        identities[1].touch(6, SOURCE);
+        assert_eq!(take(), [(second, 6, 3)]);
     });
 }
 
