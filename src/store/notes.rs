@@ -32,7 +32,7 @@ pub(super) fn save_use(transaction: &Connection, used: &KeyUse) -> Result<(), Fa
     transaction
         .prepare_cached(
             "UPDATE keys SET uses = uses + ?4, last_used = max(last_used, ?2),
-             last_used_address = CASE WHEN last_used > ?2 THEN last_used_address ELSE ?3 END
+             last_used_address = CASE WHEN last_used >= ?2 THEN last_used_address ELSE ?3 END
              WHERE id = ?1",
         )?
         .execute((
