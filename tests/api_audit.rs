@@ -1,0 +1,186 @@
+//! The audit log: who did, or tried, what; and races that only one can win.
+
+mod support;
+
+use std::sync::Barrier;
+
+use serde_json::{Value, json};
+use support::api::Api;
+use support::stage::Stage;
+
+fn entries(api: &Api<'_>, query: &str) -> Vec<Value> {
+    api.document(&format!("/v2-beta/auditlogs?limit=-1&{query}"))["data"].as_array().unwrap().clone()
+}
+
+#[test]
+fn every_change_says_who_with_which_key_from_where_and_what() {
+    let stage = Stage::start();
+    let admin = Api::admin(&stage.gateway);
+    let ada = stage.gateway.create_account("ada", "user");
+    stage.gateway.add_member("e1", "ada", "owner");
+    let user = Api::new(&stage.gateway, &stage.gateway.create_account_key("ada"));
+    let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    let answer = user.put(&own, &json!({ "name": "after", "description": "said" }));
+    let request = answer.header("x-request-id").unwrap();
+    user.act(&own, "deactivate");
+
+    let found = entries(&admin, &format!("resourceType=apiKey&resourceId={}", stage.e1.id));
+    assert_eq!(
+        found.iter().map(|entry| &entry["action"]).collect::<Vec<_>>(),
+        ["create", "edit", "deactivate"]
+    );
+    let [created, edited, stopped] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(
+        (&created["via"], &created["accessKey"], &created["before"]),
+        (&json!("command"), &Value::Null, &Value::Null)
+    );
+    assert!(created["accountId"].as_str().is_some_and(|user| !user.is_empty()), "the user of the machine");
+    assert_eq!((&edited["via"], &edited["accountId"]), (&json!("api"), &json!(ada)));
+    assert_eq!((&edited["accessKey"], &edited["requestId"]), (&json!(user.key.access_key), &json!(request)));
+    assert!(edited["clientIp"].as_str().is_some_and(|address| address.starts_with("127.")), "{edited}");
+    assert_eq!((&edited["before"]["name"], &edited["after"]["name"]), (&Value::Null, &json!("after")));
+    assert_eq!(
+        (&stopped["before"]["state"], &stopped["after"]["state"]),
+        (&json!("active"), &json!("inactive"))
+    );
+    assert_eq!((&stopped["outcome"], &stopped["reason"]), (&json!("done"), &Value::Null));
+    assert!(stopped["changeNumber"].as_u64() > edited["changeNumber"].as_u64());
+
+    let one = admin.document(&format!("/v2-beta/auditlogs/{}", edited["id"].as_str().unwrap()));
+    assert_eq!(one["after"], edited["after"]);
+    let names = |query: &str| entries(&admin, query).len();
+    assert_eq!(names(&format!("accountId={ada}")), 2);
+    assert_eq!(names(&format!("accessKey={}", user.key.access_key)), 2);
+    assert_eq!(names("action=deactivate"), 1);
+    assert_eq!(names("outcome=refused"), 0);
+    assert_eq!(names("created_gt=2001-01-01T00:00:00Z"), names(""));
+    assert!(
+        names("via=command&resourceType=projectMember") == 1 && names("created_lt=2001-01-01T00:00:00Z") == 0
+    );
+}
+
+#[test]
+fn nobody_takes_anything_out_of_the_audit_log() {
+    let stage = Stage::start();
+    let store = stage.gateway.directory().join("portcullis.db");
+    let connection = rusqlite::Connection::open(store).expect("the store can be opened");
+    let count =
+        || connection.query_row("SELECT count(*) FROM audit", [], |row| row.get::<_, i64>(0)).unwrap();
+    let before = count();
+    assert!(before > 3);
+    for statement in ["DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"] {
+        let refused = connection.execute(statement, []).unwrap_err().to_string();
+        assert!(refused.contains("append-only"), "{refused}");
+    }
+    assert_eq!(count(), before);
+}
+
+/// Runs `acts` at the same moment.
+fn race<T: Send>(acts: Vec<Box<dyn FnOnce() -> T + Send + '_>>) -> Vec<T> {
+    let barrier = Barrier::new(acts.len());
+    std::thread::scope(|scope| {
+        let running: Vec<_> = acts
+            .into_iter()
+            .map(|act| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    act()
+                })
+            })
+            .collect();
+        running.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
+
+#[test]
+fn case_88_of_delete_and_activate_at_once_exactly_one_wins_and_both_are_told() {
+    let stage = Stage::start();
+    let admin = Api::admin(&stage.gateway);
+    for round in 0..10 {
+        let id = admin.create_key("/v2-beta/projects/e1/apikeys", &json!({})).id;
+        let own = format!("/v2-beta/apikeys/{id}");
+        assert_eq!(admin.act(&own, "deactivate").status, 200);
+        let statuses = race(vec![
+            Box::new(|| admin.delete(&own).status) as Box<dyn FnOnce() -> u16 + Send>,
+            Box::new(|| admin.act(&own, "activate").status),
+        ]);
+        let won = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(won, 1, "round {round}: {statuses:?}");
+        assert!(statuses.iter().all(|status| [200, 405, 422].contains(status)), "{statuses:?}");
+        let state = admin.document(&own)["state"].clone();
+        assert_eq!(state, if statuses[0] == 200 { "removed" } else { "active" });
+        let told = entries(&admin, &format!("resourceId={id}"));
+        let outcomes: Vec<_> = told[2..].iter().map(|entry| entry["outcome"].as_str().unwrap()).collect();
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == "done").count(), 1, "{told:?}");
+        // who was judged by what was so already before the other came is told too, or was never in the race
+        assert_eq!(outcomes.len(), 2, "{told:?}");
+        assert!(
+            told.iter()
+                .filter(|entry| entry["outcome"] == "refused")
+                .all(|entry| entry["reason"].is_string())
+        );
+    }
+    // twice the same: the second is refused, and changes nothing
+    let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    assert_eq!(admin.act(&own, "deactivate").status, 200);
+    let change = entries(&admin, "outcome=done").len();
+    assert_eq!(admin.act(&own, "deactivate").status, 422);
+    assert_eq!(entries(&admin, "outcome=done").len(), change);
+    assert_eq!(admin.document(&own)["state"], "inactive");
+}
+
+#[test]
+fn of_edits_of_one_revision_exactly_one_wins_and_the_others_are_told_too() {
+    let stage = Stage::start();
+    let admin = Api::admin(&stage.gateway);
+    let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    let tag = admin.get(&own).header("etag").expect("a revision");
+    let statuses = race(
+        (0..8)
+            .map(|n| {
+                let (admin, own, tag) = (&admin, &own, &tag);
+                let body = json!({ "name": format!("name {n}"), "description": format!("description {n}") });
+                Box::new(move || {
+                    admin
+                        .send(admin.request("PUT", own).header("If-Match", tag).body(body.to_string()))
+                        .status
+                }) as Box<dyn FnOnce() -> u16 + Send>
+            })
+            .collect(),
+    );
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert_eq!(statuses.iter().filter(|status| **status == 412).count(), 7, "{statuses:?}");
+    let shown = admin.document(&own);
+    let number = |field: &str| shown[field].as_str().unwrap().rsplit(' ').next().unwrap().to_owned();
+    assert_eq!(number("name"), number("description"), "never half of one and half of another");
+    let told = entries(&admin, &format!("resourceId={}&action=edit", stage.e1.id));
+    assert_eq!(told.iter().filter(|entry| entry["outcome"] == "done").count(), 1);
+    assert_eq!(told.iter().filter(|entry| entry["outcome"] == "refused").count(), 7);
+}
+
+#[test]
+fn who_loses_the_role_meanwhile_is_refused_by_the_record_itself() {
+    let stage = Stage::start();
+    let admin = Api::admin(&stage.gateway);
+    let ada = stage.gateway.create_account("ada", "user");
+    stage.gateway.add_member("e1", "ada", "owner");
+    let user = Api::new(&stage.gateway, &stage.gateway.create_account_key("ada"));
+    // many edits, while the membership ends: after the answer that says so, none succeeds
+    let member = format!("/v2-beta/projectmembers/e1:{ada}");
+    let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    std::thread::scope(|scope| {
+        let edits = scope.spawn(|| {
+            (0..1000)
+                .map(|n| user.put(&own, &json!({ "name": format!("n{n}") })).status)
+                .find(|status| *status != 200)
+        });
+        let second = stage.gateway.create_account("grace", "user");
+        admin
+            .create("/v2-beta/projects/e1/projectmembers", &json!({ "externalId": second, "role": "owner" }));
+        assert_eq!(admin.delete(&member).status, 200);
+        let name = admin.document(&own)["name"].clone();
+        assert!(edits.join().unwrap().is_some_and(|status| [403, 404].contains(&status)));
+        assert_eq!(admin.document(&own)["name"], name, "nothing after the answer");
+    });
+}

@@ -1,0 +1,224 @@
+//! Who may do what over the management API. What one may not see is 404, what one may see and not do is 403 or 405.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::api::{Api, key_in};
+use support::cli::Key;
+use support::stage::Stage;
+
+/// An environment `e1` with an account in each role, an account without any, and what belongs to others.
+struct House {
+    stage: Stage,
+    owner: Key,
+    member: Key,
+    restricted: Key,
+    readonly: Key,
+    stranger: Key,
+    stranger_id: String,
+}
+
+fn house() -> House {
+    let stage = Stage::start();
+    let key = |name: &str, role: Option<&str>| {
+        stage.gateway.create_account(name, "user");
+        if let Some(role) = role {
+            stage.gateway.add_member("e1", name, role);
+        }
+        stage.gateway.create_account_key(name)
+    };
+    let [owner, member, restricted, readonly] =
+        ["owner", "member", "restricted", "readonly"].map(|role| key(role, Some(role)));
+    let stranger_id = stage.gateway.create_account("stranger", "user");
+    let stranger = stage.gateway.create_account_key("stranger");
+    House { owner, member, restricted, readonly, stranger, stranger_id, stage }
+}
+
+#[test]
+fn each_role_sees_and_changes_what_is_its_own_and_nothing_else() {
+    let house = house();
+    let gateway = &house.stage.gateway;
+    let own = format!("/v2-beta/projects/e1/apikeys/{}", house.stage.e1.id);
+    let account = format!("/v2-beta/accounts/{}", house.stranger_id);
+    let guest = gateway.create_account("guest", "user");
+    let member = format!("/v2-beta/projectmembers/e1:{guest}");
+    let membership = json!({ "externalId": guest, "role": "readonly" });
+    // what is asked, and how: owner, member, restricted, readonly, stranger, key of e1, key of e2
+    let table: &[(&str, &str, Value, [u16; 7])] = &[
+        ("GET", "/v2-beta", json!({}), [200, 200, 200, 200, 200, 200, 200]),
+        ("GET", "/v2-beta/projects/e1", json!({}), [200, 200, 200, 200, 404, 200, 404]),
+        ("GET", "/v2-beta/projects/e1/apikeys", json!({}), [200, 200, 200, 404, 404, 200, 404]),
+        ("GET", &own, json!({}), [200, 200, 200, 404, 404, 200, 404]),
+        ("GET", "/v2-beta/projects/e1/projectmembers", json!({}), [200, 200, 200, 404, 404, 200, 404]),
+        ("GET", "/v2-beta/projects/e1/schemas", json!({}), [200, 200, 200, 200, 404, 200, 404]),
+        ("GET", "/v2-beta/schemas/auditlog", json!({}), [404, 404, 404, 404, 404, 404, 404]),
+        ("GET", "/v2-beta/auditlogs", json!({}), [404, 404, 404, 404, 404, 404, 404]),
+        ("GET", &account, json!({}), [404, 404, 404, 404, 200, 404, 404]),
+        ("POST", "/v2-beta/accounts", json!({ "name": "x" }), [405, 405, 405, 405, 405, 405, 405]),
+        ("PUT", &account, json!({ "name": "x" }), [405, 405, 405, 405, 405, 405, 405]),
+        // an environment's id is a path of the upstream: only admins choose one
+        ("POST", "/v2-beta/projects", json!({ "id": "new" }), [405, 405, 405, 405, 405, 405, 405]),
+        ("PUT", "/v2-beta/projects/e1", json!({ "name": "new" }), [200, 403, 403, 403, 404, 405, 405]),
+        ("POST", "/v2-beta/projects/e1/apikeys", json!({}), [201, 405, 405, 404, 404, 405, 404]),
+        ("PUT", &own, json!({ "name": "new" }), [200, 405, 405, 404, 404, 405, 404]),
+        ("POST", "/v2-beta/apikeys", json!({ "accountId": "1a1" }), [201, 201, 201, 201, 201, 405, 405]),
+        (
+            "POST",
+            "/v2-beta/projects/e1/projectmembers",
+            membership.clone(),
+            [201, 405, 405, 404, 404, 405, 404],
+        ),
+        ("DELETE", &member, json!({}), [200, 403, 403, 404, 404, 405, 405]),
+    ];
+    let admin = Api::admin(gateway);
+    let keys = [
+        ("owner", &house.owner),
+        ("member", &house.member),
+        ("restricted", &house.restricted),
+        ("readonly", &house.readonly),
+        ("stranger", &house.stranger),
+        ("key of e1", &house.stage.e1),
+        ("key of e2", &house.stage.e2),
+    ];
+    let mut wrong = Vec::new();
+    for (method, target, body, expected) in table {
+        for ((who, key), expected) in keys.iter().zip(expected) {
+            // as each request finds it: the guest is a member only where the membership is to be ended
+            if *target == member {
+                admin.post("/v2-beta/projects/e1/projectmembers", &membership);
+            } else {
+                admin.delete(&member);
+            }
+            let answer = Api::new(gateway, key).write(method, target, body);
+            if answer.status != *expected {
+                wrong.push(format!("{who}: {method} {target} is {} and not {expected}", answer.status));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn case_87_nobody_touches_the_keys_of_others_and_an_environment_key_manages_nothing() {
+    let house = house();
+    let gateway = &house.stage.gateway;
+    let (stranger, member) = (Api::new(gateway, &house.stranger), Api::new(gateway, &house.member));
+    let id = stranger.create_key("/v2-beta/apikeys", &json!({})).id;
+    let own = format!("/v2-beta/apikeys/{id}");
+    for status in [
+        member.get(&own),
+        member.put(&own, &json!({ "name": "mine" })),
+        member.act(&own, "deactivate"),
+        member.delete(&own),
+        member.get(&format!("{own}/account")),
+        member.get(&format!("/v2-beta/accounts/{}/apikeys", house.stranger_id)),
+    ]
+    .map(|answer| answer.status)
+    {
+        assert_eq!(status, 404);
+    }
+    assert!(!member.ids("/v2-beta/apikeys?limit=-1").contains(&id));
+    assert!(!member.ids(&format!("/v2-beta/apikeys?accountId={}", house.stranger_id)).contains(&id));
+    // through an environment only its own keys are seen, by anyone
+    assert_eq!(Api::admin(gateway).get(&format!("/v2-beta/projects/e1/apikeys/{id}")).status, 404);
+
+    let own = format!("/v2-beta/apikeys/{}", house.stage.e1.id);
+    let environment_key = Api::new(gateway, &house.stage.e1);
+    let shown = environment_key.document(&own);
+    assert_eq!(shown["actions"], json!({}), "nothing is offered that would be refused");
+    for status in [
+        environment_key.act(&own, "deactivate"),
+        environment_key.put(&own, &json!({ "name": "x" })),
+        environment_key.delete(&own),
+        environment_key.act("/v2-beta/projects/e1", "deactivate"),
+        environment_key.post("/v2-beta/projects/e1/apikeys", &json!({})),
+    ]
+    .map(|answer| answer.status)
+    {
+        assert_eq!(status, 405);
+    }
+    assert_eq!(environment_key.document(&own)["state"], "active");
+}
+
+#[test]
+fn an_environment_keeps_an_owner_and_its_members_are_set_all_at_once() {
+    let house = house();
+    let gateway = &house.stage.gateway;
+    let owner = Api::new(gateway, &house.owner);
+    let id = owner.ids("/v2-beta/accounts").remove(0);
+    let own = format!("/v2-beta/projectmembers/e1:{id}");
+    for answer in [
+        owner.delete(&own),
+        owner.put(&own, &json!({ "role": "member" })),
+        owner.post("/v2-beta/projects/e1/?action=setmembers", &json!({ "members": [] })),
+    ] {
+        assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("InvalidFormat")), "{answer:?}");
+    }
+    assert_eq!(owner.document(&own)["role"], "owner", "and nothing was changed");
+    let members = json!({ "members": [
+        { "externalId": id, "externalIdType": "rancher_id", "role": "owner" },
+        { "externalId": house.stranger_id, "externalIdType": "rancher_id", "role": "readonly" },
+    ]});
+    let answer = owner.post("/v2-beta/projects/e1/?action=setmembers", &members);
+    assert_eq!((answer.status, &answer.json()["type"]), (200, &json!("project")), "{answer:?}");
+    let found = owner.document("/v2-beta/projects/e1/projectmembers");
+    let roles: Vec<_> = found["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| (&member["externalId"], &member["role"]))
+        .collect();
+    assert_eq!(roles, [(&json!(id), &json!("owner")), (&json!(house.stranger_id), &json!("readonly"))]);
+    // in force at once: the former member sees nothing, the new one sees the environment
+    assert_eq!(Api::new(gateway, &house.member).get("/v2-beta/projects/e1").status, 404);
+    assert_eq!(Api::new(gateway, &house.stranger).get("/v2-beta/projects/e1").status, 200);
+    for (members, code) in [
+        (json!([{ "externalId": "1a99", "role": "member" }]), "InvalidReference"),
+        (json!([{ "externalId": id, "role": "king" }]), "InvalidOption"),
+        (json!([{ "role": "member" }]), "MissingRequired"),
+    ] {
+        let answer = owner.post("/v2-beta/projects/e1/?action=setmembers", &json!({ "members": members }));
+        assert_eq!((answer.status, &answer.json()["code"]), (422, &json!(code)), "{answer:?}");
+    }
+}
+
+#[test]
+fn accounts_and_environments_live_and_die_with_what_belongs_to_them() {
+    let house = house();
+    let gateway = &house.stage.gateway;
+    let admin = Api::admin(gateway);
+    let account =
+        admin.create("/v2-beta/accounts", &json!({ "name": "bob", "kind": "admin", "description": "ops" }));
+    assert_eq!((&account["kind"], &account["state"]), (&json!("admin"), &json!("active")));
+    let id = account["id"].as_str().unwrap();
+    let own = format!("/v2-beta/accounts/{id}");
+    let key = key_in(&admin.create("/v2-beta/apikeys", &json!({ "accountId": id })));
+    let bob = Api::new(gateway, &key);
+    assert_eq!(bob.get("/v2-beta/auditlogs").status, 200);
+    assert_eq!(admin.delete(&own).status, 405, "active");
+    assert_eq!(admin.put(&own, &json!({ "name": null })).status, 422, "an account has a name");
+    assert_eq!(admin.put(&own, &json!({ "name": "robert" })).json()["name"], "robert");
+    assert_eq!(admin.act(&own, "deactivate").json()["state"], "inactive");
+    assert_eq!(bob.get("/v2-beta").status, 401, "at once");
+    assert_eq!(admin.act(&own, "activate").status, 200);
+    assert_eq!(bob.get("/v2-beta").status, 200);
+    admin.act(&own, "deactivate");
+    assert_eq!(admin.delete(&own).json()["state"], "removed");
+    assert_eq!(admin.document(&format!("/v2-beta/apikeys/{}", key.id))["state"], "removed");
+    for answer in [admin.act(&own, "activate"), admin.put(&own, &json!({ "name": "x" }))] {
+        assert_eq!(answer.status, 422, "{answer:?}");
+    }
+    assert_eq!(admin.delete(&own).status, 405);
+
+    let e1 = "/v2-beta/projects/e1";
+    assert_eq!(admin.act(e1, "deactivate").json()["state"], "inactive");
+    assert_eq!(Api::new(gateway, &house.stage.e1).get("/v2-beta").status, 401, "its keys do not work");
+    assert_eq!(Api::new(gateway, &house.owner).get(e1).status, 200, "owners still see it");
+    assert_eq!(Api::new(gateway, &house.member).get(e1).status, 404, "members do not");
+    assert_eq!(admin.delete(e1).json()["state"], "removed");
+    assert_eq!(admin.get("/v2-beta/projects/e1/apikeys").status, 404);
+    let again = admin.post("/v2-beta/projects", &json!({ "id": "E1" }));
+    assert_eq!((again.status, &again.json()["code"]), (422, &json!("NotUnique")), "an id never comes back");
+    let again = admin.post("/v2-beta/projects", &json!({ "id": "a/b" }));
+    assert_eq!((again.status, &again.json()["code"]), (422, &json!("InvalidCharacters")));
+}

@@ -1,0 +1,116 @@
+//! The management listener itself: apart from the proxy, and only under names it is known by.
+
+mod support;
+
+use serde_json::json;
+use support::api::{Api, exchange, request};
+use support::http1::{Client, Request, fresh_source};
+use support::marker;
+use support::stage::Stage;
+
+#[test]
+fn case_86_management_is_reached_on_its_own_listener_only() {
+    let stage = Stage::with(|plan| {
+        plan.routes(
+            "  - path: /v2-beta\n    upstream: api\n    account: allow\n    environment: \"/v2-beta/projects/{environment}\"\n  \
+             - path: /openapi.json\n    upstream: api\n    access: public\n",
+        )
+    });
+    let admin = &stage.gateway.admin;
+    for target in ["/v2-beta/apikeys", "/v2-beta", "/v2-beta/accounts/1a1", "/openapi.json"] {
+        let mark = marker();
+        let answer = stage.gateway.exchange(Request::get(target).key(admin).mark(&mark).end());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(stage.upstream.only(&mark).path(), target, "it is proxied, not served");
+    }
+    for target in ["/", "/keys", "/metrics", "/readyz", "/session"] {
+        let answer = stage.gateway.exchange(Request::get(target).key(admin).end());
+        assert_eq!(answer.status, 404, "{target}: {answer:?}");
+    }
+    // and what the proxy serves is not served there
+    let answer =
+        exchange(&stage.gateway, request(&stage.gateway, "GET", "/v1/projects/e1/x").key(&stage.e1).end());
+    assert_ne!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn case_90_a_host_that_it_is_not_known_by_is_refused() {
+    let stage = Stage::with(|plan| plan.management("hosts: [gateway.example.com]"));
+    let admin = &stage.gateway.admin;
+    let status = |host: &str, target: &str| {
+        let request = Request::without_host("GET", target).header("Host", host).key(admin).end();
+        exchange(&stage.gateway, request).status
+    };
+    for host in [
+        "127.0.0.1",
+        "127.0.0.1:8081",
+        "localhost",
+        "LOCALHOST:1",
+        "[::1]:80",
+        "gateway.example.com",
+        "Gateway.Example.com:8081",
+    ] {
+        assert_eq!(status(host, "/v2-beta"), 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:8081",
+        "gateway.example.com.evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+    ] {
+        assert_eq!(status(host, "/v2-beta"), 421, "{host}");
+        assert_eq!(status(host, "/"), 421, "{host}");
+        // machines ask under whatever name they know
+        assert_eq!(status(host, "/healthz"), 200, "{host}");
+        assert_eq!(status(host, "/metrics"), 200, "{host}");
+    }
+    for host in ["", "localhost:x", ":80"] {
+        assert_eq!(status(host, "/v2-beta"), 400, "{host:?}");
+    }
+    let twice =
+        Request::without_host("GET", "/v2-beta").header("Host", "localhost").header("Host", "evil.example");
+    assert_eq!(exchange(&stage.gateway, twice.key(admin).end()).status, 400);
+}
+
+#[test]
+fn wrong_keys_are_throttled_as_on_the_proxy_and_a_right_one_never_is() {
+    let stage = Stage::with(|plan| plan.top("throttle: { failures: 3 }"));
+    let source = fresh_source();
+    let status = |key: &support::cli::Key| {
+        let mut client = Client::connect_from(source, stage.gateway.management());
+        client.send(request(&stage.gateway, "GET", "/v2-beta").key(key).end());
+        let answer = client.read();
+        (answer.status, answer.header("retry-after").is_some())
+    };
+    let wrong = stage.gateway.admin.with_wrong_secret();
+    assert_eq!(
+        [0; 5].map(|_| status(&wrong)),
+        [(401, false), (401, false), (401, false), (429, true), (429, true)]
+    );
+    assert_eq!(status(&stage.gateway.admin).0, 200);
+    // the two listeners count together
+    let mut client = Client::connect_from(source, stage.gateway.http());
+    client.send(Request::get("/v1/projects/e1/x").key(&wrong).end());
+    assert_eq!(client.read().status, 429);
+}
+
+#[test]
+fn case_91_no_key_works_before_init_has_printed_one() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    assert_eq!(api.ids("/v2-beta/accounts"), ["1a1"], "one admin account");
+    assert_eq!(api.ids("/v2-beta/apikeys?accountId=1a1"), ["1c1"], "with one key");
+    for (user, password) in
+        [("admin", "admin"), ("admin", ""), ("", ""), ("portcullis", "portcullis"), ("admin", "password")]
+    {
+        let given = request(&stage.gateway, "GET", "/v2-beta")
+            .header("Authorization", support::cli::basic(user, password));
+        assert_eq!(exchange(&stage.gateway, given.end()).status, 401, "{user}:{password}");
+    }
+    // init prints it once: a second init makes nothing and prints nothing
+    let again = stage.gateway.run(&["init"]);
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(support::cli::key_in(&again.stdout).is_none(), "{again:?}");
+    assert_eq!(api.post("/v2-beta/apikeys", &json!({})).status, 201);
+}
