@@ -56,7 +56,7 @@ pub struct Field {
     column: &'static str,
     /// What the list is sorted by; `None`: it cannot be.
     order: Option<&'static str>,
-    /// Whether an index finds equal values.
+    /// Whether an index finds equal values, and ranges of them.
     is_looked_up: bool,
 }
 
@@ -525,8 +525,11 @@ impl Listing {
             return Ok(Plan::ByCursor);
         }
         for (at, filter) in query.filters.iter().enumerate() {
-            let is_equality = matches!(filter.test.modifier, Modifier::Eq | Modifier::Prefix);
-            if !filter.field.is_looked_up || !is_equality {
+            let is_a_range = !matches!(
+                filter.test.modifier,
+                Modifier::Ne | Modifier::Like | Modifier::Notlike | Modifier::Null | Modifier::Notnull
+            );
+            if !filter.field.is_looked_up || !is_a_range {
                 continue;
             }
             let mut conditions = Conditions::default();
