@@ -616,10 +616,18 @@ impl Conditions {
                     Operand::Text(text) => text.clone().into(),
                     _ => Sql::Null,
                 });
+                // no time is 0, and comes before none
+                let after_none = if filter.field.kind == FieldKind::Time
+                    && matches!(modifier, Modifier::Lt | Modifier::Lte)
+                {
+                    format!(" AND {column} > 0")
+                } else {
+                    String::new()
+                };
                 match modifier {
                     Modifier::Ne => compare("<>"),
-                    Modifier::Lt => compare("<"),
-                    Modifier::Lte => compare("<="),
+                    Modifier::Lt => compare("<") + &after_none,
+                    Modifier::Lte => compare("<=") + &after_none,
                     Modifier::Gt => compare(">"),
                     Modifier::Gte => compare(">="),
                     Modifier::Like => format!("{column} LIKE ?"),

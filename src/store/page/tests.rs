@@ -118,6 +118,7 @@ fn filters_say_what_their_modifiers_mean() {
     assert_eq!(count("state", Modifier::Eq, "inactive"), 15);
     assert_eq!(count("removed", Modifier::Null, "<nil>"), all.len());
     assert_eq!(count("lastUsed", Modifier::Null, ""), all.len());
+    assert_eq!(count("lastUsed", Modifier::Lt, "2100-01-01T00:00:00Z"), 0, "never is before nothing");
     assert_eq!(count("kind", Modifier::Eq, "apiKey"), all.len());
     assert_eq!(count("id", Modifier::Lte, "1c10"), all.iter().filter(|key| key.id.row() <= 10).count());
     assert_eq!(count("id", Modifier::Eq, "1x2"), 0, "the prefix counts");
