@@ -33,6 +33,7 @@ pub struct Plan {
     routes: String,
     upstreams: String,
     listeners: String,
+    management: String,
     top: String,
 }
 
@@ -45,6 +46,7 @@ impl Plan {
             listeners: "  - address: 127.0.0.1:0\n  - address: 127.0.0.1:0\n    tls: { certificates: [ { \
                         certificate: certs/gateway.pem, key: certs/gateway.key } ] }\n"
                 .to_owned(),
+            management: String::new(),
             top: "workers: 2\n".to_owned(),
         }
     }
@@ -74,6 +76,13 @@ impl Plan {
         self
     }
 
+    /// Adds keys of `management:`, indented by two spaces.
+    pub fn management(mut self, yaml: &str) -> Self {
+        self.management.push_str(yaml);
+        self.management.push('\n');
+        self
+    }
+
     /// Adds top-level keys, such as `trusted_proxies: [127.0.0.0/8]`.
     pub fn top(mut self, yaml: &str) -> Self {
         self.top.push_str(yaml);
@@ -84,9 +93,10 @@ impl Plan {
     /// The configuration file's text.
     pub fn yaml(&self) -> String {
         format!(
-            "listeners:\n{}management:\n  address: 127.0.0.1:0\nstore:\n  sqlite: portcullis.db\npepper_file: \
+            "listeners:\n{}management:\n  address: 127.0.0.1:0\n{}store:\n  sqlite: portcullis.db\npepper_file: \
              portcullis.pepper\n{}upstreams:\n{}routes:\n{}\n",
             self.listeners,
+            self.management,
             self.top,
             self.upstreams,
             self.routes.trim_matches('\n')
