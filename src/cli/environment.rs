@@ -132,7 +132,7 @@ impl Command {
                 let name = site::name(name.as_deref())?;
                 let description = site::description(description.as_deref())?;
                 let owner = match owner {
-                    Some(owner) => Some(backend.account(owner)?.object.id),
+                    Some(owner) => Some(backend.account_id(owner)?),
                     None => None,
                 };
                 let made = backend.create_environment(&NewEnvironment {
@@ -172,7 +172,7 @@ impl Member {
         match self {
             Self::Add { environment, account, role } => {
                 let environment = backend.environment(environment)?.object.id;
-                let account = backend.account(account)?.object.id;
+                let account = backend.account_id(account)?;
                 let membership = Membership { account, environment, role: *role };
                 let added = backend.add_member(&membership)?;
                 match output {
@@ -187,7 +187,7 @@ impl Member {
             }
             Self::Remove { environment, account } => {
                 let environment = backend.environment(environment)?.object.id;
-                let account = backend.account(account)?.object.id;
+                let account = backend.account_id(account)?;
                 let removed = backend.remove_member(account, &environment)?;
                 match output {
                     Format::Json => print_json(&removed.seen.document(|entry| {

@@ -33,6 +33,15 @@ impl Backend {
         Ok(super::only_one("account", id_or_name, found, |account| account.id.to_string())?)
     }
 
+    /// The id of an account that is to become a member, or is one. Who owns an environment may name accounts that only
+    /// admins can look at, by their ids; no name has the form of an id.
+    pub(in crate::cli) fn account_id(&mut self, id_or_name: &str) -> anyhow::Result<AccountId> {
+        match (&self, id_or_name.parse()) {
+            (Self::Api(_), Ok(id)) => Ok(id),
+            _ => Ok(self.account(id_or_name)?.object.id),
+        }
+    }
+
     /// All accounts.
     pub(in crate::cli) fn accounts(&mut self, on_part: &mut OnPart<'_, Account>) -> anyhow::Result<()> {
         match self {
