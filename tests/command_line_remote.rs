@@ -362,9 +362,7 @@ fn both_sides_print_the_same() {
     gateway.succeed(&add);
     assert_eq!(without_links(cli.json(&remove)), without_links(here));
     let fields = |document: Value| {
-        let names =
-            without_links(document).as_object().expect("a document").keys().cloned().collect::<Vec<_>>();
-        names
+        without_links(document).as_object().expect("a document").keys().cloned().collect::<Vec<_>>()
     };
     let create = ["key", "create", "--environment", "prod", "--name", "n"];
     assert_eq!(fields(cli.json(&create)), fields(gateway.json(&create)));

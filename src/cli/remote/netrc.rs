@@ -143,16 +143,16 @@ mod tests {
         Some((entry.login.to_string(), entry.password.to_string()))
     }
 
-    fn pair(login: &str, password: &str) -> Option<(String, String)> {
-        Some((login.to_owned(), password.to_owned()))
+    fn pair(login: &str, password: &str) -> (String, String) {
+        (login.to_owned(), password.to_owned())
     }
 
     #[test]
     fn the_first_entry_of_the_host_counts_on_one_line_or_many() {
         let text = "machine other.test login a password b\nmachine GW.test\n  login pca_x\n\tpassword pcs_y\n\
                     machine gw.test login late password late\n";
-        assert_eq!(found(text, "gw.test", None), pair("pca_x", "pcs_y"));
-        assert_eq!(found(text, "gw.test", Some("late")), pair("late", "late"));
+        assert_eq!(found(text, "gw.test", None), Some(pair("pca_x", "pcs_y")));
+        assert_eq!(found(text, "gw.test", Some("late")), Some(pair("late", "late")));
         assert_eq!(found(text, "gw.test", Some("a")), None, "another host's login");
         assert_eq!(found(text, "nowhere.test", None), None);
         assert_eq!(found(text, "w.test", None), None);
@@ -161,16 +161,19 @@ mod tests {
     #[test]
     fn default_is_for_every_host_that_comes_to_it() {
         let text = "machine gw.test login own password own\ndefault login any password any";
-        assert_eq!(found(text, "gw.test", None), pair("own", "own"));
-        assert_eq!(found(text, "elsewhere.test", None), pair("any", "any"));
+        assert_eq!(found(text, "gw.test", None), Some(pair("own", "own")));
+        assert_eq!(found(text, "elsewhere.test", None), Some(pair("any", "any")));
     }
 
     #[test]
     fn quoted_words_hold_blanks_quotes_and_escapes() {
         let text = r#"machine "gw.test" login "a b" password "q\"\\ # \t\x" account "machine x""#;
-        assert_eq!(found(text, "gw.test", None), pair("a b", "q\"\\ # \tx"));
+        assert_eq!(found(text, "gw.test", None), Some(pair("a b", "q\"\\ # \tx")));
         assert_eq!(found(text, "x", None), None);
-        assert_eq!(found(r#"machine gw.test login a password b"c"#, "gw.test", None), pair("a", "b\"c"));
+        assert_eq!(
+            found(r#"machine gw.test login a password b"c"#, "gw.test", None),
+            Some(pair("a", "b\"c"))
+        );
         for text in ["machine gw.test\nlogin a password \"b", "machine a\nlogin \"b\\"] {
             assert_eq!(find(text, "gw.test", None).err(), Some(InvalidNetrc { line: 2 }), "{text}");
         }
@@ -180,7 +183,7 @@ mod tests {
     fn comments_and_macros_say_nothing() {
         let text = "# machine gw.test login no password no\nmacdef init\nmachine gw.test login no password no\n\n\
                     machine gw.test # the gateway\nlogin yes password yes";
-        assert_eq!(found(text, "gw.test", None), pair("yes", "yes"));
+        assert_eq!(found(text, "gw.test", None), Some(pair("yes", "yes")));
     }
 
     #[test]
