@@ -35,7 +35,7 @@ fn case_86_management_is_reached_on_its_own_listener_only() {
 
 #[test]
 fn case_90_a_host_that_it_is_not_known_by_is_refused() {
-    let stage = Stage::with(|plan| plan.management("hosts: [gateway.example.com]"));
+    let stage = Stage::with(|plan| plan.management("  hosts: [gateway.example.com]"));
     let admin = &stage.gateway.admin;
     let status = |host: &str, target: &str| {
         let request = Request::without_host("GET", target).header("Host", host).key(admin).end();

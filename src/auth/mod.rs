@@ -30,6 +30,6 @@ pub use authenticate::{AuthRefusal, Authenticator};
 pub use counters::Counters;
 pub use credential::{Credential, CredentialError};
 pub use identity::Identity;
-pub use pair::{ChosenPair, ChosenPairError, MintedPair, STRONG_BITS, mint_pair};
+pub use pair::{ChosenPair, ChosenPairError, MintedPair, STRONG_BITS, mint_pair, secret_bits};
 pub use pepper::{PepperError, Peppers};
 pub use secret::{Secret, Shape, mint_access_key, mint_secret, random_bytes, shape};

@@ -123,22 +123,27 @@ impl ChosenPair {
         Ok(KeyVerifier { phc: hash_secret(argon2, &self.secret)?, fingerprint: None })
     }
 
-    /// An upper bound of what guessing the secret takes, from its length and the kinds of characters in it.
+    /// [`secret_bits`] of the secret.
     pub fn bits(&self) -> u32 {
-        let any = |kind: fn(&u8) -> bool| self.secret.iter().any(kind);
-        let mut alphabet = 0;
-        alphabet += if any(u8::is_ascii_digit) { 10 } else { 0 };
-        alphabet += if any(u8::is_ascii_lowercase) { 26 } else { 0 };
-        alphabet += if any(u8::is_ascii_uppercase) { 26 } else { 0 };
-        alphabet += if any(|byte| !byte.is_ascii_alphanumeric()) { 34 } else { 0 };
-        let mut different = self.secret.to_vec();
-        different.sort_unstable();
-        different.dedup();
-        let different = Zeroizing::new(different).len();
-        // "aaaaaaaaaaaaaaaaaaaa" is long, and no better than "aa"
-        let counted = self.secret.len().min(different * 2);
-        u32::try_from(counted).unwrap_or(u32::MAX).saturating_mul(u32::ilog2(u32::max(alphabet, 2)))
+        secret_bits(&self.secret)
     }
+}
+
+/// An upper bound of what guessing a chosen secret takes, from its length and the kinds of characters in it.
+pub fn secret_bits(secret: &[u8]) -> u32 {
+    let any = |kind: fn(&u8) -> bool| secret.iter().any(kind);
+    let mut alphabet = 0;
+    alphabet += if any(u8::is_ascii_digit) { 10 } else { 0 };
+    alphabet += if any(u8::is_ascii_lowercase) { 26 } else { 0 };
+    alphabet += if any(u8::is_ascii_uppercase) { 26 } else { 0 };
+    alphabet += if any(|byte| !byte.is_ascii_alphanumeric()) { 34 } else { 0 };
+    let mut different = secret.to_vec();
+    different.sort_unstable();
+    different.dedup();
+    let different = Zeroizing::new(different).len();
+    // "aaaaaaaaaaaaaaaaaaaa" is long, and no better than "aa"
+    let counted = secret.len().min(different * 2);
+    u32::try_from(counted).unwrap_or(u32::MAX).saturating_mul(u32::ilog2(u32::max(alphabet, 2)))
 }
 
 #[cfg(test)]

@@ -1,21 +1,24 @@
 //! `portcullis account`.
 
-use std::path::Path;
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use serde_json::Value;
 
-use super::document;
-use super::output::{Format, print, print_fields, print_json, print_table, text, time};
-use super::site::{self, EditArguments, Site};
-use crate::model::{Account, AccountKind, State};
-use crate::store::{ChangeNumber, NewAccount};
+use super::backend::{Backend, Confirmation, Done, Seen};
+use super::output::{Format, List, print, print_fields, print_json, text, time};
+use super::site::{self, EditArguments};
+use crate::management::document::{self, View};
+use crate::model::{Account, AccountKind, KeyOwner, State};
+use crate::store::NewAccount;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make an account
     #[command(after_help = "Examples:\n  portcullis account create --name alice\n  \
-        portcullis account create --name ops --kind admin --description 'on-call team'")]
+        portcullis account create --name ops --kind admin --description 'on-call team'\n  \
+        portcullis account create --name alice --url https://gateway.example:8081")]
     Create {
         /// What it is called
         #[arg(long)]
@@ -29,18 +32,25 @@ pub(super) enum Command {
         description: Option<String>,
     },
     /// List all accounts
-    #[command(after_help = "Examples:\n  portcullis account list\n  portcullis account list --output json")]
+    #[command(
+        after_help = "Examples:\n  portcullis account list\n  portcullis account list --output json\n  \
+        portcullis account list --url https://gateway.example:8081"
+    )]
     List,
     /// Show one account
     #[command(
-        after_help = "Examples:\n  portcullis account show alice\n  portcullis account show 1a2 --output json"
+        after_help = "Examples:\n  portcullis account show alice\n  portcullis account show 1a2 --output json\n  \
+            portcullis account show alice --url https://gateway.example:8081"
     )]
     Show {
         /// Its id or name
         account: String,
     },
     /// Change the name or the description
-    #[command(after_help = "Example:\n  portcullis account edit alice --description 'left the team in May'")]
+    #[command(
+        after_help = "Examples:\n  portcullis account edit alice --description 'left the team in May'\n  \
+        portcullis account edit alice --name alicia --url https://gateway.example:8081"
+    )]
     Edit {
         /// Its id or name
         account: String,
@@ -48,76 +58,109 @@ pub(super) enum Command {
         edit: EditArguments,
     },
     /// Let its keys work again
-    #[command(after_help = "Example:\n  portcullis account activate alice")]
+    #[command(after_help = "Examples:\n  portcullis account activate alice\n  \
+        portcullis account activate alice --url https://gateway.example:8081")]
     Activate {
         /// Its id or name
         account: String,
     },
     /// Stop all of its keys at once
-    #[command(after_help = "Example:\n  portcullis account deactivate alice")]
+    #[command(after_help = "Examples:\n  portcullis account deactivate alice\n  \
+        portcullis account deactivate alice --url https://gateway.example:8081")]
     Deactivate {
         /// Its id or name
         account: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
     /// Remove an inactive account for good, with its keys and memberships
     #[command(
-        after_help = "Example:\n  portcullis account deactivate alice\n  portcullis account delete alice"
+        after_help = "Examples:\n  portcullis account deactivate alice\n  portcullis account delete alice\n  \
+            portcullis account delete alice --url https://gateway.example:8081"
     )]
     Delete {
         /// Its id or name
         account: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
 }
 
 impl Command {
-    pub(super) fn run(&self, config: &Path, output: Format) -> anyhow::Result<()> {
-        let mut site = Site::open(config)?;
+    pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
             Self::Create { name, kind, description } => {
                 let name =
                     site::name(Some(name))?.ok_or_else(|| anyhow::anyhow!("an account needs a name"))?;
                 let description = site::description(description.as_deref())?;
-                let (account, _) =
-                    site.store.create_account(&NewAccount { name, kind: *kind, description })?;
-                show(&account, output)
+                let made = backend.create_account(&NewAccount { name, kind: *kind, description })?;
+                show(&made.seen, output)?;
+                Ok(made.exit())
             }
-            Self::List => list(&site.store.accounts()?, output),
-            Self::Show { account } => show(&site.store.find_account(account)?, output),
+            Self::List => {
+                let headings = ["ID", "NAME", "KIND", "STATE", "CREATED", "DESCRIPTION"];
+                let mut list = List::new(output, headings);
+                backend.accounts(&mut |part| list.part(&part, "account", row, ours))?;
+                list.end()?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Show { account } => {
+                show(&backend.account(account)?, output)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Edit { account, edit } => {
-                let id = site.store.find_account(account)?.id;
-                show(&site.store.edit_account(id, &edit.edit()?)?.0, output)
+                let edited = backend.edit_account(account, &edit.edit()?)?;
+                show(&edited.seen, output)?;
+                Ok(edited.exit())
             }
-            Self::Activate { account } => set_state(&mut site, account, State::Active, output),
-            Self::Deactivate { account } => set_state(&mut site, account, State::Inactive, output),
-            Self::Delete { account } => set_state(&mut site, account, State::Removed, output),
+            Self::Activate { account } => {
+                set_state(backend, account, State::Active, Confirmation::NONE, output)
+            }
+            Self::Deactivate { account, confirmation } => {
+                set_state(backend, account, State::Inactive, *confirmation, output)
+            }
+            Self::Delete { account, confirmation } => {
+                set_state(backend, account, State::Removed, *confirmation, output)
+            }
         }
     }
 }
 
-fn set_state(site: &mut Site, account: &str, state: State, output: Format) -> anyhow::Result<()> {
-    let id = site.store.find_account(account)?.id;
-    let (account, number) = site.store.set_account_state(id, state)?;
-    print_change(&account, number, output)?;
-    if account.kind == AccountKind::Admin && state != State::Active {
-        site.warn_without_admin_key()
-    } else {
-        Ok(())
+fn set_state(
+    backend: &mut Backend,
+    account: &str,
+    state: State,
+    confirmation: Confirmation,
+    output: Format,
+) -> anyhow::Result<ExitCode> {
+    let changed = backend.set_account_state(account, state, confirmation)?;
+    print_change(&changed, output)?;
+    if state != State::Active {
+        backend.warn_where_no_admin_is_left(&KeyOwner::Account(changed.seen.object.id))?;
     }
+    Ok(changed.exit())
 }
 
-fn print_change(account: &Account, number: ChangeNumber, output: Format) -> anyhow::Result<()> {
+/// The document where the API has sent none.
+fn ours(account: &Account) -> Value {
+    document::account(account, &View::default())
+}
+
+fn print_change(changed: &Done<Account>, output: Format) -> anyhow::Result<()> {
+    let account = &changed.seen.object;
     match output {
-        Format::Json => print_json(&document::account(account)),
+        Format::Json => print_json(&changed.seen.document(ours)),
         Format::Table => {
-            let called = format!("{} ({})", account.name, account.id);
-            print(&site::state_line("account", &called, account.state, number))
+            let what = format!("account {} ({}) is {}", account.name, account.id, account.state);
+            print(&site::change_line(what, changed.number))
         }
     }
 }
 
-fn show(account: &Account, output: Format) -> anyhow::Result<()> {
+fn show(seen: &Seen<Account>, output: Format) -> anyhow::Result<()> {
+    let account = &seen.object;
     match output {
-        Format::Json => print_json(&document::account(account)),
+        Format::Json => print_json(&seen.document(ours)),
         Format::Table => print_fields(&[
             ("id", account.id.to_string()),
             ("name", account.name.to_string()),
@@ -131,21 +174,13 @@ fn show(account: &Account, output: Format) -> anyhow::Result<()> {
     }
 }
 
-fn list(accounts: &[Account], output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => print_json(&document::collection("account", accounts.iter().map(document::account))),
-        Format::Table => print_table(
-            ["ID", "NAME", "KIND", "STATE", "CREATED", "DESCRIPTION"],
-            accounts.iter().map(|account| {
-                [
-                    account.id.to_string(),
-                    account.name.to_string(),
-                    account.kind.as_str().to_owned(),
-                    account.state.to_string(),
-                    time(Some(account.created)),
-                    text(account.description.as_ref()),
-                ]
-            }),
-        ),
-    }
+fn row(account: &Account) -> [String; 6] {
+    [
+        account.id.to_string(),
+        account.name.to_string(),
+        account.kind.as_str().to_owned(),
+        account.state.to_string(),
+        time(Some(account.created)),
+        text(account.description.as_ref()),
+    ]
 }

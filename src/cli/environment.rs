@@ -1,21 +1,24 @@
 //! `portcullis environment`, and `portcullis environment member`.
 
-use std::path::Path;
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use serde_json::Value;
 
-use super::document;
-use super::output::{Format, print, print_fields, print_json, print_table, text, time};
-use super::site::{self, EditArguments, Site};
+use super::backend::{Backend, Seen};
+use super::output::{Format, List, print, print_fields, print_json, text, time};
+use super::site::{self, EditArguments};
+use crate::management::document::{self, View};
 use crate::model::{Environment, EnvironmentId, Membership, Role, State};
-use crate::store::{ChangeNumber, NewEnvironment};
+use crate::store::{MemberEntry, NewEnvironment};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make an environment: a part of the upstream's resources, named by one path segment
     #[command(after_help = "Examples:\n  portcullis environment create --id 1a5\n  \
-        portcullis environment create --id 1a7 --name production --owner alice")]
+        portcullis environment create --id 1a7 --name production --owner alice\n  \
+        portcullis environment create --id 1a7 --url https://gateway.example:8081")]
     Create {
         /// The path segment that stands for it at the upstream
         #[arg(long)]
@@ -26,23 +29,26 @@ pub(super) enum Command {
         /// Free text
         #[arg(long)]
         description: Option<String>,
-        /// The account (id or name) that becomes its first owner
+        /// The account (id or name) that becomes its first owner; with --url it is otherwise the one whose key asks
         #[arg(long, value_name = "ACCOUNT")]
         owner: Option<String>,
     },
     /// List all environments
     #[command(
-        after_help = "Examples:\n  portcullis environment list\n  portcullis environment list --output json"
+        after_help = "Examples:\n  portcullis environment list\n  portcullis environment list --output json\n  \
+            portcullis environment list --url https://gateway.example:8081"
     )]
     List,
     /// Show one environment
-    #[command(after_help = "Example:\n  portcullis environment show production")]
+    #[command(after_help = "Examples:\n  portcullis environment show production\n  \
+        portcullis environment show production --url https://gateway.example:8081")]
     Show {
         /// Its id or name
         environment: String,
     },
     /// Change the name or the description
-    #[command(after_help = "Example:\n  portcullis environment edit 1a7 --name production")]
+    #[command(after_help = "Examples:\n  portcullis environment edit 1a7 --name production\n  \
+        portcullis environment edit 1a7 --name production --url https://gateway.example:8081")]
     Edit {
         /// Its id or name
         environment: String,
@@ -50,20 +56,23 @@ pub(super) enum Command {
         edit: EditArguments,
     },
     /// Open it again
-    #[command(after_help = "Example:\n  portcullis environment activate production")]
+    #[command(after_help = "Examples:\n  portcullis environment activate production\n  \
+        portcullis environment activate production --url https://gateway.example:8081")]
     Activate {
         /// Its id or name
         environment: String,
     },
     /// Close it to every key at once
-    #[command(after_help = "Example:\n  portcullis environment deactivate production")]
+    #[command(after_help = "Examples:\n  portcullis environment deactivate production\n  \
+        portcullis environment deactivate production --url https://gateway.example:8081")]
     Deactivate {
         /// Its id or name
         environment: String,
     },
     /// Remove an inactive environment for good, with its keys and memberships
     #[command(
-        after_help = "Example:\n  portcullis environment deactivate 1a7\n  portcullis environment delete 1a7"
+        after_help = "Examples:\n  portcullis environment deactivate 1a7\n  portcullis environment delete 1a7\n  \
+            portcullis environment delete 1a7 --url https://gateway.example:8081"
     )]
     Delete {
         /// Its id or name
@@ -77,8 +86,10 @@ pub(super) enum Command {
 #[derive(Debug, Subcommand)]
 pub(super) enum Member {
     /// Make an account a member, or give a member another role
-    #[command(after_help = "Example:\n  \
-        portcullis environment member add --environment production --account alice --role readonly")]
+    #[command(after_help = "Examples:\n  \
+        portcullis environment member add --environment production --account alice --role readonly\n  \
+        portcullis environment member add --environment 1a7 --account 1a2 --role member \\\n    \
+            --url https://gateway.example:8081")]
     Add {
         /// The environment's id or name
         #[arg(long)]
@@ -93,8 +104,9 @@ pub(super) enum Member {
         role: Role,
     },
     /// End a membership
-    #[command(after_help = "Example:\n  \
-        portcullis environment member remove --environment production --account alice")]
+    #[command(after_help = "Examples:\n  \
+        portcullis environment member remove --environment production --account alice\n  \
+        portcullis environment member remove --environment 1a7 --account 1a2 --url https://gateway.example:8081")]
     Remove {
         /// The environment's id or name
         #[arg(long)]
@@ -104,7 +116,8 @@ pub(super) enum Member {
         account: String,
     },
     /// List an environment's members
-    #[command(after_help = "Example:\n  portcullis environment member list --environment production")]
+    #[command(after_help = "Examples:\n  portcullis environment member list --environment production\n  \
+        portcullis environment member list --environment 1a7 --url https://gateway.example:8081")]
     List {
         /// The environment's id or name
         #[arg(long)]
@@ -113,88 +126,130 @@ pub(super) enum Member {
 }
 
 impl Command {
-    pub(super) fn run(&self, config: &Path, output: Format) -> anyhow::Result<()> {
-        let mut site = Site::open(config)?;
+    pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
             Self::Create { id, name, description, owner } => {
-                let owner = owner.as_deref().map(|owner| site.store.find_account(owner)).transpose()?;
-                let new = NewEnvironment {
-                    id: id.clone(),
-                    name: site::name(name.as_deref())?,
-                    description: site::description(description.as_deref())?,
-                    owner: owner.map(|account| account.id),
+                let name = site::name(name.as_deref())?;
+                let description = site::description(description.as_deref())?;
+                let owner = match owner {
+                    Some(owner) => Some(backend.account_id(owner)?),
+                    None => None,
                 };
-                show(&site.store.create_environment(&new)?.0, output)
+                let made = backend.create_environment(&NewEnvironment {
+                    id: id.clone(),
+                    name,
+                    description,
+                    owner,
+                })?;
+                show(&made.seen, output)?;
+                Ok(made.exit())
             }
-            Self::List => list(&site.store.environments()?, output),
-            Self::Show { environment } => show(&site.store.find_environment(environment)?, output),
+            Self::List => {
+                let mut list = List::new(output, ["ID", "NAME", "STATE", "CREATED", "DESCRIPTION"]);
+                backend.environments(&mut |part| list.part(&part, "project", row, ours))?;
+                list.end()?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Show { environment } => {
+                show(&backend.environment(environment)?, output)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Self::Edit { environment, edit } => {
-                let id = site.store.find_environment(environment)?.id;
-                show(&site.store.edit_environment(&id, &edit.edit()?)?.0, output)
+                let edited = backend.edit_environment(environment, &edit.edit()?)?;
+                show(&edited.seen, output)?;
+                Ok(edited.exit())
             }
-            Self::Activate { environment } => set_state(&mut site, environment, State::Active, output),
-            Self::Deactivate { environment } => set_state(&mut site, environment, State::Inactive, output),
-            Self::Delete { environment } => set_state(&mut site, environment, State::Removed, output),
-            Self::Member(member) => member.run(&mut site, output),
+            Self::Activate { environment } => set_state(backend, environment, State::Active, output),
+            Self::Deactivate { environment } => set_state(backend, environment, State::Inactive, output),
+            Self::Delete { environment } => set_state(backend, environment, State::Removed, output),
+            Self::Member(member) => member.run(backend, output),
         }
     }
 }
 
 impl Member {
-    fn run(&self, site: &mut Site, output: Format) -> anyhow::Result<()> {
+    fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
             Self::Add { environment, account, role } => {
-                let environment = site.store.find_environment(environment)?.id;
-                let account = site.store.find_account(account)?.id;
+                let environment = backend.environment(environment)?.object.id;
+                let account = backend.account_id(account)?;
                 let membership = Membership { account, environment, role: *role };
-                let number = site.store.add_member(&membership)?;
+                let added = backend.add_member(&membership)?;
                 match output {
-                    Format::Json => print_json(&document::member(&membership)),
-                    Format::Table => print(&format!(
-                        "account {account} is {role} in environment {} (change {number})\n",
-                        membership.environment
-                    )),
-                }
+                    Format::Json => print_json(&added.seen.document(our_member)),
+                    Format::Table => {
+                        let environment = &membership.environment;
+                        let what = format!("account {account} is {role} in environment {environment}");
+                        print(&site::change_line(what, added.number))
+                    }
+                }?;
+                Ok(added.exit())
             }
             Self::Remove { environment, account } => {
-                let environment = site.store.find_environment(environment)?.id;
-                let account = site.store.find_account(account)?.id;
-                let members = site.store.members(&environment)?;
-                let number = site.store.remove_member(account, &environment)?;
-                let ended = members.into_iter().find(|membership| membership.account == account);
-                match (output, ended) {
-                    (Format::Json, Some(membership)) => print_json(&document::member(&membership)),
-                    _ => print(&format!(
-                        "account {account} is no member of environment {environment} (change {number})\n"
-                    )),
-                }
+                let environment = backend.environment(environment)?.object.id;
+                let account = backend.account_id(account)?;
+                let removed = backend.remove_member(account, &environment)?;
+                match output {
+                    Format::Json => print_json(&removed.seen.document(|entry| {
+                        let mut document = our_member(entry);
+                        // as the API says it of a membership that has just ended
+                        document["state"] = State::Removed.as_str().into();
+                        document
+                    })),
+                    Format::Table => {
+                        let what = format!("account {account} is no member of environment {environment}");
+                        print(&site::change_line(what, removed.number))
+                    }
+                }?;
+                Ok(removed.exit())
             }
             Self::List { environment } => {
-                let environment = site.store.find_environment(environment)?.id;
-                list_members(site, &site.store.members(&environment)?, output)
+                let environment = backend.environment(environment)?.object.id;
+                let mut list = List::new(output, ["ACCOUNT", "NAME", "ROLE"]);
+                let row = |entry: &MemberEntry| {
+                    let Membership { account, role, .. } = &entry.membership;
+                    [account.to_string(), entry.name.clone(), role.to_string()]
+                };
+                backend
+                    .members(&environment, &mut |part| list.part(&part, "projectMember", row, our_member))?;
+                list.end()?;
+                Ok(ExitCode::SUCCESS)
             }
         }
     }
 }
 
-fn set_state(site: &mut Site, environment: &str, state: State, output: Format) -> anyhow::Result<()> {
-    let id = site.store.find_environment(environment)?.id;
-    let (environment, number) = site.store.set_environment_state(&id, state)?;
-    print_change(&environment, number, output)
-}
-
-fn print_change(environment: &Environment, number: ChangeNumber, output: Format) -> anyhow::Result<()> {
+fn set_state(
+    backend: &mut Backend,
+    environment: &str,
+    state: State,
+    output: Format,
+) -> anyhow::Result<ExitCode> {
+    let changed = backend.set_environment_state(environment, state)?;
+    let environment = &changed.seen.object;
     match output {
-        Format::Json => print_json(&document::environment(environment)),
+        Format::Json => print_json(&changed.seen.document(ours)),
         Format::Table => {
-            print(&site::state_line("environment", environment.id.as_str(), environment.state, number))
+            let what = format!("environment {} is {}", environment.id, environment.state);
+            print(&site::change_line(what, changed.number))
         }
-    }
+    }?;
+    Ok(changed.exit())
 }
 
-fn show(environment: &Environment, output: Format) -> anyhow::Result<()> {
+/// The document where the API has sent none.
+fn ours(environment: &Environment) -> Value {
+    document::environment(environment, &View::default())
+}
+
+fn our_member(entry: &MemberEntry) -> Value {
+    document::member(entry, &View::default())
+}
+
+fn show(seen: &Seen<Environment>, output: Format) -> anyhow::Result<()> {
+    let environment = &seen.object;
     match output {
-        Format::Json => print_json(&document::environment(environment)),
+        Format::Json => print_json(&seen.document(ours)),
         Format::Table => print_fields(&[
             ("id", environment.id.to_string()),
             ("name", text(environment.name.as_ref())),
@@ -207,40 +262,12 @@ fn show(environment: &Environment, output: Format) -> anyhow::Result<()> {
     }
 }
 
-fn list(environments: &[Environment], output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => {
-            let data = environments.iter().map(document::environment);
-            print_json(&document::collection("project", data))
-        }
-        Format::Table => print_table(
-            ["ID", "NAME", "STATE", "CREATED", "DESCRIPTION"],
-            environments.iter().map(|environment| {
-                [
-                    environment.id.to_string(),
-                    text(environment.name.as_ref()),
-                    environment.state.to_string(),
-                    time(Some(environment.created)),
-                    text(environment.description.as_ref()),
-                ]
-            }),
-        ),
-    }
-}
-
-fn list_members(site: &Site, members: &[Membership], output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => {
-            let data = members.iter().map(document::member);
-            print_json(&document::collection("projectMember", data))
-        }
-        Format::Table => {
-            let row = |member: &Membership| -> anyhow::Result<[String; 3]> {
-                let account = site.store.find_account(&member.account.to_string())?;
-                Ok([account.id.to_string(), account.name.to_string(), member.role.to_string()])
-            };
-            let rows = members.iter().map(row).collect::<Result<Vec<_>, _>>()?;
-            print_table(["ACCOUNT", "NAME", "ROLE"], rows)
-        }
-    }
+fn row(environment: &Environment) -> [String; 5] {
+    [
+        environment.id.to_string(),
+        text(environment.name.as_ref()),
+        environment.state.to_string(),
+        time(Some(environment.created)),
+        text(environment.description.as_ref()),
+    ]
 }

@@ -21,16 +21,20 @@ pub(super) fn import_key(
     name: Option<Name>,
     description: Option<Description>,
 ) -> anyhow::Result<(ApiKey, ChangeNumber)> {
-    let bits = pair.bits();
+    warn_where_weak(pair.bits());
+    let verifier = pair.verifier(&site.config.argon2).context("cannot hash the secret")?;
+    let access_key = pair.access_key().clone();
+    Ok(site.store.create_key(&NewKey { owner, access_key, name, description, verifier })?)
+}
+
+/// Says so where a secret of at most so many bits is weak.
+pub(super) fn warn_where_weak(bits: u32) {
     if bits < STRONG_BITS {
         tell(format_args!(
             "warning: this secret is weak (about {bits} bits at most): use one of 20 random characters or more, \
              or let the gateway mint one"
         ));
     }
-    let verifier = pair.verifier(&site.config.argon2).context("cannot hash the secret")?;
-    let access_key = pair.access_key().clone();
-    Ok(site.store.create_key(&NewKey { owner, access_key, name, description, verifier })?)
 }
 
 /// A small file's content, without the line end that editors and `echo` put there.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::backend::Seen;
 use super::issue::{self, IssuedKey};
 use super::output::{Format, print};
 use super::{certificate, key};
@@ -57,7 +58,7 @@ impl Init {
             // where this cannot be written, the key below cannot either, and that is reported
             let _ = print(&(report.0 + &key_follows));
         }
-        key::print_new(&issued.key, &issued.secret, output)
+        key::print_new(&Seen::ours(issued.entry), issued.secret.as_str(), output)
     }
 }
 

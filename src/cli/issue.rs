@@ -4,14 +4,14 @@ use anyhow::Context as _;
 
 use crate::auth::{MintedPair, Peppers, Secret, mint_pair};
 use crate::config::Config;
-use crate::model::{ApiKey, Description, KeyOwner, Name};
-use crate::store::{NewKey, Store};
+use crate::model::{Description, KeyOwner, Name};
+use crate::store::{KeyEntry, KeyUsage, NewKey, Store};
 
 /// A new key, with the secret that is shown this once.
 #[derive(Debug)]
 pub(super) struct IssuedKey {
     /// The key as it is stored.
-    pub(super) key: ApiKey,
+    pub(super) entry: KeyEntry,
     /// Its other half.
     pub(super) secret: Secret,
 }
@@ -28,6 +28,6 @@ pub(super) fn issue_key(
     let MintedPair { access_key, secret, verifier } =
         mint_pair(&config.key_prefix, &config.argon2, peppers, &owner)
             .context("cannot hash the new secret")?;
-    let (key, _) = store.create_key(&NewKey { owner, access_key, name, description, verifier })?;
-    Ok(IssuedKey { key, secret })
+    let (key, revision) = store.create_key(&NewKey { owner, access_key, name, description, verifier })?;
+    Ok(IssuedKey { entry: KeyEntry { key, revision, usage: KeyUsage::default() }, secret })
 }

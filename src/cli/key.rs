@@ -1,21 +1,21 @@
 //! `portcullis key`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use zeroize::Zeroizing;
+use serde_json::Value;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::document;
+use super::backend::{Backend, Brought, Confirmation, Done, Seen};
 use super::import;
-use super::issue::{self, IssuedKey};
 use super::output::{
-    Format, fields_text, json_text, print, print_fields, print_json, print_once, print_table, tell, text,
-    time,
+    Format, List, fields_text, json_text, print, print_fields, print_json, print_once, tell, text, time,
 };
-use super::site::{self, EditArguments, Site};
-use crate::auth::{ChosenPair, Peppers, Secret};
-use crate::model::{AccessKey, AccountKind, ApiKey, KeyOwner, State};
-use crate::store::{ChangeNumber, KeyEntry};
+use super::site::{self, EditArguments};
+use crate::management::document::{self, View};
+use crate::model::{AccessKey, ApiKey, KeyOwner, State};
+use crate::store::{KeyEntry, KeyUsage};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -23,7 +23,8 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  \
         portcullis key create --account alice --name laptop\n  \
         portcullis key create --environment production --name ci --output json\n  \
-        portcullis key create --environment 1a5 --access-key 0123456789ABCDEF0123 --secret-file old-secret")]
+        portcullis key create --environment 1a5 --access-key 0123456789ABCDEF0123 --secret-file old-secret\n  \
+        portcullis key create --environment production --url https://gateway.example:8081")]
     Create {
         #[command(flatten)]
         owner: OwnerArguments,
@@ -42,20 +43,23 @@ pub(super) enum Command {
     },
     /// List all keys, or those of one owner
     #[command(
-        after_help = "Examples:\n  portcullis key list\n  portcullis key list --environment production"
+        after_help = "Examples:\n  portcullis key list\n  portcullis key list --environment production\n  \
+            portcullis key list --url https://gateway.example:8081"
     )]
     List {
         #[command(flatten)]
         owner: OptionalOwner,
     },
     /// Show one key, when it was last used, and how often
-    #[command(after_help = "Example:\n  portcullis key show 1c42")]
+    #[command(after_help = "Examples:\n  portcullis key show 1c42\n  \
+        portcullis key show 1c42 --url https://gateway.example:8081")]
     Show {
         /// Its id or access key
         key: String,
     },
     /// Change the name or the description
-    #[command(after_help = "Example:\n  portcullis key edit 1c42 --name 'build server'")]
+    #[command(after_help = "Examples:\n  portcullis key edit 1c42 --name 'build server'\n  \
+        portcullis key edit 1c42 --name 'build server' --url https://gateway.example:8081")]
     Edit {
         /// Its id or access key
         key: String,
@@ -63,22 +67,29 @@ pub(super) enum Command {
         edit: EditArguments,
     },
     /// Let it work again
-    #[command(after_help = "Example:\n  portcullis key activate 1c42")]
+    #[command(after_help = "Examples:\n  portcullis key activate 1c42\n  \
+        portcullis key activate 1c42 --url https://gateway.example:8081")]
     Activate {
         /// Its id or access key
         key: String,
     },
     /// Stop it at once
-    #[command(after_help = "Example:\n  portcullis key deactivate 1c42")]
+    #[command(after_help = "Examples:\n  portcullis key deactivate 1c42\n  \
+        portcullis key deactivate 1c42 --url https://gateway.example:8081")]
     Deactivate {
         /// Its id or access key
         key: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
     /// Remove an inactive key for good
-    #[command(after_help = "Example:\n  portcullis key deactivate 1c42\n  portcullis key delete 1c42")]
+    #[command(after_help = "Examples:\n  portcullis key deactivate 1c42\n  portcullis key delete 1c42\n  \
+        portcullis key delete 1c42 --url https://gateway.example:8081")]
     Delete {
         /// Its id or access key
         key: String,
+        #[command(flatten)]
+        confirmation: Confirmation,
     },
 }
 
@@ -107,93 +118,105 @@ pub(super) struct OptionalOwner {
 }
 
 impl Command {
-    pub(super) fn run(&self, config: &Path, output: Format) -> anyhow::Result<()> {
-        let mut site = Site::open(config)?;
+    pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
             Self::Create { owner, name, description, access_key, secret_file } => {
-                let owner = wanted_owner(&site, owner.account.as_deref(), owner.environment.as_deref())?
-                    .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
                 let name = site::name(name.as_deref())?;
                 let description = site::description(description.as_deref())?;
+                let owner = backend
+                    .owner(owner.account.as_deref(), owner.environment.as_deref())?
+                    .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
                 match access_key.as_ref().zip(secret_file.as_deref()) {
                     None => {
-                        let peppers = Peppers::load(&site.config.pepper_files)?;
-                        let Site { config, store } = &mut site;
-                        let IssuedKey { key, secret, .. } =
-                            issue::issue_key(store, config, &peppers, owner, name, description)?;
-                        print_new(&key, &secret, output)
+                        let new = backend.create_key(owner, name, description)?;
+                        print_new(&new.done.seen, &new.secret, output)?;
+                        Ok(new.done.exit())
                     }
                     Some((access_key, file)) => {
                         let secret = import::read_secret(file)?;
-                        let pair = ChosenPair::new(access_key.clone(), secret, &site.config.key_prefix)?;
-                        let (key, _) = import::import_key(&mut site, owner, &pair, name, description)?;
-                        show(&site.store.key_entry(key.id)?, output)
+                        let brought = Brought { access_key: access_key.clone(), secret };
+                        let made = backend.import_key(owner, name, description, brought)?;
+                        show(&made.seen, output)?;
+                        Ok(made.exit())
                     }
                 }
             }
             Self::List { owner } => {
-                let owner = wanted_owner(&site, owner.account.as_deref(), owner.environment.as_deref())?;
-                list(&site.store.keys(owner.as_ref())?, output)
+                let owner = backend.owner(owner.account.as_deref(), owner.environment.as_deref())?;
+                let headings =
+                    ["ID", "ACCESS KEY", "OWNER", "NAME", "STATE", "CREATED", "LAST USED", "DESCRIPTION"];
+                let mut list = List::new(output, headings);
+                backend.keys(owner.as_ref(), &mut |part| list.part(&part, "apiKey", row, ours))?;
+                list.end()?;
+                Ok(ExitCode::SUCCESS)
             }
             Self::Show { key } => {
-                let id = site.store.find_key(key)?.id;
-                show(&site.store.key_entry(id)?, output)
+                show(&backend.key(key)?, output)?;
+                Ok(ExitCode::SUCCESS)
             }
             Self::Edit { key, edit } => {
-                let id = site.store.find_key(key)?.id;
-                site.store.edit_key(id, &edit.edit()?)?;
-                show(&site.store.key_entry(id)?, output)
+                let edited = backend.edit_key(key, &edit.edit()?)?;
+                show(&edited.seen, output)?;
+                Ok(edited.exit())
             }
-            Self::Activate { key } => set_state(&mut site, key, State::Active, output),
-            Self::Deactivate { key } => set_state(&mut site, key, State::Inactive, output),
-            Self::Delete { key } => set_state(&mut site, key, State::Removed, output),
+            Self::Activate { key } => set_state(backend, key, State::Active, Confirmation::NONE, output),
+            Self::Deactivate { key, confirmation } => {
+                set_state(backend, key, State::Inactive, *confirmation, output)
+            }
+            Self::Delete { key, confirmation } => {
+                set_state(backend, key, State::Removed, *confirmation, output)
+            }
         }
     }
 }
 
-fn wanted_owner(
-    site: &Site,
-    account: Option<&str>,
-    environment: Option<&str>,
-) -> anyhow::Result<Option<KeyOwner>> {
-    Ok(match (account, environment) {
-        (Some(account), _) => Some(KeyOwner::Account(site.store.find_account(account)?.id)),
-        (None, Some(environment)) => {
-            Some(KeyOwner::Environment(site.store.find_environment(environment)?.id))
-        }
-        (None, None) => None,
-    })
+fn set_state(
+    backend: &mut Backend,
+    key: &str,
+    state: State,
+    confirmation: Confirmation,
+    output: Format,
+) -> anyhow::Result<ExitCode> {
+    let changed = backend.set_key_state(key, state, confirmation)?;
+    print_change(&changed, output)?;
+    if state != State::Active {
+        backend.warn_where_no_admin_is_left(&changed.seen.object.key.owner)?;
+    }
+    Ok(changed.exit())
 }
 
-fn set_state(site: &mut Site, key: &str, state: State, output: Format) -> anyhow::Result<()> {
-    let id = site.store.find_key(key)?.id;
-    let (key, number) = site.store.set_key_state(id, state)?;
-    print_change(&key, number, output)?;
-    let of_admin = match &key.owner {
-        KeyOwner::Account(account) => {
-            site.store.find_account(&account.to_string())?.kind == AccountKind::Admin
-        }
-        KeyOwner::Environment(_) => false,
-    };
-    if of_admin && state != State::Active { site.warn_without_admin_key() } else { Ok(()) }
+/// The document where the API has sent none.
+fn ours(entry: &KeyEntry) -> Value {
+    document::key(entry, None, &View::default())
 }
 
-fn print_change(key: &ApiKey, number: ChangeNumber, output: Format) -> anyhow::Result<()> {
+fn print_change(changed: &Done<KeyEntry>, output: Format) -> anyhow::Result<()> {
+    let key = &changed.seen.object.key;
     match output {
-        Format::Json => print_json(&document::key(key, None)),
+        Format::Json => print_json(&changed.seen.document(ours)),
         Format::Table => {
-            print(&site::state_line("key", &format!("{} ({})", key.access_key, key.id), key.state, number))
+            let what = format!("key {} ({}) is {}", key.access_key, key.id, key.state);
+            print(&site::change_line(what, changed.number))
         }
     }
 }
 
 /// Prints a new key with its secret. Where that fails, the key is of no use to anyone.
-pub(super) fn print_new(key: &ApiKey, secret: &Secret, output: Format) -> anyhow::Result<()> {
+pub(super) fn print_new(new: &Seen<KeyEntry>, secret: &str, output: Format) -> anyhow::Result<()> {
+    let key = &new.object.key;
     let shown = Zeroizing::new(match output {
-        Format::Json => json_text(&document::key(key, Some(secret.as_str()))),
+        Format::Json => {
+            let mut document = new.document(ours).into_owned();
+            document["secretValue"] = secret.into();
+            let text = json_text(&document);
+            if let Some(Value::String(secret)) = document.get_mut("secretValue") {
+                secret.zeroize();
+            }
+            text
+        }
         Format::Table => fields_text(&[
             ("access key", key.access_key.to_string()),
-            ("secret key", secret.as_str().to_owned()),
+            ("secret key", secret.to_owned()),
             ("id", key.id.to_string()),
             ("owner", owner(key)),
             ("name", text(key.name.as_ref())),
@@ -210,56 +233,50 @@ pub(super) fn print_new(key: &ApiKey, secret: &Secret, output: Format) -> anyhow
     Ok(())
 }
 
-fn show(entry: &KeyEntry, output: Format) -> anyhow::Result<()> {
-    let KeyEntry { key, usage, .. } = entry;
+fn show(seen: &Seen<KeyEntry>, output: Format) -> anyhow::Result<()> {
+    let KeyEntry { key, usage, .. } = &seen.object;
     match output {
-        Format::Json => print_json(&document::key(key, None)),
-        Format::Table => {
-            let count = match usage.uses {
-                1 => "1 request".to_owned(),
-                many => format!("{many} requests"),
-            };
-            let used = match (usage.at, usage.address) {
-                (Some(at), Some(address)) => format!("{} from {address}, {count}", time(Some(at))),
-                (at, _) => time(at),
-            };
-            print_fields(&[
-                ("id", key.id.to_string()),
-                ("access key", key.access_key.to_string()),
-                ("owner", owner(key)),
-                ("name", text(key.name.as_ref())),
-                ("state", key.state.to_string()),
-                ("description", text(key.description.as_ref())),
-                ("created", time(Some(key.created))),
-                ("last used", used),
-                ("removed", time(key.removed)),
-                ("uuid", key.uuid.clone()),
-            ])
-        }
+        Format::Json => print_json(&seen.document(ours)),
+        Format::Table => print_fields(&[
+            ("id", key.id.to_string()),
+            ("access key", key.access_key.to_string()),
+            ("owner", owner(key)),
+            ("name", text(key.name.as_ref())),
+            ("state", key.state.to_string()),
+            ("description", text(key.description.as_ref())),
+            ("created", time(Some(key.created))),
+            ("last used", last_used(usage)),
+            ("removed", time(key.removed)),
+            ("uuid", key.uuid.clone()),
+        ]),
     }
 }
 
-fn list(keys: &[ApiKey], output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => {
-            let data = keys.iter().map(|key| document::key(key, None));
-            print_json(&document::collection("apiKey", data))
-        }
-        Format::Table => print_table(
-            ["ID", "ACCESS KEY", "OWNER", "NAME", "STATE", "CREATED", "DESCRIPTION"],
-            keys.iter().map(|key| {
-                [
-                    key.id.to_string(),
-                    key.access_key.to_string(),
-                    owner(key),
-                    text(key.name.as_ref()),
-                    key.state.to_string(),
-                    time(Some(key.created)),
-                    text(key.description.as_ref()),
-                ]
-            }),
-        ),
+/// When, from where, how often.
+fn last_used(usage: &KeyUsage) -> String {
+    let mut text = time(usage.at);
+    if let Some(address) = usage.address {
+        text = format!("{text} from {address}");
     }
+    match usage.uses {
+        0 => text,
+        1 => format!("{text}, 1 request"),
+        uses => format!("{text}, {uses} requests"),
+    }
+}
+
+fn row(entry: &KeyEntry) -> [String; 8] {
+    let KeyEntry { key, usage, .. } = entry;
+    [
+        key.id.to_string(),
+        key.access_key.to_string(),
+        owner(key),
+        text(key.name.as_ref()),
+        key.state.to_string(),
+        time(Some(key.created)),
+        time(usage.at),
+        text(key.description.as_ref()),
+    ]
 }
 
 fn owner(key: &ApiKey) -> String {

@@ -4,10 +4,10 @@
 //! confirmed by every gateway.
 
 mod account;
+mod backend;
 mod certificate;
 mod check;
 mod demo;
-mod document;
 mod environment;
 mod explain;
 mod import;
@@ -15,6 +15,7 @@ mod init;
 mod issue;
 mod key;
 mod output;
+mod remote;
 mod routing;
 mod serve;
 mod site;
@@ -24,11 +25,13 @@ mod weakness;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::ConfigErrors;
 use crate::server::ServeError;
+use backend::Backend;
 use output::{Format, tell};
+use remote::Remote;
 
 /// A gateway in front of an HTTP API that knows which API key may reach what.
 #[derive(Debug, Parser)]
@@ -75,27 +78,33 @@ enum Command {
     Check(check::Check),
     Explain(explain::Explain),
     /// Manage accounts: who owns keys
-    #[command(subcommand)]
-    Account(account::Command),
+    Account(Managing<account::Command>),
     /// Manage environments, and who belongs to them
-    #[command(subcommand)]
-    Environment(environment::Command),
+    Environment(Managing<environment::Command>),
     /// Manage API keys
+    Key(Managing<key::Command>),
+}
+
+/// A command that works on the store, or over a running gateway's API.
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Managing<C: Subcommand> {
+    #[command(flatten)]
+    remote: Remote,
     #[command(subcommand)]
-    Key(key::Command),
+    command: C,
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
-            // what cannot be printed cannot be reported either
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return wrong_usage(&error),
     };
     run(arguments).unwrap_or_else(|error| {
+        if let Some(error) = error.downcast_ref() {
+            return wrong_usage(error);
+        }
         let errors = match error.downcast_ref() {
             Some(ServeError::Config(errors)) => Some(errors),
             _ => error.downcast_ref::<ConfigErrors>(),
@@ -110,6 +119,13 @@ pub fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     })
+}
+
+/// Wrong usage, or a question for help.
+fn wrong_usage(error: &clap::Error) -> ExitCode {
+    // what cannot be printed cannot be reported either
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// The error and its causes, without those that it names itself.
@@ -131,9 +147,15 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(serve::Serve {}) => serve::run(&config)?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
-        Command::Account(command) => command.run(&config, output)?,
-        Command::Environment(command) => command.run(&config, output)?,
-        Command::Key(command) => command.run(&config, output)?,
+        Command::Account(Managing { remote, command }) => {
+            return command.run(&mut Backend::open(&remote, &config)?, output);
+        }
+        Command::Environment(Managing { remote, command }) => {
+            return command.run(&mut Backend::open(&remote, &config)?, output);
+        }
+        Command::Key(Managing { remote, command }) => {
+            return command.run(&mut Backend::open(&remote, &config)?, output);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,15 @@
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
+use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
+
+use super::backend::Part;
+use crate::management::document;
 
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -50,32 +54,115 @@ pub(super) fn print_json(document: &Value) -> anyhow::Result<()> {
 
 /// A JSON document as it is printed.
 pub(super) fn json_text(document: &Value) -> String {
-    format!("{document:#}\n")
+    printable(format!("{document:#}\n"))
 }
 
-/// Prints rows below their headings, aligned.
-pub(super) fn print_table<const COLUMNS: usize>(
-    headings: [&str; COLUMNS],
-    rows: impl IntoIterator<Item = [String; COLUMNS]>,
-) -> anyhow::Result<()> {
-    let mut lines = vec![headings.map(str::to_owned)];
-    lines.extend(rows.into_iter().map(|row| row.map(|cell| on_one_line(&cell))));
-    let mut widths = [0; COLUMNS];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count());
+/// JSON without the controls that it need not escape: a terminal takes U+009B for the start of a command.
+fn printable(json: String) -> String {
+    let is_control = |c: char| matches!(c, '\u{7f}'..='\u{9f}');
+    if !json.contains(is_control) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_control(c) {
+            let _ = write!(escaped, "\\u{:04x}", u32::from(c));
+        } else {
+            escaped.push(c);
         }
     }
-    let mut text = String::new();
-    for line in &lines {
-        let mut padded = String::new();
-        for (cell, width) in line.iter().zip(widths) {
-            let _ = write!(padded, "{cell:width$}  ");
-        }
-        text.push_str(padded.trim_end());
-        text.push('\n');
+    escaped
+}
+
+/// A list that is printed part by part: rows below their headings, or the items of one JSON collection.
+pub(super) struct List<const COLUMNS: usize> {
+    format: Format,
+    headings: [&'static str; COLUMNS],
+    /// Those of the parts so far: what comes later is at least as wide.
+    widths: [usize; COLUMNS],
+    has_begun: bool,
+    has_items: bool,
+}
+
+impl<const COLUMNS: usize> List<COLUMNS> {
+    /// A list of which nothing is printed yet.
+    pub(super) fn new(format: Format, headings: [&'static str; COLUMNS]) -> Self {
+        let widths = headings.map(|heading| heading.chars().count());
+        Self { format, headings, widths, has_begun: false, has_items: false }
     }
-    print(&text)
+
+    /// Prints a part; `kind` is the API's name for what is listed. A reader that has seen enough breaks the list off.
+    pub(super) fn part<T>(
+        &mut self,
+        part: &Part<T>,
+        kind: &str,
+        row: impl Fn(&T) -> [String; COLUMNS],
+        document: impl Fn(&T) -> Value,
+    ) -> anyhow::Result<ControlFlow<()>> {
+        let mut text = String::new();
+        match self.format {
+            Format::Table => self.rows(part.items.iter().map(|seen| row(&seen.object)), &mut text),
+            Format::Json => {
+                if !self.has_begun {
+                    begin_collection(&part.collection(|| document::collection(kind, Vec::new())), &mut text);
+                }
+                for item in &part.items {
+                    let item = nested(&item.document(&document), 4);
+                    let comma = if self.has_items { "," } else { "" };
+                    let _ = write!(text, "{comma}\n    {item}");
+                    self.has_items = true;
+                }
+            }
+        }
+        self.has_begun = true;
+        match write(&text) {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(error) => Err(error).context(UNWRITTEN),
+        }
+    }
+
+    /// Prints what stands after the last part.
+    pub(super) fn end(&self) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => Ok(()),
+            Format::Json => print(if self.has_items { "\n  ]\n}\n" } else { "]\n}\n" }),
+        }
+    }
+
+    fn rows(&mut self, rows: impl Iterator<Item = [String; COLUMNS]>, text: &mut String) {
+        let headings = (!self.has_begun).then(|| self.headings.map(str::to_owned));
+        let lines: Vec<_> =
+            headings.into_iter().chain(rows.map(|row| row.map(|cell| on_one_line(&cell)))).collect();
+        for line in &lines {
+            for (width, cell) in self.widths.iter_mut().zip(line) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        for line in &lines {
+            let mut padded = String::new();
+            for (cell, width) in line.iter().zip(self.widths) {
+                let _ = write!(padded, "{cell:width$}  ");
+            }
+            text.push_str(padded.trim_end());
+            text.push('\n');
+        }
+    }
+}
+
+/// A collection up to its first item: `data` comes last, so that items can be printed as they come.
+fn begin_collection(collection: &Value, text: &mut String) {
+    text.push_str("{\n");
+    for (name, value) in collection.as_object().into_iter().flatten().filter(|(name, _)| *name != "data") {
+        let _ = writeln!(text, "  {}: {},", Value::from(name.as_str()), nested(value, 2));
+    }
+    text.push_str("  \"data\": [");
+}
+
+/// A JSON value as it stands inside another.
+fn nested(value: &Value, indent: usize) -> String {
+    // line breaks within its texts are escaped
+    printable(format!("{value:#}")).replace('\n', &format!("\n{:indent$}", ""))
 }
 
 /// Prints one object, a line for each field.
@@ -109,11 +196,35 @@ fn nothing() -> String {
 }
 
 /// The time without its fraction of a second.
-pub(super) fn seconds(time: Timestamp) -> Timestamp {
+fn seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Descriptions may hold line breaks and tabs.
 fn on_one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_holds_no_control_that_a_terminal_obeys() {
+        let text = json_text(&json!({ "a": "x\u{9b}31m\u{7f}\u{1b}" }));
+        assert!(!text.trim_end().contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({ "a": "x\u{9b}31m\u{7f}\u{1b}" }));
+    }
+
+    #[test]
+    fn a_collection_begins_with_all_but_its_items() {
+        let mut text = String::new();
+        let collection = json!({ "type": "collection", "data": [1], "links": { "self": "x" } });
+        begin_collection(&collection, &mut text);
+        text.push_str("]}");
+        let expected = json!({ "type": "collection", "data": [], "links": { "self": "x" } });
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected, "{text}");
+    }
 }

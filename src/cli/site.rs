@@ -1,12 +1,13 @@
 //! What the commands that manage keys work on: a configuration and the store that it names.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use clap::Args;
 
 use super::output::tell;
 use crate::config::{self, Config};
-use crate::model::{Description, Name, State};
+use crate::model::{Description, Name};
 use crate::store::{ChangeNumber, Edit, Store};
 
 /// A configuration and its store, opened for changes.
@@ -68,6 +69,7 @@ pub(super) fn description(text: Option<&str>) -> anyhow::Result<Option<Descripti
 }
 
 /// The line for people about a change: what is so now, and the number of the change that made it so.
-pub(super) fn state_line(what: &str, id: &str, state: State, number: ChangeNumber) -> String {
-    format!("{what} {id} is {state} (change {number})\n")
+pub(super) fn change_line(what_is_so: impl Display, number: Option<ChangeNumber>) -> String {
+    let number = number.map(|number| format!(" (change {number})")).unwrap_or_default();
+    format!("{what_is_so}{number}\n")
 }

@@ -122,9 +122,9 @@ fn insert_time(document: &mut Map<String, Value>, name: &str, time: Option<Times
 /// `apiKey`. The secret is there when the key was just made, and never again.
 pub fn key(entry: &KeyEntry, secret: Option<&str>, view: &View) -> Value {
     let KeyEntry { key, usage, .. } = entry;
-    let owner = match &key.owner {
-        KeyOwner::Account(id) => id.to_string(),
-        KeyOwner::Environment(id) => id.to_string(),
+    let (owner, owner_type) = match &key.owner {
+        KeyOwner::Account(id) => (id.to_string(), "account"),
+        KeyOwner::Environment(id) => (id.to_string(), "project"),
     };
     let resource = Resource {
         id: key.id.to_string(),
@@ -145,6 +145,8 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, view: &View) -> Value {
         view,
         json!({
             "accountId": owner,
+            // an environment's id may look like an account's
+            "ownerType": owner_type,
             "publicValue": key.access_key.as_str(),
             "secretValue": secret,
             "lastUsedAddress": usage.address.map(|address| address.to_string()),

@@ -46,15 +46,6 @@ impl Store {
         })
     }
 
-    /// All accounts that are not removed, by id.
-    pub fn accounts(&self) -> Result<Vec<Account>, StoreError> {
-        self.database.read(|at| {
-            let mut statement =
-                at.prepare_cached("SELECT * FROM accounts WHERE state <> 'removed' ORDER BY id")?;
-            Ok(statement.query_map([], rows::account)?.collect::<Result<_, _>>()?)
-        })
-    }
-
     /// The account with this id, a removed one too, or else the only one with this name.
     pub fn find_account(&self, id_or_name: &str) -> Result<Account, StoreError> {
         self.database.read(|at| {

@@ -69,15 +69,6 @@ impl Store {
         })
     }
 
-    /// All environments that are not removed, in the order of their creation.
-    pub fn environments(&self) -> Result<Vec<Environment>, StoreError> {
-        self.database.read(|at| {
-            let mut statement =
-                at.prepare_cached("SELECT * FROM environments WHERE state <> 'removed' ORDER BY row")?;
-            Ok(statement.query_map([], rows::environment)?.collect::<Result<_, _>>()?)
-        })
-    }
-
     /// The environment with this id, a removed one too, or else the only one with this name.
     pub fn find_environment(&self, id_or_name: &str) -> Result<Environment, StoreError> {
         self.database.read(|at| {

@@ -78,18 +78,6 @@ impl Store {
         })
     }
 
-    /// All keys that are not removed, or those of one owner, by id.
-    pub fn keys(&self, owner: Option<&KeyOwner>) -> Result<Vec<ApiKey>, StoreError> {
-        self.database.read(|at| match owner {
-            None => {
-                let mut statement =
-                    at.prepare_cached(&format!("{SELECT} WHERE keys.state <> 'removed' ORDER BY keys.id"))?;
-                Ok(statement.query_map([], rows::key)?.collect::<Result<_, _>>()?)
-            }
-            Some(owner) => of(at, owner),
-        })
-    }
-
     /// The key with this id or this access key, a removed one too.
     pub fn find_key(&self, id_or_access_key: &str) -> Result<ApiKey, StoreError> {
         self.database.read(|at| {

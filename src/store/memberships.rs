@@ -95,7 +95,7 @@ impl Store {
         })
     }
 
-    /// A page of memberships.
+    /// A page of memberships. An environment must be there and not removed.
     pub fn member_page(&self, of: &MembersOf, query: &Query) -> Result<Page<MemberEntry>, StoreError> {
         let cursor = match of {
             MembersOf::Everything => Cursor::everything(),
@@ -105,7 +105,12 @@ impl Store {
             ),
             MembersOf::Account(id) => Cursor::few("memberships.account = ?", vec![id.row().into()]),
         };
-        self.database.read(|at| Listing::MEMBERS.page(at, query, &cursor, entry))
+        self.database.read(|at| {
+            if let MembersOf::Environment(id) = of {
+                environments::present(at, id)?;
+            }
+            Listing::MEMBERS.page(at, query, &cursor, entry)
+        })
     }
 
     /// One membership, with the account's name.
@@ -128,14 +133,6 @@ impl Store {
                 let wanted = format!("{account} in {environment}");
                 Fault::Store(StoreError::NotFound { what: "member", wanted })
             })
-        })
-    }
-
-    /// The members of an environment, by account.
-    pub fn members(&self, environment: &EnvironmentId) -> Result<Vec<Membership>, StoreError> {
-        self.database.read(|at| {
-            let (row, _) = environments::present(at, environment)?;
-            of_environment(at, row)
         })
     }
 

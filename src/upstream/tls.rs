@@ -1,5 +1,6 @@
-//! TLS to upstreams: the system's roots or a given CA.
+//! TLS to upstreams: the system's roots or a given CA. The command line trusts gateways in the same way.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -30,29 +31,39 @@ impl TlsClient {
 
 /// The client configuration of an upstream: whom it trusts, and the protocol it asks for.
 pub(super) fn client_config(upstream: &config::Upstream) -> Result<Arc<ClientConfig>, BuildError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = &upstream.ca_file {
-        let unusable =
-            |detail| BuildError::Roots { upstream: upstream.name.clone(), path: path.clone(), detail };
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))? {
-            let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
-            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+    let roots = trusted_roots(upstream.ca_file.as_deref()).map_err(|detail| {
+        let name = upstream.name.clone();
+        match &upstream.ca_file {
+            Some(path) => BuildError::Roots { upstream: name, path: path.clone(), detail },
+            None => BuildError::SystemRoots { upstream: name, detail },
         }
-        if roots.is_empty() {
-            return Err(unusable("it holds no certificate".to_owned()));
-        }
-    } else {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            let detail = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
-            return Err(BuildError::SystemRoots { upstream: upstream.name.clone(), detail });
-        }
-    }
+    })?;
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = match upstream.protocol {
         Protocol::Http1 => vec![b"http/1.1".to_vec()],
         Protocol::Http2 => vec![b"h2".to_vec()],
     };
     Ok(Arc::new(config))
+}
+
+/// Whom a TLS client trusts: the certificates in a PEM file, or the system's authorities. Never nobody; the error is
+/// what was found instead.
+pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_file {
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
+            let certificate = certificate.map_err(|error| error.to_string())?;
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        if roots.is_empty() {
+            return Err("it holds no certificate".to_owned());
+        }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err(found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string));
+        }
+    }
+    Ok(roots)
 }

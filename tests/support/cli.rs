@@ -79,6 +79,9 @@ impl Cli {
     pub fn program() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
         command.env_remove("RUST_LOG").env("NO_COLOR", "1");
+        for remote in ["PORTCULLIS_URL", "PORTCULLIS_KEY", "PORTCULLIS_SECRET", "NETRC"] {
+            command.env_remove(remote);
+        }
         command
     }
 

@@ -76,9 +76,10 @@ impl Plan {
         self
     }
 
-    /// Adds a key to `management:`.
+    /// Adds keys of `management:`, indented by two spaces.
     pub fn management(mut self, yaml: &str) -> Self {
-        self.management.push_str(&format!("  {yaml}\n"));
+        self.management.push_str(yaml);
+        self.management.push('\n');
         self
     }
 

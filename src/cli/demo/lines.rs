@@ -67,7 +67,7 @@ pub(super) fn text(
             "{} key deactivate --config {} {}",
             quoted(program),
             quoted(&folder.join("portcullis.yaml")),
-            green_key.key.access_key
+            green_key.entry.key.access_key
         ),
     );
     page.show(
@@ -93,7 +93,7 @@ impl Page {
 
 /// `access key:secret key`; neither holds a character that a shell would read.
 fn user(key: &IssuedKey) -> Zeroizing<String> {
-    Zeroizing::new(format!("{}:{}", key.key.access_key, key.secret.as_str()))
+    Zeroizing::new(format!("{}:{}", key.entry.key.access_key, key.secret.as_str()))
 }
 
 /// A path as one word of a shell.

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::input::Input;
 use super::project::{account_id, role};
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{Call, collection, numbered, query};
 use crate::management::app::Answer;
 use crate::management::document;
 use crate::management::refusal::Refusal;
@@ -59,7 +59,8 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let account = account_id(input.required("externalId")?)?;
     let membership = Membership { account, environment, role: role(input.required("role")?)? };
     let done = call.desk().add_member(call.caller, membership).await?;
-    Ok(call.answer(StatusCode::CREATED, &show(call, &done.value, !done.in_force)))
+    let answer = call.answer(StatusCode::CREATED, &show(call, &done.value, !done.in_force));
+    Ok(numbered(answer, done.change))
 }
 
 /// Another role.
@@ -68,7 +69,8 @@ pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     call.desk().member(call.caller, &environment, account).await?;
     let role = role(Input::read(call.request)?.required("role")?)?;
     let done = call.desk().add_member(call.caller, Membership { account, environment, role }).await?;
-    Ok(call.answer(Call::status(done.in_force), &show(call, &done.value, !done.in_force)))
+    let answer = call.answer(Call::status(done.in_force), &show(call, &done.value, !done.in_force));
+    Ok(numbered(answer, done.change))
 }
 
 /// No longer a member.
@@ -77,7 +79,7 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     let done = call.desk().remove_member(call.caller, &environment, account).await?;
     let mut document = show(call, &done.value, !done.in_force);
     document["state"] = if done.in_force { "removed" } else { "removing" }.into();
-    Ok(call.answer(Call::status(done.in_force), &document))
+    Ok(numbered(call.answer(Call::status(done.in_force), &document), done.change))
 }
 
 fn show(call: &Call<'_>, entry: &MemberEntry, is_pending: bool) -> serde_json::Value {

@@ -35,6 +35,8 @@ const SCHEMAS: HeaderName = HeaderName::from_static("x-api-schemas");
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-api-account-id");
 const ACCOUNT_KIND: HeaderName = HeaderName::from_static("x-api-account-kind");
 const ACCOUNT_NAME: HeaderName = HeaderName::from_static("x-api-account-name");
+/// The change that an answer to a change tells of, by its number in the log.
+const CHANGE: HeaderName = HeaderName::from_static("x-api-change");
 const USER_ID: HeaderName = HeaderName::from_static("x-api-user-id");
 
 /// What a name is written with in a header: visible ASCII but the percent sign.
@@ -366,12 +368,12 @@ impl Call<'_> {
     }
 
     fn done(&self, document: Value, revision: ChangeNumber, in_force: bool) -> Answer {
-        tagged(self.answer(Self::status(in_force), &document), revision)
+        numbered(tagged(self.answer(Self::status(in_force), &document), revision), revision)
     }
 
     /// The answer to a creation. What it holds is wiped: it may be a secret.
     fn once(&self, status: StatusCode, mut document: Value, revision: ChangeNumber) -> Answer {
-        let answer = tagged(self.answer(status, &document), revision);
+        let answer = numbered(tagged(self.answer(status, &document), revision), revision);
         if let Some(Value::String(secret)) = document.get_mut("secretValue") {
             zeroize::Zeroize::zeroize(secret);
         }
@@ -455,6 +457,12 @@ fn tagged(mut answer: Answer, revision: ChangeNumber) -> Answer {
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
         answer.headers_mut().insert(ETAG, tag);
     }
+    answer
+}
+
+/// Says which change the answer tells of.
+fn numbered(mut answer: Answer, change: ChangeNumber) -> Answer {
+    answer.headers_mut().insert(CHANGE, HeaderValue::from(change.0));
     answer
 }
 

@@ -178,6 +178,7 @@ impl Type {
         let mut fields = match self {
             Self::ApiKey => vec![
                 text("accountId", "reference[account]").made_by(Who::Admins),
+                text("ownerType", "enum").one_of(&["account", "project"]),
                 text("publicValue", "string").at_most(4096).made_by(Who::Admins),
                 text("secretValue", "password")
                     .at_most(4096)
