@@ -10,6 +10,7 @@ mod desk;
 mod health;
 mod in_force;
 mod listener;
+mod pocket;
 mod refusal;
 mod request;
 mod session;
