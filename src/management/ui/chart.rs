@@ -96,7 +96,7 @@ impl Chart {
                 .map(|line| Line {
                     y: number(y(exact(step * line))),
                     label_y: number(y(exact(step * line)) + 4.0),
-                    label: grouped(step * line),
+                    label: short(step * line),
                 })
                 .collect(),
             times: minutes
@@ -185,6 +185,17 @@ fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// A round number as it stands at a line: there is not much room.
+fn short(number: u64) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        1_000..1_000_000 if number % 1_000 == 0 => format!("{}k", number / 1_000),
+        1_000..1_000_000 => format!("{}.{}k", number / 1_000, number % 1_000 / 100),
+        _ if number % 1_000_000 == 0 => format!("{}M", grouped(number / 1_000_000)),
+        _ => format!("{}.{}M", grouped(number / 1_000_000), number % 1_000_000 / 100_000),
+    }
+}
+
 /// A number with its thousands apart.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -256,6 +267,21 @@ mod tests {
         assert_eq!(times, ["09:30", "09:40", "09:50", "10:00", "10:10", "10:20"]);
         assert_eq!(chart.summary(), "No requests in the last hour.");
         assert!(chart.render().unwrap().contains("<svg"));
+    }
+
+    #[test]
+    fn lines_have_short_labels() {
+        for (number, text) in [
+            (0, "0"),
+            (500, "500"),
+            (1_000, "1k"),
+            (1_500, "1.5k"),
+            (200_000, "200k"),
+            (1_500_000, "1.5M"),
+            (2_000_000_000, "2,000M"),
+        ] {
+            assert_eq!(short(number), text);
+        }
     }
 
     #[test]

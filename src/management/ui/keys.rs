@@ -195,7 +195,13 @@ async fn table(
                 Cell::number(entry.usage.uses),
             ],
             label: shown(key).to_owned(),
-            menu: menu(visit, key, &here, may_change),
+            menu: std::iter::once(Item::Go {
+                label: "Details",
+                hook: "details",
+                href: format!("/keys/{}", key.id),
+            })
+            .chain(menu(visit, key, &here, may_change))
+            .collect(),
         }
     };
     let caption = match owner {

@@ -58,6 +58,9 @@ async fn top(
     let mut page = visit.desk().keys(&visit.caller, None, query).await?;
     // the first are all that is shown here
     page.next = None;
+    if descending {
+        page.items.retain(|entry| entry.usage.uses > 0);
+    }
     let row = |entry: &KeyEntry| Row {
         id: entry.key.id.to_string(),
         cells: vec![
@@ -79,5 +82,5 @@ async fn top(
         vec![plain("State"), plain("Key"), plain("Belongs to"), plain("Last used"), plain("Requests")];
     let usual = Usual { prefix: id, anchor: id, fields: KEY_FIELDS, sort: order, descending };
     let view = View::read(visit.request, usual);
-    Ok(Table::new(visit, id, caption.to_owned(), columns, &page, row, "There are no keys yet.", view))
+    Ok(Table::new(visit, id, caption.to_owned(), columns, &page, row, "No key has been used yet.", view))
 }

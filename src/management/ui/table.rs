@@ -173,6 +173,11 @@ impl Cell {
         Self::Number(grouped(count))
     }
 
+    /// Whether it is cut where there is no room for it.
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text(Some(_)) | Self::Link { .. })
+    }
+
     /// A component.
     pub(super) fn html(component: &(impl Template + HtmlSafe)) -> Self {
         // writing to memory does not fail

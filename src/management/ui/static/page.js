@@ -129,6 +129,8 @@
     for (const select of form.querySelectorAll("select")) {
       select.addEventListener("change", () => form.requestSubmit());
     }
+    // a box to type into still needs its button
+    if (!form.querySelector("input[type=search]")) form.querySelector("button").hidden = true;
   }
 
   // a second click must not send a second time
