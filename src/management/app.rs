@@ -43,6 +43,25 @@ pub struct Management {
     site: ArcSwap<Site>,
 }
 
+/// Whose a request's session cookie is.
+pub(super) enum Visitor {
+    /// There is none.
+    Stranger,
+    /// A session's that has ended.
+    Ended(Ending),
+    /// A session's that is alive.
+    SignedIn(Caller, Session),
+}
+
+/// Why a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was unused for too long, is too old, or belongs to a gateway that has stopped.
+    Time,
+    /// Its key does not work any more.
+    Key,
+}
+
 impl std::fmt::Debug for Management {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Management")
@@ -83,7 +102,8 @@ impl Management {
         }
         let host = match request::admit_host(&head, connection, &site) {
             Ok(host) => host,
-            Err(refusal) => return refuse(&refusal, &id),
+            Err(refusal) if api::is_api(head.uri.path()) => return refuse(&refusal, &id),
+            Err(refusal) => return ui::refuse(&refusal, &id),
         };
         let has_body = !matches!(head.method, Method::GET | Method::HEAD);
         let body = if has_body { request::read_body(body).await } else { Ok(Bytes::new()) };
@@ -92,7 +112,7 @@ impl Management {
         let request = Request { id, source, host, is_secure, head, body: body.unwrap_or_default() };
         let mut answer = match (body_refusal, api::is_api(request.path())) {
             (Some(refusal), true) => api::refuse_unread(&refusal, &request),
-            (Some(refusal), false) => refuse(&refusal, &request.id),
+            (Some(refusal), false) => ui::refuse(&refusal, &request.id),
             (None, true) => api::answer(self, &request).await,
             (None, false) => ui::answer(self, &request).await,
         };
@@ -124,12 +144,22 @@ impl Management {
         self.verify(&credential, request, Via::Api).await
     }
 
-    /// Who has signed in on the page. The key is looked at again when anything about it has changed; a session whose
-    /// key does not work any more ends.
+    /// Who has signed in on the page; `None` where nobody has, or not any more.
     pub(super) async fn signed_in(&self, request: &Request) -> Result<Option<(Caller, Session)>, Refusal> {
-        let Some(token) = request.cookie(session::cookie_name(request.is_secure)) else { return Ok(None) };
+        match self.visitor(request).await? {
+            Visitor::SignedIn(caller, session) => Ok(Some((caller, session))),
+            Visitor::Stranger | Visitor::Ended(_) => Ok(None),
+        }
+    }
+
+    /// Whose the session's cookie is. The key is looked at again when anything about it has changed; a session whose
+    /// key does not work any more ends.
+    pub(super) async fn visitor(&self, request: &Request) -> Result<Visitor, Refusal> {
+        let Some(token) = request.cookie(session::cookie_name(request.is_secure)) else {
+            return Ok(Visitor::Stranger);
+        };
         let Some(mut session) = self.sessions.find(token, &self.site(), Instant::now()) else {
-            return Ok(None);
+            return Ok(Visitor::Ended(Ending::Time));
         };
         if session.identity.is_stale() {
             match self.authenticator.reread(&session.identity).await {
@@ -139,7 +169,7 @@ impl Management {
                 }
                 Err(AuthRefusal::Unauthorized) => {
                     self.sessions.end(token);
-                    return Ok(None);
+                    return Ok(Visitor::Ended(Ending::Key));
                 }
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -152,7 +182,7 @@ impl Management {
             source: request.source,
             request_id: request.id.clone(),
         };
-        Ok(Some((caller, session)))
+        Ok(Visitor::SignedIn(caller, session))
     }
 
     /// Whose this credential is. Failures are throttled as the proxy's are.

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
+use super::pocket::Pocket;
 use super::site::Site;
 use crate::auth::{Identity, random_bytes};
 
@@ -54,6 +55,8 @@ pub(super) struct Session {
     pub(super) identity: Arc<Identity>,
     /// What every form of the session carries, so that no other site can send one.
     pub(super) form_token: Arc<str>,
+    /// What one page leaves for the next.
+    pub(super) pocket: Arc<Pocket>,
     began: Instant,
     used: Instant,
 }
@@ -68,8 +71,13 @@ impl Sessions {
     /// Begins a session and gives its token, which only the browser's cookie holds.
     pub(super) fn begin(&self, identity: Arc<Identity>, site: &Site, now: Instant) -> Zeroizing<String> {
         let token = random_token();
-        let session =
-            Session { identity, form_token: Arc::from(random_token().as_str()), began: now, used: now };
+        let session = Session {
+            identity,
+            form_token: Arc::from(random_token().as_str()),
+            pocket: Arc::default(),
+            began: now,
+            used: now,
+        };
         let mut sessions = self.lock();
         if sessions.len() >= MOST_SESSIONS {
             sessions.retain(|_, session| session.is_alive(site, now));

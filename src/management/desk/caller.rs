@@ -57,7 +57,7 @@ impl Caller {
     }
 
     /// Refuses what the caller may not do: 404 for what the caller may not know of, else 403.
-    pub(super) fn require(&self, act: &Act) -> Result<(), Refusal> {
+    pub(in crate::management) fn require(&self, act: &Act) -> Result<(), Refusal> {
         match judge(self.principal(), act) {
             Verdict::Allowed => Ok(()),
             Verdict::Refused => Err(Refusal::Forbidden { detail: None }),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 pub use caller::Caller;
-pub use keys::{IssuedKey, NewPair};
+pub use keys::NewPair;
 pub use members::MemberEntry;
 
 use super::in_force::InForce;

@@ -1,0 +1,70 @@
+//! The page of a refusal: what is wrong, what to do, and the id under which the log knows the request.
+
+use askama::Template;
+use http::header::{ALLOW, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+
+use super::super::app::Answer;
+use super::super::refusal::Refusal;
+use super::page::{Frame, render};
+use super::visit::{Visit, sentence};
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct RefusedPage<'a> {
+    frame: Frame,
+    status: StatusCode,
+    heading: &'static str,
+    text: String,
+    id: &'a str,
+}
+
+/// Answers with the page of a refusal; `visit` where somebody has signed in.
+pub(super) fn answer(visit: Option<&Visit<'_>>, refusal: &Refusal, id: &str) -> Answer {
+    let status = match refusal {
+        // a page never challenges: RFC 9110 §15.5.2 wants one with every 401
+        Refusal::Unauthorized => StatusCode::FORBIDDEN,
+        _ => refusal.status(),
+    };
+    let (heading, usual) = words(refusal);
+    let text = refusal.detail().map_or_else(|| usual.to_owned(), sentence);
+    let frame = match visit {
+        Some(visit) => visit.frame_of_nothing(heading),
+        None => Frame::of_stranger(heading),
+    };
+    let mut answer = render(status, &RefusedPage { frame, status, heading, text, id });
+    let headers = answer.headers_mut();
+    if let Some(after) = refusal.retry_after() {
+        let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(1);
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Refusal::MethodNotAllowed { allow, .. } = refusal
+        && let Ok(allow) = HeaderValue::from_str(allow)
+    {
+        headers.insert(ALLOW, allow);
+    }
+    answer
+}
+
+/// A heading, and what to do where the refusal does not say.
+fn words(refusal: &Refusal) -> (&'static str, &'static str) {
+    match refusal {
+        Refusal::Unauthorized => ("Sign in first", "Sign in with an account key."),
+        Refusal::Throttled { .. } => ("Too many attempts", "Wait, then try again."),
+        Refusal::Unavailable { .. } => ("Not available now", "Try again in a moment."),
+        Refusal::Forbidden { .. } => {
+            ("Not permitted", "Your account may not do this. Ask an admin, or an owner of the environment.")
+        }
+        Refusal::NotFound => (
+            "Not found",
+            "There is no such page, or what it shows was deleted, or is not for your account to see.",
+        ),
+        Refusal::MethodNotAllowed { .. } => ("Not possible", "This address is not asked this way."),
+        Refusal::BadRequest { .. } | Refusal::Invalid { .. } => {
+            ("That was not understood", "Go back, and try again.")
+        }
+        Refusal::Changed { .. } => ("Changed meanwhile", "Look at it again."),
+        Refusal::TooLarge => ("Too large", "Send less."),
+        Refusal::Misdirected { .. } => ("Unknown host name", "Call this page by its address."),
+    }
+}

@@ -1,0 +1,247 @@
+//! Signing in with an account key, and out again.
+//!
+//! The pair goes through the same code as a credential of HTTP Basic: the same throttle, the same times, and one
+//! sentence whatever is wrong with it.
+
+use std::time::Instant;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{RETRY_AFTER, SET_COOKIE};
+use http::{HeaderValue, StatusCode};
+use zeroize::Zeroizing;
+
+use super::super::app::{Answer, Ending, Management, Visitor};
+use super::super::refusal::Refusal;
+use super::super::request::Request;
+use super::super::session::{clear_cookie, cookie_name, set_cookie};
+use super::form::Form;
+use super::page::{Frame, render};
+use super::refused;
+use super::visit::{Visit, is_own_path, origin_of, parameter, see_other, with};
+use crate::auth::Credential;
+use crate::store::Via;
+
+/// Why somebody is asked to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The session is over.
+    Time,
+    /// The session's key does not work any more.
+    Key,
+    /// The session's own key was just deactivated or deleted by its holder.
+    Own,
+    /// Somebody has signed out.
+    SignedOut,
+}
+
+impl From<Ending> for Why {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Time => Self::Time,
+            Ending::Key => Self::Key,
+        }
+    }
+}
+
+impl Why {
+    const ALL: [Self; 4] = [Self::Time, Self::Key, Self::Own, Self::SignedOut];
+
+    /// The word in the page's address.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Key => "key",
+            Self::Own => "own",
+            Self::SignedOut => "signed-out",
+        }
+    }
+
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Time => "Your session has ended. Sign in again.",
+            Self::Key => {
+                "The key that you had signed in with does not work any more: it, or its account, was deactivated or \
+                 deleted. Sign in with another key."
+            }
+            Self::Own => "You have stopped the key that you had signed in with. Sign in with another key.",
+            Self::SignedOut => "You have signed out.",
+        }
+    }
+}
+
+const WRONG: &str =
+    "This access key and secret key do not open anything. Check both, and that the key is active.";
+const ENVIRONMENT_KEY: &str =
+    "This is an environment key. The page is for people: sign in with an account key.";
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    frame: Frame,
+    why: Option<&'static str>,
+    problem: Option<String>,
+    access_key: String,
+    to: String,
+}
+
+/// Answers at `/sign-in`.
+pub(super) async fn answer(
+    management: &Management,
+    request: &Request,
+    visitor: &Visitor,
+    sent: Option<&Form>,
+) -> Answer {
+    match (sent, visitor) {
+        (None, Visitor::SignedIn(..)) => see_other(&destination(request)),
+        (None, _) => {
+            let why = parameter(request.query(), "why");
+            let why = Why::ALL.into_iter().find(|known| Some(known.as_str()) == why.as_deref());
+            page(StatusCode::OK, destination(request), why.map(Why::sentence), None, "")
+        }
+        (Some(form), _) => match sign_in(management, request, form).await {
+            Ok(answer) => answer,
+            Err(refusal) => refuse(request, form, &refusal),
+        },
+    }
+}
+
+/// Where somebody wanted to go before.
+fn destination(request: &Request) -> String {
+    parameter(request.query(), "to").filter(|to| is_own_path(to)).unwrap_or_else(|| "/".to_owned())
+}
+
+async fn sign_in(management: &Management, request: &Request, form: &Form) -> Result<Answer, Refusal> {
+    let Some(credential) = credential(form) else {
+        return Err(management.authenticator.refuse_unreadable(request.source).into());
+    };
+    let caller = management.verify(&credential, request, Via::Page).await?;
+    if caller.account().is_none() {
+        let to = origin_of(form, "/");
+        let problem = Some(ENVIRONMENT_KEY.to_owned());
+        return Ok(page(StatusCode::FORBIDDEN, to, None, problem, form.value("access_key")));
+    }
+    // a new session each time: nobody can have set this one's token beforehand
+    if let Some(former) = request.cookie(cookie_name(request.is_secure)) {
+        management.sessions.end(former);
+    }
+    let token = management.sessions.begin(caller.identity, &management.site(), Instant::now());
+    let mut answer = see_other(&origin_of(form, "/"));
+    let cookie = set_cookie(&token, request.is_secure);
+    if let Ok(mut value) = HeaderValue::from_str(&cookie) {
+        value.set_sensitive(true);
+        answer.headers_mut().insert(SET_COOKIE, value);
+    }
+    Ok(answer)
+}
+
+/// The pair as it would stand in an `Authorization` field; `None` where no such field could hold it.
+fn credential(form: &Form) -> Option<Credential> {
+    let access_key = form.value("access_key").trim();
+    if access_key.contains(':') {
+        return None;
+    }
+    let secret_key = form.value("secret_key");
+    let mut pair = Zeroizing::new(Vec::with_capacity(access_key.len() + 1 + secret_key.len()));
+    pair.extend_from_slice(access_key.as_bytes());
+    pair.push(b':');
+    pair.extend_from_slice(secret_key.as_bytes());
+    let scheme = b"Basic ";
+    let mut field = Zeroizing::new(vec![0; scheme.len() + pair.len().div_ceil(3) * 4]);
+    let (start, encoded) = field.split_at_mut(scheme.len());
+    start.copy_from_slice(scheme);
+    STANDARD.encode_slice(&*pair, encoded).ok()?;
+    Credential::parse(&field).ok()
+}
+
+/// Shows the form again. What is wrong with a pair is never told apart.
+fn refuse(request: &Request, form: &Form, refusal: &Refusal) -> Answer {
+    let (status, problem) = match refusal {
+        // without a challenge, that browsers would answer with a window of their own, it is no 401 (RFC 9110 §15.5.2)
+        Refusal::Unauthorized => (StatusCode::FORBIDDEN, WRONG.to_owned()),
+        Refusal::Throttled { retry_after } => {
+            let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+            let text = format!("Too many failed attempts from your address. Try again in {seconds} s.");
+            (StatusCode::TOO_MANY_REQUESTS, text)
+        }
+        _ => return refused::answer(None, refusal, &request.id),
+    };
+    let access_key = form.value("access_key");
+    let mut answer = page(status, origin_of(form, "/"), None, Some(problem), access_key);
+    if let Some(after) = refusal.retry_after() {
+        let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(1);
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
+}
+
+fn page(
+    status: StatusCode,
+    to: String,
+    why: Option<&'static str>,
+    problem: Option<String>,
+    access_key: &str,
+) -> Answer {
+    let frame = Frame::of_stranger("Sign in");
+    render(status, &SignInPage { frame, why, problem, access_key: access_key.to_owned(), to })
+}
+
+/// Sends a stranger to the sign-in page, and from there back to what was asked for.
+pub(super) fn send_there(request: &Request, why: Option<Why>) -> Answer {
+    let wanted = request.head.uri.path_and_query().map_or("/", |wanted| wanted.as_str());
+    let mut parameters = Vec::new();
+    // what was sent is not sent again
+    if request.head.method != http::Method::POST && wanted != "/" && is_own_path(wanted) {
+        parameters.push(("to", wanted));
+    }
+    if let Some(why) = why {
+        parameters.push(("why", why.as_str()));
+    }
+    let mut answer = see_other(&with("/sign-in", &parameters));
+    if why.is_some() {
+        forget_cookie(&mut answer, request);
+    }
+    answer
+}
+
+/// Ends the session.
+pub(super) fn end(visit: &Visit<'_>, why: Why) -> Answer {
+    if let Some(token) = visit.request.cookie(cookie_name(visit.request.is_secure)) {
+        visit.management.sessions.end(token);
+    }
+    let mut answer = see_other(&with("/sign-in", &[("why", why.as_str())]));
+    forget_cookie(&mut answer, visit.request);
+    answer
+}
+
+fn forget_cookie(answer: &mut Answer, request: &Request) {
+    if let Ok(cookie) = HeaderValue::from_str(&clear_cookie(request.is_secure)) {
+        answer.headers_mut().insert(SET_COOKIE, cookie);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(access_key: &str, secret_key: &str) -> Option<(String, Vec<u8>)> {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("access_key", access_key)
+            .append_pair("secret_key", secret_key)
+            .finish();
+        let credential = credential(&Form::read(body.as_bytes()))?;
+        Some((credential.access_key().to_owned(), credential.secret().to_vec()))
+    }
+
+    #[test]
+    fn a_pair_is_read_as_basic_reads_it() {
+        assert_eq!(read("pca_1", "s:e cret"), Some(("pca_1".to_owned(), b"s:e cret".to_vec())));
+        assert_eq!(read(" pca_1\t", "secret"), Some(("pca_1".to_owned(), b"secret".to_vec())));
+        assert_eq!(read("a:b", "secret"), None);
+        assert_eq!(read("", "secret"), None);
+        assert_eq!(read("pca_1", ""), None);
+        assert_eq!(read("pca_1", "sec\0ret"), None);
+        assert_eq!(read("pca_1", &"x".repeat(2000)), None);
+    }
+}

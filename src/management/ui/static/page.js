@@ -1,0 +1,148 @@
+// What the page does better with a script. Without one everything works too: forms are pages of their own, menus are
+// <details>, and what is to be copied can be selected.
+"use strict";
+
+(() => {
+  const live = document.getElementById("live");
+
+  function say(text) {
+    const line = document.createElement("span");
+    line.className = "unseen";
+    line.textContent = text;
+    live.append(line);
+    setTimeout(() => line.remove(), 4000);
+  }
+
+  // copying
+
+  // Browsers give the clipboard to pages over TLS and of this machine only; elsewhere the old way still works.
+  async function toClipboard(text) {
+    if (navigator.clipboard && window.isSecureContext) {
+      try {
+        await navigator.clipboard.writeText(text);
+        return true;
+      } catch {
+        // not permitted: the old way
+      }
+    }
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.setAttribute("readonly", "");
+    area.className = "unseen";
+    document.body.append(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    return copied;
+  }
+
+  async function copy(button) {
+    const from = button.dataset.copyFrom;
+    const text = from ? document.getElementById(from).textContent : button.dataset.copy;
+    const focused = document.activeElement;
+    const copied = await toClipboard(text);
+    focused?.focus();
+    say(copied ? "Copied." : "This browser does not let the page copy: select the text instead.");
+    button.classList.toggle("is-copied", copied);
+    button.dataset.copied = String(copied);
+    setTimeout(() => button.classList.remove("is-copied"), 1500);
+  }
+
+  // dialogs
+
+  // Opens a form that is a page of its own as a dialog over this page. Escape closes it, and the browser gives the
+  // focus back to the link. What goes wrong leads to the page instead.
+  async function openDialog(link) {
+    let content;
+    try {
+      const answer = await fetch(link.href, { credentials: "same-origin" });
+      if (!answer.ok || answer.redirected) throw new Error("not a form");
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      content = page.querySelector("[data-dialog-content]");
+      if (!content) throw new Error("not a form");
+    } catch {
+      location.assign(link.href);
+      return;
+    }
+    const menu = link.closest("[data-menu]");
+    (menu ? menu.querySelector("summary") : link).focus();
+    if (menu) menu.open = false;
+    const dialog = document.createElement("dialog");
+    dialog.setAttribute("aria-labelledby", content.querySelector("h1").id);
+    dialog.append(content);
+    dialog.addEventListener("close", () => dialog.remove());
+    dialog.addEventListener("click", (event) => {
+      if (event.target.closest("[data-cancel]")) {
+        event.preventDefault();
+        dialog.close();
+      }
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".copy");
+    if (button) {
+      copy(button);
+      return;
+    }
+    const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+    const link = event.target.closest("a[data-dialog]");
+    if (link && plain) {
+      event.preventDefault();
+      openDialog(link);
+    }
+  });
+
+  // menus
+
+  function closeMenus(except) {
+    for (const menu of document.querySelectorAll("[data-menu][open]")) {
+      if (menu !== except) menu.open = false;
+    }
+  }
+
+  document.addEventListener("click", (event) => closeMenus(event.target.closest("[data-menu]")));
+  document.addEventListener("focusin", (event) => closeMenus(event.target.closest("[data-menu]")));
+  document.addEventListener("keydown", (event) => {
+    const menu = event.target.closest?.("[data-menu]");
+    if (!menu) return;
+    const entries = [...menu.querySelectorAll(".items > a, .items > button")];
+    const at = entries.indexOf(document.activeElement);
+    if (event.key === "Escape" && menu.open) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    } else if (event.key === "ArrowDown") {
+      event.preventDefault();
+      menu.open = true;
+      entries[(at + 1) % entries.length].focus();
+    } else if (event.key === "ArrowUp" && menu.open) {
+      event.preventDefault();
+      entries[(at <= 0 ? entries.length : at) - 1].focus();
+    }
+  });
+
+  // forms
+
+  for (const form of document.querySelectorAll("form[data-auto-submit]")) {
+    for (const select of form.querySelectorAll("select")) {
+      select.addEventListener("change", () => form.requestSubmit());
+    }
+    // a box to type into still needs its button
+    if (!form.querySelector("input[type=search]")) form.querySelector("button").hidden = true;
+  }
+
+  // a second click must not send a second time
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post") return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "true";
+  });
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
+
+  for (const button of document.querySelectorAll(".copy[hidden]")) button.hidden = false;
+})();

@@ -1,0 +1,201 @@
+//! A list as a table: sortable headers, search, page size, the next page, and a menu of actions in each row.
+
+use std::sync::Arc;
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+use jiff::Timestamp;
+
+use super::chart::grouped;
+use super::moment::Moment;
+use super::page::Rendered;
+use super::view::{SIZES, View};
+use super::visit::Visit;
+use crate::model::State;
+use crate::store::{Marker, Page};
+
+/// A list.
+#[derive(Template)]
+#[template(path = "table.html")]
+pub(super) struct Table {
+    /// The id of its element, and what its parts' ids begin with.
+    pub(super) id: &'static str,
+    /// What it lists, for those who do not see what it belongs to.
+    pub(super) caption: String,
+    /// In order.
+    pub(super) columns: Vec<Column>,
+    /// In order.
+    pub(super) rows: Vec<Row>,
+    /// What is said where there is no row, and no search.
+    pub(super) empty: &'static str,
+    /// What can be searched for, as the placeholder of the box; `None`: no box.
+    pub(super) search: Option<&'static str>,
+    /// How it is looked at.
+    pub(super) view: View,
+    next: Option<String>,
+    form_token: Arc<str>,
+    here: String,
+}
+
+/// A column.
+pub(super) struct Column {
+    label: &'static str,
+    sort: Option<&'static str>,
+}
+
+/// A column by which the list can be sorted.
+pub(super) fn sorted(label: &'static str, field: &'static str) -> Column {
+    Column { label, sort: Some(field) }
+}
+
+/// A column by which it cannot.
+pub(super) fn plain(label: &'static str) -> Column {
+    Column { label, sort: None }
+}
+
+/// A row.
+pub(super) struct Row {
+    /// The object's id.
+    pub(super) id: String,
+    /// As many as there are columns.
+    pub(super) cells: Vec<Cell>,
+    /// What the menu is of, and what is in it; empty: there is no menu.
+    pub(super) label: String,
+    /// What can be done with it.
+    pub(super) menu: Vec<Item>,
+}
+
+/// What stands in a row's column.
+pub(super) enum Cell {
+    /// A badge.
+    State(StateBadge),
+    /// A text, or that there is none.
+    Text(Option<String>),
+    /// A text that leads somewhere.
+    Link { text: String, href: String },
+    /// A word that is copied rather than read.
+    Code(String),
+    /// A kind or a role.
+    Tag(&'static str),
+    /// A time.
+    Time(Moment),
+    /// When and from where something was used; never, perhaps.
+    Used { last: Option<Moment>, address: Option<String> },
+    /// A count.
+    Number(String),
+    /// A component.
+    Html(Rendered),
+}
+
+/// An entry of a menu.
+pub(super) enum Item {
+    /// Done at once.
+    Do { label: &'static str, hook: &'static str, action: String },
+    /// Leads to a form or a question.
+    Ask { label: &'static str, hook: &'static str, href: String, is_grave: bool },
+    /// Leads to another page.
+    Go { label: &'static str, hook: &'static str, href: String },
+    /// Leads to the API, in another tab.
+    Open { label: &'static str, hook: &'static str, href: String },
+}
+
+impl HtmlSafe for Table {}
+
+impl Table {
+    /// A table of what is on a page.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what a table is made of, named where it is called by types of their own"
+    )]
+    pub(super) fn new<T>(
+        visit: &Visit<'_>,
+        id: &'static str,
+        caption: String,
+        columns: Vec<Column>,
+        page: &Page<T>,
+        row: impl Fn(&T) -> Row,
+        empty: &'static str,
+        view: View,
+    ) -> Self {
+        Self {
+            id,
+            caption,
+            columns,
+            rows: page.items.iter().map(row).collect(),
+            empty,
+            search: None,
+            next: page.next.as_ref().map(|marker: &Marker| view.next(&marker.to_string())),
+            view,
+            form_token: Arc::clone(&visit.session.form_token),
+            here: format!("{}#{id}", visit.here()),
+        }
+    }
+
+    /// With a box to search in.
+    pub(super) fn searched(mut self, placeholder: &'static str) -> Self {
+        self.search = Some(placeholder);
+        self
+    }
+
+    fn has_menu(&self) -> bool {
+        self.rows.iter().any(|row| !row.menu.is_empty())
+    }
+
+    /// Page sizes: how many, the list in that size, and whether it is the one in use.
+    fn sizes(&self) -> [(usize, String, bool); SIZES.len()] {
+        SIZES.map(|size| (size, self.view.sized(size), size == self.view.limit))
+    }
+
+    /// Whether there is anything to leaf through.
+    fn has_pages(&self) -> bool {
+        self.next.is_some() || !self.view.is_first() || self.view.limit != SIZES[0]
+    }
+}
+
+impl Cell {
+    /// A text that may be absent.
+    pub(super) fn text(text: Option<impl ToString>) -> Self {
+        Self::Text(text.map(|text| text.to_string()))
+    }
+
+    /// A text that leads somewhere.
+    pub(super) fn link(text: impl ToString, href: String) -> Self {
+        Self::Link { text: text.to_string(), href }
+    }
+
+    /// A badge.
+    pub(super) fn state(state: State) -> Self {
+        Self::State(StateBadge { state })
+    }
+
+    /// A count.
+    pub(super) fn number(count: u64) -> Self {
+        Self::Number(grouped(count))
+    }
+
+    /// Whether it is cut where there is no room for it.
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text(Some(_)) | Self::Link { .. })
+    }
+
+    /// A component.
+    pub(super) fn html(component: &(impl Template + HtmlSafe)) -> Self {
+        // writing to memory does not fail
+        Self::Html(Rendered(component.render().unwrap_or_default()))
+    }
+
+    /// A time as seen from now.
+    pub(super) fn time(at: Timestamp, now: Timestamp) -> Self {
+        Self::Time(Moment { at, now })
+    }
+}
+
+/// A state as a badge: icon, colour and word.
+#[derive(Template)]
+#[template(path = "state.html")]
+pub(super) struct StateBadge {
+    /// Which.
+    pub(super) state: State,
+}
+
+impl HtmlSafe for StateBadge {}

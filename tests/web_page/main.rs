@@ -1,0 +1,49 @@
+//! The web page over plain HTTP: what a browser would send, and what others would.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forgery;
+mod keys;
+mod pages;
+mod roles;
+mod signing_in;
+mod visitor;
+
+use std::sync::OnceLock;
+
+use support::cli::Key;
+use support::gateway::Gateway;
+use support::stage::Stage;
+
+/// A gateway that the tests of this program share; what they make on it they name by a marker.
+struct House {
+    stage: Stage,
+    /// An account of kind user: owner of `e1`, member of `e2`, and its key.
+    alice: Key,
+    alice_id: String,
+}
+
+impl House {
+    fn gateway(&self) -> &Gateway {
+        &self.stage.gateway
+    }
+}
+
+/// The house that tests share where they do no harm to one another.
+fn house() -> &'static House {
+    static HOUSE: OnceLock<House> = OnceLock::new();
+    HOUSE.get_or_init(build)
+}
+
+fn build() -> House {
+    let stage = Stage::start();
+    let gateway = &stage.gateway;
+    let alice_id = gateway.create_account("alice", "user");
+    gateway.add_member("e1", "alice", "owner");
+    gateway.add_member("e2", "alice", "member");
+    let alice = gateway.create_account_key("alice");
+    House { stage, alice, alice_id }
+}

@@ -1,0 +1,192 @@
+//! Who sees which page, and who may do what on it.
+
+use crate::house;
+use crate::support::cli::Key;
+use crate::support::{PATIENCE, marker, wait_for};
+use crate::visitor::{Visitor, row_of};
+
+/// A user with a role in `e2`, or with none anywhere.
+fn user(role: Option<&str>) -> Key {
+    let name = marker();
+    house().gateway().create_account(&name, "user");
+    if let Some(role) = role {
+        house().gateway().add_member("e2", &name, role);
+    }
+    house().gateway().create_account_key(&name)
+}
+
+#[test]
+fn what_one_may_not_see_is_not_found() {
+    let house = house();
+    let visitor = Visitor::signed_in(house.gateway(), &user(None));
+    let e1_key = &house.stage.e1.id;
+    let alice_key = &house.alice.id;
+    for target in [
+        "/environments/e1",
+        "/environments/e1/edit",
+        "/environments/e1/members/add",
+        "/environments/nothing",
+        "/environments/%65%31",
+        "/keys?environment=e1",
+        "/keys?account=1a1",
+        "/keys/new?environment=e1",
+        "/keys/new?account=1a1",
+        "/accounts/1a1",
+        "/keys/1c1",
+        "/keys/5",
+        "/keys/1x1",
+        "/keys/1c01",
+        "/keys/..%2f1c1",
+        &format!("/keys/{e1_key}"),
+        &format!("/keys/{e1_key}/edit"),
+        &format!("/keys/{e1_key}/created"),
+        &format!("/keys/{alice_key}"),
+        &format!("/keys/{alice_key}/delete"),
+    ] {
+        let answer = visitor.get(target);
+        assert_eq!(answer.status, 404, "{target}: {answer:?}");
+    }
+    for target in [
+        &format!("/keys/{e1_key}/deactivate"),
+        &format!("/keys/{alice_key}/deactivate"),
+        &format!("/keys/{alice_key}/edit"),
+        "/keys/1c1/delete",
+        "/keys/new?environment=e1",
+        "/keys/new?account=1a1",
+        "/environments/e1/deactivate",
+        "/environments/e1/members/add",
+        "/accounts/1a1/deactivate",
+    ] {
+        let answer = visitor.post(target, &[("confirm", "self"), ("revision", "1"), ("name", "x")]);
+        assert_eq!(answer.status, 404, "{target}: {answer:?}");
+    }
+    house.stage.passes(house.stage.request("GET", "/v1/projects/e1/x"));
+}
+
+#[test]
+fn pages_of_admins_are_not_for_users() {
+    let house = house();
+    let visitor = Visitor::signed_in(house.gateway(), &house.alice);
+    assert_eq!(visitor.get("/").header("Location").as_deref(), Some("/keys"));
+    for target in ["/accounts", "/accounts/new", "/audit", "/environments/new"] {
+        assert_eq!(visitor.get(target).status, 403, "{target}");
+    }
+    for (target, fields) in [
+        ("/accounts/new", [("name", "x"), ("kind", "admin")]),
+        ("/environments/new", [("id", "x"), ("name", "x")]),
+    ] {
+        assert_eq!(visitor.post(target, &fields).status, 403, "{target}");
+    }
+    let own =
+        visitor.post(&format!("/accounts/{}/edit", house.alice_id), &[("name", "x"), ("revision", "1")]);
+    assert_eq!(own.status, 403, "{own:?}");
+    let page = visitor.page("/keys");
+    for path in ["href=\"/accounts\"", "href=\"/audit\"", ">Overview<"] {
+        assert!(!page.contains(path), "{path} in\n{page}");
+    }
+    assert!(visitor.page(&format!("/accounts/{}", house.alice_id)).contains("alice"));
+}
+
+#[test]
+fn members_see_keys_and_only_owners_change_them() {
+    let house = house();
+    let key = &house.stage.e2;
+    for (role, sees) in [("member", true), ("restricted", true), ("readonly", false)] {
+        let visitor = Visitor::signed_in(house.gateway(), &user(Some(role)));
+        let page = visitor.page("/keys?environment=e2");
+        assert_eq!(page.contains(&key.access_key), sees, "{role}: {page}");
+        assert!(!page.contains("environment-keys-add"), "{role} may not add");
+        if sees {
+            let row = row_of(&page, &key.id).unwrap();
+            assert!(!row.contains("deactivate") && row.contains("data-action=\"api\""), "{role}: {row}");
+        }
+        let expected = if sees { 403 } else { 404 };
+        for target in [
+            &format!("/keys/{}/deactivate", key.id),
+            &format!("/keys/{}/edit", key.id),
+            "/keys/new?environment=e2",
+            "/environments/e2/members/add",
+        ] {
+            let answer = visitor.post(target, &[("name", "x"), ("revision", "1")]);
+            assert_eq!(answer.status, expected, "{role} {target}: {answer:?}");
+        }
+        assert_eq!(visitor.post("/environments/e2/deactivate", &[]).status, 403, "{role}");
+        let page = visitor.page("/environments/e2");
+        assert_eq!(page.contains("id=\"members\""), sees, "{role}: {page}");
+    }
+    house.stage.passes(crate::support::http1::Request::get("/v1/projects/e2/x").key(key));
+}
+
+#[test]
+fn an_owner_manages_members_and_the_last_owner_stays() {
+    let house = house();
+    let gateway = house.gateway();
+    let admin = Visitor::signed_in(gateway, &gateway.admin);
+    let environment = format!("o{}", marker());
+    assert_eq!(admin.post("/environments/new", &[("id", &environment)]).status, 303);
+    let members = format!("/environments/{environment}/members");
+    let owner = user(None);
+    let add = |visitor: &Visitor<'_>, account: &str, role: &str| {
+        visitor.post(&format!("{members}/add"), &[("externalId", account), ("role", role)])
+    };
+    let visitor = Visitor::signed_in(gateway, &owner);
+    let own_page = visitor.page("/keys");
+    let own = own_page.split("data-who=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(add(&admin, own, "owner").status, 303);
+    // admins find accounts by name, owners by id
+    for (visitor, account, status) in [
+        (&admin, "alice", 303),
+        (&visitor, "alice", 422),
+        (&visitor, house.alice_id.as_str(), 303),
+        (&visitor, "1a999999", 422),
+        (&admin, "nobody-of-that-name", 422),
+        (&admin, "", 422),
+    ] {
+        let answer = add(visitor, account, "readonly");
+        assert_eq!(answer.status, status, "{account}: {answer:?}");
+    }
+    assert_eq!(add(&visitor, &house.alice_id, "emperor").status, 422);
+    let role = |account: &str, role: &str| {
+        visitor.post(&format!("{members}/{account}/role"), &[("role", role), ("to", "/environments")])
+    };
+    assert_eq!(role(&house.alice_id, "restricted").status, 303);
+    let page = visitor.page(&format!("/environments/{environment}"));
+    assert!(row_of(&page, &house.alice_id).unwrap().contains("restricted"), "{page}");
+    // the admin who made it is an owner too
+    assert_eq!(admin.post(&format!("{members}/1a1/remove"), &[]).status, 303);
+    let answer = role(own, "member");
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.text().contains("without an owner"), "{answer:?}");
+    visitor.post(&format!("{members}/{own}/remove"), &[]);
+    assert!(visitor.page(&format!("/environments/{environment}")).contains("data-tone=\"problem\""));
+}
+
+#[test]
+fn an_admin_makes_accounts_and_looks_at_their_keys() {
+    let gateway = house().gateway();
+    let admin = Visitor::signed_in(gateway, &gateway.admin);
+    let name = marker();
+    let answer = admin.post("/accounts/new", &[("name", &name), ("kind", "user"), ("description", "d")]);
+    let path = answer.header("Location").unwrap();
+    let id = path.strip_prefix("/accounts/").unwrap().to_owned();
+    let key = admin.create_key(&format!("account={id}"), "first");
+    assert!(admin.page(&format!("/keys?account={id}")).contains(&key.access_key));
+    let visitor = Visitor::signed_in(gateway, &key);
+    assert!(visitor.page("/keys").contains("You are not a member of any environment"));
+    for (fields, field) in [
+        ([("name", ""), ("kind", "user")], "problem-name"),
+        ([("name", name.as_str()), ("kind", "user")], "problem-name"),
+        ([("name", "x"), ("kind", "root")], "problem-kind"),
+    ] {
+        let answer = admin.post("/accounts/new", &fields);
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert!(answer.text().contains(&format!("id=\"{field}\"")), "{answer:?}");
+    }
+    assert_eq!(admin.post(&format!("{path}/deactivate"), &[]).status, 303);
+    wait_for(PATIENCE, "the session ends", || visitor.get("/keys").status == 303);
+    assert_eq!(admin.post(&format!("{path}/delete"), &[]).header("Location").as_deref(), Some("/accounts"));
+    // one's own account is stopped only when that is said
+    let answer = admin.post("/accounts/1a1/deactivate", &[]);
+    assert_eq!(answer.status, 422, "{answer:?}");
+    assert_eq!(admin.get("/accounts").status, 200);
+}
