@@ -607,7 +607,7 @@ fn without_access_control_management_still_needs_a_key() {
     assert_eq!(gateway.exchange(Request::get("/v1/hosts").end()).status, 200);
     for path in ["/v2-beta", "/v2-beta/apikeys", "/metrics"] {
         let mut client = Client::connect(gateway.management());
-        client.send(Request::get(path).end());
+        client.send(support::api::request(&gateway, "GET", path).end());
         let answer = client.read();
         assert!(matches!(answer.status, 401 | 404), "{path}: {answer:?}");
         assert!(path != "/metrics" || answer.status == 401, "{answer:?}");

@@ -119,9 +119,9 @@ pub(super) fn read_management(
     let tls = section.get("tls").map(|node| read_tls(reader, node));
     let mut hosts = Vec::new();
     reader.set(&mut hosts, section.get("hosts"), |reader, node| {
-        reader.items(node, "a list of host names such as [gateway.example.com]", |reader, node| {
-            reader.parsed(node, "a host name without a port, such as gateway.example.com", host_name)
-        })
+        let items = reader.list(node, "a list of host names such as [gateway.example.com]")?;
+        let name = "a host name without a port, such as gateway.example.com";
+        Some(items.iter().filter_map(|item| reader.parsed(item, name, host_name)).collect())
     });
     let limits = Duration::from_secs(1)..=Duration::from_hours(24 * 365);
     let (mut session_idle, mut session_lifetime) = (DEFAULT_SESSION_IDLE, DEFAULT_SESSION_LIFETIME);

@@ -248,7 +248,7 @@ pub fn audit(entry: &AuditEntry, view: &View) -> Value {
 }
 
 /// What the record calls something, in the API's words.
-fn resource_type(subject: &str) -> &str {
+pub(super) fn resource_type(subject: &str) -> &str {
     match subject {
         "key" => "apiKey",
         "environment" => "project",

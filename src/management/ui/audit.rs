@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::app::Answer;
+use super::super::document::resource_type;
 use super::super::refusal::Refusal;
 use super::moment::full;
 use super::page::{Frame, Section, render};
@@ -55,9 +56,10 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
     for (name, label, field, choices) in FILTERS {
         let value = visit.parameter(name).unwrap_or_default().trim().to_owned();
         let field = AUDIT_FIELDS.iter().find(|known| known.name == field);
-        // no field of the audit log that is offered here is a date
+        // no field of the audit log that is offered here is a date; types are compared in the API's words
         if let Some(field) = field.filter(|_| !value.is_empty())
-            && let Ok(test) = field.test(Modifier::Eq, &value)
+            && let Ok(test) =
+                field.test(Modifier::Eq, if name == "type" { resource_type(&value) } else { &value })
         {
             query.filters.push(Filter { field, test });
         }

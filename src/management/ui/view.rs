@@ -245,7 +245,7 @@ mod tests {
         let query = view.query().unwrap();
         assert_eq!((query.sort.unwrap().name, query.limit, query.search), ("name", SIZES[0], None));
         assert_eq!(
-            super::tests::view(&format!("a-search={}", "x".repeat(100_000))).search.len(),
+            super::tests::view(&format!("a-search={}", "x".repeat(10_000))).search.len(),
             LONGEST_SEARCH
         );
     }
