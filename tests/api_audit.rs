@@ -9,7 +9,7 @@ use support::api::Api;
 use support::stage::Stage;
 
 fn entries(api: &Api<'_>, query: &str) -> Vec<Value> {
-    api.document(&format!("/v2-beta/auditlogs?limit=-1&{query}"))["data"].as_array().unwrap().clone()
+    api.document(&format!("/v2-beta/auditlogs?limit=-1&{query}"))["data"].as_array().expect("a list").clone()
 }
 
 #[test]
@@ -108,8 +108,8 @@ fn case_88_of_delete_and_activate_at_once_exactly_one_wins_and_both_are_told() {
         let won = statuses.iter().filter(|status| **status == 200).count();
         assert_eq!(won, 1, "round {round}: {statuses:?}");
         assert!(statuses.iter().all(|status| [200, 405, 422].contains(status)), "{statuses:?}");
-        let state = admin.document(&own)["state"].clone();
-        assert_eq!(state, if statuses[0] == 200 { "removed" } else { "active" });
+        let now = admin.document(&own)["state"].clone();
+        assert_eq!(now, if statuses[0] == 200 { "removed" } else { "active" });
         let told = entries(&admin, &format!("resourceId={id}"));
         let outcomes: Vec<_> = told[2..].iter().map(|entry| entry["outcome"].as_str().unwrap()).collect();
         assert_eq!(outcomes.iter().filter(|outcome| **outcome == "done").count(), 1, "{told:?}");

@@ -31,7 +31,7 @@ fn house() -> House {
         ["owner", "member", "restricted", "readonly"].map(|role| key(role, Some(role)));
     let stranger_id = stage.gateway.create_account("stranger", "user");
     let stranger = stage.gateway.create_account_key("stranger");
-    House { owner, member, restricted, readonly, stranger, stranger_id, stage }
+    House { stage, owner, member, restricted, readonly, stranger, stranger_id }
 }
 
 #[test]

@@ -129,6 +129,10 @@ fn check_characters(text: &[u8]) -> [u8; CHECK_CHARACTERS] {
 }
 
 /// Fills `bytes` from the system's random source.
+///
+/// # Panics
+///
+/// Never: AWS-LC ends the process itself where the system has none.
 pub fn random_bytes(bytes: &mut [u8]) {
     SystemRandom::new()
         .fill(bytes)

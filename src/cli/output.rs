@@ -104,7 +104,7 @@ impl<const COLUMNS: usize> List<COLUMNS> {
             Format::Table => self.rows(part.items.iter().map(|seen| row(&seen.object)), &mut text),
             Format::Json => {
                 if !self.has_begun {
-                    begin_collection(&part.collection(|| document::collection(kind, Vec::new())), &mut text);
+                    begin_collection(&part.collection(|| document::collection(kind, &[])), &mut text);
                 }
                 for item in &part.items {
                     let item = nested(&item.document(&document), 4);

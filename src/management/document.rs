@@ -258,7 +258,7 @@ pub(super) fn resource_type(subject: &str) -> &str {
 }
 
 /// A list of resources of one type, as the command line prints it.
-pub fn collection(resource_type: &str, data: Vec<Value>) -> Value {
+pub fn collection(resource_type: &str, data: &[Value]) -> Value {
     json!({
         "type": "collection",
         "resourceType": resource_type,

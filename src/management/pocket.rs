@@ -11,7 +11,7 @@ use crate::auth::Secret;
 use crate::model::KeyId;
 
 /// A browser that was sent on comes at once; a secret that nobody has fetched by then is forgotten.
-pub(super) const FETCHED_WITHIN: Duration = Duration::from_secs(120);
+pub(super) const FETCHED_WITHIN: Duration = Duration::from_mins(2);
 /// New keys of one session that wait at once; another one pushes the oldest out.
 const MOST_WAITING: usize = 8;
 

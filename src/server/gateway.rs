@@ -156,20 +156,19 @@ impl Gateway {
                 let _ = tell.send(Told::Look);
             }
         };
-        let plane = match &management {
-            None => None,
-            Some(_) => {
-                let desk =
-                    Desk::new(Registry::open(path)?, Arc::clone(&authenticator), InForce::new(look, applied));
-                let site = Site::new(&config, &addresses.listeners);
-                Some(Arc::new(Management::new(
-                    desk,
-                    Arc::clone(&authenticator),
-                    health,
-                    Arc::clone(&history),
-                    site,
-                )))
-            }
+        let plane = if management.is_none() {
+            None
+        } else {
+            let desk =
+                Desk::new(Registry::open(path)?, Arc::clone(&authenticator), InForce::new(look, applied));
+            let site = Site::new(&config, &addresses.listeners);
+            Some(Arc::new(Management::new(
+                desk,
+                Arc::clone(&authenticator),
+                health,
+                Arc::clone(&history),
+                site,
+            )))
         };
         let (orders, received) = mpsc::unbounded_channel();
         let control = Control {

@@ -91,7 +91,7 @@ impl Store {
         id: AccountId,
         edit: &Edit,
     ) -> Result<(Account, ChangeNumber), StoreError> {
-        self.change(&Attempt::new("edit", "account", id), |at| {
+        self.change(&Attempt::new("edit", "account", &id), |at| {
             at.permit(&Act::ManageAccounts)?;
             let account = present(at, id)?;
             object::refuse_changed(at, Kind::Account, id.row(), &id, edit.expected)?;
@@ -118,7 +118,7 @@ impl Store {
         id: AccountId,
         state: State,
     ) -> Result<(Account, ChangeNumber), StoreError> {
-        self.change(&Attempt::new(object::action_to(state), "account", id), |at| {
+        self.change(&Attempt::new(object::action_to(state), "account", &id), |at| {
             at.permit(&Act::ManageAccounts)?;
             let account = get(at, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
             let Some(action) = object::transition(at, Kind::Account, &id, account.state, state)? else {

@@ -22,7 +22,11 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn new(action: &'static str, subject: &'static str, object: impl ToString) -> Self {
+    pub(super) fn new(
+        action: &'static str,
+        subject: &'static str,
+        object: &(impl ToString + ?Sized),
+    ) -> Self {
         Self { action, subject, object: object.to_string() }
     }
 }

@@ -139,7 +139,7 @@ impl Store {
         id: &EnvironmentId,
         edit: &Edit,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
-        self.change(&Attempt::new("edit", "environment", id), |at| {
+        self.change(&Attempt::new("edit", "environment", &id), |at| {
             at.permit(&Act::ChangeEnvironment(id.clone()))?;
             let (row, environment) = present(at, id)?;
             object::refuse_changed(at, Kind::Environment, row, id, edit.expected)?;
@@ -160,7 +160,7 @@ impl Store {
         id: &EnvironmentId,
         state: State,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
-        self.change(&Attempt::new(object::action_to(state), "environment", id), |at| {
+        self.change(&Attempt::new(object::action_to(state), "environment", &id), |at| {
             at.permit(&Act::ChangeEnvironment(id.clone()))?;
             let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
             let Some(action) = object::transition(at, Kind::Environment, id, environment.state, state)?

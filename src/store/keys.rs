@@ -42,7 +42,7 @@ impl Store {
             KeyOwner::Account(id) => id.to_string(),
             KeyOwner::Environment(id) => id.to_string(),
         };
-        self.change(&Attempt::new("create", "key", owner), |at| {
+        self.change(&Attempt::new("create", "key", &owner), |at| {
             at.permit(&Act::ChangeKeys(new.owner.clone()))?;
             // only a secret that somebody chose has no fingerprint
             if new.verifier.fingerprint.is_none() {
@@ -117,7 +117,7 @@ impl Store {
 
     /// Changes a key's name or description.
     pub fn edit_key(&mut self, id: KeyId, edit: &Edit) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        self.change(&Attempt::new("edit", "key", id), |at| {
+        self.change(&Attempt::new("edit", "key", &id), |at| {
             let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
             at.permit(&Act::ChangeKeys(key.owner.clone()))?;
             if key.state == State::Removed {
@@ -134,7 +134,7 @@ impl Store {
 
     /// Activates or deactivates a key. Where it is so already, nothing changes.
     pub fn set_key_state(&mut self, id: KeyId, state: State) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        self.change(&Attempt::new(object::action_to(state), "key", id), |at| {
+        self.change(&Attempt::new(object::action_to(state), "key", &id), |at| {
             let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
             at.permit(&Act::ChangeKeys(key.owner.clone()))?;
             match object::transition(at, Kind::Key, &key.access_key, key.state, state)? {

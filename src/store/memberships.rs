@@ -44,7 +44,7 @@ impl Store {
     /// Makes an account a member of an environment; an account that is one already gets the role instead of its own.
     pub fn add_member(&mut self, membership: &Membership) -> Result<ChangeNumber, StoreError> {
         let Membership { account, environment, .. } = membership;
-        self.change(&Attempt::new("add", "membership", format!("{environment}:{account}")), |at| {
+        self.change(&Attempt::new("add", "membership", &format!("{environment}:{account}")), |at| {
             at.permit(&Act::ChangeMembers(environment.clone()))?;
             keeping_an_owner(at, environment, || add(at, membership))
         })
@@ -56,7 +56,7 @@ impl Store {
         account: AccountId,
         environment: &EnvironmentId,
     ) -> Result<ChangeNumber, StoreError> {
-        self.change(&Attempt::new("remove", "membership", format!("{environment}:{account}")), |at| {
+        self.change(&Attempt::new("remove", "membership", &format!("{environment}:{account}")), |at| {
             at.permit(&Act::ChangeMembers(environment.clone()))?;
             let (row, _) = environments::present(at, environment)?;
             let Some(role) = role(at, account, row)? else {
@@ -76,7 +76,7 @@ impl Store {
         environment: &EnvironmentId,
         members: &[(AccountId, Role)],
     ) -> Result<ChangeNumber, StoreError> {
-        self.change(&Attempt::new("edit", "membership", environment), |at| {
+        self.change(&Attempt::new("edit", "membership", &environment), |at| {
             at.permit(&Act::ChangeMembers(environment.clone()))?;
             let (row, _) = environments::present(at, environment)?;
             keeping_an_owner(at, environment, || {
@@ -149,13 +149,13 @@ fn keeping_an_owner<T>(
     environment: &EnvironmentId,
     work: impl FnOnce() -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    let has_owner = || -> Result<bool, Fault> {
+    let is_owned = || -> Result<bool, Fault> {
         let (row, _) = environments::present(at, environment)?;
         Ok(of_environment(at, row)?.iter().any(|membership| membership.role == Role::Owner))
     };
-    let had_owner = has_owner()?;
+    let had_owner = is_owned()?;
     let done = work()?;
-    if at.is_strict() && had_owner && !has_owner()? {
+    if at.is_strict() && had_owner && !is_owned()? {
         return Err(StoreError::LastOwner { environment: environment.clone() }.into());
     }
     Ok(done)

@@ -445,13 +445,13 @@ impl Listing {
         let mut conditions = Conditions::default();
         self.common(&mut conditions, cursor);
         for (at, filter) in query.filters.iter().enumerate() {
-            conditions.filter(filter, plan == Plan::ByFilter(at));
+            conditions.filter(filter, plan == Plan::Filter(at));
         }
         if let Some(text) = &query.search {
             conditions.search(self.searched, text);
         }
         // a sign before a column keeps SQLite from finding rows by it
-        let sign = if plan == Plan::ByOrder { "" } else { "+" };
+        let sign = if plan == Plan::Order { "" } else { "+" };
         if let Some(marker) = &query.after {
             if marker.sort != sort.name {
                 return Err(Fault::Store(super::StoreError::Marker(InvalidMarker)));
@@ -461,7 +461,7 @@ impl Listing {
             conditions.parameters.extend([sql(&marker.value)?, marker.row.into()]);
         }
         let index = match plan {
-            Plan::ByOrder if self.has_removed => {
+            Plan::Order if self.has_removed => {
                 format!("INDEXED BY {}", self.index(sort, cursor.is_owned))
             }
             _ => String::new(),
@@ -522,7 +522,7 @@ impl Listing {
     /// By which way the rows are found: by a filter that few rows meet, or in the list's order.
     fn plan(&self, connection: &Connection, query: &Query, cursor: &Cursor) -> Result<Plan, Fault> {
         if cursor.condition.is_some() && !cursor.is_owned {
-            return Ok(Plan::ByCursor);
+            return Ok(Plan::Scope);
         }
         for (at, filter) in query.filters.iter().enumerate() {
             let is_a_range = !matches!(
@@ -541,21 +541,21 @@ impl Listing {
                 .prepare_cached(&probe)?
                 .query_row(params_from_iter(&conditions.parameters), |row| row.get(0))?;
             if found < i64::from(FEW) {
-                return Ok(Plan::ByFilter(at));
+                return Ok(Plan::Filter(at));
             }
         }
-        Ok(Plan::ByOrder)
+        Ok(Plan::Order)
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plan {
     /// The list's order, along an index.
-    ByOrder,
+    Order,
     /// The filter with this place in the query.
-    ByFilter(usize),
+    Filter(usize),
     /// What the list is about is few rows.
-    ByCursor,
+    Scope,
 }
 
 fn sql(value: &Value) -> Result<Sql, Fault> {

@@ -18,8 +18,8 @@ use crate::store::{Entry, NewAccount};
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
     let listed = query::read(call.request, Type::Account.listed_by())?;
     let page = call.desk().accounts(call.caller, listed.query.clone()).await?;
-    let data = page.items.iter().map(|entry| show(call, entry)).collect();
-    Ok(call.found(&collection::document(call, Type::Account, &listed, data, page.next.as_ref())))
+    let data: Vec<_> = page.items.iter().map(|entry| show(call, entry)).collect();
+    Ok(call.found(&collection::document(call, Type::Account, &listed, &data, page.next.as_ref())))
 }
 
 /// One account.
@@ -80,5 +80,5 @@ fn show(call: &Call<'_>, entry: &Entry<Account>) -> Value {
 
 fn answer(call: &Call<'_>, done: &Done<Entry<Account>>) -> Answer {
     let document = document::account(&done.value.object, &call.view(true, !done.in_force));
-    call.done(document, done.value.revision, done.in_force)
+    call.done(&document, done.value.revision, done.in_force)
 }

@@ -10,8 +10,9 @@ use crate::management::refusal::Refusal;
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
     let listed = query::read(call.request, Type::AuditLog.listed_by())?;
     let page = call.desk().audit(call.caller, listed.query.clone()).await?;
-    let data = page.items.iter().map(|entry| document::audit(entry, &call.view(false, false))).collect();
-    Ok(call.found(&collection::document(call, Type::AuditLog, &listed, data, page.next.as_ref())))
+    let data: Vec<_> =
+        page.items.iter().map(|entry| document::audit(entry, &call.view(false, false))).collect();
+    Ok(call.found(&collection::document(call, Type::AuditLog, &listed, &data, page.next.as_ref())))
 }
 
 /// One row.

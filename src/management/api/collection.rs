@@ -12,7 +12,7 @@ pub(super) fn document(
     call: &Call<'_>,
     kind: Type,
     listed: &Listed,
-    data: Vec<Value>,
+    data: &[Value],
     next: Option<&Marker>,
 ) -> Value {
     let address = format!("{}{}", call.request.base(), call.request.path().trim_end_matches('/'));

@@ -20,8 +20,8 @@ pub(super) async fn list(call: &Call<'_>, owner: Option<KeyOwner>) -> Result<Ans
     let listed = query::read(call.request, Type::ApiKey.listed_by())?;
     let owner = owner.or_else(|| call.context.clone().map(KeyOwner::Environment));
     let page = call.desk().keys(call.caller, owner, listed.query.clone()).await?;
-    let data = page.items.iter().map(|entry| show(call, entry)).collect();
-    Ok(call.found(&collection::document(call, Type::ApiKey, &listed, data, page.next.as_ref())))
+    let data: Vec<_> = page.items.iter().map(|entry| show(call, entry)).collect();
+    Ok(call.found(&collection::document(call, Type::ApiKey, &listed, &data, page.next.as_ref())))
 }
 
 /// One key, and through an environment only one of its own.
@@ -103,7 +103,7 @@ fn show(call: &Call<'_>, entry: &KeyEntry) -> Value {
 fn answer(call: &Call<'_>, done: &Done<KeyEntry>) -> Answer {
     let may_change = call.caller.may(&Act::ChangeKeys(done.value.key.owner.clone()));
     let document = document::key(&done.value, None, &call.view(may_change, !done.in_force));
-    call.done(document, done.value.revision, done.in_force)
+    call.done(&document, done.value.revision, done.in_force)
 }
 
 /// The pair that an admin brings; what others say of a pair does not count.

@@ -20,8 +20,9 @@ const ID_TYPE: &str = "rancher_id";
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
     let listed = query::read(call.request, Type::ProjectMember.listed_by())?;
     let page = call.desk().members(call.caller, call.context.as_ref(), listed.query.clone()).await?;
-    let data = page.items.iter().map(|entry| document::member(entry, &call.view(false, false))).collect();
-    Ok(call.found(&collection::document(call, Type::ProjectMember, &listed, data, page.next.as_ref())))
+    let data: Vec<_> =
+        page.items.iter().map(|entry| document::member(entry, &call.view(false, false))).collect();
+    Ok(call.found(&collection::document(call, Type::ProjectMember, &listed, &data, page.next.as_ref())))
 }
 
 /// One membership.
@@ -34,18 +35,17 @@ pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
 /// A new member, or another role for one.
 pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let input = Input::read(call.request)?;
-    let environment = match &call.context {
-        Some(context) => context.clone(),
-        None => {
-            let id = input.required("projectId")?;
-            let unknown = || Refusal::invalid("InvalidReference", "projectId", "no environment has this id");
-            let id: EnvironmentId = id.parse().map_err(|_| unknown())?;
-            call.desk().present_environment(call.caller, &id).await.map_err(|refusal| match refusal {
-                Refusal::NotFound => unknown(),
-                refusal => refusal,
-            })?;
-            id
-        }
+    let environment = if let Some(context) = &call.context {
+        context.clone()
+    } else {
+        let id = input.required("projectId")?;
+        let unknown = || Refusal::invalid("InvalidReference", "projectId", "no environment has this id");
+        let id: EnvironmentId = id.parse().map_err(|_| unknown())?;
+        call.desk().present_environment(call.caller, &id).await.map_err(|refusal| match refusal {
+            Refusal::NotFound => unknown(),
+            refusal => refusal,
+        })?;
+        id
     };
     if let Some(kind) = input.text("externalIdType")?
         && kind != ID_TYPE

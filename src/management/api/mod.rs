@@ -156,12 +156,10 @@ impl Call<'_> {
                     (Type::AuditLog, _) => audit::list(self).await,
                     (Type::Schema, _) => self.list_fixed(
                         Type::Schema,
-                        schema::documents(self.audience, &self.prefix(), &self.top()),
+                        &schema::documents(self.audience, &self.prefix(), &self.top()),
                     ),
-                    (Type::ProjectTemplate, _) => {
-                        self.list_fixed(Type::ProjectTemplate, vec![self.template()])
-                    }
-                    (Type::ApiVersion, _) => self.list_fixed(Type::ApiVersion, vec![self.version()]),
+                    (Type::ProjectTemplate, _) => self.list_fixed(Type::ProjectTemplate, &[self.template()]),
+                    (Type::ApiVersion, _) => self.list_fixed(Type::ApiVersion, &[self.version()]),
                 }
             }
             Thing::Resource(kind, id) => {
@@ -367,8 +365,8 @@ impl Call<'_> {
         tagged(self.found(document), revision)
     }
 
-    fn done(&self, document: Value, revision: ChangeNumber, in_force: bool) -> Answer {
-        numbered(tagged(self.answer(Self::status(in_force), &document), revision), revision)
+    fn done(&self, document: &Value, revision: ChangeNumber, in_force: bool) -> Answer {
+        numbered(tagged(self.answer(Self::status(in_force), document), revision), revision)
     }
 
     /// The answer to a creation. What it holds is wiped: it may be a secret.
@@ -393,7 +391,7 @@ impl Call<'_> {
         json_answer(status, &document)
     }
 
-    fn list_fixed(&self, kind: Type, data: Vec<Value>) -> Result<Answer, Refusal> {
+    fn list_fixed(&self, kind: Type, data: &[Value]) -> Result<Answer, Refusal> {
         let listed = query::read(self.request, kind.listed_by())?;
         Ok(self.found(&collection::document(self, kind, &listed, data, None)))
     }

@@ -1,6 +1,11 @@
 //! The `OpenAPI` 3.1 document: every route, status and error of the management listener's API, made from the same
 //! table of types that routes its requests.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "documents are put together by value; json! looks at them only"
+)]
+
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -477,7 +482,7 @@ fn object(kind: Type, purpose: Purpose) -> Value {
                     schema["pattern"] = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,768}$".into();
                 }
                 ("accountId", None) => {
-                    schema["description"] = "For admins: an account, or an environment".into()
+                    schema["description"] = "For admins: an account, or an environment".into();
                 }
                 ("id", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID})?$").into(),
                 ("projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID}$").into(),

@@ -45,7 +45,7 @@ impl Target {
             percent_decode_str(segment)
                 .decode_utf8()
                 .ok()
-                .map(|text| text.into_owned())
+                .map(std::borrow::Cow::into_owned)
                 .filter(|text| !text.is_empty())
         };
         // the slash at the beginning gives one empty segment

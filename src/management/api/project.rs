@@ -22,8 +22,8 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
     let mut listed = query::read(call.request, Type::Project.listed_by())?;
     listed.query.filters.retain(|filter| FILTERS.contains(&filter.field.name));
     let page = call.desk().environments(call.caller, listed.query.clone()).await?;
-    let data = page.items.iter().map(|entry| show(call, entry)).collect();
-    Ok(call.found(&collection::document(call, Type::Project, &listed, data, page.next.as_ref())))
+    let data: Vec<_> = page.items.iter().map(|entry| show(call, entry)).collect();
+    Ok(call.found(&collection::document(call, Type::Project, &listed, &data, page.next.as_ref())))
 }
 
 /// One environment.
@@ -78,7 +78,7 @@ pub(super) async fn set_members(call: &Call<'_>, id: &str) -> Result<Answer, Ref
     let done = call.desk().set_members(call.caller, &id, members).await?;
     let entry = call.desk().environment(call.caller, &id).await?;
     let document = document::environment(&entry.object, &call.view(true, !done.in_force));
-    Ok(call.done(document, entry.revision, done.in_force))
+    Ok(call.done(&document, entry.revision, done.in_force))
 }
 
 /// The members that a request names, if it names any.
@@ -122,5 +122,5 @@ fn show(call: &Call<'_>, entry: &Entry<Environment>) -> Value {
 
 fn answer(call: &Call<'_>, done: &Done<Entry<Environment>>) -> Answer {
     let document = document::environment(&done.value.object, &call.top_view(true, !done.in_force));
-    call.done(document, done.value.revision, done.in_force)
+    call.done(&document, done.value.revision, done.in_force)
 }

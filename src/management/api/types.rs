@@ -135,11 +135,11 @@ impl Type {
             | (Self::Account | Self::Project, Admin) => Some(ALL),
             // users change the environments that they own; only admins make new ones
             (Self::Project, User | Owner) => Some(CHANGE),
-            (Self::ApiKey | Self::ProjectMember, Member | EnvironmentKey) => Some(READ),
-            (Self::ApiKey | Self::ProjectMember, Readonly) => None,
-            (Self::AuditLog, Admin) => Some(READ),
-            (Self::AuditLog, _) => None,
-            (Self::Account | Self::Project | Self::ProjectTemplate | Self::Schema | Self::ApiVersion, _) => {
+            (Self::ApiKey | Self::ProjectMember, Readonly)
+            | (Self::AuditLog, User | Owner | Member | Readonly | EnvironmentKey) => None,
+            (Self::ApiKey | Self::ProjectMember, Member | EnvironmentKey)
+            | (Self::AuditLog, Admin)
+            | (Self::Account | Self::Project | Self::ProjectTemplate | Self::Schema | Self::ApiVersion, _) => {
                 Some(READ)
             }
         }
@@ -189,8 +189,6 @@ impl Type {
                 text("lastUsedAddress", "string").nullable(),
                 text("useCount", "int"),
             ],
-            Self::Account => vec![],
-            Self::Project => vec![],
             Self::ProjectMember => vec![
                 text("projectId", "reference[project]").made_by(Who::Everyone),
                 text("externalId", "string").made_by(Who::Everyone).required(),
@@ -231,7 +229,8 @@ impl Type {
                 text("collectionFilters", "map[json]"),
                 text("includeableLinks", "array[string]"),
             ],
-            Self::ApiVersion => vec![],
+            // what they have is what all of them have
+            Self::Account | Self::Project | Self::ApiVersion => vec![],
         };
         if let Self::ApiKey | Self::Account | Self::Project = self {
             let (name, kind) = (
@@ -278,6 +277,10 @@ pub(in crate::management) enum Who {
 
 /// A field of a type.
 #[derive(Debug, Clone, Copy)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "a schema's own flags, each with its name in Rancher's documents"
+)]
 pub(in crate::management) struct FieldSpec {
     pub(in crate::management) name: &'static str,
     /// In Rancher's words.

@@ -135,11 +135,9 @@ struct Actor<'a> {
 
 impl HtmlSafe for Actor<'_> {}
 
-impl Actor<'_> {
-    /// The list of all that was done with the same key.
-    fn of_key(&self, key: &str) -> String {
-        with("/audit", &[("key", key)])
-    }
+/// The list of all that was done with the same key.
+fn of_key(key: &str) -> String {
+    with("/audit", &[("key", key)])
 }
 
 /// How it went.

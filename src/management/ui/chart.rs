@@ -189,9 +189,9 @@ fn number(value: f64) -> String {
 fn short(number: u64) -> String {
     match number {
         0..1_000 => number.to_string(),
-        1_000..1_000_000 if number % 1_000 == 0 => format!("{}k", number / 1_000),
+        1_000..1_000_000 if number.is_multiple_of(1_000) => format!("{}k", number / 1_000),
         1_000..1_000_000 => format!("{}.{}k", number / 1_000, number % 1_000 / 100),
-        _ if number % 1_000_000 == 0 => format!("{}M", grouped(number / 1_000_000)),
+        _ if number.is_multiple_of(1_000_000) => format!("{}M", grouped(number / 1_000_000)),
         _ => format!("{}.{}M", grouped(number / 1_000_000), number % 1_000_000 / 100_000),
     }
 }
@@ -201,7 +201,7 @@ pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -215,7 +215,7 @@ mod tests {
 
     fn hour(counts: impl Fn(usize) -> [u64; 5]) -> Vec<Minute> {
         let first: Timestamp = "2026-03-05T09:21:00Z".parse().unwrap();
-        let start = |at: usize| Timestamp::from_second(first.as_second() + 60 * at as i64).unwrap();
+        let start = |at: usize| first + jiff::SignedDuration::from_mins(i64::try_from(at).unwrap());
         (0..60).map(|at| Minute { start: start(at), counts: counts(at) }).collect()
     }
 

@@ -50,8 +50,8 @@ impl Chooser {
             Some(id) => Some(id.parse::<EnvironmentId>().map_err(|_| Refusal::NotFound)?),
             None => None,
         };
-        let chosen = match wanted {
-            Some(id) => match offered.iter().position(|environment| environment.id == id) {
+        let chosen = if let Some(id) = wanted {
+            match offered.iter().position(|environment| environment.id == id) {
                 Some(at) => Some(at),
                 // the filter decides where it was just set
                 None if !filter.is_empty() && !offered.is_empty() => Some(0),
@@ -59,13 +59,12 @@ impl Chooser {
                     offered.insert(0, visit.desk().present_environment(&visit.caller, &id).await?.object);
                     Some(0)
                 }
-            },
-            None => {
-                let sees = |environment: &Environment| {
-                    visit.caller.may(&Act::SeeKeys(KeyOwner::Environment(environment.id.clone())))
-                };
-                offered.iter().position(sees).or(if offered.is_empty() { None } else { Some(0) })
             }
+        } else {
+            let sees = |environment: &Environment| {
+                visit.caller.may(&Act::SeeKeys(KeyOwner::Environment(environment.id.clone())))
+            };
+            offered.iter().position(sees).or(if offered.is_empty() { None } else { Some(0) })
         };
         // another environment's list begins anew
         let kept = form_urlencoded::parse(visit.request.query().as_bytes())

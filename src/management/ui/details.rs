@@ -24,12 +24,15 @@ pub(super) struct Details {
     pub(super) menu: Vec<Item>,
     /// What else is to be seen of it.
     pub(super) links: Vec<(&'static str, String)>,
-    /// What belongs to it: a heading, where one is added, and the list.
-    pub(super) list: Option<(&'static str, Option<(&'static str, String)>, Table)>,
+    /// What belongs to it.
+    pub(super) list: Option<Belongings>,
     form_token: Arc<str>,
     /// This page, to come back to.
     pub(super) here: String,
 }
+
+/// A heading, where one is added (word, address), and the list.
+pub(super) type Belongings = (&'static str, Option<(&'static str, String)>, Table);
 
 impl Details {
     /// A page with nothing on it but a heading.

@@ -108,8 +108,8 @@ impl FormPage {
         let detail = match &refusal {
             Refusal::Invalid { detail, .. }
             | Refusal::BadRequest { detail, .. }
-            | Refusal::Changed { detail } => sentence(detail),
-            Refusal::MethodNotAllowed { detail: Some(detail), .. } => sentence(detail),
+            | Refusal::Changed { detail }
+            | Refusal::MethodNotAllowed { detail: Some(detail), .. } => sentence(detail),
             _ => return Err(refusal),
         };
         let field = refusal.field().and_then(|name| self.fields.iter_mut().find(|field| field.name == name));
@@ -131,6 +131,7 @@ impl FormPage {
         &self.frame.form_token
     }
 
+    #[allow(clippy::unused_self, reason = "templates ask the value that they are given")]
     fn tone(&self) -> &'static str {
         Tone::Problem.as_str()
     }

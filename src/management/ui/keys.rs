@@ -53,17 +53,14 @@ impl HtmlSafe for KeySection {}
 
 /// `/keys`: the keys of the caller's account and of an environment, or, with `account`, those of another account.
 pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    let sections = match visit.parameter("account") {
-        Some(id) => {
-            let id: AccountId = id.parse().map_err(|_| Refusal::NotFound)?;
-            vec![account_section(visit, id).await?]
-        }
-        None => {
-            let Some(own) = visit.caller.account().map(|account| account.id) else {
-                return Err(Refusal::NotFound);
-            };
-            vec![account_section(visit, own).await?, environment_section(visit).await?]
-        }
+    let sections = if let Some(id) = visit.parameter("account") {
+        let id: AccountId = id.parse().map_err(|_| Refusal::NotFound)?;
+        vec![account_section(visit, id).await?]
+    } else {
+        let Some(own) = visit.caller.account().map(|account| account.id) else {
+            return Err(Refusal::NotFound);
+        };
+        vec![account_section(visit, own).await?, environment_section(visit).await?]
     };
     let frame = visit.frame("API Keys", Section::Keys);
     Ok(render(StatusCode::OK, &KeysPage { frame, sections }))
@@ -134,9 +131,9 @@ async fn environment_section(visit: &Visit<'_>) -> Result<KeySection, Refusal> {
                 format!("Your role in the environment {name} is readonly: its keys are not for you to see.");
         }
     } else if chooser.is_filtered() {
-        section.intro = "No environment that you may see has that in its id or name.".to_owned();
+        "No environment that you may see has that in its id or name.".clone_into(&mut section.intro);
     } else if visit.caller.is_admin() {
-        section.intro = "There are no environments yet.".to_owned();
+        "There are no environments yet.".clone_into(&mut section.intro);
     }
     section.chooser = Some(chooser).filter(Chooser::has_choice);
     Ok(section)
@@ -239,7 +236,7 @@ fn menu(visit: &Visit<'_>, key: &ApiKey, here: &str, may_change: bool) -> Vec<It
                 is_grave: true,
             }),
             State::Active => {
-                items.push(Item::Do { label: "Deactivate", hook: "deactivate", action: path("deactivate") })
+                items.push(Item::Do { label: "Deactivate", hook: "deactivate", action: path("deactivate") });
             }
             State::Inactive => {
                 items.push(Item::Do { label: "Activate", hook: "activate", action: path("activate") });
@@ -265,8 +262,8 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     let key = entry.key;
     let may_change = visit.caller.may(&Act::ChangeKeys(key.owner.clone()));
     let owner = match &key.owner {
-        KeyOwner::Account(id) => Cell::link(format!("Account {id}"), format!("/accounts/{id}")),
-        KeyOwner::Environment(id) => Cell::link(format!("Environment {id}"), format!("/environments/{id}")),
+        KeyOwner::Account(id) => Cell::link(&format!("Account {id}"), format!("/accounts/{id}")),
+        KeyOwner::Environment(id) => Cell::link(&format!("Environment {id}"), format!("/environments/{id}")),
     };
     let mut page = Details::new(visit, Section::Keys, format!("API key {}", shown(&key)));
     page.up = (list_of(visit, &key.owner), "API Keys");

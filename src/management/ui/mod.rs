@@ -154,8 +154,10 @@ async fn pages(visit: &Visit<'_>, segments: &[&str], sent: Option<&Form>) -> Res
             }
         }
         (["audit"], None) => audit::list(visit).await,
-        ([] | ["audit"] | ["keys" | "environments" | "accounts"], Some(_))
-        | (["keys" | "environments" | "accounts", _], Some(_)) => Err(not_allowed("GET, HEAD")),
+        (
+            [] | ["audit" | "keys" | "environments" | "accounts"] | ["keys" | "environments" | "accounts", _],
+            Some(_),
+        ) => Err(not_allowed("GET, HEAD")),
         (["sign-out"], None) => Err(not_allowed("POST")),
         _ => Err(Refusal::NotFound),
     }

@@ -75,9 +75,9 @@ async fn top(
             Cell::state(entry.key.state),
             Cell::link(shown(&entry.key), format!("/keys/{}", entry.key.id)),
             match &entry.key.owner {
-                KeyOwner::Account(id) => Cell::link(format!("account {id}"), format!("/accounts/{id}")),
+                KeyOwner::Account(id) => Cell::link(&format!("account {id}"), format!("/accounts/{id}")),
                 KeyOwner::Environment(id) => {
-                    Cell::link(format!("environment {id}"), format!("/environments/{id}"))
+                    Cell::link(&format!("environment {id}"), format!("/environments/{id}"))
                 }
             },
             used(entry, now),

@@ -55,6 +55,7 @@ pub(super) struct Frame {
     pub(super) notice: Option<Notice>,
 }
 
+#[allow(clippy::unused_self, reason = "templates ask the value that they are given")]
 impl Frame {
     /// The frame for somebody who has not signed in.
     pub(super) fn of_stranger(title: &str) -> Self {

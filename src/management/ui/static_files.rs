@@ -34,8 +34,8 @@ pub(super) static ICON: LazyLock<StaticFile> = LazyLock::new(|| {
 impl StaticFile {
     fn new(name: &str, end: &str, content_type: &'static str, content: &'static [u8]) -> Self {
         let digest = digest(&SHA256, content);
-        let hash: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { path: format!("/static/{name}.{hash}.{end}"), content_type, content }
+        let hash = digest.as_ref().first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+        Self { path: format!("/static/{name}.{hash:016x}.{end}"), content_type, content }
     }
 }
 

@@ -159,7 +159,7 @@ impl Cell {
     }
 
     /// A text that leads somewhere.
-    pub(super) fn link(text: impl ToString, href: String) -> Self {
+    pub(super) fn link(text: &(impl ToString + ?Sized), href: String) -> Self {
         Self::Link { text: text.to_string(), href }
     }
 

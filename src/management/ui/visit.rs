@@ -137,8 +137,8 @@ pub(super) fn problem_of(refusal: Refusal) -> Result<Notice, Refusal> {
     let text = match &refusal {
         Refusal::Invalid { detail, .. }
         | Refusal::BadRequest { detail, .. }
-        | Refusal::Changed { detail } => sentence(detail),
-        Refusal::MethodNotAllowed { detail: Some(detail), .. } => sentence(detail),
+        | Refusal::Changed { detail }
+        | Refusal::MethodNotAllowed { detail: Some(detail), .. } => sentence(detail),
         _ => return Err(refusal),
     };
     Ok(Notice { tone: Tone::Problem, text })
