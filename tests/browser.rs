@@ -105,8 +105,8 @@ fn reads_a_page_and_fills_in_its_form() {
     assert_eq!(tick.property("checked"), true);
 
     browser.find("#send").click();
-    assert_eq!(browser.title(), "Sent");
     assert!(browser.find("#target").text().ends_with("&box=on"));
+    assert_eq!(browser.title(), "Sent");
     browser.back();
     browser.find("#form").submit();
     browser.wait_until("the form was sent", |browser| browser.title() == "Sent");
