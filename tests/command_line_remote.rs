@@ -146,8 +146,14 @@ fn without_links(mut document: Value) -> Value {
     document
 }
 
-/// A text with `N` for the numbers of changes.
+/// A text with `N` for the numbers of changes, and without where they are in force: of what is so already the API
+/// tells no receipt.
 fn without_numbers(text: &str) -> String {
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("in force on"))
+        .map(|line| line.to_owned() + "\n")
+        .collect();
     let mut parts = text.split("(change ");
     let mut found = parts.next().unwrap_or_default().to_owned();
     for part in parts {
@@ -185,7 +191,8 @@ fn a_key_lives_its_whole_life_by_a_key_on_the_command_line() {
     let line = cli.succeed(&["key", "deactivate", &key.access_key]).stdout;
     assert!(line.starts_with(&format!("key {} ({}) is inactive (change ", key.access_key, key.id)), "{line}");
     assert_eq!(status_with(&stage.gateway, &key, "/v1/projects/e1/hosts"), 401);
-    assert_eq!(cli.succeed(&["key", "deactivate", &key.id]).stdout, line, "once more changes nothing");
+    let once_more = cli.succeed(&["key", "deactivate", &key.id]).stdout;
+    assert_eq!(line.split_once('\n').map(|(first, _)| first), Some(once_more.trim_end()), "changes nothing");
     cli.succeed(&["key", "activate", &key.id]);
     cli.succeed(&["key", "activate", &key.id]);
     assert_eq!(status_with(&stage.gateway, &key, "/v1/projects/e1/hosts"), 200);
@@ -379,7 +386,7 @@ fn a_change_has_the_number_of_its_row_in_the_log() {
     let cli = Elsewhere::admin(&stage.gateway);
     let number = |outcome: Outcome| {
         let rest = outcome.stdout.split("(change ").nth(1).map(str::to_owned);
-        rest.and_then(|rest| rest.trim_end().strip_suffix(')')?.parse::<i64>().ok()).expect("a number")
+        rest.and_then(|rest| rest.split_once(')')?.0.parse::<i64>().ok()).expect("a number")
     };
     let store = rusqlite::Connection::open(stage.gateway.directory().join("portcullis.db")).expect("open");
     let newest =

@@ -11,6 +11,9 @@ impl Authenticator {
     /// Changes come in order, from one follower, which has been opened before the first credential is judged.
     pub async fn apply(&self, changes: &[Change]) {
         let Some(last) = changes.last() else { return };
+        if changes.iter().any(|change| change.subject == Subject::Everything) {
+            self.progress.begin_again(last.number);
+        }
         self.progress.publish(last.number);
         for change in changes {
             if let Err(error) = self.end_what_changed(&change.subject).await {
@@ -31,6 +34,7 @@ impl Authenticator {
                 self.end_environment(id);
                 self.end_keys_of(&KeyOwner::Environment(id.clone())).await?;
             }
+            Subject::Everything => self.drop_everything(),
             Subject::Membership { account, .. } => self.end_keys_of(&KeyOwner::Account(*account)).await?,
         }
         Ok(())

@@ -21,7 +21,7 @@ use super::throttle::{Source, Throttle};
 use super::{Credential, Peppers};
 use crate::config::{Argon2, Config, KeyPrefixes};
 use crate::model::{AccessKey, KeyOwner};
-use crate::store::{KeyRead, KeyRecord, KeyUse, KeyVerifier, Reader, StoreError};
+use crate::store::{BootTime, KeyRead, KeyRecord, KeyUse, KeyVerifier, Reader, StoreError};
 
 /// Why a credential opens nothing now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +66,10 @@ pub struct Authenticator {
     question_key: MacKey,
     /// What the MAC of a minted pair is compared with where there is nothing to compare with.
     decoy: Mac,
-    start: Instant,
-    /// Milliseconds after `start`; what the caches say holds until then.
+    /// A [`BootTime`]; what the caches say holds until then.
     fresh_until: AtomicU64,
+    /// A [`BootTime`]; until then what the store does not know is known not to be.
+    current_until: AtomicU64,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -121,6 +122,10 @@ impl Authenticator {
 
     const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+    /// A gateway that has heard nothing of the record for longer cannot say that a key does not exist: it may have
+    /// been made meanwhile.
+    pub const CURRENT: Duration = Duration::from_secs(2);
+
     /// Starts the argon2 threads. Nothing is judged before [`Authenticator::set_fresh_until`] was called.
     pub fn new(config: &Config, peppers: Peppers, reader: Reader) -> io::Result<Self> {
         let tally = Arc::<Tally>::default();
@@ -142,8 +147,8 @@ impl Authenticator {
             memory_key: MacKey::random(),
             question_key: MacKey::random(),
             decoy: Mac(decoy),
-            start: Instant::now(),
             fresh_until: AtomicU64::new(0),
+            current_until: AtomicU64::new(0),
             tally,
         })
     }
@@ -159,7 +164,7 @@ impl Authenticator {
         source: IpAddr,
         arrived: Instant,
     ) -> Result<Arc<Identity>, AuthRefusal> {
-        if !self.is_fresh(arrived) {
+        if !self.is_fresh() {
             return Err(self.unavailable());
         }
         let source = Source::of(source);
@@ -189,7 +194,7 @@ impl Authenticator {
             // the look-up that an unknown access key costs too
             drop(self.doubts.get(credential.access_key()));
             return Err(if is_minted {
-                self.refuse(source)
+                self.refuse_unconfirmed(source)
             } else {
                 self.refuse_later(source, arrived).await
             });
@@ -203,7 +208,7 @@ impl Authenticator {
         if let Recognition::Mismatch = recognition {
             self.tally.fingerprint_mismatches.add_one();
             self.remember_doubt(evidence, read);
-            return Err(self.refuse(source));
+            return Err(self.refuse_unconfirmed(source));
         }
 
         // Rung 4, argon2id: the record of truth.
@@ -221,12 +226,12 @@ impl Authenticator {
             self.tally.fingerprint_matches.add_one();
         }
 
-        let Some(verifier) = evidence else { return Err(self.refuse(source)) };
+        let Some(verifier) = evidence else { return Err(self.refuse_unconfirmed(source)) };
         let admitted = self.admit(credential.access_key(), &verifier.phc, mac, read).await?;
         let Some(identity) = admitted else {
             // deactivated or removed in this very moment
             return Err(if is_minted {
-                self.refuse(source)
+                self.refuse_unconfirmed(source)
             } else {
                 self.refuse_later(source, arrived).await
             });
@@ -240,7 +245,7 @@ impl Authenticator {
     /// The same key as the store has it now, for an open stream whose identity is stale. Refused when the key no
     /// longer works; that counts as nobody's failure.
     pub async fn reread(&self, identity: &Identity) -> Result<Arc<Identity>, AuthRefusal> {
-        if !self.is_fresh(Instant::now()) {
+        if !self.is_fresh() {
             return Err(self.unavailable());
         }
         let access_key = &identity.principal.key.access_key;
@@ -273,16 +278,23 @@ impl Authenticator {
 
     /// What the caches say holds until then: a gateway that follows the store calls this each time it has seen the
     /// store's head and applied everything up to it, with the moment before it looked plus `store.max_staleness`.
-    pub fn set_fresh_until(&self, until: Instant) {
-        let until = until.saturating_duration_since(self.start).as_millis();
-        self.fresh_until.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Release);
+    pub fn set_fresh_until(&self, until: BootTime) {
+        self.fresh_until.store(until.0, Ordering::Release);
     }
 
-    /// Whether what the caches say holds at `now`. Past that every credential is [`AuthRefusal::Unavailable`].
-    /// One atomic load.
-    pub fn is_fresh(&self, now: Instant) -> bool {
-        let now = now.saturating_duration_since(self.start).as_millis();
-        now < u128::from(self.fresh_until.load(Ordering::Acquire))
+    /// Until then no key exists that the store does not know: the same moment plus [`Self::CURRENT`].
+    pub fn set_current_until(&self, until: BootTime) {
+        self.current_until.store(until.0, Ordering::Release);
+    }
+
+    /// Whether what the caches say holds now. Past that every credential is [`AuthRefusal::Unavailable`]. One atomic
+    /// load and one look at the clock.
+    pub fn is_fresh(&self) -> bool {
+        BootTime::now().0 < self.fresh_until.load(Ordering::Acquire)
+    }
+
+    fn is_current(&self) -> bool {
+        BootTime::now().0 < self.current_until.load(Ordering::Acquire)
     }
 
     /// Which keys were used since this was last asked, and how often, for the control plane to save; at most 16,384 at
@@ -408,6 +420,11 @@ impl Authenticator {
         AuthRefusal::Unavailable { retry_after: Self::RETRY_AFTER }
     }
 
+    /// Refuses what the store does not confirm; not now, where the store may not be up to date.
+    fn refuse_unconfirmed(&self, source: Source) -> AuthRefusal {
+        if self.is_current() { self.refuse(source) } else { self.unavailable() }
+    }
+
     /// Counts a failure of `source`.
     fn refuse(&self, source: Source) -> AuthRefusal {
         match self.throttle.failed(source, Instant::now()) {
@@ -425,7 +442,7 @@ impl Authenticator {
     /// Counts a failure, and lets the refusal leave at the fixed time after arrival; where that is past, at its next
     /// multiple, so that the time tells as little as it can of how long the verification took.
     async fn refuse_later(&self, source: Source, arrived: Instant) -> AuthRefusal {
-        let refusal = self.refuse(source);
+        let refusal = self.refuse_unconfirmed(source);
         if let Some(leaves) = leaving_time(arrived, Instant::now(), self.refusal_time) {
             tokio::time::sleep_until(leaves.into()).await;
         }

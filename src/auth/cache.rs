@@ -80,6 +80,14 @@ impl Progress {
         ChangeNumber(self.settled.load(Ordering::SeqCst))
     }
 
+    /// Numbers count anew from here: the store was put back to an earlier state. To be followed by a reset, which
+    /// keeps out what was read before.
+    pub(super) fn begin_again(&self, number: ChangeNumber) {
+        self.applied.store(number.0, Ordering::SeqCst);
+        self.settled.store(number.0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
     pub(super) fn reset(&self) {
         self.resets.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::config::{self, Config};
 use crate::model::{AccessKey, AccountId, AccountKind, ApiKey, EnvironmentId, KeyOwner, Name};
-use crate::store::{Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, Reader, Store};
+use crate::store::{BootTime, Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, Reader, Store};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -162,7 +162,8 @@ routes: [{ path: /v1, upstream: api }]
 fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Authenticator> {
     let reader = Reader::open(store, 2).unwrap();
     let auth = Authenticator::new(config, Peppers::load(peppers).unwrap(), reader).unwrap();
-    auth.set_fresh_until(Instant::now() + Duration::from_hours(1));
+    auth.set_fresh_until(BootTime::now() + Duration::from_hours(1));
+    auth.set_current_until(BootTime::now() + Duration::from_hours(1));
     Arc::new(auth)
 }
 

@@ -93,7 +93,8 @@ impl Command {
                 let name =
                     site::name(Some(name))?.ok_or_else(|| anyhow::anyhow!("an account needs a name"))?;
                 let description = site::description(description.as_deref())?;
-                let made = backend.create_account(&NewAccount { name, kind: *kind, description })?;
+                let mut made = backend.create_account(&NewAccount { name, kind: *kind, description })?;
+                backend.confirm(&mut made);
                 show(&made.seen, output)?;
                 Ok(made.exit())
             }
@@ -109,7 +110,8 @@ impl Command {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Edit { account, edit } => {
-                let edited = backend.edit_account(account, &edit.edit()?)?;
+                let mut edited = backend.edit_account(account, &edit.edit()?)?;
+                backend.confirm(&mut edited);
                 show(&edited.seen, output)?;
                 Ok(edited.exit())
             }
@@ -133,7 +135,8 @@ fn set_state(
     confirmation: Confirmation,
     output: Format,
 ) -> anyhow::Result<ExitCode> {
-    let changed = backend.set_account_state(account, state, confirmation)?;
+    let mut changed = backend.set_account_state(account, state, confirmation)?;
+    backend.confirm(&mut changed);
     print_change(&changed, output)?;
     if state != State::Active {
         backend.warn_where_no_admin_is_left(&KeyOwner::Account(changed.seen.object.id))?;
@@ -149,10 +152,10 @@ fn ours(account: &Account) -> Value {
 fn print_change(changed: &Done<Account>, output: Format) -> anyhow::Result<()> {
     let account = &changed.seen.object;
     match output {
-        Format::Json => print_json(&changed.seen.document(ours)),
+        Format::Json => print_json(&changed.document(ours)),
         Format::Table => {
             let what = format!("account {} ({}) is {}", account.name, account.id, account.state);
-            print(&site::change_line(what, changed.number))
+            print(&changed.lines(what))
         }
     }
 }

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::output::{Format, print, print_json};
 use super::routing::route_table;
+use super::site;
 use super::weakness::weakenings;
 use crate::auth::Peppers;
 use crate::config::{Access, AccessControl, Config, ConfigError, ConfigErrors, Route, load_to_serve};
 use crate::policy;
 use crate::server::missing_peppers;
-use crate::store::Store;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -56,7 +56,7 @@ fn unusable(config: &Config) -> Vec<ConfigError> {
         path: path.to_owned(),
         message: why.to_string(),
     };
-    let store = Store::open(config.store.path()).map_err(|error| mistake("store", &error));
+    let store = site::open_store(config).map_err(|error| mistake("store", &error));
     let peppers = Peppers::load(&config.pepper_files).map_err(|error| mistake("pepper_file", &error));
     match (store, peppers) {
         (Ok(store), Ok(peppers)) => missing_peppers(config, &peppers, &store)

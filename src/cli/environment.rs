@@ -135,12 +135,9 @@ impl Command {
                     Some(owner) => Some(backend.account_id(owner)?),
                     None => None,
                 };
-                let made = backend.create_environment(&NewEnvironment {
-                    id: id.clone(),
-                    name,
-                    description,
-                    owner,
-                })?;
+                let new = NewEnvironment { id: id.clone(), name, description, owner };
+                let mut made = backend.create_environment(&new)?;
+                backend.confirm(&mut made);
                 show(&made.seen, output)?;
                 Ok(made.exit())
             }
@@ -155,7 +152,8 @@ impl Command {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Edit { environment, edit } => {
-                let edited = backend.edit_environment(environment, &edit.edit()?)?;
+                let mut edited = backend.edit_environment(environment, &edit.edit()?)?;
+                backend.confirm(&mut edited);
                 show(&edited.seen, output)?;
                 Ok(edited.exit())
             }
@@ -174,13 +172,14 @@ impl Member {
                 let environment = backend.environment(environment)?.object.id;
                 let account = backend.account_id(account)?;
                 let membership = Membership { account, environment, role: *role };
-                let added = backend.add_member(&membership)?;
+                let mut added = backend.add_member(&membership)?;
+                backend.confirm(&mut added);
                 match output {
-                    Format::Json => print_json(&added.seen.document(our_member)),
+                    Format::Json => print_json(&added.document(our_member)),
                     Format::Table => {
                         let environment = &membership.environment;
                         let what = format!("account {account} is {role} in environment {environment}");
-                        print(&site::change_line(what, added.number))
+                        print(&added.lines(what))
                     }
                 }?;
                 Ok(added.exit())
@@ -188,9 +187,10 @@ impl Member {
             Self::Remove { environment, account } => {
                 let environment = backend.environment(environment)?.object.id;
                 let account = backend.account_id(account)?;
-                let removed = backend.remove_member(account, &environment)?;
+                let mut removed = backend.remove_member(account, &environment)?;
+                backend.confirm(&mut removed);
                 match output {
-                    Format::Json => print_json(&removed.seen.document(|entry| {
+                    Format::Json => print_json(&removed.document(|entry| {
                         let mut document = our_member(entry);
                         // as the API says it of a membership that has just ended
                         document["state"] = State::Removed.as_str().into();
@@ -198,7 +198,7 @@ impl Member {
                     })),
                     Format::Table => {
                         let what = format!("account {account} is no member of environment {environment}");
-                        print(&site::change_line(what, removed.number))
+                        print(&removed.lines(what))
                     }
                 }?;
                 Ok(removed.exit())
@@ -225,13 +225,14 @@ fn set_state(
     state: State,
     output: Format,
 ) -> anyhow::Result<ExitCode> {
-    let changed = backend.set_environment_state(environment, state)?;
+    let mut changed = backend.set_environment_state(environment, state)?;
+    backend.confirm(&mut changed);
     let environment = &changed.seen.object;
     match output {
-        Format::Json => print_json(&changed.seen.document(ours)),
+        Format::Json => print_json(&changed.document(ours)),
         Format::Table => {
             let what = format!("environment {} is {}", environment.id, environment.state);
-            print(&site::change_line(what, changed.number))
+            print(&changed.lines(what))
         }
     }?;
     Ok(changed.exit())

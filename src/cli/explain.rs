@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 
 use super::output::{Format, print, print_json};
 use super::routing::route_table;
+use super::site;
 use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
     Class, DenialStatus, EnvironmentFacts, EnvironmentName, HeaderValues, Inquiry, RouteTable, Routed,
     Unrouted, admit, decide, select,
 };
-use crate::store::{Reader, Store, StoreError};
+use crate::store::{Reader, StoreError};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -168,7 +169,7 @@ impl Explain {
     fn principal(&self, config: &Config) -> anyhow::Result<Who> {
         let Some(wanted) = &self.key else { return Ok(Who::Nobody) };
         // an id is as good as an access key; what is neither is an access key that nobody has
-        let access_key = match Store::open(config.store.path())?.find_key(wanted) {
+        let access_key = match site::open_store(config)?.find_key(wanted) {
             Ok(key) if key.state == State::Removed => return Ok(Who::Removed(key.access_key)),
             Ok(key) => key.access_key,
             Err(StoreError::NotFound { .. }) => wanted.parse::<AccessKey>().context("--key")?,

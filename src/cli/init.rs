@@ -11,11 +11,11 @@ use clap::Args;
 use super::backend::Seen;
 use super::issue::{self, IssuedKey};
 use super::output::{Format, print};
-use super::{certificate, key};
+use super::{certificate, key, site};
 use crate::auth::Peppers;
 use crate::config::{self, CertificateFiles, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
-use crate::store::{NewAccount, Store, StoreError};
+use crate::store::{ChangeNumber, NewAccount, Store, StoreError};
 
 /// What is written where there is no configuration yet.
 const STARTER: &str = include_str!("starter.yaml");
@@ -40,17 +40,36 @@ impl Init {
             report.made("a configuration to begin with; say in it where your API is", config);
         }
         let config = config::load(config)?;
-        let store = config.store.path();
-        if store.exists() {
-            let exists = StoreError::Exists { path: store.to_owned() };
+        if let config::Store::Sqlite { path } = &config.store
+            && path.exists()
+        {
+            let exists = StoreError::Exists { path: path.clone() };
             bail!("{exists}; to make more keys, use `portcullis key create`");
         }
         let peppers = peppers(&config, &mut report)?;
         for files in certificates(&config) {
             make_certificate(files, &mut report)?;
         }
-        let issued = Store::create_with(store, |store| first_key(store, &config, &peppers))?;
-        report.made("the store", store);
+        let issued = match &config.store {
+            config::Store::Sqlite { path } => {
+                let issued = Store::create_with(path, |store| first_key(store, &config, &peppers))?;
+                report.made("the store", path);
+                issued
+            }
+            config::Store::Postgres(postgres) => {
+                let mut store = site::open_store(&config)?;
+                if store.head()? != ChangeNumber(0) {
+                    bail!(
+                        "the record at {} holds keys already, and nothing is overwritten; to make more, use \
+                         `portcullis key create`",
+                        postgres.shown()
+                    );
+                }
+                let issued = first_key(&mut store, &config, &peppers)?;
+                report.made("this machine's replica of the record", &postgres.replica);
+                issued
+            }
+        };
 
         // what is made is for people; a program asks for the key alone
         if output == Format::Table {

@@ -128,14 +128,17 @@ impl Command {
                     .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
                 match access_key.as_ref().zip(secret_file.as_deref()) {
                     None => {
-                        let new = backend.create_key(owner, name, description)?;
+                        let mut new = backend.create_key(owner, name, description)?;
+                        // first of all: what is not printed now is lost
                         print_new(&new.done.seen, &new.secret, output)?;
+                        backend.confirm(&mut new.done);
                         Ok(new.done.exit())
                     }
                     Some((access_key, file)) => {
                         let secret = import::read_secret(file)?;
                         let brought = Brought { access_key: access_key.clone(), secret };
-                        let made = backend.import_key(owner, name, description, brought)?;
+                        let mut made = backend.import_key(owner, name, description, brought)?;
+                        backend.confirm(&mut made);
                         show(&made.seen, output)?;
                         Ok(made.exit())
                     }
@@ -155,7 +158,8 @@ impl Command {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Edit { key, edit } => {
-                let edited = backend.edit_key(key, &edit.edit()?)?;
+                let mut edited = backend.edit_key(key, &edit.edit()?)?;
+                backend.confirm(&mut edited);
                 show(&edited.seen, output)?;
                 Ok(edited.exit())
             }
@@ -177,7 +181,8 @@ fn set_state(
     confirmation: Confirmation,
     output: Format,
 ) -> anyhow::Result<ExitCode> {
-    let changed = backend.set_key_state(key, state, confirmation)?;
+    let mut changed = backend.set_key_state(key, state, confirmation)?;
+    backend.confirm(&mut changed);
     print_change(&changed, output)?;
     if state != State::Active {
         backend.warn_where_no_admin_is_left(&changed.seen.object.key.owner)?;
@@ -193,10 +198,10 @@ fn ours(entry: &KeyEntry) -> Value {
 fn print_change(changed: &Done<KeyEntry>, output: Format) -> anyhow::Result<()> {
     let key = &changed.seen.object.key;
     match output {
-        Format::Json => print_json(&changed.seen.document(ours)),
+        Format::Json => print_json(&changed.document(ours)),
         Format::Table => {
             let what = format!("key {} ({}) is {}", key.access_key, key.id, key.state);
-            print(&site::change_line(what, changed.number))
+            print(&changed.lines(what))
         }
     }
 }

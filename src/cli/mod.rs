@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod environment;
 mod explain;
+mod gateways;
 mod import;
 mod init;
 mod issue;
@@ -19,6 +20,7 @@ mod remote;
 mod routing;
 mod serve;
 mod site;
+mod store;
 mod validity;
 mod weakness;
 
@@ -83,6 +85,12 @@ enum Command {
     Environment(Managing<environment::Command>),
     /// Manage API keys
     Key(Managing<key::Command>),
+    Gateways(gateways::GatewayList),
+    /// Move a whole store
+    Store {
+        #[command(subcommand)]
+        command: store::Command,
+    },
 }
 
 /// A command that works on the store, or over a running gateway's API.
@@ -147,6 +155,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Serve(serve::Serve {}) => serve::run(&config)?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
+        Command::Gateways(gateways::GatewayList {}) => gateways::run(&config, output)?,
+        Command::Store { command } => command.run()?,
         Command::Account(Managing { remote, command }) => {
             return command.run(&mut Backend::open(&remote, &config)?, output);
         }

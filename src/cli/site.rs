@@ -1,6 +1,5 @@
 //! What the commands that manage keys work on: a configuration and the store that it names.
 
-use std::fmt::Display;
 use std::path::Path;
 
 use clap::Args;
@@ -8,7 +7,7 @@ use clap::Args;
 use super::output::tell;
 use crate::config::{self, Config};
 use crate::model::{Description, Name};
-use crate::store::{ChangeNumber, Edit, Store};
+use crate::store::{Edit, Store, StoreError};
 
 /// A configuration and its store, opened for changes.
 pub(super) struct Site {
@@ -20,7 +19,7 @@ impl Site {
     /// Reads the configuration and opens the store.
     pub(super) fn open(config: &Path) -> anyhow::Result<Self> {
         let config = config::load(config)?;
-        let store = Store::open(config.store.path())?;
+        let store = open_store(&config)?;
         Ok(Self { config, store })
     }
 
@@ -34,6 +33,11 @@ impl Site {
         }
         Ok(())
     }
+}
+
+/// Opens the record; says what it waits for where that takes long.
+pub(super) fn open_store(config: &Config) -> Result<Store, StoreError> {
+    Store::of(&config.store, &mut |progress| tell(format_args!("portcullis: {progress}")))
 }
 
 /// The two fields that can be edited.
@@ -66,10 +70,4 @@ pub(super) fn name(text: Option<&str>) -> anyhow::Result<Option<Name>> {
 /// An optional description from the command line.
 pub(super) fn description(text: Option<&str>) -> anyhow::Result<Option<Description>> {
     Ok(text.map(Description::parse).transpose()?.flatten())
-}
-
-/// The line for people about a change: what is so now, and the number of the change that made it so.
-pub(super) fn change_line(what_is_so: impl Display, number: Option<ChangeNumber>) -> String {
-    let number = number.map(|number| format!(" (change {number})")).unwrap_or_default();
-    format!("{what_is_so}{number}\n")
 }

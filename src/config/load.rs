@@ -176,7 +176,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     let mut log = Log::default();
     reader.set(&mut log, section.get("log"), log::read);
 
-    let (store, max_staleness) = store?;
+    let store::Section { store, max_staleness, gateway } = store?;
     Some(Config {
         file: reader.file.to_owned(),
         listeners: listeners?,
@@ -191,6 +191,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         workers,
         access_control,
         store,
+        gateway,
         max_staleness,
         pepper_files: pepper_files?,
         allow_missing_pepper,

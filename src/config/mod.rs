@@ -10,7 +10,9 @@ mod listener;
 mod load;
 mod log;
 mod node;
+mod postgres;
 mod reader;
+mod roots;
 mod route;
 mod routes;
 mod store;
@@ -30,6 +32,8 @@ pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls, Management};
 pub use load::{load, load_to_serve, parse};
 pub use log::{AccessLog, Log, LogFormat};
+pub use postgres::{Postgres, Roots, Trust, parse as parse_record_url};
+pub use roots::trusted_roots;
 pub use route::{
     Access, AccessControl, AccountAccess, Cors, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern,
     PathPattern, Place, QueryName, Route, RoutePath, RouteTextError, Selectors, Template, TemplateSegment,
@@ -61,6 +65,8 @@ pub struct Config {
     pub store: Store,
     /// How long what the gateway knows is good for without the record.
     pub max_staleness: Duration,
+    /// What this gateway is called in receipts and lists; where absent, by its machine's name.
+    pub gateway: Option<String>,
     /// The first is current, the others are still read. Never empty.
     pub pepper_files: Vec<PathBuf>,
     /// Start although the store holds fingerprints under a pepper that is lost: those keys are verified by argon2id

@@ -1,11 +1,11 @@
 //! `store:`: where keys, accounts and environments are kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::DEFAULT_MAX_STALENESS;
 use super::node::Node;
 use super::reader::{Files, Reader};
+use super::{DEFAULT_MAX_STALENESS, Postgres, postgres};
 
 /// The record of keys, accounts and environments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,49 +15,70 @@ pub enum Store {
         /// The database's file.
         path: PathBuf,
     },
+    /// PostgreSQL, with a replica of this gateway's own.
+    Postgres(Box<Postgres>),
 }
 
 impl Store {
-    /// The database's file.
-    pub fn path(&self) -> &std::path::Path {
-        let Self::Sqlite { path } = self;
-        path
+    /// The file that the request path reads.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Sqlite { path } => path,
+            Self::Postgres(postgres) => &postgres.replica,
+        }
     }
 }
 
-/// Reads `store:`: the record, and `max_staleness`.
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<(Store, Duration)> {
-    let section = reader.section(node, &["sqlite", "postgres", "max_staleness"])?;
+/// What `store:` says.
+pub(super) struct Section {
+    pub(super) store: Store,
+    pub(super) max_staleness: Duration,
+    pub(super) gateway: Option<String>,
+}
+
+/// Reads `store:`: the record, `max_staleness` and `gateway`.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Section> {
+    let section = reader.section(node, &["sqlite", "postgres", "max_staleness", "gateway"])?;
     let mut max_staleness = DEFAULT_MAX_STALENESS;
     reader.set(&mut max_staleness, section.get("max_staleness"), |reader, node| {
         reader.duration(node, Duration::from_millis(100)..=Duration::from_hours(24))
     });
-    if let Some(entry) = section.entry("postgres") {
-        if let Some(postgres) = reader.section(&entry.node, &["url", "replica"]) {
-            for key in ["url", "replica"] {
-                if let Some(node) = reader.required(&postgres, key) {
-                    reader.text(node, "text");
-                }
-            }
+    let mut gateway = None;
+    reader.set(&mut gateway, section.get("gateway"), |reader, node| {
+        let name = |text: &str| {
+            let is_name = text.len() <= 100 && !text.chars().any(char::is_control);
+            is_name.then(|| text.to_owned())
+        };
+        reader.parsed(node, "a name of at most 100 bytes", name).map(Some)
+    });
+    let store = match (section.entry("sqlite"), section.entry("postgres")) {
+        (Some(_), Some(second)) => {
+            reader.error_at(
+                second.place,
+                &second.node.path,
+                "the record is one: give 'sqlite' or 'postgres'",
+            );
+            return None;
         }
-        reader.error_at(
-            entry.place,
-            &entry.node.path,
-            "this build has only the embedded store: expected 'sqlite' with the path of a file",
-        );
-        return None;
-    }
-    let sqlite = reader.required(&section, "sqlite")?;
-    let path = reader.path(sqlite)?;
-    if reader.files == Files::Check && !path.is_file() {
-        reader.error(
-            sqlite,
-            format!(
-                "there is no store '{}': 'portcullis init' makes a new one, without any keys; a lost one comes from a \
-                 backup",
-                path.display()
-            ),
-        );
-    }
-    Some((Store::Sqlite { path }, max_staleness))
+        (None, Some(entry)) => Store::Postgres(Box::new(postgres::read(reader, &entry.node)?)),
+        (sqlite, None) => {
+            if sqlite.is_none() {
+                reader.error(section.node, "the key 'sqlite' is missing, or 'postgres'");
+            }
+            let sqlite = &sqlite?.node;
+            let path = reader.path(sqlite)?;
+            if reader.files == Files::Check && !path.is_file() {
+                reader.error(
+                    sqlite,
+                    format!(
+                        "there is no store '{}': 'portcullis init' makes a new one, without any keys; a lost one comes \
+                         from a backup",
+                        path.display()
+                    ),
+                );
+            }
+            Store::Sqlite { path }
+        }
+    };
+    Some(Section { store, max_staleness, gateway })
 }

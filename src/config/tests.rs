@@ -258,11 +258,19 @@ fn relative_paths_are_relative_to_the_file() {
 }
 
 #[test]
-fn postgres_is_known_and_refused_once() {
+fn a_record_in_postgresql_has_a_replica_and_prints_no_password() {
+    let config = good(&with(
+        "store",
+        "store: { postgres: { url: 'postgres://u:hunter2@h/d', replica: r.db }, gateway: a }",
+    ));
+    assert_eq!(config.store.path(), Path::new("etc/r.db"));
+    assert_eq!(config.gateway.as_deref(), Some("a"));
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
     one_mistake(
-        &with("store", "store: { »postgres: { url: 'postgres://u:hunter2@h/d', replica: r.db } }"),
-        "only the embedded store",
+        &with("store", "store: { sqlite: a.db, »postgres: { url: 'postgres://u@h/d', replica: r.db } }"),
+        "the record is one",
     );
+    one_mistake(&with("store", "store: { »postgres: { url: 'postgres://u@h/d' } }"), "'replica' is missing");
     assert!(
         !mistakes(&with("store", "store: { postgres: { url: 'x:hunter2', replica: r } }"))
             .contains("hunter2")

@@ -173,7 +173,7 @@ impl Management {
                 }
                 Err(refusal) => return Err(refusal.into()),
             }
-        } else if !self.authenticator.is_fresh(Instant::now()) {
+        } else if !self.authenticator.is_fresh() {
             return Err(Refusal::Unavailable { retry_after: Duration::from_secs(1) });
         }
         let caller = Caller {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::model::{Account, Description, Environment, KeyOwner, Name, State};
-use crate::store::{AuditEntry, KeyEntry, MemberEntry};
+use crate::store::{AuditEntry, GatewayEntry, KeyEntry, MemberEntry, Receipt};
 
 /// Where documents are seen from: what their links begin with, and which actions they offer.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +99,19 @@ impl Resource<'_> {
         }
         document
     }
+}
+
+/// Where a change is in force, and where not yet.
+pub fn receipt(receipt: &Receipt) -> Value {
+    let gateways = |gateways: &[GatewayEntry]| -> Vec<Value> {
+        gateways.iter().map(|gateway| json!({ "id": gateway.id, "name": gateway.name })).collect()
+    };
+    json!({
+        "change": receipt.number.0,
+        "applied": gateways(&receipt.applied),
+        "waiting": gateways(&receipt.waiting),
+        "notAfter": receipt.not_after().map(|time| time.to_string()),
+    })
 }
 
 /// The actions that a state offers, in the words of URLs.

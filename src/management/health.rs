@@ -47,7 +47,7 @@ impl Health {
             "/readyz" if self.draining.load(Ordering::Relaxed) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping\n")
             }
-            "/readyz" if !self.authenticator.is_fresh(Instant::now()) => {
+            "/readyz" if !self.authenticator.is_fresh() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the store has not been heard of for too long\n")
             }
             "/readyz" => text(StatusCode::OK, "ready\n"),

@@ -188,7 +188,7 @@ fn concerns(subject: &Subject, identity: &Identity) -> bool {
             matches!(&principal.owner, crate::model::Owner::Account { account: owner, .. } if owner.id == *account)
         }
         // closes the environment to every key, admins' too
-        Subject::Environment(_) => true,
+        Subject::Environment(_) | Subject::Everything => true,
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use crate::auth::Authenticator;
 use crate::management::{self, Management};
 use crate::proxy::{Command, WorkerHandle};
-use crate::store::{Change, ChangeNumber, Reader};
+use crate::store::{Change, Position, Reader};
 use crate::telemetry::History;
 
 /// How often uses of keys are saved.
@@ -27,8 +27,8 @@ pub(super) const POLL: Duration = Duration::from_millis(10);
 
 /// What the control plane can be told.
 pub(super) enum Order {
-    /// Apply these changes, everywhere; then answer.
-    Apply(Arc<[Change]>, oneshot::Sender<()>),
+    /// Apply these changes, which lead there, everywhere; then answer.
+    Apply(Arc<[Change]>, Position, oneshot::Sender<()>),
     /// Save what is left to save, and end.
     Stop,
 }
@@ -41,7 +41,7 @@ pub(super) struct Control {
     pub(super) workers: Arc<Vec<WorkerHandle>>,
     pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Arc<Management>)>,
     /// Tells which changes are in force.
-    pub(super) in_force: watch::Sender<ChangeNumber>,
+    pub(super) in_force: watch::Sender<Position>,
     pub(super) header_timeout: Duration,
 }
 
@@ -67,8 +67,8 @@ impl Control {
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Apply(changes, done)) => {
-                        self.apply(changes).await;
+                    Some(Order::Apply(changes, position, done)) => {
+                        self.apply(changes, position).await;
                         // the follower may have been stopped meanwhile
                         let _ = done.send(());
                     }
@@ -90,7 +90,7 @@ impl Control {
 
     /// Drops what the caches hold for the changes, then has every worker end what they forbid. When this returns
     /// they are in force.
-    async fn apply(&self, changes: Arc<[Change]>) {
+    async fn apply(&self, changes: Arc<[Change]>, position: Position) {
         self.authenticator.apply(&changes).await;
         let mut waiting = Vec::new();
         for worker in self.workers.iter() {
@@ -103,10 +103,8 @@ impl Control {
             // an error means that the worker has ended, and everything on it
             let _ = decided.await;
         }
-        if let Some(last) = changes.last() {
-            self.in_force.send_replace(last.number);
-            tracing::debug!(change = %last.number, "changes are in force");
-        }
+        self.in_force.send_replace(position);
+        tracing::debug!(change = %position.number, "changes are in force");
     }
 }
 

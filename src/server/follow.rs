@@ -5,13 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Order;
 use crate::auth::Authenticator;
-use crate::store::Follower;
+use crate::store::{BootTime, ChangeNumber, Follower, Presence};
 use crate::telemetry::Alarm;
 
 /// How often it looks.
@@ -42,67 +42,105 @@ pub(super) enum Told {
     Stop,
 }
 
-/// Starts to follow; what is known counts as fresh from now on.
-pub(super) fn spawn(
-    follower: Follower,
-    authenticator: Arc<Authenticator>,
-    max_staleness: Duration,
-    orders: mpsc::UnboundedSender<Order>,
-    (tell, told): (Sender<Told>, Receiver<Told>),
-) -> io::Result<Following> {
-    authenticator.set_fresh_until(Instant::now() + max_staleness);
-    let thread = std::thread::Builder::new().name("follower".to_owned()).spawn(move || {
-        follow(follower, &authenticator, max_staleness, &orders, &told);
-    })?;
+/// What a follower works with.
+pub(super) struct Follow {
+    pub(super) follower: Follower,
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) max_staleness: Duration,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// This gateway's row, where the file is the record itself. Where it is a replica, what is read here is only as
+    /// new as what [`super::lease`] brings, and that says how long it holds.
+    pub(super) presence: Option<Presence>,
+}
+
+/// Starts to follow; what is known of an embedded store counts as fresh from now on.
+pub(super) fn spawn(follow: Follow, (tell, told): (Sender<Told>, Receiver<Told>)) -> io::Result<Following> {
+    if follow.presence.is_some() {
+        follow.read_at(BootTime::now());
+    }
+    let thread = std::thread::Builder::new().name("follower".to_owned()).spawn(move || follow.run(&told))?;
     Ok(Following { tell, thread })
 }
 
-fn follow(
-    mut follower: Follower,
-    authenticator: &Authenticator,
-    max_staleness: Duration,
-    orders: &mpsc::UnboundedSender<Order>,
-    told: &Receiver<Told>,
-) {
-    let alarm = Alarm::default();
-    let mut fresh_until = Instant::now() + max_staleness;
-    while matches!(told.recv_timeout(INTERVAL), Ok(Told::Look) | Err(RecvTimeoutError::Timeout)) {
-        // one look sees what all of them have written
-        if told.try_iter().any(|told| matches!(told, Told::Stop)) {
-            return;
-        }
-        // counted from before the look: what is written afterwards may be missed by it
-        let before = Instant::now();
-        match follower.poll() {
-            Ok(changes) => {
-                if !changes.is_empty() {
-                    let (done, applied) = oneshot::channel();
-                    let sent = orders.send(Order::Apply(changes.into(), done));
-                    // an error means that the gateway is stopping
-                    if sent.is_err() || applied.blocking_recv().is_err() {
-                        return;
-                    }
-                }
-                // a backlog that takes more than one look says that what is known is still old
-                if follower.is_caught_up() {
-                    fresh_until = before + max_staleness;
-                    authenticator.set_fresh_until(fresh_until);
-                }
-                if alarm.ends() {
-                    tracing::info!("the store can be followed again");
-                }
-            }
-            Err(error) => {
-                if alarm.rings() {
-                    match fresh_until.saturating_duration_since(Instant::now()).as_secs() {
-                        0 => tracing::error!(%error, "cannot follow the store: every key is answered 503"),
-                        left => tracing::error!(
-                            %error,
-                            "cannot follow the store: in {left} seconds every key will be answered 503"
-                        ),
+impl Follow {
+    fn run(mut self, told: &Receiver<Told>) {
+        let (alarm, presence_alarm) = (Alarm::default(), Alarm::default());
+        let mut fresh_until = BootTime::now() + self.max_staleness;
+        // written when the gateway began: an acknowledgement is due at once
+        let mut confirmed: Option<(ChangeNumber, BootTime)> = None;
+        loop {
+            if let Some(presence) = &mut self.presence {
+                let (number, now) = (self.follower.head(), BootTime::now());
+                let is_due = confirmed.is_none_or(|(known, next)| known != number || now >= next);
+                if is_due {
+                    match presence.renew(number) {
+                        Ok(()) => {
+                            confirmed = Some((number, now + self.max_staleness / 3));
+                            presence_alarm.ends();
+                        }
+                        Err(error) => {
+                            // nobody who changes something is told that it is in force here; it is all the same
+                            if presence_alarm.rings() {
+                                tracing::warn!(%error, "cannot say in the store that this gateway is there");
+                            }
+                        }
                     }
                 }
             }
+            if !matches!(told.recv_timeout(INTERVAL), Ok(Told::Look) | Err(RecvTimeoutError::Timeout)) {
+                break;
+            }
+            // one look sees what all of them have written
+            if told.try_iter().any(|told| matches!(told, Told::Stop)) {
+                break;
+            }
+            // counted from before the look: what is written afterwards may be missed by it
+            let before = BootTime::now();
+            match self.follower.poll() {
+                Ok(changes) => {
+                    if !changes.is_empty() {
+                        let (done, applied) = oneshot::channel();
+                        let sent =
+                            self.orders.send(Order::Apply(changes.into(), self.follower.position(), done));
+                        // an error means that the gateway is stopping
+                        if sent.is_err() || applied.blocking_recv().is_err() {
+                            break;
+                        }
+                    }
+                    // a backlog that takes more than one look says that what is known is still old
+                    if self.presence.is_some() && self.follower.is_caught_up() {
+                        fresh_until = before + self.max_staleness;
+                        self.read_at(before);
+                    }
+                    if alarm.ends() {
+                        tracing::info!("the store can be followed again");
+                    }
+                }
+                Err(error) => {
+                    if alarm.rings() {
+                        match fresh_until.remaining().as_secs() {
+                            0 => {
+                                tracing::error!(%error, "cannot follow the store: every key is answered 503");
+                            }
+                            left => tracing::error!(
+                                %error,
+                                "cannot follow the store: in {left} seconds every key will be answered 503"
+                            ),
+                        }
+                    }
+                }
+            }
         }
+        if let Some(presence) = &mut self.presence
+            && let Err(error) = presence.end()
+        {
+            tracing::warn!(%error, "cannot say in the store that this gateway is gone");
+        }
+    }
+
+    /// The store was read to its end, and all of it is in force: at this moment that was the newest.
+    fn read_at(&self, moment: BootTime) {
+        self.authenticator.set_current_until(moment + Authenticator::CURRENT);
+        self.authenticator.set_fresh_until(moment + self.max_staleness);
     }
 }

@@ -6,23 +6,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::{self, Control, Order};
-use super::follow::{self, Told};
+use super::follow::{self, Follow, Told};
+use super::lease::{self, Lease};
 use super::metrics;
 use crate::auth::{Authenticator, PepperError, Peppers};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
-use crate::store::{Follower, PepperId, Reader, Registry, Store, StoreError};
+use crate::store::{BootTime, Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError};
 use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
 const READER_THREADS: usize = 2;
+/// How long a stopping gateway waits for a record that does not answer.
+const LAST_ANSWER: Duration = Duration::from_secs(3);
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,22 +103,48 @@ pub struct Gateway {
     orders: mpsc::UnboundedSender<Order>,
     control: JoinHandle<()>,
     follower: follow::Following,
+    /// Where the record is in PostgreSQL.
+    lease: Option<lease::Leasing>,
 }
 
 impl Gateway {
     /// Starts everything that `config` says. When this returns, connections are taken.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let path = config.store.path();
-        let store = Store::open(path)?;
+        let name = gateway_name(&config);
+        let (replica, presence) = match &config.store {
+            config::Store::Sqlite { .. } => (None, Some(Presence::begin(path, &name, config.max_staleness)?)),
+            config::Store::Postgres(postgres) => {
+                let mut report = |progress: &str| tracing::info!("{progress}");
+                (Some(Replica::open(postgres, &name, config.max_staleness, &mut report)?), None)
+            }
+        };
+        let store = Store::of_running(&config.store)?;
         let peppers = Peppers::load(&config.pepper_files)?;
         let missing = missing_peppers(&config, &peppers, &store)?;
         if missing > 0 {
             tracing::warn!(peppers = missing, "fingerprints under lost peppers are made anew by argon2id");
         }
         drop(store);
+        let (tell_lease, told_lease) = mpsc::unbounded_channel();
+        let (replica, reached) = match replica {
+            None => (None, None),
+            Some(mut replica) => {
+                // its lease first: whoever changes something from here on waits for this gateway
+                let reached = if replica.is_connected() { Some(replica.renew()?) } else { None };
+                (Some(replica), reached)
+            }
+        };
         // the follower first: what it has not seen is not in any cache either
         let follower = Follower::open(path)?;
-        let reader = Reader::open(path, READER_THREADS)?;
+        let mut reader = Reader::open(path, READER_THREADS)?;
+        if replica.is_some() {
+            let tell = tell_lease.clone();
+            reader = reader.with_outbox(move |note| {
+                // an error means that the gateway is stopping
+                let _ = tell.send(lease::Told::Note(note));
+            });
+        }
         let authenticator = Arc::new(Authenticator::new(&config, peppers, reader.clone())?);
         let snapshot = Snapshot::new(&config)?;
         let access_log = AccessLog::start(&config.log)?;
@@ -144,7 +174,7 @@ impl Gateway {
         let workers = Arc::new(proxy::spawn(&shared, listeners, worker_metrics, || access_log.writer())?);
         let draining = Arc::new(AtomicBool::new(false));
         let (tell, told) = std::sync::mpsc::channel();
-        let (in_force, applied) = watch::channel(follower.head());
+        let (in_force, applied) = watch::channel(follower.position());
         let metrics = Arc::new(metrics);
         let history = Arc::new(History::new(Arc::clone(&metrics)));
         let health =
@@ -159,8 +189,9 @@ impl Gateway {
         let plane = if management.is_none() {
             None
         } else {
+            let registry = Registry::open(&config.store)?;
             let desk =
-                Desk::new(Registry::open(path)?, Arc::clone(&authenticator), InForce::new(look, applied));
+                Desk::new(registry, Arc::clone(&authenticator), InForce::new(look.clone(), applied.clone()));
             let site = Site::new(&config, &addresses.listeners);
             Some(Arc::new(Management::new(
                 desk,
@@ -184,8 +215,41 @@ impl Gateway {
             header_timeout: config.timeouts.header,
         };
         let control = control::spawn(control, received)?;
-        let follower =
-            follow::spawn(follower, authenticator, config.max_staleness, orders.clone(), (tell, told))?;
+        let lease = match replica {
+            None => None,
+            Some(mut replica) => {
+                let length = config.max_staleness;
+                let (until, due) = match reached {
+                    Some(reached) => {
+                        let until = reached.as_of + length;
+                        replica.remember_lease(until)?;
+                        authenticator.set_current_until(reached.as_of + Authenticator::CURRENT);
+                        (until, reached.as_of + Lease::renewal(length))
+                    }
+                    None => (replica.remembered_lease()?, BootTime::now()),
+                };
+                authenticator.set_fresh_until(until);
+                let authenticator = Arc::clone(&authenticator);
+                let lease = Lease {
+                    replica,
+                    authenticator,
+                    length,
+                    look: Box::new(look),
+                    in_force: applied,
+                    due,
+                    until,
+                };
+                Some(lease.spawn((tell_lease, told_lease))?)
+            }
+        };
+        let follow = Follow {
+            follower,
+            authenticator,
+            max_staleness: config.max_staleness,
+            orders: orders.clone(),
+            presence,
+        };
+        let follower = follow::spawn(follow, (tell, told))?;
         Ok(Self {
             addresses,
             config,
@@ -197,6 +261,7 @@ impl Gateway {
             orders,
             control,
             follower,
+            lease,
         })
     }
 
@@ -212,7 +277,12 @@ impl Gateway {
             ("listeners", same_listeners(&self.config, &config)),
             ("management", same_management(&self.config, &config)),
             ("workers", self.config.workers == config.workers),
-            ("store", self.config.store == config.store && self.config.max_staleness == config.max_staleness),
+            (
+                "store",
+                self.config.store == config.store
+                    && self.config.max_staleness == config.max_staleness
+                    && self.config.gateway == config.gateway,
+            ),
             ("pepper_file", self.config.pepper_files == config.pepper_files),
             ("key_prefix", self.config.key_prefix == config.key_prefix),
             ("argon2", self.config.argon2 == config.argon2),
@@ -244,7 +314,7 @@ impl Gateway {
         for worker in self.workers.iter() {
             worker.tell(Command::Drain(self.config.timeouts.drain));
         }
-        let Self { workers, orders, control, follower, access_log, .. } = self;
+        let Self { workers, orders, control, follower, lease, access_log, .. } = self;
         let (done, stopped) = oneshot::channel();
         // joining threads blocks; the caller's runtime may be one that serves
         std::thread::spawn(move || {
@@ -258,6 +328,10 @@ impl Gateway {
             if control.join().is_err() {
                 tracing::error!("the control thread panicked");
             }
+            // last of all: until here this gateway may have acted on what it knew
+            if let Some(lease) = lease {
+                lease.stop(LAST_ANSWER);
+            }
             for worker in Arc::into_inner(workers).into_iter().flatten() {
                 worker.join();
             }
@@ -267,6 +341,14 @@ impl Gateway {
         // an error would mean that the thread above panicked: everything it waited for is gone then
         let _ = stopped.await;
     }
+}
+
+/// What this gateway is called: as the configuration says, or by its machine.
+fn gateway_name(config: &Config) -> String {
+    config
+        .gateway
+        .clone()
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
 }
 
 /// How many peppers are not there that the store has fingerprints under: none, unless the configuration allows it.

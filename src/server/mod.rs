@@ -3,6 +3,7 @@
 mod control;
 mod follow;
 mod gateway;
+mod lease;
 mod metrics;
 mod serve;
 

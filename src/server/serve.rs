@@ -36,12 +36,18 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
     let _log = Log::start(&config.log)?;
     raise_file_limit(config.limits.connections);
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         // before anything starts, so that no signal is missed
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut gateway = Gateway::start(config)?;
+        // beside the signals: a first copy of a large record takes a while, and can be stopped
+        let starting = tokio::task::spawn_blocking(move || Gateway::start(config));
+        let mut gateway = tokio::select! {
+            started = starting => started.map_err(io::Error::other)??,
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        };
         announce(&gateway);
         loop {
             tokio::select! {
@@ -57,7 +63,10 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
             _ = interrupt.recv() => tracing::warn!("stopped at once by a second signal"),
         }
         Ok(())
-    })
+    });
+    // a start that was stopped ends with the process
+    runtime.shutdown_background();
+    served
 }
 
 /// Raises the soft limit of open files as far as the system lets it: a connection to a client and one to the upstream

@@ -82,6 +82,7 @@ pub(super) fn done(
         Subject::Account(id) => id.to_string(),
         Subject::Environment(id) => id.to_string(),
         Subject::Membership { account, environment } => format!("{environment}:{account}"),
+        Subject::Everything => String::new(),
     };
     let content = Content {
         action,
@@ -128,7 +129,7 @@ struct Content<'a> {
 fn insert(connection: &Connection, author: &Author, content: &Content<'_>) -> Result<(), Fault> {
     let key = match author {
         Author::Key(acting) => Some(acting),
-        Author::CommandLine { .. } => None,
+        Author::CommandLine { .. } | Author::Gateway => None,
     };
     connection.prepare_cached(INSERT)?.execute(rusqlite::params![
         Timestamp::now().as_millisecond(),

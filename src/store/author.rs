@@ -18,6 +18,8 @@ pub enum Author {
         /// The operating system's name of the user.
         user: String,
     },
+    /// A gateway that makes again what the record has forgotten.
+    Gateway,
     /// The holder of a key. Each change asks the record again whether the key still works and may do it.
     Key(ActingKey),
 }
@@ -46,6 +48,8 @@ pub enum Via {
     Api,
     /// The web page.
     Page,
+    /// A gateway of its own accord.
+    Gateway,
 }
 
 impl Via {
@@ -55,6 +59,7 @@ impl Via {
             Self::CommandLine => "command",
             Self::Api => "api",
             Self::Page => "page",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -71,6 +76,7 @@ impl Author {
     pub(super) fn via(&self) -> Via {
         match self {
             Self::CommandLine { .. } => Via::CommandLine,
+            Self::Gateway => Via::Gateway,
             Self::Key(acting) => acting.via,
         }
     }
@@ -79,6 +85,7 @@ impl Author {
     pub(super) fn name(&self) -> String {
         match self {
             Self::CommandLine { user } => user.clone(),
+            Self::Gateway => "gateway".to_owned(),
             Self::Key(acting) => match &acting.owner {
                 KeyOwner::Account(id) => id.to_string(),
                 KeyOwner::Environment(id) => id.to_string(),

@@ -52,6 +52,8 @@ pub enum Subject {
         /// Where.
         environment: EnvironmentId,
     },
+    /// Nobody knows what: a replica was made anew. No row of the log is about this.
+    Everything,
 }
 
 impl Subject {
@@ -61,6 +63,7 @@ impl Subject {
             Self::Account(_) => "account",
             Self::Environment(_) => "environment",
             Self::Membership { .. } => "membership",
+            Self::Everything => "everything",
         }
     }
 
@@ -71,10 +74,11 @@ impl Subject {
             Self::Account(id) => id.to_string(),
             Self::Environment(id) => id.to_string(),
             Self::Membership { account, environment } => format!("{account} {environment}"),
+            Self::Everything => String::new(),
         }
     }
 
-    fn parse(kind: &str, object: &str) -> Option<Self> {
+    pub(super) fn parse(kind: &str, object: &str) -> Option<Self> {
         Some(match kind {
             "account" => Self::Account(object.parse().ok()?),
             "environment" => Self::Environment(object.parse().ok()?),
@@ -110,6 +114,11 @@ pub(super) type Hash = [u8; 32];
 pub(super) struct Head {
     pub(super) number: ChangeNumber,
     pub(super) hash: Hash,
+}
+
+impl Head {
+    /// Before the first change.
+    pub(super) const BEGINNING: Self = Self { number: ChangeNumber(0), hash: [0; 32] };
 }
 
 pub(super) fn head(connection: &Connection) -> Result<Head, Fault> {
@@ -179,6 +188,23 @@ pub(super) fn since(connection: &Connection, after: Head, limit: u32) -> Result<
         last = Head { number, hash };
     }
     Ok((found, last))
+}
+
+/// Whether the rows after `after` follow from one another up to the head.
+pub(super) fn check_after(connection: &Connection, after: Head) -> Result<(), Fault> {
+    let (mut last, head) = (after, head(connection)?);
+    while last.number < head.number {
+        let (found, newest) = since(connection, last, 10_000)?;
+        if found.is_empty() {
+            break;
+        }
+        last = newest;
+    }
+    if last == head {
+        Ok(())
+    } else {
+        Err(Fault::Damaged("the change log does not end where it says".to_owned()))
+    }
 }
 
 /// A row as it is hashed.

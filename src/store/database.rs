@@ -1,8 +1,9 @@
 //! One connection to the file, opened the same way everywhere, and checked before it is used.
 
+use std::cell::{Cell, RefCell};
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -38,16 +39,34 @@ const APPLICATION_ID: i32 = i32::from_be_bytes(*b"PCLS");
 pub(super) enum Purpose {
     /// Changes: on the disk before they are acknowledged.
     Record,
+    /// What the record in PostgreSQL has already: not waiting for the disk each time.
+    Replica,
     /// What may be lost: fingerprints and uses of keys. Not waiting for the disk each time.
     Notes,
     /// Reading only.
     Reading,
 }
 
+/// Device and inode of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileId(u64, u64);
+
 /// A connection, and the path that its errors name.
 pub(super) struct Database {
-    connection: Connection,
+    connection: RefCell<Connection>,
     path: PathBuf,
+    purpose: Purpose,
+    /// The file that is open.
+    file: Cell<FileId>,
+    /// Whether the file is a replica: then it may be replaced by a newer one at any time, and the next question goes
+    /// to that.
+    is_replica: bool,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database({})", self.path.display())
+    }
 }
 
 impl Database {
@@ -61,9 +80,43 @@ impl Database {
             let detail = if metadata.is_file() { "the file is empty" } else { "not a file" };
             return Err(StoreError::Damaged { path: path.to_owned(), detail: detail.to_owned() });
         }
-        let database = Self::connect(path, purpose)?;
-        database.recognise().map_err(|fault| fault.at(path))?;
+        let mut database = Self::connect(path, purpose)?;
+        database.is_replica = database.recognise().map_err(|fault| fault.at(path))?;
         Ok(database)
+    }
+
+    /// Opens a file, brings an older schema up to date, and checks it.
+    pub(super) fn open_checked(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
+        let mut database = Self::open(path, purpose)?;
+        database.migrate()?;
+        database.check()?;
+        Ok(database)
+    }
+
+    /// Whether the file is a replica of a record in PostgreSQL.
+    pub(super) fn is_replica(&self) -> bool {
+        self.is_replica
+    }
+
+    /// The file that is open; for a replica, the newest one.
+    pub(super) fn file(&self) -> Result<FileId, StoreError> {
+        self.follow()?;
+        Ok(self.file.get())
+    }
+
+    /// Goes on with the file that has taken a replica's place; whether there was one.
+    pub(super) fn follow(&self) -> Result<bool, StoreError> {
+        if !self.is_replica {
+            return Ok(false);
+        }
+        let file = file_at(&self.path)?;
+        if file == self.file.get() {
+            return Ok(false);
+        }
+        let newer = Self::open(&self.path, self.purpose)?;
+        self.connection.replace(newer.connection.into_inner());
+        self.file.set(newer.file.get());
+        Ok(true)
     }
 
     /// Makes the file `unfinished`, readable by its owner only, with an empty store in it. Errors speak of `path`,
@@ -79,14 +132,14 @@ impl Database {
                 _ => StoreError::Io { path, source },
             }
         })?;
-        let connection = Self::connect(unfinished, Purpose::Record)?.connection;
-        let mut database = Self { connection, path: path.to_owned() };
+        let mut database = Self::connect(unfinished, Purpose::Record)?;
+        path.clone_into(&mut database.path);
         let begin = |connection: &Connection| -> Result<(), Fault> {
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
             connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
             Ok(())
         };
-        begin(&database.connection).map_err(|fault| fault.at(path))?;
+        begin(database.connection.get_mut()).map_err(|fault| fault.at(path))?;
         database.migrate()?;
         Ok(database)
     }
@@ -103,18 +156,22 @@ impl Database {
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "trusted_schema", false)?;
             connection.pragma_update(None, "cell_size_check", true)?;
-            let synchronous = if purpose == Purpose::Notes { "normal" } else { "full" };
+            let is_record = matches!(purpose, Purpose::Record);
+            let synchronous = if is_record { "full" } else { "normal" };
             connection.pragma_update(None, "synchronous", synchronous)?;
             connection.pragma_update(None, "query_only", purpose == Purpose::Reading)?;
             Ok(connection)
         };
-        let connection = connect().map_err(|fault| fault.at(path))?;
-        Ok(Self { connection, path: path.to_owned() })
+        // before it is opened: where another takes its place in between, the next question notices
+        let file = file_at(path)?;
+        let connection = RefCell::new(connect().map_err(|fault| fault.at(path))?);
+        Ok(Self { connection, path: path.to_owned(), purpose, file: Cell::new(file), is_replica: false })
     }
 
-    /// Whether this is a store, and not one that a later version has written.
-    fn recognise(&self) -> Result<(), Fault> {
-        let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    /// Whether this is a store, and not one that a later version has written; and whether it is a replica.
+    fn recognise(&self) -> Result<bool, Fault> {
+        let connection = self.connection.borrow();
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         if pragma("application_id")? != i64::from(APPLICATION_ID) {
             return Err(Fault::Damaged("an SQLite file, but not a store of Portcullis".to_owned()));
         }
@@ -123,12 +180,15 @@ impl Database {
             let path = self.path.clone();
             return Err(StoreError::Newer { path, found, known: migrations::NEWEST }.into());
         }
-        Ok(())
+        if found < migrations::WITH_REPLICAS {
+            return Ok(false);
+        }
+        Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM replica)", [], |row| row.get(0))?)
     }
 
     /// Brings an older schema up to this program's.
     pub(super) fn migrate(&mut self) -> Result<(), StoreError> {
-        migrations::run(&mut self.connection).map_err(|fault| fault.at(&self.path))
+        migrations::run(self.connection.get_mut()).map_err(|fault| fault.at(&self.path))
     }
 
     /// Looks for damage, in time that does not grow with the store.
@@ -139,7 +199,7 @@ impl Database {
                 find_damage(connection, "PRAGMA quick_check(1)")?;
             }
             let head = change::head(connection)?;
-            check_log(connection, ChangeNumber(head.number.0.saturating_sub(CHECKED_CHANGES)), head)
+            check_log(connection, ChangeNumber(head.number.0.saturating_sub(CHECKED_CHANGES)))
         })
     }
 
@@ -147,7 +207,7 @@ impl Database {
     pub(super) fn check_whole(&self) -> Result<(), StoreError> {
         self.read(|connection| {
             find_damage(connection, "PRAGMA integrity_check(1)")?;
-            check_log(connection, ChangeNumber(0), change::head(connection)?)
+            check_log(connection, ChangeNumber(0))
         })
     }
 
@@ -156,8 +216,10 @@ impl Database {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
+        self.follow()?;
+        let connection = self.connection.borrow();
         let run = || {
-            let transaction = self.connection.unchecked_transaction()?;
+            let transaction = connection.unchecked_transaction()?;
             let found = work(&transaction)?;
             transaction.finish()?;
             Ok(found)
@@ -170,11 +232,28 @@ impl Database {
         &mut self,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let connection = &mut self.connection;
+        self.follow()?;
+        let connection = self.connection.get_mut();
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
             transaction.commit()?;
+            Ok(done)
+        };
+        run().map_err(|fault: Fault| fault.at(&self.path))
+    }
+
+    /// Runs `work` as the only writer, and takes back what it did.
+    pub(super) fn rehearse<T>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        self.follow()?;
+        let connection = self.connection.get_mut();
+        let run = || {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            transaction.rollback()?;
             Ok(done)
         };
         run().map_err(|fault: Fault| fault.at(&self.path))
@@ -188,13 +267,25 @@ impl Database {
     /// A number that is different after another connection has committed.
     pub(super) fn data_version(&self) -> Result<i64, StoreError> {
         self.connection
+            .borrow()
             .pragma_query_value(None, "data_version", |row| row.get(0))
             .map_err(|error| Fault::from(error).at(&self.path))
     }
 
     /// Closes the file. The last one to do so writes the log back into it and takes away what lies beside it.
     pub(super) fn close(self) -> Result<(), StoreError> {
-        self.connection.close().map_err(|(_, error)| Fault::from(error).at(&self.path))
+        self.connection.into_inner().close().map_err(|(_, error)| Fault::from(error).at(&self.path))
+    }
+}
+
+/// Which file the path leads to.
+pub(super) fn file_at(path: &Path) -> Result<FileId, StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(FileId(metadata.dev(), metadata.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(StoreError::Vanished { path: path.to_owned() })
+        }
+        Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
     }
 }
 
@@ -210,22 +301,11 @@ fn find_damage(connection: &Connection, pragma: &str) -> Result<(), Fault> {
     if found == "ok" { Ok(()) } else { Err(Fault::Damaged(found.replace('\n', " "))) }
 }
 
-/// Whether the changes after `after` follow from one another up to `head`.
-fn check_log(connection: &Connection, after: ChangeNumber, head: Head) -> Result<(), Fault> {
+/// Whether the changes after `after` follow from one another up to the head.
+fn check_log(connection: &Connection, after: ChangeNumber) -> Result<(), Fault> {
     let missing = || Fault::Damaged(format!("change {after} is missing from the log"));
-    let mut last = Head { number: after, hash: change::hash_of(connection, after)?.ok_or_else(missing)? };
-    while last.number < head.number {
-        let (found, newest) = change::since(connection, last, 10_000)?;
-        if found.is_empty() {
-            break;
-        }
-        last = newest;
-    }
-    if last == head {
-        Ok(())
-    } else {
-        Err(Fault::Damaged("the change log does not end where it says".to_owned()))
-    }
+    let hash = change::hash_of(connection, after)?.ok_or_else(missing)?;
+    change::check_after(connection, Head { number: after, hash })
 }
 
 /// Gives the finished file `from` the name `to`, which must be free, and waits until the directory says so.

@@ -114,6 +114,55 @@ pub enum StoreError {
         /// The store.
         path: PathBuf,
     },
+    /// The record in PostgreSQL does not answer now. Nothing was changed.
+    #[error("the record at {record} cannot be reached, and nothing was changed: {detail}")]
+    RecordAway {
+        /// The server and the database.
+        record: String,
+        /// What happened.
+        detail: String,
+    },
+    /// The record went away while a change was being committed.
+    #[error(
+        "the record at {record} was lost while it was being changed, and whether the change was made is not known: \
+         look once it is back ({detail})"
+    )]
+    RecordUnsure {
+        /// The server and the database.
+        record: String,
+        /// What happened.
+        detail: String,
+    },
+    /// What answers cannot be used as a record.
+    #[error("the record at {record} cannot be used: {detail}")]
+    RecordUnusable {
+        /// The server and the database.
+        record: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The file at the replica's place belongs to another record, or to none.
+    #[error(
+        "{path} is not a replica of the record at {record}: a replica is made anew where there is none, so name another \
+         file, or move this one away",
+        path = .path.display()
+    )]
+    ForeignReplica {
+        /// The file.
+        path: PathBuf,
+        /// The server and the database.
+        record: String,
+    },
+    /// A replica was to be used as a record.
+    #[error(
+        "{path} is a gateway's replica of a record in PostgreSQL, and is changed by way of that only: configure \
+         'store.postgres', or copy the record with `portcullis store copy`",
+        path = .path.display()
+    )]
+    IsReplica {
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing has this id or name.
     #[error("there is no {what} '{wanted}'")]
     NotFound {

@@ -1,13 +1,11 @@
 //! Following the change log: what another process (the command line, say) has written.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::change::{self, Change, ChangeNumber, Head};
-use super::database::{Database, Purpose};
+use super::StoreError;
+use super::change::{self, Change, ChangeNumber, Head, Subject};
+use super::database::{self, Database, FileId, Purpose};
 use super::error::Fault;
-use super::{Store, StoreError};
 
 /// How many changes one poll hands over at most; the next one continues.
 const CHANGES_PER_POLL: u32 = 10_000;
@@ -16,8 +14,8 @@ const CHANGES_PER_POLL: u32 = 10_000;
 /// (`PRAGMA data_version`) counts the writes of other connections only. Belongs on a thread of its own.
 pub struct Follower {
     database: Database,
-    /// Device and inode of the file that is open.
-    file: (u64, u64),
+    /// The file that is open.
+    file: FileId,
     /// The store's state when the log was last read to its end.
     read_at: Option<i64>,
     last: Head,
@@ -32,9 +30,9 @@ impl std::fmt::Debug for Follower {
 impl Follower {
     /// Starts at the newest change.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        drop(Store::open(path)?);
-        let file = identity(path)?;
+        drop(Database::open_checked(path, Purpose::Record)?);
         let database = Database::open(path, Purpose::Reading)?;
+        let file = database.file()?;
         let last = database.read(change::head)?;
         Ok(Self { database, file, read_at: None, last })
     }
@@ -42,6 +40,11 @@ impl Follower {
     /// The newest change that this follower knows.
     pub fn head(&self) -> ChangeNumber {
         self.last.number
+    }
+
+    /// The file that is followed, and the newest change in it that this follower knows.
+    pub fn position(&self) -> Position {
+        Position { file: self.file, number: self.last.number }
     }
 
     /// Whether the last poll reached the end of the log.
@@ -55,8 +58,16 @@ impl Follower {
     /// longer true.
     pub fn poll(&mut self) -> Result<Vec<Change>, StoreError> {
         let path = self.database.path();
-        if identity(path)? != self.file {
-            return Err(StoreError::Replaced { path: path.to_owned() });
+        if database::file_at(path)? != self.file {
+            if !self.database.is_replica() {
+                return Err(StoreError::Replaced { path: path.to_owned() });
+            }
+            // a replica that was made anew: what its changes were nobody knows
+            self.last = self.database.read(change::head)?;
+            self.file = self.database.file()?;
+            self.read_at = None;
+            let action = "rebuild".to_owned();
+            return Ok(vec![Change { number: self.last.number, subject: Subject::Everything, action }]);
         }
         // read before the log: what is written between the two is found again by the next poll
         let version = self.database.data_version()?;
@@ -76,13 +87,19 @@ impl Follower {
     }
 }
 
-/// Which file the path leads to.
-fn identity(path: &Path) -> Result<(u64, u64), StoreError> {
-    match fs::metadata(path) {
-        Ok(metadata) => Ok((metadata.dev(), metadata.ino())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(StoreError::Vanished { path: path.to_owned() })
-        }
-        Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
+/// How far a file of the store has been followed: numbers of two files cannot be compared, since the second may hold
+/// an earlier state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Which file.
+    pub file: FileId,
+    /// The newest change in it.
+    pub number: ChangeNumber,
+}
+
+impl Position {
+    /// Whether what `other` stands for is included.
+    pub fn includes(self, other: Self) -> bool {
+        self.file == other.file && self.number >= other.number
     }
 }

@@ -6,8 +6,14 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::Fault;
 
-const MIGRATIONS: [(i64, &str); 2] =
-    [(1, include_str!("migrations/0001.sql")), (2, include_str!("migrations/0002.sql"))];
+const MIGRATIONS: [(i64, &str); 3] = [
+    (1, include_str!("migrations/0001.sql")),
+    (2, include_str!("migrations/0002.sql")),
+    (3, include_str!("migrations/0003.sql")),
+];
+
+/// The first schema version that knows replicas.
+pub(super) const WITH_REPLICAS: i64 = 3;
 
 /// The schema version that this program writes.
 pub(super) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

@@ -12,11 +12,15 @@
 mod accounts;
 mod audit;
 mod author;
+mod boot;
 mod change;
 mod database;
+mod delta;
 mod environments;
 mod error;
 mod follower;
+mod forgotten;
+mod gateways;
 mod keys;
 mod lookup;
 mod memberships;
@@ -24,19 +28,24 @@ mod migrations;
 mod notes;
 mod object;
 mod page;
+mod postgres;
 mod reader;
 mod record;
 mod registry;
 mod rows;
+mod rowset;
 mod verifier;
 
 pub use accounts::NewAccount;
 pub use audit::AuditEntry;
 pub use author::{ActingKey, Author, Via};
+pub use boot::BootTime;
 pub use change::{Change, ChangeNumber, Subject};
+pub use database::FileId;
 pub use environments::{NewEnvironment, SeenBy};
 pub use error::StoreError;
-pub use follower::Follower;
+pub use follower::{Follower, Position};
+pub use gateways::{GatewayEntry, Gateways, Presence, RECEIPT_LOOKS, RECEIPT_PATIENCE, Receipt};
 pub use keys::NewKey;
 pub use lookup::{Entry, EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse};
 pub use memberships::{MemberEntry, MembersOf};
@@ -44,7 +53,8 @@ pub use page::{
     ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, FieldKind, Filter, InvalidDate, InvalidMarker,
     KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, Query,
 };
-pub use reader::Reader;
+pub use postgres::{Reached, Replica, Woken};
+pub use reader::{Note, Reader};
 pub use record::{Edit, Store};
 pub use registry::Registry;
 pub use verifier::{Fingerprint, KeyVerifier, PepperId};

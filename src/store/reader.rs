@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::database::{Database, Purpose};
 use super::error::Fault;
-use super::{EnvironmentRead, Fingerprint, KeyRead, KeyUse, PepperId, Store, StoreError, lookup, notes};
+use super::{EnvironmentRead, Fingerprint, KeyRead, KeyUse, PepperId, StoreError, lookup, notes};
 use crate::model::{AccessKey, KeyId, KeyOwner};
 
 /// How many questions may wait for a connection; who asks beyond that waits to ask.
@@ -25,6 +25,17 @@ pub(super) type Job<T> = Box<dyn FnOnce(&mut T) + Send>;
 pub struct Reader {
     questions: mpsc::Sender<Job<Database>>,
     notes: mpsc::Sender<Job<Database>>,
+    /// Where the record is elsewhere, who takes notes to it.
+    outbox: Option<Arc<dyn Fn(Note) + Send + Sync>>,
+}
+
+/// What is no change, and is to be kept.
+#[derive(Debug)]
+pub enum Note {
+    /// Keys were used.
+    Uses(Vec<KeyUse>),
+    /// A key's secret can be recognised by this.
+    Fingerprint(KeyId, Fingerprint),
 }
 
 impl std::fmt::Debug for Reader {
@@ -37,12 +48,18 @@ impl Reader {
     /// Checks the store, brings an older schema up to date, and starts `threads` reading threads (at least one) and
     /// one that writes notes.
     pub fn open(path: &Path, threads: usize) -> Result<Self, StoreError> {
-        drop(Store::open(path)?);
+        drop(Database::open_checked(path, Purpose::Record)?);
         let reading =
             (0..threads.max(1)).map(|_| Database::open(path, Purpose::Reading)).collect::<Result<_, _>>()?;
         let questions = start("store-read", reading, QUEUE, path)?;
         let notes = start("store-notes", vec![Database::open(path, Purpose::Notes)?], QUEUE, path)?;
-        Ok(Self { questions, notes })
+        Ok(Self { questions, notes, outbox: None })
+    }
+
+    /// Hands notes to this, too, from now on: it takes them to the record.
+    #[must_use]
+    pub fn with_outbox(self, outbox: impl Fn(Note) + Send + Sync + 'static) -> Self {
+        Self { outbox: Some(Arc::new(outbox)), ..self }
     }
 
     /// The key with this access key, and all that a decision needs to know of it, read in one piece.
@@ -70,6 +87,9 @@ impl Reader {
 
     /// Keeps a fingerprint beside its key. Not a change, and it may be lost when the machine stops.
     pub async fn save_fingerprint(&self, key: KeyId, fingerprint: Fingerprint) -> Result<(), StoreError> {
+        if let Some(outbox) = &self.outbox {
+            outbox(Note::Fingerprint(key, fingerprint));
+        }
         self.note(move |at| notes::save_fingerprint(at, key, &fingerprint)).await
     }
 
@@ -77,6 +97,11 @@ impl Reader {
     ///
     /// In several writes, so that changes need not wait for thousands of notes.
     pub async fn save_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
+        if let Some(outbox) = &self.outbox {
+            // they come back from the record, summed with what the other gateways have seen
+            outbox(Note::Uses(uses));
+            return Ok(());
+        }
         for some in uses.chunks(USES_PER_WRITE) {
             let some = some.to_vec();
             self.note(move |at| some.iter().try_for_each(|used| notes::save_use(at, used))).await?;

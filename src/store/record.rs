@@ -1,4 +1,4 @@
-//! The record: the one connection that makes changes.
+//! The record: the one connection that makes changes, be it to an embedded store or to PostgreSQL.
 
 use std::path::Path;
 
@@ -8,12 +8,16 @@ use super::audit::{self, Attempt};
 use super::author::{Author, Writing};
 use super::database::{self, Database, Purpose};
 use super::error::Fault;
-use super::{ChangeNumber, PepperId, StoreError, change, lookup};
+use super::{ChangeNumber, PepperId, Position, StoreError, change, lookup, postgres};
+use crate::config;
 use crate::model::{Description, Name};
 
 /// The store, opened for changes. Every method blocks on the disk: call it on a thread that may wait.
 pub struct Store {
+    /// The record itself, or this gateway's replica of it.
     pub(super) database: Database,
+    /// The record in PostgreSQL, where that is the one.
+    pub(super) record: Option<postgres::Record>,
     /// Who makes the changes.
     author: Author,
 }
@@ -71,16 +75,66 @@ impl Store {
         })
     }
 
-    /// Opens a store, checks it, and brings an older schema up to date.
+    /// Opens an embedded store, checks it, and brings an older schema up to date.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut database = Database::open(path, Purpose::Record)?;
-        database.migrate()?;
-        database.check()?;
+        let database = Database::open_checked(path, Purpose::Record)?;
+        if database.is_replica() {
+            return Err(StoreError::IsReplica { path: path.to_owned() });
+        }
         Ok(Self::over(database))
     }
 
+    /// Opens the record that the configuration names; one in PostgreSQL by way of the replica, which is made where
+    /// there is none and brought up to date. What takes long is told.
+    pub fn of(store: &config::Store, report: &mut dyn FnMut(&str)) -> Result<Self, StoreError> {
+        match store {
+            config::Store::Sqlite { path } => Self::open(path),
+            config::Store::Postgres(postgres) => postgres::open(postgres, report),
+        }
+    }
+
+    /// The same for one who is sure that it is there and up to date: nothing is checked and nobody is asked.
+    pub fn of_running(store: &config::Store) -> Result<Self, StoreError> {
+        match store {
+            config::Store::Sqlite { path } => Self::open(path),
+            config::Store::Postgres(postgres) => {
+                Ok(Self::with_replica(Database::open(&postgres.replica, Purpose::Replica)?, postgres))
+            }
+        }
+    }
+
     fn over(database: Database) -> Self {
-        Self { database, author: Author::command_line() }
+        Self { database, record: None, author: Author::command_line() }
+    }
+
+    /// Copies all of an embedded store into an empty database of PostgreSQL.
+    pub fn copy_to(
+        &self,
+        postgres: &config::Postgres,
+        report: &mut dyn FnMut(&str),
+    ) -> Result<(), StoreError> {
+        postgres::fill(postgres, &self.database, report)
+    }
+
+    /// Makes an embedded store at `path` with all that the record has.
+    pub fn copy_from(
+        postgres: &config::Postgres,
+        path: &Path,
+        report: &mut dyn FnMut(&str),
+    ) -> Result<(), StoreError> {
+        Self::create_with(path, |store| postgres::read_into(postgres, &mut store.database, report))
+    }
+
+    /// A record in PostgreSQL, and a replica of it.
+    pub(super) fn with_replica(database: Database, postgres: &config::Postgres) -> Self {
+        let record = Some(postgres::Record::new(postgres.clone(), None));
+        Self { database, record, author: Author::command_line() }
+    }
+
+    /// The file that answers questions, and the newest change in it.
+    pub fn position(&self) -> Result<Position, StoreError> {
+        // the file first: where it is replaced in between, the change is not taken for one of the new file's
+        Ok(Position { file: self.database.file()?, number: self.head()? })
     }
 
     /// Opens a checked store for reading only.
@@ -99,7 +153,10 @@ impl Store {
         attempt: &Attempt,
         work: impl FnOnce(&Writing<'_>) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let Self { database, author } = self;
+        let Self { database, record, author } = self;
+        if let Some(record) = record {
+            return record.change(database, author, attempt, work);
+        }
         let done = database.write(|connection| work(&Writing { connection, author }));
         if let (Err(error), Author::Key(_)) = (&done, &author)
             && error.is_refusal()

@@ -1,12 +1,11 @@
 //! The record as the management plane uses it: changes and lists, on threads of their own, so that neither the request
 //! path's questions nor the runtime ever wait for them.
 
-use std::path::Path;
-
 use tokio::sync::mpsc;
 
 use super::reader::{Job, ask, start};
-use super::{Author, Store, StoreError};
+use super::{Author, Gateways, Store, StoreError};
+use crate::config;
 
 /// How many questions may wait; who asks beyond that waits to ask.
 const QUEUE: usize = 256;
@@ -19,6 +18,8 @@ const READERS: usize = 2;
 pub struct Registry {
     reading: mpsc::Sender<Job<Store>>,
     writing: mpsc::Sender<Job<Store>>,
+    /// Which gateways there are: apart, so that who waits for a receipt is not held up by a change, nor the reverse.
+    watching: mpsc::Sender<Job<Store>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -29,12 +30,14 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     /// Opens a store that was checked before, and starts the threads.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let writer = Store::open(path)?;
+    pub fn open(store: &config::Store) -> Result<Self, StoreError> {
+        let path = store.path();
+        let writer = Store::of_running(store)?;
         let readers = (0..READERS).map(|_| Store::open_to_read(path)).collect::<Result<_, _>>()?;
         Ok(Self {
             reading: start("registry-read", readers, QUEUE, path)?,
             writing: start("registry-write", vec![writer], QUEUE, path)?,
+            watching: start("registry-watch", vec![Store::of_running(store)?], QUEUE, path)?,
         })
     }
 
@@ -44,6 +47,11 @@ impl Registry {
         question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         ask(&self.reading, |store| question(store)).await
+    }
+
+    /// Which gateways there are, and what each has applied.
+    pub async fn gateways(&self) -> Result<Gateways, StoreError> {
+        ask(&self.watching, Store::gateways).await
     }
 
     /// Makes changes for `author`. Once it was taken from the queue it is done whole, whether or not the caller still

@@ -10,4 +10,3 @@ pub use connect::ConnectError;
 pub use endpoint::{BuildError, Upstream};
 pub use pool::{Acquired, Pool};
 pub use shared::Place;
-pub use tls::trusted_roots;

@@ -1,14 +1,12 @@
-//! TLS to upstreams: the system's roots or a given CA. The command line trusts gateways in the same way.
+//! TLS to upstreams: the system's roots or a given CA.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 
 use super::endpoint::BuildError;
-use crate::config::{self, Protocol};
+use crate::config::{self, Protocol, trusted_roots};
 
 /// How to open TLS to one endpoint.
 pub(super) struct TlsClient {
@@ -44,26 +42,4 @@ pub(super) fn client_config(upstream: &config::Upstream) -> Result<Arc<ClientCon
         Protocol::Http2 => vec![b"h2".to_vec()],
     };
     Ok(Arc::new(config))
-}
-
-/// Whom a TLS client trusts: the certificates in a PEM file, or the system's authorities. Never nobody; the error is
-/// what was found instead.
-pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = ca_file {
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
-            let certificate = certificate.map_err(|error| error.to_string())?;
-            roots.add(certificate).map_err(|error| error.to_string())?;
-        }
-        if roots.is_empty() {
-            return Err("it holds no certificate".to_owned());
-        }
-    } else {
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
-        if roots.is_empty() {
-            return Err(found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string));
-        }
-    }
-    Ok(roots)
 }

@@ -8,6 +8,7 @@ mod keys;
 pub(super) use keys::Brought;
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,8 +21,9 @@ use super::output::tell;
 use super::remote::read::Unexpected;
 use super::remote::{Answer, Body, Client, Remote, RemoteError};
 use super::site::Site;
+use crate::management::document;
 use crate::model::{Description, Name, State};
-use crate::store::{ChangeNumber, Edit, Marker, Page, Query, StoreError};
+use crate::store::{ChangeNumber, Edit, Marker, Page, Query, Receipt, StoreError};
 
 /// Rows on a page: what a list holds in memory at once.
 const PAGE_ROWS: usize = 1_000;
@@ -48,7 +50,9 @@ pub(super) struct Done<T> {
     /// The object as it is now.
     pub(super) seen: Seen<T>,
     /// The change that made it so; `None` where nobody knows.
-    pub(super) number: Option<ChangeNumber>,
+    number: Option<ChangeNumber>,
+    /// Where it is in force: the document of the API; `None` where nobody was asked.
+    receipt: Option<Value>,
     is_pending: bool,
 }
 
@@ -68,6 +72,19 @@ impl Backend {
             None => Self::Store(Box::new(Site::open(config)?)),
         })
     }
+
+    /// Waits until the gateways of the store have confirmed a change, or were given the time to. A gateway that was
+    /// asked over its API has done so already.
+    pub(super) fn confirm<T>(&mut self, done: &mut Done<T>) {
+        let (Self::Store(site), Some(number)) = (self, done.number) else { return };
+        let receipt = site.store.receipt(number).unwrap_or_else(|error| {
+            // the change is made, whatever can be learnt of the gateways
+            tell(format_args!("portcullis: {error}"));
+            Receipt::unknown(number)
+        });
+        done.is_pending = !receipt.is_complete();
+        done.receipt = Some(document::receipt(&receipt));
+    }
 }
 
 impl<T> Seen<T> {
@@ -86,26 +103,69 @@ impl<T> Seen<T> {
 }
 
 impl<T> Done<T> {
+    /// What was done in the store; whether it is in force, [`Backend::confirm`] asks.
     fn ours(object: T, number: ChangeNumber) -> Self {
         // 0 where an old store has kept no number
         let number = (number != ChangeNumber(0)).then_some(number);
-        Self { seen: Seen::ours(object), number, is_pending: false }
+        Self { seen: Seen::ours(object), number, receipt: None, is_pending: false }
     }
 
-    /// How the command ends; says so where the gateway has not confirmed.
+    /// The document with the receipt in it.
+    pub(super) fn document(&self, ours: impl Fn(&T) -> Value) -> Value {
+        let mut document = self.seen.document(ours).into_owned();
+        if let (Value::Object(fields), Some(receipt)) = (&mut document, &self.receipt) {
+            fields.insert("receipt".to_owned(), receipt.clone());
+        }
+        document
+    }
+
+    /// The lines for people about a change: what is so now, the number of the change that made it so, and where it is
+    /// in force.
+    pub(super) fn lines(&self, what_is_so: impl Display) -> String {
+        let number = self.number.map(|number| format!(" (change {number})")).unwrap_or_default();
+        let applied = self.gateways("applied");
+        let applied = if applied.is_empty() { applied } else { format!("in force on {applied}\n") };
+        format!("{what_is_so}{number}\n{applied}")
+    }
+
+    /// How the command ends; says so where not every gateway has confirmed.
     pub(super) fn exit(&self) -> ExitCode {
         if !self.is_pending {
             return ExitCode::SUCCESS;
         }
-        tell(
-            "portcullis: this is done in the record, but the gateway has not confirmed yet that it is in force: look \
-             again in a moment",
-        );
+        let waiting = self.gateways("waiting");
+        if waiting.is_empty() {
+            tell(
+                "portcullis: this is done in the record, but it is not confirmed yet that it is in force: look again \
+                 in a moment",
+            );
+        } else {
+            let not_after = self.receipt.as_ref().and_then(|receipt| receipt.get("notAfter")?.as_str());
+            let not_after = not_after
+                .map(|time| format!("; after {time} none can act on what was before"))
+                .unwrap_or_default();
+            tell(format_args!(
+                "portcullis: this is done in the record, but not yet confirmed by {waiting}{not_after}"
+            ));
+        }
         ExitCode::from(UNCONFIRMED)
+    }
+
+    /// The names in one of the receipt's lists.
+    fn gateways(&self, list: &str) -> String {
+        let listed = self.receipt.as_ref().and_then(|receipt| receipt.get(list)?.as_array());
+        let name = |gateway: &Value| gateway.get("name").and_then(Value::as_str).map(str::to_owned);
+        let names: Vec<_> = listed.into_iter().flatten().filter_map(name).collect();
+        names.join(", ")
     }
 }
 
 impl<T> Part<T> {
+    /// A list that is short enough to be one part.
+    pub(super) fn whole(objects: Vec<T>) -> Self {
+        Self { items: objects.into_iter().map(Seen::ours).collect(), collection: None }
+    }
+
     /// The collection without its items: the one that the API sent, or what `ours` makes.
     pub(super) fn collection(&self, ours: impl Fn() -> Value) -> Cow<'_, Value> {
         match &self.collection {
@@ -224,12 +284,14 @@ fn seen<T>(
 /// The same, for an answer to a change.
 fn done<T>(
     client: &Client,
-    answer: Answer,
+    mut answer: Answer,
     read: fn(&Value) -> Result<T, Unexpected>,
     is_meant: impl Fn(&T) -> bool,
 ) -> Result<Done<T>, RemoteError> {
     let (number, is_pending) = (answer.number, answer.is_pending);
-    Ok(Done { seen: seen(client, answer, read, is_meant)?, number, is_pending })
+    // apart: what a command prints of an object has it only where a change is what it tells of
+    let receipt = answer.document.as_object_mut().and_then(|document| document.remove("receipt"));
+    Ok(Done { seen: seen(client, answer, read, is_meant)?, number, receipt, is_pending })
 }
 
 /// Whether a key may stop itself.

@@ -18,7 +18,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::error::{RemoteError, Trusted, printable};
 use super::origin::Origin;
-use crate::upstream::trusted_roots;
+use crate::config::trusted_roots;
 use crate::wire::Stream;
 
 /// The most that the head of an answer may take.

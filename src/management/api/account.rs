@@ -48,7 +48,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let new =
         NewAccount { name: input.name()?.ok_or_else(nameless)?, kind, description: input.description()? };
     let done = call.desk().create_account(call.caller, new).await?;
-    let document = document::account(&done.value.object, &call.view(true, !done.in_force));
+    let document = document::account(&done.value.object, &call.view(true, !done.is_in_force()));
     Ok(call.once(StatusCode::CREATED, document, done.value.revision))
 }
 
@@ -79,6 +79,6 @@ fn show(call: &Call<'_>, entry: &Entry<Account>) -> Value {
 }
 
 fn answer(call: &Call<'_>, done: &Done<Entry<Account>>) -> Answer {
-    let document = document::account(&done.value.object, &call.view(true, !done.in_force));
-    call.done(&document, done.value.revision, done.in_force)
+    let document = document::account(&done.value.object, &call.view(true, !done.is_in_force()));
+    call.done(document, done.value.revision, &done.receipt)
 }

@@ -53,7 +53,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     };
     let issued =
         call.desk().create_key(call.caller, owner, input.name()?, input.description()?, pair).await?;
-    let Done { value: entry, in_force, .. } = &issued.done;
+    let (entry, in_force) = (&issued.done.value, issued.done.is_in_force());
     let view = call.view(call.caller.may(&Act::ChangeKeys(entry.key.owner.clone())), !in_force);
     let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
     let mut document = document::key(entry, secret, &view);
@@ -61,6 +61,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     if let Some(endpoint) = endpoints.into_iter().next() {
         document["links"]["endpoint"] = endpoint.into();
     }
+    document["receipt"] = document::receipt(&issued.done.receipt);
     Ok(call.once(StatusCode::CREATED, document, entry.revision))
 }
 
@@ -102,8 +103,8 @@ fn show(call: &Call<'_>, entry: &KeyEntry) -> Value {
 
 fn answer(call: &Call<'_>, done: &Done<KeyEntry>) -> Answer {
     let may_change = call.caller.may(&Act::ChangeKeys(done.value.key.owner.clone()));
-    let document = document::key(&done.value, None, &call.view(may_change, !done.in_force));
-    call.done(&document, done.value.revision, done.in_force)
+    let document = document::key(&done.value, None, &call.view(may_change, !done.is_in_force()));
+    call.done(document, done.value.revision, &done.receipt)
 }
 
 /// The pair that an admin brings; what others say of a pair does not count.

@@ -12,6 +12,7 @@ use crate::management::refusal::Refusal;
 use crate::model::{AccountId, EnvironmentId, Membership};
 use crate::policy::Act;
 use crate::store::MemberEntry;
+use crate::store::Receipt;
 
 /// Who calls accounts by this word in Rancher: an account's id.
 const ID_TYPE: &str = "rancher_id";
@@ -59,8 +60,8 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let account = account_id(input.required("externalId")?)?;
     let membership = Membership { account, environment, role: role(input.required("role")?)? };
     let done = call.desk().add_member(call.caller, membership).await?;
-    let answer = call.answer(StatusCode::CREATED, &show(call, &done.value, !done.in_force));
-    Ok(numbered(answer, done.change))
+    let document = show(call, &done.value, !done.is_in_force());
+    Ok(answer(call, StatusCode::CREATED, document, &done.receipt))
 }
 
 /// Another role.
@@ -69,17 +70,23 @@ pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     call.desk().member(call.caller, &environment, account).await?;
     let role = role(Input::read(call.request)?.required("role")?)?;
     let done = call.desk().add_member(call.caller, Membership { account, environment, role }).await?;
-    let answer = call.answer(Call::status(done.in_force), &show(call, &done.value, !done.in_force));
-    Ok(numbered(answer, done.change))
+    let document = show(call, &done.value, !done.is_in_force());
+    Ok(answer(call, Call::status(&done.receipt), document, &done.receipt))
 }
 
 /// No longer a member.
 pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let (environment, account) = parse(call, id)?;
     let done = call.desk().remove_member(call.caller, &environment, account).await?;
-    let mut document = show(call, &done.value, !done.in_force);
-    document["state"] = if done.in_force { "removed" } else { "removing" }.into();
-    Ok(numbered(call.answer(Call::status(done.in_force), &document), done.change))
+    let mut document = show(call, &done.value, !done.is_in_force());
+    document["state"] = if done.is_in_force() { "removed" } else { "removing" }.into();
+    Ok(answer(call, Call::status(&done.receipt), document, &done.receipt))
+}
+
+/// A membership has no revision of its own: its answer carries the change's number alone.
+fn answer(call: &Call<'_>, status: StatusCode, mut document: serde_json::Value, receipt: &Receipt) -> Answer {
+    document["receipt"] = document::receipt(receipt);
+    numbered(call.answer(status, &document), receipt.number)
 }
 
 fn show(call: &Call<'_>, entry: &MemberEntry, is_pending: bool) -> serde_json::Value {

@@ -23,11 +23,11 @@ use serde_json::{Value, json};
 
 use super::app::{Answer, Management, json as json_answer, refuse};
 use super::desk::{Caller, Confirmed, Desk};
-use super::document::View;
+use super::document::{self, View};
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::model::{EnvironmentId, KeyOwner, Name, State};
-use crate::store::{ChangeNumber, Edit};
+use crate::store::{ChangeNumber, Edit, Receipt};
 use path::{ROOT, Target, Thing};
 use types::{Audience, Type};
 
@@ -342,9 +342,9 @@ impl Call<'_> {
         }
     }
 
-    /// 200 where everything has confirmed, else 202.
-    fn status(in_force: bool) -> StatusCode {
-        if in_force { StatusCode::OK } else { StatusCode::ACCEPTED }
+    /// 200 where every gateway has confirmed, else 202.
+    fn status(receipt: &Receipt) -> StatusCode {
+        if receipt.is_complete() { StatusCode::OK } else { StatusCode::ACCEPTED }
     }
 
     /// What is gone already cannot be deleted.
@@ -365,8 +365,10 @@ impl Call<'_> {
         tagged(self.found(document), revision)
     }
 
-    fn done(&self, document: &Value, revision: ChangeNumber, in_force: bool) -> Answer {
-        numbered(tagged(self.answer(Self::status(in_force), document), revision), revision)
+    /// The answer to a change, with its receipt.
+    fn done(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
+        document["receipt"] = document::receipt(receipt);
+        numbered(tagged(self.answer(Self::status(receipt), &document), revision), receipt.number)
     }
 
     /// The answer to a creation. What it holds is wiped: it may be a secret.

@@ -47,7 +47,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         ),
     };
     let done = call.desk().create_environment(call.caller, id, input.name()?, input.description()?).await?;
-    let document = document::environment(&done.value.object, &call.view(true, !done.in_force));
+    let document = document::environment(&done.value.object, &call.view(true, !done.is_in_force()));
     Ok(call.once(StatusCode::CREATED, document, done.value.revision))
 }
 
@@ -77,8 +77,8 @@ pub(super) async fn set_members(call: &Call<'_>, id: &str) -> Result<Answer, Ref
     let members = members_in(&input)?.ok_or_else(needed)?;
     let done = call.desk().set_members(call.caller, &id, members).await?;
     let entry = call.desk().environment(call.caller, &id).await?;
-    let document = document::environment(&entry.object, &call.view(true, !done.in_force));
-    Ok(call.done(&document, entry.revision, done.in_force))
+    let document = document::environment(&entry.object, &call.view(true, !done.is_in_force()));
+    Ok(call.done(document, entry.revision, &done.receipt))
 }
 
 /// The members that a request names, if it names any.
@@ -121,6 +121,6 @@ fn show(call: &Call<'_>, entry: &Entry<Environment>) -> Value {
 }
 
 fn answer(call: &Call<'_>, done: &Done<Entry<Environment>>) -> Answer {
-    let document = document::environment(&done.value.object, &call.top_view(true, !done.in_force));
-    call.done(&document, done.value.revision, done.in_force)
+    let document = document::environment(&done.value.object, &call.top_view(true, !done.is_in_force()));
+    call.done(document, done.value.revision, &done.receipt)
 }

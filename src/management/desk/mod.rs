@@ -11,6 +11,7 @@ mod keys;
 mod members;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -21,7 +22,7 @@ pub use members::MemberEntry;
 use super::in_force::InForce;
 use super::refusal::Refusal;
 use crate::auth::Authenticator;
-use crate::store::{ChangeNumber, Registry};
+use crate::store::{ChangeNumber, Position, RECEIPT_LOOKS, RECEIPT_PATIENCE, Receipt, Registry, Store};
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
 const HASHING_AT_ONCE: usize = 2;
@@ -40,10 +41,15 @@ pub struct Desk {
 pub struct Done<T> {
     /// The object as it is now.
     pub value: T,
-    /// The change's number in the log.
-    pub change: ChangeNumber,
-    /// Whether this gateway has confirmed that it is in force.
-    pub in_force: bool,
+    /// Where the change is in force.
+    pub receipt: Receipt,
+}
+
+impl<T> Done<T> {
+    /// Whether every gateway has confirmed that it is in force.
+    pub fn is_in_force(&self) -> bool {
+        self.receipt.is_complete()
+    }
 }
 
 /// That the caller knows what a change does to the caller's own key or account.
@@ -62,11 +68,37 @@ impl Desk {
     }
 
     async fn done<T>(&self, (value, change): (T, ChangeNumber)) -> Done<T> {
-        let in_force = self.in_force.wait_for(change).await;
-        if !in_force {
-            tracing::warn!(%change, "a change is not in force yet; its answer says so");
+        // the change is made: whatever fails from here on is no reason to say that it was not
+        let receipt = self.receipt(change).await;
+        if !receipt.is_complete() {
+            let waiting: Vec<_> = receipt.waiting.iter().map(|gateway| gateway.name.as_str()).collect();
+            tracing::warn!(%change, waiting = waiting.join(", "), "a change is not in force yet; its answer says so");
         }
-        Done { value, change, in_force }
+        Done { value, receipt }
+    }
+
+    async fn receipt(&self, change: ChangeNumber) -> Receipt {
+        let deadline = Instant::now() + RECEIPT_PATIENCE;
+        let here = self.registry.read(Store::position).await;
+        if let Ok(here) = here {
+            // first here, without asking anybody: most changes are in force everywhere right after
+            self.in_force.wait_for(Position { number: change, ..here }).await;
+        }
+        let (mut pause, longest) = RECEIPT_LOOKS;
+        loop {
+            let found = self.registry.gateways().await;
+            if let Err(error) = &found {
+                tracing::warn!(%error, %change, "where a change is in force cannot be asked");
+            }
+            // without an answer nobody has confirmed
+            let receipt =
+                found.map_or_else(|_| Receipt::unknown(change), |gateways| gateways.receipt(change));
+            if receipt.is_complete() || Instant::now() >= deadline {
+                return receipt;
+            }
+            tokio::time::sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
     }
 }
 

@@ -116,8 +116,8 @@ pub(super) fn see_other(path: &str) -> Answer {
 
 /// What is said of something that was done: the sentence, and whether it is in force.
 pub(super) fn notice_of<T>(done: &Done<T>, sentence: &str) -> Notice {
-    let change = done.change;
-    if done.in_force {
+    let change = done.receipt.number;
+    if done.is_in_force() {
         Notice {
             tone: Tone::Done,
             text: format!("{sentence} In force on this gateway since change {change}."),

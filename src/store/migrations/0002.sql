@@ -61,7 +61,7 @@ CREATE INDEX environments_all_by_state ON environments (state, row) WHERE state 
 CREATE TABLE audit (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     at         INTEGER NOT NULL,
-    via        TEXT NOT NULL CHECK (via IN ('command', 'api', 'page')),
+    via        TEXT NOT NULL CHECK (via IN ('command', 'api', 'page', 'gateway')),
     actor      TEXT NOT NULL,
     access_key TEXT,
     address    TEXT,

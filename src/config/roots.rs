@@ -1,0 +1,29 @@
+//! Whom TLS clients trust: that of upstreams, of the record, and of the command line.
+
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+/// Whom a TLS client trusts: the certificates in a PEM file, or the system's authorities. Never nobody; the error is
+/// what was found instead.
+pub fn trusted_roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = ca_file {
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| error.to_string())? {
+            let certificate = certificate.map_err(|error| error.to_string())?;
+            roots.add(certificate).map_err(|error| error.to_string())?;
+        }
+        if roots.is_empty() {
+            return Err("it holds no certificate".to_owned());
+        }
+    } else {
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err(found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string));
+        }
+    }
+    Ok(roots)
+}

@@ -1,0 +1,230 @@
+//! Keeps this gateway's replica at the record's newest change, and its lease running: a thread that is woken by the
+//! record's announcements, and looks by itself in case one is lost.
+//!
+//! The order makes the promise. To renew: the lease is written into the record, its head is read, everything up to it
+//! is applied; only then this gateway acts for another lease, counted from before the first step. So whoever changes
+//! something either sees a lease, and waits for its gateway or its end; or the gateway sees the change.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, watch};
+
+use crate::auth::Authenticator;
+use crate::model::KeyId;
+use crate::store::{BootTime, Fingerprint, KeyUse, Note, Position, Reached, Replica, StoreError, Woken};
+use crate::telemetry::Alarm;
+
+/// How often the record is looked at though nothing was announced.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How often notes go to the record and come from it.
+const EXCHANGE: Duration = Duration::from_secs(5);
+
+/// How long the workers may take to confirm a change before the record is looked at again.
+const CONFIRMATION: Duration = Duration::from_secs(2);
+
+/// Notes that wait for a record that is away; beyond that the oldest are lost.
+const NOTES: usize = 50_000;
+
+/// What the thread can be told.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// Keep this in the record.
+    Note(Note),
+    /// End, and take this gateway's row away.
+    Stop,
+}
+
+/// The thread.
+pub(super) struct Leasing {
+    tell: mpsc::UnboundedSender<Told>,
+    thread: JoinHandle<()>,
+}
+
+impl Leasing {
+    /// Ends it. Waits for a record that hangs no longer than `at_most`.
+    pub(super) fn stop(self, at_most: Duration) {
+        // an error means that it has ended by itself
+        let _ = self.tell.send(Told::Stop);
+        let deadline = Instant::now() + at_most;
+        while !self.thread.is_finished() {
+            if Instant::now() >= deadline {
+                tracing::warn!("the record does not answer: this gateway's lease in it ends by itself");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that keeps the lease panicked");
+        }
+    }
+}
+
+/// What the thread works with.
+pub(super) struct Lease {
+    pub(super) replica: Replica,
+    pub(super) authenticator: Arc<Authenticator>,
+    /// How long this gateway may act on what it has applied.
+    pub(super) length: Duration,
+    /// Has the follower look at the replica at once.
+    pub(super) look: Box<dyn Fn() + Send>,
+    pub(super) in_force: watch::Receiver<Position>,
+    /// When the lease must be renewed next.
+    pub(super) due: BootTime,
+    pub(super) until: BootTime,
+}
+
+impl Lease {
+    /// Starts the thread.
+    pub(super) fn spawn(
+        self,
+        (tell, told): (mpsc::UnboundedSender<Told>, mpsc::UnboundedReceiver<Told>),
+    ) -> io::Result<Leasing> {
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let thread =
+            std::thread::Builder::new().name("lease".to_owned()).spawn(move || self.run(&runtime, told))?;
+        Ok(Leasing { tell, thread })
+    }
+
+    /// How long before its end a lease is renewed for the first time.
+    pub(super) fn renewal(length: Duration) -> Duration {
+        length / 3
+    }
+
+    fn run(mut self, runtime: &Runtime, mut told: mpsc::UnboundedReceiver<Told>) {
+        let alarm = Alarm::default();
+        let mut notes = Notes::default();
+        let mut exchange = Instant::now() + EXCHANGE;
+        let mut acknowledged: Option<Position> = None;
+        loop {
+            match self.step(runtime, &mut acknowledged) {
+                Ok(()) => {
+                    if alarm.ends() {
+                        tracing::info!("the record is followed again");
+                    }
+                    if Instant::now() >= exchange {
+                        exchange = Instant::now() + EXCHANGE;
+                        // lost where the record does not take them, as notes may be
+                        let taken = std::mem::take(&mut notes);
+                        if let Err(error) = self.replica.exchange_notes(&taken.uses, &taken.fingerprints) {
+                            tracing::warn!(%error, "when keys were last used could not be exchanged with the record");
+                        }
+                    }
+                }
+                Err(error) => {
+                    if alarm.rings() {
+                        match self.until.remaining().as_secs() {
+                            0 => {
+                                tracing::error!(%error, "the record cannot be followed: every key is answered 503");
+                            }
+                            left => tracing::error!(
+                                %error,
+                                "the record cannot be followed: known keys go on for {left} seconds"
+                            ),
+                        }
+                    }
+                }
+            }
+            match self.replica.wait(&mut told, POLL) {
+                Woken::Look => {}
+                Woken::Told(Told::Note(note)) => notes.add(note),
+                Woken::Told(Told::Stop) | Woken::Ended => break,
+            }
+            while let Ok(next) = told.try_recv() {
+                match next {
+                    Told::Note(note) => notes.add(note),
+                    Told::Stop => {
+                        self.end(&notes);
+                        return;
+                    }
+                }
+            }
+        }
+        self.end(&notes);
+    }
+
+    /// Looks at the record, has what is new applied, and says so.
+    fn step(&mut self, runtime: &Runtime, acknowledged: &mut Option<Position>) -> Result<(), StoreError> {
+        let renews = BootTime::now() >= self.due;
+        let reached = if renews { self.replica.renew() } else { self.replica.look() }?;
+        if !self.is_in_force(runtime, reached.position) {
+            // the next look asks again; until then nobody is told that it is in force
+            return Ok(());
+        }
+        self.authenticator.set_current_until(reached.as_of + Authenticator::CURRENT);
+        if renews {
+            self.extend(reached);
+        }
+        if *acknowledged != Some(reached.position) {
+            self.replica.acknowledge(reached)?;
+            *acknowledged = Some(reached.position);
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, reached: Reached) {
+        self.until = reached.as_of + self.length;
+        self.due = reached.as_of + Self::renewal(self.length);
+        self.authenticator.set_fresh_until(self.until);
+        if let Err(error) = self.replica.remember_lease(self.until) {
+            // it only matters to a restart while the record is away
+            tracing::warn!(%error, "the lease cannot be written down in the replica");
+        }
+    }
+
+    /// Whether all that was reached is in force here: dropped from every cache, ended on every worker.
+    fn is_in_force(&mut self, runtime: &Runtime, position: Position) -> bool {
+        if self.in_force.borrow().includes(position) {
+            return true;
+        }
+        (self.look)();
+        let reached = self.in_force.wait_for(|applied| applied.includes(position));
+        // an error of the channel means that the gateway is stopping
+        runtime.block_on(async { matches!(tokio::time::timeout(CONFIRMATION, reached).await, Ok(Ok(_))) })
+    }
+
+    fn end(mut self, notes: &Notes) {
+        if let Err(error) = self.replica.exchange_notes(&notes.uses, &notes.fingerprints) {
+            tracing::warn!(%error, "when keys were last used could not be saved");
+        }
+        if let Err(error) = self.replica.leave() {
+            tracing::warn!(%error, "this gateway's lease in the record ends by itself");
+        }
+    }
+}
+
+/// What waits to be taken to the record.
+#[derive(Default)]
+struct Notes {
+    uses: Vec<KeyUse>,
+    fingerprints: Vec<(KeyId, Fingerprint)>,
+}
+
+impl Notes {
+    fn add(&mut self, note: Note) {
+        match note {
+            Note::Uses(uses) => {
+                self.uses.extend(uses);
+                // a key once: the record refuses to note one twice in one write
+                self.uses.sort_by_key(|used| (used.key.row(), used.at));
+                self.uses.dedup_by(|later, earlier| {
+                    let same = later.key == earlier.key;
+                    if same {
+                        *earlier = KeyUse { count: later.count + earlier.count, ..*later };
+                    }
+                    same
+                });
+                let too_many = self.uses.len().saturating_sub(NOTES);
+                self.uses.drain(..too_many);
+            }
+            Note::Fingerprint(key, fingerprint) if self.fingerprints.len() < NOTES => {
+                self.fingerprints.push((key, fingerprint));
+            }
+            Note::Fingerprint(..) => {}
+        }
+    }
+}

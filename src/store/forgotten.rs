@@ -1,0 +1,176 @@
+//! What a record that was put back to an earlier state has forgotten: the deactivations and removals that an old
+//! replica still knows. They are made again, so that no key comes back to life.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::change::{self, ChangeNumber};
+use super::database::Database;
+use super::delta::Touched;
+use super::error::Fault;
+use super::rowset::{CHANGES, Cell};
+use super::{Author, Store, StoreError};
+use crate::model::{AccountId, EnvironmentId, KeyId, Membership, Role, State};
+
+/// Rights that were taken away, and that the record gives again.
+#[derive(Debug, Default)]
+pub(super) struct Forgotten {
+    keys: Vec<(KeyId, State)>,
+    accounts: Vec<(AccountId, State)>,
+    environments: Vec<(EnvironmentId, State)>,
+    /// Without a role: a membership that had ended.
+    memberships: Vec<(AccountId, EnvironmentId, Option<Role>)>,
+}
+
+impl Forgotten {
+    /// What `old` knows beyond what both know, and `new` does not.
+    pub(super) fn between(old: &Database, new: &Database) -> Result<Self, StoreError> {
+        let (old_head, new_head) = (old.read(change::head)?, new.read(change::head)?);
+        let hash =
+            |database: &Database, number| database.read(|at| change::hash_of(at, ChangeNumber(number)));
+        // where a change has the same hash in both, so have all before it
+        let (mut common, mut above) = (0, old_head.number.min(new_head.number).0 + 1);
+        while common + 1 < above {
+            let middle = u64::midpoint(common, above);
+            if hash(old, middle)?.is_some() && hash(old, middle)? == hash(new, middle)? {
+                common = middle;
+            } else {
+                above = middle;
+            }
+        }
+        let touched = old.read(|at| {
+            let after = [Cell::Int(common.cast_signed())];
+            Touched::by(&CHANGES.get(at, "WHERE number > ?", after)?)
+        })?;
+        let mut forgotten = Self::default();
+        for id in touched.keys {
+            let state = "SELECT state FROM keys WHERE id = ?1";
+            if let Some(state) = lost(state_of(old, state, id)?, state_of(new, state, id)?) {
+                forgotten.keys.push((KeyId::from_row(id), state));
+            }
+        }
+        for id in touched.accounts {
+            let state = "SELECT state FROM accounts WHERE id = ?1";
+            if let Some(state) = lost(state_of(old, state, id)?, state_of(new, state, id)?) {
+                forgotten.accounts.push((AccountId::from_row(id), state));
+            }
+        }
+        for id in touched.environments {
+            let state = "SELECT state FROM environments WHERE id = ?1";
+            if let Some(state) = lost(state_of(old, state, &id)?, state_of(new, state, &id)?)
+                && let Ok(id) = id.parse()
+            {
+                forgotten.environments.push((id, state));
+            }
+        }
+        for (account, environment) in touched.memberships {
+            let (had, has) = (role_of(old, account, &environment)?, role_of(new, account, &environment)?);
+            if let Some(has) = has
+                && had.is_none_or(|had| rank(had) < rank(has))
+                && let Ok(environment) = environment.parse()
+            {
+                forgotten.memberships.push((AccountId::from_row(account), environment, had));
+            }
+        }
+        Ok(forgotten)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len() + self.accounts.len() + self.environments.len() + self.memberships.len()
+    }
+
+    /// Makes them again. One that a rule forbids now is told, and does not keep the others.
+    pub(super) fn write_back(&self, store: &mut Store) -> Result<(), StoreError> {
+        store.set_author(Author::Gateway);
+        for (id, state) in &self.keys {
+            for state in steps(*state) {
+                told(store.set_key_state(*id, *state), || format!("key {id} is to be {state}"))?;
+            }
+        }
+        for (account, environment, role) in &self.memberships {
+            let done = match role {
+                None => store.remove_member(*account, environment),
+                Some(role) => {
+                    let (account, environment, role) = (*account, environment.clone(), *role);
+                    store.add_member(&Membership { account, environment, role })
+                }
+            };
+            told(done, || format!("{account} is to have less rights in {environment}"))?;
+        }
+        for (id, state) in &self.environments {
+            for state in steps(*state) {
+                told(store.set_environment_state(id, *state), || {
+                    format!("environment {id} is to be {state}")
+                })?;
+            }
+        }
+        for (id, state) in &self.accounts {
+            for state in steps(*state) {
+                told(store.set_account_state(*id, *state), || format!("account {id} is to be {state}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The state that was lost: one with fewer rights than there are now.
+fn lost(was: Option<State>, is: Option<State>) -> Option<State> {
+    let rank = |state: State| match state {
+        State::Removed => 0,
+        State::Inactive => 1,
+        State::Active => 2,
+    };
+    was.zip(is).and_then(|(was, is)| (rank(was) < rank(is)).then_some(was))
+}
+
+/// From any state to this one.
+fn steps(state: State) -> &'static [State] {
+    match state {
+        State::Active => &[],
+        State::Inactive => &[State::Inactive],
+        State::Removed => &[State::Inactive, State::Removed],
+    }
+}
+
+fn rank(role: Role) -> u8 {
+    match role {
+        Role::Readonly => 0,
+        Role::Restricted => 1,
+        Role::Member => 2,
+        Role::Owner => 3,
+    }
+}
+
+fn told<T>(done: Result<T, StoreError>, what: impl FnOnce() -> String) -> Result<(), StoreError> {
+    match done {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_refusal() => {
+            tracing::error!(%error, "{} by what this gateway knew, and the record forbids it", what());
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn state_of(
+    database: &Database,
+    select: &str,
+    id: impl rusqlite::ToSql,
+) -> Result<Option<State>, StoreError> {
+    let text = |connection: &Connection| -> Result<Option<String>, Fault> {
+        Ok(connection.query_row(select, [id], |row| row.get(0)).optional()?)
+    };
+    Ok(database.read(text)?.and_then(|text| text.parse().ok()))
+}
+
+fn role_of(database: &Database, account: i64, environment: &str) -> Result<Option<Role>, StoreError> {
+    let select = "SELECT role FROM memberships
+        WHERE account = ?1 AND environment = (SELECT row FROM environments WHERE id = ?2)";
+    let text = |connection: &Connection| -> Result<Option<String>, Fault> {
+        Ok(connection.query_row(select, (account, environment), |row| row.get(0)).optional()?)
+    };
+    Ok(database.read(text)?.and_then(|text| text.parse().ok()))
+}

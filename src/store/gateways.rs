@@ -1,0 +1,195 @@
+//! Which gateways use the record, and what each has applied: from this a receipt tells whether a key is dead.
+//!
+//! Here for the embedded store: its gateways are on one machine, and their leases are counted by its boot clock.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::boot::{self, BootTime};
+use super::database::{Database, Purpose};
+use super::error::Fault;
+use super::{ChangeNumber, Store, StoreError, change};
+
+/// A row outlives its lease by this, in milliseconds, so that a list shows who has gone without saying so.
+const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The gateways of a record at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gateways {
+    /// The moment, by the record's clock.
+    pub at: Timestamp,
+    /// The newest change then.
+    pub head: ChangeNumber,
+    /// By name.
+    pub entries: Vec<GatewayEntry>,
+}
+
+/// A gateway, as the record knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayEntry {
+    /// Made anew at every start.
+    pub id: String,
+    /// What its operator calls it.
+    pub name: String,
+    /// When it started.
+    pub started: Timestamp,
+    /// Every change up to this one is in force there.
+    pub applied: ChangeNumber,
+    /// Until when it may act on what it has applied, by the record's clock.
+    pub lease_until: Timestamp,
+    /// Whether that is not past.
+    pub is_live: bool,
+}
+
+/// The answer to a change: where it is in force, and where it is not yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The change.
+    pub number: ChangeNumber,
+    /// The gateways where it is in force.
+    pub applied: Vec<GatewayEntry>,
+    /// Those that may still act on what was before.
+    pub waiting: Vec<GatewayEntry>,
+    /// Whether the record could be asked.
+    pub is_known: bool,
+}
+
+impl Receipt {
+    /// Nobody could be asked.
+    pub fn unknown(number: ChangeNumber) -> Self {
+        Self { number, applied: Vec::new(), waiting: Vec::new(), is_known: false }
+    }
+
+    /// Whether it is in force everywhere.
+    pub fn is_complete(&self) -> bool {
+        self.is_known && self.waiting.is_empty()
+    }
+
+    /// After this time, by the record's clock, no gateway acts on what was before; `None` where none does already.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.waiting.iter().map(|gateway| gateway.lease_until).max()
+    }
+}
+
+impl Gateways {
+    /// Where change `number` is in force. To be asked after it was committed: a gateway that starts later begins with
+    /// it.
+    pub fn receipt(self, number: ChangeNumber) -> Receipt {
+        let live = self.entries.into_iter().filter(|gateway| gateway.is_live);
+        let (applied, waiting) = live.partition(|gateway| gateway.applied >= number);
+        Receipt { number, applied, waiting, is_known: true }
+    }
+}
+
+/// How long an answer waits for the gateways. A change is in force within milliseconds; what lasts longer is told.
+pub const RECEIPT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the gateways are looked at meanwhile: at first, and at last.
+pub const RECEIPT_LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(10));
+
+impl Store {
+    /// Which gateways there are, and what each has applied.
+    pub fn gateways(&mut self) -> Result<Gateways, StoreError> {
+        match &mut self.record {
+            Some(record) => record.gateways(),
+            None => self.database.read(list),
+        }
+    }
+
+    /// Waits until change `number` is in force on every gateway, or [`RECEIPT_PATIENCE`] is over.
+    pub fn receipt(&mut self, number: ChangeNumber) -> Result<Receipt, StoreError> {
+        let deadline = Instant::now() + RECEIPT_PATIENCE;
+        let (mut pause, longest) = RECEIPT_LOOKS;
+        loop {
+            let receipt = self.gateways()?.receipt(number);
+            if receipt.is_complete() || Instant::now() >= deadline {
+                return Ok(receipt);
+            }
+            std::thread::sleep(pause);
+            pause = longest.min(pause * 2);
+        }
+    }
+}
+
+fn list(connection: &Connection) -> Result<Gateways, Fault> {
+    let (now, boot, wall) = (BootTime::now(), boot::id(), Timestamp::now());
+    let mut statement = connection.prepare_cached(
+        "SELECT id, name, started, applied, lease_until, boot = ?1, process FROM gateways ORDER BY name, started",
+    )?;
+    let entries = statement.query_map([boot], |row| {
+        let (lease, is_of_this_boot): (i64, bool) = (row.get(4)?, row.get(5)?);
+        let left = lease.saturating_sub(now.0.cast_signed());
+        let wall_at = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MIN);
+        Ok(GatewayEntry {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            started: wall_at(row.get(2)?),
+            applied: ChangeNumber(row.get::<_, i64>(3)?.cast_unsigned()),
+            lease_until: wall_at(wall.as_millisecond().saturating_add(left)),
+            is_live: is_of_this_boot && left >= 0 && !boot::has_ended(&row.get::<_, String>(6)?),
+        })
+    })?;
+    let entries = entries.collect::<Result<_, _>>()?;
+    Ok(Gateways { at: wall, head: change::head(connection)?.number, entries })
+}
+
+/// A gateway's own row in an embedded store. Its methods block.
+#[derive(Debug)]
+pub struct Presence {
+    database: Database,
+    id: String,
+    name: String,
+    process: String,
+    lease: Duration,
+}
+
+impl Presence {
+    /// Writes the row, before the gateway reads anything.
+    pub fn begin(path: &Path, name: &str, lease: Duration) -> Result<Self, StoreError> {
+        let database = Database::open(path, Purpose::Notes)?;
+        let id = Uuid::new_v4().simple().to_string();
+        let mut presence = Self { database, id, name: name.to_owned(), process: boot::process(), lease };
+        presence.renew(ChangeNumber(0))?;
+        Ok(presence)
+    }
+
+    /// Says that every change up to `applied` is in force here, and that the gateway is there for another lease.
+    pub fn renew(&mut self, applied: ChangeNumber) -> Result<(), StoreError> {
+        let (now, boot) = (BootTime::now(), boot::id());
+        let Self { database, id, name, process, lease } = self;
+        database.write(|connection| {
+            connection
+                .prepare_cached("DELETE FROM gateways WHERE boot <> ?1 OR lease_until < ?2")?
+                .execute((boot, now.0.cast_signed().saturating_sub(REMEMBERED_MS)))?;
+            connection
+                .prepare_cached(
+                    "INSERT INTO gateways (id, name, started, applied, boot, process, lease_until)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     ON CONFLICT (id) DO UPDATE SET applied = excluded.applied, lease_until = excluded.lease_until",
+                )?
+                .execute((
+                    &*id,
+                    &*name,
+                    Timestamp::now().as_millisecond(),
+                    applied.0.cast_signed(),
+                    boot,
+                    &*process,
+                    (now + *lease).0.cast_signed(),
+                ))?;
+            Ok(())
+        })
+    }
+
+    /// Takes the row away: after the gateway's last request.
+    pub fn end(&mut self) -> Result<(), StoreError> {
+        let Self { database, id, .. } = self;
+        database.write(|connection| {
+            connection.prepare_cached("DELETE FROM gateways WHERE id = ?1")?.execute([&*id])?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The whole record, in one consistent read: into a new SQLite file, and out of one.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt as _;
+use rusqlite::Connection;
+use tokio_postgres::Client;
+use tokio_postgres::binary_copy::{BinaryCopyInWriter, BinaryCopyOutStream};
+use tokio_postgres::types::{ToSql, Type};
+
+use super::link::{Link, Trouble};
+use crate::store::database::Database;
+use crate::store::delta::{Place, put_fingerprint};
+use crate::store::error::Fault;
+use crate::store::rowset::{
+    ACCOUNTS, AUDIT, CHANGES, Cell, Cells, ENVIRONMENTS, FINGERPRINTS, KEY_USES, KEYS, MEMBERSHIPS, Table,
+};
+use crate::store::{StoreError, change};
+
+/// How long a copy of the whole record may take.
+const PATIENCE: Duration = Duration::from_mins(30);
+
+/// How often a long copy says how far it has come.
+const REPORT: Duration = Duration::from_secs(2);
+
+/// The tables in an order in which each refers only to those before it.
+const TABLES: [&Table; 6] = [&ACCOUNTS, &ENVIRONMENTS, &MEMBERSHIPS, &KEYS, &CHANGES, &AUDIT];
+
+/// Tells whoever waits for a long copy how far it has come.
+pub(in crate::store) type Report<'a> = &'a mut dyn FnMut(&str);
+
+/// Copies the record into an empty store, which it then has as its own: with its ids, its logs, its fingerprints.
+pub(in crate::store) fn read_into(
+    link: &mut Link,
+    database: &mut Database,
+    report: Report<'_>,
+) -> Result<(), StoreError> {
+    let path = database.path().to_owned();
+    let mut read = |connection: &Connection, link: &mut Link| -> Result<(), Fault> {
+        let indexes = take_indexes(connection)?;
+        link.within(PATIENCE, async |client| {
+            client
+                .batch_execute(
+                    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0",
+                )
+                .await?;
+            let at = |fault: Fault| fault.at(&path);
+            for table in TABLES {
+                copy_out(client, table, report, |row| table.put(connection, row).map_err(at)).await?;
+            }
+            copy_out(client, &FINGERPRINTS, report, |row| put_fingerprint(connection, row).map_err(at))
+                .await?;
+            copy_out(client, &KEY_USES, report, |row| put_use(connection, row).map_err(at)).await?;
+            let place = super::delta::place(client, false).await?;
+            let set_head = |connection: &Connection| -> Result<(), Fault> {
+                connection.execute(
+                    "UPDATE change_head SET number = ?1, hash = ?2",
+                    (place.head.number.0.cast_signed(), place.head.hash),
+                )?;
+                if Place::of(connection)? != place {
+                    return Err(Fault::Damaged("the record's logs do not end where it says".to_owned()));
+                }
+                Ok(())
+            };
+            set_head(connection).map_err(at)?;
+            client.batch_execute("COMMIT").await?;
+            Ok(())
+        })?;
+        report("building the indexes");
+        indexes.iter().try_for_each(|index| connection.execute_batch(index))?;
+        Ok(())
+    };
+    database.write(|connection| read(connection, link))
+}
+
+/// Takes the indexes away that only make writing slower, and gives the statements that make them again.
+fn take_indexes(connection: &Connection) -> Result<Vec<String>, Fault> {
+    let mut statement =
+        connection.prepare("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")?;
+    let found = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+    let found = found.collect::<Result<Vec<_>, _>>()?;
+    for (name, _) in &found {
+        connection.execute_batch(&format!("DROP INDEX {name}"))?;
+    }
+    Ok(found.into_iter().map(|(_, sql)| sql).collect())
+}
+
+async fn copy_out(
+    client: &Client,
+    table: &Table,
+    report: &mut dyn FnMut(&str),
+    mut put: impl FnMut(&[Cell]) -> Result<(), StoreError>,
+) -> Result<(), Trouble> {
+    let count: i64 =
+        client.query_one(&format!("SELECT count(*) FROM {}", table.name), &[]).await?.try_get(0)?;
+    let statement = format!("COPY {} ({}) TO STDOUT (FORMAT binary)", table.name, table.names());
+    let mut rows = pin!(BinaryCopyOutStream::new(client.copy_out(&statement).await?, &table.types()));
+    let (mut copied, mut told) = (0_i64, Instant::now());
+    while let Some(row) = rows.try_next().await? {
+        let cells: Cells =
+            (0..table.columns.len()).map(|at| row.try_get::<Cell>(at)).collect::<Result<_, _>>()?;
+        put(&cells)?;
+        copied += 1;
+        if told.elapsed() > REPORT {
+            report(&format!("{copied} of {count} rows of {}", table.name));
+            told = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+fn put_use(connection: &Connection, row: &[Cell]) -> Result<(), Fault> {
+    let [key, last_used, address, uses] = row else {
+        return Err(Fault::Damaged("a use of another form".to_owned()));
+    };
+    connection
+        .prepare_cached("UPDATE keys SET last_used = ?2, last_used_address = ?3, uses = ?4 WHERE id = ?1")?
+        .execute((key, last_used, address, uses))?;
+    Ok(())
+}
+
+/// Copies a store into an empty record.
+pub(in crate::store) fn fill(
+    link: &mut Link,
+    database: &Database,
+    report: Report<'_>,
+) -> Result<(), StoreError> {
+    let path = database.path().to_owned();
+    let record = link.record().to_owned();
+    database.read(|connection| {
+        let place = Place::of(connection)?;
+        link.within(PATIENCE, async |client| {
+            client.batch_execute("BEGIN; SET LOCAL statement_timeout = 0").await?;
+            let there = super::delta::place(client, true).await?;
+            let accounts: i64 = client.query_one("SELECT count(*) FROM accounts", &[]).await?.try_get(0)?;
+            if there.head != change::Head::BEGINNING || there.audit != 0 || accounts != 0 {
+                let detail =
+                    "it holds keys already, and nothing is overwritten: name an empty database".to_owned();
+                return Err(StoreError::RecordUnusable { record, detail }.into());
+            }
+            let at = |fault: Fault| fault.at(&path);
+            for table in TABLES {
+                let rows = format!("SELECT {} FROM {}", table.names(), table.name);
+                copy_in(client, table, connection, &rows, at, report).await?;
+            }
+            let fingerprints = "SELECT fingerprints.key, peppers.id, fingerprints.mac FROM fingerprints
+                JOIN peppers ON peppers.number = fingerprints.pepper";
+            copy_in(client, &FINGERPRINTS, connection, fingerprints, at, report).await?;
+            let uses = "SELECT id, last_used, last_used_address, uses FROM keys WHERE last_used > 0
+                AND last_used_address IS NOT NULL";
+            copy_in(client, &KEY_USES, connection, uses, at, report).await?;
+            let (number, hash) = (place.head.number.0.cast_signed(), place.head.hash.as_slice());
+            client
+                .query_typed(
+                    "UPDATE change_head SET number = $1, hash = $2, audit = $3",
+                    &[(&number, Type::INT8), (&hash, Type::BYTEA), (&place.audit, Type::INT8)],
+                )
+                .await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(())
+        })
+        .map_err(Fault::from)
+    })
+}
+
+async fn copy_in(
+    client: &Client,
+    table: &Table,
+    connection: &Connection,
+    select: &str,
+    at: impl Fn(Fault) -> StoreError + Copy,
+    report: &mut dyn FnMut(&str),
+) -> Result<(), Trouble> {
+    let statement = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, table.names());
+    let sink = client.copy_in(&statement).await?;
+    let mut writer = pin!(BinaryCopyInWriter::new(sink, &table.types()));
+    let fault = |error: rusqlite::Error| at(Fault::from(error));
+    let mut statement = connection.prepare(select).map_err(fault)?;
+    let mut rows = statement.query([]).map_err(fault)?;
+    let (mut copied, mut told) = (0_u64, Instant::now());
+    while let Some(row) = rows.next().map_err(fault)? {
+        let cells = table.cells(row).map_err(fault)?;
+        let cells: Vec<&(dyn ToSql + Sync)> = cells.iter().map(|cell| cell as _).collect();
+        writer.as_mut().write(&cells).await?;
+        copied += 1;
+        if told.elapsed() > REPORT {
+            report(&format!("{copied} rows of {}", table.name));
+            told = Instant::now();
+        }
+    }
+    writer.finish().await?;
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! A [`Delta`] out of the record, and into it.
+
+use std::path::Path;
+
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::link::Trouble;
+use crate::store::StoreError;
+use crate::store::change::{ChangeNumber, Hash, Head};
+use crate::store::delta::{Delta, Place, Rows, Touched};
+use crate::store::rowset::{
+    ACCOUNTS, AUDIT, CHANGES, Cells, ENVIRONMENTS, FINGERPRINTS, KEYS, MEMBERSHIPS, Table,
+};
+
+/// A replica that is further behind than this is made anew, which then takes less time and no memory.
+const CHANGES_AT_ONCE: u64 = 50_000;
+
+/// How a replica stands to the record.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// It has everything.
+    Current,
+    /// It lacks this.
+    Behind(Box<Delta>),
+    /// It lacks too much.
+    FarBehind,
+    /// It knows a change that the record does not, or knows otherwise: the record was put back to an earlier state.
+    Ahead,
+}
+
+/// Where the record's logs end.
+pub(super) async fn place(client: &Client, lock: bool) -> Result<Place, Trouble> {
+    let statement = if lock {
+        "SELECT number, hash, audit FROM change_head FOR UPDATE"
+    } else {
+        "SELECT number, hash, audit FROM change_head"
+    };
+    let row = client.query_typed_one(statement, &[]).await?;
+    Ok(Place {
+        head: Head { number: number(row.try_get(0)?), hash: hash(row.try_get(1)?)? },
+        audit: row.try_get(2)?,
+    })
+}
+
+/// How a replica at `since` stands to the record, in a transaction that sees one state of it.
+pub(super) async fn compare(client: &Client, since: Place) -> Result<Standing, Trouble> {
+    let to = place(client, false).await?;
+    compare_with(client, since, to).await
+}
+
+/// [`compare`] with the record at `to`.
+pub(super) async fn compare_with(client: &Client, since: Place, to: Place) -> Result<Standing, Trouble> {
+    if since == to {
+        return Ok(Standing::Current);
+    }
+    if since.head.number > to.head.number || since.audit > to.audit {
+        return Ok(Standing::Ahead);
+    }
+    if since.head.number.0 > 0 {
+        let number = since.head.number.0.cast_signed();
+        let known = "SELECT hash FROM changes WHERE number = $1";
+        let found = client.query_typed_opt(known, &[(&number, Type::INT8)]).await?;
+        let found = found.as_ref().map(|row| row.try_get::<_, &[u8]>(0)).transpose()?;
+        if found != Some(since.head.hash.as_slice()) {
+            return Ok(Standing::Ahead);
+        }
+    }
+    if to.head.number.0 - since.head.number.0 > CHANGES_AT_ONCE {
+        return Ok(Standing::FarBehind);
+    }
+    Ok(Standing::Behind(Box::new(fetch(client, since, to).await?)))
+}
+
+async fn fetch(client: &Client, since: Place, to: Place) -> Result<Delta, Trouble> {
+    let (number, audit) = (since.head.number.0.cast_signed(), since.audit);
+    let changes =
+        rows(client, &CHANGES, "WHERE number > $1 ORDER BY number", &[(&number, Type::INT8)]).await?;
+    let audit = rows(client, &AUDIT, "WHERE id > $1 ORDER BY id", &[(&audit, Type::INT8)]).await?;
+    let touched =
+        Touched::by(&changes).map_err(|fault| damaged(&fault.at(Path::new("PostgreSQL")).to_string()))?;
+    let (accounts, environments): (Vec<i64>, Vec<&str>) =
+        touched.memberships.iter().map(|(account, environment)| (*account, environment.as_str())).unzip();
+    let members = "WHERE (account, environment) IN (
+            SELECT pair.account, environments.\"row\" FROM unnest($1::bigint[], $2::text[]) AS pair (account, id)
+            JOIN environments ON environments.id = pair.id)";
+    let by_id = "WHERE id = ANY ($1)";
+    let rows = Rows {
+        accounts: rows(client, &ACCOUNTS, by_id, &[(&touched.accounts, Type::INT8_ARRAY)]).await?,
+        environments: rows(client, &ENVIRONMENTS, by_id, &[(&touched.environments, Type::TEXT_ARRAY)])
+            .await?,
+        memberships: rows(
+            client,
+            &MEMBERSHIPS,
+            members,
+            &[(&accounts, Type::INT8_ARRAY), (&environments, Type::TEXT_ARRAY)],
+        )
+        .await?,
+        keys: rows(client, &KEYS, by_id, &[(&touched.keys, Type::INT8_ARRAY)]).await?,
+        fingerprints: rows(
+            client,
+            &FINGERPRINTS,
+            "WHERE key = ANY ($1)",
+            &[(&touched.keys, Type::INT8_ARRAY)],
+        )
+        .await?,
+    };
+    Ok(Delta { since, to, changes, audit, touched, rows })
+}
+
+async fn rows(
+    client: &Client,
+    table: &Table,
+    rest: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Cells>, Trouble> {
+    let statement = format!("SELECT {} FROM {} {rest}", table.names(), table.name);
+    let found = client.query_typed(&statement, parameters).await?;
+    Ok(found.iter().map(|row| table.cells_of(row)).collect::<Result<_, _>>()?)
+}
+
+/// Writes a delta into the record, whose head is locked and at [`Delta::since`].
+pub(super) async fn push(client: &Client, delta: &Delta) -> Result<(), Trouble> {
+    let Rows { accounts, environments, memberships, keys, fingerprints } = &delta.rows;
+    put(client, &ACCOUNTS, accounts).await?;
+    put(client, &ENVIRONMENTS, environments).await?;
+    put(client, &KEYS, keys).await?;
+    if !delta.touched.memberships.is_empty() {
+        let (accounts, environments): (Vec<i64>, Vec<&str>) = delta
+            .touched
+            .memberships
+            .iter()
+            .map(|(account, environment)| (*account, environment.as_str()))
+            .unzip();
+        let gone = "DELETE FROM memberships USING unnest($1::bigint[], $2::text[]) AS pair (account, id), environments
+            WHERE environments.id = pair.id AND memberships.environment = environments.\"row\"
+            AND memberships.account = pair.account";
+        client.query_typed(gone, &[(&accounts, Type::INT8_ARRAY), (&environments, Type::TEXT_ARRAY)]).await?;
+    }
+    put(client, &MEMBERSHIPS, memberships).await?;
+    if !delta.touched.keys.is_empty() {
+        let gone = "DELETE FROM fingerprints WHERE key = ANY ($1)";
+        client.query_typed(gone, &[(&delta.touched.keys, Type::INT8_ARRAY)]).await?;
+    }
+    put(client, &FINGERPRINTS, fingerprints).await?;
+    put(client, &CHANGES, &delta.changes).await?;
+    put(client, &AUDIT, &delta.audit).await?;
+    let head = "UPDATE change_head SET number = $1, hash = $2, audit = $3";
+    let (number, hash) = (delta.to.head.number.0.cast_signed(), delta.to.head.hash.as_slice());
+    client
+        .query_typed(head, &[(&number, Type::INT8), (&hash, Type::BYTEA), (&delta.to.audit, Type::INT8)])
+        .await?;
+    client.query_typed("SELECT pg_notify('portcullis_changes', '')", &[]).await?;
+    Ok(())
+}
+
+async fn put(client: &Client, table: &Table, rows: &[Cells]) -> Result<(), Trouble> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let arrays = table.arrays(rows);
+    let parameters: Vec<_> = arrays
+        .iter()
+        .zip(table.array_types())
+        .map(|(array, of)| (array as &(dyn ToSql + Sync), of))
+        .collect();
+    client.query_typed(&table.put_many(), &parameters).await?;
+    Ok(())
+}
+
+fn number(number: i64) -> ChangeNumber {
+    ChangeNumber(number.cast_unsigned())
+}
+
+fn hash(bytes: &[u8]) -> Result<Hash, Trouble> {
+    bytes.try_into().map_err(|_| damaged("a hash of another length"))
+}
+
+/// The record holds what no version of this program writes.
+pub(super) fn damaged(what: &str) -> Trouble {
+    let record = "PostgreSQL".to_owned();
+    Trouble::Store(StoreError::RecordUnusable { record, detail: format!("it is damaged: {what}") })
+}

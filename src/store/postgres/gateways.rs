@@ -1,0 +1,88 @@
+//! The gateways that share the record: who they are, what they have applied, and until when they may act on it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_postgres::types::Type;
+
+use super::link::{Link, PATIENCE};
+use crate::store::change::Head;
+use crate::store::{ChangeNumber, GatewayEntry, Gateways, StoreError};
+
+/// A gateway's row outlives its lease by this, so that a list shows who has gone without saying so.
+const REMEMBERED: &str = "1 day";
+
+/// Writes a gateway's row: its lease runs until so long from now, by the record's clock.
+pub(super) fn renew(
+    link: &mut Link,
+    id: &str,
+    name: &str,
+    applied: ChangeNumber,
+    lease: Duration,
+) -> Result<(), StoreError> {
+    let (applied, lease) = (applied.0.cast_signed(), i64::try_from(lease.as_millis()).unwrap_or(i64::MAX));
+    link.within(PATIENCE, async |client| {
+        let renew = "INSERT INTO gateways (id, name, applied, lease_until)
+            VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
+            ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name";
+        client
+            .query_typed(
+                renew,
+                &[(&id, Type::TEXT), (&name, Type::TEXT), (&applied, Type::INT8), (&lease, Type::INT8)],
+            )
+            .await?;
+        let old =
+            format!("DELETE FROM gateways WHERE lease_until < clock_timestamp() - interval '{REMEMBERED}'");
+        client.query_typed(&old, &[]).await?;
+        Ok(())
+    })
+}
+
+/// Notes what a gateway has applied. A record that was put back to an earlier state does not take it: the number
+/// would be that of another change.
+pub(super) fn acknowledge(link: &mut Link, id: &str, applied: Head) -> Result<(), StoreError> {
+    let (number, hash) = (applied.number.0.cast_signed(), applied.hash.as_slice());
+    link.within(PATIENCE, async |client| {
+        let note = "UPDATE gateways SET applied = $2 WHERE id = $1
+            AND ($2 = 0 OR EXISTS (SELECT 1 FROM changes WHERE number = $2 AND hash = $3))";
+        client.query_typed(note, &[(&id, Type::TEXT), (&number, Type::INT8), (&hash, Type::BYTEA)]).await?;
+        Ok(())
+    })
+}
+
+/// Takes a gateway's row away: after its last request.
+pub(super) fn leave(link: &mut Link, id: &str) -> Result<(), StoreError> {
+    link.within(PATIENCE, async |client| {
+        client.query_typed("DELETE FROM gateways WHERE id = $1", &[(&id, Type::TEXT)]).await?;
+        Ok(())
+    })
+}
+
+/// All rows, with the record's head and clock, in one look.
+pub(super) fn list(link: &mut Link) -> Result<Gateways, StoreError> {
+    link.within(PATIENCE, async |client| {
+        let list = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+                change_head.number, gateways.id, gateways.name,
+                (extract(epoch FROM gateways.started) * 1000)::bigint, gateways.applied,
+                (extract(epoch FROM gateways.lease_until) * 1000)::bigint,
+                gateways.lease_until >= clock_timestamp()
+            FROM change_head LEFT JOIN gateways ON true ORDER BY gateways.name, gateways.started";
+        let rows = client.query_typed(list, &[]).await?;
+        let time = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX);
+        let mut found = Gateways::default();
+        for row in rows {
+            found.at = time(row.try_get(0)?);
+            found.head = ChangeNumber(row.try_get::<_, i64>(1)?.cast_unsigned());
+            let Some(id) = row.try_get::<_, Option<String>>(2)? else { continue };
+            found.entries.push(GatewayEntry {
+                id,
+                name: row.try_get(3)?,
+                started: time(row.try_get(4)?),
+                applied: ChangeNumber(row.try_get::<_, i64>(5)?.cast_unsigned()),
+                lease_until: time(row.try_get(6)?),
+                is_live: row.try_get(7)?,
+            });
+        }
+        Ok(found)
+    })
+}

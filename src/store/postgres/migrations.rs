@@ -1,0 +1,56 @@
+//! The schema's versions in PostgreSQL, numbered from 1. A migration that was released is never edited.
+
+use tokio_postgres::Client;
+
+use super::link::{Link, PATIENCE, Trouble};
+use crate::store::StoreError;
+
+const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("migrations/0001.sql"))];
+
+/// The schema version that this program writes.
+const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
+/// Held while the schema is changed: `pcls`.
+const LOCK: i64 = 0x7063_6c73;
+
+/// Brings the schema to [`NEWEST`]: once, however many gateways start at once.
+pub(super) fn run(link: &mut Link) -> Result<(), StoreError> {
+    let record = link.record().to_owned();
+    link.within(6 * PATIENCE, async |client| {
+        if version(client).await? != Some(NEWEST) {
+            client.batch_execute("BEGIN; SET LOCAL lock_timeout = '25s'").await?;
+            client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+            // read again under the lock: another gateway may have done it meanwhile
+            let found = version(client).await?.unwrap_or(0);
+            if found > NEWEST {
+                let detail = format!(
+                    "its schema has version {found}, this program knows up to {NEWEST}: use the newer portcullis"
+                );
+                return Err(StoreError::RecordUnusable { record, detail }.into());
+            }
+            if found == 0 {
+                client
+                    .batch_execute(
+                        "CREATE SCHEMA IF NOT EXISTS portcullis;
+                         CREATE TABLE portcullis.schema_version (version integer NOT NULL);
+                         INSERT INTO portcullis.schema_version VALUES (0)",
+                    )
+                    .await?;
+            }
+            for (_, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
+                client.batch_execute(migration).await?;
+            }
+            client.execute("UPDATE portcullis.schema_version SET version = $1", &[&NEWEST]).await?;
+            client.batch_execute("COMMIT").await?;
+        }
+        Ok(())
+    })
+}
+
+async fn version(client: &Client) -> Result<Option<i32>, Trouble> {
+    let there = client.query_one("SELECT to_regclass('portcullis.schema_version') IS NOT NULL", &[]).await?;
+    if !there.try_get::<_, bool>(0)? {
+        return Ok(None);
+    }
+    Ok(Some(client.query_one("SELECT version FROM portcullis.schema_version", &[]).await?.try_get(0)?))
+}

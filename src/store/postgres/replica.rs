@@ -1,0 +1,424 @@
+//! This gateway's replica of the record: made, kept up to date, and made anew where it cannot be trusted.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::delta::{self, Standing};
+use super::link::{Link, PATIENCE};
+use super::{copy, gateways, migrations, notes};
+use crate::config::Postgres;
+use crate::model::KeyId;
+use crate::store::boot::{self, BootTime};
+use crate::store::change::{self, ChangeNumber, Head};
+use crate::store::database::{Database, Purpose};
+use crate::store::delta::Place;
+use crate::store::error::Fault;
+use crate::store::forgotten::Forgotten;
+use crate::store::{Fingerprint, KeyUse, Position, Store, StoreError};
+
+/// A lease in the record outlasts the gateway's own by this: for what is on its way when the gateway's ends.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// What a gateway keeps of the record, and its connection to it. Its methods block.
+#[derive(Debug)]
+pub struct Replica {
+    postgres: Postgres,
+    link: Option<Link>,
+    database: Database,
+    /// This gateway's row in the record.
+    id: String,
+    name: String,
+    lease: Duration,
+}
+
+/// How far the replica has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached {
+    /// The newest change that it holds, and in which file.
+    pub position: Position,
+    head: Head,
+    /// From when on this is known to have been the newest of all: just before the record was asked.
+    pub as_of: BootTime,
+}
+
+/// What ends a wait for news.
+#[derive(Debug)]
+pub enum Woken<T> {
+    /// The record announced a change, or somebody may have made one, or the time is up.
+    Look,
+    /// This was sent.
+    Told(T),
+    /// The sender is gone.
+    Ended,
+}
+
+impl Replica {
+    /// Opens the replica and brings it up to date. Where the record is away, a replica that is there is used as it
+    /// is; what it holds may be acted on until [`Replica::remembered_lease`].
+    pub fn open(
+        postgres: &Postgres,
+        name: &str,
+        lease: Duration,
+        report: &mut dyn FnMut(&str),
+    ) -> Result<Self, StoreError> {
+        let id = Uuid::new_v4().simple().to_string();
+        let connected = Link::open(postgres).and_then(|mut link| {
+            migrations::run(&mut link)?;
+            Ok(link)
+        });
+        let (link, database) = match connected {
+            Ok(mut link) => {
+                let database = prepare(&mut link, postgres, report)?;
+                (Some(link), database)
+            }
+            Err(error @ StoreError::RecordAway { .. }) => {
+                let database = match open_file(postgres) {
+                    Ok(database) => database,
+                    // without a replica there is nothing to serve from
+                    Err(StoreError::Missing { .. }) => return Err(error),
+                    Err(other) => return Err(other),
+                };
+                tracing::error!(%error, "starting from the replica alone");
+                (None, database)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self { postgres: postgres.clone(), link, database, id, name: name.to_owned(), lease })
+    }
+
+    /// Whether the record was reached.
+    pub fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Until when what the replica holds may be acted on, as it was last written down: in the past after a restart of
+    /// the machine.
+    pub fn remembered_lease(&self) -> Result<BootTime, StoreError> {
+        self.database.read(|connection| {
+            let (boot, until): (String, i64) =
+                connection.query_row("SELECT boot, lease_until FROM replica", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+            let is_of_this_boot = !boot.is_empty() && boot == boot::id();
+            Ok(if is_of_this_boot { BootTime(until.cast_unsigned()) } else { BootTime::default() })
+        })
+    }
+
+    /// Writes down until when what the replica holds may be acted on.
+    pub fn remember_lease(&mut self, until: BootTime) -> Result<(), StoreError> {
+        self.database.write(|connection| {
+            connection
+                .prepare_cached("UPDATE replica SET boot = ?1, lease_until = ?2")?
+                .execute((boot::id(), until.0.cast_signed()))?;
+            Ok(())
+        })
+    }
+
+    /// Asks the record for its newest change and brings the replica up to it.
+    pub fn look(&mut self) -> Result<Reached, StoreError> {
+        let mut link = self.connected()?;
+        let as_of = BootTime::now();
+        let caught_up = catch_up(&mut link, &mut self.database, &self.postgres);
+        match caught_up {
+            Ok(_) => {}
+            Err(Unfollowable::Store(error)) => return Err(error),
+            Err(Unfollowable::Gone(why)) => {
+                tracing::error!("{why}: the replica is made anew from the record");
+                self.database =
+                    rebuild(&mut link, &self.postgres, &mut |progress| tracing::info!("{progress}"))?;
+            }
+        }
+        self.link = Some(link);
+        // the file first: where it is replaced in between, the change is not taken for one of the new file's
+        let (file, head) = (self.database.file()?, self.database.read(change::head)?);
+        Ok(Reached { position: Position { file, number: head.number }, head, as_of })
+    }
+
+    /// Extends this gateway's lease in the record, and then does what [`Replica::look`] does: in this order, so that
+    /// a change is either seen here, or its author sees the lease.
+    pub fn renew(&mut self) -> Result<Reached, StoreError> {
+        let mut link = self.connected()?;
+        let as_of = BootTime::now();
+        // where it has no row any more it has applied what it says at the next acknowledgement
+        gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), self.lease + MARGIN)?;
+        self.link = Some(link);
+        Ok(Reached { as_of, ..self.look()? })
+    }
+
+    /// Tells the record that all that was reached is in force here.
+    pub fn acknowledge(&mut self, reached: Reached) -> Result<(), StoreError> {
+        let mut link = self.connected()?;
+        gateways::acknowledge(&mut link, &self.id, reached.head)?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Gives the record what this gateway noted, and takes what the others did.
+    pub fn exchange_notes(
+        &mut self,
+        uses: &[KeyUse],
+        fingerprints: &[(KeyId, Fingerprint)],
+    ) -> Result<(), StoreError> {
+        let mut link = self.connected()?;
+        notes::exchange(&mut link, &mut self.database, uses, fingerprints)?;
+        self.link = Some(link);
+        Ok(())
+    }
+
+    /// Waits until the record announces a change, something is told, or the time is up.
+    pub fn wait<T>(&mut self, told: &mut mpsc::UnboundedReceiver<T>, at_most: Duration) -> Woken<T> {
+        let Some(link) = &mut self.link else {
+            // without a connection nothing is announced
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            let Ok(runtime) = runtime else {
+                std::thread::sleep(at_most);
+                return Woken::Look;
+            };
+            return runtime.block_on(async {
+                tokio::select! {
+                    told = told.recv() => told.map_or(Woken::Ended, Woken::Told),
+                    () = tokio::time::sleep(at_most) => Woken::Look,
+                }
+            });
+        };
+        let Link { runtime, notices, .. } = link;
+        runtime.block_on(async {
+            tokio::select! {
+                told = told.recv() => told.map_or(Woken::Ended, Woken::Told),
+                notice = notices.recv() => {
+                    // one look sees what all of them announce
+                    while notice.is_some() && notices.try_recv().is_ok() {}
+                    if notice.is_none() {
+                        // the connection has ended: no need to hurry
+                        tokio::time::sleep(at_most).await;
+                    }
+                    Woken::Look
+                }
+                () = tokio::time::sleep(at_most) => Woken::Look,
+            }
+        })
+    }
+
+    /// Takes this gateway's row out of the record: after its last request.
+    pub fn leave(&mut self) -> Result<(), StoreError> {
+        let mut link = self.connected()?;
+        gateways::leave(&mut link, &self.id)
+    }
+
+    /// The connection, for one question: whoever asks puts it back when all went well.
+    fn connected(&mut self) -> Result<Link, StoreError> {
+        if let Some(link) = self.link.take().filter(|link| !link.is_closed()) {
+            return Ok(link);
+        }
+        let mut link = Link::open(&self.postgres)?;
+        migrations::run(&mut link)?;
+        identify(&mut link, &self.database, &self.postgres)?;
+        listen(&mut link)?;
+        Ok(link)
+    }
+}
+
+/// Why a replica cannot go on from where it is.
+pub(super) enum Unfollowable {
+    Store(StoreError),
+    /// It must be made anew, for this reason.
+    Gone(String),
+}
+
+impl From<StoreError> for Unfollowable {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Damaged { .. } | StoreError::Missing { .. } => Self::Gone(error.to_string()),
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// Has the record's announcements come in on this connection.
+fn listen(link: &mut Link) -> Result<(), StoreError> {
+    link.within(PATIENCE, async |client| Ok(client.batch_execute("LISTEN portcullis_changes").await?))
+}
+
+/// Opens or makes the replica, and brings it up to the record.
+pub(super) fn prepare(
+    link: &mut Link,
+    postgres: &Postgres,
+    report: &mut dyn FnMut(&str),
+) -> Result<Database, StoreError> {
+    let opened = match open_file(postgres) {
+        Ok(database) => {
+            identify(link, &database, postgres)?;
+            let mut database = database;
+            match catch_up(link, &mut database, postgres) {
+                Ok(_) => Some(database),
+                Err(Unfollowable::Store(error)) => return Err(error),
+                Err(Unfollowable::Gone(why)) => {
+                    tracing::error!("{why}: the replica is made anew from the record");
+                    None
+                }
+            }
+        }
+        Err(StoreError::Missing { .. }) => {
+            report("copying the record into a new replica");
+            None
+        }
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(%error, "the replica is made anew from the record");
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let database = match opened {
+        Some(database) => database,
+        None => rebuild(link, postgres, report)?,
+    };
+    listen(link)?;
+    Ok(database)
+}
+
+/// The replica as it is.
+pub(super) fn open_file(postgres: &Postgres) -> Result<Database, StoreError> {
+    let path = &postgres.replica;
+    let mut database = Database::open(path, Purpose::Replica)?;
+    database.migrate()?;
+    database.check()?;
+    if record_of(&database)?.is_none() {
+        return Err(StoreError::ForeignReplica { path: path.clone(), record: postgres.shown() });
+    }
+    Ok(database)
+}
+
+fn record_of(database: &Database) -> Result<Option<String>, StoreError> {
+    database.read(|connection| {
+        Ok(connection.query_row("SELECT record FROM replica", [], |row| row.get(0)).optional()?)
+    })
+}
+
+fn record_id(link: &mut Link) -> Result<String, StoreError> {
+    link.within(PATIENCE, async |client| {
+        Ok(client.query_typed_one("SELECT id FROM record", &[]).await?.try_get(0)?)
+    })
+}
+
+/// Refuses a replica of another record.
+fn identify(link: &mut Link, database: &Database, postgres: &Postgres) -> Result<(), StoreError> {
+    if record_of(database)? == Some(record_id(link)?) {
+        return Ok(());
+    }
+    Err(StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.shown() })
+}
+
+/// Applies what the record has more than the replica; the newest change then.
+pub(super) fn catch_up(
+    link: &mut Link,
+    database: &mut Database,
+    postgres: &Postgres,
+) -> Result<ChangeNumber, Unfollowable> {
+    loop {
+        let since = database.read(Place::of)?;
+        let standing = link.within(6 * PATIENCE, async |client| {
+            client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let standing = delta::compare(client, since).await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(standing)
+        })?;
+        match standing {
+            Standing::Current => return Ok(since.head.number),
+            // somebody else may have applied it meanwhile: either way the next look tells
+            Standing::Behind(delta) => {
+                database.write(|connection| delta.apply(connection))?;
+            }
+            Standing::FarBehind => {
+                return Err(Unfollowable::Gone(format!(
+                    "the replica at {} is too far behind the record",
+                    postgres.replica.display()
+                )));
+            }
+            Standing::Ahead => {
+                return Err(Unfollowable::Gone(format!(
+                    "the record at {} has been put back to an earlier state: change {} was seen here, and is not in \
+                     it any more",
+                    postgres.shown(),
+                    since.head.number
+                )));
+            }
+        }
+    }
+}
+
+/// Copies the record into a new file, writes back what it forgot of deactivations, and puts the file in the replica's
+/// place. Who has the old one open goes on with that until the next question.
+fn rebuild(
+    link: &mut Link,
+    postgres: &Postgres,
+    report: &mut dyn FnMut(&str),
+) -> Result<Database, StoreError> {
+    let path = &postgres.replica;
+    let mut file = path.as_os_str().to_owned();
+    file.push(format!(".{}", Uuid::new_v4().simple()));
+    let file = PathBuf::from(file);
+    let made = make(link, &file, path, report);
+    if let Err(error) = made {
+        remove(&file);
+        return Err(error);
+    }
+    let old = fs::read_link(path).ok();
+    // what the old one knows is read before it goes
+    let forgotten = Database::open(path, Purpose::Reading)
+        .and_then(|old| Forgotten::between(&old, &Database::open(&file, Purpose::Reading)?));
+    put_in_place(&file, path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
+    if let Some(old) = old {
+        remove(&path.parent().unwrap_or(Path::new("")).join(old));
+    }
+    match forgotten {
+        Ok(forgotten) if !forgotten.is_empty() => {
+            tracing::error!(
+                count = forgotten.len(),
+                "the record has forgotten deactivations and removals: they are made again"
+            );
+            let mut store = Store::with_replica(Database::open(path, Purpose::Replica)?, postgres);
+            forgotten.write_back(&mut store)?;
+        }
+        // a file that is not there tells nothing
+        Ok(_) | Err(StoreError::Missing { .. }) => {}
+        Err(error) => tracing::warn!(%error, "what the old replica knew cannot be read"),
+    }
+    Database::open(path, Purpose::Replica)
+}
+
+fn make(link: &mut Link, file: &Path, path: &Path, report: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+    let record = record_id(link)?;
+    let mut database = Database::create(file, path)?;
+    copy::read_into(link, &mut database, report)?;
+    database.write(|connection: &Connection| -> Result<(), Fault> {
+        connection.execute("INSERT INTO replica (only_row, record) VALUES (1, ?1)", [record])?;
+        Ok(())
+    })?;
+    database.close()
+}
+
+/// Gives the replica's name to a file, at once: the name is a link, so that nobody ever meets a new file beside an old
+/// write-ahead log.
+fn put_in_place(file: &Path, path: &Path) -> io::Result<()> {
+    let mut link = path.as_os_str().to_owned();
+    link.push(format!(".{}.link", Uuid::new_v4().simple()));
+    let target = file.file_name().map_or_else(|| file.to_owned(), PathBuf::from);
+    symlink(target, &link)?;
+    fs::rename(&link, path)
+}
+
+fn remove(file: &Path) {
+    for beside in ["", "-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(beside);
+        // of no use any more, and of no harm where it stays
+        let _ = fs::remove_file(name);
+    }
+}
