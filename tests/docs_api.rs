@@ -62,7 +62,7 @@ fn every_command_of_the_page_on_the_api_works_and_gets_its_status() {
 }
 
 /// The words in backticks in these rows of tables.
-fn named<'a>(page: &'a str, rows: impl Fn(&str) -> bool) -> BTreeSet<&'a str> {
+fn named(page: &str, rows: impl Fn(&str) -> bool) -> BTreeSet<&str> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && rows(line));
     rows.flat_map(|row| row.split('`').skip(1).step_by(2)).collect()
 }
