@@ -81,7 +81,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         frame: visit.frame("Audit log", Section::Audit),
         is_filtered: shown.iter().any(|filter| !filter.value.is_empty()),
         filters: shown,
-        table: Table::new(visit, "entries", caption, columns, &page, row, empty, view),
+        table: Table::new("entries", caption, columns, &page, row, empty, view),
     };
     Ok(render(StatusCode::OK, &page))
 }

@@ -1,0 +1,140 @@
+//! Every page, looked at from all sides.
+
+use std::net::Ipv4Addr;
+
+use crate::judge::from_all_sides;
+use crate::person::{Person, admin, key};
+use crate::support::browser::Browser;
+use crate::support::http1::{Client, Request};
+use crate::support::stage::Stage;
+use crate::support::upstream::Answer;
+
+const LONG_NAME: &str = "nightly-export-of-all-invoices-to-the-data-warehouse-in-the-other-region-that-nobody-may-switch-\
+                         off-before-the-end-of-the-quarter-because-finance-said-so";
+const MANY_WORDS: &str = "Reads what the shop has sold since the last run, writes it to the warehouse, and tells the \
+                          people of finance by mail when it was late. Ask Grace before you change anything.";
+
+/// Requests that end in every way that the chart knows.
+fn traffic(stage: &Stage) {
+    stage.upstream.answer("/v1/projects/e1/broken", Answer::BytesThenClose(Vec::new()));
+    let send = |target: &str, key: Option<&crate::support::cli::Key>, count: usize| {
+        for _ in 0..count {
+            let request = Request::get(target);
+            let request = key.map_or_else(|| Request::get(target), |key| request.key(key));
+            let mut client = Client::connect_from(Ipv4Addr::LOCALHOST, stage.gateway.http());
+            client.send(request.end());
+            client.read();
+        }
+    };
+    send("/v1/projects/e1/hosts", Some(&stage.e1), 12);
+    send("/v1/projects/e2/hosts", Some(&stage.e2), 5);
+    send("/v1/projects/e1/hosts", None, 4);
+    send("/v1/projects/e2/hosts", Some(&stage.e1), 3);
+    send("/v1/projects/e1/%2e%2e/e2", Some(&stage.e1), 2);
+    send("/v1/projects/e1/broken", Some(&stage.e1), 2);
+}
+
+#[test]
+fn every_page_is_good_to_look_at_from_all_sides() {
+    let stage = Stage::start();
+    let api = admin(&stage);
+    let alice = stage.gateway.create_account("alice", "user");
+    stage.gateway.add_member("e1", "alice", "owner");
+    stage.gateway.create_account(&LONG_NAME[..120], "user");
+    traffic(&stage);
+    let environment = "projects/e1/";
+    let long = key(&api, environment, LONG_NAME, MANY_WORDS);
+    let stopped = key(&api, environment, "ci-server", "deploys from the main branch");
+    api.act(&format!("/v2-beta/apikeys/{}", stopped.id), "deactivate");
+    key(&api, environment, "钥匙 für Zoë's “old” laptop <b>", "");
+    key(&api, "", "laptop", "");
+
+    let person = Person::at(&stage.gateway);
+    let see = |path: &str, picture: &str| {
+        person.open(path);
+        from_all_sides(&person.browser, person.browser.find_now("#sign-out").is_some(), picture);
+    };
+    see("/sign-in?why=time", "sign-in");
+    person.browser.find("#access-key").type_text("pca_1");
+    person.browser.find("#secret-key").type_text("pcs_1");
+    person.browser.find("#sign-in button").click();
+    person.browser.see("#problem");
+    from_all_sides(&person.browser, false, "sign-in-refused");
+    person.browser.find("#access-key").clear();
+    person.browser.find("#secret-key").clear();
+    person.sign_in(&stage.gateway.admin);
+
+    see("/", "overview");
+    see("/keys?environment=e1", "keys");
+    see("/keys?environment=e1&environment-search=nothing+of+the+kind", "keys-none-found");
+    see(&format!("/keys/{}", long.id), "key");
+    see("/keys/new?environment=e1", "key-new");
+    see(&format!("/keys/{}/edit", stopped.id), "key-edit");
+    see(&format!("/keys/{}/deactivate", long.id), "key-deactivate");
+    see(&format!("/keys/{}/activate", stopped.id), "key-activate");
+    see(&format!("/keys/{}/delete", stopped.id), "key-delete");
+    see("/keys/1c1/deactivate", "key-own-deactivate");
+    see("/environments", "environments");
+    see("/environments/e1", "environment");
+    see("/environments/new", "environment-new");
+    see("/environments/e1/members/add", "member-add");
+    see(&format!("/environments/e1/members/{alice}/role"), "member-role");
+    see("/accounts", "accounts");
+    see(&format!("/accounts/{alice}"), "account");
+    see(&format!("/keys?account={alice}"), "account-keys-none");
+    see("/accounts/new", "account-new");
+    see("/audit", "audit");
+    see("/nothing", "refused");
+
+    let browser = &person.browser;
+    person.open("/environments/new");
+    browser.find("#field-id").type_text("e1");
+    browser.find("#new-environment-submit").click();
+    browser.see("#problem-id");
+    from_all_sides(browser, true, "environment-new-refused");
+
+    person.open("/keys/new?environment=e1");
+    browser.find("#field-name").type_text(&LONG_NAME[..90]);
+    browser.find("#new-key-submit").click();
+    browser.see("#secret-key");
+    from_all_sides(browser, true, "created");
+    browser.reload();
+    browser.see("#gone");
+    from_all_sides(browser, true, "created-gone");
+
+    person.open("/keys?environment=e1");
+    in_a_dialog(browser);
+    the_chart_can_be_read(&person);
+}
+
+/// A menu, and the forms that open over the page.
+fn in_a_dialog(browser: &Browser) {
+    browser.see("#environment-keys-table tbody tr:last-child summary[aria-label^='Actions']").click();
+    browser.see("#environment-keys-table tbody tr:last-child [data-action='edit']");
+    from_all_sides(browser, true, "keys-menu");
+    browser.find("#environment-keys-add").click();
+    browser.see("dialog #new-key");
+    from_all_sides(browser, true, "keys-dialog");
+}
+
+/// The legend says what the picture shows, and the table says the same in numbers.
+fn the_chart_can_be_read(person: &Person) {
+    person.open("/");
+    let browser = &person.browser;
+    let legend = browser.find(".legend").text();
+    for words in ["Allowed 17", "Failed 2", "No valid key 4", "Forbidden 3", "Refused 2"] {
+        assert!(legend.contains(words), "{legend}");
+    }
+    let label = browser.find("#chart > svg").label();
+    assert!(label.starts_with("28 requests in the last hour: 17 allowed, 2 failed, 4 no valid key"), "{label}");
+    browser.find("#chart summary").click();
+    let heads: Vec<String> = browser.find_all("#chart thead th").iter().map(|head| head.text()).collect();
+    assert_eq!(heads, ["Minute", "Allowed", "Failed", "No valid key", "Forbidden", "Refused"]);
+    let sums = browser.run(
+        "return [1, 2, 3, 4, 5].map((column) => [...document.querySelectorAll('#chart tbody tr')]
+           .reduce((sum, row) => sum + Number(row.cells[column].textContent), 0))",
+        &[],
+    );
+    assert_eq!(sums, serde_json::json!([17, 2, 4, 3, 2]));
+    from_all_sides(browser, true, "overview-table");
+}
