@@ -134,7 +134,7 @@ for (const field of all("input:not([type=hidden], [type=checkbox]), select, text
   judge(`the border of ${name(field)}`, colour(getComputedStyle(field).borderTopColor), ground(field.parentElement), 3);
   if (field.placeholder) judge(`the placeholder of ${name(field)}`, colour(getComputedStyle(field, "::placeholder").color), ground(field), 4.5);
 }
-for (const part of all(".state svg, .legend rect, .bar rect, .menu svg, .copy svg")) {
+for (const part of all(".state svg, .legend rect, .minute rect, .menu svg, .copy svg")) {
   if (!shown(part)) continue;
   const style = getComputedStyle(part);
   judge(`the picture in ${name(part.closest("li, .state, summary, button, figure"))}`, colour(part.localName === "rect" ? style.fill : style.stroke === "none" ? style.fill : style.stroke), ground(part), 3);

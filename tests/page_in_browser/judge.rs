@@ -35,6 +35,8 @@ pub fn assert_quiet(browser: &Browser) {
 #[track_caller]
 pub fn colours(browser: &Browser, colours: Colours) {
     let value = if colours == Colours::Dark { "dark" } else { "light" };
+    // a picture of the whole page is as wide as the window without its scroll bar
+    browser.session().chromium("Emulation.setScrollbarsHidden", &json!({ "hidden": true })).unwrap();
     let features = json!([
         { "name": "prefers-color-scheme", "value": value },
         { "name": "prefers-reduced-motion", "value": "reduce" },

@@ -14,6 +14,7 @@ use super::page::{Frame, Section, render};
 use super::table::{Cell, Row, Table, plain, sorted};
 use super::view::{Usual, View};
 use super::visit::{Visit, with};
+use crate::model::AccountId;
 use crate::policy::Act;
 use crate::store::{AUDIT_FIELDS, AuditEntry, Filter, Modifier};
 
@@ -134,6 +135,13 @@ struct Actor<'a> {
 }
 
 impl HtmlSafe for Actor<'_> {}
+
+impl Actor<'_> {
+    /// The account's page; an environment, or who has a shell on the machine, is none.
+    fn account(&self) -> Option<String> {
+        self.entry.actor.parse::<AccountId>().ok().map(|id| format!("/accounts/{id}"))
+    }
+}
 
 /// The list of all that was done with the same key.
 fn of_key(key: &str) -> String {

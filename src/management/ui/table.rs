@@ -165,7 +165,7 @@ impl Cell {
 
     /// Whether it is cut where there is no room for it.
     fn is_text(&self) -> bool {
-        matches!(self, Self::Text(Some(_)) | Self::Link { .. })
+        matches!(self, Self::Text(_) | Self::Link { .. })
     }
 
     /// A component.
