@@ -44,18 +44,18 @@ pub fn colours(browser: &Browser, colours: Colours) {
     browser.session().chromium("Emulation.setEmulatedMedia", &json!({ "features": features })).unwrap();
 }
 
-/// Looks at the page on a desktop by day and by night, and on a telephone, and keeps pictures.
+/// Looks at the page on a desktop by night and on a telephone by day, and keeps pictures of the other two.
 #[track_caller]
 pub fn from_all_sides(browser: &Browser, is_signed_in: bool, picture: &str) {
     colours(browser, Colours::Dark);
     look(browser, is_signed_in);
     colours(browser, Colours::Light);
-    look(browser, is_signed_in);
     browser.screenshot_whole(&format!("page-{picture}"));
+
     browser.screen(Screen::Phone);
     look(browser, is_signed_in);
     colours(browser, Colours::Dark);
-    browser.screenshot_whole(&format!("page-{picture}-phone-dark"));
+    browser.screenshot(&format!("page-{picture}-phone-dark"));
     colours(browser, Colours::Light);
     browser.screen(Screen::Desktop(1280, 800));
 }

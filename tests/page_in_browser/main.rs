@@ -14,6 +14,5 @@ mod life;
 mod lists;
 mod looks;
 mod person;
-mod pictures;
 mod sessions;
 mod without_scripts;

@@ -1,6 +1,6 @@
 //! A person at a browser, and the gateway whose page they open.
 
-use crate::judge::{assert_quiet, look};
+use crate::judge::look;
 use crate::support::api::Api;
 use crate::support::browser::Browser;
 use crate::support::cli::Key;
@@ -18,6 +18,12 @@ impl Person {
     #[track_caller]
     pub fn at(gateway: &Gateway) -> Self {
         Self { browser: Browser::start(), base: format!("http://{}", gateway.management()) }
+    }
+
+    /// The same, over TLS.
+    #[track_caller]
+    pub fn over_tls(gateway: &Gateway) -> Self {
+        Self { browser: Browser::start(), base: format!("https://{}", gateway.management()) }
     }
 
     /// A person who has signed in.
@@ -49,12 +55,6 @@ impl Person {
     #[track_caller]
     pub fn look(&self) {
         look(&self.browser, self.browser.find_now("#sign-out").is_some());
-    }
-
-    /// That nothing went wrong behind what is seen.
-    #[track_caller]
-    pub fn assert_quiet(&self) {
-        assert_quiet(&self.browser);
     }
 
     /// Path, query and fragment of the page that is open.
