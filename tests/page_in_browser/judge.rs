@@ -19,16 +19,17 @@ fn showing(browser: &Browser) -> serde_json::Value {
 }
 
 /// That the console has no complaint: nothing that the Content-Security-Policy stopped, nothing that is missing, no
-/// error of the script. Answers that are no success are told there too, and are meant.
+/// error of the script. That the page itself is an answer of no success is told there too, and is meant.
 #[track_caller]
 pub fn assert_quiet(browser: &Browser) {
+    let url = browser.url();
     let complaints: Vec<_> = browser
         .console()
         .into_iter()
         .filter(|line| line.level == "SEVERE" || line.source == "security")
-        .filter(|line| line.source != "network" || !line.message.contains("the server responded with a status of"))
+        .filter(|line| line.source != "network" || !line.message.starts_with(&url))
         .collect();
-    assert!(complaints.is_empty(), "{}: {complaints:#?}", browser.url());
+    assert!(complaints.is_empty(), "{url}: {complaints:#?}");
 }
 
 /// Light or dark, and nothing that moves: colours are judged where they have come to, not on the way.

@@ -34,64 +34,52 @@ fn traffic(stage: &Stage) {
     send("/v1/projects/e1/broken", Some(&stage.e1), 2);
 }
 
-#[test]
-fn every_page_is_good_to_look_at_from_all_sides() {
+/// A stage with something to see, and the ids of what was made.
+struct Sight {
+    stage: Stage,
+    alice: String,
+    long: String,
+    stopped: String,
+}
+
+fn sight() -> Sight {
     let stage = Stage::start();
-    let api = admin(&stage);
     let alice = stage.gateway.create_account("alice", "user");
     stage.gateway.add_member("e1", "alice", "owner");
     stage.gateway.create_account(&LONG_NAME[..120], "user");
     traffic(&stage);
+    let api = admin(&stage);
     let environment = "projects/e1/";
-    let long = key(&api, environment, LONG_NAME, MANY_WORDS);
-    let stopped = key(&api, environment, "ci-server", "deploys from the main branch");
-    api.act(&format!("/v2-beta/apikeys/{}", stopped.id), "deactivate");
+    let long = key(&api, environment, LONG_NAME, MANY_WORDS).id;
+    let stopped = key(&api, environment, "ci-server", "deploys from the main branch").id;
+    api.act(&format!("/v2-beta/apikeys/{stopped}"), "deactivate");
     key(&api, environment, "钥匙 für Zoë's “old” laptop <b>", "");
     key(&api, "", "laptop", "");
+    Sight { stage, alice, long, stopped }
+}
 
-    let person = Person::at(&stage.gateway);
-    let see = |path: &str, picture: &str| {
-        person.open(path);
-        from_all_sides(&person.browser, person.browser.find_now("#sign-out").is_some(), picture);
-    };
-    see("/sign-in?why=time", "sign-in");
-    person.browser.find("#access-key").type_text("pca_1");
-    person.browser.find("#secret-key").type_text("pcs_1");
-    person.browser.find("#sign-in button").click();
-    person.browser.see("#problem");
-    from_all_sides(&person.browser, false, "sign-in-refused");
-    person.browser.find("#access-key").clear();
-    person.browser.find("#secret-key").clear();
-    person.sign_in(&stage.gateway.admin);
+/// Opens a page and looks at it.
+#[track_caller]
+fn see(person: &Person, path: &str, picture: &str) {
+    person.open(path);
+    from_all_sides(&person.browser, person.browser.find_now("#sign-out").is_some(), picture);
+}
 
-    see("/", "overview");
-    see("/keys?environment=e1", "keys");
-    see("/keys?environment=e1&environment-search=nothing+of+the+kind", "keys-none-found");
-    see(&format!("/keys/{}", long.id), "key");
-    see("/keys/new?environment=e1", "key-new");
-    see(&format!("/keys/{}/edit", stopped.id), "key-edit");
-    see(&format!("/keys/{}/deactivate", long.id), "key-deactivate");
-    see(&format!("/keys/{}/activate", stopped.id), "key-activate");
-    see(&format!("/keys/{}/delete", stopped.id), "key-delete");
-    see("/keys/1c1/deactivate", "key-own-deactivate");
-    see("/environments", "environments");
-    see("/environments/e1", "environment");
-    see("/environments/new", "environment-new");
-    see("/environments/e1/members/add", "member-add");
-    see(&format!("/environments/e1/members/{alice}/role"), "member-role");
-    see("/accounts", "accounts");
-    see(&format!("/accounts/{alice}"), "account");
-    see(&format!("/keys?account={alice}"), "account-keys-none");
-    see("/accounts/new", "account-new");
-    see("/audit", "audit");
-    see("/nothing", "refused");
-
+#[test]
+fn the_pages_of_keys_are_good_to_look_at_from_all_sides() {
+    let Sight { stage, alice, long, stopped } = &sight();
+    let person = &Person::signed_in(&stage.gateway, &stage.gateway.admin);
     let browser = &person.browser;
-    person.open("/environments/new");
-    browser.find("#field-id").type_text("e1");
-    browser.find("#new-environment-submit").click();
-    browser.see("#problem-id");
-    from_all_sides(browser, true, "environment-new-refused");
+    see(person, "/keys?environment=e1", "keys");
+    see(person, "/keys?environment=e1&environment-search=nothing+of+the+kind", "keys-none-found");
+    see(person, &format!("/keys?account={alice}"), "account-keys-none");
+    see(person, &format!("/keys/{long}"), "key");
+    see(person, "/keys/new?environment=e1", "key-new");
+    see(person, &format!("/keys/{stopped}/edit"), "key-edit");
+    see(person, &format!("/keys/{long}/deactivate"), "key-deactivate");
+    see(person, &format!("/keys/{stopped}/activate"), "key-activate");
+    see(person, &format!("/keys/{stopped}/delete"), "key-delete");
+    see(person, "/keys/1c1/deactivate", "key-own-deactivate");
 
     person.open("/keys/new?environment=e1");
     browser.find("#field-name").type_text(&LONG_NAME[..90]);
@@ -104,7 +92,39 @@ fn every_page_is_good_to_look_at_from_all_sides() {
 
     person.open("/keys?environment=e1");
     in_a_dialog(browser);
-    the_chart_can_be_read(&person);
+}
+
+#[test]
+fn the_other_pages_are_good_to_look_at_from_all_sides() {
+    let Sight { stage, alice, .. } = &sight();
+    let person = &Person::at(&stage.gateway);
+    let browser = &person.browser;
+    see(person, "/sign-in?why=time", "sign-in");
+    browser.find("#access-key").type_text("pca_1");
+    browser.find("#secret-key").type_text("pcs_1");
+    browser.find("#sign-in button").click();
+    browser.see("#problem");
+    from_all_sides(browser, false, "sign-in-refused");
+    browser.find("#access-key").clear();
+    person.sign_in(&stage.gateway.admin);
+
+    see(person, "/", "overview");
+    the_chart_can_be_read(person);
+    see(person, "/environments", "environments");
+    see(person, "/environments/e1", "environment");
+    see(person, "/environments/new", "environment-new");
+    browser.find("#field-id").type_text("e1");
+    browser.find("#new-environment-submit").click();
+    assert!(browser.see("#problem-id").text().contains("'e1' is taken"), "the error stands where it arose");
+    assert!(browser.find("#field-id").is_focused());
+    from_all_sides(browser, true, "environment-new-refused");
+    see(person, "/environments/e1/members/add", "member-add");
+    see(person, &format!("/environments/e1/members/{alice}/role"), "member-role");
+    see(person, "/accounts", "accounts");
+    see(person, &format!("/accounts/{alice}"), "account");
+    see(person, "/accounts/new", "account-new");
+    see(person, "/audit", "audit");
+    see(person, "/nothing", "refused");
 }
 
 /// A menu, and the forms that open over the page.
@@ -119,7 +139,6 @@ fn in_a_dialog(browser: &Browser) {
 
 /// The legend says what the picture shows, and the table says the same in numbers.
 fn the_chart_can_be_read(person: &Person) {
-    person.open("/");
     let browser = &person.browser;
     let legend = browser.find(".legend").text();
     for words in ["Allowed 17", "Failed 2", "No valid key 4", "Forbidden 3", "Refused 2"] {
