@@ -15,7 +15,10 @@ pub fn look(browser: &Browser, is_signed_in: bool) {
 }
 
 fn showing(browser: &Browser) -> serde_json::Value {
-    browser.run("return [innerWidth, matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light']", &[])
+    browser.run(
+        "return [innerWidth, matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light']",
+        &[],
+    )
 }
 
 /// That the console has no complaint: nothing that the Content-Security-Policy stopped, nothing that is missing, no

@@ -24,7 +24,10 @@ impl Person {
         for _ in 0..60 {
             self.press(&[TAB]);
             let found = self.browser.run(script, &[selector.into()]);
-            assert!(found[1] == true || found[2].as_str().unwrap().starts_with("<body"), "no focus ring on {found}");
+            assert!(
+                found[1] == true || found[2].as_str().unwrap().starts_with("<body"),
+                "no focus ring on {found}"
+            );
             if found[0] == true {
                 return;
             }
@@ -57,7 +60,10 @@ fn the_whole_life_of_a_key_needs_no_mouse() {
 
     // the skip link is the first, is seen when it has the focus, and leads past the navigation
     person.tab_to(".skip");
-    assert!(browser.run("return document.activeElement.getBoundingClientRect().left", &[]).as_f64().unwrap() >= 0.0);
+    assert!(
+        browser.run("return document.activeElement.getBoundingClientRect().left", &[]).as_f64().unwrap()
+            >= 0.0
+    );
     person.press(&[ENTER]);
     person.press(&[TAB]);
     assert_eq!(browser.run("return document.activeElement.closest('main') !== null", &[]), true);
@@ -68,7 +74,10 @@ fn the_whole_life_of_a_key_needs_no_mouse() {
     person.has_focus("dialog #field-name");
     for _ in 0..6 {
         person.press(&[TAB]);
-        let outside = browser.run("const at = document.activeElement; return at !== document.body && !at.closest('dialog')", &[]);
+        let outside = browser.run(
+            "const at = document.activeElement; return at !== document.body && !at.closest('dialog')",
+            &[],
+        );
         assert_eq!(outside, false, "the dialog lets the focus out");
     }
     person.press(&[ESCAPE]);

@@ -1,7 +1,6 @@
 //! The whole life of a key, as a person who has never seen the page lives it.
 
 use crate::person::{Person, paste};
-use crate::support::element::Element;
 use crate::support::stage::Stage;
 
 /// What the panel after the creation shows, with what its buttons copy.
@@ -101,6 +100,7 @@ fn an_environment_key_lives_its_whole_life_on_the_page() {
     browser.see("dialog #deactivate-key-submit").click();
     person.wait_for_state(&pair.id, "inactive");
     saw_notice(&person, "Key “shop” is inactive. In force on this gateway since change");
+    browser.screenshot("life-deactivated");
     assert_eq!(status_in(&paste(&pair.curl)), Some(401));
 
     person.choose(&pair.id, "activate");
@@ -134,8 +134,10 @@ fn an_environment_key_lives_its_whole_life_on_the_page() {
 
 #[track_caller]
 fn saw_notice(person: &Person, words: &str) {
+    // in one step: the page may change while it is looked at
+    let script = "return document.getElementById('notice')?.textContent ?? ''";
     person.browser.wait_until(words, |browser| {
-        browser.find_now("#notice").as_ref().map(Element::text).is_some_and(|notice| notice.contains(words))
+        browser.run(script, &[]).as_str().is_some_and(|notice| notice.contains(words))
     });
     person.look();
 }
@@ -153,12 +155,16 @@ fn an_account_key_lives_its_whole_life_and_a_stopped_key_ends_its_own_session() 
     assert_eq!(pair.curl.rsplit(' ').next(), Some(&*format!("http://{}/v1", stage.gateway.http())));
     assert!(paste(&pair.curl).starts_with("GET /v1 HTTP/1.1"));
     let seen = stage.upstream.only(&pair.access_key);
-    assert_eq!((seen.header("X-API-Account-Id").as_deref(), seen.header("X-API-Project-Id")), (Some("1a1"), None));
+    assert_eq!(
+        (seen.header("X-API-Account-Id").as_deref(), seen.header("X-API-Project-Id")),
+        (Some("1a1"), None)
+    );
 
     // the new pair signs in, and its session ends with it
     browser.see("#sign-out").click();
     assert_eq!(browser.see("#why").text(), "You have signed out.");
-    let key = crate::support::cli::Key { id: pair.id.clone(), access_key: pair.access_key, secret: pair.secret };
+    let key =
+        crate::support::cli::Key { id: pair.id.clone(), access_key: pair.access_key, secret: pair.secret };
     person.sign_in(&key);
     person.open("/keys");
     person.choose(&pair.id, "deactivate");

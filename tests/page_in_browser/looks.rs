@@ -145,7 +145,10 @@ fn the_chart_can_be_read(person: &Person) {
         assert!(legend.contains(words), "{legend}");
     }
     let label = browser.find("#chart > svg").label();
-    assert!(label.starts_with("28 requests in the last hour: 17 allowed, 2 failed, 4 no valid key"), "{label}");
+    assert!(
+        label.starts_with("28 requests in the last hour: 17 allowed, 2 failed, 4 no valid key"),
+        "{label}"
+    );
     browser.find("#chart summary").click();
     let heads: Vec<String> = browser.find_all("#chart thead th").iter().map(|head| head.text()).collect();
     assert_eq!(heads, ["Minute", "Allowed", "Failed", "No valid key", "Forbidden", "Refused"]);

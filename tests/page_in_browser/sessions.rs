@@ -21,7 +21,10 @@ fn the_cookie_is_for_this_page_alone_and_ends_with_its_key() {
     assert!(cookie.http_only && !cookie.secure, "{cookie:?}");
     assert_eq!((cookie.same_site.as_str(), cookie.path.as_str(), cookie.expiry), ("Strict", "/", None));
     assert_eq!(browser.run("return document.cookie", &[]), "", "no script sees it");
-    assert_eq!(browser.run("return [localStorage.length, sessionStorage.length]", &[]), serde_json::json!([0, 0]));
+    assert_eq!(
+        browser.run("return [localStorage.length, sessionStorage.length]", &[]),
+        serde_json::json!([0, 0])
+    );
 
     // somebody else stops the key
     stage.gateway.succeed(&["key", "deactivate", &key.id]);

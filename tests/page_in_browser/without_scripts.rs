@@ -16,7 +16,10 @@ fn the_whole_life_of_a_key_needs_no_script() {
     browser.find("#environment").type_text("e2");
     browser.see("#environment-show").click();
     browser.wait_until("the keys of e2 are shown", |_| person.path().contains("environment=e2"));
-    assert!(browser.find_all(".copy").iter().all(|button| !button.is_visible()), "nothing is offered that does nothing");
+    assert!(
+        browser.find_all(".copy").iter().all(|button| !button.is_visible()),
+        "nothing is offered that does nothing"
+    );
     person.look();
 
     browser.see("#environment-keys-add").click();

@@ -45,7 +45,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
                 Cell::state(account.state),
                 Cell::link(&account.name, path(account.id)),
                 Cell::text(Some(account.id)),
-                Cell::Tag(account.kind.as_str()),
+                Cell::tag(account.kind.as_str()),
                 Cell::text(account.description.as_ref()),
                 Cell::time(account.created, now),
             ],
@@ -111,7 +111,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     page.facts = vec![
         ("State", Cell::state(account.state)),
         ("Id", Cell::Code(account.id.to_string())),
-        ("Kind", Cell::Tag(account.kind.as_str())),
+        ("Kind", Cell::tag(account.kind.as_str())),
         ("Name", Cell::text(Some(account.name))),
         ("Description", Cell::text(account.description)),
         ("Created", Cell::time(account.created, Timestamp::now())),

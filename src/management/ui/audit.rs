@@ -99,7 +99,7 @@ fn row(entry: &AuditEntry, now: Timestamp) -> Row {
         cells: vec![
             Cell::time(entry.at, now),
             Cell::html(&actor),
-            Cell::Text(Some(entry.action.clone())),
+            Cell::tag(&entry.action),
             object(entry),
             Cell::html(&outcome),
             if differences.lines.is_empty() { Cell::Text(None) } else { Cell::html(&differences) },

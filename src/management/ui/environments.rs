@@ -55,7 +55,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
                 visit
                     .caller
                     .role_in(&environment.id)
-                    .map_or(Cell::Text(None), |role| Cell::Tag(role.as_str())),
+                    .map_or(Cell::Text(None), |role| Cell::tag(role.as_str())),
                 Cell::time(environment.created, now),
             ],
             label: present(environment),

@@ -49,7 +49,7 @@ pub(super) async fn section(visit: &Visit<'_>, environment: &Environment) -> Res
                     Cell::text(Some(&entry.name))
                 },
                 Cell::text(Some(account)),
-                Cell::Tag(entry.membership.role.as_str()),
+                Cell::tag(entry.membership.role.as_str()),
             ],
             label: entry.name.clone(),
             menu,

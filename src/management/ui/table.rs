@@ -70,8 +70,8 @@ pub(super) enum Cell {
     Link { text: String, href: String },
     /// A word that is copied rather than read.
     Code(String),
-    /// A kind or a role.
-    Tag(&'static str),
+    /// A kind, a role or an action.
+    Tag(String),
     /// A time.
     Time(Moment),
     /// When and from where something was used; never, perhaps.
@@ -151,6 +151,11 @@ impl Cell {
     /// A text that leads somewhere.
     pub(super) fn link(text: &(impl ToString + ?Sized), href: String) -> Self {
         Self::Link { text: text.to_string(), href }
+    }
+
+    /// A kind, a role or an action.
+    pub(super) fn tag(word: &str) -> Self {
+        Self::Tag(word.to_owned())
     }
 
     /// A badge.
