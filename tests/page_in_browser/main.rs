@@ -14,5 +14,6 @@ mod life;
 mod lists;
 mod looks;
 mod person;
+mod pictures;
 mod sessions;
 mod without_scripts;
