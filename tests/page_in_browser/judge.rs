@@ -51,6 +51,15 @@ pub fn colours(browser: &Browser, colours: Colours) {
 /// Looks at the page on a desktop by night and on a telephone by day, and keeps pictures of the other two.
 #[track_caller]
 pub fn from_all_sides(browser: &Browser, is_signed_in: bool, picture: &str) {
+    for field in browser.find_all("input:not([type=hidden]), select, textarea") {
+        // what stands behind a dialog is nothing to a screen reader
+        assert!(
+            !field.label().is_empty() || field.role() == "none",
+            "{}: a screen reader has no name for a {}",
+            browser.url(),
+            field.role()
+        );
+    }
     colours(browser, Colours::Dark);
     look(browser, is_signed_in);
     colours(browser, Colours::Light);

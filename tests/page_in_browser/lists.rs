@@ -1,5 +1,8 @@
 //! Long lists: order, search, pages.
 
+use serde_json::json;
+
+use crate::judge::from_all_sides;
 use crate::person::{Person, admin, key};
 use crate::support::stage::Stage;
 
@@ -84,4 +87,33 @@ fn sixty_keys_are_sorted_searched_and_leafed_through() {
     assert_eq!(person.column("Access key"), [access_key]);
     // the other list of the page is as it was
     assert_eq!(browser.find_all("#account-keys-table tbody tr").len(), 1);
+}
+
+#[test]
+fn one_of_many_environments_is_found() {
+    let stage = Stage::start();
+    let api = admin(&stage);
+    std::thread::scope(|scope| {
+        for first in 1..=10 {
+            let api = &api;
+            scope.spawn(move || {
+                for number in (first..=110).step_by(10) {
+                    let body =
+                        json!({ "id": format!("many{number}"), "name": format!("Number {number:03}") });
+                    api.create("/v2-beta/projects", &body);
+                }
+            });
+        }
+    });
+    let person = Person::signed_in(&stage.gateway, &stage.gateway.admin);
+    let browser = &person.browser;
+    person.open("/keys");
+    assert_eq!(browser.find_all("#environment option").len(), 100, "and a box to find the others");
+    from_all_sides(browser, true, "keys-many-environments");
+    browser.see("#environment-filter").type_text("number 107");
+    browser.see("#environment-show").click();
+    browser.wait_until("the filter holds", |_| person.path().contains("environment-filter=number+107"));
+    assert_eq!(browser.find("#environment").value(), "many107");
+    assert!(browser.see("#environment-keys .endpoints a").text().ends_with("/v1/projects/many107"));
+    person.look();
 }

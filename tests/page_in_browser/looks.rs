@@ -81,6 +81,16 @@ fn the_pages_of_keys_are_good_to_look_at_from_all_sides() {
     see(person, &format!("/keys/{stopped}/delete"), "key-delete");
     see(person, "/keys/1c1/deactivate", "key-own-deactivate");
 
+    // somebody else was quicker: what was typed is kept, and what is there now is shown
+    person.open(&format!("/keys/{stopped}/edit"));
+    admin(stage).put(&format!("/v2-beta/apikeys/{stopped}"), &serde_json::json!({ "name": "ci-server-2" }));
+    browser.find("#field-description").clear();
+    browser.find("#field-description").type_text("deploys from any branch");
+    browser.find("#edit-key-submit").click();
+    assert!(browser.see("#edit-key-current").text().contains("ci-server-2"));
+    assert_eq!(browser.find("#field-description").value(), "deploys from any branch");
+    from_all_sides(browser, true, "key-edit-changed");
+
     person.open("/keys/new?environment=e1");
     browser.find("#field-name").type_text(&LONG_NAME[..90]);
     browser.find("#new-key-submit").click();
@@ -92,6 +102,18 @@ fn the_pages_of_keys_are_good_to_look_at_from_all_sides() {
 
     person.open("/keys?environment=e1");
     in_a_dialog(browser);
+
+    // a user who is a member of e2 sees its keys, and is offered nothing that members may not
+    stage.gateway.add_member("e2", "alice", "member");
+    person.open("/keys");
+    browser.see("#sign-out").click();
+    person.sign_in(&stage.gateway.create_account_key("alice"));
+    see(person, "/keys?environment=e2", "keys-of-a-member");
+    assert!(
+        browser.find_now("#environment-keys-add").is_none()
+            && browser.find_now("#account-keys-add").is_some()
+    );
+    assert_eq!(browser.find_all("nav li").len(), 2);
 }
 
 #[test]
