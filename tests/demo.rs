@@ -60,16 +60,13 @@ impl Demo {
             if line.contains("Ctrl-C") {
                 return demo;
             }
-            let mut words = line.split_whitespace();
-            let last = words.next_back().unwrap_or_default().to_owned();
-            if line.starts_with("The web page is at ") {
-                demo.page.url = words.find(|word| word.contains("://")).unwrap_or_default().to_owned();
+            if let Some(rest) = line.strip_prefix("The web page is at ") {
+                demo.page.url.extend(rest.split(' ').next());
+            } else if let Some(access_key) = line.strip_prefix("  access key  ") {
+                demo.page.access_key.push_str(access_key);
                 continue;
-            } else if line.starts_with("  access key ") {
-                demo.page.access_key = last;
-                continue;
-            } else if line.starts_with("  secret key ") {
-                demo.page.secret = last;
+            } else if let Some(secret) = line.strip_prefix("  secret key  ") {
+                demo.page.secret.push_str(secret);
                 continue;
             }
             match line.strip_prefix("  ").map(|line| line.strip_prefix("# ").ok_or(line)) {

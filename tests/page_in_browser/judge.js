@@ -4,7 +4,7 @@ const wrong = [];
 const all = (selector) => [...document.querySelectorAll(selector)];
 const name = (element) => {
   const id = element.id ? `#${element.id}` : "";
-  const classes = typeof element.className === "string" && element.className ? `.${element.className.replaceAll(" ", ".")}` : "";
+  const classes = [...element.classList].map((word) => `.${word}`).join("");
   return `<${element.localName}${id}${classes}> “${(element.textContent || "").trim().slice(0, 40)}”`;
 };
 const shown = (element) =>
@@ -43,7 +43,8 @@ for (const field of all("input:not([type=hidden]), select, textarea")) {
   if (!labels && !field.getAttribute("aria-label")) wrong.push(`${name(field)} has no label`);
 }
 for (const element of all("a, button, summary")) {
-  if (!(element.textContent.trim() || element.getAttribute("aria-label"))) wrong.push(`${name(element)} has no name`);
+  const own = element.textContent.trim() || element.getAttribute("aria-label");
+  if (!own) wrong.push(`${name(element)} has no name`);
 }
 for (const picture of all("svg, img")) {
   const isLabelled = picture.getAttribute("role") === "img" && picture.getAttribute("aria-label");
@@ -82,7 +83,9 @@ for (const element of all("a, button, summary, input:not([type=hidden]), select,
   // WCAG 2.2, 2.5.8: 24 pixels each way, but for links in sentences and lines of text
   const box = element.getBoundingClientRect();
   const isInText = element.localName === "a" && getComputedStyle(element).display.startsWith("inline");
-  if (!isInText && (box.height < 24 || box.width < 24)) wrong.push(`${name(element)} is too small: ${box.width} × ${box.height}`);
+  if (!isInText && (box.height < 24 || box.width < 24)) {
+    wrong.push(`${name(element)} is too small: ${box.width} × ${box.height}`);
+  }
 }
 
 // contrast (WCAG 2.2, 1.4.3 and 1.4.11)
@@ -133,13 +136,16 @@ for (const element of texts) {
 }
 for (const field of all("input:not([type=hidden], [type=checkbox]), select, textarea")) {
   if (!shown(field)) continue;
-  judge(`the border of ${name(field)}`, colour(getComputedStyle(field).borderTopColor), ground(field.parentElement), 3);
-  if (field.placeholder) judge(`the placeholder of ${name(field)}`, colour(getComputedStyle(field, "::placeholder").color), ground(field), 4.5);
+  const border = colour(getComputedStyle(field).borderTopColor);
+  judge(`the border of ${name(field)}`, border, ground(field.parentElement), 3);
+  const placeholder = colour(getComputedStyle(field, "::placeholder").color);
+  if (field.placeholder) judge(`the placeholder of ${name(field)}`, placeholder, ground(field), 4.5);
 }
 for (const part of all(".state svg, .legend rect, .minute rect, .menu svg, .copy svg")) {
   if (!shown(part)) continue;
   const style = getComputedStyle(part);
-  judge(`the picture in ${name(part.closest("li, .state, summary, button, figure"))}`, colour(part.localName === "rect" ? style.fill : style.stroke === "none" ? style.fill : style.stroke), ground(part), 3);
+  const paint = style.stroke === "none" ? style.fill : style.stroke;
+  judge(`the picture in ${name(part.closest("li, .state, summary, button, figure"))}`, colour(paint), ground(part), 3);
 }
 
 // what moves

@@ -19,7 +19,8 @@ impl Person {
     fn tab_to(&self, selector: &str) {
         let script = "const at = document.activeElement;
             const style = getComputedStyle(at);
-            return [at.matches(arguments[0]), style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2, at.outerHTML.slice(0, 200)]";
+            const isRinged = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+            return [at.matches(arguments[0]), isRinged, at.outerHTML.slice(0, 200)]";
         let mut passed = Vec::new();
         for _ in 0..60 {
             self.press(&[TAB]);
@@ -140,6 +141,16 @@ fn the_whole_life_of_a_key_needs_no_mouse() {
     person.press(&[SHIFT, TAB]);
     person.press(&[SPACE]);
     browser.wait_until("the key is gone", |browser| browser.find_now(&row).is_none());
+
+    // the arrows go through the environments, and lead nowhere before the button is pressed
+    person.tab_to("#environment");
+    let here = person.path();
+    person.press(&[DOWN]);
+    assert_eq!(browser.find("#environment").value(), "e2");
+    person.tab_to("#environment-show");
+    assert_eq!(person.path(), here);
+    person.press(&[ENTER]);
+    browser.wait_until("the keys of e2 are shown", |_| person.path().contains("environment=e2"));
 
     // sorting
     person.tab_to("#environment-keys-table [data-sort='created']");

@@ -56,7 +56,8 @@ fn an_environment_key_lives_its_whole_life_on_the_page() {
     browser.see("nav a[href='/keys']").click();
     browser.see("#environment");
     person.look();
-    browser.run("const at = document.getElementById('environment'); at.value = 'e2'; at.dispatchEvent(new Event('change', { bubbles: true }))", &[]);
+    browser.find("#environment").click();
+    browser.find("#environment option[value='e2']").click();
     browser.wait_until("the keys of e2 are shown", |_| person.path().contains("environment=e2"));
     let endpoint = format!("http://{}/v1/projects/e2", stage.gateway.http());
     assert_eq!(browser.see("#environment-keys .endpoints a").text(), endpoint);

@@ -9,8 +9,8 @@ use crate::support::http1::{Client, Request};
 use crate::support::stage::Stage;
 use crate::support::upstream::Answer;
 
-const LONG_NAME: &str = "nightly-export-of-all-invoices-to-the-data-warehouse-in-the-other-region-that-nobody-may-switch-\
-                         off-before-the-end-of-the-quarter-because-finance-said-so";
+const LONG_NAME: &str = "nightly-export-of-all-invoices-to-the-data-warehouse-in-the-other-region-that-nobody-may-\
+                         switch-off-before-the-end-of-the-quarter-because-finance-said-so";
 const MANY_WORDS: &str = "Reads what the shop has sold since the last run, writes it to the warehouse, and tells the \
                           people of finance by mail when it was late. Ask Grace before you change anything.";
 
