@@ -181,7 +181,10 @@ impl Gateway {
                 _ => None,
             },
             in_force,
-            header_timeout: config.timeouts.header,
+            management_timeouts: management::Timeouts {
+                header: config.timeouts.header,
+                write: config.timeouts.write,
+            },
         };
         let control = control::spawn(control, received)?;
         let follower =
