@@ -209,7 +209,7 @@ impl Field {
     pub fn test(&self, modifier: Modifier, value: &str) -> Result<Test, InvalidDate> {
         let operand = match (modifier, self.kind) {
             (Modifier::Null | Modifier::Notnull, _) => Operand::None,
-            (_, FieldKind::Text | FieldKind::Word) => Operand::Text(value.to_owned()),
+            (_, FieldKind::Text | FieldKind::Word) => Operand::Text(without_end(value)),
             (_, FieldKind::Id(prefix)) => value
                 .strip_prefix(prefix)
                 .and_then(|n| n.parse().ok())
@@ -223,6 +223,12 @@ impl Field {
         };
         Ok(Test { modifier, operand })
     }
+}
+
+/// SQLite's LIKE ends a pattern at a NUL and would find all that begins like it. Nothing that is stored holds one, nor
+/// the control that stands in for it.
+fn without_end(text: &str) -> String {
+    text.replace('\0', "\u{1}")
 }
 
 fn milliseconds(value: &str) -> Result<i64, InvalidDate> {
@@ -640,7 +646,8 @@ impl Conditions {
     }
 
     fn search(&mut self, columns: &[&str], text: &str) {
-        let pattern = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let pattern =
+            format!("%{}%", without_end(text).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
         let any: Vec<_> = columns.iter().map(|column| format!("+{column} LIKE ? ESCAPE '\\'")).collect();
         self.parameters.extend(columns.iter().map(|_| Sql::from(pattern.clone())));
         self.add(format!("({})", any.join(" OR ")));

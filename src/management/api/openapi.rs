@@ -212,7 +212,7 @@ fn delete(kind: Type, place: Place) -> Value {
     } else {
         "Removes what is inactive, for good; what is active is 405"
     };
-    let answers = pending(answers(200, reference(kind.name()), &[404, 422]), kind);
+    let answers = pending(answers(200, reference(kind.name()), &[404, 412, 422]), kind);
     operation(&name, about, kind, parameters, None, answers)
 }
 
@@ -636,7 +636,8 @@ fn refusal(status: u16) -> Value {
         421 => "The listener is not known by that host name",
         422 => {
             "What the request says cannot be: InvalidAction, ActionNotAvailable, InvalidOption, InvalidReference, \
-            InvalidCharacters, InvalidDateFormat, InvalidState, MissingRequired, MaxLengthExceeded, MinLengthExceeded, \
+            InvalidCharacters, InvalidDateFormat, InvalidState, MissingRequired, MaxLimitExceeded, MaxLengthExceeded, \
+            MinLengthExceeded, \
             NotUnique"
         }
         429 => "Too many failures from this address",

@@ -128,6 +128,7 @@ fn filters_say_what_their_modifiers_mean() {
     assert_eq!(count("name", Modifier::Prefix, "D"), named(&|name| name.starts_with('d')));
     assert_eq!(count("name", Modifier::Like, "%UIL%"), named(&|name| name == "Build"));
     assert_eq!(count("name", Modifier::Notlike, "%i%"), named(&|name| !name.contains('i')));
+    assert_eq!((count("name", Modifier::Like, "\0"), count("name", Modifier::Notlike, "\0")), (0, all.len()));
     assert_eq!(count("name", Modifier::Null, "1"), named(&str::is_empty));
     assert_eq!(count("name", Modifier::Notnull, ""), named(&|name| !name.is_empty()));
     assert_eq!(count("state", Modifier::Eq, "inactive"), 15);
@@ -157,7 +158,7 @@ fn search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_ar
         walk(&store, Some(&account), &Query { search: Some(text.to_owned()), ..Query::default() }).len()
     };
     assert!(found("uil") > 0 && found("TWO") == 0 && found("ONE") > 0 && found("k0") > 0);
-    assert_eq!((found("%"), found("_"), found("\\")), (0, 0, 0));
+    assert_eq!((found("%"), found("_"), found("\\"), found("\0"), found("uil\0")), (0, 0, 0, 0, 0));
 }
 
 #[test]
