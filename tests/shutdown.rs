@@ -231,8 +231,12 @@ fn a_running_management_request_finishes_and_its_connection_then_ends() {
     let mut idle = Client::connect(address);
     idle.send(request(&stage.gateway, "GET", "/healthz").end());
     assert_eq!(idle.read().status, 200);
+    let _silent = Client::connect(address);
+    let mut half = Client::connect(address);
+    half.send("GET /healthz HT");
 
     stage.gateway.signal("TERM");
+    let begun = Instant::now();
     wait_for(PATIENCE, "new management connections are refused", || TcpStream::connect(address).is_err());
     assert!(idle.ends_within(PATIENCE));
     client.send(body);
@@ -241,4 +245,5 @@ fn a_running_management_request_finishes_and_its_connection_then_ends() {
     assert_eq!(answer.json()["transitioning"], "no", "in force, too: {answer:?}");
     assert!(answer.json()["secretValue"].is_string());
     assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(6), "who asks nothing holds it up: {:?}", begun.elapsed());
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -28,6 +29,9 @@ const MAX_CONNECTIONS: usize = 256;
 
 /// What running requests are given when the gateway stops: more than the record makes a write wait.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
+
+/// What connections without a request are given then: an answer may still be on its way.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What connections may take.
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +110,8 @@ pub async fn serve(
     }
     drop(listener);
     let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-    if tokio::time::timeout(FINISH_WITHIN, places.acquire_many(all)).await.is_err() {
+    // a little longer than connections wait for their own end
+    if tokio::time::timeout(FINISH_WITHIN + LEAVE_WITHIN, places.acquire_many(all)).await.is_err() {
         tracing::warn!("management requests that were running are cut off");
     }
 }
@@ -122,9 +127,17 @@ async fn connection<S>(
 {
     let peer = way.peer;
     let way = Arc::new(way);
+    let is_answering = Arc::new(AtomicBool::new(false));
+    let answering = Arc::clone(&is_answering);
     let service = service_fn(move |request| {
-        let (management, way) = (Arc::clone(&management), Arc::clone(&way));
-        async move { Ok::<_, Infallible>(management.answer(request, &way).await) }
+        let (management, way, answering) =
+            (Arc::clone(&management), Arc::clone(&way), Arc::clone(&answering));
+        async move {
+            answering.store(true, Ordering::Relaxed);
+            let answer = management.answer(request, &way).await;
+            answering.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -135,7 +148,9 @@ async fn connection<S>(
         served = connection.as_mut() => served,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            let patience = if is_answering.load(Ordering::Relaxed) { FINISH_WITHIN } else { LEAVE_WITHIN };
+            // an error means that the client did not send the rest, or did not take it
+            tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = served {
