@@ -383,3 +383,21 @@ fn answers_say_who_was_recognised_and_where_the_schemas_are() {
         .json();
     assert!(listed["data"][0]["actionLinks"].is_object(), "{listed}");
 }
+
+/// Else a stolen key that only looks around here would seem unused.
+#[test]
+fn requests_to_the_management_api_are_uses_of_a_key() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let key = api.create_key("/v2-beta/apikeys", &json!({ "name": "automation" }));
+    let own = format!("/v2-beta/apikeys/{}", key.id);
+    assert_eq!((&api.document(&own)["lastUsed"], &api.document(&own)["useCount"]), (&Value::Null, &json!(0)));
+    let user = Api::new(&stage.gateway, &key);
+    for _ in 0..3 {
+        assert_eq!(user.get("/v2-beta").status, 200);
+    }
+    wait_for(support::PATIENCE, "the uses are saved", || api.document(&own)["useCount"] == 3);
+    let shown = api.document(&own);
+    assert!(shown["lastUsed"].is_string(), "{shown}");
+    assert!(shown["lastUsedAddress"].as_str().is_some_and(|it| it.starts_with("127.")), "{shown}");
+}
