@@ -329,13 +329,13 @@ fn whatever_changes_an_object_heeds_the_revision_that_was_meant() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
-    let stale = api.get(&own).header("etag").expect("a revision");
+    let old = api.get(&own).header("etag").expect("a revision");
     api.put(&own, &json!({ "name": "another" }));
     let send = |method: &str, target: &str, tag: &str| {
         api.send(api.request(method, target).header("If-Match", tag).body(r#"{"role":"member"}"#))
     };
     let deactivate = format!("{own}/?action=deactivate");
-    assert_error(&send("POST", &deactivate, &stale), 412, "Precondition Failed", None);
+    assert_error(&send("POST", &deactivate, &old), 412, "Precondition Failed", None);
     assert_eq!(api.document(&own)["state"], "active");
     let fresh = api.get(&own).header("etag").expect("a revision");
     assert_eq!(send("POST", &deactivate, &fresh).status, 200);
