@@ -2,11 +2,15 @@
 
 mod support;
 
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use support::api::{Api, exchange, request};
 use support::http1::{Client, Request, fresh_source};
-use support::marker;
 use support::stage::Stage;
+use support::{PATIENCE, marker, wait_for};
 
 #[test]
 fn case_86_management_is_reached_on_its_own_listener_only() {
@@ -65,7 +69,17 @@ fn case_90_a_host_that_it_is_not_known_by_is_refused() {
         assert_eq!(status(host, "/healthz"), 200, "{host}");
         assert_eq!(status(host, "/metrics"), 200, "{host}");
     }
-    for host in ["", "localhost:x", ":80"] {
+    // the host becomes part of every link, so it is nothing but a host
+    for host in [
+        "",
+        "localhost:x",
+        ":80",
+        "localhost:+80",
+        "[[::1]]",
+        "[127.0.0.1]",
+        "evil.example/?.localhost",
+        "\"><b>.localhost",
+    ] {
         assert_eq!(status(host, "/v2-beta"), 400, "{host:?}");
     }
     let twice =
@@ -113,4 +127,86 @@ fn case_91_no_key_works_before_init_has_printed_one() {
     assert_eq!(again.code, 1, "{again:?}");
     assert!(support::cli::key_in(&again.stdout).is_none(), "{again:?}");
     assert_eq!(api.post("/v2-beta/apikeys", &json!({})).status, 201);
+}
+
+/// A browser that knows a key from its own window sends it with every request, whoever's page has made it.
+#[test]
+fn what_another_sites_page_sends_with_a_browsers_own_key_changes_nothing() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let ours = format!("http://{}", stage.gateway.management());
+    let post = |headers: &[(&str, &str)]| {
+        let mut request = api.request("POST", "/v2-beta/apikeys").header("Content-Type", "text/plain");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        api.send(request.body(r#"{"name":"forged"}"#))
+    };
+    for headers in [
+        &[("Origin", "http://evil.example")] as &[_],
+        &[("Origin", "null")],
+        &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors")],
+        &[("Sec-Fetch-Site", "same-site"), ("Sec-Fetch-Mode", "navigate")],
+        &[("Origin", &ours), ("Origin", "http://evil.example")],
+    ] {
+        let answer = post(headers);
+        assert_eq!((answer.status, &answer.json()["code"]), (403, &json!("Forbidden")), "{answer:?}");
+        assert!(answer.header("x-api-schemas").is_some(), "{answer:?}");
+    }
+    assert_eq!(api.ids("/v2-beta/apikeys?name=forged"), [""; 0]);
+    assert_eq!(post(&[("Origin", &ours), ("Sec-Fetch-Site", "same-origin")]).status, 201);
+    // following a link is no harm
+    let link = api.request("GET", "/v2-beta").header("Sec-Fetch-Site", "cross-site");
+    assert_eq!(api.send(link.header("Sec-Fetch-Mode", "navigate").end()).status, 200);
+}
+
+#[test]
+fn links_are_secure_where_a_trusted_proxy_says_that_the_client_speaks_tls() {
+    let own = |stage: &Stage| {
+        let api = Api::admin(&stage.gateway);
+        let answer = api.send(api.request("GET", "/v2-beta").header("X-Forwarded-Proto", "https").end());
+        answer.json()["links"]["self"].as_str().unwrap().to_owned()
+    };
+    assert!(own(&Stage::start()).starts_with("http://"));
+    assert!(own(&Stage::with(|plan| plan.top("trusted_proxies: [127.0.0.0/8]"))).starts_with("https://"));
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_loses_its_place() {
+    let stage = Stage::with(|plan| plan.top("timeouts: { write: 200ms }"));
+    let mut client = TcpStream::connect(stage.gateway.management()).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let requests = request(&stage.gateway, "GET", "/v2-beta").end().repeat(100);
+    wait_for(PATIENCE, "end of a connection that takes nothing", || match client.write(&requests) {
+        Ok(_) => false,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    });
+}
+
+#[test]
+fn writes_that_wait_for_a_store_that_somebody_holds_are_all_refused_within_seconds() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let holder = rusqlite::Connection::open(stage.gateway.directory().join("portcullis.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let api = &api;
+            scope.spawn(move || {
+                let mut client = Client::connect(api.gateway.management());
+                let body = json!({ "id": format!("late{number}") }).to_string();
+                client.send(api.request("POST", "/v2-beta/projects").body(body));
+                let answer = client.try_read(true, Duration::from_mins(1)).expect("an answer");
+                assert_eq!(answer.status, 503, "{answer:?}");
+                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            });
+        }
+        assert_eq!(api.ids("/v2-beta/projects"), ["e1", "e2"], "who reads does not wait");
+    });
+    // one waits in vain, and perhaps a second one
+    assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(api.post("/v2-beta/projects", &json!({ "id": "after" })).status, 201);
+    assert_eq!(api.ids("/v2-beta/projects"), ["e1", "e2", "after"], "what was refused was not done");
 }

@@ -1,10 +1,11 @@
 //! A request to the management listener, and what is judged of it before anybody looks what it asks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::Method;
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -91,6 +92,29 @@ impl Request {
         }
     }
 
+    /// Refuses what another site's page has sent, as far as the browser tells: `Origin`, and `Sec-Fetch-Site` of
+    /// [Fetch Metadata](https://www.w3.org/TR/fetch-metadata/). Browsers send a session's cookie to nobody else's
+    /// form, but a key that was typed into their own window goes with every request. Following a link is no harm;
+    /// what is fetched or embedded is.
+    pub(super) fn admit_origin(&self) -> Result<(), Refusal> {
+        let headers = &self.head.headers;
+        let is_reading = matches!(self.head.method, Method::GET | Method::HEAD);
+        let site = headers.contains_key("sec-fetch-site").then(|| self.field("sec-fetch-site"));
+        let is_own = match site {
+            None | Some(Some("same-origin")) => true,
+            // typed, or from a bookmark
+            Some(Some("none")) => is_reading,
+            Some(_) => is_reading && self.field("sec-fetch-mode") == Some("navigate"),
+        };
+        let origin = headers.contains_key(ORIGIN).then(|| self.field("origin"));
+        let is_ours = origin.is_none_or(|origin| origin == Some(self.base().as_str()));
+        if is_own && is_ours {
+            return Ok(());
+        }
+        let detail = "The request comes from another site's page, as your browser says. Nothing was done.";
+        Err(Refusal::Forbidden { detail: Some(detail.to_owned()) })
+    }
+
     /// Whether any credential was sent in the way of RFC 7617.
     pub(super) fn has_credential(&self) -> bool {
         self.head.headers.contains_key(AUTHORIZATION)
@@ -111,9 +135,18 @@ pub(super) fn admit_host(head: &Parts, connection: &Connection, site: &Site) -> 
     let name = host_without_port(&host);
     let port = &host[name.len()..];
     let is_port = |port: &str| {
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+        port.is_empty()
+            || port.strip_prefix(':').is_some_and(|port| {
+                port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+            })
     };
-    if name.is_empty() || !is_port(port) {
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    // it becomes part of every link
+    let is_name = match bare {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
+    };
+    if name.is_empty() || !is_name || !is_port(port) {
         return Err(malformed("the Host is not a host with or without a port"));
     }
     if let Some(authority) = head.uri.authority()
@@ -121,12 +154,12 @@ pub(super) fn admit_host(head: &Parts, connection: &Connection, site: &Site) -> 
     {
         return Err(malformed("the request's target and its Host differ"));
     }
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
     let is_verified =
         matches!(&connection.tls, Some(ServerName(Some(verified))) if verified.eq_ignore_ascii_case(name));
     if name == "localhost"
         || name.ends_with(".localhost")
-        || bare.parse::<IpAddr>().is_ok()
+        || bare.is_some()
+        || name.parse::<Ipv4Addr>().is_ok()
         || site.hosts.iter().any(|known| known == name)
         || is_verified
     {
@@ -137,6 +170,14 @@ pub(super) fn admit_host(head: &Parts, connection: &Connection, site: &Site) -> 
                  'management.hosts' of the configuration"
             .to_owned(),
     })
+}
+
+/// Whether a trusted proxy says that the client has come to it over TLS.
+pub(super) fn is_secure_before(head: &Parts, peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    let mut values = head.headers.get_all("x-forwarded-proto").iter();
+    trusted.iter().any(|network| network.contains(&peer))
+        && matches!((values.next(), values.next()), (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"https"))
 }
 
 /// The address that failures are counted under and the audit log shows: the peer, or, behind trusted proxies, the
@@ -199,5 +240,62 @@ mod tests {
         assert_eq!(source("10.0.0.1", &["6.6.6.6", "198.51.100.7,10.0.0.2"]), "198.51.100.7");
         assert_eq!(source("10.0.0.1", &["nonsense, 10.0.0.2"]), "10.0.0.2");
         assert_eq!(source("10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    fn request(method: &str, headers: &[(&str, &str)]) -> Request {
+        let mut builder = http::Request::builder().method(method).uri("/keys");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        Request {
+            id: String::new(),
+            source: [127, 0, 0, 1].into(),
+            host: "gw.test:8081".to_owned(),
+            is_secure: true,
+            head: builder.body(()).unwrap().into_parts().0,
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn only_our_own_pages_send_forms() {
+        let admitted = |headers: &[(&str, &str)]| request("POST", headers).admit_origin().is_ok();
+        assert!(admitted(&[]));
+        assert!(admitted(&[("origin", "https://gw.test:8081"), ("sec-fetch-site", "same-origin")]));
+        for origin in ["http://gw.test:8081", "https://gw.test", "https://gw.test:8081.evil.test", "null", ""]
+        {
+            assert!(!admitted(&[("origin", origin)]), "{origin}");
+        }
+        assert!(!admitted(&[("origin", "https://gw.test:8081"), ("origin", "https://evil.test")]));
+        for site in ["cross-site", "same-site", "none", "", "Same-Origin"] {
+            assert!(!admitted(&[("sec-fetch-site", site), ("sec-fetch-mode", "navigate")]), "{site}");
+        }
+    }
+
+    #[test]
+    fn a_link_may_be_followed_from_anywhere_and_nothing_else() {
+        let admitted = |headers: &[(&str, &str)]| request("GET", headers).admit_origin().is_ok();
+        assert!(admitted(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")]));
+        assert!(admitted(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]));
+        assert!(admitted(&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")]));
+        assert!(!admitted(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")]));
+        assert!(!admitted(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")]));
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_says_that_the_client_speaks_tls() {
+        let trusted: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
+        let is_secure = |peer: &str, values: &[&str]| {
+            let mut builder = http::Request::builder();
+            for value in values {
+                builder = builder.header("X-Forwarded-Proto", *value);
+            }
+            is_secure_before(&builder.body(()).unwrap().into_parts().0, peer.parse().unwrap(), &trusted)
+        };
+        assert!(is_secure("10.0.0.1", &["https"]) && is_secure("::ffff:10.0.0.1", &["HTTPS"]));
+        assert!(!is_secure("192.0.2.1", &["https"]));
+        for values in [&["http"] as &[_], &[], &["http", "https"], &["https, http"]] {
+            assert!(!is_secure("10.0.0.1", values), "{values:?}");
+        }
     }
 }

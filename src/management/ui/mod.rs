@@ -1,6 +1,6 @@
 //! The web page, rendered on the server: a `match` on the path's segments, and on whether something is sent.
 //!
-//! What is sent needs the session's form token and an origin that is this listener's own (`form`). A page that has
+//! What is sent needs the session's form token (`form`) and an origin that is this listener's own (`request`). A page that has
 //! done something sends the browser on to one that shows it (`visit`), so that reloading repeats nothing. Every page
 //! works without a script; the script only copies, opens forms as dialogs, and closes menus.
 
@@ -62,9 +62,6 @@ async fn respond(management: &Management, request: &Request) -> Answer {
         && let Some(file) = static_files::answer(request.path())
     {
         return file;
-    }
-    if let Err(refusal) = form::admit_origin(request) {
-        return refused::answer(None, &refusal, &request.id);
     }
     let segments = segments(request.path());
     let visitor = match management.visitor(request).await {
