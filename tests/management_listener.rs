@@ -74,6 +74,51 @@ fn case_90_a_host_that_it_is_not_known_by_is_refused() {
 }
 
 #[test]
+fn case_90_what_another_sites_page_sends_with_the_browsers_own_key_changes_nothing() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let own = format!("http://{}", stage.gateway.management());
+    let secure = format!("https://{}", stage.gateway.management());
+    let key = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    let before = (api.ids("/v2-beta/apikeys"), api.document(&key));
+    let forged: [&[(&str, &str)]; 9] = [
+        &[("Origin", "http://evil.test"), ("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", "http://evil.test")],
+        &[("Origin", "null")],
+        &[("Origin", "")],
+        &[("Origin", &secure)],
+        &[("Origin", &own), ("Origin", "http://evil.test")],
+        &[("Origin", &own), ("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site")],
+    ];
+    let with = |method: &str, target: &str, headers: &[(&str, &str)]| {
+        let request = api.request(method, target);
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    };
+    for headers in forged {
+        for (method, target) in [
+            ("POST", "/v2-beta/apikeys"),
+            ("POST", "/v2-beta/projects/e1/apikeys"),
+            ("PUT", key.as_str()),
+            ("DELETE", key.as_str()),
+            ("POST", &format!("{key}/?action=deactivate")),
+        ] {
+            let answer = api.send(with(method, target, headers).body(r#"{"name":"forged"}"#));
+            assert_eq!(answer.status, 403, "{method} {target} {headers:?}: {answer:?}");
+            assert_eq!(answer.json()["code"], "Forbidden", "{answer:?}");
+        }
+        // it reads as ever: no other site's page is shown the answer
+        assert_eq!(api.send(with("GET", &key, headers).end()).status, 200, "{headers:?}");
+    }
+    assert_eq!((api.ids("/v2-beta/apikeys"), api.document(&key)), before);
+    // from a page of the listener's own, and from a client that says nothing of either
+    for headers in [&[("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")][..], &[]] {
+        assert_eq!(api.send(with("POST", "/v2-beta/apikeys", headers).body("{}")).status, 201, "{headers:?}");
+    }
+}
+
+#[test]
 fn wrong_keys_are_throttled_as_on_the_proxy_and_a_right_one_never_is() {
     let stage = Stage::with(|plan| plan.top("throttle: { failures: 3 }"));
     let source = fresh_source();

@@ -11,6 +11,7 @@ pub mod document;
 mod health;
 mod in_force;
 mod listener;
+mod origin;
 mod pocket;
 mod refusal;
 mod request;

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use super::app::{Answer, Management, json as json_answer, refuse};
 use super::desk::{Caller, Confirmed, Desk};
 use super::document::View;
+use super::origin;
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::model::{EnvironmentId, KeyOwner, Name, State};
@@ -91,6 +92,10 @@ fn prefix(request: &Request, context: Option<&EnvironmentId>) -> String {
 }
 
 async fn handle(management: &Management, request: &Request, target: &Target) -> Result<Answer, Refusal> {
+    // before anybody is looked for: another site's page may not even use up the browser's tries
+    if changes_something(request) {
+        origin::admit_sent(request)?;
+    }
     let caller = identify(management, request).await?;
     let context = match target.context_id() {
         None => None,
@@ -105,6 +110,11 @@ async fn handle(management: &Management, request: &Request, target: &Target) -> 
     let mut answer = call.dispatch(&target.thing).await?;
     call.say_who(&mut answer);
     Ok(answer)
+}
+
+/// Whether a request is for more than to look (RFC 9110 section 9.2.1).
+fn changes_something(request: &Request) -> bool {
+    !matches!(request.head.method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Who asks: by a credential, or, to look only, by having signed in on the page ("View in API").
