@@ -4,7 +4,8 @@ mod support;
 
 use serde_json::json;
 use support::api::{Api, exchange, request};
-use support::http1::{Client, Request, fresh_source};
+use support::gateway::Gateway;
+use support::http1::{Client, Request, Response, fresh_source};
 use support::marker;
 use support::stage::Stage;
 
@@ -71,6 +72,91 @@ fn case_90_a_host_that_it_is_not_known_by_is_refused() {
     let twice =
         Request::without_host("GET", "/v2-beta").header("Host", "localhost").header("Host", "evil.example");
     assert_eq!(exchange(&stage.gateway, twice.key(admin).end()).status, 400);
+}
+
+/// Signs in as a browser does that is at a page of `origin`; `headers` are the proxy's.
+fn sign_in(gateway: &Gateway, host: &str, origin: &str, headers: &[(&str, &str)]) -> Response {
+    let body = form_urlencoded::Serializer::new(String::new())
+        .append_pair("access_key", &gateway.admin.access_key)
+        .append_pair("secret_key", &gateway.admin.secret)
+        .finish();
+    let request = Request::without_host("POST", "/sign-in").header("Host", host).header("Origin", origin);
+    let request = request.header("Sec-Fetch-Site", "same-origin");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    exchange(gateway, request.body(body))
+}
+
+#[test]
+fn behind_a_trusted_proxy_that_ends_tls_the_page_and_its_links_are_the_browsers() {
+    let stage = Stage::with(|plan| {
+        plan.top("trusted_proxies: [127.0.0.0/8]").management("  hosts: [gw.example.com]")
+    });
+    let gateway = &stage.gateway;
+    let inner = gateway.management().to_string();
+    let outer = "https://gw.example.com";
+    for (host, headers) in [
+        ("gw.example.com", &[("X-Forwarded-Proto", "https")][..]),
+        (&inner, &[("X-Forwarded-Proto", "HTTPS"), ("X-Forwarded-Host", "gw.example.com")]),
+    ] {
+        let answer = sign_in(gateway, host, outer, headers);
+        assert_eq!(answer.status, 303, "{headers:?}: {answer:?}");
+        let cookie = answer.header("Set-Cookie").expect("a session");
+        let (pair, attributes) = cookie.split_once("; ").expect("attributes");
+        assert!(pair.starts_with("__Host-portcullis="), "{cookie}");
+        assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Strict; Secure");
+        let with = |method: &str, target: &str| {
+            let request = Request::without_host(method, target).header("Host", host);
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+        };
+        let page = exchange(gateway, with("GET", "/keys").header("Cookie", pair).end());
+        assert_eq!(page.status, 200, "{page:?}");
+        let version = exchange(gateway, with("GET", "/v2-beta").key(&gateway.admin).end()).json();
+        assert_eq!(version["links"]["self"], "https://gw.example.com/v2-beta");
+        let create = |origin: &str| {
+            let request = with("POST", "/v2-beta/apikeys").key(&gateway.admin).header("Origin", origin);
+            exchange(gateway, request.body("{}")).status
+        };
+        assert_eq!((create(outer), create("http://gw.example.com")), (201, 403));
+        assert_eq!(sign_in(gateway, host, "http://gw.example.com", headers).status, 403);
+    }
+    // and the other way round: TLS only behind the proxy, or nothing that is a scheme
+    for (scheme, link) in
+        [("http", "http://gw.example.com/v2-beta"), ("gopher", "http://gw.example.com/v2-beta")]
+    {
+        let request = Request::without_host("GET", "/v2-beta").header("Host", "gw.example.com");
+        let request = request.header("X-Forwarded-Proto", scheme).key(&gateway.admin);
+        assert_eq!(exchange(gateway, request.end()).json()["links"]["self"], link);
+    }
+    // a proxy that was called by another name has passed on what a page elsewhere wants
+    for (host, forwarded, status) in [
+        ("gw.example.com", "evil.example", 421),
+        ("evil.example", "gw.example.com", 421),
+        (&inner, "gw.example.com, gw.example.com", 400),
+        (&inner, "", 400),
+    ] {
+        let request = Request::without_host("GET", "/v2-beta").header("Host", host);
+        let request = request.header("X-Forwarded-Host", forwarded).key(&gateway.admin);
+        assert_eq!(exchange(gateway, request.end()).status, status, "{host} {forwarded}");
+    }
+}
+
+#[test]
+fn case_49_management_believes_no_stranger_about_scheme_and_host() {
+    let stage =
+        Stage::with(|plan| plan.top("trusted_proxies: [192.0.2.7]").management("  hosts: [gw.example.com]"));
+    let gateway = &stage.gateway;
+    let headers = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "gw.example.com")];
+    let inner = gateway.management().to_string();
+    let request = Request::without_host("GET", "/v2-beta").header("Host", &inner).key(&gateway.admin);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    assert_eq!(exchange(gateway, request.end()).json()["links"]["self"], format!("http://{inner}/v2-beta"));
+    assert_eq!(sign_in(gateway, &inner, "https://gw.example.com", &headers).status, 403);
+    let answer = sign_in(gateway, &inner, &format!("http://{inner}"), &headers);
+    let cookie = answer.header("Set-Cookie").expect("a session");
+    assert!(cookie.starts_with("portcullis=") && !cookie.contains("Secure"), "{cookie}");
+    let request = Request::without_host("GET", "/v2-beta").header("Host", "evil.example").key(&gateway.admin);
+    let request = request.header("X-Forwarded-Host", "gw.example.com");
+    assert_eq!(exchange(gateway, request.end()).status, 421);
 }
 
 #[test]

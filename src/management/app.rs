@@ -107,7 +107,7 @@ impl Management {
         };
         let has_body = !matches!(head.method, Method::GET | Method::HEAD);
         let body = if has_body { request::read_body(body).await } else { Ok(Bytes::new()) };
-        let is_secure = connection.tls.is_some();
+        let is_secure = request::is_secure(&head, connection, &site);
         let body_refusal = body.as_ref().err().cloned();
         let request = Request { id, source, host, is_secure, head, body: body.unwrap_or_default() };
         let mut answer = match (body_refusal, api::is_api(request.path())) {

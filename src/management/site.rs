@@ -13,7 +13,7 @@ use crate::model::KeyOwner;
 pub struct Site {
     /// Names that the listener may be called by, in lower case.
     pub(super) hosts: Vec<String>,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-*` is believed.
     pub(super) trusted_proxies: Vec<IpNet>,
     /// A session ends when it was not used for this long.
     pub(super) session_idle: Duration,
