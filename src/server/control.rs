@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::ServerConfig;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -39,7 +38,7 @@ pub(super) struct Control {
     pub(super) reader: Reader,
     pub(super) history: Arc<History>,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
-    pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Arc<Management>)>,
+    pub(super) management: Option<(TcpListener, Arc<Management>)>,
     /// Tells which changes are in force.
     pub(super) in_force: watch::Sender<ChangeNumber>,
     pub(super) header_timeout: Duration,
@@ -58,8 +57,8 @@ pub(super) fn spawn(
 
 impl Control {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        if let Some((listener, tls, management)) = self.management.take() {
-            tokio::spawn(management::serve(listener, tls, management, self.header_timeout));
+        if let Some((listener, management)) = self.management.take() {
+            tokio::spawn(management::serve(listener, management, self.header_timeout));
         }
         let mut save = tokio::time::interval(SAVE_USES);
         let mut sample = tokio::time::interval(SAMPLE_HISTORY);
