@@ -15,12 +15,22 @@ use tokio_rustls::TlsAcceptor;
 
 use super::app::Management;
 use super::request::{Connection, ServerName};
+use super::write_timeout::WriteTimeout;
 use crate::telemetry::Alarm;
 
 /// After a failed accept: pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections at once: health checks, a scraper or two, a few people.
 const MAX_CONNECTIONS: usize = 256;
+
+/// What connections may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For a handshake, for a request's head, and between two requests.
+    pub header: Duration,
+    /// Without the client taking a byte of the answer.
+    pub write: Duration,
+}
 
 /// Binds the management listener. One process at a time.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -32,7 +42,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Answers on the management listener until the runtime ends.
-pub async fn serve(listener: TcpListener, management: Arc<Management>, header_timeout: Duration) {
+pub async fn serve(listener: TcpListener, management: Arc<Management>, timeouts: Timeouts) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -60,13 +70,13 @@ pub async fn serve(listener: TcpListener, management: Arc<Management>, header_ti
         let tls = management.site().tls.clone().map(TlsAcceptor::from);
         tokio::spawn(async move {
             match tls {
-                None => connection(tcp, Connection { peer, tls: None }, management, header_timeout).await,
+                None => connection(tcp, Connection { peer, tls: None }, management, timeouts).await,
                 Some(tls) => {
-                    let accepted = tokio::time::timeout(header_timeout, tls.accept(tcp)).await;
+                    let accepted = tokio::time::timeout(timeouts.header, tls.accept(tcp)).await;
                     if let Ok(Ok(stream)) = accepted {
                         let name = stream.get_ref().1.server_name().map(str::to_owned);
                         let way = Connection { peer, tls: Some(ServerName(name)) };
-                        connection(stream, way, management, header_timeout).await;
+                        connection(stream, way, management, timeouts).await;
                     }
                 }
             }
@@ -75,7 +85,7 @@ pub async fn serve(listener: TcpListener, management: Arc<Management>, header_ti
     }
 }
 
-async fn connection<S>(stream: S, way: Connection, management: Arc<Management>, header_timeout: Duration)
+async fn connection<S>(stream: S, way: Connection, management: Arc<Management>, timeouts: Timeouts)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -87,8 +97,8 @@ where
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), service)
+        .header_read_timeout(timeouts.header)
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, timeouts.write)), service)
         .await;
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "a management connection ended");

@@ -1,12 +1,12 @@
 //! A request to the management listener, and what is judged of it before anybody looks what it asks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
+use http::{HeaderValue, Method};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -93,6 +93,29 @@ impl Request {
         }
     }
 
+    /// Refuses what another site's page has sent, as far as the browser tells: `Origin`, and `Sec-Fetch-Site` of
+    /// [Fetch Metadata](https://www.w3.org/TR/fetch-metadata/). Browsers send a session's cookie to nobody else's
+    /// form, but a key that was typed into their own window goes with every request. Following a link is no harm;
+    /// what is fetched or embedded is.
+    pub(super) fn admit_origin(&self) -> Result<(), Refusal> {
+        let headers = &self.head.headers;
+        let is_reading = matches!(self.head.method, Method::GET | Method::HEAD);
+        let site = headers.contains_key("sec-fetch-site").then(|| self.field("sec-fetch-site"));
+        let is_own = match site {
+            None | Some(Some("same-origin")) => true,
+            // typed, or from a bookmark
+            Some(Some("none")) => is_reading,
+            Some(_) => is_reading && self.field("sec-fetch-mode") == Some("navigate"),
+        };
+        let origin = headers.contains_key(ORIGIN).then(|| self.field("origin"));
+        let is_ours = origin.is_none_or(|origin| origin == Some(self.base().as_str()));
+        if is_own && is_ours {
+            return Ok(());
+        }
+        let detail = "The request comes from another site's page, as your browser says. Nothing was done.";
+        Err(Refusal::Forbidden { detail: Some(detail.to_owned()) })
+    }
+
     /// Whether any credential was sent in the way of RFC 7617.
     pub(super) fn has_credential(&self) -> bool {
         self.head.headers.contains_key(AUTHORIZATION)
@@ -123,23 +146,31 @@ pub(super) fn admit_host(head: &Parts, connection: &Connection, site: &Site) -> 
 /// that the client has verified. Any other name could be a page's elsewhere that was pointed to this machine (DNS
 /// rebinding).
 fn admit_name(value: &[u8], connection: &Connection, site: &Site) -> Result<String, Refusal> {
-    let host =
-        std::str::from_utf8(value).ok().filter(|host| host.bytes().all(|byte| byte.is_ascii_graphic()));
-    let host = host.ok_or_else(|| malformed("the Host is not plain text"))?.to_ascii_lowercase();
+    let host = std::str::from_utf8(value).map_err(|_| malformed("the Host is not plain text"))?;
+    let host = host.to_ascii_lowercase();
     let name = host_without_port(&host);
     let port = &host[name.len()..];
     let is_port = |port: &str| {
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
+        port.is_empty()
+            || port.strip_prefix(':').is_some_and(|port| {
+                port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+            })
     };
-    if name.is_empty() || !is_port(port) {
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    // it becomes part of every link
+    let is_name = match bare {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
+    };
+    if name.is_empty() || !is_name || !is_port(port) {
         return Err(malformed("the Host is not a host with or without a port"));
     }
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
     let is_verified =
         matches!(&connection.tls, Some(ServerName(Some(verified))) if verified.eq_ignore_ascii_case(name));
     if name == "localhost"
         || name.ends_with(".localhost")
-        || bare.parse::<IpAddr>().is_ok()
+        || bare.is_some()
+        || name.parse::<Ipv4Addr>().is_ok()
         || site.hosts.iter().any(|known| known == name)
         || is_verified
     {
@@ -187,5 +218,50 @@ pub(super) async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge),
         Ok(Err(_)) | Err(_) => Err(malformed("the body did not arrive whole")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, headers: &[(&str, &str)]) -> Request {
+        let mut builder = http::Request::builder().method(method).uri("/keys");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        Request {
+            id: String::new(),
+            source: [127, 0, 0, 1].into(),
+            host: "gw.test:8081".to_owned(),
+            is_secure: true,
+            head: builder.body(()).unwrap().into_parts().0,
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn only_our_own_pages_send_forms() {
+        let admitted = |headers: &[(&str, &str)]| request("POST", headers).admit_origin().is_ok();
+        assert!(admitted(&[]));
+        assert!(admitted(&[("origin", "https://gw.test:8081"), ("sec-fetch-site", "same-origin")]));
+        for origin in ["http://gw.test:8081", "https://gw.test", "https://gw.test:8081.evil.test", "null", ""]
+        {
+            assert!(!admitted(&[("origin", origin)]), "{origin}");
+        }
+        assert!(!admitted(&[("origin", "https://gw.test:8081"), ("origin", "https://evil.test")]));
+        for site in ["cross-site", "same-site", "none", "", "Same-Origin"] {
+            assert!(!admitted(&[("sec-fetch-site", site), ("sec-fetch-mode", "navigate")]), "{site}");
+        }
+    }
+
+    #[test]
+    fn a_link_may_be_followed_from_anywhere_and_nothing_else() {
+        let admitted = |headers: &[(&str, &str)]| request("GET", headers).admit_origin().is_ok();
+        assert!(admitted(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")]));
+        assert!(admitted(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]));
+        assert!(admitted(&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")]));
+        assert!(!admitted(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")]));
+        assert!(!admitted(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")]));
     }
 }

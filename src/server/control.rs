@@ -41,7 +41,7 @@ pub(super) struct Control {
     pub(super) management: Option<(TcpListener, Arc<Management>)>,
     /// Tells which changes are in force.
     pub(super) in_force: watch::Sender<ChangeNumber>,
-    pub(super) header_timeout: Duration,
+    pub(super) management_timeouts: management::Timeouts,
 }
 
 /// Starts the control plane.
@@ -58,7 +58,7 @@ pub(super) fn spawn(
 impl Control {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         if let Some((listener, management)) = self.management.take() {
-            tokio::spawn(management::serve(listener, management, self.header_timeout));
+            tokio::spawn(management::serve(listener, management, self.management_timeouts));
         }
         let mut save = tokio::time::interval(SAVE_USES);
         let mut sample = tokio::time::interval(SAMPLE_HISTORY);

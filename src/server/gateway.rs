@@ -180,7 +180,10 @@ impl Gateway {
             workers: Arc::clone(&workers),
             management: management.zip(plane.clone()),
             in_force,
-            header_timeout: config.timeouts.header,
+            management_timeouts: management::Timeouts {
+                header: config.timeouts.header,
+                write: config.timeouts.write,
+            },
         };
         let control = control::spawn(control, received)?;
         let follower =

@@ -66,9 +66,9 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let id = find(call, id).await?.key.id;
-    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
-    let done = call.desk().edit_key(call.caller, id, edit).await?;
+    let key = find(call, id).await?.key.id;
+    let edit = call.expecting(Type::ApiKey, id, Input::read(call.request)?.edit()?).await?;
+    let done = call.desk().edit_key(call.caller, key, edit).await?;
     Ok(answer(call, &done))
 }
 

@@ -68,6 +68,7 @@ pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     let (environment, account) = parse(call, id)?;
     call.desk().member(call.caller, &environment, account).await?;
     let role = role(Input::read(call.request)?.required("role")?)?;
+    call.matched(Type::ProjectMember, id).await?;
     let done = call.desk().add_member(call.caller, Membership { account, environment, role }).await?;
     let answer = call.answer(Call::status(done.in_force), &show(call, &done.value, !done.in_force));
     Ok(numbered(answer, done.change))

@@ -16,7 +16,7 @@ mod query;
 mod schema;
 mod types;
 
-use http::header::{ETAG, WWW_AUTHENTICATE};
+use http::header::{ETAG, IF_MATCH, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -24,7 +24,6 @@ use serde_json::{Value, json};
 use super::app::{Answer, Management, json as json_answer, refuse};
 use super::desk::{Caller, Confirmed, Desk};
 use super::document::View;
-use super::origin;
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::model::{EnvironmentId, KeyOwner, Name, State};
@@ -92,10 +91,6 @@ fn prefix(request: &Request, context: Option<&EnvironmentId>) -> String {
 }
 
 async fn handle(management: &Management, request: &Request, target: &Target) -> Result<Answer, Refusal> {
-    // before anybody is looked for: another site's page may not even use up the browser's tries
-    if changes_something(request) {
-        origin::admit_sent(request)?;
-    }
     let caller = identify(management, request).await?;
     let context = match target.context_id() {
         None => None,
@@ -110,11 +105,6 @@ async fn handle(management: &Management, request: &Request, target: &Target) -> 
     let mut answer = call.dispatch(&target.thing).await?;
     call.say_who(&mut answer);
     Ok(answer)
-}
-
-/// Whether a request is for more than to look (RFC 9110 section 9.2.1).
-fn changes_something(request: &Request) -> bool {
-    !matches!(request.head.method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Who asks: by a credential, or, to look only, by having signed in on the page ("View in API").
@@ -228,6 +218,7 @@ impl Call<'_> {
     }
 
     async fn delete(&self, kind: Type, id: &str) -> Result<Answer, Refusal> {
+        self.matched(kind, id).await?;
         match kind {
             Type::ApiKey => key::delete(self, id).await,
             Type::Account => account::delete(self, id).await,
@@ -263,6 +254,7 @@ impl Call<'_> {
                 format!("there is no action '{action}'"),
             ));
         }
+        self.matched(kind, id).await?;
         match action.as_str() {
             "update" => self.update(kind, id).await,
             "setmembers" => project::set_members(self, id).await,
@@ -337,17 +329,37 @@ impl Call<'_> {
         if is_said { Confirmed::Itself } else { Confirmed::No }
     }
 
-    /// The edit, with the revision that `If-Match` names (RFC 9110 section 13.1.1).
-    fn expecting(&self, edit: Edit) -> Result<Edit, Refusal> {
-        let Some(value) = self.request.field("if-match").filter(|value| value.trim() != "*") else {
-            return Ok(edit);
-        };
-        let revision = value.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let revision = revision.and_then(|number| number.parse().ok()).map(ChangeNumber);
-        match revision {
-            Some(revision) => Ok(Edit { expected: Some(revision), ..edit }),
+    /// The edit, which is refused where somebody else changes the resource before it is made.
+    async fn expecting(&self, kind: Type, id: &str, edit: Edit) -> Result<Edit, Refusal> {
+        Ok(Edit { expected: self.matched(kind, id).await?, ..edit })
+    }
+
+    /// Judges `If-Match` (RFC 9110 section 13.1.1) by the resource as it is now: refuses where no tag of it is the
+    /// resource's own. The revision that was meant, if one was. What names no revision itself (memberships) matches
+    /// `*` only.
+    async fn matched(&self, kind: Type, id: &str) -> Result<Option<ChangeNumber>, Refusal> {
+        let headers = &self.request.head.headers;
+        if !headers.contains_key(IF_MATCH) {
+            return Ok(None);
+        }
+        // 404 comes first
+        let found = self.get(kind, id).await?;
+        let tag = found.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+        let given: Vec<_> = headers
+            .get_all(IF_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .collect();
+        if given.contains(&"*") {
+            return Ok(None);
+        }
+        match tag.filter(|tag| given.contains(tag)) {
+            Some(tag) => Ok(tag.trim_matches('"').parse().ok().map(ChangeNumber)),
             None => Err(Refusal::Changed {
-                detail: "no revision of anything looks like this If-Match".to_owned(),
+                detail: "the resource is not as it was when If-Match was made for it: look at it again"
+                    .to_owned(),
             }),
         }
     }

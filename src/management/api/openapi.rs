@@ -166,7 +166,7 @@ fn list(kind: Type, place: Place) -> Value {
     parameters.extend(list_parameters(kind));
     let name = format!("list{}{}", upper(kind.plural()), place.suffix());
     let about = format!("The {} that the caller may see, page by page", kind.plural());
-    let statuses: &[u16] = &[400, 404, 422];
+    let statuses: &[u16] = &[404, 422];
     operation(
         &name,
         &about,
@@ -184,21 +184,21 @@ fn create(kind: Type, place: Place) -> Value {
         _ => format!("A new {}", kind.name()),
     };
     let body = body(kind, Purpose::Create);
-    let answers = answers(201, reference(kind.name()), &[400, 403, 404, 413, 422]);
+    let answers = answers(201, reference(kind.name()), &[404, 413, 422]);
     operation(&name, &about, kind, place.parameters(), Some(body), answers)
 }
 
 fn get(kind: Type, place: Place) -> Value {
     let name = format!("get{}{}", upper(kind.name()), place.suffix());
     let about = format!("One {}", kind.name());
-    operation(&name, &about, kind, item(kind, place), None, answers(200, reference(kind.name()), &[400, 404]))
+    operation(&name, &about, kind, item(kind, place), None, answers(200, reference(kind.name()), &[404]))
 }
 
 fn update(kind: Type, place: Place) -> Value {
     let name = format!("update{}{}", upper(kind.name()), place.suffix());
     let parameters = item(kind, place);
     let body = body(kind, Purpose::Edit);
-    let answers = pending(answers(200, reference(kind.name()), &[400, 403, 404, 412, 413, 422]), kind);
+    let answers = pending(answers(200, reference(kind.name()), &[404, 412, 413, 422]), kind);
     let about = "Other values for what can be edited; with If-Match, only where nobody has changed it since";
     operation(&name, about, kind, parameters, Some(body), answers)
 }
@@ -212,7 +212,7 @@ fn delete(kind: Type, place: Place) -> Value {
     } else {
         "Removes what is inactive, for good; what is active is 405"
     };
-    let answers = pending(answers(200, reference(kind.name()), &[400, 403, 404, 422]), kind);
+    let answers = pending(answers(200, reference(kind.name()), &[404, 412, 422]), kind);
     operation(&name, about, kind, parameters, None, answers)
 }
 
@@ -244,7 +244,7 @@ fn act(kind: Type, place: Place) -> Value {
         });
     }
     let body = json!({ "required": false, "content": { "application/json": { "schema": schema } } });
-    let answers = pending(answers(200, reference(kind.name()), &[400, 403, 404, 412, 413, 422]), kind);
+    let answers = pending(answers(200, reference(kind.name()), &[404, 412, 413, 422]), kind);
     operation(
         &name,
         "Runs an action; it is finished when the answer says so",
@@ -257,11 +257,11 @@ fn act(kind: Type, place: Place) -> Value {
 
 fn follow(name: &str, about: &str, kind: Type, place: Place, schema: Value) -> Value {
     let name = format!("{name}{}", place.suffix());
-    operation(&name, about, kind, item(kind, place), None, answers(200, schema, &[400, 404, 422]))
+    operation(&name, about, kind, item(kind, place), None, answers(200, schema, &[404, 422]))
 }
 
 fn version() -> Value {
-    let answers = answers(200, reference("apiVersion"), &[400]);
+    let answers = answers(200, reference("apiVersion"), &[]);
     operation(
         "getVersion",
         "Where everything begins: links to all types",
@@ -317,7 +317,7 @@ fn machines() -> Map<String, Value> {
             open(
                 "getDocument",
                 "The API's description",
-                json!({ "200": document, "400": refusal(400), "421": refusal(421) }),
+                json!({ "200": document, "400": refusal(400), "403": refusal(403), "421": refusal(421) }),
             ),
         ),
     ]
@@ -602,7 +602,7 @@ fn answers(good: u16, schema: Value, more: &[u16]) -> Map<String, Value> {
     });
     let mut answers = Map::new();
     answers.insert(good.to_string(), good_answer);
-    let mut statuses = vec![400, 401, 405, 421, 429, 503];
+    let mut statuses = vec![400, 401, 403, 405, 421, 429, 503];
     statuses.extend(more);
     for status in statuses {
         answers.insert(status.to_string(), refusal(status));
@@ -628,7 +628,7 @@ fn refusal(status: u16) -> Value {
     let about = match status {
         400 => "The request cannot be read: InvalidBodyContent, InvalidFormat, Bad Request",
         401 => "No key, or one that does not work",
-        403 => "Not for the caller to do",
+        403 => "Not for the caller to do, or sent by another site's page",
         404 => "There is no such thing, or the caller may not know of it",
         405 => "The caller's role, or the resource's state, knows no such method",
         412 => "Somebody else has changed the resource",
@@ -636,7 +636,8 @@ fn refusal(status: u16) -> Value {
         421 => "The listener is not known by that host name",
         422 => {
             "What the request says cannot be: InvalidAction, ActionNotAvailable, InvalidOption, InvalidReference, \
-            InvalidCharacters, InvalidDateFormat, InvalidState, MissingRequired, MaxLengthExceeded, MinLengthExceeded, \
+            InvalidCharacters, InvalidDateFormat, InvalidState, MissingRequired, MaxLimitExceeded, MaxLengthExceeded, \
+            MinLengthExceeded, \
             NotUnique"
         }
         429 => "Too many failures from this address",

@@ -53,7 +53,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
+    let edit = call.expecting(Type::Project, id, Input::read(call.request)?.edit()?).await?;
     let done = call.desk().edit_environment(call.caller, parse(id)?, edit).await?;
     Ok(answer(call, &done))
 }

@@ -45,11 +45,13 @@ impl Form {
     pub(super) fn admit_token(&self, session: &Session) -> Result<(), Refusal> {
         let given = self.value("form_token").as_bytes();
         verify_slices_are_equal(given, session.form_token.as_bytes()).map_err(|_| {
-            let detail =
-                "The form does not belong to this session. Open the page again, and repeat what you did.";
-            Refusal::Forbidden { detail: Some(detail.to_owned()) }
+            forged("The form does not belong to this session. Open the page again, and repeat what you did.")
         })
     }
+}
+
+fn forged(detail: &str) -> Refusal {
+    Refusal::Forbidden { detail: Some(detail.to_owned()) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The web page, rendered on the server: a `match` on the path's segments, and on whether something is sent.
 //!
-//! What is sent needs the session's form token and an origin that is this listener's own (`management::origin`). A
-//! page that has done something sends the browser on to one that shows it (`visit`), so that reloading repeats nothing.
-//! Every page works without a script; the script only copies, opens forms as dialogs, and closes menus.
+//! What is sent needs the session's form token (`form`), and an origin that is this listener's own
+//! (`management::request`). A page that has done something sends the browser on to one that shows it (`visit`), so that
+//! reloading repeats nothing. Every page works without a script; the script only copies, opens forms as dialogs, and closes menus.
 
 mod accounts;
 mod audit;
@@ -29,7 +29,6 @@ mod visit;
 use http::Method;
 
 use super::app::{Answer, Management, Visitor};
-use super::origin;
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::model::State;
@@ -63,10 +62,6 @@ async fn respond(management: &Management, request: &Request) -> Answer {
         && let Some(file) = static_files::answer(request.path())
     {
         return file;
-    }
-    let is_ours = if sent.is_some() { origin::admit_sent(request) } else { origin::admit_looked_at(request) };
-    if let Err(refusal) = is_ours {
-        return refused::answer(None, &refusal, &request.id);
     }
     let segments = segments(request.path());
     let visitor = match management.visitor(request).await {
