@@ -208,7 +208,7 @@ fn case_87_writes_that_a_role_does_not_give_are_told_too() {
     let membership = json!({ "externalId": member_id, "role": "owner" });
     let long = "x".repeat(1000);
     // who, what they send, the answer, and the row: action, type, id
-    let attempts: Vec<(&Api<'_>, &str, String, Value, u16, [&str; 3])> = vec![
+    let attempts = [
         (
             &member,
             "PUT",
