@@ -197,7 +197,7 @@ async fn table(
                 hook: "details",
                 href: format!("/keys/{}", key.id),
             })
-            .chain(menu(visit, key, &here, may_change))
+            .chain(menu(key, &here, may_change))
             .collect(),
         }
     };
@@ -205,7 +205,7 @@ async fn table(
         KeyOwner::Account(_) => "Account API keys",
         KeyOwner::Environment(_) => "Environment API keys",
     };
-    let table = Table::new(visit, id, caption.to_owned(), columns, &page, row, empty, view);
+    let table = Table::new(id, caption.to_owned(), columns, &page, row, empty, view);
     Ok(table.searched("Name, description or access key"))
 }
 
@@ -222,24 +222,18 @@ pub(super) fn shown(key: &ApiKey) -> &str {
     key.name.as_ref().map_or(key.access_key.as_str(), |name| name.as_str())
 }
 
-fn menu(visit: &Visit<'_>, key: &ApiKey, here: &str, may_change: bool) -> Vec<Item> {
-    let path = |verb: &str| format!("/keys/{}/{verb}", key.id);
-    let asked = |verb: &str| with(&path(verb), &[("to", here)]);
-    let is_own = visit.caller.principal().key.id == key.id;
+fn menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<Item> {
+    let asked = |verb: &str| with(&format!("/keys/{}/{verb}", key.id), &[("to", here)]);
     let mut items = Vec::new();
     if may_change {
         match key.state {
-            State::Active if is_own => items.push(Item::Ask {
-                label: "Deactivate",
-                hook: "deactivate",
-                href: asked("deactivate"),
-                is_grave: true,
-            }),
             State::Active => {
-                items.push(Item::Do { label: "Deactivate", hook: "deactivate", action: path("deactivate") });
+                let href = asked("deactivate");
+                items.push(Item::Ask { label: "Deactivate", hook: "deactivate", href, is_grave: true });
             }
             State::Inactive => {
-                items.push(Item::Do { label: "Activate", hook: "activate", action: path("activate") });
+                let href = asked("activate");
+                items.push(Item::Ask { label: "Activate", hook: "activate", href, is_grave: false });
                 let href = asked("delete");
                 items.push(Item::Ask { label: "Delete", hook: "delete", href, is_grave: true });
             }
@@ -267,7 +261,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     };
     let mut page = Details::new(visit, Section::Keys, format!("API key {}", shown(&key)));
     page.up = (list_of(visit, &key.owner), "API Keys");
-    page.menu = menu(visit, &key, &page.here, may_change);
+    page.menu = menu(&key, &page.here, may_change);
     page.facts = vec![
         ("State", Cell::state(key.state)),
         ("Belongs to", owner),
@@ -455,12 +449,18 @@ fn state_form(visit: &Visit<'_>, entry: &KeyEntry, state: State, to: String) -> 
     let name = shown(&entry.key);
     let is_own = visit.caller.principal().key.id == entry.key.id;
     let (id, heading, submit, intro) = match state {
-        State::Active => {
-            ("activate-key", "Activate API Key", "Activate", format!("Activate the key “{name}”?"))
-        }
-        State::Inactive => {
-            ("deactivate-key", "Deactivate API Key", "Deactivate", format!("Deactivate the key “{name}”?"))
-        }
+        State::Active => (
+            "activate-key",
+            "Activate API Key",
+            "Activate",
+            format!("Activate the key “{name}”? It works again at once."),
+        ),
+        State::Inactive => (
+            "deactivate-key",
+            "Deactivate API Key",
+            "Deactivate",
+            format!("Deactivate the key “{name}”? It stops working at once, and can be activated again."),
+        ),
         State::Removed => (
             "delete-key",
             "Delete API Key",
