@@ -329,13 +329,13 @@ fn whatever_changes_an_object_heeds_the_revision_that_was_meant() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
-    let stale = api.get(&own).header("etag").expect("a revision");
+    let old = api.get(&own).header("etag").expect("a revision");
     api.put(&own, &json!({ "name": "another" }));
     let send = |method: &str, target: &str, tag: &str| {
         api.send(api.request(method, target).header("If-Match", tag).body(r#"{"role":"member"}"#))
     };
     let deactivate = format!("{own}/?action=deactivate");
-    assert_error(&send("POST", &deactivate, &stale), 412, "Precondition Failed", None);
+    assert_error(&send("POST", &deactivate, &old), 412, "Precondition Failed", None);
     assert_eq!(api.document(&own)["state"], "active");
     let fresh = api.get(&own).header("etag").expect("a revision");
     assert_eq!(send("POST", &deactivate, &fresh).status, 200);
@@ -382,4 +382,22 @@ fn answers_say_who_was_recognised_and_where_the_schemas_are() {
         .send(api.request("GET", "/v2-beta/apikeys").header("X-API-Action-Links", "actionLinks").end())
         .json();
     assert!(listed["data"][0]["actionLinks"].is_object(), "{listed}");
+}
+
+/// Else a stolen key that only looks around here would seem unused.
+#[test]
+fn requests_to_the_management_api_are_uses_of_a_key() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let key = api.create_key("/v2-beta/apikeys", &json!({ "name": "automation" }));
+    let own = format!("/v2-beta/apikeys/{}", key.id);
+    assert_eq!((&api.document(&own)["lastUsed"], &api.document(&own)["useCount"]), (&Value::Null, &json!(0)));
+    let user = Api::new(&stage.gateway, &key);
+    for _ in 0..3 {
+        assert_eq!(user.get("/v2-beta").status, 200);
+    }
+    wait_for(support::PATIENCE, "the uses are saved", || api.document(&own)["useCount"] == 3);
+    let shown = api.document(&own);
+    assert!(shown["lastUsed"].is_string(), "{shown}");
+    assert!(shown["lastUsedAddress"].as_str().is_some_and(|it| it.starts_with("127.")), "{shown}");
 }

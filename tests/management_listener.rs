@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::api::{Api, exchange, request};
@@ -271,4 +272,32 @@ fn a_client_that_never_reads_its_answers_loses_its_place() {
         Ok(_) => false,
         Err(error) => error.kind() != ErrorKind::WouldBlock,
     });
+}
+
+#[test]
+fn writes_that_wait_for_a_store_that_somebody_holds_are_all_refused_within_seconds() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let holder = rusqlite::Connection::open(stage.gateway.directory().join("portcullis.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let api = &api;
+            scope.spawn(move || {
+                let mut client = Client::connect(api.gateway.management());
+                let body = json!({ "id": format!("late{number}") }).to_string();
+                client.send(api.request("POST", "/v2-beta/projects").body(body));
+                let answer = client.try_read(true, Duration::from_mins(1)).expect("an answer");
+                assert_eq!(answer.status, 503, "{answer:?}");
+                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            });
+        }
+        assert_eq!(api.ids("/v2-beta/projects"), ["e1", "e2"], "who reads does not wait");
+    });
+    // one waits in vain, and perhaps a second one
+    assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(api.post("/v2-beta/projects", &json!({ "id": "after" })).status, 201);
+    assert_eq!(api.ids("/v2-beta/projects"), ["e1", "e2", "after"], "what was refused was not done");
 }

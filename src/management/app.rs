@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -198,6 +199,8 @@ impl Management {
         via: Via,
     ) -> Result<Caller, Refusal> {
         let identity = self.authenticator.authenticate(credential, request.source, Instant::now()).await?;
+        // a key that is used for nothing but management is no unused key
+        identity.touch(Timestamp::now().as_second().unsigned_abs(), request.source);
         Ok(Caller { identity, via, source: request.source, request_id: request.id.clone() })
     }
 }

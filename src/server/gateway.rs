@@ -243,7 +243,8 @@ impl Gateway {
         self.access_log.reopen();
     }
 
-    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed last.
+    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed last,
+    /// and the management listener after them: it tells of the stop until then.
     pub async fn stop(self) {
         self.draining.store(true, Ordering::Relaxed);
         for worker in self.workers.iter() {
@@ -256,6 +257,11 @@ impl Gateway {
             // the control plane holds the workers too, until it has ended; they are asked for their end here
             while workers.iter().any(|worker| !worker.is_finished()) {
                 std::thread::sleep(control::POLL);
+            }
+            // before the follower ends: what they change comes into force through it
+            let (ended, told) = oneshot::channel();
+            if orders.send(Order::EndManagement(ended)).is_ok() {
+                let _ = told.blocking_recv();
             }
             follower.stop();
             let _ = orders.send(Order::Stop);

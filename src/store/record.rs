@@ -116,6 +116,11 @@ impl Store {
         database.write(|connection| audit::refused(connection, author, attempt, reason))
     }
 
+    /// What is said of a store that somebody holds for too long.
+    pub(super) fn locked(&self) -> StoreError {
+        StoreError::Locked { path: self.database.path().to_owned() }
+    }
+
     /// Reads the whole file and the whole log for damage; takes seconds for a large store.
     pub fn check_whole(&self) -> Result<(), StoreError> {
         self.database.check_whole()

@@ -2,6 +2,7 @@
 //! path's questions nor the runtime ever wait for them.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -13,6 +14,9 @@ const QUEUE: usize = 256;
 
 /// Threads that read: a search through a million keys must not keep everybody else waiting.
 const READERS: usize = 2;
+
+/// How long a change waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads and changes the record without blocking. Cloning is cheap; the threads end with the last clone.
 #[derive(Clone)]
@@ -53,7 +57,12 @@ impl Registry {
         author: Author,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        ask(&self.writing, |store| {
+        let asked = Instant::now();
+        ask(&self.writing, move |store| {
+            // behind a write that has waited for the store in vain, all others would wait as long again
+            if asked.elapsed() > PATIENCE {
+                return Err(store.locked());
+            }
             store.set_author(author);
             work(store)
         })

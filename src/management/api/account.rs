@@ -3,9 +3,10 @@
 use http::StatusCode;
 use serde_json::Value;
 
+use super::call::Call;
 use super::input::Input;
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::desk::Done;
 use crate::management::document;

@@ -1,7 +1,8 @@
 //! `auditLog`: who did, or tried, what. For admins.
 
+use super::call::Call;
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::document;
 use crate::management::refusal::Refusal;

@@ -4,9 +4,10 @@ use http::StatusCode;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::call::Call;
 use super::input::Input;
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::desk::{Desk, Done, NewPair};
 use crate::management::document;

@@ -2,10 +2,11 @@
 
 use http::StatusCode;
 
+use super::call::{Call, numbered};
 use super::input::Input;
 use super::project::{account_id, role};
 use super::types::Type;
-use super::{Call, collection, numbered, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::document;
 use crate::management::refusal::Refusal;

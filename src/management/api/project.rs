@@ -1,11 +1,14 @@
 //! `project`: environments, and who belongs to them.
 
+use std::collections::HashSet;
+
 use http::StatusCode;
 use serde_json::Value;
 
+use super::call::Call;
 use super::input::{Input, wrong_type};
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::desk::Done;
 use crate::management::document;
@@ -81,9 +84,15 @@ pub(super) async fn set_members(call: &Call<'_>, id: &str) -> Result<Answer, Ref
     Ok(call.done(&document, entry.revision, done.in_force))
 }
 
-/// The members that a request names, if it names any.
+/// The members that a request names, if it names any, each once.
 pub(super) fn members_in(input: &Input) -> Result<Option<Vec<(AccountId, Role)>>, Refusal> {
-    input.list("members")?.map(|members| members.iter().map(read_member).collect()).transpose()
+    let Some(members) = input.list("members")? else { return Ok(None) };
+    let members = members.iter().map(read_member).collect::<Result<Vec<_>, _>>()?;
+    let mut named = HashSet::new();
+    if let Some((twice, _)) = members.iter().find(|(account, _)| !named.insert(*account)) {
+        return Err(Refusal::invalid("NotUnique", "externalId", format!("account {twice} is named twice")));
+    }
+    Ok(Some(members))
 }
 
 fn read_member(member: &Value) -> Result<(AccountId, Role), Refusal> {

@@ -126,7 +126,7 @@ impl Listing {
         }
         let is_whole = query.filters.is_empty() && query.search.is_none();
         // the first field's order is that in which the rows lie
-        let is_as_they_lie = std::ptr::eq(order.field, &self.fields[0]);
+        let is_as_they_lie = order.field.name == self.fields[0].name;
         if !self.has_removed || is_whole || is_as_they_lie {
             return Ok(Plan::Order);
         }
@@ -168,7 +168,7 @@ impl Listing {
         self.begin(&mut scope, order, "")?;
         // within the list's own order a range has a place
         for filter in query.filters.iter().filter(|filter| filter.is_a_range()) {
-            if std::ptr::eq(filter.field, order.field) {
+            if filter.field.name == order.field.name {
                 scope.filter(filter, true);
             }
         }
