@@ -106,8 +106,7 @@ impl Management {
             Err(refusal) if api::is_api(head.uri.path()) => return refuse(&refusal, &id),
             Err(refusal) => return ui::refuse(&refusal, &id),
         };
-        let is_secure = connection.tls.is_some()
-            || request::is_secure_before(&head, connection.peer.ip(), &site.trusted_proxies);
+        let is_secure = request::is_secure(&head, connection, &site);
         let has_body = !matches!(head.method, Method::GET | Method::HEAD);
         let mut request = Request { id, source, host, is_secure, head, body: Bytes::new() };
         let mut refusal = request.admit_origin().err();

@@ -11,7 +11,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -55,7 +54,6 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// and a new key's secret is told nowhere else.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
     management: Arc<Management>,
     timeouts: Timeouts,
     stop: CancellationToken,
@@ -67,12 +65,6 @@ pub async fn serve(
             return;
         }
     };
-    let tls = tls.map(|config| {
-        // what is served here speaks HTTP/1.1
-        let mut config = (*config).clone();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        TlsAcceptor::from(Arc::new(config))
-    });
     let alarm = Alarm::default();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -92,7 +84,9 @@ pub async fn serve(
         };
         // beyond the limit a connection is closed at once: the file descriptors are the proxy's
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (tls, management, stop) = (tls.clone(), Arc::clone(&management), stop.clone());
+        let (management, stop) = (Arc::clone(&management), stop.clone());
+        // the one of now: a reload may have brought a renewed certificate
+        let tls = management.site().tls.clone().map(TlsAcceptor::from);
         tokio::spawn(async move {
             match tls {
                 None => connection(tcp, Connection { peer, tls: None }, management, timeouts, stop).await,

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::ServerConfig;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -42,7 +41,7 @@ pub(super) struct Control {
     pub(super) reader: Reader,
     pub(super) history: Arc<History>,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
-    pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Arc<Management>)>,
+    pub(super) management: Option<(TcpListener, Arc<Management>)>,
     /// Tells which changes are in force.
     pub(super) in_force: watch::Sender<ChangeNumber>,
     pub(super) management_timeouts: management::Timeouts,
@@ -62,8 +61,8 @@ pub(super) fn spawn(
 impl Control {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let end = CancellationToken::new();
-        let mut serving = self.management.take().map(|(listener, tls, management)| {
-            tokio::spawn(management::serve(listener, tls, management, self.management_timeouts, end.clone()))
+        let mut serving = self.management.take().map(|(listener, management)| {
+            tokio::spawn(management::serve(listener, management, self.management_timeouts, end.clone()))
         });
         let mut save = tokio::time::interval(SAVE_USES);
         let mut sample = tokio::time::interval(SAMPLE_HISTORY);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::{self, Control, Order};
@@ -75,6 +76,9 @@ pub enum ReloadError {
     /// Routes, upstreams or certificates.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The management listener's certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Where a gateway listens, with real ports.
@@ -124,19 +128,17 @@ impl Gateway {
             listeners.push(BoundListener::bind(listener.address, config.workers)?);
         }
         let management = match &config.management {
-            Some(settings) => {
-                let tls = settings.tls.as_ref().map(proxy::server_config).transpose()?;
-                Some((management::bind(settings.address)?, tls))
-            }
+            Some(settings) => Some(management::bind(settings.address)?),
             None => None,
         };
+        let management_tls = management_tls(&config)?;
         let addresses = Addresses {
             listeners: listeners
                 .iter()
                 .zip(&config.listeners)
                 .map(|(l, c)| (l.address, c.tls.is_some()))
                 .collect(),
-            management: management.as_ref().and_then(|(socket, _)| socket.local_addr().ok()),
+            management: management.as_ref().and_then(|socket| socket.local_addr().ok()),
         };
 
         let (metrics, worker_metrics) = metrics::build(config.workers, &authenticator, &access_log);
@@ -161,7 +163,7 @@ impl Gateway {
         } else {
             let desk =
                 Desk::new(Registry::open(path)?, Arc::clone(&authenticator), InForce::new(look, applied));
-            let site = Site::new(&config, &addresses.listeners);
+            let site = Site::new(&config, &addresses.listeners, management_tls);
             Some(Arc::new(Management::new(
                 desk,
                 Arc::clone(&authenticator),
@@ -176,10 +178,7 @@ impl Gateway {
             reader,
             history,
             workers: Arc::clone(&workers),
-            management: match (management, &plane) {
-                (Some((socket, tls)), Some(plane)) => Some((socket, tls, Arc::clone(plane))),
-                _ => None,
-            },
+            management: management.zip(plane.clone()),
             in_force,
             management_timeouts: management::Timeouts {
                 header: config.timeouts.header,
@@ -228,9 +227,12 @@ impl Gateway {
         if !keys.is_empty() {
             return Err(ReloadError::NeedsRestart { keys });
         }
-        self.shared.snapshot.store(Arc::new(Snapshot::new(&config)?));
+        // all that can fail before anything is taken over
+        let snapshot = Snapshot::new(&config)?;
+        let tls = management_tls(&config)?;
+        self.shared.snapshot.store(Arc::new(snapshot));
         if let Some(plane) = &self.plane {
-            plane.reload(Site::new(&config, &self.addresses.listeners));
+            plane.reload(Site::new(&config, &self.addresses.listeners, tls));
         }
         self.config = config;
         Ok(())
@@ -288,9 +290,15 @@ pub fn missing_peppers(config: &Config, peppers: &Peppers, store: &Store) -> Res
     }
 }
 
-/// The names and the lengths of sessions may change, the address and TLS may not.
+/// The management listener's TLS, with the certificates that are in the files now.
+fn management_tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+    let tls = config.management.as_ref().and_then(|settings| settings.tls.as_ref());
+    tls.map(proxy::server_config).transpose()
+}
+
+/// Names, certificates and the lengths of sessions may change; the address, and whether it speaks TLS, may not.
 fn same_management(old: &Config, new: &Config) -> bool {
-    let fixed = |config: &Config| config.management.as_ref().map(|it| (it.address, it.tls.clone()));
+    let fixed = |config: &Config| config.management.as_ref().map(|it| (it.address, it.tls.is_some()));
     fixed(old) == fixed(new)
 }
 

@@ -79,10 +79,7 @@ impl Author {
     pub(super) fn name(&self) -> String {
         match self {
             Self::CommandLine { user } => user.clone(),
-            Self::Key(acting) => match &acting.owner {
-                KeyOwner::Account(id) => id.to_string(),
-                KeyOwner::Environment(id) => id.to_string(),
-            },
+            Self::Key(acting) => acting.owner.to_string(),
         }
     }
 }

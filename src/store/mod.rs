@@ -31,7 +31,7 @@ mod rows;
 mod verifier;
 
 pub use accounts::NewAccount;
-pub use audit::AuditEntry;
+pub use audit::{Attempt, AuditEntry};
 pub use author::{ActingKey, Author, Via};
 pub use change::{Change, ChangeNumber, Subject};
 pub use environments::{NewEnvironment, SeenBy};

@@ -104,9 +104,16 @@ impl Store {
         if let (Err(error), Author::Key(_)) = (&done, &author)
             && error.is_refusal()
         {
-            database.write(|connection| audit::refused(connection, author, attempt, error))?;
+            let reason = error.to_string();
+            database.write(|connection| audit::refused(connection, author, attempt, &reason))?;
         }
         done
+    }
+
+    /// Writes down what the author was refused before the record was asked.
+    pub fn note_refused(&mut self, attempt: &Attempt, reason: &str) -> Result<(), StoreError> {
+        let Self { database, author } = self;
+        database.write(|connection| audit::refused(connection, author, attempt, reason))
     }
 
     /// What is said of a store that somebody holds for too long.

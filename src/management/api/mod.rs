@@ -4,6 +4,7 @@
 //! method ([`types`]), and hands over to the file of the type.
 
 mod account;
+mod attempt;
 mod audit;
 mod call;
 mod collection;
@@ -83,16 +84,32 @@ fn prefix(request: &Request, context: Option<&EnvironmentId>) -> String {
 
 async fn handle(management: &Management, request: &Request, target: &Target) -> Result<Answer, Refusal> {
     let caller = identify(management, request).await?;
+    let answer = serve(management, request, target, &caller).await;
+    if let Err(refusal) = &answer
+        && let Some(attempt) = attempt::of(request, target, &caller)
+    {
+        management.desk.note_refused(&caller, attempt, refusal).await;
+    }
+    answer
+}
+
+/// Answers a caller.
+async fn serve(
+    management: &Management,
+    request: &Request,
+    target: &Target,
+    caller: &Caller,
+) -> Result<Answer, Refusal> {
     let context = match target.context_id() {
         None => None,
         Some(id) => {
             let id = id.map_err(|()| Refusal::NotFound)?;
-            management.desk.present_environment(&caller, &id).await?;
+            management.desk.present_environment(caller, &id).await?;
             Some(id)
         }
     };
-    let audience = Audience::of(&caller, context.as_ref());
-    let call = Call { management, request, caller: &caller, context, audience };
+    let audience = Audience::of(caller, context.as_ref());
+    let call = Call { management, request, caller, context, audience };
     let mut answer = call.dispatch(&target.thing).await?;
     call.say_who(&mut answer);
     Ok(answer)

@@ -9,6 +9,7 @@ mod caller;
 mod environments;
 mod keys;
 mod members;
+mod refused;
 
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct Desk {
     authenticator: Arc<Authenticator>,
     in_force: InForce,
     hashing: Arc<Semaphore>,
+    /// What keys were refused lately.
+    refused: Arc<refused::Tally>,
 }
 
 /// Something that was done in the record.
@@ -58,7 +61,8 @@ pub enum Confirmed {
 impl Desk {
     /// Operations on this record.
     pub fn new(registry: Registry, authenticator: Arc<Authenticator>, in_force: InForce) -> Self {
-        Self { registry, authenticator, in_force, hashing: Arc::new(Semaphore::new(HASHING_AT_ONCE)) }
+        let hashing = Arc::new(Semaphore::new(HASHING_AT_ONCE));
+        Self { registry, authenticator, in_force, hashing, refused: Arc::default() }
     }
 
     async fn done<T>(&self, (value, change): (T, ChangeNumber)) -> Done<T> {

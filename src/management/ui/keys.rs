@@ -9,8 +9,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::super::app::Answer;
-use super::super::desk::{Desk, NewPair};
-use super::super::pocket::{FETCHED_WITHIN, Pocket};
+use super::super::desk::{Desk, Done, NewPair};
+use super::super::pocket::{FETCHED_WITHIN, Notice, Pocket, Tone};
 use super::super::refusal::Refusal;
 use super::chooser::{Chooser, present};
 use super::details::Details;
@@ -356,10 +356,7 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
                 visit.session.pocket.leave_secret(id, secret, Instant::now());
                 forget_later(Arc::clone(&visit.session.pocket));
             }
-            visit.session.pocket.leave_notice(notice_of(
-                &issued.done,
-                &format!("Key “{}” is active.", shown(&issued.done.value.key)),
-            ));
+            visit.session.pocket.leave_notice(notice_of_new(&issued.done));
             Ok(see_other(&with(&format!("/keys/{id}/created"), &[("to", &to)])))
         }
         Err(refusal) => {
@@ -371,6 +368,20 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
             page.show_refused(refusal)
         }
     }
+}
+
+/// What is said of a new key. The page that says it shows the secret once, so nobody is asked to reload it.
+fn notice_of_new(done: &Done<KeyEntry>) -> Notice {
+    let name = shown(&done.value.key);
+    if done.in_force {
+        return notice_of(done, &format!("Key “{name}” is active."));
+    }
+    let text = format!(
+        "Key “{name}” is recorded as change {}, but this gateway has not confirmed it yet, and may refuse it until \
+         then. Save the pair now all the same.",
+        done.change
+    );
+    Notice { tone: Tone::Pending, text }
 }
 
 /// Wipes the secret when nobody has come for it.
