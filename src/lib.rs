@@ -17,8 +17,12 @@
 //!
 //! # The way of a request
 //!
-//! `proxy::worker` accepts, `proxy::connection` reads the head, and `proxy::pipeline` takes it through
+//! `proxy::worker` accepts, `proxy::http1` or `proxy::http2` reads the head, and `proxy::pipeline` takes it through
 //! admit → route → authenticate → decide → forward → record, a value of its own type at each step.
+//!
+//! A request to the management listener is judged by `management::app` (host, body, caller), read by `management::api`
+//! or `management::ui`, and done by `management::desk`, the one set of operations: it asks `policy::judge`, has
+//! `store::Registry` make the change, and waits until that is in force.
 
 pub mod auth;
 pub mod cli;

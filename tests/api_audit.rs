@@ -68,7 +68,12 @@ fn nobody_takes_anything_out_of_the_audit_log() {
         || connection.query_row("SELECT count(*) FROM audit", [], |row| row.get::<_, i64>(0)).unwrap();
     let before = count();
     assert!(before > 3);
-    for statement in ["DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"] {
+    for statement in [
+        "DELETE FROM audit",
+        "UPDATE audit SET actor = 'nobody'",
+        "REPLACE INTO audit (id, at, via, actor, action, subject, object, outcome)
+         VALUES (1, 0, 'api', 'nobody', 'edit', 'key', '1c1', 'done')",
+    ] {
         let refused = connection.execute(statement, []).unwrap_err().to_string();
         assert!(refused.contains("append-only"), "{refused}");
     }
@@ -183,4 +188,200 @@ fn who_loses_the_role_meanwhile_is_refused_by_the_record_itself() {
         assert!(edits.join().unwrap().is_some_and(|status| [403, 404].contains(&status)));
         assert_eq!(admin.document(&own)["name"], name, "nothing after the answer");
     });
+}
+
+#[test]
+fn case_87_writes_that_a_role_does_not_give_are_told_too() {
+    let stage = Stage::start();
+    let gateway = &stage.gateway;
+    let admin = Api::admin(gateway);
+    let mut users = ["owner", "member", "readonly"].map(|role| {
+        let id = gateway.create_account(role, "user");
+        gateway.add_member("e1", role, role);
+        (id, gateway.create_account_key(role))
+    });
+    let [(owner_id, owner), (member_id, member), (_, readonly)] = &mut users;
+    let (owner, member, readonly) =
+        (Api::new(gateway, owner), Api::new(gateway, member), Api::new(gateway, readonly));
+    let machine = Api::new(gateway, &stage.e1);
+    let (e1, e2) = (&stage.e1.id, &stage.e2.id);
+    let membership = json!({ "externalId": member_id, "role": "owner" });
+    let long = "x".repeat(1000);
+    // who, what they send, the answer, and the row: action, type, id
+    let attempts = [
+        (
+            &member,
+            "PUT",
+            format!("/v2-beta/apikeys/{e1}"),
+            json!({ "name": "x" }),
+            403,
+            ["edit", "apiKey", e1],
+        ),
+        (
+            &member,
+            "POST",
+            format!("/v2-beta/apikeys/{e1}/?action=deactivate"),
+            json!({}),
+            403,
+            ["deactivate", "apiKey", e1],
+        ),
+        (&member, "DELETE", format!("/v2-beta/apikeys/{e1}"), json!({}), 403, ["remove", "apiKey", e1]),
+        (&member, "PUT", format!("/v2-beta/apikeys/{e2}"), json!({}), 404, ["edit", "apiKey", e2]),
+        (
+            &readonly,
+            "POST",
+            format!("/v2-beta/apikeys/{e1}/?action=remove"),
+            json!({}),
+            404,
+            ["remove", "apiKey", e1],
+        ),
+        (
+            &member,
+            "POST",
+            "/v2-beta/projects/e1/apikeys".to_owned(),
+            json!({}),
+            405,
+            ["create", "apiKey", "e1"],
+        ),
+        (
+            &owner,
+            "POST",
+            "/v2-beta/projects/e2/apikeys".to_owned(),
+            json!({}),
+            404,
+            ["create", "apiKey", "e2"],
+        ),
+        (&machine, "POST", "/v2-beta/apikeys".to_owned(), json!({}), 405, ["create", "apiKey", "e1"]),
+        (
+            &owner,
+            "POST",
+            "/v2-beta/accounts".to_owned(),
+            json!({ "name": "eve" }),
+            405,
+            ["create", "account", "eve"],
+        ),
+        (&owner, "PUT", "/v2-beta/accounts/1a1".to_owned(), json!({}), 405, ["edit", "account", "1a1"]),
+        (
+            &owner,
+            "POST",
+            "/v2-beta/accounts/1a1/?action=deactivate".to_owned(),
+            json!({}),
+            405,
+            ["deactivate", "account", "1a1"],
+        ),
+        (
+            &owner,
+            "POST",
+            "/v2-beta/projects".to_owned(),
+            json!({ "id": "e3" }),
+            405,
+            ["create", "project", "e3"],
+        ),
+        (&owner, "DELETE", "/v2-beta/projects/e2".to_owned(), json!({}), 404, ["remove", "project", "e2"]),
+        (&member, "PUT", "/v2-beta/projects/e1".to_owned(), json!({}), 403, ["edit", "project", "e1"]),
+        (
+            &member,
+            "POST",
+            "/v2-beta/projects/e1/?action=setmembers".to_owned(),
+            json!({ "members": [] }),
+            403,
+            ["edit", "projectMember", "e1"],
+        ),
+        (
+            &member,
+            "POST",
+            "/v2-beta/projects/e1/projectmembers".to_owned(),
+            membership.clone(),
+            405,
+            ["add", "projectMember", "e1"],
+        ),
+        (
+            &member,
+            "PUT",
+            format!("/v2-beta/projectmembers/e1:{member_id}"),
+            membership.clone(),
+            403,
+            ["role", "projectMember", "e1:1a3"],
+        ),
+        (
+            &member,
+            "DELETE",
+            format!("/v2-beta/projectmembers/e1:{owner_id}"),
+            json!({}),
+            403,
+            ["remove", "projectMember", "e1:1a2"],
+        ),
+        // what is not there looks like what is not to be seen, in the log's time too
+        (
+            &owner,
+            "DELETE",
+            "/v2-beta/apikeys/1c999".to_owned(),
+            json!({}),
+            404,
+            ["remove", "apiKey", "1c999"],
+        ),
+        (
+            &owner,
+            "DELETE",
+            format!("/v2-beta/apikeys/{long}"),
+            json!({}),
+            404,
+            ["remove", "apiKey", &long[..64]],
+        ),
+    ];
+    let mut expected = Vec::new();
+    for (api, method, target, body, status, row) in &attempts {
+        let answer = api.write(method, target, body);
+        assert_eq!(answer.status, *status, "{method} {target}: {answer:?}");
+        let request = answer.header("x-request-id").unwrap();
+        expected.push(json!([row[0], row[1], row[2], api.key.access_key, request, "api"]));
+    }
+    // none of these is an attempt that somebody's role has refused
+    for (method, target) in
+        [("GET", "/v2-beta/apikeys/1c999"), ("PATCH", "/v2-beta/apikeys"), ("PUT", "/v2-beta/schemas/x")]
+    {
+        assert!([404, 405].contains(&owner.write(method, target, &json!({})).status), "{method} {target}");
+    }
+    assert_eq!(owner.write("POST", "/v2-beta/projectmembers", &json!({})).status, 422);
+    assert_eq!(admin.delete("/v2-beta/apikeys/1c999").status, 404);
+    let found = entries(&admin, "outcome=refused");
+    let shown: Vec<_> = found
+        .iter()
+        .map(|row| {
+            json!([
+                row["action"],
+                row["resourceType"],
+                row["resourceId"],
+                row["accessKey"],
+                row["requestId"],
+                row["via"]
+            ])
+        })
+        .collect();
+    assert_eq!(shown, expected);
+    for row in &found {
+        assert!(
+            row["reason"].is_string() && row["clientIp"].is_string() && row["changeNumber"].is_null(),
+            "{row}"
+        );
+        assert!(row["before"].is_null() && row["after"].is_null(), "{row}");
+    }
+}
+
+#[test]
+fn case_87_a_flood_of_refused_writes_leaves_a_bounded_number_of_rows() {
+    let stage = Stage::start();
+    let admin = Api::admin(&stage.gateway);
+    let machine = Api::new(&stage.gateway, &stage.e1);
+    for _ in 0..100 {
+        assert_eq!(machine.post("/v2-beta/apikeys", &json!({})).status, 405);
+    }
+    // under load the minute may have turned once
+    let rows = entries(&admin, &format!("accessKey={}", stage.e1.access_key)).len();
+    assert!((60..100).contains(&rows), "{rows} rows");
+    assert!(stage.gateway.log().contains("are left out of the audit log"), "{}", stage.gateway.log());
+    // another key's are told as ever
+    let other = Api::new(&stage.gateway, &stage.e2);
+    assert_eq!(other.post("/v2-beta/apikeys", &json!({})).status, 405);
+    assert_eq!(entries(&admin, &format!("accessKey={}", stage.e2.access_key)).len(), 1);
 }

@@ -309,6 +309,50 @@ fn an_edit_of_what_has_changed_since_is_refused() {
     let any = api.send(api.request("PUT", &own).header("If-Match", "*").body(r#"{"name":"third"}"#));
     assert_eq!(any.status, 200, "{any:?}");
     assert_eq!(api.send(api.request("PUT", &own).header("If-Match", "nonsense").body("{}")).status, 412);
+
+    // a list matches by any of its tags, on one line or on several; a weak tag never does (RFC 9110 section 13.1.1)
+    let put = |lines: &[&str]| {
+        let request =
+            lines.iter().fold(api.request("PUT", &own), |request, line| request.header("If-Match", line));
+        api.send(request.body(r#"{"description":"listed"}"#)).status
+    };
+    let now = api.get(&own).header("etag").expect("a revision");
+    assert_eq!(put(&[&tag, "\"0\""]), 412, "two stale ones");
+    assert_eq!(put(&[&format!("W/{now}")]), 412);
+    assert_eq!(put(&[&format!("{tag}, {now}")]), 200);
+    let now = api.get(&own).header("etag").expect("a revision");
+    assert_eq!(put(&[&tag, &now]), 200);
+}
+
+#[test]
+fn whatever_changes_an_object_heeds_the_revision_that_was_meant() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    let old = api.get(&own).header("etag").expect("a revision");
+    api.put(&own, &json!({ "name": "another" }));
+    let send = |method: &str, target: &str, tag: &str| {
+        api.send(api.request(method, target).header("If-Match", tag).body(r#"{"role":"member"}"#))
+    };
+    let deactivate = format!("{own}/?action=deactivate");
+    assert_error(&send("POST", &deactivate, &old), 412, "Precondition Failed", None);
+    assert_eq!(api.document(&own)["state"], "active");
+    let fresh = api.get(&own).header("etag").expect("a revision");
+    assert_eq!(send("POST", &deactivate, &fresh).status, 200);
+    assert_error(&send("DELETE", &own, &fresh), 412, "Precondition Failed", None);
+    assert_eq!(api.document(&own)["state"], "inactive");
+    assert_eq!(send("DELETE", &own, "*").status, 200);
+    assert_error(&send("DELETE", "/v2-beta/apikeys/1c999", &fresh), 404, "Not Found", None);
+
+    // memberships name no revision
+    let account = api.create("/v2-beta/accounts", &json!({ "name": "bob" }));
+    let member = json!({ "externalId": account["id"], "role": "readonly" });
+    let id = api.create("/v2-beta/projects/e1/projectmembers", &member)["id"].as_str().unwrap().to_owned();
+    let member = format!("/v2-beta/projectmembers/{id}");
+    assert_eq!(send("PUT", &member, "\"1\"").status, 412);
+    assert_eq!(send("DELETE", &member, "\"1\"").status, 412);
+    assert_eq!(api.document(&member)["role"], "readonly");
+    assert_eq!(send("PUT", &member, "*").status, 200);
 }
 
 #[test]
@@ -338,4 +382,22 @@ fn answers_say_who_was_recognised_and_where_the_schemas_are() {
         .send(api.request("GET", "/v2-beta/apikeys").header("X-API-Action-Links", "actionLinks").end())
         .json();
     assert!(listed["data"][0]["actionLinks"].is_object(), "{listed}");
+}
+
+/// Else a stolen key that only looks around here would seem unused.
+#[test]
+fn requests_to_the_management_api_are_uses_of_a_key() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let key = api.create_key("/v2-beta/apikeys", &json!({ "name": "automation" }));
+    let own = format!("/v2-beta/apikeys/{}", key.id);
+    assert_eq!((&api.document(&own)["lastUsed"], &api.document(&own)["useCount"]), (&Value::Null, &json!(0)));
+    let user = Api::new(&stage.gateway, &key);
+    for _ in 0..3 {
+        assert_eq!(user.get("/v2-beta").status, 200);
+    }
+    wait_for(support::PATIENCE, "the uses are saved", || api.document(&own)["useCount"] == 3);
+    let shown = api.document(&own);
+    assert!(shown["lastUsed"].is_string(), "{shown}");
+    assert!(shown["lastUsedAddress"].as_str().is_some_and(|it| it.starts_with("127.")), "{shown}");
 }

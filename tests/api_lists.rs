@@ -100,3 +100,24 @@ fn what_a_list_holds_depends_on_who_asks_and_where() {
     assert_eq!(own.ids("/v2-beta/accounts"), Vec::<String>::new());
     assert_eq!(own.ids("/v2-beta/projectmembers"), [format!("e1:{ada}")]);
 }
+
+/// What the record cannot compare is the request's fault, and no failure of the record.
+#[test]
+fn more_and_longer_conditions_than_any_field_needs_are_refused() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let refused = |query: &str| {
+        let answer = api.get(&format!("/v2-beta/apikeys?{query}"));
+        (answer.status, answer.json()["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let many = |count: usize| vec!["name_ne=a"; count].join("&");
+    assert_eq!(api.get(&format!("/v2-beta/apikeys?{}", many(32))).status, 200);
+    assert_eq!(refused(&many(33)), (422, "MaxLimitExceeded".to_owned()));
+    assert_eq!(refused(&many(1_500)), (422, "MaxLimitExceeded".to_owned()));
+    let long = |bytes: usize| format!("name_like={}", "a".repeat(bytes));
+    assert_eq!(api.get(&format!("/v2-beta/apikeys?{}", long(8 << 10))).status, 200);
+    assert_eq!(refused(&long((8 << 10) + 1)), (422, "MaxLengthExceeded".to_owned()));
+    assert_eq!(refused(&long(60_000)), (422, "MaxLengthExceeded".to_owned()));
+    // what is beside them counts for nothing
+    assert_eq!(api.get(&format!("/v2-beta/apikeys?nonsense={}", "a".repeat(50_000))).status, 200);
+}

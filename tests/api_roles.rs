@@ -176,6 +176,7 @@ fn an_environment_keeps_an_owner_and_its_members_are_set_all_at_once() {
         (json!([{ "externalId": "1a99", "role": "member" }]), "InvalidReference"),
         (json!([{ "externalId": id, "role": "king" }]), "InvalidOption"),
         (json!([{ "role": "member" }]), "MissingRequired"),
+        (json!([{ "externalId": id, "role": "owner" }, { "externalId": id, "role": "member" }]), "NotUnique"),
     ] {
         let answer = owner.post("/v2-beta/projects/e1/?action=setmembers", &json!({ "members": members }));
         assert_eq!((answer.status, &answer.json()["code"]), (422, &json!(code)), "{answer:?}");

@@ -21,6 +21,15 @@ struct Demo {
     child: Child,
     temporary: tempfile::TempDir,
     promises: Vec<Promise>,
+    page: Page,
+}
+
+/// Where the web page is, and the pair that opens it.
+#[derive(Debug, Default)]
+struct Page {
+    url: String,
+    access_key: String,
+    secret: String,
 }
 
 /// A line to paste and what it will show: a status, or where there is none, success.
@@ -44,12 +53,21 @@ impl Demo {
         let (sender, lines) = mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let mut demo = Self { child, temporary, promises: Vec::new() };
+        let mut demo = Self { child, temporary, promises: Vec::new(), page: Page::default() };
         let mut status = None;
         loop {
             let line = lines.recv_timeout(DEADLINE).expect("the demo prints its lines");
             if line.contains("Ctrl-C") {
                 return demo;
+            }
+            if let Some(rest) = line.strip_prefix("The web page is at ") {
+                demo.page.url.extend(rest.split(' ').next());
+            } else if let Some(access_key) = line.strip_prefix("  access key  ") {
+                demo.page.access_key.push_str(access_key);
+                continue;
+            } else if let Some(secret) = line.strip_prefix("  secret key  ") {
+                demo.page.secret.push_str(secret);
+                continue;
             }
             match line.strip_prefix("  ").map(|line| line.strip_prefix("# ").ok_or(line)) {
                 Some(Ok(comment)) => status = comment.split(':').next().and_then(|word| word.parse().ok()),
@@ -166,6 +184,33 @@ fn every_line_of_the_demo_shows_the_status_it_promises_and_nothing_is_left() {
     demo.stop("INT");
     assert_eq!(demo.files(), Vec::<PathBuf>::new(), "files are left");
     assert!(!is_port_open(&url), "something still listens at {url}");
+}
+
+#[test]
+fn the_page_is_where_the_demo_says_and_opens_with_the_pair_that_it_prints() {
+    let demo = Demo::start();
+    let Page { url, access_key, secret } = &demo.page;
+    assert!(url.starts_with("http://127.0.0.1:") && url.ends_with('/'), "{url}");
+    let jar = demo.temporary.path().join("cookies");
+    let sign_in = |secret: &str| {
+        let (output, success) = paste(&format!(
+            "curl -s -i -c {} --data-urlencode access_key={access_key} --data-urlencode secret_key={secret} \
+             {url}sign-in",
+            jar.display()
+        ));
+        assert!(success, "{output}");
+        shown(&output)
+    };
+    assert_eq!(sign_in(access_key), Some(403), "it is the secret that opens it");
+    assert_eq!(sign_in(secret), Some(303));
+    let (page, success) = paste(&format!("curl -s -b {} {url}keys", jar.display()));
+    assert!(success && page.contains("Signed in as"), "{page}");
+    for environment in ["blue", "green"] {
+        assert!(page.contains(&format!("<option value=\"{environment}\"")), "{page}");
+    }
+    // with what is public in it: the endpoint that the page shows is the gateway's
+    let gateway = demo.promises[0].command.rsplit(' ').next().unwrap().trim_end_matches("/stacks");
+    assert!(page.contains(gateway), "{gateway} is not in {page}");
 }
 
 #[test]

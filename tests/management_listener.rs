@@ -2,11 +2,16 @@
 
 mod support;
 
+use std::io::{ErrorKind, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use support::api::{Api, exchange, request};
-use support::http1::{Client, Request, fresh_source};
-use support::marker;
+use support::gateway::Gateway;
+use support::http1::{Client, Request, Response, fresh_source};
 use support::stage::Stage;
+use support::{PATIENCE, marker, wait_for};
 
 #[test]
 fn case_86_management_is_reached_on_its_own_listener_only() {
@@ -65,12 +70,154 @@ fn case_90_a_host_that_it_is_not_known_by_is_refused() {
         assert_eq!(status(host, "/healthz"), 200, "{host}");
         assert_eq!(status(host, "/metrics"), 200, "{host}");
     }
-    for host in ["", "localhost:x", ":80"] {
+    // the host becomes part of every link, so it is nothing but a host
+    for host in [
+        "",
+        "localhost:x",
+        ":80",
+        "localhost:+80",
+        "[[::1]]",
+        "[127.0.0.1]",
+        "evil.example/?.localhost",
+        "\"><b>.localhost",
+    ] {
         assert_eq!(status(host, "/v2-beta"), 400, "{host:?}");
     }
     let twice =
         Request::without_host("GET", "/v2-beta").header("Host", "localhost").header("Host", "evil.example");
     assert_eq!(exchange(&stage.gateway, twice.key(admin).end()).status, 400);
+}
+
+/// Signs in as a browser does that is at a page of `origin`; `headers` are the proxy's.
+fn sign_in(gateway: &Gateway, host: &str, origin: &str, headers: &[(&str, &str)]) -> Response {
+    let body = form_urlencoded::Serializer::new(String::new())
+        .append_pair("access_key", &gateway.admin.access_key)
+        .append_pair("secret_key", &gateway.admin.secret)
+        .finish();
+    let request = Request::without_host("POST", "/sign-in").header("Host", host).header("Origin", origin);
+    let request = request.header("Sec-Fetch-Site", "same-origin");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    exchange(gateway, request.body(body))
+}
+
+#[test]
+fn behind_a_trusted_proxy_that_ends_tls_the_page_and_its_links_are_the_browsers() {
+    let stage = Stage::with(|plan| {
+        plan.top("trusted_proxies: [127.0.0.0/8]").management("  hosts: [gw.example.com]")
+    });
+    let gateway = &stage.gateway;
+    let inner = gateway.management().to_string();
+    let outer = "https://gw.example.com";
+    for (host, headers) in [
+        ("gw.example.com", &[("X-Forwarded-Proto", "https")][..]),
+        (&inner, &[("X-Forwarded-Proto", "HTTPS"), ("X-Forwarded-Host", "gw.example.com")]),
+    ] {
+        let answer = sign_in(gateway, host, outer, headers);
+        assert_eq!(answer.status, 303, "{headers:?}: {answer:?}");
+        let cookie = answer.header("Set-Cookie").expect("a session");
+        let (pair, attributes) = cookie.split_once("; ").expect("attributes");
+        assert!(pair.starts_with("__Host-portcullis="), "{cookie}");
+        assert_eq!(attributes, "Path=/; HttpOnly; SameSite=Strict; Secure");
+        let with = |method: &str, target: &str| {
+            let request = Request::without_host(method, target).header("Host", host);
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+        };
+        let page = exchange(gateway, with("GET", "/keys").header("Cookie", pair).end());
+        assert_eq!(page.status, 200, "{page:?}");
+        let version = exchange(gateway, with("GET", "/v2-beta").key(&gateway.admin).end()).json();
+        assert_eq!(version["links"]["self"], "https://gw.example.com/v2-beta");
+        let create = |origin: &str| {
+            let request = with("POST", "/v2-beta/apikeys").key(&gateway.admin).header("Origin", origin);
+            exchange(gateway, request.body("{}")).status
+        };
+        assert_eq!((create(outer), create("http://gw.example.com")), (201, 403));
+        assert_eq!(sign_in(gateway, host, "http://gw.example.com", headers).status, 403);
+    }
+    // and the other way round: TLS only behind the proxy, or nothing that is a scheme
+    for (scheme, link) in
+        [("http", "http://gw.example.com/v2-beta"), ("gopher", "http://gw.example.com/v2-beta")]
+    {
+        let request = Request::without_host("GET", "/v2-beta").header("Host", "gw.example.com");
+        let request = request.header("X-Forwarded-Proto", scheme).key(&gateway.admin);
+        assert_eq!(exchange(gateway, request.end()).json()["links"]["self"], link);
+    }
+    // a proxy that was called by another name has passed on what a page elsewhere wants
+    for (host, forwarded, status) in [
+        ("gw.example.com", "evil.example", 421),
+        ("evil.example", "gw.example.com", 421),
+        (&inner, "gw.example.com, gw.example.com", 400),
+        (&inner, "", 400),
+    ] {
+        let request = Request::without_host("GET", "/v2-beta").header("Host", host);
+        let request = request.header("X-Forwarded-Host", forwarded).key(&gateway.admin);
+        assert_eq!(exchange(gateway, request.end()).status, status, "{host} {forwarded}");
+    }
+}
+
+#[test]
+fn case_49_management_believes_no_stranger_about_scheme_and_host() {
+    let stage =
+        Stage::with(|plan| plan.top("trusted_proxies: [192.0.2.7]").management("  hosts: [gw.example.com]"));
+    let gateway = &stage.gateway;
+    let headers = [("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "gw.example.com")];
+    let inner = gateway.management().to_string();
+    let request = Request::without_host("GET", "/v2-beta").header("Host", &inner).key(&gateway.admin);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+    assert_eq!(exchange(gateway, request.end()).json()["links"]["self"], format!("http://{inner}/v2-beta"));
+    assert_eq!(sign_in(gateway, &inner, "https://gw.example.com", &headers).status, 403);
+    let answer = sign_in(gateway, &inner, &format!("http://{inner}"), &headers);
+    let cookie = answer.header("Set-Cookie").expect("a session");
+    assert!(cookie.starts_with("portcullis=") && !cookie.contains("Secure"), "{cookie}");
+    let request = Request::without_host("GET", "/v2-beta").header("Host", "evil.example").key(&gateway.admin);
+    let request = request.header("X-Forwarded-Host", "gw.example.com");
+    assert_eq!(exchange(gateway, request.end()).status, 421);
+}
+
+#[test]
+fn case_90_what_another_sites_page_sends_with_the_browsers_own_key_changes_nothing() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let own = format!("http://{}", stage.gateway.management());
+    let secure = format!("https://{}", stage.gateway.management());
+    let key = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    let before = (api.ids("/v2-beta/apikeys"), api.document(&key));
+    let forged: [&[(&str, &str)]; 9] = [
+        &[("Origin", "http://evil.test"), ("Sec-Fetch-Site", "cross-site")],
+        &[("Origin", "http://evil.test")],
+        &[("Origin", "null")],
+        &[("Origin", "")],
+        &[("Origin", &secure)],
+        &[("Origin", &own), ("Origin", "http://evil.test")],
+        &[("Origin", &own), ("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "cross-site")],
+        &[("Sec-Fetch-Site", "same-site")],
+    ];
+    let with = |method: &str, target: &str, headers: &[(&str, &str)]| {
+        let request = api.request(method, target);
+        headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    };
+    for headers in forged {
+        for (method, target) in [
+            ("POST", "/v2-beta/apikeys"),
+            ("POST", "/v2-beta/projects/e1/apikeys"),
+            ("PUT", key.as_str()),
+            ("DELETE", key.as_str()),
+            ("POST", &format!("{key}/?action=deactivate")),
+        ] {
+            let answer = api.send(with(method, target, headers).body(r#"{"name":"forged"}"#));
+            assert_eq!(answer.status, 403, "{method} {target} {headers:?}: {answer:?}");
+            assert_eq!(answer.json()["code"], "Forbidden", "{answer:?}");
+            assert!(answer.header("x-api-schemas").is_some(), "{answer:?}");
+        }
+    }
+    assert_eq!((api.ids("/v2-beta/apikeys"), api.document(&key)), before);
+    // from a page of the listener's own, and from a client that says nothing of either
+    for headers in [&[("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")][..], &[]] {
+        assert_eq!(api.send(with("POST", "/v2-beta/apikeys", headers).body("{}")).status, 201, "{headers:?}");
+    }
+    // following a link is no harm
+    let link = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")];
+    assert_eq!(api.send(with("GET", "/v2-beta", &link).end()).status, 200);
 }
 
 #[test]
@@ -113,4 +260,44 @@ fn case_91_no_key_works_before_init_has_printed_one() {
     assert_eq!(again.code, 1, "{again:?}");
     assert!(support::cli::key_in(&again.stdout).is_none(), "{again:?}");
     assert_eq!(api.post("/v2-beta/apikeys", &json!({})).status, 201);
+}
+
+#[test]
+fn a_client_that_never_reads_its_answers_loses_its_place() {
+    let stage = Stage::with(|plan| plan.top("timeouts: { write: 200ms }"));
+    let mut client = TcpStream::connect(stage.gateway.management()).unwrap();
+    client.set_nonblocking(true).unwrap();
+    let requests = request(&stage.gateway, "GET", "/v2-beta").end().repeat(100);
+    wait_for(PATIENCE, "end of a connection that takes nothing", || match client.write(&requests) {
+        Ok(_) => false,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    });
+}
+
+#[test]
+fn writes_that_wait_for_a_store_that_somebody_holds_are_all_refused_within_seconds() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let holder = rusqlite::Connection::open(stage.gateway.directory().join("portcullis.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let api = &api;
+            scope.spawn(move || {
+                let mut client = Client::connect(api.gateway.management());
+                let body = json!({ "id": format!("late{number}") }).to_string();
+                client.send(api.request("POST", "/v2-beta/projects").body(body));
+                let answer = client.try_read(true, Duration::from_mins(1)).expect("an answer");
+                assert_eq!(answer.status, 503, "{answer:?}");
+                assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            });
+        }
+        assert_eq!(api.ids("/v2-beta/projects"), ["e1", "e2"], "who reads does not wait");
+    });
+    // one waits in vain, and perhaps a second one
+    assert!(began.elapsed() < Duration::from_secs(18), "{:?}", began.elapsed());
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(api.post("/v2-beta/projects", &json!({ "id": "after" })).status, 201);
+    assert_eq!(api.ids("/v2-beta/projects"), ["e1", "e2", "after"], "what was refused was not done");
 }

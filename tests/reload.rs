@@ -4,9 +4,15 @@ mod support;
 
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use support::certificates::Authority;
+use support::gateway::Plan;
 use support::http1::Request;
 use support::http2::{Fate, RawHttp2};
 use support::stage::Stage;
+use support::tls::{self, believing, handshake};
+use support::upstream::Upstream;
 use support::{PATIENCE, marker, wait_for};
 
 /// Changes the configuration's text.
@@ -21,8 +27,78 @@ fn change(stage: &Stage, from: &str, to: &str) {
 /// Has the gateway read its configuration again.
 #[track_caller]
 fn reload(stage: &Stage) {
+    signal(stage, "is reloaded");
+}
+
+/// Sends SIGHUP, and waits until the log says `outcome` once more.
+#[track_caller]
+fn signal(stage: &Stage, outcome: &str) {
+    let count = || stage.gateway.log().matches(outcome).count();
+    let before = count();
     stage.gateway.signal("HUP");
-    wait_for(PATIENCE, "the configuration is reloaded", || stage.gateway.log().contains("is reloaded"));
+    wait_for(PATIENCE, outcome, || count() > before);
+}
+
+/// The certificate that the management listener shows to a new connection.
+#[track_caller]
+fn shown(stage: &Stage) -> CertificateDer<'static> {
+    let stream = handshake(stage.gateway.management(), "localhost", believing(&[])).expect("a handshake");
+    stream.conn.peer_certificates().expect("a certificate")[0].clone().into_owned()
+}
+
+#[test]
+fn a_renewed_certificate_of_the_management_listener_is_taken_over() {
+    let upstream = Upstream::start();
+    let plan = Plan::new(&upstream)
+        .management("  tls: { certificates: [ { certificate: management.pem, key: management.key } ] }");
+    let site = plan.prepare();
+    let folder = site.directory().to_owned();
+    let authority = Authority::new(&folder);
+    let renew = |name: &str| {
+        let files = authority.sign(&[name]);
+        std::fs::copy(&files.certificate, folder.join("management.pem")).expect("write the certificate");
+        std::fs::copy(&files.key, folder.join("management.key")).expect("write the key");
+        CertificateDer::from_pem_file(&files.certificate).expect("a certificate")
+    };
+    let first = renew("first.test");
+    site.create_environment("e1");
+    site.create_environment("e2");
+    let (e1, e2) = (site.create_environment_key("e1"), site.create_environment_key("e2"));
+    let stage = Stage { gateway: site.start(), upstream, e1, e2 };
+    assert_eq!(shown(&stage), first);
+    let mut kept = tls::connect(stage.gateway.management());
+    let mut ask_kept = || {
+        let host = stage.gateway.management().to_string();
+        let request = Request::without_host("GET", "/v2-beta").header("Host", host).key(&stage.gateway.admin);
+        kept.send(request.end());
+        kept.read().status
+    };
+    assert_eq!(ask_kept(), 200);
+
+    let second = renew("second.test");
+    reload(&stage);
+    assert_eq!(shown(&stage), second);
+    assert_eq!(ask_kept(), 200, "open connections go on");
+
+    // a key that is not the certificate's: nothing of this configuration is taken over
+    let other = authority.sign(&["other.test"]);
+    std::fs::copy(&other.key, folder.join("management.key")).expect("write the key");
+    change(&stage, "/v1", "/v7");
+    signal(&stage, "is not taken over");
+    assert!(stage.gateway.log().contains("management.tls.certificates[0].key"), "{}", stage.gateway.log());
+    assert_eq!(shown(&stage), second);
+    assert_eq!(stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end()).status, 200);
+    change(&stage, "/v7", "/v1");
+
+    // other files, of another name
+    change(
+        &stage,
+        "certificate: management.pem, key: management.key",
+        &other.entry()[2..other.entry().len() - 2],
+    );
+    reload(&stage);
+    assert_eq!(shown(&stage), CertificateDer::from_pem_file(&other.certificate).expect("a certificate"));
+    assert_eq!(ask_kept(), 200, "open connections go on");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use support::api::request;
 use support::http1::Client;
 use support::http2::{DATA, END_STREAM, Fate, GOAWAY, HEADERS, RawHttp2};
 use support::stage::Stage;
@@ -213,4 +214,36 @@ fn a_gateway_without_work_stops_at_once() {
     stage.gateway.signal("TERM");
     assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+}
+
+/// What it makes is told: the secret of a new key is told nowhere else.
+#[test]
+fn a_running_management_request_finishes_and_its_connection_then_ends() {
+    let mut stage = Stage::start();
+    let address = stage.gateway.management();
+    let body = br#"{"name":"last"}"#;
+    let head = request(&stage.gateway, "POST", "/v2-beta/apikeys").key(&stage.gateway.admin);
+    let head = head.header("Expect", "100-continue").header("Content-Length", body.len().to_string());
+    let mut client = Client::connect(address);
+    client.send(head.end());
+    // it is asked for, so the request runs
+    client.take_until(b"100 Continue\r\n\r\n", PATIENCE).expect("to be asked for the body");
+    let mut idle = Client::connect(address);
+    idle.send(request(&stage.gateway, "GET", "/healthz").end());
+    assert_eq!(idle.read().status, 200);
+    let _silent = Client::connect(address);
+    let mut half = Client::connect(address);
+    half.send("GET /healthz HT");
+
+    stage.gateway.signal("TERM");
+    let begun = Instant::now();
+    wait_for(PATIENCE, "new management connections are refused", || TcpStream::connect(address).is_err());
+    assert!(idle.ends_within(PATIENCE));
+    client.send(body);
+    let answer = client.read();
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(answer.json()["transitioning"], "no", "in force, too: {answer:?}");
+    assert!(answer.json()["secretValue"].is_string());
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(6), "who asks nothing holds it up: {:?}", begun.elapsed());
 }

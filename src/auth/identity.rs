@@ -77,6 +77,42 @@ impl Identity {
     }
 }
 
+#[cfg(test)]
+impl Identity {
+    /// A user account's key that no store knows, for the tests of other rooms.
+    pub(crate) fn of_account(id: i64) -> Arc<Self> {
+        use crate::model::{Account, AccountId, AccountKind, ApiKey, KeyId, KeyOwner, State};
+        use crate::store::KeyVerifier;
+
+        let (id, created) = (AccountId::from_row(id), Timestamp::UNIX_EPOCH);
+        let account = Account {
+            id,
+            name: Name::parse("ada").expect("a name").expect("not empty"),
+            kind: AccountKind::User,
+            description: None,
+            state: State::Active,
+            uuid: String::new(),
+            created,
+            removed: None,
+        };
+        let key = ApiKey {
+            id: KeyId::from_row(1),
+            access_key: "pca_0".parse().expect("an access key"),
+            owner: KeyOwner::Account(id),
+            name: None,
+            description: None,
+            state: State::Active,
+            uuid: String::new(),
+            created,
+            removed: None,
+        };
+        let principal = Principal { key, owner: Owner::Account { account, memberships: Vec::new() } };
+        let verifier = KeyVerifier { phc: String::new(), fingerprint: None };
+        let record = KeyRecord { principal, verifier, as_of: ChangeNumber(1) };
+        Arc::new(Self::new(record, Mac([0; 32]), &Uses::new(1)))
+    }
+}
+
 impl Entry for Identity {
     fn life(&self) -> &Life {
         &self.life

@@ -34,7 +34,7 @@ struct Ports {
 #[command(
     about = "Try it: a sample API, the gateway in front of it, two environments, keys, and curl lines to paste",
     long_about = "Starts a sample API and the gateway in front of it, with two environments and three keys, and prints \
-        curl lines to paste. Listens on 127.0.0.1 only: on ports 8080, 8443 (TLS) and 8081 (management) where they are \
+        the web page's address, a key to sign in with, and curl lines to paste. Listens on 127.0.0.1 only: on ports 8080, 8443 (TLS) and 8081 (management) where they are \
         free. Everything lies in a temporary folder, which goes when the demo ends with Ctrl-C. No configuration is \
         read.",
     after_help = "Examples:\n  portcullis demo"
@@ -62,7 +62,8 @@ async fn show() -> anyhow::Result<()> {
             gateway.addresses().listeners.len()
         )
     };
-    let text = lines::text(&fixture, plain, tls, folder.path(), &std::env::current_exe()?);
+    let management = gateway.addresses().management.context("the demo's configuration has management")?;
+    let text = lines::text(&fixture, plain, tls, management, folder.path(), &std::env::current_exe()?);
     // without a terminal there is nobody to tell; the demo runs all the same
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
     stop.wait().await;
@@ -82,9 +83,11 @@ struct Claim(#[allow(dead_code, reason = "held, never read")] Vec<TcpListener>);
 fn claim_ports() -> (Ports, Claim) {
     let mut claimed = Vec::new();
     let mut claim = |port| {
-        let sign = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port));
-        let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let (Ok(sign), Ok(_)) = (sign, probe) else { return 0 };
+        let Ok(sign) = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), port)) else { return 0 };
+        // only now: the probe would be in the way of the demo that has the sign and is about to listen
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+            return 0;
+        }
         claimed.push(sign);
         port
     };

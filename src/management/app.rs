@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -105,12 +106,17 @@ impl Management {
             Err(refusal) if api::is_api(head.uri.path()) => return refuse(&refusal, &id),
             Err(refusal) => return ui::refuse(&refusal, &id),
         };
+        let is_secure = request::is_secure(&head, connection, &site);
         let has_body = !matches!(head.method, Method::GET | Method::HEAD);
-        let body = if has_body { request::read_body(body).await } else { Ok(Bytes::new()) };
-        let is_secure = connection.tls.is_some();
-        let body_refusal = body.as_ref().err().cloned();
-        let request = Request { id, source, host, is_secure, head, body: body.unwrap_or_default() };
-        let mut answer = match (body_refusal, api::is_api(request.path())) {
+        let mut request = Request { id, source, host, is_secure, head, body: Bytes::new() };
+        let mut refusal = request.admit_origin().err();
+        if refusal.is_none() && has_body {
+            match request::read_body(body).await {
+                Ok(body) => request.body = body,
+                Err(unread) => refusal = Some(unread),
+            }
+        }
+        let mut answer = match (refusal, api::is_api(request.path())) {
             (Some(refusal), true) => api::refuse_unread(&refusal, &request),
             (Some(refusal), false) => ui::refuse(&refusal, &request.id),
             (None, true) => api::answer(self, &request).await,
@@ -193,6 +199,8 @@ impl Management {
         via: Via,
     ) -> Result<Caller, Refusal> {
         let identity = self.authenticator.authenticate(credential, request.source, Instant::now()).await?;
+        // a key that is used for nothing but management is no unused key
+        identity.touch(Timestamp::now().as_second().unsigned_abs(), request.source);
         Ok(Caller { identity, via, source: request.source, request_id: request.id.clone() })
     }
 }

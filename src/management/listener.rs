@@ -3,25 +3,43 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use super::app::Management;
 use super::request::{Connection, ServerName};
+use super::write_timeout::WriteTimeout;
 use crate::telemetry::Alarm;
 
 /// After a failed accept: pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections at once: health checks, a scraper or two, a few people.
 const MAX_CONNECTIONS: usize = 256;
+
+/// What running requests are given when the gateway stops: more than the record makes a write wait.
+const FINISH_WITHIN: Duration = Duration::from_secs(10);
+
+/// What connections without a request are given then: an answer may still be on its way.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What connections may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For a handshake, for a request's head, and between two requests.
+    pub header: Duration,
+    /// Without the client taking a byte of the answer.
+    pub write: Duration,
+}
 
 /// Binds the management listener. One process at a time.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -32,12 +50,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Answers on the management listener until the runtime ends.
+/// Answers on the management listener until `stop`; then running requests finish: what one of them has changed is told,
+/// and a new key's secret is told nowhere else.
 pub async fn serve(
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
     management: Arc<Management>,
-    header_timeout: Duration,
+    timeouts: Timeouts,
+    stop: CancellationToken,
 ) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -46,16 +65,14 @@ pub async fn serve(
             return;
         }
     };
-    let tls = tls.map(|config| {
-        // what is served here speaks HTTP/1.1
-        let mut config = (*config).clone();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        TlsAcceptor::from(Arc::new(config))
-    });
     let alarm = Alarm::default();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let (tcp, peer) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 if alarm.rings() {
@@ -67,39 +84,69 @@ pub async fn serve(
         };
         // beyond the limit a connection is closed at once: the file descriptors are the proxy's
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (tls, management) = (tls.clone(), Arc::clone(&management));
+        let (management, stop) = (Arc::clone(&management), stop.clone());
+        // the one of now: a reload may have brought a renewed certificate
+        let tls = management.site().tls.clone().map(TlsAcceptor::from);
         tokio::spawn(async move {
             match tls {
-                None => connection(tcp, Connection { peer, tls: None }, management, header_timeout).await,
+                None => connection(tcp, Connection { peer, tls: None }, management, timeouts, stop).await,
                 Some(tls) => {
-                    let accepted = tokio::time::timeout(header_timeout, tls.accept(tcp)).await;
+                    let accepted = tokio::time::timeout(timeouts.header, tls.accept(tcp)).await;
                     if let Ok(Ok(stream)) = accepted {
                         let name = stream.get_ref().1.server_name().map(str::to_owned);
                         let way = Connection { peer, tls: Some(ServerName(name)) };
-                        connection(stream, way, management, header_timeout).await;
+                        connection(stream, way, management, timeouts, stop).await;
                     }
                 }
             }
             drop(place);
         });
     }
+    drop(listener);
+    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+    // a little longer than connections wait for their own end
+    if tokio::time::timeout(FINISH_WITHIN + LEAVE_WITHIN, places.acquire_many(all)).await.is_err() {
+        tracing::warn!("management requests that were running are cut off");
+    }
 }
 
-async fn connection<S>(stream: S, way: Connection, management: Arc<Management>, header_timeout: Duration)
-where
+async fn connection<S>(
+    stream: S,
+    way: Connection,
+    management: Arc<Management>,
+    timeouts: Timeouts,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let peer = way.peer;
     let way = Arc::new(way);
+    let is_answering = Arc::new(AtomicBool::new(false));
+    let answering = Arc::clone(&is_answering);
     let service = service_fn(move |request| {
-        let (management, way) = (Arc::clone(&management), Arc::clone(&way));
-        async move { Ok::<_, Infallible>(management.answer(request, &way).await) }
+        let (management, way, answering) =
+            (Arc::clone(&management), Arc::clone(&way), Arc::clone(&answering));
+        async move {
+            answering.store(true, Ordering::Relaxed);
+            let answer = management.answer(request, &way).await;
+            answering.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .header_read_timeout(timeouts.header)
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream, timeouts.write)), service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let patience = if is_answering.load(Ordering::Relaxed) { FINISH_WITHIN } else { LEAVE_WITHIN };
+            // an error means that the client did not send the rest, or did not take it
+            tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(%peer, %error, "a management connection ended");
     }

@@ -17,10 +17,11 @@ mod request;
 mod session;
 mod site;
 mod ui;
+mod write_timeout;
 
 pub use app::Management;
 pub use desk::Desk;
 pub use health::Health;
 pub use in_force::InForce;
-pub use listener::{bind, serve};
+pub use listener::{Timeouts, bind, serve};
 pub use site::Site;

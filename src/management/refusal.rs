@@ -139,6 +139,19 @@ impl Refusal {
         }
     }
 
+    /// Why a change was refused before the record was asked, where the caller's role is why. What the record refuses
+    /// has its row in the audit log already, and says something of its own.
+    pub(super) fn for_want_of_permission(&self) -> Option<&'static str> {
+        match self {
+            Self::Forbidden { detail: None } => Some("the key that asked may not do this"),
+            Self::NotFound => Some("not there, or not for the key that asked to see"),
+            Self::MethodNotAllowed { detail: None, .. } => {
+                Some("the role of the key that asked never does this")
+            }
+            _ => None,
+        }
+    }
+
     /// The error document; `id` is the request's.
     pub(super) fn document(&self, id: &str) -> Value {
         let code = self.code();

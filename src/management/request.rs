@@ -1,17 +1,19 @@
 //! A request to the management listener, and what is judged of it before anybody looks what it asks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HOST};
+use http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use http::request::Parts;
+use http::{HeaderValue, Method};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use super::refusal::Refusal;
 use super::site::{Site, host_without_port};
+use crate::policy;
 
 /// The largest body that any request needs.
 const MAX_BODY_BYTES: usize = 64 << 10;
@@ -38,9 +40,9 @@ pub(super) struct Request {
     pub(super) id: String,
     /// The client's address.
     pub(super) source: IpAddr,
-    /// What it has called the listener, as in `Host`.
+    /// What it has called the listener, or the trusted proxy in front of it, as in `Host`.
     pub(super) host: String,
-    /// Whether it came over TLS.
+    /// Whether it came over TLS, to the listener or to the trusted proxy in front of it.
     pub(super) is_secure: bool,
     /// Method, target, fields.
     pub(super) head: Parts,
@@ -91,42 +93,84 @@ impl Request {
         }
     }
 
+    /// Refuses what another site's page has sent, as far as the browser tells: `Origin`, and `Sec-Fetch-Site` of
+    /// [Fetch Metadata](https://www.w3.org/TR/fetch-metadata/). Browsers send a session's cookie to nobody else's
+    /// form, but a key that was typed into their own window goes with every request. Following a link is no harm;
+    /// what is fetched or embedded is.
+    pub(super) fn admit_origin(&self) -> Result<(), Refusal> {
+        let headers = &self.head.headers;
+        let is_reading = matches!(self.head.method, Method::GET | Method::HEAD);
+        let site = headers.contains_key("sec-fetch-site").then(|| self.field("sec-fetch-site"));
+        let is_own = match site {
+            None | Some(Some("same-origin")) => true,
+            // typed, or from a bookmark
+            Some(Some("none")) => is_reading,
+            Some(_) => is_reading && self.field("sec-fetch-mode") == Some("navigate"),
+        };
+        let origin = headers.contains_key(ORIGIN).then(|| self.field("origin"));
+        let is_ours = origin.is_none_or(|origin| origin == Some(self.base().as_str()));
+        if is_own && is_ours {
+            return Ok(());
+        }
+        let detail = "The request comes from another site's page, as your browser says. Nothing was done.";
+        Err(Refusal::Forbidden { detail: Some(detail.to_owned()) })
+    }
+
     /// Whether any credential was sent in the way of RFC 7617.
     pub(super) fn has_credential(&self) -> bool {
         self.head.headers.contains_key(AUTHORIZATION)
     }
 }
 
-/// Whether the host that a request is for is one that this listener is known by: an address, `localhost`, a configured
-/// name, or over TLS the name that the client has verified. Any other name could be a page's elsewhere that was
-/// pointed to this machine (DNS rebinding).
+/// The host that the client has called, if it is one that this listener is known by. Behind a trusted proxy that says so
+/// it is the one that the proxy was called by; what the proxy calls here must be known too, since a proxy may pass on
+/// both as the client has sent them.
 pub(super) fn admit_host(head: &Parts, connection: &Connection, site: &Site) -> Result<String, Refusal> {
-    let malformed =
-        |detail: &str| Refusal::BadRequest { code: "Bad Request", field: None, detail: detail.to_owned() };
     let mut values = head.headers.get_all(HOST).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(malformed("a request needs exactly one Host"));
     };
-    let host = value.to_str().map_err(|_| malformed("the Host is not plain text"))?.to_ascii_lowercase();
-    let name = host_without_port(&host);
-    let port = &host[name.len()..];
-    let is_port = |port: &str| {
-        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
-    };
-    if name.is_empty() || !is_port(port) {
-        return Err(malformed("the Host is not a host with or without a port"));
-    }
+    let host = admit_name(value.as_bytes(), connection, site)?;
     if let Some(authority) = head.uri.authority()
         && !authority.as_str().eq_ignore_ascii_case(&host)
     {
         return Err(malformed("the request's target and its Host differ"));
     }
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    match believed(head, "x-forwarded-host", connection, site) {
+        Some(forwarded) => admit_name(forwarded, connection, site),
+        None => Ok(host),
+    }
+}
+
+/// Whether a host is one that this listener is known by: an address, `localhost`, a configured name, or over TLS the name
+/// that the client has verified. Any other name could be a page's elsewhere that was pointed to this machine (DNS
+/// rebinding).
+fn admit_name(value: &[u8], connection: &Connection, site: &Site) -> Result<String, Refusal> {
+    let host = std::str::from_utf8(value).map_err(|_| malformed("the Host is not plain text"))?;
+    let host = host.to_ascii_lowercase();
+    let name = host_without_port(&host);
+    let port = &host[name.len()..];
+    let is_port = |port: &str| {
+        port.is_empty()
+            || port.strip_prefix(':').is_some_and(|port| {
+                port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+            })
+    };
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    // it becomes part of every link
+    let is_name = match bare {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
+    };
+    if name.is_empty() || !is_name || !is_port(port) {
+        return Err(malformed("the Host is not a host with or without a port"));
+    }
     let is_verified =
         matches!(&connection.tls, Some(ServerName(Some(verified))) if verified.eq_ignore_ascii_case(name));
     if name == "localhost"
         || name.ends_with(".localhost")
-        || bare.parse::<IpAddr>().is_ok()
+        || bare.is_some()
+        || name.parse::<Ipv4Addr>().is_ok()
         || site.hosts.iter().any(|known| known == name)
         || is_verified
     {
@@ -139,26 +183,32 @@ pub(super) fn admit_host(head: &Parts, connection: &Connection, site: &Site) -> 
     })
 }
 
-/// The address that failures are counted under and the audit log shows: the peer, or, behind trusted proxies, the
-/// right-most address of `X-Forwarded-For` that is not one of them.
+fn malformed(detail: &str) -> Refusal {
+    Refusal::BadRequest { code: "Bad Request", field: None, detail: detail.to_owned() }
+}
+
+/// The address that failures are counted under and the audit log shows ([`policy::source_address`]).
 pub(super) fn source_address(head: &Parts, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    let mut source = peer.to_canonical();
-    if !is_trusted(&source) {
-        return source;
+    let values = head.headers.get_all("x-forwarded-for").iter();
+    let hops = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    let hops: Vec<_> = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()).collect();
+    policy::source_address(peer.to_canonical(), &hops, trusted)
+}
+
+/// Whether the client speaks TLS: with this listener, or with a trusted proxy in front, as that one says.
+pub(super) fn is_secure(head: &Parts, connection: &Connection, site: &Site) -> bool {
+    match believed(head, "x-forwarded-proto", connection, site) {
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => true,
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"http") => false,
+        _ => connection.tls.is_some(),
     }
-    let values: Vec<_> = head.headers.get_all("x-forwarded-for").iter().collect();
-    for value in values.iter().rev() {
-        let Ok(value) = value.to_str() else { return source };
-        for hop in value.rsplit(',') {
-            let Ok(address) = hop.trim().parse::<IpAddr>() else { return source };
-            source = address.to_canonical();
-            if !is_trusted(&source) {
-                return source;
-            }
-        }
-    }
-    source
+}
+
+/// What a trusted proxy says of how the request came, by the data plane's rule: the field's first value.
+fn believed<'h>(head: &'h Parts, name: &str, connection: &Connection, site: &Site) -> Option<&'h [u8]> {
+    let peer = connection.peer.ip().to_canonical();
+    let is_trusted = policy::is_trusted(&peer, &site.trusted_proxies);
+    head.headers.get(name).filter(|_| is_trusted).map(HeaderValue::as_bytes)
 }
 
 /// Reads the body whole.
@@ -167,11 +217,7 @@ pub(super) async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
     match read {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(Refusal::TooLarge),
-        Ok(Err(_)) | Err(_) => Err(Refusal::BadRequest {
-            code: "Bad Request",
-            field: None,
-            detail: "the body did not arrive whole".to_owned(),
-        }),
+        Ok(Err(_)) | Err(_) => Err(malformed("the body did not arrive whole")),
     }
 }
 
@@ -179,25 +225,43 @@ pub(super) async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
 mod tests {
     use super::*;
 
-    fn head(forwarded: &[&str]) -> Parts {
-        let mut builder = http::Request::builder();
-        for value in forwarded {
-            builder = builder.header("X-Forwarded-For", *value);
+    fn request(method: &str, headers: &[(&str, &str)]) -> Request {
+        let mut builder = http::Request::builder().method(method).uri("/keys");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
         }
-        builder.body(()).unwrap().into_parts().0
+        Request {
+            id: String::new(),
+            source: [127, 0, 0, 1].into(),
+            host: "gw.test:8081".to_owned(),
+            is_secure: true,
+            head: builder.body(()).unwrap().into_parts().0,
+            body: Bytes::new(),
+        }
     }
 
     #[test]
-    fn only_trusted_proxies_say_where_a_request_comes_from() {
-        let trusted: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
-        let source = |peer: &str, forwarded: &[&str]| {
-            source_address(&head(forwarded), peer.parse().unwrap(), &trusted).to_string()
-        };
-        assert_eq!(source("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
-        assert_eq!(source("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
-        assert_eq!(source("10.0.0.1", &["6.6.6.6, 198.51.100.7, 10.0.0.2"]), "198.51.100.7");
-        assert_eq!(source("10.0.0.1", &["6.6.6.6", "198.51.100.7,10.0.0.2"]), "198.51.100.7");
-        assert_eq!(source("10.0.0.1", &["nonsense, 10.0.0.2"]), "10.0.0.2");
-        assert_eq!(source("10.0.0.1", &[]), "10.0.0.1");
+    fn only_our_own_pages_send_forms() {
+        let admitted = |headers: &[(&str, &str)]| request("POST", headers).admit_origin().is_ok();
+        assert!(admitted(&[]));
+        assert!(admitted(&[("origin", "https://gw.test:8081"), ("sec-fetch-site", "same-origin")]));
+        for origin in ["http://gw.test:8081", "https://gw.test", "https://gw.test:8081.evil.test", "null", ""]
+        {
+            assert!(!admitted(&[("origin", origin)]), "{origin}");
+        }
+        assert!(!admitted(&[("origin", "https://gw.test:8081"), ("origin", "https://evil.test")]));
+        for site in ["cross-site", "same-site", "none", "", "Same-Origin"] {
+            assert!(!admitted(&[("sec-fetch-site", site), ("sec-fetch-mode", "navigate")]), "{site}");
+        }
+    }
+
+    #[test]
+    fn a_link_may_be_followed_from_anywhere_and_nothing_else() {
+        let admitted = |headers: &[(&str, &str)]| request("GET", headers).admit_origin().is_ok();
+        assert!(admitted(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")]));
+        assert!(admitted(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")]));
+        assert!(admitted(&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")]));
+        assert!(!admitted(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")]));
+        assert!(!admitted(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")]));
     }
 }

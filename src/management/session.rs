@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::pocket::Pocket;
 use super::site::Site;
 use crate::auth::{Identity, random_bytes};
+use crate::model::KeyOwner;
 
 /// The cookie over TLS: browsers give it back to this very host only, and only over TLS.
 const SECURE_COOKIE: &str = "__Host-portcullis";
@@ -41,6 +42,9 @@ pub(super) fn clear_cookie(is_secure: bool) -> String {
 
 /// Sessions at once; a new one beyond that ends the one that was unused the longest.
 const MOST_SESSIONS: usize = 10_000;
+
+/// Sessions of one account at once: whoever holds a key cannot end everybody else's by signing in again and again.
+const MOST_OF_ONE: usize = 100;
 
 /// All sessions, by the digest of their token: who reads this memory cannot use them.
 #[derive(Default)]
@@ -82,11 +86,10 @@ impl Sessions {
         if sessions.len() >= MOST_SESSIONS {
             sessions.retain(|_, session| session.is_alive(site, now));
         }
-        if sessions.len() >= MOST_SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, session)| session.used).map(|(key, _)| *key)
-        {
-            sessions.remove(&oldest);
-        }
+        let is_anyones = |_: &Session| true;
+        let is_same_owners = |other: &Session| other.owner() == session.owner();
+        make_room(&mut sessions, MOST_OF_ONE, is_same_owners);
+        make_room(&mut sessions, MOST_SESSIONS, is_anyones);
         sessions.insert(digest_of(&token), session);
         token
     }
@@ -121,7 +124,23 @@ impl Sessions {
     }
 }
 
+/// Ends the session that was unused the longest, of those that count, where there are `most` already.
+fn make_room(sessions: &mut HashMap<TokenDigest, Session>, most: usize, counts: impl Fn(&Session) -> bool) {
+    let counted = || sessions.iter().filter(|(_, session)| counts(session));
+    if counted().count() < most {
+        return;
+    }
+    let oldest = counted().min_by_key(|(_, session)| session.used).map(|(key, _)| *key);
+    if let Some(oldest) = oldest {
+        sessions.remove(&oldest);
+    }
+}
+
 impl Session {
+    fn owner(&self) -> &KeyOwner {
+        &self.identity.principal.key.owner
+    }
+
     fn is_alive(&self, site: &Site, now: Instant) -> bool {
         now.saturating_duration_since(self.used) < site.session_idle
             && now.saturating_duration_since(self.began) < site.session_lifetime
@@ -139,4 +158,107 @@ fn random_token() -> Zeroizing<String> {
     let mut random = Zeroizing::new([0; 32]);
     random_bytes(&mut *random);
     Zeroizing::new(URL_SAFE_NO_PAD.encode(*random))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    /// Sessions are idle for ten minutes and live for an hour.
+    fn site() -> Site {
+        let yaml = "listeners: [{ address: 127.0.0.1:0 }]\n\
+            management: { address: 127.0.0.1:0, session_idle: 10m, session_lifetime: 1h }\n\
+            store: { sqlite: portcullis.db }\npepper_file: pepper\nupstreams: { api: { endpoints: [\"http://127.0.0.1:1\"] } }\n\
+            routes: [{ path: /v1, upstream: api, account: allow }]\n";
+        Site::new(&config::parse(yaml, Path::new("portcullis.yaml"), &|_| None).unwrap(), &[], None)
+    }
+
+    fn identity(account: i64) -> Arc<Identity> {
+        Identity::of_account(account)
+    }
+
+    #[test]
+    fn a_session_ends_when_it_was_not_used_for_long_enough() {
+        let (sessions, site, now) = (Sessions::default(), site(), Instant::now());
+        let token = sessions.begin(identity(1), &site, now);
+        assert!(sessions.find(&token, &site, now + 9 * MINUTE).is_some());
+        // the use counts, not the beginning
+        assert!(sessions.find(&token, &site, now + 18 * MINUTE).is_some());
+        assert!(sessions.find(&token, &site, now + 28 * MINUTE).is_none());
+        assert!(sessions.find(&token, &site, now).is_none(), "it is gone for good");
+    }
+
+    #[test]
+    fn a_session_ends_at_its_age_however_much_it_is_used() {
+        let (sessions, site, now) = (Sessions::default(), site(), Instant::now());
+        let token = sessions.begin(identity(1), &site, now);
+        for minute in 1..60 {
+            assert!(sessions.find(&token, &site, now + minute * MINUTE).is_some(), "{minute}");
+        }
+        assert!(sessions.find(&token, &site, now + 60 * MINUTE).is_none());
+    }
+
+    #[test]
+    fn a_token_opens_its_own_session_only_and_only_until_it_is_ended() {
+        let (sessions, site, now) = (Sessions::default(), site(), Instant::now());
+        let (first, second) =
+            (sessions.begin(identity(1), &site, now), sessions.begin(identity(2), &site, now));
+        let found = |token: &str| sessions.find(token, &site, now);
+        assert_eq!(found(&first).unwrap().identity.principal.key.owner, identity(1).principal.key.owner);
+        assert_ne!(found(&first).unwrap().form_token, found(&second).unwrap().form_token);
+        assert!(
+            found("").is_none() && found(&first[1..]).is_none() && found(&format!("{}A", *first)).is_none()
+        );
+        sessions.end(&first);
+        assert!(found(&first).is_none() && found(&second).is_some());
+    }
+
+    #[test]
+    fn a_session_goes_on_with_what_is_known_of_its_key_now() {
+        let (sessions, site, now) = (Sessions::default(), site(), Instant::now());
+        let token = sessions.begin(identity(1), &site, now);
+        let newer = identity(1);
+        sessions.renew(&token, Arc::clone(&newer));
+        assert!(Arc::ptr_eq(&sessions.find(&token, &site, now).unwrap().identity, &newer));
+    }
+
+    #[test]
+    fn who_signs_in_again_and_again_ends_only_sessions_of_the_same_account() {
+        let (sessions, site, now) = (Sessions::default(), site(), Instant::now());
+        let others = sessions.begin(identity(1), &site, now);
+        let later = |count: usize| now + Duration::from_millis(u64::try_from(count).unwrap());
+        let own: Vec<_> =
+            (0..MOST_SESSIONS + 5).map(|count| sessions.begin(identity(2), &site, later(count))).collect();
+        let at = later(own.len());
+        assert!(sessions.find(&others, &site, at).is_some());
+        let alive = own.iter().filter(|token| sessions.find(token, &site, at).is_some()).count();
+        assert_eq!(alive, MOST_OF_ONE);
+        assert!(sessions.find(own.last().unwrap(), &site, at).is_some(), "the newest stays");
+    }
+
+    #[test]
+    fn there_is_a_most_of_all_sessions_and_the_one_unused_for_the_longest_goes() {
+        let (sessions, site, now) = (Sessions::default(), site(), Instant::now());
+        let begin = |count: usize| {
+            let account = i64::try_from(count / MOST_OF_ONE).unwrap() + 1;
+            sessions.begin(
+                identity(account),
+                &site,
+                now + Duration::from_millis(u64::try_from(count).unwrap()),
+            )
+        };
+        let tokens: Vec<_> = (0..MOST_SESSIONS).map(begin).collect();
+        let at = now + MINUTE;
+        assert!(sessions.find(&tokens[0], &site, at).is_some(), "used, so not the next to go");
+        begin(MOST_SESSIONS);
+        assert_eq!(format!("{sessions:?}"), format!("Sessions({MOST_SESSIONS})"));
+        assert!(sessions.find(&tokens[0], &site, at).is_some());
+        assert!(sessions.find(&tokens[1], &site, at).is_none());
+    }
 }

@@ -1,9 +1,11 @@
 //! What the management plane knows of the configuration. A reload replaces it whole.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::ServerConfig;
 
 use crate::config::{Access, Config};
 use crate::model::KeyOwner;
@@ -13,8 +15,10 @@ use crate::model::KeyOwner;
 pub struct Site {
     /// Names that the listener may be called by, in lower case.
     pub(super) hosts: Vec<String>,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-*` is believed.
     pub(super) trusted_proxies: Vec<IpNet>,
+    /// The TLS that new connections are taken with.
+    pub(super) tls: Option<Arc<ServerConfig>>,
     /// A session ends when it was not used for this long.
     pub(super) session_idle: Duration,
     /// A session ends this long after it began.
@@ -34,8 +38,8 @@ struct ShownRoute {
 }
 
 impl Site {
-    /// What `config` says; `listeners` are the proxy's, with their real ports.
-    pub fn new(config: &Config, listeners: &[(SocketAddr, bool)]) -> Self {
+    /// What `config` says; `listeners` are the proxy's, with their real ports, `tls` is this listener's own.
+    pub fn new(config: &Config, listeners: &[(SocketAddr, bool)], tls: Option<Arc<ServerConfig>>) -> Self {
         let routes = config.routes.iter().filter_map(|route| match &route.access {
             Access::Keys(keys) => Some(ShownRoute {
                 path: route.path.to_string(),
@@ -47,6 +51,12 @@ impl Site {
         Self {
             hosts: management.map(|management| management.hosts.clone()).unwrap_or_default(),
             trusted_proxies: config.trusted_proxies.clone(),
+            tls: tls.map(|tls| {
+                // what is served here speaks HTTP/1.1
+                let mut tls = (*tls).clone();
+                tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Arc::new(tls)
+            }),
             session_idle: management.map(|management| management.session_idle).unwrap_or_default(),
             session_lifetime: management.map(|management| management.session_lifetime).unwrap_or_default(),
             public_url: config.public_url.clone(),

@@ -63,6 +63,16 @@ pub enum KeyOwner {
     Environment(EnvironmentId),
 }
 
+impl fmt::Display for KeyOwner {
+    /// The owner's id.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(id) => id.fmt(f),
+            Self::Environment(id) => id.fmt(f),
+        }
+    }
+}
+
 /// An API key, without its secret: nothing that verifies the secret is in here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {

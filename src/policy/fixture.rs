@@ -1,11 +1,16 @@
-//! Routes for the tests of this room, written as in a configuration.
+//! Routes for the tests of this room, written as in a configuration, and who asks for them.
 
 use http::Method;
+use jiff::Timestamp;
 
 use super::{RouteTable, Routed, Unrouted, admit};
 use crate::config::{
     Access, AccountAccess, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern, Place, Route,
     RoutePath, Selectors, Template, UpgradePattern,
+};
+use crate::model::{
+    Account, AccountId, AccountKind, ApiKey, Environment, KeyId, KeyOwner, Name, Owner, Principal, Role,
+    State,
 };
 
 pub(super) fn route(path: &str, access: Access) -> Route {
@@ -71,4 +76,51 @@ pub(super) fn table() -> RouteTable {
 
 pub(super) fn classify<'t, 'p>(table: &'t RouteTable, target: &'p str) -> Result<Routed<'t, 'p>, Unrouted> {
     table.classify(&admit(target.as_bytes())?)
+}
+
+fn key(owner: KeyOwner) -> ApiKey {
+    ApiKey {
+        id: KeyId::from_row(1),
+        access_key: "pca_x".parse().unwrap(),
+        owner,
+        name: None,
+        description: None,
+        state: State::Active,
+        uuid: String::new(),
+        created: Timestamp::UNIX_EPOCH,
+        removed: None,
+    }
+}
+
+/// An active account's key, with the account's roles sorted by environment.
+pub(super) fn account_key(kind: AccountKind, roles: &[(&str, Role)]) -> Principal {
+    let account = Account {
+        id: AccountId::from_row(7),
+        name: Name::parse("someone").unwrap().unwrap(),
+        description: None,
+        kind,
+        state: State::Active,
+        uuid: String::new(),
+        created: Timestamp::UNIX_EPOCH,
+        removed: None,
+    };
+    let memberships = roles.iter().map(|(id, role)| (id.parse().unwrap(), *role)).collect();
+    Principal { key: key(KeyOwner::Account(account.id)), owner: Owner::Account { account, memberships } }
+}
+
+/// An active environment's key.
+pub(super) fn environment_key(id: &str) -> Principal {
+    let environment = Environment {
+        id: id.parse().unwrap(),
+        name: None,
+        description: None,
+        state: State::Active,
+        uuid: String::new(),
+        created: Timestamp::UNIX_EPOCH,
+        removed: None,
+    };
+    Principal {
+        key: key(KeyOwner::Environment(environment.id.clone())),
+        owner: Owner::Environment(environment),
+    }
 }

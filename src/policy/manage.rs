@@ -115,3 +115,66 @@ fn judge_environment_key(own: &EnvironmentId, act: &Act) -> Verdict {
         _ => Verdict::Hidden,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{account_key, environment_key};
+    use super::*;
+
+    fn user(role: Option<Role>) -> Principal {
+        let roles: Vec<_> = role.into_iter().map(|role| ("e1", role)).collect();
+        account_key(AccountKind::User, &roles)
+    }
+
+    #[test]
+    fn every_act_is_judged_by_who_asks() {
+        // the fixture's accounts are all this one
+        let own = AccountId::from_row(7);
+        let other = AccountId::from_row(8);
+        let e1: EnvironmentId = "e1".parse().unwrap();
+        let e1s = KeyOwner::Environment(e1.clone());
+        let see_e1 = |state| Act::SeeEnvironment { id: e1.clone(), state };
+        let callers = [
+            ("an admin", account_key(AccountKind::Admin, &[])),
+            ("an owner", user(Some(Role::Owner))),
+            ("a member", user(Some(Role::Member))),
+            ("a restricted member", user(Some(Role::Restricted))),
+            ("a readonly member", user(Some(Role::Readonly))),
+            ("a stranger", user(None)),
+            ("a member elsewhere", account_key(AccountKind::User, &[("e2", Role::Owner)])),
+            ("a key of e1", environment_key("e1")),
+            ("a key of e2", environment_key("e2")),
+        ];
+        // a letter for each caller: allowed, refused, hidden
+        for (act, verdicts) in [
+            (Act::SeeKeys(KeyOwner::Account(own)), "aaaaaaahh"),
+            (Act::ChangeKeys(KeyOwner::Account(own)), "aaaaaaahh"),
+            (Act::SeeAccount(own), "aaaaaaahh"),
+            (Act::SeeKeys(KeyOwner::Account(other)), "ahhhhhhhh"),
+            (Act::ChangeKeys(KeyOwner::Account(other)), "ahhhhhhhh"),
+            (Act::SeeAccount(other), "ahhhhhhhh"),
+            (Act::ManageAccounts, "arrrrrrrr"),
+            (Act::ImportKey, "arrrrrrrr"),
+            (Act::SeeEverything, "arrrrrrrr"),
+            (Act::CreateEnvironments, "arrrrrrrr"),
+            (see_e1(State::Active), "aaaaahhah"),
+            (see_e1(State::Inactive), "aahhhhhah"),
+            (see_e1(State::Removed), "aahhhhhah"),
+            (Act::ChangeEnvironment(e1.clone()), "aarrrhhrh"),
+            (Act::SeeKeys(e1s.clone()), "aaaahhhah"),
+            (Act::ChangeKeys(e1s), "aarrhhhrh"),
+            (Act::SeeMembers(e1.clone()), "aaaahhhah"),
+            (Act::ChangeMembers(e1.clone()), "aarrhhhrh"),
+        ] {
+            assert_eq!(verdicts.len(), callers.len(), "{act:?}");
+            for ((who, principal), letter) in callers.iter().zip(verdicts.chars()) {
+                let expected = match letter {
+                    'a' => Verdict::Allowed,
+                    'r' => Verdict::Refused,
+                    _ => Verdict::Hidden,
+                };
+                assert_eq!(judge(principal, &act), expected, "{who}: {act:?}");
+            }
+        }
+    }
+}

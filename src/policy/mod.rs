@@ -4,7 +4,8 @@
 //! what the path is under which route, [`select`] lets the upstream's other ways to choose an environment have their
 //! say, and [`decide`] says who may pass. What passes is a [`Grant`], which only this room can make.
 //!
-//! [`judge`] says who may manage keys, accounts and environments.
+//! [`judge`] says who may manage keys, accounts and environments, [`is_trusted`] whose word counts about how a request
+//! came.
 //!
 //! The rule behind the paths: the gateway and the upstream must not read one path differently. Where a laxer reading
 //! (decoding, dropping `;…`, folding case, …) could change the route, the class or the environment, the answer is 400.
@@ -13,6 +14,7 @@ mod decide;
 mod describe;
 #[cfg(test)]
 mod fixture;
+mod forwarded;
 mod lax;
 mod manage;
 mod path;
@@ -22,6 +24,7 @@ mod tree;
 
 pub use decide::{Denial, DenialStatus, EnvironmentFacts, Grant, Inquiry, Rule, decide};
 pub use describe::{reach, weakenings};
+pub use forwarded::{is_trusted, source_address};
 pub use manage::{Act, Verdict, judge};
 pub use path::{PathRefusal, Target, admit};
 pub use route::{Basis, Class, EnvironmentName, RouteTable, Routed, Unrouted};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::ServerConfig;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::management::{self, Management};
@@ -29,6 +29,8 @@ pub(super) const POLL: Duration = Duration::from_millis(10);
 pub(super) enum Order {
     /// Apply these changes, which lead there, everywhere; then answer.
     Apply(Arc<[Change]>, Position, oneshot::Sender<()>),
+    /// Let running management requests finish; then answer.
+    EndManagement(oneshot::Sender<()>),
     /// Save what is left to save, and end.
     Stop,
 }
@@ -39,10 +41,10 @@ pub(super) struct Control {
     pub(super) reader: Reader,
     pub(super) history: Arc<History>,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
-    pub(super) management: Option<(TcpListener, Option<Arc<ServerConfig>>, Arc<Management>)>,
+    pub(super) management: Option<(TcpListener, Arc<Management>)>,
     /// Tells which changes are in force.
     pub(super) in_force: watch::Sender<Position>,
-    pub(super) header_timeout: Duration,
+    pub(super) management_timeouts: management::Timeouts,
 }
 
 /// Starts the control plane.
@@ -58,9 +60,10 @@ pub(super) fn spawn(
 
 impl Control {
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
-        if let Some((listener, tls, management)) = self.management.take() {
-            tokio::spawn(management::serve(listener, tls, management, self.header_timeout));
-        }
+        let end = CancellationToken::new();
+        let mut serving = self.management.take().map(|(listener, management)| {
+            tokio::spawn(management::serve(listener, management, self.management_timeouts, end.clone()))
+        });
         let mut save = tokio::time::interval(SAVE_USES);
         let mut sample = tokio::time::interval(SAMPLE_HISTORY);
         let mut saving: Option<JoinHandle<()>> = None;
@@ -71,6 +74,18 @@ impl Control {
                         self.apply(changes, position).await;
                         // the follower may have been stopped meanwhile
                         let _ = done.send(());
+                    }
+                    Some(Order::EndManagement(done)) => {
+                        end.cancel();
+                        let serving = serving.take();
+                        // beside the loop: they wait for changes to be applied
+                        tokio::spawn(async move {
+                            if let Some(serving) = serving {
+                                // a panic in it has been reported by the runtime
+                                let _ = serving.await;
+                            }
+                            let _ = done.send(());
+                        });
                     }
                     Some(Order::Stop) | None => break,
                 },

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::{self, Control, Order};
@@ -79,6 +80,9 @@ pub enum ReloadError {
     /// Routes, upstreams or certificates.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The management listener's certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Where a gateway listens, with real ports.
@@ -154,19 +158,17 @@ impl Gateway {
             listeners.push(BoundListener::bind(listener.address, config.workers)?);
         }
         let management = match &config.management {
-            Some(settings) => {
-                let tls = settings.tls.as_ref().map(proxy::server_config).transpose()?;
-                Some((management::bind(settings.address)?, tls))
-            }
+            Some(settings) => Some(management::bind(settings.address)?),
             None => None,
         };
+        let management_tls = management_tls(&config)?;
         let addresses = Addresses {
             listeners: listeners
                 .iter()
                 .zip(&config.listeners)
                 .map(|(l, c)| (l.address, c.tls.is_some()))
                 .collect(),
-            management: management.as_ref().and_then(|(socket, _)| socket.local_addr().ok()),
+            management: management.as_ref().and_then(|socket| socket.local_addr().ok()),
         };
 
         let (metrics, worker_metrics) = metrics::build(config.workers, &authenticator, &access_log);
@@ -192,7 +194,7 @@ impl Gateway {
             let registry = Registry::open(&config.store)?;
             let desk =
                 Desk::new(registry, Arc::clone(&authenticator), InForce::new(look.clone(), applied.clone()));
-            let site = Site::new(&config, &addresses.listeners);
+            let site = Site::new(&config, &addresses.listeners, management_tls);
             Some(Arc::new(Management::new(
                 desk,
                 Arc::clone(&authenticator),
@@ -207,12 +209,12 @@ impl Gateway {
             reader,
             history,
             workers: Arc::clone(&workers),
-            management: match (management, &plane) {
-                (Some((socket, tls)), Some(plane)) => Some((socket, tls, Arc::clone(plane))),
-                _ => None,
-            },
+            management: management.zip(plane.clone()),
             in_force,
-            header_timeout: config.timeouts.header,
+            management_timeouts: management::Timeouts {
+                header: config.timeouts.header,
+                write: config.timeouts.write,
+            },
         };
         let control = control::spawn(control, received)?;
         let lease = match replica {
@@ -295,9 +297,12 @@ impl Gateway {
         if !keys.is_empty() {
             return Err(ReloadError::NeedsRestart { keys });
         }
-        self.shared.snapshot.store(Arc::new(Snapshot::new(&config)?));
+        // all that can fail before anything is taken over
+        let snapshot = Snapshot::new(&config)?;
+        let tls = management_tls(&config)?;
+        self.shared.snapshot.store(Arc::new(snapshot));
         if let Some(plane) = &self.plane {
-            plane.reload(Site::new(&config, &self.addresses.listeners));
+            plane.reload(Site::new(&config, &self.addresses.listeners, tls));
         }
         self.config = config;
         Ok(())
@@ -308,7 +313,8 @@ impl Gateway {
         self.access_log.reopen();
     }
 
-    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed last.
+    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed last,
+    /// and the management listener after them: it tells of the stop until then.
     pub async fn stop(self) {
         self.draining.store(true, Ordering::Relaxed);
         for worker in self.workers.iter() {
@@ -321,6 +327,11 @@ impl Gateway {
             // the control plane holds the workers too, until it has ended; they are asked for their end here
             while workers.iter().any(|worker| !worker.is_finished()) {
                 std::thread::sleep(control::POLL);
+            }
+            // before the follower ends: what they change comes into force through it
+            let (ended, told) = oneshot::channel();
+            if orders.send(Order::EndManagement(ended)).is_ok() {
+                let _ = told.blocking_recv();
             }
             follower.stop();
             let _ = orders.send(Order::Stop);
@@ -361,9 +372,15 @@ pub fn missing_peppers(config: &Config, peppers: &Peppers, store: &Store) -> Res
     }
 }
 
-/// The names and the lengths of sessions may change, the address and TLS may not.
+/// The management listener's TLS, with the certificates that are in the files now.
+fn management_tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+    let tls = config.management.as_ref().and_then(|settings| settings.tls.as_ref());
+    tls.map(proxy::server_config).transpose()
+}
+
+/// Names, certificates and the lengths of sessions may change; the address, and whether it speaks TLS, may not.
 fn same_management(old: &Config, new: &Config) -> bool {
-    let fixed = |config: &Config| config.management.as_ref().map(|it| (it.address, it.tls.clone()));
+    let fixed = |config: &Config| config.management.as_ref().map(|it| (it.address, it.tls.is_some()));
     fixed(old) == fixed(new)
 }
 

@@ -10,9 +10,12 @@ use super::error::Fault;
 use super::page::{Cursor, Listing};
 use super::{Page, Query, Store, StoreError, rows};
 
+/// Characters of an object that a client has named.
+const MOST_CLAIMED: usize = 64;
+
 /// What somebody is about to change, for the row that is written where it is refused.
 #[derive(Debug, Clone)]
-pub(super) struct Attempt {
+pub struct Attempt {
     /// `create`, `edit`, `activate`, `deactivate`, `remove`, `add` or `role`
     pub(super) action: &'static str,
     /// `key`, `account`, `environment` or `membership`
@@ -22,12 +25,20 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    /// What is done to what, in the audit log's words.
     pub(super) fn new(
         action: &'static str,
         subject: &'static str,
         object: &(impl ToString + ?Sized),
     ) -> Self {
         Self { action, subject, object: object.to_string() }
+    }
+
+    /// The same where a client has named the object and nobody has looked whether there is one: no more of it than any
+    /// id has, and no controls.
+    pub fn claimed(action: &'static str, subject: &'static str, object: &str) -> Self {
+        let shown = object.chars().filter(|character| !character.is_control()).take(MOST_CLAIMED);
+        Self { action, subject, object: shown.collect() }
     }
 }
 
@@ -101,14 +112,13 @@ pub(super) fn refused(
     connection: &Connection,
     author: &Author,
     attempt: &Attempt,
-    error: &StoreError,
+    reason: &str,
 ) -> Result<(), Fault> {
-    let refusal = error.to_string();
     let content = Content {
         action: attempt.action,
         subject: attempt.subject,
         object: &attempt.object,
-        refusal: Some(&refusal),
+        refusal: Some(reason),
         change: None,
         before: None,
         after: None,

@@ -86,10 +86,7 @@ impl Author {
         match self {
             Self::CommandLine { user } => user.clone(),
             Self::Gateway => "gateway".to_owned(),
-            Self::Key(acting) => match &acting.owner {
-                KeyOwner::Account(id) => id.to_string(),
-                KeyOwner::Environment(id) => id.to_string(),
-            },
+            Self::Key(acting) => acting.owner.to_string(),
         }
     }
 }

@@ -76,6 +76,12 @@ impl Receipt {
 }
 
 impl Gateways {
+    /// The newest change that every live gateway has applied; every change, where there is none.
+    pub fn settled(&self) -> ChangeNumber {
+        let live = self.entries.iter().filter(|gateway| gateway.is_live);
+        live.map(|gateway| gateway.applied).min().unwrap_or(ChangeNumber(u64::MAX))
+    }
+
     /// Where change `number` is in force. To be asked after it was committed: a gateway that starts later begins with
     /// it.
     pub fn receipt(self, number: ChangeNumber) -> Receipt {

@@ -38,11 +38,7 @@ impl Store {
     /// Makes a key; it is active. Refused without a whole argon2id verifier, and for an access key that any key has or
     /// had.
     pub fn create_key(&mut self, new: &NewKey) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        let owner = match &new.owner {
-            KeyOwner::Account(id) => id.to_string(),
-            KeyOwner::Environment(id) => id.to_string(),
-        };
-        self.change(&Attempt::new("create", "key", &owner), |at| {
+        self.change(&Attempt::new("create", "key", &new.owner), |at| {
             at.permit(&Act::ChangeKeys(new.owner.clone()))?;
             // only a secret that somebody chose has no fingerprint
             if new.verifier.fingerprint.is_none() {

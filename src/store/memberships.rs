@@ -151,7 +151,12 @@ fn keeping_an_owner<T>(
 ) -> Result<T, Fault> {
     let is_owned = || -> Result<bool, Fault> {
         let (row, _) = environments::present(at, environment)?;
-        Ok(of_environment(at, row)?.iter().any(|membership| membership.role == Role::Owner))
+        let found = at
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM memberships WHERE environment = ?1 AND role = 'owner')",
+            )?
+            .query_row([row], |row| row.get(0))?;
+        Ok(found)
     };
     let had_owner = is_owned()?;
     let done = work()?;

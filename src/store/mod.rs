@@ -37,7 +37,7 @@ mod rowset;
 mod verifier;
 
 pub use accounts::NewAccount;
-pub use audit::AuditEntry;
+pub use audit::{Attempt, AuditEntry};
 pub use author::{ActingKey, Author, Via};
 pub use boot::BootTime;
 pub use change::{Change, ChangeNumber, Subject};

@@ -161,9 +161,26 @@ impl Store {
         if let (Err(error), Author::Key(_)) = (&done, &author)
             && error.is_refusal()
         {
-            database.write(|connection| audit::refused(connection, author, attempt, error))?;
+            let reason = error.to_string();
+            database.write(|connection| audit::refused(connection, author, attempt, &reason))?;
         }
         done
+    }
+
+    /// Writes down what the author was refused before the record was asked.
+    pub fn note_refused(&mut self, attempt: &Attempt, reason: &str) -> Result<(), StoreError> {
+        let Self { database, record, author } = self;
+        match record {
+            None => database.write(|connection| audit::refused(connection, author, attempt, reason)),
+            Some(record) => record.change(database, author, attempt, |at| {
+                audit::refused(at.connection, author, attempt, reason)
+            }),
+        }
+    }
+
+    /// What is said of a store that somebody holds for too long.
+    pub(super) fn locked(&self) -> StoreError {
+        StoreError::Locked { path: self.database.path().to_owned() }
     }
 
     /// Reads the whole file and the whole log for damage; takes seconds for a large store.

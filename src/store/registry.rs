@@ -1,6 +1,8 @@
 //! The record as the management plane uses it: changes and lists, on threads of their own, so that neither the request
 //! path's questions nor the runtime ever wait for them.
 
+use std::time::{Duration, Instant};
+
 use tokio::sync::mpsc;
 
 use super::reader::{Job, ask, start};
@@ -12,6 +14,9 @@ const QUEUE: usize = 256;
 
 /// Threads that read: a search through a million keys must not keep everybody else waiting.
 const READERS: usize = 2;
+
+/// How long a change waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads and changes the record without blocking. Cloning is cheap; the threads end with the last clone.
 #[derive(Clone)]
@@ -61,7 +66,12 @@ impl Registry {
         author: Author,
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        ask(&self.writing, |store| {
+        let asked = Instant::now();
+        ask(&self.writing, move |store| {
+            // behind a write that has waited for the store in vain, all others would wait as long again
+            if asked.elapsed() > PATIENCE {
+                return Err(store.locked());
+            }
             store.set_author(author);
             work(store)
         })

@@ -380,7 +380,10 @@ impl Browser {
     /// [`Browser::screenshot`] of the whole page, however long it is.
     #[track_caller]
     pub fn screenshot_whole(&self, name: &str) -> PathBuf {
-        let taken = self.chromium("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }));
+        let taken = self.chromium(
+            "Page.captureScreenshot",
+            &json!({ "captureBeyondViewport": true, "optimizeForSpeed": true }),
+        );
         keep(name, taken["data"].as_str().expect("a picture"))
     }
 }

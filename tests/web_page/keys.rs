@@ -1,7 +1,11 @@
 //! The life of a key on the page.
 
+use serde_json::json;
+
 use crate::house;
+use crate::support::api::Api;
 use crate::support::http1::Request;
+use crate::support::stage::Stage;
 use crate::support::{PATIENCE, marker, wait_for};
 use crate::visitor::{Visitor, row_of, text_of, value_of};
 
@@ -269,4 +273,36 @@ fn a_used_key_shows_when_and_from_where() {
         let page = visitor.page(&format!("/keys/{}", key.id));
         page.contains("class=\"used\"") && page.contains("<span class=\"address\">127.")
     });
+}
+
+#[test]
+fn a_key_that_is_not_confirmed_yet_is_shown_as_that_and_its_secret_all_the_same() {
+    let stage = Stage::start();
+    let visitor = Visitor::signed_in(&stage.gateway, &stage.gateway.admin);
+    let token = visitor.form_token();
+    // the gateway follows a store that is not where it was, while its open connections still write
+    let store = stage.gateway.directory().join("portcullis.db");
+    let away = store.with_extension("away");
+    std::fs::rename(&store, &away).unwrap();
+    wait_for(PATIENCE, "the alarm", || stage.gateway.log().contains("is gone while in use"));
+    // both at once: each answer is waited for as long as the gateway hopes
+    let api = Api::admin(&stage.gateway);
+    let (answer, made) = std::thread::scope(|scope| {
+        let made = scope.spawn(|| api.create("/v2-beta/projects/e1/apikeys", &json!({})));
+        let answer = visitor.post_bare("/keys/new", &[("form_token", &token), ("name", "late")]);
+        (answer, made.join().unwrap())
+    });
+    assert_eq!((&made["state"], &made["transitioning"]), (&json!("activating"), &json!("yes")));
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let page = visitor.page(&answer.header("Location").unwrap());
+    let notice = text_of(&page, "notice");
+    assert!(page.contains(r#"id="notice" data-tone="pending""#), "{page}");
+    assert!(notice.contains("late") && notice.contains("has not confirmed"), "{notice}");
+    assert!(!notice.contains("is active"), "it is not yet: {notice}");
+    assert!(
+        !notice.to_lowercase().contains("reload"),
+        "a page that shows a secret once is not reloaded: {notice}"
+    );
+    assert!(!text_of(&page, "secret-key").is_empty());
+    std::fs::rename(&away, &store).unwrap();
 }

@@ -1,6 +1,9 @@
 //! Who sees which page, and who may do what on it.
 
+use serde_json::json;
+
 use crate::house;
+use crate::support::api::Api;
 use crate::support::cli::Key;
 use crate::support::{PATIENCE, marker, wait_for};
 use crate::visitor::{Visitor, row_of};
@@ -188,4 +191,40 @@ fn an_admin_makes_accounts_and_looks_at_their_keys() {
     let answer = admin.post("/accounts/1a1/deactivate", &[]);
     assert_eq!(answer.status, 422, "{answer:?}");
     assert_eq!(admin.get("/accounts").status, 200);
+}
+
+#[test]
+fn forms_that_a_role_does_not_give_are_in_the_audit_log() {
+    let gateway = house().gateway();
+    let key = user(Some("member"));
+    let visitor = Visitor::signed_in(gateway, &key);
+    let (e1, e2) = (&house().stage.e1.id, &house().stage.e2.id);
+    let attempts = [
+        (format!("/keys/{e2}/deactivate"), 403, ["deactivate", "apiKey", e2]),
+        (format!("/keys/{e2}/edit"), 403, ["edit", "apiKey", e2]),
+        (format!("/keys/{e1}/delete"), 404, ["remove", "apiKey", e1]),
+        ("/keys/new?environment=e2".to_owned(), 403, ["create", "apiKey", "e2"]),
+        ("/keys/new?account=1a1".to_owned(), 404, ["create", "apiKey", "1a1"]),
+        ("/environments/new".to_owned(), 403, ["create", "project", "e9"]),
+        ("/environments/e2/deactivate".to_owned(), 403, ["deactivate", "project", "e2"]),
+        ("/environments/e2/members/add".to_owned(), 403, ["add", "projectMember", "e2"]),
+        ("/environments/e2/members/1a1/remove".to_owned(), 403, ["remove", "projectMember", "e2:1a1"]),
+        ("/accounts/new".to_owned(), 403, ["create", "account", "eve"]),
+        ("/accounts/1a1/deactivate".to_owned(), 404, ["deactivate", "account", "1a1"]),
+    ];
+    let fields = [("id", "e9"), ("name", "eve"), ("kind", "user"), ("revision", "1"), ("externalId", "1a1")];
+    let mut expected = Vec::new();
+    for (target, status, [action, kind, id]) in &attempts {
+        let fields = [&fields[..], &[("role", "owner"), ("confirm", "self")]].concat();
+        let answer = visitor.post(target, &fields);
+        assert_eq!(answer.status, *status, "{target}: {answer:?}");
+        expected.push(json!([action, kind, id, "page"]));
+    }
+    assert_eq!(visitor.post("/keys", &[]).status, 405, "nobody does this");
+    let admin = Api::admin(gateway);
+    let log = admin.document(&format!("/v2-beta/auditlogs?outcome=refused&accessKey={}", key.access_key));
+    let rows = log["data"].as_array().unwrap().iter();
+    let shown: Vec<_> =
+        rows.map(|row| json!([row["action"], row["resourceType"], row["resourceId"], row["via"]])).collect();
+    assert_eq!(shown, expected);
 }

@@ -325,10 +325,22 @@ fn change_state(
     match client.send(&method, &with_query(path, &query), None) {
         Err(refused @ RemoteError::WrongState { .. }) => {
             let now = client.get(path)?;
-            let is_there = now.document.get("state").and_then(Value::as_str) == Some(state.as_str());
+            // "deactivating" is inactive in the record, and not yet confirmed
+            let there = [state.as_str(), in_transition(state)];
+            let is_there =
+                now.document.get("state").and_then(Value::as_str).is_some_and(|state| there.contains(&state));
             if is_there { Ok(now) } else { Err(refused) }
         }
         answer => answer,
+    }
+}
+
+/// The word for a state that is not yet confirmed by every gateway.
+fn in_transition(state: State) -> &'static str {
+    match state {
+        State::Active => "activating",
+        State::Inactive => "deactivating",
+        State::Removed => "removing",
     }
 }
 

@@ -14,6 +14,7 @@ pub(super) fn text(
     fixture: &Fixture,
     plain: SocketAddr,
     tls: SocketAddr,
+    management: SocketAddr,
     folder: &Path,
     program: &Path,
 ) -> Zeroizing<String> {
@@ -25,7 +26,14 @@ pub(super) fn text(
     let (blue_user, green_user, admin_user) = (blue_user.as_str(), green_user.as_str(), admin_user.as_str());
 
     let mut page = Page(Zeroizing::new(String::new()));
-    page.line("Portcullis demo: a sample API, and the gateway in front of it. Try these lines in another terminal:\n");
+    page.line("Portcullis demo: a sample API, and the gateway in front of it.\n");
+    page.line(&format!("The web page is at http://{management}/ and opens with this admin's key:\n"));
+    page.line(&format!("  access key  {}", fixture.admin.entry.key.access_key));
+    page.line(&Zeroizing::new(format!("  secret key  {}", fixture.admin.secret.as_str())));
+    page.line(
+        "\nCreate a key for an environment there, paste its curl line into a terminal, deactivate the key, and paste \
+         the line again.\n\nOr try these lines in another terminal:\n",
+    );
     page.show(
         &format!("200: the key of environment {blue} reads in {blue}"),
         &format!("curl -i -u {blue_user} {plain}/v2-beta/projects/{blue}/stacks"),

@@ -3,9 +3,10 @@
 use http::StatusCode;
 use serde_json::Value;
 
+use super::call::Call;
 use super::input::Input;
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::desk::Done;
 use crate::management::document;
@@ -54,7 +55,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
+    let edit = call.expecting(Type::Account, id, Input::read(call.request)?.edit()?).await?;
     let done = call.desk().edit_account(call.caller, parse(id)?, edit).await?;
     Ok(answer(call, &done))
 }
@@ -75,7 +76,10 @@ fn parse(id: &str) -> Result<AccountId, Refusal> {
 }
 
 fn show(call: &Call<'_>, entry: &Entry<Account>) -> Value {
-    document::account(&entry.object, &call.view(call.caller.may(&Act::ManageAccounts), false))
+    document::account(
+        &entry.object,
+        &call.view(call.caller.may(&Act::ManageAccounts), entry.revision > call.settled),
+    )
 }
 
 fn answer(call: &Call<'_>, done: &Done<Entry<Account>>) -> Answer {

@@ -1,7 +1,8 @@
 //! `auditLog`: who did, or tried, what. For admins.
 
+use super::call::Call;
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::document;
 use crate::management::refusal::Refusal;
@@ -17,7 +18,12 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// One row.
 pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let id = id.strip_prefix("1al").and_then(|number| number.parse().ok()).ok_or(Refusal::NotFound)?;
-    let entry = call.desk().audit_entry(call.caller, id).await?;
+    let digits = id.strip_prefix("1al").ok_or(Refusal::NotFound)?;
+    // one spelling only, as of other ids
+    if digits.starts_with(['0', '+', '-']) {
+        return Err(Refusal::NotFound);
+    }
+    let number = digits.parse().map_err(|_| Refusal::NotFound)?;
+    let entry = call.desk().audit_entry(call.caller, number).await?;
     Ok(call.found(&document::audit(&entry, &call.view(false, false))))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Call;
+use super::call::Call;
 use super::query::{Listed, with};
 use super::types::Type;
 use crate::store::Marker;

@@ -4,9 +4,10 @@ use http::StatusCode;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::call::Call;
 use super::input::Input;
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::desk::{Desk, Done, NewPair};
 use crate::management::document;
@@ -67,9 +68,9 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let id = find(call, id).await?.key.id;
-    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
-    let done = call.desk().edit_key(call.caller, id, edit).await?;
+    let key = find(call, id).await?.key.id;
+    let edit = call.expecting(Type::ApiKey, id, Input::read(call.request)?.edit()?).await?;
+    let done = call.desk().edit_key(call.caller, key, edit).await?;
     Ok(answer(call, &done))
 }
 
@@ -98,7 +99,7 @@ async fn find(call: &Call<'_>, id: &str) -> Result<KeyEntry, Refusal> {
 
 fn show(call: &Call<'_>, entry: &KeyEntry) -> Value {
     let may_change = call.caller.may(&Act::ChangeKeys(entry.key.owner.clone()));
-    document::key(entry, None, &call.view(may_change, false))
+    document::key(entry, None, &call.view(may_change, entry.revision > call.settled))
 }
 
 fn answer(call: &Call<'_>, done: &Done<KeyEntry>) -> Answer {

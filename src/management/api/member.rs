@@ -2,10 +2,11 @@
 
 use http::StatusCode;
 
+use super::call::{Call, numbered};
 use super::input::Input;
 use super::project::{account_id, role};
 use super::types::Type;
-use super::{Call, collection, numbered, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::document;
 use crate::management::refusal::Refusal;
@@ -69,6 +70,7 @@ pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     let (environment, account) = parse(call, id)?;
     call.desk().member(call.caller, &environment, account).await?;
     let role = role(Input::read(call.request)?.required("role")?)?;
+    call.matched(Type::ProjectMember, id).await?;
     let done = call.desk().add_member(call.caller, Membership { account, environment, role }).await?;
     let document = show(call, &done.value, !done.is_in_force());
     Ok(answer(call, Call::status(&done.receipt), document, &done.receipt))

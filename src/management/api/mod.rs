@@ -4,8 +4,11 @@
 //! method ([`types`]), and hands over to the file of the type.
 
 mod account;
+mod attempt;
 mod audit;
+mod call;
 mod collection;
+mod fixed;
 mod input;
 mod key;
 mod member;
@@ -16,31 +19,20 @@ mod query;
 mod schema;
 mod types;
 
-use http::header::{ETAG, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::{Value, json};
+use http::header::WWW_AUTHENTICATE;
+use http::{HeaderName, HeaderValue, Method};
 
-use super::app::{Answer, Management, json as json_answer, refuse};
-use super::desk::{Caller, Confirmed, Desk};
-use super::document::{self, View};
+use super::app::{Answer, Management, refuse};
+use super::desk::Caller;
 use super::refusal::Refusal;
 use super::request::Request;
-use crate::model::{EnvironmentId, KeyOwner, Name, State};
-use crate::store::{ChangeNumber, Edit, Receipt};
+use crate::model::{EnvironmentId, State};
+use call::Call;
+use fixed::{TEMPLATE_ID, VERSION_ID};
 use path::{ROOT, Target, Thing};
 use types::{Audience, Type};
 
 const SCHEMAS: HeaderName = HeaderName::from_static("x-api-schemas");
-const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-api-account-id");
-const ACCOUNT_KIND: HeaderName = HeaderName::from_static("x-api-account-kind");
-const ACCOUNT_NAME: HeaderName = HeaderName::from_static("x-api-account-name");
-/// The change that an answer to a change tells of, by its number in the log.
-const CHANGE: HeaderName = HeaderName::from_static("x-api-change");
-const USER_ID: HeaderName = HeaderName::from_static("x-api-user-id");
-
-/// What a name is written with in a header: visible ASCII but the percent sign.
-const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
 
 /// Whether a path is the API's.
 pub(super) fn is_api(path: &str) -> bool {
@@ -92,16 +84,33 @@ fn prefix(request: &Request, context: Option<&EnvironmentId>) -> String {
 
 async fn handle(management: &Management, request: &Request, target: &Target) -> Result<Answer, Refusal> {
     let caller = identify(management, request).await?;
+    let answer = serve(management, request, target, &caller).await;
+    if let Err(refusal) = &answer
+        && let Some(attempt) = attempt::of(request, target, &caller)
+    {
+        management.desk.note_refused(&caller, attempt, refusal).await;
+    }
+    answer
+}
+
+/// Answers a caller.
+async fn serve(
+    management: &Management,
+    request: &Request,
+    target: &Target,
+    caller: &Caller,
+) -> Result<Answer, Refusal> {
     let context = match target.context_id() {
         None => None,
         Some(id) => {
             let id = id.map_err(|()| Refusal::NotFound)?;
-            management.desk.present_environment(&caller, &id).await?;
+            management.desk.present_environment(caller, &id).await?;
             Some(id)
         }
     };
-    let audience = Audience::of(&caller, context.as_ref());
-    let call = Call { management, request, caller: &caller, context, audience };
+    let audience = Audience::of(caller, context.as_ref());
+    let settled = management.desk.settled().await;
+    let call = Call { management, request, caller, context, audience, settled };
     let mut answer = call.dispatch(&target.thing).await?;
     call.say_who(&mut answer);
     Ok(answer)
@@ -116,16 +125,6 @@ async fn identify(management: &Management, request: &Request) -> Result<Caller, 
         return Ok(caller);
     }
     management.authenticate(request).await
-}
-
-/// One request of the API, by a verified caller.
-struct Call<'a> {
-    management: &'a Management,
-    request: &'a Request,
-    caller: &'a Caller,
-    /// The environment that the path goes through, which the caller may see.
-    context: Option<EnvironmentId>,
-    audience: Audience,
 }
 
 impl Call<'_> {
@@ -218,6 +217,7 @@ impl Call<'_> {
     }
 
     async fn delete(&self, kind: Type, id: &str) -> Result<Answer, Refusal> {
+        self.matched(kind, id).await?;
         match kind {
             Type::ApiKey => key::delete(self, id).await,
             Type::Account => account::delete(self, id).await,
@@ -253,6 +253,7 @@ impl Call<'_> {
                 format!("there is no action '{action}'"),
             ));
         }
+        self.matched(kind, id).await?;
         match action.as_str() {
             "update" => self.update(kind, id).await,
             "setmembers" => project::set_members(self, id).await,
@@ -296,180 +297,5 @@ impl Call<'_> {
     fn resource_methods(&self, kind: Type, methods: &[&str]) -> String {
         let post = if kind.actions(self.audience).is_empty() { "" } else { ", POST" };
         format!("{}{post}", methods.join(", "))
-    }
-
-    fn desk(&self) -> &Desk {
-        &self.management.desk
-    }
-
-    fn prefix(&self) -> String {
-        prefix(self.request, self.context.as_ref())
-    }
-
-    fn top(&self) -> String {
-        prefix(self.request, None)
-    }
-
-    /// How documents are seen from here.
-    fn view(&self, offers_actions: bool, is_pending: bool) -> View {
-        View { prefix: Some(self.prefix()), offers_actions, is_pending }
-    }
-
-    /// The same outside any environment.
-    fn top_view(&self, offers_actions: bool, is_pending: bool) -> View {
-        View { prefix: Some(self.top()), offers_actions, is_pending }
-    }
-
-    /// Whether the caller has said that the own key is meant.
-    fn confirmed(&self) -> Confirmed {
-        let is_said =
-            query::pairs(self.request.query()).any(|(name, value)| name == "confirm" && value == "self");
-        if is_said { Confirmed::Itself } else { Confirmed::No }
-    }
-
-    /// The edit, with the revision that `If-Match` names (RFC 9110 section 13.1.1).
-    fn expecting(&self, edit: Edit) -> Result<Edit, Refusal> {
-        let Some(value) = self.request.field("if-match").filter(|value| value.trim() != "*") else {
-            return Ok(edit);
-        };
-        let revision = value.trim().strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-        let revision = revision.and_then(|number| number.parse().ok()).map(ChangeNumber);
-        match revision {
-            Some(revision) => Ok(Edit { expected: Some(revision), ..edit }),
-            None => Err(Refusal::Changed {
-                detail: "no revision of anything looks like this If-Match".to_owned(),
-            }),
-        }
-    }
-
-    /// 200 where every gateway has confirmed, else 202.
-    fn status(receipt: &Receipt) -> StatusCode {
-        if receipt.is_complete() { StatusCode::OK } else { StatusCode::ACCEPTED }
-    }
-
-    /// What is gone already cannot be deleted.
-    fn not_deletable(refusal: Refusal) -> Refusal {
-        match refusal {
-            Refusal::Invalid { code: "ActionNotAvailable", detail, .. } => {
-                Refusal::MethodNotAllowed { allow: "GET".to_owned(), detail: Some(detail) }
-            }
-            refusal => refusal,
-        }
-    }
-
-    fn found(&self, document: &Value) -> Answer {
-        self.answer(StatusCode::OK, document)
-    }
-
-    fn found_at(&self, document: &Value, revision: ChangeNumber) -> Answer {
-        tagged(self.found(document), revision)
-    }
-
-    /// The answer to a change, with its receipt.
-    fn done(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
-        document["receipt"] = document::receipt(receipt);
-        numbered(tagged(self.answer(Self::status(receipt), &document), revision), receipt.number)
-    }
-
-    /// The answer to a creation. What it holds is wiped: it may be a secret.
-    fn once(&self, status: StatusCode, mut document: Value, revision: ChangeNumber) -> Answer {
-        let answer = numbered(tagged(self.answer(status, &document), revision), revision);
-        if let Some(Value::String(secret)) = document.get_mut("secretValue") {
-            zeroize::Zeroize::zeroize(secret);
-        }
-        answer
-    }
-
-    /// An answer, with its actions under the name that the client asks for.
-    fn answer(&self, status: StatusCode, document: &Value) -> Answer {
-        if self.request.field("x-api-action-links").is_none_or(|value| value != "actionLinks") {
-            return json_answer(status, document);
-        }
-        let mut document = document.clone();
-        rename_actions(&mut document);
-        if let Some(items) = document.get_mut("data").and_then(Value::as_array_mut) {
-            items.iter_mut().for_each(rename_actions);
-        }
-        json_answer(status, &document)
-    }
-
-    fn list_fixed(&self, kind: Type, data: &[Value]) -> Result<Answer, Refusal> {
-        let listed = query::read(self.request, kind.listed_by())?;
-        Ok(self.found(&collection::document(self, kind, &listed, data, None)))
-    }
-
-    /// Who was recognised, as Rancher's servers say it.
-    fn say_who(&self, answer: &mut Answer) {
-        let own = match self.caller.owner() {
-            KeyOwner::Account(id) => id.to_string(),
-            KeyOwner::Environment(id) => id.to_string(),
-        };
-        let (kind, name) = match self.caller.account() {
-            Some(account) => (account.kind.as_str(), Some(&account.name)),
-            None => ("project", None),
-        };
-        let effective = self.context.as_ref().map_or(own.clone(), ToString::to_string);
-        let name = name.map(|name: &Name| utf8_percent_encode(name.as_str(), IN_HEADER).to_string());
-        let said = [
-            (ACCOUNT_ID, Some(effective)),
-            (USER_ID, Some(own)),
-            (ACCOUNT_KIND, Some(kind.to_owned())),
-            (ACCOUNT_NAME, name),
-        ];
-        for (header, value) in said {
-            if let Some(Ok(value)) = value.map(|value| HeaderValue::from_str(&value)) {
-                answer.headers_mut().insert(header, value);
-            }
-        }
-    }
-
-    /// `apiVersion`: where everything begins.
-    fn version(&self) -> Value {
-        let prefix = prefix(self.request, None);
-        let mut links = serde_json::Map::new();
-        for kind in Type::ALL.into_iter().filter(|kind| kind.methods(self.audience).is_some()) {
-            let plural = kind.plural();
-            links.insert(plural.to_owned(), format!("{prefix}/{}", plural.to_ascii_lowercase()).into());
-        }
-        links.insert("self".to_owned(), prefix.into());
-        json!({ "id": VERSION_ID, "type": "apiVersion", "baseType": "apiVersion", "links": links, "actions": {} })
-    }
-
-    /// The one template that environments are made from: they have nothing of their own to choose.
-    fn template(&self) -> Value {
-        let url = format!("{}/projecttemplates/{TEMPLATE_ID}", prefix(self.request, None));
-        json!({
-            "id": TEMPLATE_ID,
-            "type": "projectTemplate",
-            "baseType": "projectTemplate",
-            "links": { "self": url },
-            "actions": {},
-            "name": "Cattle",
-            "description": "What Rancher's command line asks for; every environment is alike here",
-        })
-    }
-}
-
-const VERSION_ID: &str = "v2-beta";
-const TEMPLATE_ID: &str = "1pt1";
-
-fn tagged(mut answer: Answer, revision: ChangeNumber) -> Answer {
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
-        answer.headers_mut().insert(ETAG, tag);
-    }
-    answer
-}
-
-/// Says which change the answer tells of.
-fn numbered(mut answer: Answer, change: ChangeNumber) -> Answer {
-    answer.headers_mut().insert(CHANGE, HeaderValue::from(change.0));
-    answer
-}
-
-fn rename_actions(document: &mut Value) {
-    if let Some(document) = document.as_object_mut()
-        && let Some(actions) = document.remove("actions")
-    {
-        document.insert("actionLinks".to_owned(), actions);
     }
 }

@@ -1,11 +1,14 @@
 //! `project`: environments, and who belongs to them.
 
+use std::collections::HashSet;
+
 use http::StatusCode;
 use serde_json::Value;
 
+use super::call::Call;
 use super::input::{Input, wrong_type};
 use super::types::Type;
-use super::{Call, collection, query};
+use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::desk::Done;
 use crate::management::document;
@@ -53,7 +56,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let edit = call.expecting(Input::read(call.request)?.edit()?)?;
+    let edit = call.expecting(Type::Project, id, Input::read(call.request)?.edit()?).await?;
     let done = call.desk().edit_environment(call.caller, parse(id)?, edit).await?;
     Ok(answer(call, &done))
 }
@@ -81,9 +84,15 @@ pub(super) async fn set_members(call: &Call<'_>, id: &str) -> Result<Answer, Ref
     Ok(call.done(document, entry.revision, &done.receipt))
 }
 
-/// The members that a request names, if it names any.
+/// The members that a request names, if it names any, each once.
 pub(super) fn members_in(input: &Input) -> Result<Option<Vec<(AccountId, Role)>>, Refusal> {
-    input.list("members")?.map(|members| members.iter().map(read_member).collect()).transpose()
+    let Some(members) = input.list("members")? else { return Ok(None) };
+    let members = members.iter().map(read_member).collect::<Result<Vec<_>, _>>()?;
+    let mut named = HashSet::new();
+    if let Some((twice, _)) = members.iter().find(|(account, _)| !named.insert(*account)) {
+        return Err(Refusal::invalid("NotUnique", "externalId", format!("account {twice} is named twice")));
+    }
+    Ok(Some(members))
 }
 
 fn read_member(member: &Value) -> Result<(AccountId, Role), Refusal> {
@@ -117,7 +126,7 @@ fn parse(id: &str) -> Result<EnvironmentId, Refusal> {
 fn show(call: &Call<'_>, entry: &Entry<Environment>) -> Value {
     let may_change = call.caller.may(&Act::ChangeEnvironment(entry.object.id.clone()));
     // a project's links lead through it, wherever it is seen from
-    document::environment(&entry.object, &call.top_view(may_change, false))
+    document::environment(&entry.object, &call.top_view(may_change, entry.revision > call.settled))
 }
 
 fn answer(call: &Call<'_>, done: &Done<Entry<Environment>>) -> Answer {

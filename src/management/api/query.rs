@@ -9,6 +9,11 @@ const DEFAULT_LIMIT: usize = 100;
 /// Rows on a page at most, as in Rancher.
 const MAX_LIMIT: usize = 3_000;
 
+/// Conditions of one list: more than any client has a use for, and few enough for the record.
+const MOST_FILTERS: usize = 32;
+/// The longest value that is compared: longer than any that a field can have.
+const MAX_VALUE_BYTES: usize = 8 << 10;
+
 /// The parameters of a query string or a form, decoded.
 pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     form_urlencoded::parse(query.as_bytes()).into_owned()
@@ -44,6 +49,14 @@ pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<Listed
             "sort" => query.sort = fields.iter().find(|field| field.is_sortable() && field.name == value),
             _ => {
                 let Some((field, modifier)) = filter_of(&name, fields) else { continue };
+                if value.len() > MAX_VALUE_BYTES {
+                    let detail = format!("a value has {MAX_VALUE_BYTES} bytes at most");
+                    return Err(Refusal::too_long(field.name, detail));
+                }
+                if query.filters.len() == MOST_FILTERS {
+                    let detail = format!("a list takes {MOST_FILTERS} filters at most");
+                    return Err(Refusal::invalid("MaxLimitExceeded", field.name, detail));
+                }
                 let test = field
                     .test(modifier, &value)
                     .map_err(|error| Refusal::invalid("InvalidDateFormat", field.name, error.to_string()))?;

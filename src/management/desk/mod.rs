@@ -9,6 +9,7 @@ mod caller;
 mod environments;
 mod keys;
 mod members;
+mod refused;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +35,8 @@ pub struct Desk {
     authenticator: Arc<Authenticator>,
     in_force: InForce,
     hashing: Arc<Semaphore>,
+    /// What keys were refused lately.
+    refused: Arc<refused::Tally>,
 }
 
 /// Something that was done in the record.
@@ -64,7 +67,8 @@ pub enum Confirmed {
 impl Desk {
     /// Operations on this record.
     pub fn new(registry: Registry, authenticator: Arc<Authenticator>, in_force: InForce) -> Self {
-        Self { registry, authenticator, in_force, hashing: Arc::new(Semaphore::new(HASHING_AT_ONCE)) }
+        let hashing = Arc::new(Semaphore::new(HASHING_AT_ONCE));
+        Self { registry, authenticator, in_force, hashing, refused: Arc::default() }
     }
 
     async fn done<T>(&self, (value, change): (T, ChangeNumber)) -> Done<T> {
@@ -75,6 +79,15 @@ impl Desk {
             tracing::warn!(%change, waiting = waiting.join(", "), "a change is not in force yet; its answer says so");
         }
         Done { value, receipt }
+    }
+
+    /// The newest change of which it is known that every gateway has applied it; all, where nobody can be asked: then
+    /// what is shown is as old as the replica.
+    pub async fn settled(&self) -> ChangeNumber {
+        match self.registry.gateways().await {
+            Ok(gateways) => gateways.settled(),
+            Err(_) => ChangeNumber(u64::MAX),
+        }
     }
 
     async fn receipt(&self, change: ChangeNumber) -> Receipt {

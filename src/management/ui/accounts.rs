@@ -45,7 +45,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
                 Cell::state(account.state),
                 Cell::link(&account.name, path(account.id)),
                 Cell::text(Some(account.id)),
-                Cell::Tag(account.kind.as_str()),
+                Cell::tag(account.kind.as_str()),
                 Cell::text(account.description.as_ref()),
                 Cell::time(account.created, now),
             ],
@@ -54,7 +54,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         }
     };
     let empty = "There are no accounts.";
-    let table = Table::new(visit, "accounts", "Accounts".to_owned(), columns, &page, row, empty, view);
+    let table = Table::new("accounts", "Accounts".to_owned(), columns, &page, row, empty, view);
     let page = ListPage {
         frame: visit.frame("Accounts", Section::Accounts),
         heading: "Accounts",
@@ -76,15 +76,15 @@ fn keys_of(id: AccountId) -> String {
 
 fn menu(visit: &Visit<'_>, account: &Account, here: &str) -> Vec<Item> {
     let id = account.id;
-    let path = |verb: &str| format!("{LIST}/{id}/{verb}");
-    let asked = |verb: &str| with(&path(verb), &[("to", here)]);
+    let asked = |verb: &str| with(&format!("{LIST}/{id}/{verb}"), &[("to", here)]);
     let mut items = Vec::new();
     if visit.caller.may(&Act::ManageAccounts) && account.state != State::Removed {
         if account.state == State::Active {
             let href = asked("deactivate");
             items.push(Item::Ask { label: "Deactivate", hook: "deactivate", href, is_grave: true });
         } else {
-            items.push(Item::Do { label: "Activate", hook: "activate", action: path("activate") });
+            let href = asked("activate");
+            items.push(Item::Ask { label: "Activate", hook: "activate", href, is_grave: false });
             items.push(Item::Ask { label: "Delete", hook: "delete", href: asked("delete"), is_grave: true });
         }
         items.push(Item::Ask { label: "Edit", hook: "edit", href: asked("edit"), is_grave: false });
@@ -111,7 +111,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     page.facts = vec![
         ("State", Cell::state(account.state)),
         ("Id", Cell::Code(account.id.to_string())),
-        ("Kind", Cell::Tag(account.kind.as_str())),
+        ("Kind", Cell::tag(account.kind.as_str())),
         ("Name", Cell::text(Some(account.name))),
         ("Description", Cell::text(account.description)),
         ("Created", Cell::time(account.created, Timestamp::now())),

@@ -14,6 +14,7 @@ use super::page::{Frame, Section, render};
 use super::table::{Cell, Row, Table, plain, sorted};
 use super::view::{Usual, View};
 use super::visit::{Visit, with};
+use crate::model::AccountId;
 use crate::policy::Act;
 use crate::store::{AUDIT_FIELDS, AuditEntry, Filter, Modifier};
 
@@ -81,7 +82,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         frame: visit.frame("Audit log", Section::Audit),
         is_filtered: shown.iter().any(|filter| !filter.value.is_empty()),
         filters: shown,
-        table: Table::new(visit, "entries", caption, columns, &page, row, empty, view),
+        table: Table::new("entries", caption, columns, &page, row, empty, view),
     };
     Ok(render(StatusCode::OK, &page))
 }
@@ -98,7 +99,7 @@ fn row(entry: &AuditEntry, now: Timestamp) -> Row {
         cells: vec![
             Cell::time(entry.at, now),
             Cell::html(&actor),
-            Cell::Text(Some(entry.action.clone())),
+            Cell::tag(&entry.action),
             object(entry),
             Cell::html(&outcome),
             if differences.lines.is_empty() { Cell::Text(None) } else { Cell::html(&differences) },
@@ -134,6 +135,13 @@ struct Actor<'a> {
 }
 
 impl HtmlSafe for Actor<'_> {}
+
+impl Actor<'_> {
+    /// The account's page; an environment, or who has a shell on the machine, is none.
+    fn account(&self) -> Option<String> {
+        self.entry.actor.parse::<AccountId>().ok().map(|id| format!("/accounts/{id}"))
+    }
+}
 
 /// The list of all that was done with the same key.
 fn of_key(key: &str) -> String {

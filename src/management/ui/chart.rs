@@ -30,12 +30,11 @@ impl Minute {
     }
 }
 
-// in the units of the picture's view box
-const LEFT: f64 = 52.0;
+// heights are in pixels, widths in per cent of the picture's: it grows and shrinks sideways, and its words do not
 const TOP: f64 = 12.0;
-const HEIGHT: f64 = 160.0;
-const SLOT: f64 = 11.0;
-const BAR: f64 = 8.0;
+const HEIGHT: f64 = 200.0;
+const SLOT: f64 = 100.0 / 60.0;
+const BAR: f64 = 1.2;
 /// A single request beside thousands is still to be seen.
 const LEAST_HEIGHT: f64 = 1.5;
 /// Lines across the picture above its bottom, at most.
@@ -138,7 +137,7 @@ impl Chart {
 }
 
 fn x(at: usize) -> f64 {
-    LEFT + exact(at as u64) * SLOT + (SLOT - BAR) / 2.0
+    exact(at as u64) * SLOT + (SLOT - BAR) / 2.0
 }
 
 fn bar(at: usize, minute: &Minute, full: f64) -> Option<Bar> {
@@ -241,10 +240,10 @@ mod tests {
         let chart = Chart::new(&hour(|at| if at == 59 { [3, 0, 0, 1, 0] } else { [0; 5] }));
         assert_eq!(chart.bars.len(), 1);
         let parts = &chart.bars[0].parts;
-        assert_eq!((parts[0].class, parts[0].y.as_str(), parts[0].height.as_str()), ("allowed", "52", "120"));
+        assert_eq!((parts[0].class, parts[0].y.as_str(), parts[0].height.as_str()), ("allowed", "62", "150"));
         assert_eq!(
             (parts[1].class, parts[1].y.as_str(), parts[1].height.as_str()),
-            ("forbidden", "12", "40")
+            ("forbidden", "12", "50")
         );
         assert_eq!(chart.bars[0].title, "10:20 UTC: 3 allowed, 1 forbidden");
         assert_eq!(chart.lines.len(), 5);

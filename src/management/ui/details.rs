@@ -1,7 +1,5 @@
 //! The page of one object: its facts, what can be done with it, and what belongs to it.
 
-use std::sync::Arc;
-
 use askama::Template;
 use http::StatusCode;
 
@@ -26,7 +24,6 @@ pub(super) struct Details {
     pub(super) links: Vec<(&'static str, String)>,
     /// What belongs to it.
     pub(super) list: Option<Belongings>,
-    form_token: Arc<str>,
     /// This page, to come back to.
     pub(super) here: String,
 }
@@ -45,7 +42,6 @@ impl Details {
             menu: Vec::new(),
             links: Vec::new(),
             list: None,
-            form_token: Arc::clone(&visit.session.form_token),
             here: visit.here(),
         }
     }

@@ -55,7 +55,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
                 visit
                     .caller
                     .role_in(&environment.id)
-                    .map_or(Cell::Text(None), |role| Cell::Tag(role.as_str())),
+                    .map_or(Cell::Text(None), |role| Cell::tag(role.as_str())),
                 Cell::time(environment.created, now),
             ],
             label: present(environment),
@@ -63,8 +63,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         }
     };
     let empty = "There are no environments that you may see.";
-    let table =
-        Table::new(visit, "environments", "Environments".to_owned(), columns, &page, row, empty, view);
+    let table = Table::new("environments", "Environments".to_owned(), columns, &page, row, empty, view);
     let page = ListPage {
         frame: visit.frame("Environments", Section::Environments),
         heading: "Environments",
@@ -84,15 +83,15 @@ fn path(id: &EnvironmentId) -> String {
 
 fn menu(visit: &Visit<'_>, environment: &Environment, here: &str) -> Vec<Item> {
     let id = &environment.id;
-    let path = |verb: &str| format!("{LIST}/{id}/{verb}");
-    let asked = |verb: &str| with(&path(verb), &[("to", here)]);
+    let asked = |verb: &str| with(&format!("{LIST}/{id}/{verb}"), &[("to", here)]);
     let mut items = Vec::new();
     if visit.caller.may(&Act::ChangeEnvironment(id.clone())) && environment.state != State::Removed {
         if environment.state == State::Active {
             let href = asked("deactivate");
             items.push(Item::Ask { label: "Deactivate", hook: "deactivate", href, is_grave: true });
         } else {
-            items.push(Item::Do { label: "Activate", hook: "activate", action: path("activate") });
+            let href = asked("activate");
+            items.push(Item::Ask { label: "Activate", hook: "activate", href, is_grave: false });
             items.push(Item::Ask { label: "Delete", hook: "delete", href: asked("delete"), is_grave: true });
         }
         items.push(Item::Ask { label: "Edit", hook: "edit", href: asked("edit"), is_grave: false });

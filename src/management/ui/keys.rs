@@ -9,8 +9,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::super::app::Answer;
-use super::super::desk::{Desk, NewPair};
-use super::super::pocket::{FETCHED_WITHIN, Pocket};
+use super::super::desk::{Desk, Done, NewPair};
+use super::super::pocket::{FETCHED_WITHIN, Notice, Pocket, Tone};
 use super::super::refusal::Refusal;
 use super::chooser::{Chooser, present};
 use super::details::Details;
@@ -21,7 +21,7 @@ use super::page::{Frame, Section, render};
 use super::sign_in::{self, Why};
 use super::table::{Cell, Item, Row, Table, sorted};
 use super::view::{Usual, View};
-use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, with};
+use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, waiting, with};
 use crate::model::{AccountId, ApiKey, EnvironmentId, KeyId, KeyOwner, State};
 use crate::policy::Act;
 use crate::store::{Edit, KEY_FIELDS, KeyEntry};
@@ -197,7 +197,7 @@ async fn table(
                 hook: "details",
                 href: format!("/keys/{}", key.id),
             })
-            .chain(menu(visit, key, &here, may_change))
+            .chain(menu(key, &here, may_change))
             .collect(),
         }
     };
@@ -205,7 +205,7 @@ async fn table(
         KeyOwner::Account(_) => "Account API keys",
         KeyOwner::Environment(_) => "Environment API keys",
     };
-    let table = Table::new(visit, id, caption.to_owned(), columns, &page, row, empty, view);
+    let table = Table::new(id, caption.to_owned(), columns, &page, row, empty, view);
     Ok(table.searched("Name, description or access key"))
 }
 
@@ -222,24 +222,18 @@ pub(super) fn shown(key: &ApiKey) -> &str {
     key.name.as_ref().map_or(key.access_key.as_str(), |name| name.as_str())
 }
 
-fn menu(visit: &Visit<'_>, key: &ApiKey, here: &str, may_change: bool) -> Vec<Item> {
-    let path = |verb: &str| format!("/keys/{}/{verb}", key.id);
-    let asked = |verb: &str| with(&path(verb), &[("to", here)]);
-    let is_own = visit.caller.principal().key.id == key.id;
+fn menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<Item> {
+    let asked = |verb: &str| with(&format!("/keys/{}/{verb}", key.id), &[("to", here)]);
     let mut items = Vec::new();
     if may_change {
         match key.state {
-            State::Active if is_own => items.push(Item::Ask {
-                label: "Deactivate",
-                hook: "deactivate",
-                href: asked("deactivate"),
-                is_grave: true,
-            }),
             State::Active => {
-                items.push(Item::Do { label: "Deactivate", hook: "deactivate", action: path("deactivate") });
+                let href = asked("deactivate");
+                items.push(Item::Ask { label: "Deactivate", hook: "deactivate", href, is_grave: true });
             }
             State::Inactive => {
-                items.push(Item::Do { label: "Activate", hook: "activate", action: path("activate") });
+                let href = asked("activate");
+                items.push(Item::Ask { label: "Activate", hook: "activate", href, is_grave: false });
                 let href = asked("delete");
                 items.push(Item::Ask { label: "Delete", hook: "delete", href, is_grave: true });
             }
@@ -267,7 +261,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     };
     let mut page = Details::new(visit, Section::Keys, format!("API key {}", shown(&key)));
     page.up = (list_of(visit, &key.owner), "API Keys");
-    page.menu = menu(visit, &key, &page.here, may_change);
+    page.menu = menu(&key, &page.here, may_change);
     page.facts = vec![
         ("State", Cell::state(key.state)),
         ("Belongs to", owner),
@@ -362,10 +356,7 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
                 visit.session.pocket.leave_secret(id, secret, Instant::now());
                 forget_later(Arc::clone(&visit.session.pocket));
             }
-            visit.session.pocket.leave_notice(notice_of(
-                &issued.done,
-                &format!("Key “{}” is active.", shown(&issued.done.value.key)),
-            ));
+            visit.session.pocket.leave_notice(notice_of_new(&issued.done));
             Ok(see_other(&with(&format!("/keys/{id}/created"), &[("to", &to)])))
         }
         Err(refusal) => {
@@ -377,6 +368,21 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
             page.show_refused(refusal)
         }
     }
+}
+
+/// What is said of a new key. The page that says it shows the secret once, so nobody is asked to reload it.
+fn notice_of_new(done: &Done<KeyEntry>) -> Notice {
+    let name = shown(&done.value.key);
+    if done.is_in_force() {
+        return notice_of(done, &format!("Key “{name}” is active."));
+    }
+    let text = format!(
+        "Key “{name}” is recorded as change {}, but not yet confirmed by {}, where it may be refused until then. \
+         Save the pair now all the same.",
+        done.receipt.number,
+        waiting(&done.receipt)
+    );
+    Notice { tone: Tone::Pending, text }
 }
 
 /// Wipes the secret when nobody has come for it.
@@ -444,12 +450,18 @@ fn state_form(visit: &Visit<'_>, entry: &KeyEntry, state: State, to: String) -> 
     let name = shown(&entry.key);
     let is_own = visit.caller.principal().key.id == entry.key.id;
     let (id, heading, submit, intro) = match state {
-        State::Active => {
-            ("activate-key", "Activate API Key", "Activate", format!("Activate the key “{name}”?"))
-        }
-        State::Inactive => {
-            ("deactivate-key", "Deactivate API Key", "Deactivate", format!("Deactivate the key “{name}”?"))
-        }
+        State::Active => (
+            "activate-key",
+            "Activate API Key",
+            "Activate",
+            format!("Activate the key “{name}”? It works again at once."),
+        ),
+        State::Inactive => (
+            "deactivate-key",
+            "Deactivate API Key",
+            "Deactivate",
+            format!("Deactivate the key “{name}”? It stops working at once, and can be activated again."),
+        ),
         State::Removed => (
             "delete-key",
             "Delete API Key",

@@ -49,7 +49,7 @@ pub(super) async fn section(visit: &Visit<'_>, environment: &Environment) -> Res
                     Cell::text(Some(&entry.name))
                 },
                 Cell::text(Some(account)),
-                Cell::Tag(entry.membership.role.as_str()),
+                Cell::tag(entry.membership.role.as_str()),
             ],
             label: entry.name.clone(),
             menu,
@@ -57,7 +57,7 @@ pub(super) async fn section(visit: &Visit<'_>, environment: &Environment) -> Res
     };
     let columns = vec![plain("Account"), plain("Account id"), plain("Role")];
     let empty = "Nobody is a member yet: only admins reach this environment, and its own keys.";
-    let table = Table::new(visit, "members", "Members".to_owned(), columns, &page, row, empty, view);
+    let table = Table::new("members", "Members".to_owned(), columns, &page, row, empty, view);
     let add =
         may_change.then(|| ("Add Member", with(&format!("{}/members/add", path(id)), &[("to", &here)])));
     Ok(Some(("Members", add, table.searched("Account name"))))

@@ -1,10 +1,11 @@
 //! The web page, rendered on the server: a `match` on the path's segments, and on whether something is sent.
 //!
-//! What is sent needs the session's form token and an origin that is this listener's own (`form`). A page that has
-//! done something sends the browser on to one that shows it (`visit`), so that reloading repeats nothing. Every page
-//! works without a script; the script only copies, opens forms as dialogs, and closes menus.
+//! What is sent needs the session's form token (`form`), and an origin that is this listener's own
+//! (`management::request`). A page that has done something sends the browser on to one that shows it (`visit`), so that
+//! reloading repeats nothing. Every page works without a script; the script only copies, opens forms as dialogs, and closes menus.
 
 mod accounts;
+mod attempt;
 mod audit;
 mod chart;
 mod chooser;
@@ -63,9 +64,6 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     {
         return file;
     }
-    if let Err(refusal) = form::admit_origin(request) {
-        return refused::answer(None, &refusal, &request.id);
-    }
     let segments = segments(request.path());
     let visitor = match management.visitor(request).await {
         Ok(visitor) => visitor,
@@ -85,7 +83,13 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     {
         return refused::answer(Some(&visit), &refusal, &request.id);
     }
-    match pages(&visit, &segments, sent.as_ref()).await {
+    let answer = pages(&visit, &segments, sent.as_ref()).await;
+    if let (Err(refusal), Some(form)) = (&answer, &sent)
+        && let Some(attempt) = attempt::of(&visit, &segments, form)
+    {
+        visit.desk().note_refused(&visit.caller, attempt, refusal).await;
+    }
+    match answer {
         Ok(answer) => answer,
         // the key stopped working while the page was made
         Err(Refusal::Unauthorized) => sign_in::end(&visit, sign_in::Why::Key),

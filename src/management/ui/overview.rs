@@ -90,5 +90,13 @@ async fn top(
         vec![plain("State"), plain("Key"), plain("Belongs to"), plain("Last used"), plain("Requests")];
     let usual = Usual { prefix: id, anchor: id, fields: KEY_FIELDS, sort: order, descending };
     let view = View::read(visit.request, usual);
-    Ok(Table::new(visit, id, caption.to_owned(), columns, &page, row, "No key has been used yet.", view))
+    Ok(Table::new(
+        id,
+        caption.to_owned(),
+        columns,
+        &page,
+        row,
+        "No key has been used yet. Uses are written down every five seconds.",
+        view,
+    ))
 }

@@ -1,7 +1,5 @@
 //! A list as a table: sortable headers, search, page size, the next page, and a menu of actions in each row.
 
-use std::sync::Arc;
-
 use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
@@ -10,7 +8,6 @@ use super::chart::grouped;
 use super::moment::Moment;
 use super::page::Rendered;
 use super::view::{SIZES, View};
-use super::visit::Visit;
 use crate::model::State;
 use crate::store::{Marker, Page};
 
@@ -33,8 +30,6 @@ pub(super) struct Table {
     /// How it is looked at.
     pub(super) view: View,
     next: Option<String>,
-    form_token: Arc<str>,
-    here: String,
 }
 
 /// A column.
@@ -75,8 +70,8 @@ pub(super) enum Cell {
     Link { text: String, href: String },
     /// A word that is copied rather than read.
     Code(String),
-    /// A kind or a role.
-    Tag(&'static str),
+    /// A kind, a role or an action.
+    Tag(String),
     /// A time.
     Time(Moment),
     /// When and from where something was used; never, perhaps.
@@ -89,8 +84,6 @@ pub(super) enum Cell {
 
 /// An entry of a menu.
 pub(super) enum Item {
-    /// Done at once.
-    Do { label: &'static str, hook: &'static str, action: String },
     /// Leads to a form or a question.
     Ask { label: &'static str, hook: &'static str, href: String, is_grave: bool },
     /// Leads to another page.
@@ -108,7 +101,6 @@ impl Table {
         reason = "what a table is made of, named where it is called by types of their own"
     )]
     pub(super) fn new<T>(
-        visit: &Visit<'_>,
         id: &'static str,
         caption: String,
         columns: Vec<Column>,
@@ -126,8 +118,6 @@ impl Table {
             search: None,
             next: page.next.as_ref().map(|marker: &Marker| view.next(&marker.to_string())),
             view,
-            form_token: Arc::clone(&visit.session.form_token),
-            here: format!("{}#{id}", visit.here()),
         }
     }
 
@@ -163,6 +153,11 @@ impl Cell {
         Self::Link { text: text.to_string(), href }
     }
 
+    /// A kind, a role or an action.
+    pub(super) fn tag(word: &str) -> Self {
+        Self::Tag(word.to_owned())
+    }
+
     /// A badge.
     pub(super) fn state(state: State) -> Self {
         Self::State(StateBadge { state })
@@ -175,7 +170,7 @@ impl Cell {
 
     /// Whether it is cut where there is no room for it.
     fn is_text(&self) -> bool {
-        matches!(self, Self::Text(Some(_)) | Self::Link { .. })
+        matches!(self, Self::Text(_) | Self::Link { .. })
     }
 
     /// A component.

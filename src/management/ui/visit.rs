@@ -14,6 +14,7 @@ use super::super::request::Request;
 use super::super::session::Session;
 use super::form::Form;
 use super::page::{Frame, Section, Who};
+use crate::store::{GatewayEntry, Receipt};
 
 /// The request, who makes it, and the session it belongs to.
 pub(super) struct Visit<'a> {
@@ -120,15 +121,29 @@ pub(super) fn notice_of<T>(done: &Done<T>, sentence: &str) -> Notice {
     if done.is_in_force() {
         Notice {
             tone: Tone::Done,
-            text: format!("{sentence} In force on this gateway since change {change}."),
+            text: format!("{sentence} In force on {} since change {change}.", names(&done.receipt.applied)),
         }
     } else {
+        let until = match done.receipt.not_after() {
+            Some(time) => format!("After {time} no gateway acts on what was before."),
+            None => "Reload in a moment.".to_owned(),
+        };
+        let waiting = waiting(&done.receipt);
         let text = format!(
-            "{sentence} It is recorded as change {change}, but this gateway has not confirmed it yet: \
-             reload in a moment."
+            "{sentence} It is recorded as change {change}, but not yet confirmed by {waiting}. {until}"
         );
         Notice { tone: Tone::Pending, text }
     }
+}
+
+/// The gateways that have not confirmed a change.
+pub(super) fn waiting(receipt: &Receipt) -> String {
+    if receipt.waiting.is_empty() { "any gateway".to_owned() } else { names(&receipt.waiting) }
+}
+
+fn names(gateways: &[GatewayEntry]) -> String {
+    let names: Vec<_> = gateways.iter().map(|gateway| gateway.name.as_str()).collect();
+    if names.is_empty() { "every gateway".to_owned() } else { names.join(", ") }
 }
 
 /// What is said of something that was not done, where the place to say it is the page that it was asked on; other

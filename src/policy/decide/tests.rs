@@ -1,39 +1,9 @@
-use super::super::fixture::{classify, keyed, public, rancher};
+use super::super::fixture::{account_key, classify, environment_key, keyed, public, rancher};
 use super::super::{RouteTable, Routed};
 use super::*;
-use crate::model::{Account, AccountId, AccountKind, ApiKey, KeyId, KeyOwner, Name, State};
-use jiff::Timestamp;
+use crate::model::{AccountKind, State};
 
 const ACTIVE: EnvironmentFacts = EnvironmentFacts { known: true, active: true };
-
-fn key(owner: KeyOwner) -> ApiKey {
-    ApiKey {
-        id: KeyId::from_row(1),
-        access_key: "pca_x".parse().unwrap(),
-        owner,
-        name: None,
-        description: None,
-        state: State::Active,
-        uuid: String::new(),
-        created: Timestamp::UNIX_EPOCH,
-        removed: None,
-    }
-}
-
-fn account_key(kind: AccountKind, roles: &[(&str, Role)]) -> Principal {
-    let account = Account {
-        id: AccountId::from_row(7),
-        name: Name::parse("someone").unwrap().unwrap(),
-        description: None,
-        kind,
-        state: State::Active,
-        uuid: String::new(),
-        created: Timestamp::UNIX_EPOCH,
-        removed: None,
-    };
-    let memberships = roles.iter().map(|(id, role)| (id.parse().unwrap(), *role)).collect();
-    Principal { key: key(KeyOwner::Account(account.id)), owner: Owner::Account { account, memberships } }
-}
 
 fn admin() -> Principal {
     account_key(AccountKind::Admin, &[])
@@ -41,22 +11,6 @@ fn admin() -> Principal {
 
 fn user(role: Role) -> Principal {
     account_key(AccountKind::User, &[("e1", role)])
-}
-
-fn environment_key(id: &str) -> Principal {
-    let environment = Environment {
-        id: id.parse().unwrap(),
-        name: None,
-        description: None,
-        state: State::Active,
-        uuid: String::new(),
-        created: Timestamp::UNIX_EPOCH,
-        removed: None,
-    };
-    Principal {
-        key: key(KeyOwner::Environment(environment.id.clone())),
-        owner: Owner::Environment(environment),
-    }
 }
 
 /// `rancher` lets accounts reach what lies outside environments, `/closed` does not.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::policy;
 use crate::proxy::admit::list;
 use crate::wire::{FieldName, RequestHead};
 
@@ -39,8 +40,7 @@ impl Client {
 
     /// Looks whether it is one of these trusted proxies; for each request anew, since a reload may have changed them.
     pub(in crate::proxy) fn judge(&self, trusted: &[IpNet]) {
-        let address = self.peer.ip();
-        self.trusted.set(trusted.iter().any(|network| network.contains(&address)));
+        self.trusted.set(policy::is_trusted(&self.peer.ip(), trusted));
     }
 
     pub(in crate::proxy) fn is_trusted(&self) -> bool {
@@ -48,22 +48,11 @@ impl Client {
     }
 }
 
-/// The address that requests are counted under: the peer, or, behind trusted proxies, the right-most address of
-/// `X-Forwarded-For` that is not one of them. A client can write the left end, so it is never used.
+/// The address that requests are counted under ([`policy::source_address`]).
 pub(in crate::proxy) fn source_address(client: &Client, head: &RequestHead, trusted: &[IpNet]) -> IpAddr {
-    let mut source = client.peer.ip();
     if !client.is_trusted() {
-        return source;
+        return client.peer.ip();
     }
-    let forwarded: Vec<&[u8]> = head.fields.values(FieldName::ForwardedFor).flat_map(list).collect();
-    for hop in forwarded.iter().rev() {
-        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.parse::<IpAddr>().ok()) else {
-            break;
-        };
-        source = address.to_canonical();
-        if !trusted.iter().any(|network| network.contains(&source)) {
-            break;
-        }
-    }
-    source
+    let hops: Vec<&[u8]> = head.fields.values(FieldName::ForwardedFor).flat_map(list).collect();
+    policy::source_address(client.peer.ip(), &hops, trusted)
 }

@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 
 use super::super::{KeyVerifier, NewKey, Store};
+use super::plan::Plan;
 use super::*;
-use crate::model::{Description, EnvironmentId, KeyOwner, Name};
+use crate::model::{ApiKey, Description, EnvironmentId, KeyOwner, Name};
 use crate::store::{NewAccount, NewEnvironment};
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
@@ -128,6 +129,7 @@ fn filters_say_what_their_modifiers_mean() {
     assert_eq!(count("name", Modifier::Prefix, "D"), named(&|name| name.starts_with('d')));
     assert_eq!(count("name", Modifier::Like, "%UIL%"), named(&|name| name == "Build"));
     assert_eq!(count("name", Modifier::Notlike, "%i%"), named(&|name| !name.contains('i')));
+    assert_eq!((count("name", Modifier::Like, "\0"), count("name", Modifier::Notlike, "\0")), (0, all.len()));
     assert_eq!(count("name", Modifier::Null, "1"), named(&str::is_empty));
     assert_eq!(count("name", Modifier::Notnull, ""), named(&|name| !name.is_empty()));
     assert_eq!(count("state", Modifier::Eq, "inactive"), 15);
@@ -157,7 +159,7 @@ fn search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_ar
         walk(&store, Some(&account), &Query { search: Some(text.to_owned()), ..Query::default() }).len()
     };
     assert!(found("uil") > 0 && found("TWO") == 0 && found("ONE") > 0 && found("k0") > 0);
-    assert_eq!((found("%"), found("_"), found("\\")), (0, 0, 0));
+    assert_eq!((found("%"), found("_"), found("\\"), found("\0"), found("uil\0")), (0, 0, 0, 0, 0));
 }
 
 #[test]
@@ -170,6 +172,53 @@ fn a_marker_of_another_order_or_a_forged_one_is_refused() {
     for text in ["", "m", "m5", "x", "mWzEsMiwzXQ", "m////"] {
         assert!(text.parse::<Marker>().is_err(), "{text}");
     }
+}
+
+/// Where the order's rows would be read one here and one there for very few that are wanted.
+#[test]
+fn what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too() {
+    let (_directory, mut store, account, _) = filled();
+    let fill = |at: &rusqlite::Connection| {
+        at.execute_batch(&format!(
+            "INSERT INTO keys (access_key, account, name, description, state, uuid, phc, created)
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+             SELECT 'x' || i, 1, 'n' || (i * 7919 % 6000), iif(i > 2500 AND i % 350 = 7, 'rare ' || (i % 3), 'common'), 'active', 'u' || i,
+                '{PHC}', i * 31 % 6000 FROM n"
+        ))?;
+        Ok(())
+    };
+    store.database.write(fill).unwrap();
+    let rare = || filter("description", Modifier::Like, "%are%");
+    for owner in [None, Some(&account)] {
+        for field in KEY_FIELDS.iter().filter(|field| field.is_sortable()) {
+            for descending in [false, true] {
+                let query = Query { sort: Some(field), descending, limit: 1, ..Query::default() };
+                let first = store.key_page(owner, &query).unwrap().next;
+                let query = Query { after: first, limit: 10_000, ..query };
+                let all = store.key_page(owner, &query).unwrap().items.into_iter().map(|entry| entry.key);
+                let is_rare =
+                    |key: &ApiKey| key.description.as_ref().is_some_and(|d| d.as_str().contains("rare"));
+                let expected: Vec<_> = all.filter(is_rare).collect();
+                let found = walk(&store, owner, &Query { filters: vec![rare()], ..query.clone() });
+                assert_eq!(found, expected, "{} {descending}", field.name);
+                assert!(found.len() > 7);
+                let searched = walk(&store, owner, &Query { search: Some("RARE".to_owned()), ..query });
+                assert_eq!(searched, expected, "{} {descending}", field.name);
+            }
+        }
+    }
+    let plan = |query: Query| {
+        let cursor = Cursor::everything();
+        store.database.read(|at| Listing::KEYS.plan_of(at, &query, &cursor)).unwrap()
+    };
+    let by_name = Query { sort: Some(field("name")), limit: 100, ..Query::default() };
+    assert_eq!(plan(Query { filters: vec![rare()], ..by_name.clone() }), Plan::Scan);
+    let common = filter("description", Modifier::Like, "common");
+    assert_eq!(plan(Query { filters: vec![common], ..by_name.clone() }), Plan::Order);
+    // a range of the order itself has its place in it, however far from the beginning
+    let last = vec![filter("name", Modifier::Prefix, "n"), filter("description", Modifier::Ne, "rare 1")];
+    assert_eq!(plan(Query { filters: last, ..by_name.clone() }), Plan::Order);
+    assert_eq!(plan(Query { filters: vec![filter("uuid", Modifier::Eq, "u5")], ..by_name }), Plan::Filter(0));
 }
 
 /// A page must not sort: with a million keys that would take a second.

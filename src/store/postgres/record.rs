@@ -151,7 +151,7 @@ fn attempted<T>(
         Ok(done) => Ok(Ok(done)),
         Err(Fault::Store(error)) if matches!(author, Author::Key(_)) && error.is_refusal() => {
             connection.execute_batch("ROLLBACK TO attempt")?;
-            audit::refused(connection, author, attempt, &error)?;
+            audit::refused(connection, author, attempt, &error.to_string())?;
             Ok(Err(error))
         }
         Err(fault) => Err(fault),

@@ -125,12 +125,13 @@
 
   // forms
 
-  for (const form of document.querySelectorAll("form[data-auto-submit]")) {
-    for (const select of form.querySelectorAll("select")) {
-      select.addEventListener("change", () => form.requestSubmit());
-    }
-    // a box to type into still needs its button
-    if (!form.querySelector("input[type=search]")) form.querySelector("button").hidden = true;
+  // A choice made with a mouse or a finger is meant. The keys go through the choices one by one: who uses them says
+  // with the button that this is the one (WCAG 2.2, 3.2.2).
+  for (const select of document.querySelectorAll("form[data-auto-submit] select")) {
+    let isPointed = false;
+    select.addEventListener("mousedown", () => { isPointed = true; });
+    select.addEventListener("keydown", () => { isPointed = false; });
+    select.addEventListener("change", () => { if (isPointed) select.form.requestSubmit(); });
   }
 
   // a second click must not send a second time

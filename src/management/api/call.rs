@@ -1,0 +1,205 @@
+//! One request of the API, by a verified caller: what it says beside its body, and how it is answered.
+
+use http::header::{ETAG, IF_MATCH};
+use http::{HeaderName, HeaderValue, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use serde_json::Value;
+
+use super::types::{Audience, Type};
+use super::{collection, prefix, query};
+use crate::management::app::{Answer, Management, json as json_answer};
+use crate::management::desk::{Caller, Confirmed, Desk};
+use crate::management::document::{self, View};
+use crate::management::refusal::Refusal;
+use crate::management::request::Request;
+use crate::model::{EnvironmentId, KeyOwner, Name};
+use crate::store::{ChangeNumber, Edit, Receipt};
+
+const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-api-account-id");
+const ACCOUNT_KIND: HeaderName = HeaderName::from_static("x-api-account-kind");
+const ACCOUNT_NAME: HeaderName = HeaderName::from_static("x-api-account-name");
+/// The change that an answer to a change tells of, by its number in the log.
+const CHANGE: HeaderName = HeaderName::from_static("x-api-change");
+const USER_ID: HeaderName = HeaderName::from_static("x-api-user-id");
+
+/// What a name is written with in a header: visible ASCII but the percent sign.
+const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
+
+/// One request of the API, by a verified caller.
+pub(super) struct Call<'a> {
+    pub(super) management: &'a Management,
+    pub(super) request: &'a Request,
+    pub(super) caller: &'a Caller,
+    /// The environment that the path goes through, which the caller may see.
+    pub(super) context: Option<EnvironmentId>,
+    pub(super) audience: Audience,
+    /// Every change up to this one is in force on every gateway.
+    pub(super) settled: ChangeNumber,
+}
+
+impl Call<'_> {
+    pub(super) fn desk(&self) -> &Desk {
+        &self.management.desk
+    }
+
+    pub(super) fn prefix(&self) -> String {
+        prefix(self.request, self.context.as_ref())
+    }
+
+    pub(super) fn top(&self) -> String {
+        prefix(self.request, None)
+    }
+
+    /// How documents are seen from here.
+    pub(super) fn view(&self, offers_actions: bool, is_pending: bool) -> View {
+        View { prefix: Some(self.prefix()), offers_actions, is_pending }
+    }
+
+    /// The same outside any environment.
+    pub(super) fn top_view(&self, offers_actions: bool, is_pending: bool) -> View {
+        View { prefix: Some(self.top()), offers_actions, is_pending }
+    }
+
+    /// Whether the caller has said that the own key is meant.
+    pub(super) fn confirmed(&self) -> Confirmed {
+        let is_said =
+            query::pairs(self.request.query()).any(|(name, value)| name == "confirm" && value == "self");
+        if is_said { Confirmed::Itself } else { Confirmed::No }
+    }
+
+    /// The edit, which is refused where somebody else changes the resource before it is made.
+    pub(super) async fn expecting(&self, kind: Type, id: &str, edit: Edit) -> Result<Edit, Refusal> {
+        Ok(Edit { expected: self.matched(kind, id).await?, ..edit })
+    }
+
+    /// Judges `If-Match` (RFC 9110 section 13.1.1) by the resource as it is now: refuses where no tag of it is the
+    /// resource's own. The revision that was meant, if one was. What names no revision itself (memberships) matches
+    /// `*` only.
+    pub(super) async fn matched(&self, kind: Type, id: &str) -> Result<Option<ChangeNumber>, Refusal> {
+        let headers = &self.request.head.headers;
+        if !headers.contains_key(IF_MATCH) {
+            return Ok(None);
+        }
+        // 404 comes first
+        let found = self.get(kind, id).await?;
+        let tag = found.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+        let given: Vec<_> = headers
+            .get_all(IF_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .collect();
+        if given.contains(&"*") {
+            return Ok(None);
+        }
+        match tag.filter(|tag| given.contains(tag)) {
+            Some(tag) => Ok(tag.trim_matches('"').parse().ok().map(ChangeNumber)),
+            None => Err(Refusal::Changed {
+                detail: "the resource is not as it was when If-Match was made for it: look at it again"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// 200 where everything has confirmed, else 202.
+    pub(super) fn status(receipt: &Receipt) -> StatusCode {
+        if receipt.is_complete() { StatusCode::OK } else { StatusCode::ACCEPTED }
+    }
+
+    /// What is gone already cannot be deleted.
+    pub(super) fn not_deletable(refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::Invalid { code: "ActionNotAvailable", detail, .. } => {
+                Refusal::MethodNotAllowed { allow: "GET".to_owned(), detail: Some(detail) }
+            }
+            refusal => refusal,
+        }
+    }
+
+    pub(super) fn found(&self, document: &Value) -> Answer {
+        self.answer(StatusCode::OK, document)
+    }
+
+    pub(super) fn found_at(&self, document: &Value, revision: ChangeNumber) -> Answer {
+        tagged(self.found(document), revision)
+    }
+
+    pub(super) fn done(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
+        document["receipt"] = document::receipt(receipt);
+        numbered(tagged(self.answer(Self::status(receipt), &document), revision), receipt.number)
+    }
+
+    /// The answer to a creation. What it holds is wiped: it may be a secret.
+    pub(super) fn once(&self, status: StatusCode, mut document: Value, revision: ChangeNumber) -> Answer {
+        let answer = numbered(tagged(self.answer(status, &document), revision), revision);
+        if let Some(Value::String(secret)) = document.get_mut("secretValue") {
+            zeroize::Zeroize::zeroize(secret);
+        }
+        answer
+    }
+
+    /// An answer, with its actions under the name that the client asks for.
+    pub(super) fn answer(&self, status: StatusCode, document: &Value) -> Answer {
+        if self.request.field("x-api-action-links").is_none_or(|value| value != "actionLinks") {
+            return json_answer(status, document);
+        }
+        let mut document = document.clone();
+        rename_actions(&mut document);
+        if let Some(items) = document.get_mut("data").and_then(Value::as_array_mut) {
+            items.iter_mut().for_each(rename_actions);
+        }
+        json_answer(status, &document)
+    }
+
+    pub(super) fn list_fixed(&self, kind: Type, data: &[Value]) -> Result<Answer, Refusal> {
+        let listed = query::read(self.request, kind.listed_by())?;
+        Ok(self.found(&collection::document(self, kind, &listed, data, None)))
+    }
+
+    /// Who was recognised, as Rancher's servers say it.
+    pub(super) fn say_who(&self, answer: &mut Answer) {
+        let own = match self.caller.owner() {
+            KeyOwner::Account(id) => id.to_string(),
+            KeyOwner::Environment(id) => id.to_string(),
+        };
+        let (kind, name) = match self.caller.account() {
+            Some(account) => (account.kind.as_str(), Some(&account.name)),
+            None => ("project", None),
+        };
+        let effective = self.context.as_ref().map_or(own.clone(), ToString::to_string);
+        let name = name.map(|name: &Name| utf8_percent_encode(name.as_str(), IN_HEADER).to_string());
+        let said = [
+            (ACCOUNT_ID, Some(effective)),
+            (USER_ID, Some(own)),
+            (ACCOUNT_KIND, Some(kind.to_owned())),
+            (ACCOUNT_NAME, name),
+        ];
+        for (header, value) in said {
+            if let Some(Ok(value)) = value.map(|value| HeaderValue::from_str(&value)) {
+                answer.headers_mut().insert(header, value);
+            }
+        }
+    }
+}
+
+fn tagged(mut answer: Answer, revision: ChangeNumber) -> Answer {
+    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
+        answer.headers_mut().insert(ETAG, tag);
+    }
+    answer
+}
+
+/// Says which change the answer tells of.
+pub(super) fn numbered(mut answer: Answer, change: ChangeNumber) -> Answer {
+    answer.headers_mut().insert(CHANGE, HeaderValue::from(change.0));
+    answer
+}
+
+fn rename_actions(document: &mut Value) {
+    if let Some(document) = document.as_object_mut()
+        && let Some(actions) = document.remove("actions")
+    {
+        document.insert("actionLinks".to_owned(), actions);
+    }
+}

@@ -1,0 +1,194 @@
+//! What is sent and answered: the schemas of bodies.
+
+use serde_json::{Map, Value, json};
+
+use super::super::types::{FieldSpec, Type, Who};
+
+/// An environment's id, as in `model::EnvironmentId`.
+pub(super) const ENVIRONMENT_ID: &str = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}";
+
+/// What names may not hold: controls, and what changes the direction of text.
+const PLAIN_LINE: &str =
+    "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
+
+/// The same for descriptions, which may have tabs and several lines.
+const PLAIN: &str =
+    "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
+
+/// A request's body, as JSON and as a form.
+pub(super) fn body(kind: Type, purpose: Purpose) -> Value {
+    let schema = object(kind, purpose);
+    let mut form = schema.clone();
+    if let Some(properties) = form["properties"].as_object_mut() {
+        for property in properties.values_mut() {
+            // a form has no null
+            property["type"] = "string".into();
+            if let Some(options) = property.get_mut("enum").and_then(Value::as_array_mut) {
+                options.retain(|option| !option.is_null());
+            }
+        }
+    }
+    let is_required = schema.get("required").is_some();
+    json!({
+        "required": is_required,
+        "content": {
+            "application/json": { "schema": schema },
+            "application/x-www-form-urlencoded": { "schema": form },
+        },
+    })
+}
+
+/// What a request's body is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Create,
+    Edit,
+    /// An edit, or nothing at all.
+    Act,
+}
+
+/// The fields of a type that a request sets.
+pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
+    let fields = kind.fields();
+    let is_set = |spec: &&FieldSpec| match purpose {
+        Purpose::Create => spec.create != Who::Nobody,
+        Purpose::Edit | Purpose::Act => spec.update,
+    };
+    let fields = fields.iter().filter(is_set);
+    let properties: Map<String, Value> = fields
+        .clone()
+        .map(|spec| {
+            // an action that edits nothing does not look at what it is given
+            let is_text = spec.required && purpose != Purpose::Act;
+            let mut schema =
+                json!({ "type": if is_text { json!("string") } else { json!(["string", "null"]) } });
+            if is_text && spec.options.is_none() {
+                schema["minLength"] = 1.into();
+            }
+            if let Some(most) = spec.max_length {
+                schema["maxLength"] = most.into();
+            }
+            match (spec.name, spec.options) {
+                (_, Some(options)) => {
+                    let mut options: Vec<Value> = options.iter().map(|option| (*option).into()).collect();
+                    if !spec.required {
+                        options.push(Value::Null);
+                    }
+                    schema["enum"] = options.into();
+                }
+                ("name", None) => schema["pattern"] = PLAIN_LINE.into(),
+                ("description", None) => schema["pattern"] = PLAIN.into(),
+                ("publicValue", None) => schema["pattern"] = "^[!-9;-~]{0,128}$".into(),
+                ("secretValue", None) => {
+                    schema["pattern"] = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,768}$".into();
+                }
+                ("accountId", None) => {
+                    schema["description"] = "For admins: an account, or an environment".into();
+                }
+                ("id", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID})?$").into(),
+                ("projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID}$").into(),
+                ("externalId", None) => schema["pattern"] = "^1a[1-9][0-9]{0,17}$".into(),
+                ("externalIdType", None) => schema["enum"] = json!(["rancher_id", null]),
+                _ => {}
+            }
+            (spec.name.to_owned(), schema)
+        })
+        .collect();
+    // an edit may leave a name as it is, and a member has nothing but a role
+    let is_needed = |spec: &&FieldSpec| match purpose {
+        Purpose::Create => spec.required,
+        Purpose::Edit => spec.required && kind == Type::ProjectMember,
+        Purpose::Act => false,
+    };
+    let required: Vec<_> = fields.filter(is_needed).map(|spec| spec.name).collect();
+    let mut schema = json!({ "type": "object", "properties": properties });
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+    if kind == Type::ApiKey && purpose == Purpose::Create {
+        // a pair that somebody chose comes whole
+        schema["dependentRequired"] =
+            json!({ "publicValue": ["secretValue"], "secretValue": ["publicValue"] });
+    }
+    schema
+}
+
+/// A resource as answers hold it.
+pub(super) fn resource(kind: Type) -> Value {
+    let mut properties: Map<String, Value> =
+        kind.fields().iter().map(|spec| (spec.name.to_owned(), shown(spec))).collect();
+    properties.insert("type".to_owned(), json!({ "const": kind.name() }));
+    properties.insert("baseType".to_owned(), json!({ "type": "string" }));
+    let urls = json!({ "type": "object", "additionalProperties": { "type": "string", "format": "uri" } });
+    properties.insert("links".to_owned(), urls.clone());
+    properties.insert("actions".to_owned(), urls);
+    for spec in kind.fields().iter().filter(|spec| spec.kind == "date") {
+        let milliseconds = json!({ "type": "integer", "description": "Milliseconds since 1970; absent where there is no date" });
+        properties.insert(format!("{}TS", spec.name), milliseconds);
+    }
+    json!({ "type": "object", "required": ["id", "type", "links"], "properties": properties })
+}
+
+fn shown(spec: &FieldSpec) -> Value {
+    let kind = match spec.kind {
+        "int" => "integer",
+        "map[json]" => "object",
+        "array[string]" => "array",
+        _ => "string",
+    };
+    let mut schema = json!({ "type": if spec.nullable { json!([kind, "null"]) } else { json!(kind) } });
+    if spec.kind == "date" {
+        schema["format"] = "date-time".into();
+    }
+    if let Some(options) = spec.options {
+        schema["enum"] = options.into();
+    }
+    if spec.only_at_creation {
+        schema["description"] = "Only in the answer to the creation; null ever after".into();
+    }
+    schema
+}
+
+pub(super) fn collection(kind: Type) -> Value {
+    json!({
+        "type": "object",
+        "required": ["type", "resourceType", "data", "links", "pagination"],
+        "properties": {
+            "type": { "const": "collection" },
+            "resourceType": { "const": kind.name() },
+            "data": { "type": "array", "items": reference(kind.name()) },
+            "links": { "type": "object" },
+            "sortLinks": { "type": "object", "description": "Field → this list sorted by it" },
+            "pagination": {
+                "type": "object",
+                "properties": {
+                    "next": { "type": ["string", "null"], "description": "The next page: follow it as it is" },
+                    "limit": { "type": "integer" },
+                    "partial": { "type": "boolean", "description": "Whether there is a next page" },
+                },
+            },
+            "sort": { "type": ["object", "null"] },
+            "filters": { "type": "object" },
+        },
+    })
+}
+
+pub(super) fn error() -> Value {
+    json!({
+        "type": "object",
+        "required": ["id", "type", "status", "code"],
+        "properties": {
+            "id": { "type": "string", "description": "The request's id, as in X-Request-Id and the log" },
+            "type": { "const": "error" },
+            "status": { "type": "integer" },
+            "code": { "type": "string" },
+            "message": { "type": ["string", "null"] },
+            "detail": { "type": ["string", "null"], "description": "What is wrong, and what to do" },
+            "fieldName": { "type": "string", "description": "Which field of the request is wrong" },
+        },
+    })
+}
+
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}

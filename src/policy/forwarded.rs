@@ -1,0 +1,48 @@
+//! Whose word counts about how a request came: that of the proxies in front, and nobody else's.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Whether what this peer says of how a request came is believed.
+pub fn is_trusted(peer: &IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(peer))
+}
+
+/// The address that requests are counted under: the peer, or, behind trusted proxies, the right-most address of
+/// `X-Forwarded-For` (`hops`, its elements in their order) that is not one of them. A client can write the left end, so
+/// it is never used.
+pub fn source_address(peer: IpAddr, hops: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
+    let mut source = peer;
+    for hop in hops.iter().rev() {
+        if !is_trusted(&source, trusted) {
+            break;
+        }
+        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.parse::<IpAddr>().ok()) else {
+            break;
+        };
+        source = address.to_canonical();
+    }
+    source
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_say_where_a_request_comes_from() {
+        let trusted: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
+        let source = |peer: &str, hops: &[&str]| {
+            let hops: Vec<&[u8]> = hops.iter().map(|hop| hop.as_bytes()).collect();
+            source_address(peer.parse().unwrap(), &hops, &trusted).to_string()
+        };
+        assert_eq!(source("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(source("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &["6.6.6.6", "198.51.100.7", "10.0.0.2"]), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &["6.6.6.6", "::ffff:198.51.100.7", "10.0.0.2"]), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &["nonsense", "10.0.0.2"]), "10.0.0.2");
+        assert_eq!(source("10.0.0.1", &["10.0.0.3", "10.0.0.2"]), "10.0.0.3");
+        assert_eq!(source("10.0.0.1", &[]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,199 @@
+//! The same commands on the store and over the API: what they print is the same.
+
+use portcullis::model::{AccountKind, Name};
+use portcullis::store::{NewAccount, Store};
+use serde_json::{Value, json};
+
+use crate::elsewhere::Elsewhere;
+use crate::support::cli::{Cli, Outcome};
+use crate::support::gateway::Plan;
+use crate::support::stage::Stage;
+use crate::support::upstream::Upstream;
+
+/// What only one of the two sides has: where things are, and what can be done with them there.
+fn without_links(mut document: Value) -> Value {
+    let strip = |document: &mut Value| {
+        let object = document.as_object_mut().expect("a document");
+        // of what is so already the API tells no receipt
+        object.retain(|name, _| !["links", "actions", "receipt"].contains(&name.as_str()));
+    };
+    strip(&mut document);
+    if document["type"] == "collection" {
+        let object = document.as_object_mut().expect("a document");
+        object.retain(|name, _| ["type", "resourceType", "data"].contains(&name.as_str()));
+    }
+    if let Some(items) = document.get_mut("data").and_then(Value::as_array_mut) {
+        items.iter_mut().for_each(strip);
+    }
+    document
+}
+
+/// A text with `N` for the numbers of changes, and without where they are in force.
+fn without_numbers(text: &str) -> String {
+    let text: String = text.split_inclusive('\n').filter(|line| !line.starts_with("in force on")).collect();
+    let mut parts = text.split("(change ");
+    let mut found = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        found.push_str("(change N");
+        found.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    found
+}
+
+#[test]
+fn both_sides_print_the_same() {
+    let stage = Stage::start();
+    let gateway = &stage.gateway;
+    let cli = Elsewhere::admin(gateway);
+    let alice = gateway.create_account("alice", "user");
+    gateway.add_member("e1", "alice", "member");
+    // an environment that is called as an account is: whose keys are these?
+    gateway.succeed(&[
+        "environment",
+        "create",
+        "--id",
+        &alice,
+        "--name",
+        "prod",
+        "--description",
+        "a\tb\n\"c\"",
+    ]);
+    gateway.succeed(&["environment", "create", "--id", "own", "--owner", "alice"]);
+    let theirs = gateway.create_account_key("alice");
+    let key = gateway.create_environment_key("prod");
+    gateway.succeed(&["key", "edit", &key.id, "--name", "ключ \\u009b", "--description", "two\nlines"]);
+
+    let same = |arguments: &[&str]| {
+        let (here, there) = (gateway.run(arguments), cli.run(arguments));
+        assert_eq!(here.code, there.code, "{arguments:?}: {here:?} {there:?}");
+        assert_eq!(without_numbers(&here.stdout), without_numbers(&there.stdout), "{arguments:?}");
+        assert_eq!(here.stderr, there.stderr, "{arguments:?}");
+        if here.code == 0 {
+            assert_eq!(
+                without_links(gateway.json(arguments)),
+                without_links(cli.json(arguments)),
+                "{arguments:?}"
+            );
+        }
+    };
+    // the key that asks is used by asking; all others stay as they are
+    for arguments in [
+        &["account", "list"][..],
+        &["account", "show", "alice"],
+        &["account", "show", "nobody"],
+        &["environment", "list"],
+        &["environment", "show", "prod"],
+        &["environment", "show", "Prod"],
+        &["environment", "member", "list", "--environment", "e1"],
+        &["environment", "member", "list", "--environment", "own"],
+        &["environment", "member", "list", "--environment", "prod"],
+        &["key", "list", "--environment", "e1"],
+        &["key", "list", "--environment", "prod"],
+        &["key", "list", "--account", "alice"],
+        &["key", "list", "--account", "1a99"],
+        &["key", "show", &key.id],
+        &["key", "show", &key.access_key],
+        &["key", "show", &theirs.access_key],
+        &["key", "show", "1c99"],
+        &["key", "edit", &key.id, "--name", "other"],
+        &["key", "edit", &key.id, "--name", &"x".repeat(256)],
+        &["environment", "edit", "prod", "--description", ""],
+        &["account", "edit", "alice", "--description", "left"],
+        &["environment", "member", "add", "--environment", "e1", "--account", "alice", "--role", "owner"],
+        &["key", "deactivate", &key.id],
+        &["key", "activate", &key.id],
+        &["environment", "deactivate", "prod"],
+        &["environment", "activate", "prod"],
+        &["account", "deactivate", "alice"],
+        &["account", "activate", "alice"],
+    ] {
+        same(arguments);
+    }
+    let all = cli.succeed(&["key", "list"]).stdout;
+    assert!(
+        all.contains(&format!("account {alice}")) && all.contains(&format!("environment {alice}")),
+        "{all}"
+    );
+
+    // what is made or ended cannot be made or ended twice
+    let remove = ["environment", "member", "remove", "--environment", "e1", "--account", "alice"];
+    let add =
+        ["environment", "member", "add", "--environment", "e1", "--account", "alice", "--role", "member"];
+    gateway.succeed(&add);
+    let here = gateway.succeed(&remove).stdout;
+    cli.succeed(&add);
+    assert_eq!(without_numbers(&cli.succeed(&remove).stdout), without_numbers(&here));
+    gateway.succeed(&add);
+    let here = gateway.json(&remove);
+    gateway.succeed(&add);
+    assert_eq!(without_links(cli.json(&remove)), without_links(here));
+    let fields = |document: Value| {
+        without_links(document).as_object().expect("a document").keys().cloned().collect::<Vec<_>>()
+    };
+    let create = ["key", "create", "--environment", "prod", "--name", "n"];
+    assert_eq!(fields(cli.json(&create)), fields(gateway.json(&create)));
+    let headings = |outcome: Outcome| {
+        let names = outcome.stdout.lines().map(|line| line[..12].to_owned()).collect::<Vec<_>>();
+        (names, outcome.stderr)
+    };
+    assert_eq!(headings(cli.succeed(&create)), headings(gateway.succeed(&create)));
+}
+
+#[test]
+fn a_change_has_the_number_of_its_row_in_the_log() {
+    let stage = Stage::start();
+    let cli = Elsewhere::admin(&stage.gateway);
+    let number = |outcome: Outcome| {
+        let rest = outcome.stdout.split("(change ").nth(1).map(str::to_owned);
+        rest.and_then(|rest| rest.split_once(')')?.0.parse::<i64>().ok()).expect("a number")
+    };
+    let store = rusqlite::Connection::open(stage.gateway.directory().join("portcullis.db")).expect("open");
+    let newest =
+        || store.query_row("SELECT max(number) FROM changes", [], |row| row.get::<_, i64>(0)).expect("one");
+    let alice = stage.gateway.create_account("alice", "user");
+    for arguments in [
+        &["key", "deactivate", &stage.e1.id][..],
+        &["account", "deactivate", &alice],
+        &["account", "activate", &alice],
+        &["environment", "deactivate", "e2"],
+        &["environment", "member", "add", "--environment", "e1", "--account", &alice, "--role", "member"],
+        &["environment", "member", "remove", "--environment", "e1", "--account", &alice],
+        &["environment", "delete", "e2"],
+    ] {
+        assert_eq!(number(cli.succeed(arguments)), newest(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn lists_longer_than_a_page_are_the_same_from_both_sides() {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).prepare();
+    let mut store = Store::open(&site.directory().join("portcullis.db")).expect("the store");
+    for number in 0..1_040 {
+        let name = Name::parse(&format!("account {number}{}", "!".repeat(number / 500))).expect("a name");
+        let new = NewAccount { name: name.expect("not empty"), kind: AccountKind::User, description: None };
+        store.create_account(&new).expect("made");
+    }
+    drop(store);
+    let gateway = site.start();
+    let cli = Elsewhere::admin(&gateway);
+    let (here, there) = (gateway.succeed(&["account", "list"]), cli.succeed(&["account", "list"]));
+    assert_eq!(here.stdout, there.stdout);
+    assert_eq!(here.stdout.lines().count(), 1_042, "a line each, and one heading");
+    assert!(here.stdout.contains("account 1039!!"));
+    let (here, there) = (gateway.json(&["account", "list"]), cli.json(&["account", "list"]));
+    assert_eq!(there["data"].as_array().map(Vec::len), Some(1_041));
+    assert_eq!(
+        (&there["pagination"]["next"], &there["pagination"]["partial"]),
+        (&Value::Null, &json!(false))
+    );
+    assert!(there["data"][1_040]["links"]["self"].is_string(), "as the API sends them");
+    assert_eq!(without_links(here), without_links(there));
+
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Cli::program();
+    command.args(["account", "list", "--url", &cli.url]).env("PORTCULLIS_KEY", &cli.variables[0].1);
+    let status = command.stdout(writer).status().expect("it runs");
+    assert_eq!(status.code(), Some(0), "a reader that has seen enough is no failure");
+}
