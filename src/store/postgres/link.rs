@@ -19,7 +19,7 @@ use crate::store::StoreError;
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a connection may take until it can be used.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(2);
 
 /// What every connection says first: limits on the server's side, so that a gateway that stops in the middle of a
 /// change (SIGSTOP, a dead machine) holds up nobody for longer.
