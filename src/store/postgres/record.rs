@@ -1,5 +1,7 @@
 //! Changing the record: under the lock of its head, by the rules as the replica has them in SQL.
 
+use futures_util::future::join;
+
 use super::delta::{self, Standing};
 use super::gateways;
 use super::link::{Link, PATIENCE};
@@ -134,8 +136,10 @@ impl Record {
 
 fn lock(link: &mut Link) -> Result<Place, StoreError> {
     link.within(PATIENCE, async |client| {
-        client.batch_execute("BEGIN").await?;
-        delta::place(client, true).await
+        // both leave at once
+        let (begun, place) = join(client.batch_execute("BEGIN"), delta::place(client, true)).await;
+        begun?;
+        place
     })
 }
 
