@@ -240,9 +240,7 @@ impl Endless {
             conversation
                 .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
                 .ok();
-            while conversation.send(PIECE).is_ok()
-                && !conversation.ends_within(Duration::from_millis(10))
-            {}
+            while conversation.send(PIECE).is_ok() && !conversation.ends_within(Duration::from_millis(10)) {}
             ours.end(request);
             false
         })
