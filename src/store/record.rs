@@ -35,8 +35,8 @@ pub struct Edit {
     pub name: Option<Option<Name>>,
     /// The new description.
     pub description: Option<Option<Description>>,
-    /// Refuse where another change than this was the last to touch the object.
-    pub expected: Option<ChangeNumber>,
+    /// As what the author knows the object.
+    pub expected: super::Expected,
 }
 
 impl Store {

@@ -412,6 +412,21 @@ fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
 }
 
 #[test]
+fn a_role_is_given_to_members_only() {
+    let mut place = place();
+    let account = place.account("alice").id;
+    let environment = place.environment("e1").id;
+    let membership = |role| Membership { account, environment: environment.clone(), role };
+    let before = place.number();
+    let refused = place.store.set_role(&membership(Role::Member));
+    assert!(matches!(refused, Err(StoreError::NotFound { what: "member", .. })), "{refused:?}");
+    assert_eq!(place.number(), before);
+    place.store.add_member(&membership(Role::Readonly)).unwrap();
+    place.store.set_role(&membership(Role::Member)).unwrap();
+    assert_eq!(place.store.member_entry(account, &environment).unwrap().membership.role, Role::Member);
+}
+
+#[test]
 fn reading_stays_consistent_while_another_connection_writes() {
     let mut place = place();
     let account = place.account("alice");
