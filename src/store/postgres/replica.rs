@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::delta::{self, Standing};
 use super::link::{Link, PATIENCE};
-use super::{copy, gateways, migrations, notes};
+use super::{Record, copy, gateways, migrations, notes};
 use crate::config::Postgres;
 use crate::model::KeyId;
 use crate::store::boot::{self, BootTime};
@@ -401,7 +401,8 @@ fn remember(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
         count = forgotten.len(),
         "the record has forgotten deactivations and removals: they are made again"
     );
-    forgotten.write_back(&mut Store::with_replica(Database::open(file, Purpose::Replica)?, postgres))
+    let record = Record::new(postgres.clone(), None);
+    forgotten.write_back(&mut Store::with_replica(Database::open(file, Purpose::Replica)?, record))
 }
 
 fn make(link: &mut Link, file: &Path, path: &Path, report: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
