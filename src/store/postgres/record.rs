@@ -1,5 +1,7 @@
 //! Changing the record: under the lock of its head, by the rules as the replica has them in SQL.
 
+use std::time::Duration;
+
 use futures_util::future::join;
 
 use super::delta::{self, Standing};
@@ -113,7 +115,9 @@ impl Record {
 
     fn commit(&mut self, delta: &Delta) -> Result<(), StoreError> {
         let mut link = self.link.take().ok_or(StoreError::Closed)?;
-        link.within(PATIENCE, async |client| delta::push(client, delta).await)?;
+        // a removal may take thousands of keys with it
+        let patience = PATIENCE + Duration::from_millis(delta.changes.len() as u64);
+        link.within(patience, async |client| delta::push(client, delta).await)?;
         link.within(PATIENCE, async |client| Ok(client.batch_execute("COMMIT").await?)).map_err(|error| {
             match error {
                 StoreError::RecordAway { record, detail } => StoreError::RecordUnsure { record, detail },
