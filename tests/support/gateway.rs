@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::PATIENCE;
-use super::cli::{Cli, Key, key_in};
+use super::cli::{Cli, Key, Outcome, key_in};
 use super::http1::{Client, Request, Response};
 use super::upstream::Upstream;
 
@@ -27,6 +27,9 @@ pub const ROUTES: &str = r#"
     access: public
 "#;
 
+/// The replica of a gateway whose record is in PostgreSQL.
+pub const REPLICA: &str = "replica.db";
+
 /// What the configuration of a test's gateway says; [`Plan::start`] makes it and starts it.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -34,6 +37,7 @@ pub struct Plan {
     upstreams: String,
     listeners: String,
     management: String,
+    store: String,
     top: String,
 }
 
@@ -47,6 +51,7 @@ impl Plan {
                         certificate: certs/gateway.pem, key: certs/gateway.key } ] }\n"
                 .to_owned(),
             management: String::new(),
+            store: "  sqlite: portcullis.db\n".to_owned(),
             top: "workers: 2\n".to_owned(),
         }
     }
@@ -83,6 +88,20 @@ impl Plan {
         self
     }
 
+    /// Replaces the keys of `store:`, indented by two spaces.
+    pub fn store(mut self, yaml: &str) -> Self {
+        self.store = format!("{yaml}\n");
+        self
+    }
+
+    /// A gateway of this name, with its record in PostgreSQL at `url`, and a lease of this length, such as `2s`. Its
+    /// replica is the file [`REPLICA`].
+    pub fn postgres(self, url: &str, name: &str, max_staleness: &str) -> Self {
+        self.store(&format!(
+            "  postgres: {{ url: \"{url}\", replica: {REPLICA} }}\n  gateway: {name}\n  max_staleness: {max_staleness}"
+        ))
+    }
+
     /// Adds top-level keys, such as `trusted_proxies: [127.0.0.0/8]`.
     pub fn top(mut self, yaml: &str) -> Self {
         self.top.push_str(yaml);
@@ -93,10 +112,11 @@ impl Plan {
     /// The configuration file's text.
     pub fn yaml(&self) -> String {
         format!(
-            "listeners:\n{}management:\n  address: 127.0.0.1:0\n{}store:\n  sqlite: portcullis.db\npepper_file: \
-             portcullis.pepper\n{}upstreams:\n{}routes:\n{}\n",
+            "listeners:\n{}management:\n  address: 127.0.0.1:0\n{}store:\n{}pepper_file: portcullis.pepper\n\
+             {}upstreams:\n{}routes:\n{}\n",
             self.listeners,
             self.management,
+            self.store,
             self.top,
             self.upstreams,
             self.routes.trim_matches('\n')
@@ -106,14 +126,38 @@ impl Plan {
     /// Writes the configuration and runs `init`.
     #[track_caller]
     pub fn prepare(&self) -> Site {
-        let directory = tempfile::Builder::new().prefix("portcullis-test-").tempdir().expect("a directory");
-        let config = directory.path().join("portcullis.yaml");
-        std::fs::write(&config, self.yaml()).expect("the configuration can be written");
+        let (directory, config) = self.write();
         let cli = Cli::new(&config);
         let outcome = cli.run(&["init"]);
         assert_eq!(outcome.code, 0, "init failed with\n{}\n{outcome:?}", self.yaml());
         let admin = key_in(&outcome.stdout).unwrap_or_else(|| panic!("init printed no key: {outcome:?}"));
         Site { cli, admin, environment: Vec::new(), config, directory }
+    }
+
+    /// Writes the configuration of one more gateway on the record of `first`, with its pepper and certificate.
+    #[track_caller]
+    pub fn join(&self, first: &Site) -> Site {
+        let (directory, config) = self.write();
+        std::fs::create_dir(directory.path().join("certs")).expect("a folder for the certificate");
+        for file in ["portcullis.pepper", "certs/gateway.pem", "certs/gateway.key"] {
+            std::fs::copy(first.directory().join(file), directory.path().join(file))
+                .expect("it can be copied");
+        }
+        Site {
+            cli: Cli::new(&config),
+            admin: first.admin.clone(),
+            environment: Vec::new(),
+            config,
+            directory,
+        }
+    }
+
+    #[track_caller]
+    fn write(&self) -> (TempDir, PathBuf) {
+        let directory = tempfile::Builder::new().prefix("portcullis-test-").tempdir().expect("a directory");
+        let config = directory.path().join("portcullis.yaml");
+        std::fs::write(&config, self.yaml()).expect("the configuration can be written");
+        (directory, config)
     }
 
     /// [`Plan::prepare`], then `serve`, until it is ready.
@@ -151,11 +195,45 @@ impl Site {
         self
     }
 
+    /// The replica's file, where the record is in PostgreSQL.
+    pub fn replica(&self) -> PathBuf {
+        self.directory().join(REPLICA)
+    }
+
     /// Starts the gateway and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Gateway {
-        let process = Process::start(&self);
-        Gateway { process, site: self }
+        self.try_start().unwrap_or_else(|(_, failed)| panic!("the gateway did not start: {failed:?}"))
+    }
+
+    /// Starts the gateway and waits until it is ready; what it did where it ended instead.
+    #[track_caller]
+    pub fn try_start(self) -> Result<Gateway, (Self, Outcome)> {
+        let process = Process::spawn(&self);
+        self.wait_until_ready(process)
+    }
+
+    /// Starts the gateway and leaves it at that: [`Starting::ready`] waits.
+    #[track_caller]
+    pub fn begin_to_start(self) -> Starting {
+        Starting { process: Process::spawn(&self), site: self }
+    }
+
+    #[track_caller]
+    fn wait_until_ready(self, mut process: Process) -> Result<Gateway, (Self, Outcome)> {
+        if process.stderr.wait_for_line("ready", PATIENCE) {
+            process.addresses = addresses(&process.stderr.text());
+            return Ok(Gateway { process, site: self });
+        }
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = process.child.try_wait() {
+                let (stdout, stderr) = (process.stdout.text(), process.stderr.text());
+                return Err((self, Outcome { code: status.code().unwrap_or(-1), stdout, stderr }));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("the gateway was not ready after {PATIENCE:?}; it said\n{}", process.stderr.text());
     }
 }
 
@@ -164,6 +242,40 @@ impl Deref for Site {
 
     fn deref(&self) -> &Cli {
         &self.cli
+    }
+}
+
+/// A gateway that was started and may not be ready yet.
+#[derive(Debug)]
+pub struct Starting {
+    // before `site`: the program ends before its directory goes
+    process: Process,
+    site: Site,
+}
+
+impl Starting {
+    /// Waits until it is ready; what it did where it ended instead.
+    #[track_caller]
+    pub fn ready(self) -> Result<Gateway, (Site, Outcome)> {
+        self.site.wait_until_ready(self.process)
+    }
+
+    /// All that it has said so far.
+    pub fn log(&self) -> String {
+        self.process.stderr.text()
+    }
+
+    /// Ends the program without warning, as a crash would.
+    pub fn crash(mut self) -> Site {
+        self.process.child.kill().ok();
+        self.process.stop();
+        self.site
+    }
+
+    /// Tells it to stop, and gives its exit status; `None` where it had to be killed.
+    pub fn stop(mut self) -> (Site, Option<i32>) {
+        let code = self.process.stop();
+        (self.site, code)
     }
 }
 
@@ -306,14 +418,14 @@ struct Process {
 }
 
 const GUARDIAN: &str = r#"cat >/dev/null
-kill -TERM "$1" 2>/dev/null
+kill -TERM "$1" 2>/dev/null; kill -CONT "$1" 2>/dev/null
 for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$1" 2>/dev/null || break; sleep 0.1; done
 kill -KILL "$1" 2>/dev/null
 rm -rf -- "$2""#;
 
 impl Process {
     #[track_caller]
-    fn start(site: &Site) -> Self {
+    fn spawn(site: &Site) -> Self {
         let mut child = Cli::program()
             .args(["serve", "--config"])
             .arg(site.config())
@@ -335,20 +447,7 @@ impl Process {
         let leash = guardian.stdin.take().expect("its input was piped");
         let stdout = Collected::from(child.stdout.take().expect("it was piped"));
         let stderr = Collected::from(child.stderr.take().expect("it was piped"));
-        let mut process = Self {
-            child,
-            stdout,
-            stderr,
-            addresses: Addresses::default(),
-            guardian: Some((guardian, leash)),
-        };
-        if !process.stderr.wait_for_line("ready", PATIENCE) {
-            let log = process.stderr.text();
-            let status = process.child.try_wait();
-            panic!("the gateway was not ready after {PATIENCE:?}; status {status:?}; it said\n{log}");
-        }
-        process.addresses = addresses(&process.stderr.text());
-        process
+        Self { child, stdout, stderr, addresses: Addresses::default(), guardian: Some((guardian, leash)) }
     }
 
     fn stop(&mut self) -> Option<i32> {
@@ -362,6 +461,8 @@ impl Process {
             return status.code();
         }
         signal(self.child.id(), "TERM");
+        // where it stands still it hears of it only then
+        signal(self.child.id(), "CONT");
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {

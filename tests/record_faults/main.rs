@@ -1,0 +1,6 @@
+//! The record in PostgreSQL meets trouble: real gateways, a real server, and a network between them that misbehaves.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;
