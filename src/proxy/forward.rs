@@ -17,8 +17,8 @@ use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Acquired, ConnectError, Place, Pool};
 use crate::wire::{
-    BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received, ResponseHead,
-    Version,
+    BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received,
+    ResponseHead, Version,
 };
 
 /// How long a client that has closed its direction may leave the answer unread.

@@ -79,7 +79,9 @@ mod tests {
         let mask = if is_masked { 0x80 } else { 0 };
         let mut bytes = match length {
             0..=125 => vec![first, mask | u8::try_from(length).unwrap()],
-            126..=0xffff => [&[first, mask | 126][..], &u16::try_from(length).unwrap().to_be_bytes()].concat(),
+            126..=0xffff => {
+                [&[first, mask | 126][..], &u16::try_from(length).unwrap().to_be_bytes()].concat()
+            }
             _ => [&[first, mask | 127][..], &(length as u64).to_be_bytes()].concat(),
         };
         bytes.resize(bytes.len() + if is_masked { 4 } else { 0 } + length, 0x88);
@@ -101,7 +103,11 @@ mod tests {
             for piece in bytes.chunks(step) {
                 frames.pass(piece);
                 passed += piece.len();
-                assert_eq!(frames.takes_another(), ends.contains(&passed), "after {passed} in steps of {step}");
+                assert_eq!(
+                    frames.takes_another(),
+                    ends.contains(&passed),
+                    "after {passed} in steps of {step}"
+                );
             }
         }
     }
