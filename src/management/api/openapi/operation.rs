@@ -29,7 +29,17 @@ pub(super) fn create(kind: Type, place: Place) -> Value {
         Type::ApiKey => "A new key. Its secret is in this answer and nowhere else.".to_owned(),
         _ => format!("A new {}", kind.name()),
     };
-    let body = body(kind, Purpose::Create);
+    let mut body = body(kind, Purpose::Create);
+    if place == Place::Project
+        && let Some(contents) = body["content"].as_object_mut()
+    {
+        // the path has named it, and what the body says of it is not looked at
+        for content in contents.values_mut() {
+            if let Some(properties) = content["schema"]["properties"].as_object_mut() {
+                properties.remove("projectId");
+            }
+        }
+    }
     let answers = answers(201, changed(kind), &[404, 413, 422]);
     operation(&name, &about, kind, place.parameters(), Some(body), answers)
 }

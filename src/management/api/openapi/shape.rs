@@ -86,8 +86,7 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
                     schema["description"] = "For admins: an account, or an environment".into();
                 }
                 ("id", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID})?$").into(),
-                // beneath an environment it may be left empty
-                ("projectId", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID})?$").into(),
+                ("projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID}$").into(),
                 ("externalId", None) => schema["pattern"] = "^1a[1-9][0-9]{0,17}$".into(),
                 ("externalIdType", None) => schema["enum"] = json!(["rancher_id", null]),
                 _ => {}
