@@ -28,7 +28,9 @@ const FIRST_ACCOUNT: &str = "admin";
     about = "Make what is missing: configuration, store, pepper, development certificate, first admin key",
     long_about = "Makes what a gateway needs and is not there yet: a configuration to begin with, the pepper, a \
         self-signed certificate for development where the configuration names a certificate, and the store with a \
-        first admin account. Prints that account's key, once. Overwrites nothing, and refuses where there is a store.",
+        first admin account. Prints that account's key, once. Overwrites nothing, and refuses where there is a store.\n\n\
+        With a record in PostgreSQL ('store.postgres') it makes the tables in an empty database. Run it on one machine, \
+        and copy the pepper to the others: they need no init. Gateways may be running already.",
     after_help = "Examples:\n  portcullis init\n  portcullis init --config /etc/portcullis/portcullis.yaml"
 )]
 pub(super) struct Init {}
