@@ -26,7 +26,8 @@ fn text(name: &str) -> String {
 fn documents(name: &str) -> Vec<Value> {
     let text = text(name);
     let documents = text.split("\n---\n").map(|document| {
-        let mut value: Value = serde_yaml::from_str(document).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut value: Value =
+            serde_yaml::from_str(document).unwrap_or_else(|error| panic!("{name}: {error}"));
         value.apply_merge().unwrap_or_else(|error| panic!("{name}: {error}"));
         value
     });
@@ -88,7 +89,8 @@ fn the_shared_configuration_is_one_that_the_gateway_takes_and_serves() {
         .envs(environment.clone())
         .output()
         .expect("the program can be started");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("/v1"), "{said}");
 
     let (http, management) = ports();
@@ -98,7 +100,8 @@ fn the_shared_configuration_is_one_that_the_gateway_takes_and_serves() {
     // its log is JSON, in which the harness finds the addresses too
     fs::write(site.config(), free).unwrap();
     let gateway = site.environment(environment).start();
-    let container = only(&of_kind("StatefulSet", "portcullis")["spec"]["template"]["spec"]["containers"]).clone();
+    let container =
+        only(&of_kind("StatefulSet", "portcullis")["spec"]["template"]["spec"]["containers"]).clone();
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         let path = container[probe]["httpGet"]["path"].as_str().unwrap();
         let mut client = Client::connect(gateway.management());
@@ -113,7 +116,11 @@ fn the_kubernetes_manifests_agree_with_the_configuration() {
     let set = of_kind("StatefulSet", "portcullis");
     let (http, management) = ports();
     let config = of_kind("ConfigMap", "portcullis")["data"]["portcullis.yaml"].clone();
-    assert_eq!(config.as_str().unwrap().trim_end(), text("portcullis.yaml").trim_end(), "the copy is another");
+    assert_eq!(
+        config.as_str().unwrap().trim_end(),
+        text("portcullis.yaml").trim_end(),
+        "the copy is another"
+    );
 
     let labels = &set["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&set["spec"]["selector"]["matchLabels"], labels);
@@ -187,7 +194,8 @@ fn the_compose_file_agrees_with_the_configuration() {
             value.as_sequence().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
         };
         let ports = words(&gateway["ports"]);
-        let inside: Vec<u64> = ports.iter().map(|port| port.rsplit(':').next().unwrap().parse().unwrap()).collect();
+        let inside: Vec<u64> =
+            ports.iter().map(|port| port.rsplit(':').next().unwrap().parse().unwrap()).collect();
         assert_eq!(inside, [http, management]);
         outside.extend(ports.iter().map(|port| port.rsplit_once(':').unwrap().0.to_owned()));
         let volumes = words(&gateway["volumes"]);
@@ -205,11 +213,20 @@ fn the_compose_file_agrees_with_the_configuration() {
     assert_eq!(outside.len(), count, "the gateways share a port or a replica: {outside:?}");
     let init = &compose["services"]["init"];
     assert_eq!(only_word(&init["command"], 0), "init");
-    assert!(!init["volumes"].as_sequence().unwrap().iter().any(|volume| volume == "pepper:/etc/portcullis/secrets:ro"));
+    assert!(
+        !init["volumes"]
+            .as_sequence()
+            .unwrap()
+            .iter()
+            .any(|volume| volume == "pepper:/etc/portcullis/secrets:ro")
+    );
     // nothing but the two that the file's head names is taken from outside
     let text = text("compose.yaml");
     let taken = text.split("${").skip(1).filter_map(|rest| rest.split([':', '}']).next());
-    assert!(taken.clone().count() > 2 && taken.clone().all(|name| ["POSTGRES_PASSWORD", "UPSTREAM"].contains(&name)));
+    assert!(
+        taken.clone().count() > 2
+            && taken.clone().all(|name| ["POSTGRES_PASSWORD", "UPSTREAM"].contains(&name))
+    );
 }
 
 #[test]
@@ -245,7 +262,8 @@ fn the_systemd_unit_is_one_that_systemd_takes() {
 fn the_dockerfile_builds_what_this_project_is() {
     let dockerfile = text("Dockerfile");
     let toolchain = fs::read_to_string(file("../rust-toolchain.toml")).unwrap();
-    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    let channel =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
     assert!(dockerfile.contains(&format!("RUSTUP_TOOLCHAIN={channel}\n")), "{channel}");
     let (minor, _) = channel.rsplit_once('.').unwrap();
     assert!(dockerfile.contains(&format!("FROM rust:{minor}-")), "{minor}");

@@ -26,6 +26,24 @@ fn init_makes_a_record_once() {
         assert!(!again.stderr.contains("postgres://"), "a URL may hold a password: {again:?}");
     }
     assert_eq!(server.sql(&database, "SELECT count(*) FROM portcullis.accounts"), "1");
+    // on a machine that has not got the pepper yet: another would be of no use
+    let third = plan("third").join(&site);
+    let pepper = third.directory().join("portcullis.pepper");
+    std::fs::remove_file(&pepper).unwrap();
+    assert_eq!(third.run(&["init"]).code, 1);
+    assert!(!pepper.exists());
+    // at once, on an empty one
+    let url = url.url(&server.create_database());
+    let sites: Vec<_> = (0..3)
+        .map(|at| Plan::new(&upstream).postgres(&url, &format!("gw-{at}"), "60s").join(&site))
+        .collect();
+    let codes: Vec<_> = std::thread::scope(|scope| {
+        let inits: Vec<_> = sites.iter().map(|site| scope.spawn(|| site.run(&["init"]))).collect();
+        inits.into_iter().map(|init| init.join().unwrap().code).collect()
+    });
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    let listed = sites[0].json(&["account", "list"]);
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
     let listed = site.json(&["account", "list"]);
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
 }
