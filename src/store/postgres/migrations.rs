@@ -57,7 +57,10 @@ pub(super) fn run(link: &mut Link) -> Result<(), StoreError> {
 }
 
 async fn version(client: &Client) -> Result<Option<i32>, Trouble> {
-    let there = client.query_one("SELECT to_regclass('portcullis.schema_version') IS NOT NULL", &[]).await?;
+    // not to_regclass: it looks into the session's cache, which within a transaction may still say that there is none
+    let there = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables
+        WHERE schemaname = 'portcullis' AND tablename = 'schema_version')";
+    let there = client.query_one(there, &[]).await?;
     if !there.try_get::<_, bool>(0)? {
         return Ok(None);
     }
