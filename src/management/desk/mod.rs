@@ -12,7 +12,7 @@ mod members;
 mod refused;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -27,6 +27,9 @@ use crate::store::{ChangeNumber, Position, RECEIPT_LOOKS, RECEIPT_PATIENCE, Rece
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
 const HASHING_AT_ONCE: usize = 2;
+
+/// How long a reading waits to learn what is confirmed everywhere.
+const SETTLED_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The operations.
 #[derive(Clone)]
@@ -84,9 +87,14 @@ impl Desk {
     /// The newest change of which it is known that every gateway has applied it; all, where nobody can be asked: then
     /// what is shown is as old as the replica.
     pub async fn settled(&self) -> ChangeNumber {
-        match self.registry.gateways().await {
-            Ok(gateways) => gateways.settled(),
-            Err(_) => ChangeNumber(u64::MAX),
+        let unknown = ChangeNumber(u64::MAX);
+        // a record that is away would be waited for
+        if self.authenticator.staleness().is_some() {
+            return unknown;
+        }
+        match tokio::time::timeout(SETTLED_PATIENCE, self.registry.gateways()).await {
+            Ok(Ok(gateways)) => gateways.settled(),
+            Ok(Err(_)) | Err(_) => unknown,
         }
     }
 
