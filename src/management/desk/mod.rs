@@ -100,20 +100,22 @@ impl Desk {
 
     async fn receipt(&self, change: ChangeNumber) -> Receipt {
         let deadline = Instant::now() + RECEIPT_PATIENCE;
-        let here = self.registry.read(Store::position).await;
-        if let Ok(here) = here {
+        if let Ok(here) = self.registry.read(Store::position).await {
             // first here, without asking anybody: most changes are in force everywhere right after
             self.in_force.wait_for(Position { number: change, ..here }).await;
         }
+        let mut receipt = Receipt::unknown(change);
         let (mut pause, longest) = RECEIPT_LOOKS;
         loop {
-            let found = self.registry.gateways().await;
-            if let Err(error) = &found {
-                tracing::warn!(%error, %change, "where a change is in force cannot be asked");
+            // once at least, however long it took here; what could be learnt last is what is told
+            let limit = deadline.max(Instant::now() + SETTLED_PATIENCE);
+            match tokio::time::timeout_at(limit.into(), self.registry.gateways()).await {
+                Ok(Ok(gateways)) => receipt = gateways.receipt(change),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, %change, "where a change is in force cannot be asked");
+                }
+                Err(_) => {}
             }
-            // without an answer nobody has confirmed
-            let receipt =
-                found.map_or_else(|_| Receipt::unknown(change), |gateways| gateways.receipt(change));
             if receipt.is_complete() || Instant::now() >= deadline {
                 return receipt;
             }
