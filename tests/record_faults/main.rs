@@ -5,4 +5,8 @@ mod support;
 
 mod away;
 mod harness;
+mod partition;
+mod restart;
+mod rewound;
 mod scene;
+mod stand_still;

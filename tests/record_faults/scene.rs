@@ -17,6 +17,9 @@ use crate::support::{PATIENCE, marker, wait_for};
 /// How long a gateway may act on what it has applied.
 pub const LEASE: Duration = Duration::from_secs(3);
 
+/// A lease that is longer than a receipt is waited for, even where it was renewed a while ago.
+pub const LONG_LEASE: Duration = Duration::from_secs(7);
+
 /// Back again, or cut off from a dead record: this soon.
 pub const SOON: Duration = Duration::from_secs(2);
 
@@ -59,6 +62,15 @@ impl Scene {
         plan(&self.upstream, &relay.url(&self.database), name)
     }
 
+    /// One more gateway, with a lease that lasts longer than a receipt is waited for.
+    #[track_caller]
+    pub fn node_with_long_lease(&self, name: &str) -> Node {
+        let relay = self.server.relay();
+        let plan =
+            Plan::new(&self.upstream).postgres(&relay.url(&self.database), name, &format!("{LONG_LEASE:?}"));
+        Node { gateway: plan.join(&self.office).start(), relay }
+    }
+
     /// One more gateway's directory, and its network.
     #[track_caller]
     pub fn site(&self, name: &str) -> (Site, Relay) {
@@ -83,6 +95,20 @@ impl Scene {
         self.office.run(&["key", "deactivate", &key.access_key])
     }
 
+    /// How many changes the record knows.
+    pub fn changes(&self) -> usize {
+        let count = self.server.sql(&self.database, "SELECT count(*) FROM portcullis.changes");
+        count.parse().expect("a number")
+    }
+
+    /// The record is another server from now on.
+    pub fn move_to(&mut self, server: Postgres) {
+        let old = std::mem::replace(&mut self.server, server);
+        let config = std::fs::read_to_string(self.office.config()).expect("the configuration");
+        let (from, to) = (old.url(&self.database), self.server.url(&self.database));
+        std::fs::write(self.office.config(), config.replace(&from, &to)).expect("the configuration");
+    }
+
     /// What the record says of a key.
     pub fn state(&self, key: &Key) -> String {
         let sql = format!("SELECT state FROM portcullis.keys WHERE access_key = '{}'", key.access_key);
@@ -91,10 +117,7 @@ impl Scene {
 }
 
 fn plan(upstream: &Upstream, url: &str, name: &str) -> Plan {
-    let public = "\n  - path: /public\n    upstream: api\n    access: public";
-    Plan::new(upstream)
-        .postgres(url, name, &format!("{}s", LEASE.as_secs()))
-        .routes(&format!("{}{public}", crate::support::gateway::ROUTES.trim_end()))
+    Plan::new(upstream).postgres(url, name, &format!("{}s", LEASE.as_secs()))
 }
 
 impl Node {
@@ -143,7 +166,7 @@ impl Node {
 
     #[track_caller]
     pub fn public(&self) -> u16 {
-        self.gateway.exchange(Request::get("/public/x").end()).status
+        self.gateway.exchange(Request::get("/healthz").end()).status
     }
 
     pub fn api(&self) -> Api<'_> {

@@ -48,9 +48,10 @@ pub(super) fn run(link: &mut Link) -> Result<(), StoreError> {
 }
 
 async fn version(client: &Client) -> Result<Option<i32>, Trouble> {
-    let there = client.query_one("SELECT to_regclass('portcullis.schema_version') IS NOT NULL", &[]).await?;
+    let there =
+        client.query_typed_one("SELECT to_regclass('portcullis.schema_version') IS NOT NULL", &[]).await?;
     if !there.try_get::<_, bool>(0)? {
         return Ok(None);
     }
-    Ok(Some(client.query_one("SELECT version FROM portcullis.schema_version", &[]).await?.try_get(0)?))
+    Ok(Some(client.query_typed_one("SELECT version FROM portcullis.schema_version", &[]).await?.try_get(0)?))
 }

@@ -323,13 +323,16 @@ pub(super) fn catch_up(
 ) -> Result<ChangeNumber, Unfollowable> {
     loop {
         let since = database.read(Place::of)?;
+        // nearly always there is nothing new: then this one question is all, and a record that is away is noticed soon
+        if link.within(PATIENCE, async |client| delta::place(client, false).await)? == since {
+            return Ok(since.head.number);
+        }
         let standing = link.within(6 * PATIENCE, async |client| {
-            // nearly always there is nothing new: one question then, not three, each of which is a way there and back
-            if delta::place(client, false).await? == since {
-                return Ok(Standing::Current);
-            }
-            client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            let standing = delta::compare(client, since).await?;
+            let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+            // beside one another: the head is read in the transaction, without waiting for word that it has begun
+            let (begun, to) = tokio::join!(biased; begin, delta::place(client, false));
+            begun?;
+            let standing = delta::compare_with(client, since, to?).await?;
             client.batch_execute("COMMIT").await?;
             Ok(standing)
         })?;
