@@ -6,6 +6,7 @@ mod support;
 mod away;
 mod harness;
 mod partition;
+mod replica;
 mod restart;
 mod rewound;
 mod scene;

@@ -16,8 +16,8 @@ fn case_71_a_receipt_names_the_gateway_that_is_cut_off_and_when_it_ends() {
         node.soon(SOON, &scene.key, 200);
     }
     let mut stream = two.stream(&scene, &scene.key);
+    let other = scene.new_key();
     two.relay.black_hole();
-    let by_api = scene.new_key();
     let answer = one.api().act(&format!("/v2-beta/apikeys/{}", scene.key.id), "deactivate");
     assert_eq!(answer.status, 202, "{answer:?}");
     let receipt = &answer.json()["receipt"];
@@ -39,7 +39,7 @@ fn case_71_a_receipt_names_the_gateway_that_is_cut_off_and_when_it_ends() {
     }
     stream.ends(Duration::from_millis(100));
     // its lease is over: nobody waits for it any more
-    let outcome = scene.deactivate(&by_api);
+    let outcome = scene.deactivate(&other);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     two.relay.mend();
     two.soon(PATIENCE, &scene.key, 401);

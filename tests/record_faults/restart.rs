@@ -10,8 +10,8 @@ use crate::support::postgres::{Postgres, Stop};
 
 /// Restarts the record while keys are used and changed.
 fn is_restarted(end: impl Fn(&Postgres)) {
-    let scene = Scene::on(Postgres::start_with_fsync());
-    let nodes = [scene.node("one"), scene.node("two")];
+    let scene = Scene::start();
+    let nodes = ["one", "two"].map(|name| scene.node_with_long_lease(name));
     let dead = scene.new_key();
     for node in &nodes {
         node.soon(SOON, &scene.key, 200);

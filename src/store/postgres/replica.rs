@@ -430,8 +430,7 @@ const ABANDONED: Duration = Duration::from_hours(1);
 fn remove_abandoned(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let current = fs::read_link(path).unwrap_or_default();
-    let current = current.file_name().and_then(|name| name.to_str()).unwrap_or(name).to_owned();
+    let current = fs::read_link(path).ok().and_then(|link| link.file_name()?.to_str().map(str::to_owned));
     // without the rights to look there is nothing to tidy up
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         let file = entry.file_name();
@@ -446,7 +445,8 @@ fn remove_abandoned(path: &Path) {
             let touched = entry.metadata().and_then(|metadata| metadata.modified());
             touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
         };
-        if is_copy && !file.starts_with(&current) && is_old() {
+        let is_in_use = current.as_ref().is_some_and(|current| file.starts_with(current));
+        if is_copy && !is_in_use && is_old() {
             tracing::info!(file, "removing what an unfinished copy of the record has left behind");
             // of no harm where it stays
             let _ = fs::remove_file(entry.path());
