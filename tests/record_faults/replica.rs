@@ -85,14 +85,20 @@ fn a_replica_of_another_record_is_refused() {
     let rename = format!("ALTER DATABASE {} RENAME TO {}", other.database, scene.database);
     other.server.sql("postgres", &rename);
     relay.point_to(&other.server.socket());
-    let before = fs::read(file(&site)).expect("the replica");
+    let state = |site: &Site| {
+        let connection = rusqlite::Connection::open(file(site)).expect("the replica");
+        let state = "SELECT record, (SELECT number FROM change_head) FROM replica";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+        (file(site), connection.query_row(state, [], row).expect("a row"))
+    };
+    let before = state(&site);
     let (site, outcome) = site.try_start().expect_err("it is another record's");
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(
         outcome.stderr.contains("replica.db") && outcome.stderr.contains("is not a replica of the record"),
         "{outcome:?}"
     );
-    assert_eq!(fs::read(file(&site)).expect("the replica"), before, "it is left as it was");
+    assert_eq!(state(&site), before, "it is left as it was");
     // so it is where the record is exchanged while the gateway runs
     relay.point_to(&scene.server.socket());
     let node = Node { gateway: site.start(), relay };
