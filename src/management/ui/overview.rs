@@ -13,7 +13,7 @@ use super::page::{Frame, Section, render};
 use super::table::{Cell, Row, Table, plain};
 use super::view::{Usual, View};
 use super::visit::{Visit, see_other};
-use crate::model::{KeyOwner, State};
+use crate::model::KeyOwner;
 use crate::policy::Act;
 use crate::store::{GatewayEntry, Gateways, KEY_FIELDS, KeyEntry, Page, Query};
 use crate::telemetry::{self, Outcome};
@@ -62,7 +62,7 @@ async fn gateways(visit: &Visit<'_>, now: Timestamp) -> Option<Table> {
     let row = |gateway: &GatewayEntry| Row {
         id: gateway.id.clone(),
         cells: vec![
-            Cell::state(if gateway.is_live { State::Active } else { State::Inactive }),
+            Cell::live(gateway.is_live),
             Cell::text(Some(&gateway.name)),
             Cell::number(gateway.applied.0),
             Cell::number(head.0.saturating_sub(gateway.applied.0)),

@@ -163,6 +163,12 @@ impl Cell {
         Self::State(StateBadge { state, is_pending: revision > settled })
     }
 
+    /// A badge for what is there, or is not any more.
+    pub(super) fn live(is_live: bool) -> Self {
+        let state = if is_live { State::Active } else { State::Inactive };
+        Self::State(StateBadge { state, is_pending: false })
+    }
+
     /// A count.
     pub(super) fn number(count: u64) -> Self {
         Self::Number(grouped(count))
