@@ -135,6 +135,11 @@ impl Place {
     }
 }
 
+/// Opens an empty record in PostgreSQL by way of a new replica.
+pub(super) fn open_empty(replica: &Path) -> Store {
+    open(&server::empty_database(), replica)
+}
+
 /// Opens a record by way of a replica.
 fn open(url: &str, replica: &Path) -> Store {
     let (connection, trust) = crate::config::parse_record_url(url, Path::new("")).unwrap();
