@@ -293,6 +293,12 @@ impl Authenticator {
         BootTime::now().0 < self.fresh_until.load(Ordering::Acquire)
     }
 
+    /// How long ago the store was last known to be read to its end; `None` while that is at most [`Self::CURRENT`].
+    pub fn staleness(&self) -> Option<Duration> {
+        let (now, until) = (BootTime::now().0, self.current_until.load(Ordering::Acquire));
+        (now >= until).then(|| Duration::from_millis(now - until) + Self::CURRENT)
+    }
+
     fn is_current(&self) -> bool {
         BootTime::now().0 < self.current_until.load(Ordering::Acquire)
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
@@ -124,6 +124,10 @@ impl Management {
         };
         if let Ok(id) = HeaderValue::from_str(&request.id) {
             answer.headers_mut().insert(REQUEST_ID, id);
+        }
+        if let Some(age) = self.authenticator.staleness() {
+            // what is read is what the record said then (RFC 9111 section 5.1)
+            answer.headers_mut().insert(AGE, age.as_secs().into());
         }
         answer
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 use tokio::sync::Notify;
 
-use crate::auth::Identity;
+use crate::auth::{Authenticator, Identity};
 use crate::store::{Change, Subject};
 
 /// How often a worker looks at what is open. Timeouts are late by this much at most.
@@ -42,6 +42,8 @@ pub(super) struct Streams {
     /// How many changes have been looked at; see [`Streams::changes_seen`].
     changes: Cell<u64>,
     decided: Notify,
+    /// Tells whether what is known of keys may still be acted on.
+    authenticator: Arc<Authenticator>,
 }
 
 struct Open {
@@ -68,8 +70,9 @@ pub(super) struct OpenStream {
 }
 
 impl Streams {
-    pub(super) fn new() -> Rc<Self> {
+    pub(super) fn new(authenticator: Arc<Authenticator>) -> Rc<Self> {
         Rc::new(Self {
+            authenticator,
             open: RefCell::default(),
             started: Instant::now(),
             now: Cell::new(0),
@@ -289,7 +292,7 @@ impl OpenStream {
     pub(super) async fn run_through<F: Future>(&self, step: F) -> Result<F::Output, Interrupt> {
         let mut step = pin!(step);
         loop {
-            match self.run(step.as_mut()).await {
+            match self.run_until(|| false, step.as_mut()).await {
                 Err(Interrupt::Changed) => self.decided(),
                 result => return result,
             }
@@ -297,11 +300,28 @@ impl OpenStream {
     }
 
     /// Runs `step` until it is done or interrupted.
+    ///
+    /// Before each of its moves the lease is looked at. The tick looks too, for what does not move; but when the whole
+    /// process stood still for a while (SIGSTOP, a paused machine), bytes may be ready before the tick is.
     pub(super) async fn run<F: Future>(&self, step: F) -> Result<F::Output, Interrupt> {
+        let is_out_of_date =
+            || self.open.identity.borrow().is_some() && !self.streams.authenticator.is_fresh();
+        self.run_until(is_out_of_date, step).await
+    }
+
+    /// Runs `step` until it is done or interrupted, or `is_changed` says that what it rests on has changed.
+    async fn run_until<F: Future>(
+        &self,
+        is_changed: impl Fn() -> bool,
+        step: F,
+    ) -> Result<F::Output, Interrupt> {
         let mut step = pin!(step);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(interrupt) = self.open.poll_interrupt(cx) {
                 return Poll::Ready(Err(interrupt));
+            }
+            if is_changed() {
+                return Poll::Ready(Err(Interrupt::Changed));
             }
             step.as_mut().poll(cx).map(Ok)
         })

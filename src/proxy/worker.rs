@@ -205,9 +205,10 @@ impl Worker {
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) {
         let generation = Generation::new(shared.snapshot.load_full());
+        let streams = Streams::new(Arc::clone(&shared.authenticator));
         let worker = Rc::new(Self {
             shared,
-            streams: Streams::new(),
+            streams,
             metrics,
             access: RefCell::new(access),
             generation: RefCell::new(generation),

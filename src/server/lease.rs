@@ -149,16 +149,21 @@ impl Lease {
 
     /// Looks at the record, has what is new applied, and says so.
     fn step(&mut self, runtime: &Runtime, acknowledged: &mut Option<Position>) -> Result<(), StoreError> {
-        let renews = BootTime::now() >= self.due;
-        let reached = if renews { self.replica.renew() } else { self.replica.look() }?;
+        let mut reached = self.replica.look()?;
         if !self.is_in_force(runtime, reached.position) {
             // the next look asks again; until then nobody is told that it is in force
             return Ok(());
         }
-        self.authenticator.set_current_until(reached.as_of + Authenticator::CURRENT);
-        if renews {
+        // only a gateway that applies what it sees renews: one that cannot (its disk is full, a worker hangs) lets its
+        // lease in the record end too, and nobody waits for it any more
+        if BootTime::now() >= self.due {
+            reached = self.replica.renew()?;
+            if !self.is_in_force(runtime, reached.position) {
+                return Ok(());
+            }
             self.extend(reached);
         }
+        self.authenticator.set_current_until(reached.as_of + Authenticator::CURRENT);
         if *acknowledged != Some(reached.position) {
             self.replica.acknowledge(reached)?;
             *acknowledged = Some(reached.position);

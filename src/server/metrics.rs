@@ -29,6 +29,14 @@ pub(super) fn build(
             }
         })
         .collect();
+    let staleness = Arc::clone(authenticator);
+    sources.push(Source {
+        name: "record_staleness_seconds",
+        help: "How long ago the record was last known to be read to its end; 0 while it is followed",
+        label: None,
+        kind: Kind::Gauge,
+        read: Box::new(move || staleness.staleness().map_or(0, |age| age.as_secs())),
+    });
     sources.push(Source {
         name: "access_log_lines_dropped",
         help: "Lines of the access log that were lost because its target was too slow",

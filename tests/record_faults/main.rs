@@ -3,4 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod away;
 mod harness;
+mod partition;
+mod replica;
+mod restart;
+mod rewound;
+mod scene;
+mod stand_still;

@@ -87,7 +87,14 @@ impl Cli {
 
     /// The program under test.
     pub fn program() -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        Self::program_by(&[])
+    }
+
+    /// The program under test, started by another one that becomes it.
+    pub fn program_by(wrapper: &[&str]) -> Command {
+        let mut words = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_portcullis")]);
+        let mut command = Command::new(words.next().expect("the program at least"));
+        command.args(words);
         command.env_remove("RUST_LOG").env("NO_COLOR", "1");
         for remote in ["PORTCULLIS_URL", "PORTCULLIS_KEY", "PORTCULLIS_SECRET", "NETRC"] {
             command.env_remove(remote);

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -132,7 +131,7 @@ impl Plan {
         let outcome = cli.run(&["init"]);
         assert_eq!(outcome.code, 0, "init failed with\n{}\n{outcome:?}", self.yaml());
         let admin = key_in(&outcome.stdout).unwrap_or_else(|| panic!("init printed no key: {outcome:?}"));
-        Site { cli, admin, environment: Vec::new(), config, directory }
+        Site { cli, admin, environment: Vec::new(), wrapper: &[], config, directory }
     }
 
     /// Writes the configuration of one more gateway on the record of `first`, with its pepper and certificate.
@@ -148,21 +147,20 @@ impl Plan {
             cli: Cli::new(&config),
             admin: first.admin.clone(),
             environment: Vec::new(),
+            wrapper: &[],
             config,
             directory,
         }
     }
 
-    /// Writes the configuration of a gateway that is started before `init` has run anywhere; the plan names no
-    /// certificate.
+    /// Writes the configuration alone, with a pepper: for a gateway whose record nobody has begun yet.
     #[track_caller]
-    pub fn unprepared(&self, pepper: &str) -> Site {
+    pub fn write_alone(&self) -> Site {
         let (directory, config) = self.write();
-        let file = directory.path().join("portcullis.pepper");
-        std::fs::write(&file, pepper).expect("the pepper can be written");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
-        let admin = Key { id: String::new(), access_key: String::new(), secret: String::new() };
-        Site { cli: Cli::new(&config), admin, environment: Vec::new(), config, directory }
+        let pepper = directory.path().join("portcullis.pepper");
+        portcullis::auth::Peppers::create(&pepper).expect("a pepper");
+        let key = Key { id: String::new(), access_key: String::new(), secret: String::new() };
+        Site { cli: Cli::new(&config), admin: key, environment: Vec::new(), wrapper: &[], config, directory }
     }
 
     #[track_caller]
@@ -187,6 +185,8 @@ pub struct Site {
     /// The first admin account's key.
     pub admin: Key,
     environment: Vec<(&'static str, String)>,
+    /// What the gateway is started by, such as `env`.
+    wrapper: &'static [&'static str],
     config: PathBuf,
     directory: TempDir,
 }
@@ -205,6 +205,12 @@ impl Site {
     /// Adds to the environment of the gateway, but not of the other commands.
     pub fn environment(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         self.environment.extend(variables);
+        self
+    }
+
+    /// Has the gateway started by a program that becomes it, such as `env` with options.
+    pub fn started_by(mut self, wrapper: &'static [&'static str]) -> Self {
+        self.wrapper = wrapper;
         self
     }
 
@@ -278,6 +284,11 @@ impl Starting {
     pub fn ready_within(self, patience: Duration) -> Gateway {
         let ready = self.site.wait_until_ready(self.process, patience);
         ready.unwrap_or_else(|(_, failed)| panic!("the gateway did not start: {failed:?}"))
+    }
+
+    /// Where its configuration and its files are.
+    pub fn directory(&self) -> &Path {
+        self.site.directory()
     }
 
     /// All that it has said so far.
@@ -446,7 +457,7 @@ rm -rf -- "$2""#;
 impl Process {
     #[track_caller]
     fn spawn(site: &Site) -> Self {
-        let mut child = Cli::program()
+        let mut child = Cli::program_by(site.wrapper)
             .args(["serve", "--config"])
             .arg(site.config())
             .envs(site.environment.iter().cloned())

@@ -148,8 +148,6 @@ impl Postgres {
     pub fn start_again(&self) {
         let mut running = self.lock();
         assert!(running.is_none(), "it runs already");
-        // of a server that was killed
-        fs::remove_file(self.data().join("postmaster.pid")).ok();
         let log = File::options().create(true).append(true).open(self.log_file()).expect("a log");
         let mut command = as_user("postgres");
         command.arg("-D").arg(self.data()).args(["-p", PORT, "-k"]).arg(self.directory.path());
@@ -176,8 +174,11 @@ impl Postgres {
             if let Ok(Some(status)) = child.try_wait() {
                 panic!("PostgreSQL has ended with {status}; it said\n{}", self.log());
             }
+            // one of a server that was killed may still be there
             let file = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-            file.lines().nth(7).is_some_and(|state| matches!(state.trim(), "ready" | "standby"))
+            let lines: Vec<_> = file.lines().map(str::trim).collect();
+            lines.first().is_some_and(|id| *id == child.id().to_string())
+                && lines.get(7).is_some_and(|state| matches!(*state, "ready" | "standby"))
         });
         *running = Some(Running { child, guardian: (guardian, leash) });
     }
@@ -195,7 +196,8 @@ impl Postgres {
     #[track_caller]
     pub fn kill(&self) {
         let mut running = self.lock().take().expect("it runs");
-        // first itself, which would otherwise start its processes anew
+        // it starts no more processes: all that there are get killed
+        signal("STOP", &[running.child.id()]);
         let processes = processes(running.child.id());
         running.child.kill().ok();
         signal("KILL", &processes[1..]);

@@ -176,7 +176,7 @@ fn when_everything_is_dropped_everything_is_stale_and_read_again() {
 }
 
 #[test]
-fn a_read_that_raced_with_a_change_is_done_again() {
+fn case_72_a_read_that_raced_with_a_change_is_done_again() {
     run(async {
         let mut fixture = Fixture::new();
         let pair = fixture.account_key();
@@ -191,6 +191,56 @@ fn a_read_that_raced_with_a_change_is_done_again() {
         let (admitted, cost) = fixture.counted(admit).await;
         assert!(matches!(admitted, Ok(None)), "{admitted:?}");
         assert_eq!(cost, Counters { raced_fills: 1, store_reads: 1, ..Counters::default() });
+    });
+}
+
+/// A replica may be replaced by another file whose changes count otherwise: after a record was put back to an earlier
+/// state, its newest change may have a smaller number than what was read of the old one.
+#[test]
+fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
+    run(async {
+        let mut fixture = Fixture::new();
+        let pair = fixture.account_key();
+        let (old, newer) = (fixture.path("old"), fixture.path("newer"));
+        let copy = |from: &Path, to: &Path| {
+            let connection = rusqlite::Connection::open(from).unwrap();
+            connection.execute("VACUUM INTO ?1", [to.to_str().unwrap()]).unwrap();
+            let copied = rusqlite::Connection::open(to).unwrap();
+            copied.pragma_update(None, "journal_mode", "wal").unwrap();
+        };
+        copy(&fixture.path("store"), &newer);
+        // the old one counts further; in the newer one the key is dead
+        for word in ["a", "b", "c"] {
+            let edit = Edit { name: Some(Some(name(word))), ..Edit::default() };
+            fixture.store.edit_key(pair.key.id, &edit).unwrap();
+        }
+        copy(&fixture.path("store"), &old);
+        Store::open(&newer).unwrap().set_key_state(pair.key.id, State::Inactive).unwrap();
+        for replica in [&old, &newer] {
+            let connection = rusqlite::Connection::open(replica).unwrap();
+            connection.execute("INSERT INTO replica (only_row, record) VALUES (1, 'r')", []).unwrap();
+        }
+        let replica = fixture.path("replica");
+        std::os::unix::fs::symlink(&old, &replica).unwrap();
+        let mut follower = Follower::open(&replica).unwrap();
+        let auth = authenticator(&fixture.config, &replica, &[fixture.path("pepper")]);
+        let credential = credential(pair.access_key().as_str(), &pair.secret);
+        let identity = auth.authenticate(&credential, SOURCE, Instant::now()).await.unwrap();
+
+        // read of the old one, then it is replaced, and that is applied, and only then the reader's answer arrives
+        let read = auth.read(pair.access_key().clone()).await.unwrap();
+        let link = fixture.path("link");
+        std::os::unix::fs::symlink(&newer, &link).unwrap();
+        std::fs::rename(&link, &replica).unwrap();
+        let changes = follower.poll().unwrap();
+        assert!(changes.last().unwrap().number < identity.as_of, "{changes:?}");
+        auth.apply(&changes).await;
+        assert!(identity.is_stale());
+        let admitted = auth.admit(pair.access_key().as_str(), &identity.phc, identity.mac, Some(read)).await;
+        assert!(matches!(admitted, Ok(None)), "{admitted:?}");
+        assert_eq!(auth.counters().raced_fills, 1);
+        let refusal = auth.authenticate(&credential, SOURCE, Instant::now()).await;
+        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
     });
 }
 

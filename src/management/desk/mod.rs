@@ -12,7 +12,7 @@ mod members;
 mod refused;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -27,6 +27,9 @@ use crate::store::{ChangeNumber, Position, RECEIPT_LOOKS, RECEIPT_PATIENCE, Rece
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
 const HASHING_AT_ONCE: usize = 2;
+
+/// How long a reading waits to learn what is confirmed everywhere.
+const SETTLED_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The operations.
 #[derive(Clone)]
@@ -84,28 +87,35 @@ impl Desk {
     /// The newest change of which it is known that every gateway has applied it; all, where nobody can be asked: then
     /// what is shown is as old as the replica.
     pub async fn settled(&self) -> ChangeNumber {
-        match self.registry.gateways().await {
-            Ok(gateways) => gateways.settled(),
-            Err(_) => ChangeNumber(u64::MAX),
+        let unknown = ChangeNumber(u64::MAX);
+        // a record that is away would be waited for
+        if self.authenticator.staleness().is_some() {
+            return unknown;
+        }
+        match tokio::time::timeout(SETTLED_PATIENCE, self.registry.gateways()).await {
+            Ok(Ok(gateways)) => gateways.settled(),
+            Ok(Err(_)) | Err(_) => unknown,
         }
     }
 
     async fn receipt(&self, change: ChangeNumber) -> Receipt {
         let deadline = Instant::now() + RECEIPT_PATIENCE;
-        let here = self.registry.read(Store::position).await;
-        if let Ok(here) = here {
+        if let Ok(here) = self.registry.read(Store::position).await {
             // first here, without asking anybody: most changes are in force everywhere right after
             self.in_force.wait_for(Position { number: change, ..here }).await;
         }
+        let mut receipt = Receipt::unknown(change);
         let (mut pause, longest) = RECEIPT_LOOKS;
         loop {
-            let found = self.registry.gateways().await;
-            if let Err(error) = &found {
-                tracing::warn!(%error, %change, "where a change is in force cannot be asked");
+            // once at least, however long it took here; what could be learnt last is what is told
+            let limit = deadline.max(Instant::now() + SETTLED_PATIENCE);
+            match tokio::time::timeout_at(limit.into(), self.registry.gateways()).await {
+                Ok(Ok(gateways)) => receipt = gateways.receipt(change),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, %change, "where a change is in force cannot be asked");
+                }
+                Err(_) => {}
             }
-            // without an answer nobody has confirmed
-            let receipt =
-                found.map_or_else(|_| Receipt::unknown(change), |gateways| gateways.receipt(change));
             if receipt.is_complete() || Instant::now() >= deadline {
                 return receipt;
             }

@@ -53,13 +53,22 @@ pub(super) struct Frame {
     pub(super) form_token: Arc<str>,
     /// What the page before has left.
     pub(super) notice: Option<Notice>,
+    /// How old what is shown is, in seconds, where the record cannot be followed.
+    pub(super) age: Option<u64>,
 }
 
 #[allow(clippy::unused_self, reason = "templates ask the value that they are given")]
 impl Frame {
     /// The frame for somebody who has not signed in.
     pub(super) fn of_stranger(title: &str) -> Self {
-        Self { title: title.to_owned(), section: None, who: None, form_token: Arc::from(""), notice: None }
+        Self {
+            title: title.to_owned(),
+            section: None,
+            who: None,
+            form_token: Arc::from(""),
+            notice: None,
+            age: None,
+        }
     }
 
     pub(super) fn style(&self) -> &'static str {

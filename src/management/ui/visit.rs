@@ -51,6 +51,7 @@ impl Visit<'_> {
             } else {
                 self.session.pocket.take_notice()
             },
+            age: self.management.authenticator.staleness().map(|age| age.as_secs()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tokio::try_join;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -43,13 +44,7 @@ pub(super) async fn place(client: &Client, lock: bool) -> Result<Place, Trouble>
     })
 }
 
-/// How a replica at `since` stands to the record, in a transaction that sees one state of it.
-pub(super) async fn compare(client: &Client, since: Place) -> Result<Standing, Trouble> {
-    let to = place(client, false).await?;
-    compare_with(client, since, to).await
-}
-
-/// [`compare`] with the record at `to`.
+/// How a replica at `since` stands to the record at `to`, in a transaction that sees one state of it.
 pub(super) async fn compare_with(client: &Client, since: Place, to: Place) -> Result<Standing, Trouble> {
     if since == to {
         return Ok(Standing::Current);
@@ -74,37 +69,34 @@ pub(super) async fn compare_with(client: &Client, since: Place, to: Place) -> Re
 
 async fn fetch(client: &Client, since: Place, to: Place) -> Result<Delta, Trouble> {
     let (number, audit) = (since.head.number.0.cast_signed(), since.audit);
-    let changes =
-        rows(client, &CHANGES, "WHERE number > $1 ORDER BY number", &[(&number, Type::INT8)]).await?;
-    let audit = rows(client, &AUDIT, "WHERE id > $1 ORDER BY id", &[(&audit, Type::INT8)]).await?;
+    let (after, after_id) = (&[(&number as _, Type::INT8)], &[(&audit as _, Type::INT8)]);
+    // what is asked side by side is one way there and back
+    let (changes, audit) = try_join!(
+        rows(client, &CHANGES, "WHERE number > $1 ORDER BY number", after),
+        rows(client, &AUDIT, "WHERE id > $1 ORDER BY id", after_id),
+    )?;
     let touched =
         Touched::by(&changes).map_err(|fault| damaged(&fault.at(Path::new("PostgreSQL")).to_string()))?;
-    let (accounts, environments): (Vec<i64>, Vec<&str>) =
+    let (members_of, environments_of): (Vec<i64>, Vec<&str>) =
         touched.memberships.iter().map(|(account, environment)| (*account, environment.as_str())).unzip();
     let members = "WHERE (account, environment) IN (
             SELECT pair.account, environments.\"row\" FROM unnest($1::bigint[], $2::text[]) AS pair (account, id)
             JOIN environments ON environments.id = pair.id)";
     let by_id = "WHERE id = ANY ($1)";
-    let rows = Rows {
-        accounts: rows(client, &ACCOUNTS, by_id, &[(&touched.accounts, Type::INT8_ARRAY)]).await?,
-        environments: rows(client, &ENVIRONMENTS, by_id, &[(&touched.environments, Type::TEXT_ARRAY)])
-            .await?,
-        memberships: rows(
-            client,
-            &MEMBERSHIPS,
-            members,
-            &[(&accounts, Type::INT8_ARRAY), (&environments, Type::TEXT_ARRAY)],
-        )
-        .await?,
-        keys: rows(client, &KEYS, by_id, &[(&touched.keys, Type::INT8_ARRAY)]).await?,
-        fingerprints: rows(
-            client,
-            &FINGERPRINTS,
-            "WHERE key = ANY ($1)",
-            &[(&touched.keys, Type::INT8_ARRAY)],
-        )
-        .await?,
-    };
+    let (account_ids, environment_ids, key_ids) = (
+        &[(&touched.accounts as _, Type::INT8_ARRAY)],
+        &[(&touched.environments as _, Type::TEXT_ARRAY)],
+        &[(&touched.keys as _, Type::INT8_ARRAY)],
+    );
+    let pairs = &[(&members_of as _, Type::INT8_ARRAY), (&environments_of as _, Type::TEXT_ARRAY)];
+    let (accounts, environments, memberships, keys, fingerprints) = try_join!(
+        rows(client, &ACCOUNTS, by_id, account_ids),
+        rows(client, &ENVIRONMENTS, by_id, environment_ids),
+        rows(client, &MEMBERSHIPS, members, pairs),
+        rows(client, &KEYS, by_id, key_ids),
+        rows(client, &FINGERPRINTS, "WHERE key = ANY ($1)", key_ids),
+    )?;
+    let rows = Rows { accounts, environments, memberships, keys, fingerprints };
     Ok(Delta { since, to, changes, audit, touched, rows })
 }
 

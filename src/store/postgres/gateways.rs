@@ -25,15 +25,15 @@ pub(super) fn renew(
         let renew = "INSERT INTO gateways (id, name, applied, lease_until)
             VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
             ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name";
-        client
-            .query_typed(
-                renew,
-                &[(&id, Type::TEXT), (&name, Type::TEXT), (&applied, Type::INT8), (&lease, Type::INT8)],
-            )
-            .await?;
         let old =
             format!("DELETE FROM gateways WHERE lease_until < clock_timestamp() - interval '{REMEMBERED}'");
-        client.query_typed(&old, &[]).await?;
+        let parameters = [
+            (&id as _, Type::TEXT),
+            (&name as _, Type::TEXT),
+            (&applied as _, Type::INT8),
+            (&lease as _, Type::INT8),
+        ];
+        tokio::try_join!(client.query_typed(renew, &parameters), client.query_typed(&old, &[]))?;
         Ok(())
     })
 }

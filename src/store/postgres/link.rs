@@ -18,8 +18,8 @@ use crate::store::StoreError;
 /// How long one question to the record may take, its network included. A record that is slower counts as away.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a connection may take until it can be used.
-const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection may take to each address of the server; until it can be used, it may take [`PATIENCE`].
+const CONNECT: Duration = Duration::from_secs(3);
 
 /// What every connection says first: limits on the server's side, so that a gateway that stops in the middle of a
 /// change (SIGSTOP, a dead machine) holds up nobody for longer.
@@ -82,11 +82,11 @@ impl Link {
             client.batch_execute(GREETING).await?;
             Ok(client)
         };
-        let connected = runtime.block_on(async { timeout(2 * CONNECT, connect).await });
+        let connected = runtime.block_on(async { timeout(PATIENCE, connect).await });
         let client = match connected {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => return Err(explain(&record, &error)),
-            Err(_) => return Err(away(format!("no connection within {:?}", 2 * CONNECT))),
+            Err(_) => return Err(away(format!("no connection within {PATIENCE:?}"))),
         };
         Ok(Self { runtime, client, notices, record })
     }

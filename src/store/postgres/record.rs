@@ -1,5 +1,7 @@
 //! Changing the record: under the lock of its head, by the rules as the replica has them in SQL.
 
+use std::time::{Duration, Instant};
+
 use super::delta::{self, Standing};
 use super::gateways;
 use super::link::{Link, PATIENCE};
@@ -10,6 +12,10 @@ use crate::store::database::Database;
 use crate::store::delta::{Delta, Place};
 use crate::store::error::Fault;
 use crate::store::{Gateways, StoreError};
+
+/// A connection that died since it was last used says so at once: then a new one is tried. What took longer to fail
+/// would take as long again.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// The record, for one who changes it.
 pub(in crate::store) struct Record {
@@ -61,12 +67,16 @@ impl Record {
 
     /// Which gateways there are, by the record.
     pub(in crate::store) fn gateways(&mut self) -> Result<Gateways, StoreError> {
-        // the connection may have died since it was last used: then once more
-        if let Some(mut link) = self.link.take()
-            && let Ok(found) = gateways::list(&mut link)
-        {
-            self.link = Some(link);
-            return Ok(found);
+        if let Some(mut link) = self.link.take() {
+            let asked = Instant::now();
+            match gateways::list(&mut link) {
+                Ok(found) => {
+                    self.link = Some(link);
+                    return Ok(found);
+                }
+                Err(error) if asked.elapsed() > AT_ONCE => return Err(error),
+                Err(_) => {}
+            }
         }
         let mut link = Link::open(&self.postgres)?;
         let found = gateways::list(&mut link)?;
@@ -77,9 +87,12 @@ impl Record {
     /// Begins a transaction that holds the record's head, with the replica brought up to it.
     fn lock(&mut self, database: &mut Database) -> Result<Place, StoreError> {
         if let Some(mut link) = self.link.take().filter(|link| !link.is_closed()) {
-            // the connection may have died since it was last used: then once more, as nothing was done yet
-            if let Ok(place) = lock(&mut link) {
-                return self.follow(link, database, place);
+            let asked = Instant::now();
+            match lock(&mut link) {
+                Ok(place) => return self.follow(link, database, place),
+                Err(error) if asked.elapsed() > AT_ONCE => return Err(error),
+                // nothing was done yet
+                Err(_) => {}
             }
         }
         let mut link = Link::open(&self.postgres)?;

@@ -323,9 +323,16 @@ pub(super) fn catch_up(
 ) -> Result<ChangeNumber, Unfollowable> {
     loop {
         let since = database.read(Place::of)?;
+        // nearly always there is nothing new: then this one question is all, and a record that is away is noticed soon
+        if link.within(PATIENCE, async |client| delta::place(client, false).await)? == since {
+            return Ok(since.head.number);
+        }
         let standing = link.within(6 * PATIENCE, async |client| {
-            client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-            let standing = delta::compare(client, since).await?;
+            let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+            // beside one another: the head is read in the transaction, without waiting for word that it has begun
+            let (begun, to) = tokio::join!(biased; begin, delta::place(client, false));
+            begun?;
+            let standing = delta::compare_with(client, since, to?).await?;
             client.batch_execute("COMMIT").await?;
             Ok(standing)
         })?;
@@ -361,6 +368,7 @@ fn rebuild(
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
     let path = &postgres.replica;
+    remove_abandoned(path);
     let mut file = path.as_os_str().to_owned();
     file.push(format!(".{}", Uuid::new_v4().simple()));
     let file = PathBuf::from(file);
@@ -412,6 +420,38 @@ fn put_in_place(file: &Path, path: &Path) -> io::Result<()> {
     let target = file.file_name().map_or_else(|| file.to_owned(), PathBuf::from);
     symlink(target, &link)?;
     fs::rename(&link, path)
+}
+
+/// How long a file beside the replica is left alone that no rebuild can still be writing, or that somebody may read.
+const ABANDONED: Duration = Duration::from_hours(1);
+
+/// Removes what was left behind by copies that were cut off, as when the gateway was killed: files and links beside the
+/// replica that carry its name and an id, and that nobody has touched for long.
+fn remove_abandoned(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let current = fs::read_link(path).ok().and_then(|link| link.file_name()?.to_str().map(str::to_owned));
+    // without the rights to look there is nothing to tidy up
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        let file = entry.file_name();
+        let Some(file) = file.to_str() else { continue };
+        let is_copy = file
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('.')?.split_at_checked(32))
+            .is_some_and(|(id, rest)| {
+                Uuid::try_parse(id).is_ok() && ["", "-wal", "-shm", "-journal", ".link"].contains(&rest)
+            });
+        let is_old = || {
+            let touched = entry.metadata().and_then(|metadata| metadata.modified());
+            touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
+        };
+        let is_in_use = current.as_ref().is_some_and(|current| file.starts_with(current));
+        if is_copy && !is_in_use && is_old() {
+            tracing::info!(file, "removing what an unfinished copy of the record has left behind");
+            // of no harm where it stays
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn remove(file: &Path) {

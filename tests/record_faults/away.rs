@@ -1,0 +1,179 @@
+//! The record is away: at run time, and at the start.
+
+use std::time::{Duration, Instant};
+
+use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::support::cli::Key;
+use crate::support::postgres::Stop;
+use crate::support::{PATIENCE, wait_for};
+
+fn unknown() -> Key {
+    let access_key = format!("pce_{:0<20}", "unknown");
+    Key { id: String::new(), access_key, secret: crate::support::cli::minted_secret(7) }
+}
+
+/// How long until a write that cannot be made is answered.
+const PATIENCE_WITH_THE_RECORD: Duration = Duration::from_secs(7);
+
+/// The gateway serves what it knows while its lease runs, and nothing afterwards, until the record is back.
+fn goes_away_and_comes_back(away: impl FnOnce(&Scene, &Node), back: impl FnOnce(&Scene, &Node)) {
+    let scene = Scene::start();
+    let never_used = scene.new_key();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    assert_eq!(node.status(&unknown()), 401);
+    let mut stream = node.stream(&scene, &scene.key);
+
+    let since = Instant::now();
+    away(&scene, &node);
+    // what is asked of the record is not waited for where keys are served
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let answer = node.write();
+            assert_eq!(answer.status, 503, "{answer:?}");
+            assert!(answer.header("Retry-After").is_some(), "{answer:?}");
+        });
+        // a renewal that was just done leaves a whole lease; one that was about to be done, a third and a poll less
+        while since.elapsed() < LEASE / 3 {
+            assert_eq!(node.status(&scene.key), 200, "after {:?}", since.elapsed());
+            assert_eq!(node.status(&never_used), 200, "the replica knows it, after {:?}", since.elapsed());
+            assert_eq!(node.readiness(), 200);
+            let read = node.api().get("/v2-beta/accounts");
+            assert_eq!(read.status, 200, "{read:?}");
+            stream.goes_on();
+        }
+        // what it does not know it cannot deny: it has heard nothing for too long
+        node.soon(SOON, &unknown(), 503);
+        node.is_refused_for_now(&unknown());
+        node.soon(LEASE, &scene.key, 503);
+        assert!(since.elapsed() < LEASE + Duration::from_millis(500), "{:?}", since.elapsed());
+        node.is_refused_for_now(&scene.key);
+        node.is_refused_for_now(&never_used);
+        stream.ends(Duration::from_millis(500));
+        assert_eq!((node.public(), node.readiness()), (200, 503));
+        writing.join().expect("the write is refused");
+    });
+
+    back(&scene, &node);
+    node.soon(SOON, &scene.key, 200);
+    node.soon(SOON, &unknown(), 401);
+    assert_eq!(node.readiness(), 200);
+    node.stream(&scene, &scene.key).goes_on();
+    let written = node.write();
+    assert_eq!(written.status, 201, "{written:?}");
+    node.logged(SOON, "the record is followed again");
+}
+
+#[test]
+fn case_75_the_record_is_cut_off() {
+    goes_away_and_comes_back(|_, node| node.relay.cut(), |_, node| node.relay.mend());
+}
+
+#[test]
+fn case_75_the_record_is_stopped() {
+    goes_away_and_comes_back(|scene, _| scene.server.stop(Stop::Fast), |scene, _| scene.server.start_again());
+}
+
+#[test]
+fn case_75_the_record_swallows_what_is_sent() {
+    goes_away_and_comes_back(|_, node| node.relay.black_hole(), |_, node| node.relay.mend());
+}
+
+#[test]
+fn case_75_the_record_stands_still() {
+    goes_away_and_comes_back(|scene, _| scene.server.pause(), |scene, _| scene.server.go_on());
+}
+
+#[test]
+fn case_75_a_write_without_the_record_is_refused_in_time() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    // with a connection that is dead and does not say so
+    assert_eq!(node.write().status, 201);
+    node.relay.black_hole();
+    let since = Instant::now();
+    let answer = node.write();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(since.elapsed() < PATIENCE_WITH_THE_RECORD, "{:?}", since.elapsed());
+    let outcome = node.gateway.run(&["account", "create", "--name", "late"]);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("nothing was changed"), "{outcome:?}");
+    assert!(scene.office.succeed(&["account", "list"]).stdout.find("late").is_none());
+}
+
+#[test]
+fn case_75_a_gateway_starts_from_its_replica_within_its_lease() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let dead = scene.new_key();
+    assert_eq!(scene.deactivate(&dead).code, 0);
+    node.relay.cut();
+    let Node { gateway, relay } = node;
+    let since = Instant::now();
+    // killed: its lease in the record and in the replica goes on
+    let gateway = gateway.crash().start();
+    let node = Node { gateway, relay };
+    assert_eq!(node.status(&scene.key), 200, "after {:?}", since.elapsed());
+    assert_eq!(node.readiness(), 200);
+    assert_ne!(node.status(&dead), 200);
+    node.soon(LEASE, &scene.key, 503);
+    assert!(since.elapsed() < LEASE + Duration::from_millis(500));
+    assert_eq!(node.readiness(), 503);
+    // past it: a start serves no key, and says why
+    let Node { gateway, relay } = node;
+    let gateway = gateway.crash().start();
+    let node = Node { gateway, relay };
+    node.is_refused_for_now(&scene.key);
+    assert_eq!((node.readiness(), node.public()), (503, 200));
+    node.logged(SOON, "starting from the replica alone");
+    node.logged(SOON, "every key is answered 503");
+    node.relay.mend();
+    node.soon(SOON, &scene.key, 200);
+    assert_eq!(node.status(&dead), 401);
+}
+
+#[test]
+fn case_75_a_gateway_without_record_and_replica_says_what_is_wrong() {
+    let scene = Scene::start();
+    let (site, relay) = scene.site("one");
+    relay.cut();
+    let (_, outcome) = site.try_start().expect_err("it cannot start");
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("cannot be reached"), "{outcome:?}");
+    assert!(outcome.stderr.contains("127.0.0.1"), "{outcome:?}");
+}
+
+#[test]
+fn a_gateway_is_stopped_while_the_record_does_not_answer() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.relay.black_hole();
+    node.logged(PATIENCE, "the record cannot be followed");
+    let since = Instant::now();
+    let (_, code) = node.gateway.stop();
+    assert_eq!(code, Some(0));
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_slow_record_is_a_record() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    // each way to the record takes as long as to the other side of the world
+    node.relay.delay(Duration::from_millis(300));
+    let since = Instant::now();
+    while since.elapsed() < LEASE + Duration::from_secs(1) {
+        assert_eq!(node.status(&scene.key), 200, "after {:?}", since.elapsed());
+        assert_eq!(node.readiness(), 200);
+    }
+    let written = node.write();
+    assert_eq!(written.status, 201, "{written:?}");
+    // a receipt waits for the slow one
+    let outcome = scene.deactivate(&scene.key);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_ne!(node.status(&scene.key), 200);
+    node.soon(SOON, &scene.key, 401);
+    node.soon(SOON, &unknown(), 401);
+    wait_for(PATIENCE, "nothing is said to be away", || !node.gateway.log().contains("cannot be followed"));
+}

@@ -1,0 +1,142 @@
+//! A gateway that is cut off while a key dies elsewhere; announcements that are lost.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::scene::{LONG_LEASE, SOON, Scene, names};
+use crate::support::{PATIENCE, wait_for};
+
+#[test]
+fn case_71_a_receipt_names_the_gateway_that_is_cut_off_and_when_it_ends() {
+    let scene = Scene::start();
+    let (one, two) = (scene.node("one"), scene.node_with_long_lease("two"));
+    for node in [&one, &two] {
+        node.soon(SOON, &scene.key, 200);
+    }
+    let mut stream = two.stream(&scene, &scene.key);
+    let other = scene.new_key();
+    two.relay.black_hole();
+    let answer = one.api().act(&format!("/v2-beta/apikeys/{}", scene.key.id), "deactivate");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let receipt = &answer.json()["receipt"];
+    assert_eq!(names(&receipt["applied"]), ["one"], "{receipt}");
+    assert_eq!(names(&receipt["waiting"]), ["two"], "{receipt}");
+    let not_after: Timestamp = receipt["notAfter"].as_str().expect("a time").parse().expect("a time");
+    assert_eq!(one.status(&scene.key), 401, "where it is applied it is dead");
+    // the last success of the one that was cut off is not after what the receipt says
+    let mut last = None;
+    wait_for(LONG_LEASE * 2, "the other one stops honouring the key", || {
+        if two.status(&scene.key) == 200 {
+            last = Some(Timestamp::now());
+        }
+        Timestamp::now() > not_after
+    });
+    assert!(last.is_none_or(|last| last <= not_after));
+    for _ in 0..50 {
+        assert_eq!(two.status(&scene.key), 503);
+    }
+    stream.ends(Duration::from_millis(100));
+    // its lease is over: nobody waits for it any more
+    let outcome = scene.deactivate(&other);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    two.relay.mend();
+    two.soon(PATIENCE, &scene.key, 401);
+}
+
+#[test]
+fn case_71_the_command_line_says_who_has_not_applied_a_change() {
+    let scene = Scene::start();
+    let (one, two) = (scene.node("one"), scene.node_with_long_lease("two"));
+    two.soon(SOON, &scene.key, 200);
+    two.relay.cut();
+    let outcome = scene.deactivate(&scene.key);
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+    let said = format!("{}{}", outcome.stdout, outcome.stderr);
+    assert!(said.contains("two") && !said.contains("one,"), "{outcome:?}");
+    assert_eq!(one.status(&scene.key), 401);
+    two.soon(LONG_LEASE, &scene.key, 503);
+}
+
+#[test]
+fn case_71_the_last_success_is_before_the_receipt() {
+    let scene = Scene::start();
+    let nodes = [scene.node("one"), scene.node("two")];
+    for round in 0..5 {
+        let key = scene.new_key();
+        for node in &nodes {
+            node.soon(SOON, &key, 200);
+        }
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let askers: Vec<_> = nodes
+                .iter()
+                .map(|node| {
+                    let (key, over) = (&key, &over);
+                    scope.spawn(move || {
+                        let mut last = Instant::now();
+                        while !over.load(std::sync::atomic::Ordering::Acquire) {
+                            let begun = Instant::now();
+                            if node.status(key) == 200 {
+                                last = begun;
+                            }
+                        }
+                        last
+                    })
+                })
+                .collect();
+            let outcome = scene.deactivate(&key);
+            let receipt = Instant::now();
+            assert_eq!(outcome.code, 0, "{outcome:?}");
+            std::thread::sleep(Duration::from_millis(100));
+            over.store(true, std::sync::atomic::Ordering::Release);
+            for asker in askers {
+                let last = asker.join().expect("it asks");
+                assert!(last <= receipt, "round {round}: a request begun {:?} later", last - receipt);
+            }
+        });
+    }
+}
+
+#[test]
+fn an_announcement_that_is_lost_is_made_up_for_by_the_poll() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    node.relay.swallow_notices(true);
+    for _ in 0..3 {
+        let key = scene.new_key();
+        node.soon(SOON, &key, 200);
+        let outcome = scene.deactivate(&key);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert_eq!(node.status(&key), 401);
+    }
+    assert!(node.relay.swallowed() > 0, "nothing was lost: this test proves nothing");
+    // a listening connection that another one has taken the place of
+    let listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%portcullis%'
+        AND pid <> pg_backend_pid()";
+    scene.server.sql(&scene.database, listening);
+    node.relay.swallow_notices(false);
+    let key = scene.new_key();
+    node.soon(SOON, &key, 200);
+    let since = Instant::now();
+    assert_eq!(scene.deactivate(&key).code, 0);
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+}
+
+#[test]
+fn a_change_by_one_gateways_api_is_in_force_on_the_other() {
+    let scene = Scene::start();
+    let (one, two) = (scene.node("one"), scene.node("two"));
+    for round in 0..5 {
+        let key =
+            one.api().create_key("/v2-beta/projects/e1/apikeys", &json!({ "name": format!("k{round}") }));
+        assert_eq!(two.status(&key), 200, "a receipt was given");
+        let answer = two.api().act(&format!("/v2-beta/apikeys/{}", key.id), "deactivate");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let receipt = &answer.json()["receipt"];
+        assert_eq!(names(&receipt["applied"]), ["one", "two"], "{receipt}");
+        assert_eq!(one.status(&key), 401);
+    }
+}

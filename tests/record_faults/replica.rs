@@ -1,0 +1,279 @@
+//! A replica that cannot be trusted, cannot be written, or was left behind in the middle of something.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::support::cli::Key;
+use crate::support::gateway::Site;
+use crate::support::postgres::Postgres;
+use crate::support::relay::Relay;
+use crate::support::{PATIENCE, wait_for};
+
+/// The file that the replica's name leads to.
+fn file(site: &Site) -> PathBuf {
+    fs::canonicalize(site.replica()).expect("the replica's file")
+}
+
+/// A gateway's directory with a replica that knows a deactivated key; and that key.
+fn stopped(scene: &Scene) -> (Site, Relay, Key) {
+    let dead = scene.new_key();
+    let Node { gateway, relay } = scene.node("one");
+    assert_eq!(scene.deactivate(&dead).code, 0);
+    (gateway.stop().0, relay, dead)
+}
+
+#[track_caller]
+fn starts_anew(scene: &Scene, site: Site, relay: Relay, dead: &Key) {
+    let before = file(&site);
+    let node = Node { gateway: site.start(), relay };
+    assert_eq!(node.status(&scene.key), 200);
+    assert_eq!(node.status(dead), 401);
+    node.logged(SOON, "the replica is made anew from the record");
+    assert!(node.gateway.log().contains("ERROR"), "{}", node.gateway.log());
+    assert_ne!(file(&node.gateway), before);
+    assert!(!before.exists(), "the old one is left behind");
+    assert_eq!(node.status(&scene.new_key()), 200);
+}
+
+#[test]
+fn case_76_a_replica_that_was_overwritten_is_made_anew() {
+    let scene = Scene::start();
+    let (site, relay, dead) = stopped(&scene);
+    let mut bytes = fs::read(file(&site)).expect("the replica");
+    // every page but the first, which says what the file is
+    for page in (4096..bytes.len()).step_by(4096) {
+        let end = bytes.len().min(page + 300);
+        bytes[page..end].fill(0xa5);
+    }
+    fs::write(file(&site), bytes).expect("overwritten");
+    starts_anew(&scene, site, relay, &dead);
+}
+
+#[test]
+fn case_76_a_replica_that_was_cut_short_is_made_anew() {
+    let scene = Scene::start();
+    for left in [0, 100, 4096 * 3 + 17] {
+        let (site, relay, dead) = stopped(&scene);
+        fs::File::options().write(true).open(file(&site)).expect("the file").set_len(left).expect("cut");
+        starts_anew(&scene, site, relay, &dead);
+    }
+}
+
+#[test]
+fn case_76_a_replica_whose_log_was_changed_is_made_anew() {
+    let scene = Scene::start();
+    let (site, relay, dead) = stopped(&scene);
+    let connection = rusqlite::Connection::open(file(&site)).expect("the replica");
+    // somebody brings a key back to life in the file, and takes the change out of its log
+    let forge = format!(
+        "UPDATE keys SET state = 'active' WHERE access_key = '{}';
+         DELETE FROM changes WHERE number = (SELECT max(number) FROM changes)",
+        dead.access_key
+    );
+    connection.execute_batch(&forge).expect("changed");
+    drop(connection);
+    starts_anew(&scene, site, relay, &dead);
+}
+
+#[test]
+fn a_replica_of_another_record_is_refused() {
+    let (scene, other) = (Scene::start(), Scene::start());
+    let (site, relay, _) = stopped(&scene);
+    let rename = format!("ALTER DATABASE {} RENAME TO {}", other.database, scene.database);
+    other.server.sql("postgres", &rename);
+    relay.point_to(&other.server.socket());
+    let state = |site: &Site| {
+        let connection = rusqlite::Connection::open(file(site)).expect("the replica");
+        let state = "SELECT record, (SELECT number FROM change_head) FROM replica";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
+        (file(site), connection.query_row(state, [], row).expect("a row"))
+    };
+    let before = state(&site);
+    let (site, outcome) = site.try_start().expect_err("it is another record's");
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("replica.db") && outcome.stderr.contains("is not a replica of the record"),
+        "{outcome:?}"
+    );
+    assert_eq!(state(&site), before, "it is left as it was");
+    // so it is where the record is exchanged while the gateway runs
+    relay.point_to(&scene.server.socket());
+    let node = Node { gateway: site.start(), relay };
+    node.soon(SOON, &scene.key, 200);
+    node.relay.point_to(&other.server.socket());
+    node.relay.reset_all();
+    node.logged(PATIENCE, "the record cannot be followed");
+    assert_eq!(node.status(&scene.key), 200, "within the lease it goes on");
+    node.soon(LEASE * 2, &scene.key, 503);
+    node.relay.point_to(&scene.server.socket());
+    node.soon(SOON, &scene.key, 200);
+}
+
+#[test]
+fn a_gateway_that_is_killed_while_it_applies_goes_on_where_it_was() {
+    let scene = Scene::start();
+    let mut running = Some(scene.node("one"));
+    let dead: Vec<Key> = (0..2).map(|_| scene.new_key()).collect();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // changes without end, each of them to be applied
+            while !over.load(std::sync::atomic::Ordering::Acquire) {
+                scene.office.run(&[
+                    "key",
+                    "edit",
+                    &scene.key.access_key,
+                    "--name",
+                    &crate::support::marker(),
+                ]);
+            }
+        });
+        for key in &dead {
+            let outcome = scene.deactivate(key);
+            assert_eq!(outcome.code, 0, "{outcome:?}");
+            let Node { gateway, relay } = running.take().expect("it runs");
+            let node = running.insert(Node { gateway: gateway.crash().start(), relay });
+            assert_eq!(node.status(key), 401, "dead from the first request on");
+            assert_eq!(node.status(&scene.key), 200);
+        }
+        over.store(true, std::sync::atomic::Ordering::Release);
+    });
+    let node = running.expect("it runs");
+    assert!(!node.gateway.log().contains("made anew"), "{}", node.gateway.log());
+    let replica = rusqlite::Connection::open(node.replica()).expect("the replica");
+    let whole: String = replica.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("checked");
+    assert_eq!(whole, "ok");
+}
+
+/// Names beside the replica that a copy has made.
+fn copies(directory: &Path) -> Vec<String> {
+    let names = fs::read_dir(directory).expect("the directory").filter_map(Result::ok);
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with("replica.db.")).collect()
+}
+
+#[test]
+fn what_copies_that_were_cut_off_have_left_is_removed_at_the_next_one() {
+    let scene = Scene::start();
+    let (site, relay) = scene.site("one");
+    // a copy that the network holds up in the middle, and its gateway killed
+    relay.delay(Duration::from_millis(200));
+    let starting = site.begin_to_start();
+    wait_for(PATIENCE, "the copy has begun", || starting.log().contains("copying the record"));
+    wait_for(PATIENCE, "its file is there", || !copies(starting.directory()).is_empty());
+    let site = starting.crash();
+    let left = copies(site.directory());
+    assert!(!left.is_empty() && !site.replica().exists(), "{left:?}");
+    relay.delay(Duration::ZERO);
+    // one that is young may be another gateway's that is under way; one that is old is nobody's
+    let young = site.directory().join(format!("replica.db.{}", "0".repeat(32)));
+    let other = site.directory().join("replica.db.backup");
+    for path in [&young, &other] {
+        fs::write(path, "").expect("a file");
+    }
+    let old = ["-d", "2 hours ago"];
+    for name in &left {
+        let aged = Command::new("touch").args(old).arg(site.directory().join(name)).status();
+        assert!(aged.is_ok_and(|status| status.success()));
+    }
+    let aged = Command::new("touch").args(old).arg(&other).status();
+    assert!(aged.is_ok_and(|status| status.success()));
+    let node = Node { gateway: site.start(), relay };
+    assert_eq!(node.status(&scene.key), 200);
+    let now = copies(node.gateway.directory());
+    assert!(left.iter().all(|name| !now.contains(name)), "{now:?}");
+    assert!(young.exists() && other.exists(), "{now:?}");
+}
+
+#[test]
+fn a_first_copy_is_stopped_by_a_signal() {
+    let scene = Scene::start();
+    let (site, relay) = scene.site("one");
+    relay.delay(Duration::from_millis(200));
+    let starting = site.begin_to_start();
+    wait_for(PATIENCE, "the copy has begun", || starting.log().contains("copying the record"));
+    let since = Instant::now();
+    let (site, code) = starting.stop();
+    assert_eq!(code, Some(0));
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+    assert!(!site.replica().exists(), "half a copy has no name");
+    relay.delay(Duration::ZERO);
+    let node = Node { gateway: site.start(), relay };
+    assert_eq!(node.status(&scene.key), 200);
+}
+
+#[test]
+fn a_replica_on_a_full_disk_ends_its_gateways_lease_and_no_others() {
+    let scene = Scene::start();
+    let other = scene.node("other");
+    let (site, relay) = scene.site("full");
+    // a limit on the size of files, set once it runs: writes fail as they do on a full disk
+    let site = site.started_by(&["env", "--ignore-signal=XFSZ"]);
+    let node = Node { gateway: site.start(), relay };
+    node.soon(SOON, &scene.key, 200);
+    let pid = node.gateway.pid().to_string();
+    let limit = Command::new("prlimit").args(["--pid", &pid, "--fsize=4096:"]).status();
+    assert!(limit.is_ok_and(|status| status.success()), "prlimit sets a limit");
+    // it cannot apply this, and so does not renew its lease either: who waits for it waits for the lease's end
+    let outcome = scene.deactivate(&scene.key);
+    assert!(matches!(outcome.code, 0 | 3), "{outcome:?}");
+    if outcome.code == 3 {
+        let said = format!("{outcome:?}");
+        assert!(said.contains("full") && !said.contains("other"), "{said}");
+    } else {
+        assert_ne!(node.status(&scene.key), 200, "the receipt said that it is dead everywhere");
+    }
+    assert_eq!(other.status(&scene.key), 401);
+    node.soon(LEASE + SOON, &scene.key, 503);
+    node.logged(SOON, "the record cannot be followed");
+    // nobody waits for it any more
+    wait_for(PATIENCE, "its lease in the record ends", || {
+        let live = "SELECT count(*) FROM portcullis.gateways WHERE lease_until > now()";
+        scene.server.sql(&scene.database, live) == "1"
+    });
+    let alive = scene.new_key();
+    other.soon(SOON, &alive, 200);
+    // with space again it goes on by itself
+    let limit = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited:"]).status();
+    assert!(limit.is_ok_and(|status| status.success()));
+    node.soon(SOON, &alive, 200);
+    node.soon(SOON, &scene.key, 401);
+}
+
+#[test]
+fn two_gateways_start_at_once_on_an_empty_database() {
+    let server = Postgres::start();
+    let upstream = crate::support::upstream::Upstream::start();
+    for _ in 0..2 {
+        let url = server.url(&server.create_database());
+        let sites = ["one", "two", "three"].map(|name| {
+            let plan = crate::support::gateway::Plan::new(&upstream).postgres(&url, name, "3s");
+            let plan = plan.listeners("  - address: 127.0.0.1:0\n");
+            plan.write_alone()
+        });
+        for site in &sites[1..] {
+            let pepper = "portcullis.pepper";
+            fs::copy(sites[0].directory().join(pepper), site.directory().join(pepper)).expect("one pepper");
+        }
+        // all at once: the schema is made once, and each has a replica
+        let starting: Vec<_> = sites.into_iter().map(Site::begin_to_start).collect();
+        let gateways: Vec<_> = starting
+            .into_iter()
+            .map(|starting| starting.ready().unwrap_or_else(|(_, outcome)| panic!("{outcome:?}")))
+            .collect();
+        let listed = gateways[0].json(&["gateways"]);
+        assert_eq!(listed["data"].as_array().map(Vec::len), Some(3), "{listed}");
+        // and the first key that is made is known to all
+        gateways[1].succeed(&["account", "create", "--name", "first", "--kind", "admin"]);
+        let key = gateways[1].create_account_key("first");
+        gateways[2].create_environment("e1");
+        for gateway in &gateways {
+            let answer =
+                gateway.exchange(crate::support::http1::Request::get("/v1/projects/e1/x").key(&key).end());
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The record is restarted under traffic: nobody is answered wrongly, and no change that was acknowledged is lost.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::scene::{SOON, Scene};
+use crate::support::PATIENCE;
+use crate::support::cli::Key;
+use crate::support::postgres::{Postgres, Stop};
+
+/// Restarts the record while keys are used and changed.
+fn is_restarted(end: impl Fn(&Postgres)) {
+    let scene = Scene::start();
+    let nodes = ["one", "two"].map(|name| scene.node_with_long_lease(name));
+    let dead = scene.new_key();
+    for node in &nodes {
+        node.soon(SOON, &scene.key, 200);
+    }
+    assert_eq!(scene.deactivate(&dead).code, 0);
+    let over = AtomicBool::new(false);
+    let asked = AtomicU64::new(0);
+    let mut acknowledged: Vec<Key> = Vec::new();
+    std::thread::scope(|scope| {
+        for node in &nodes {
+            let (scene, over, asked, dead) = (&scene, &over, &asked, &dead);
+            scope.spawn(move || {
+                while !over.load(Ordering::Acquire) {
+                    assert_eq!(node.status(&scene.key), 200);
+                    let status = node.status(dead);
+                    assert!(matches!(status, 401 | 503), "a dead key is answered {status}");
+                    asked.fetch_add(1, Ordering::AcqRel);
+                }
+            });
+        }
+        let (scene, over) = (&scene, &over);
+        let changing = scope.spawn(move || {
+            let mut acknowledged = Vec::new();
+            while !over.load(Ordering::Acquire) {
+                let made = scene.office.run(&["key", "create", "--environment", "e1", "--output", "json"]);
+                let Ok(document) = serde_json::from_str::<serde_json::Value>(&made.stdout) else { continue };
+                let key = crate::support::api::key_in(&document);
+                // 3: not everywhere yet, but made
+                if made.code == 0 && matches!(scene.deactivate(&key).code, 0 | 3) {
+                    acknowledged.push(key);
+                }
+            }
+            acknowledged
+        });
+        // a test that fails must not leave the others running
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..2 {
+                std::thread::sleep(Duration::from_millis(300));
+                end(&scene.server);
+                std::thread::sleep(Duration::from_millis(300));
+                scene.server.start_again();
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }));
+        over.store(true, Ordering::Release);
+        acknowledged = changing.join().expect("it changes");
+        assert!(done.is_ok());
+    });
+    assert!(asked.load(Ordering::Acquire) > 20 && !acknowledged.is_empty(), "{asked:?} {acknowledged:?}");
+    for node in &nodes {
+        node.soon(PATIENCE, &dead, 401);
+        for key in &acknowledged {
+            assert_eq!(node.status(key), 401);
+        }
+        assert!(!node.gateway.log().contains("made anew"), "nothing was rewound");
+    }
+    for key in &acknowledged {
+        assert_eq!(scene.state(key), "inactive", "an acknowledged change is lost");
+    }
+}
+
+#[test]
+fn the_record_is_restarted_in_order() {
+    is_restarted(|server| server.stop(Stop::Fast));
+}
+
+#[test]
+fn the_record_is_restarted_at_once() {
+    is_restarted(|server| server.stop(Stop::Immediate));
+}
+
+#[test]
+fn the_record_is_killed_and_recovers() {
+    is_restarted(Postgres::kill);
+}

@@ -1,0 +1,137 @@
+//! A gateway that stands still past its lease (SIGSTOP, a paused machine) honours nothing when it goes on that was
+//! taken away meanwhile; nor does one whose clock is wrong.
+
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
+
+use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::support::clock::WallClock;
+use crate::support::gateway::Gateway;
+use crate::support::http1::{Client, Request};
+use crate::support::{PATIENCE, marker};
+
+/// How many requests wait for the gateway to go on.
+const WAITING: usize = 20;
+
+#[test]
+fn case_71_a_gateway_that_stood_still_past_its_lease_honours_no_dead_key() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let alive = scene.new_key();
+    node.soon(SOON, &alive, 200);
+    let mut stream = node.stream(&scene, &scene.key);
+    // its upload: the upstream waits for more of it
+    let upload_path = format!("/v1/projects/e1/{}", marker());
+    let mut upload = node.gateway.connect();
+    let head = Request::new("POST", &upload_path).key(&scene.key).header("Transfer-Encoding", "chunked");
+    upload.send(head.end());
+    upload.send("3\r\nabc\r\n");
+    let upload_connection = scene.upstream.wait_for(&upload_path).connection;
+    let mut kept: Vec<Client> = (0..WAITING).map(|_| node.gateway.connect()).collect();
+    for client in &mut kept {
+        client.send(Request::get("/v1/projects/e1/x").key(&scene.key).end());
+        assert_eq!(client.read().status, 200);
+    }
+
+    node.stand_still();
+    // its lease ends while the receipt is waited for; from that moment on the key is said to be dead everywhere
+    let since = Instant::now();
+    let outcome = scene.deactivate(&scene.key);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert!(
+        since.elapsed() > LEASE / 2,
+        "the receipt did not wait for a live gateway: {:?}",
+        since.elapsed()
+    );
+    // what came before it stood still is nobody's business; drained, so that all that follows came afterwards
+    while stream.client.take(1, Duration::from_millis(50)).is_ok() {}
+    let received = scene.upstream.bytes_of(upload_connection).len();
+    // all that a client can do waits in the gateway's sockets when it goes on
+    let mut marks = Vec::new();
+    let mut new: Vec<Client> = (0..WAITING).map(|_| node.gateway.connect()).collect();
+    for client in kept.iter_mut().chain(&mut new) {
+        let mark = marker();
+        client.send(Request::get("/v1/projects/e1/x").mark(&mark).key(&scene.key).end());
+        marks.push(mark);
+    }
+    upload.send("3\r\ndef\r\n");
+    node.gateway.signal("CONT");
+
+    for (client, mark) in kept.iter_mut().chain(&mut new).zip(&marks) {
+        let answer = client.read();
+        assert!(matches!(answer.status, 401 | 503), "{answer:?}");
+        scene.upstream.assert_unseen(mark, "a dead key's request");
+    }
+    assert!(upload.ends_within(PATIENCE), "the upload goes on");
+    assert_eq!(
+        scene.upstream.bytes_of(upload_connection).len(),
+        received,
+        "bytes of a dead key's upload moved"
+    );
+    let after = stream.client.take(1, PATIENCE);
+    assert!(after.is_err(), "bytes of a dead key's stream moved");
+    node.soon(SOON, &alive, 200);
+    node.soon(SOON, &scene.key, 401);
+}
+
+#[test]
+fn case_71_a_gateway_that_stood_still_within_its_lease_applies_what_it_missed() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let alive = scene.new_key();
+    let mut stream = node.stream(&scene, &scene.key);
+    let mut other = node.stream(&scene, &alive);
+    node.stand_still();
+    std::thread::scope(|scope| {
+        // its author waits for the gateway: 5 s at most
+        let deactivating = scope.spawn(|| scene.deactivate(&scene.key));
+        while scene.state(&scene.key) != "inactive" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!deactivating.is_finished(), "the receipt does not wait for a gateway that is live");
+        node.gateway.signal("CONT");
+        let outcome = deactivating.join().expect("it ends");
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+    });
+    // what the receipt says is so: at once, and not soon
+    assert_eq!(node.status(&scene.key), 401);
+    stream.ends(Duration::from_millis(500));
+    other.goes_on();
+}
+
+#[test]
+fn case_77_a_gateway_whose_clock_is_an_hour_off_keeps_its_lease_and_its_word() {
+    let scene = Scene::start();
+    for hours in [1, -1] {
+        let (site, relay) = scene.site("wrong");
+        let clock = WallClock::in_directory(site.directory());
+        clock.set_ahead(SignedDuration::from_hours(hours));
+        let gateway: Gateway = site.environment(clock.environment()).start();
+        let node = Node { gateway, relay };
+        let key = scene.new_key();
+        node.soon(SOON, &key, 200);
+        let listed = scene.office.json(&["gateways"]);
+        let live =
+            listed["data"].as_array().expect("a list").iter().any(|gateway| gateway["state"] == "active");
+        assert!(live, "{listed}");
+        // there and back while it runs
+        let since = Instant::now();
+        clock.set_ahead(SignedDuration::from_hours(-hours));
+        while since.elapsed() < LEASE {
+            assert_eq!((node.status(&key), node.readiness()), (200, 200));
+        }
+        let outcome = scene.deactivate(&key);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        assert_eq!(node.status(&key), 401);
+        // its lease ends in time all the same
+        let other = scene.new_key();
+        node.soon(SOON, &other, 200);
+        node.relay.cut();
+        let since = Instant::now();
+        node.soon(LEASE + Duration::from_millis(500), &other, 503);
+        assert!(since.elapsed() > LEASE / 3, "{:?}", since.elapsed());
+    }
+}
