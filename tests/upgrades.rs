@@ -373,3 +373,56 @@ fn a_websocket_on_an_http2_stream_is_an_upgrade_at_the_upstream() {
         !stage().upstream.is_open(seen.connection)
     });
 }
+
+/// The Close frame of a server with the status 1008 (RFC 6455 section 7.4.1: policy violation).
+const CLOSED_1008: &[u8] = &[0x88, 2, 0x03, 0xf0];
+
+/// What still comes of a WebSocket whose key is deactivated when the upstream has sent `last`.
+#[track_caller]
+fn after_deactivation(last: &'static [u8]) -> Vec<u8> {
+    let path = format!("/v1/projects/e1/{}", marker());
+    let speak = move |request: &Recorded, conversation: &mut Conversation| {
+        conversation.send([switch(request).as_bytes(), last].concat()).ok();
+        conversation.ends_within(PATIENCE)
+    };
+    stage().upstream.answer(&path, Answer::after_head(speak));
+    let key = stage().gateway.create_environment_key("e1");
+    let mut client = stage().gateway.connect();
+    client.send(websocket(Request::get(&path).key(&key)).end());
+    assert_eq!(client.read().status, 101);
+    assert_eq!(client.take(last.len(), PATIENCE).expect("what the upstream has sent"), last);
+    stage().gateway.succeed(&["key", "deactivate", &key.access_key]);
+    assert!(client.ends_within(PATIENCE), "the WebSocket goes on");
+    client.unread().to_vec()
+}
+
+#[test]
+fn a_websocket_that_loses_its_key_is_told_so_where_a_frame_may_stand() {
+    assert_eq!(after_deactivation(b"\x81\x05hello\x02\x7e\x00\x80"), b"", "in the middle of a frame");
+    assert_eq!(after_deactivation(b"\x81\x05hello"), CLOSED_1008, "between two frames");
+    assert_eq!(after_deactivation(b""), CLOSED_1008, "before the first");
+    assert_eq!(after_deactivation(b"\x81\x05hello\x88\x02\x03\xe8"), b"", "behind the upstream's own Close");
+}
+
+#[test]
+fn a_websocket_on_an_http2_stream_is_told_so_too() {
+    let key = stage().gateway.create_environment_key("e1");
+    let mut client = RawHttp2::connect(stage().gateway.https());
+    let authorization = key.authorization();
+    let path = "/v1/projects/e1/subscribe";
+    let fate = extended_connect(&mut client, path, "websocket", Some(&authorization), &marker());
+    assert_eq!(fate, Fate::Status(200));
+    stage().gateway.succeed(&["key", "deactivate", &key.access_key]);
+    let mut came = Vec::new();
+    loop {
+        let frame = client.read(PATIENCE).expect("the stream ends");
+        if frame.stream == 1 {
+            assert_eq!(frame.kind, DATA, "{frame:?}");
+            came.extend_from_slice(&frame.payload);
+            if frame.flags & END_STREAM != 0 {
+                break;
+            }
+        }
+    }
+    assert_eq!(came, CLOSED_1008);
+}

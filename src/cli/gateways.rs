@@ -15,7 +15,8 @@ use crate::store::{ChangeNumber, GatewayEntry, Gateways};
     about = "List the gateways that share the record: who is there, how far behind, until when its lease runs",
     long_about = "Lists the gateways that share the record. LAG is how many changes a gateway has not applied yet. A \
         gateway may act on what it has applied until its lease ends; it renews it three times in its length \
-        ('store.max_staleness'). One whose lease is past answers no key.",
+        ('store.max_staleness'). One whose lease is past answers no key. With an embedded store the list has the \
+        gateways that serve from its file.",
     after_help = "Examples:\n  portcullis gateways\n  portcullis gateways --output json"
 )]
 pub(super) struct GatewayList {}

@@ -15,7 +15,7 @@ use super::{certificate, key, site};
 use crate::auth::Peppers;
 use crate::config::{self, CertificateFiles, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
-use crate::store::{ChangeNumber, NewAccount, Store, StoreError};
+use crate::store::{NewAccount, Store, StoreError};
 
 /// What is written where there is no configuration yet.
 const STARTER: &str = include_str!("starter.yaml");
@@ -28,7 +28,9 @@ const FIRST_ACCOUNT: &str = "admin";
     about = "Make what is missing: configuration, store, pepper, development certificate, first admin key",
     long_about = "Makes what a gateway needs and is not there yet: a configuration to begin with, the pepper, a \
         self-signed certificate for development where the configuration names a certificate, and the store with a \
-        first admin account. Prints that account's key, once. Overwrites nothing, and refuses where there is a store.",
+        first admin account. Prints that account's key, once. Overwrites nothing, and refuses where there is a store.\n\n\
+        With a record in PostgreSQL ('store.postgres') it makes the tables in an empty database. Run it on one machine, \
+        and copy the pepper to the others: they need no init. Gateways may be running already.",
     after_help = "Examples:\n  portcullis init\n  portcullis init --config /etc/portcullis/portcullis.yaml"
 )]
 pub(super) struct Init {}
@@ -40,35 +42,32 @@ impl Init {
             report.made("a configuration to begin with; say in it where your API is", config);
         }
         let config = config::load(config)?;
-        if let config::Store::Sqlite { path } = &config.store
-            && path.exists()
-        {
-            let exists = StoreError::Exists { path: path.clone() };
-            bail!("{exists}; to make more keys, use `portcullis key create`");
-        }
+        // looked at before anything is made: a second pepper beside a record that has one would be of no use
+        let shared = match &config.store {
+            config::Store::Sqlite { path } if path.exists() => {
+                let exists = StoreError::Exists { path: path.clone() };
+                bail!("{exists}; to make more keys, use `portcullis key create`");
+            }
+            config::Store::Sqlite { .. } => None,
+            config::Store::Postgres(_) => {
+                let store = site::open_store(&config)?;
+                store.refuse_begun()?;
+                Some(store)
+            }
+        };
         let peppers = peppers(&config, &mut report)?;
         for files in certificates(&config) {
             make_certificate(files, &mut report)?;
         }
-        let issued = match &config.store {
-            config::Store::Sqlite { path } => {
-                let issued = Store::create_with(path, |store| first_key(store, &config, &peppers))?;
-                report.made("the store", path);
-                issued
-            }
-            config::Store::Postgres(postgres) => {
-                let mut store = site::open_store(&config)?;
-                if store.head()? != ChangeNumber(0) {
-                    bail!(
-                        "the record at {} holds keys already, and nothing is overwritten; to make more, use \
-                         `portcullis key create`",
-                        postgres.shown()
-                    );
-                }
-                let issued = first_key(&mut store, &config, &peppers)?;
-                report.made("this machine's replica of the record", &postgres.replica);
-                issued
-            }
+        let path = config.store.path();
+        let issued = if let Some(mut store) = shared {
+            let issued = first_key(&mut store, &config, &peppers)?;
+            report.made("this machine's replica of the record", path);
+            issued
+        } else {
+            let issued = Store::create_with(path, |store| first_key(store, &config, &peppers))?;
+            report.made("the store", path);
+            issued
         };
 
         // what is made is for people; a program asks for the key alone
@@ -84,7 +83,7 @@ impl Init {
 fn first_key(store: &mut Store, config: &Config, peppers: &Peppers) -> anyhow::Result<IssuedKey> {
     let name = Name::parse(FIRST_ACCOUNT)?.context("the first account has a name")?;
     let (account, _) =
-        store.create_account(&NewAccount { name, kind: AccountKind::Admin, description: None })?;
+        store.create_first_account(&NewAccount { name, kind: AccountKind::Admin, description: None })?;
     issue::issue_key(store, config, peppers, KeyOwner::Account(account.id), None, None)
 }
 

@@ -32,6 +32,13 @@ pub(super) struct Admitted<'h> {
     pub(super) connection: ConnectionOptions,
 }
 
+impl Admitted<'_> {
+    /// Whether the client asks for a WebSocket.
+    pub(super) fn is_websocket(&self) -> bool {
+        self.upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+    }
+}
+
 /// What the `Connection` header says.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct ConnectionOptions {

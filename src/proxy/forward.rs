@@ -17,8 +17,8 @@ use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Acquired, ConnectError, Place, Pool};
 use crate::wire::{
-    BodyCopy, CopyError, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received, ResponseHead,
-    Version,
+    BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received,
+    ResponseHead, Version,
 };
 
 /// How long a client that has closed its direction may leave the answer unread.
@@ -32,6 +32,8 @@ pub(super) struct Progress {
     pub(super) sent: Cell<u64>,
     /// The status of the answer, once its head was begun towards the client.
     pub(super) status: Cell<Option<u16>>,
+    /// What has passed of a WebSocket's frames to the client.
+    pub(super) frames: Cell<Frames>,
 }
 
 /// What an exchange waits for.
@@ -64,6 +66,8 @@ pub(super) enum Ended {
     Refused(Refusal),
     /// The answer broke off, or the client is gone: the connection or stream must be cut.
     Broken(&'static str),
+    /// The answer was begun, and the key has lost the right to the rest of it.
+    Lost(Refusal),
 }
 
 /// One exchange's surroundings.
@@ -301,8 +305,9 @@ impl Exchange<'_> {
         self.stream.set_tunnel();
         upgrade::begin(client, upstream.peer_mut(), head, protocol)
             .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
-        let (mut up, mut down) =
-            (BodyCopy::tunnel(self.permitted.stripped), BodyCopy::tunnel(self.permitted.stripped));
+        let frames = admitted.is_websocket().then_some(&self.progress.frames);
+        let mut up = BodyCopy::tunnel(self.permitted.stripped, None);
+        let mut down = BodyCopy::tunnel(self.permitted.stripped, frames);
         let mut moved = None;
         let result = poll_fn(|cx| {
             let upstream = upstream.peer_mut();

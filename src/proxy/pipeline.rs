@@ -20,7 +20,7 @@ use super::record::Outcome;
 use super::refusal::Refusal;
 use super::respond::{self, Terms};
 use super::streams::{Interrupt, OpenStream, Streams};
-use super::upgrade::websocket_key;
+use super::upgrade::{end_websocket, websocket_key};
 use super::worker::{Generation, Worker, unix_milliseconds};
 use crate::auth::{Authenticator, Credential, Identity};
 use crate::config::AccessControl;
@@ -167,6 +167,14 @@ impl RequestContext<'_> {
                 outcome.broken = Some(why);
                 Afterwards::Cut
             }
+            Ended::Lost(refusal) => {
+                outcome.broken = Some("the key lost the right to this");
+                let is_closed = admitted.is_websocket()
+                    && outcome.progress.phase.get() == Phase::Tunnel
+                    && outcome.progress.frames.get().takes_another()
+                    && end_websocket(client, &refusal);
+                if is_closed { Afterwards::Close } else { Afterwards::Cut }
+            }
         }
     }
 
@@ -289,7 +297,7 @@ impl RequestContext<'_> {
                     let Some(held) = &identity else { continue };
                     match self.decide_again(held, admitted, routed).await {
                         Ok(renewed) => identity = Some(renewed),
-                        Err(_) if answered => return Ended::Broken("the key lost the right to this"),
+                        Err(refusal) if answered => return Ended::Lost(refusal),
                         Err(refusal) => return Ended::Refused(refusal),
                     }
                 }

@@ -1,13 +1,16 @@
 //! Tunnels: only after the upstream itself has changed the protocol (CVE-2018-1002105: a gateway that believed the
 //! client's wish relayed whatever came next).
 
+use std::task::{Context, Poll, Waker};
+
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::headers::pass_response_fields;
+use super::refusal::Refusal;
 use super::respond::{push_field, status_line};
-use crate::wire::{FieldBlock, FieldName, Length, Peer, PeerError, ResponseHead};
+use crate::wire::{FieldBlock, FieldName, Length, Peer, PeerError, ResponseHead, close_frame};
 
 /// RFC 6455 §1.3.
 const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -36,6 +39,22 @@ pub(super) fn check(head: &ResponseHead, protocol: &[u8], key: Option<&str>) -> 
         }
     }
     Ok(())
+}
+
+/// RFC 6455 §7.4.1: the key may not do this any more.
+const POLICY_VIOLATION: u16 = 1008;
+/// The same registry: the gateway does not know at present whether it may.
+const TRY_AGAIN_LATER: u16 = 1013;
+
+/// Ends a WebSocket whose last frame to the client is whole: with a word why, and in order. `false`: the client takes
+/// nothing now, and nobody waits for it.
+pub(super) fn end_websocket(client: &mut Peer, why: &Refusal) -> bool {
+    let code = if matches!(why, Refusal::Unavailable(_)) { TRY_AGAIN_LATER } else { POLICY_VIOLATION };
+    let (frame, cx) = (close_frame(code), &mut Context::from_waker(Waker::noop()));
+    if !matches!(client.poll_send(cx, &frame), Poll::Ready(Ok(sent)) if sent == frame.len()) {
+        return false;
+    }
+    matches!(client.poll_close(cx), Poll::Ready(Ok(())))
 }
 
 /// Tells the client that the tunnel is open, and opens it: from now on both sides are bytes.

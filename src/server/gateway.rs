@@ -116,7 +116,7 @@ impl Gateway {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let path = config.store.path();
         let name = gateway_name(&config);
-        let (replica, presence) = match &config.store {
+        let (replica, mut presence) = match &config.store {
             config::Store::Sqlite { .. } => (None, Some(Presence::begin(path, &name, config.max_staleness)?)),
             config::Store::Postgres(postgres) => {
                 let mut report = |progress: &str| tracing::info!("{progress}");
@@ -131,7 +131,7 @@ impl Gateway {
         }
         drop(store);
         let (tell_lease, told_lease) = mpsc::unbounded_channel();
-        let (replica, reached) = match replica {
+        let (mut replica, reached) = match replica {
             None => (None, None),
             Some(mut replica) => {
                 // its lease first: whoever changes something from here on waits for this gateway
@@ -141,6 +141,12 @@ impl Gateway {
         };
         // the follower first: what it has not seen is not in any cache either
         let follower = Follower::open(path)?;
+        if let Some(presence) = &mut presence {
+            presence.renew(follower.head())?;
+        }
+        if let (Some(replica), Some(reached)) = (&mut replica, reached) {
+            replica.acknowledge(reached)?;
+        }
         let mut reader = Reader::open(path, READER_THREADS)?;
         if replica.is_some() {
             let tell = tell_lease.clone();

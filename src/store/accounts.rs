@@ -30,20 +30,21 @@ impl Store {
     pub fn create_account(&mut self, new: &NewAccount) -> Result<(Account, ChangeNumber), StoreError> {
         self.change(&Attempt::new("create", "account", &new.name), |at| {
             at.permit(&Act::ManageAccounts)?;
-            refuse_like_an_id(&new.name)?;
-            at.prepare_cached(
-                "INSERT INTO accounts (name, description, kind, state, uuid, created)
-                 VALUES (?1, ?2, ?3, 'active', ?4, ?5)",
-            )?
-            .execute((
-                new.name.as_str(),
-                new.description.as_ref().map(Description::as_str),
-                new.kind.as_str(),
-                Uuid::new_v4().to_string(),
-                Timestamp::now().as_millisecond(),
-            ))?;
-            log(at, AccountId::from_row(at.last_insert_rowid()), "create", None)
+            create(at, new)
         })
+    }
+
+    /// Makes the first account of a record. Where several are to be made at once, one is.
+    pub fn create_first_account(&mut self, new: &NewAccount) -> Result<(Account, ChangeNumber), StoreError> {
+        self.change(&Attempt::new("create", "account", &new.name), |at| {
+            refuse_begun(at)?;
+            create(at, new)
+        })
+    }
+
+    /// Refuses a record in which something was made already.
+    pub fn refuse_begun(&self) -> Result<(), StoreError> {
+        self.database.read(refuse_begun)
     }
 
     /// The account with this id, a removed one too, or else the only one with this name.
@@ -186,6 +187,31 @@ fn log(
     let number = change::append(at, &Subject::Account(id), action, before.as_ref(), &after)?;
     object::set_revision(at, Kind::Account, id.row(), number)?;
     Ok((account, number))
+}
+
+fn refuse_begun(connection: &Connection) -> Result<(), Fault> {
+    if change::head(connection)?.number == ChangeNumber(0) {
+        return Ok(());
+    }
+    Err(Fault::refused(
+        "the record holds keys already, and nothing is overwritten; to make more, use `portcullis key create`",
+    ))
+}
+
+fn create(at: &Writing<'_>, new: &NewAccount) -> Result<(Account, ChangeNumber), Fault> {
+    refuse_like_an_id(&new.name)?;
+    at.prepare_cached(
+        "INSERT INTO accounts (name, description, kind, state, uuid, created)
+         VALUES (?1, ?2, ?3, 'active', ?4, ?5)",
+    )?
+    .execute((
+        new.name.as_str(),
+        new.description.as_ref().map(Description::as_str),
+        new.kind.as_str(),
+        Uuid::new_v4().to_string(),
+        Timestamp::now().as_millisecond(),
+    ))?;
+    log(at, AccountId::from_row(at.last_insert_rowid()), "create", None)
 }
 
 /// A name that reads as an id would hide the account that has or will have the id, or be hidden by it.

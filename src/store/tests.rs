@@ -1,6 +1,13 @@
 //! The rules of the record, of its log, and of reading it.
 
-use std::path::PathBuf;
+mod delta;
+mod forgotten;
+mod gateways;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
 
 use super::*;
 use crate::model::{
@@ -9,18 +16,58 @@ use crate::model::{
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
 
+/// A store of the test's own.
 struct Place {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
+    /// The file that questions go to.
     path: PathBuf,
     store: Store,
+    /// Where the record is in PostgreSQL.
+    url: Option<String>,
 }
 
 fn place() -> Place {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("portcullis.db");
     let store = Store::create(&path).unwrap();
-    Place { _directory: directory, path, store }
+    Place { directory, path, store, url: None }
 }
+
+/// Every rule holds in an embedded store and in PostgreSQL.
+macro_rules! contract {
+    ($($rule:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $rule() {
+                let mut place = super::place();
+                super::$rule(&mut place);
+                place.store.check_whole().unwrap();
+            })*
+        }
+        mod in_postgresql {
+            $(#[test] fn $rule() {
+                let mut place = super::Place::in_postgresql();
+                let early = place.replica("early.db");
+                super::$rule(&mut place);
+                place.assert_copied(&early);
+            })*
+        }
+    };
+}
+
+contract!(
+    every_change_is_numbered_and_what_changes_nothing_is_not,
+    uses_add_up_and_an_older_one_takes_nothing_of_the_newest,
+    only_what_is_inactive_is_removed_and_nothing_brings_it_back,
+    keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own,
+    environment_ids_are_unique_without_regard_to_case_and_never_given_out_again,
+    a_name_does_not_hide_another_objects_id,
+    an_id_is_looked_up_before_a_name_and_a_shared_name_names_nobody,
+    an_empty_verifier_is_refused_by_the_store_and_by_the_file,
+    a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change,
+    access_keys_and_environments_are_read_byte_for_byte,
+    a_follower_sees_what_others_wrote_in_order_and_once,
+    reading_stays_consistent_while_another_connection_writes,
+);
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap().unwrap()
@@ -31,6 +78,44 @@ fn id(text: &str) -> EnvironmentId {
 }
 
 impl Place {
+    fn in_postgresql() -> Self {
+        let (directory, url) = (tempfile::tempdir().unwrap(), server::empty_database());
+        let path = directory.path().join("replica.db");
+        let store = open(&url, &path);
+        Self { directory, path, store, url: Some(url) }
+    }
+
+    /// A replica of the record as it is now, in a file of this name; it is not brought up to date by itself.
+    fn replica(&self, file: &str) -> PathBuf {
+        let path = self.directory.path().join(file);
+        drop(open(self.url.as_ref().unwrap(), &path));
+        path
+    }
+
+    /// Fails where the rows of the replica that made the changes, of one that has followed them from `early` on, and
+    /// of one that is copied now are not the same.
+    fn assert_copied(&self, early: &Path) {
+        let rows = |store: &Store| -> Vec<Vec<rowset::Cells>> {
+            store.check_whole().unwrap();
+            let tables = [
+                &rowset::ACCOUNTS,
+                &rowset::ENVIRONMENTS,
+                &rowset::MEMBERSHIPS,
+                &rowset::KEYS,
+                &rowset::CHANGES,
+                &rowset::AUDIT,
+            ];
+            let read = |at: &Connection| {
+                tables.map(|table| table.get(at, "ORDER BY 1, 2", [])).into_iter().collect()
+            };
+            store.database.read(read).unwrap()
+        };
+        let (ours, url) = (rows(&self.store), self.url.as_ref().unwrap());
+        assert!(ours[4].len() > 1, "no changes were made");
+        assert!(rows(&open(url, early)) == ours, "what followed the changes is not what made them");
+        assert!(rows(&open(url, &self.replica("late.db"))) == ours, "a copy is not what it was made from");
+    }
+
     fn account(&mut self, called: &str) -> Account {
         let new = NewAccount { name: name(called), kind: AccountKind::User, description: None };
         self.store.create_account(&new).unwrap().0
@@ -48,6 +133,18 @@ impl Place {
     fn number(&self) -> u64 {
         self.store.head().unwrap().0
     }
+}
+
+/// Opens an empty record in PostgreSQL by way of a new replica.
+pub(super) fn open_empty(replica: &Path) -> Store {
+    open(&server::empty_database(), replica)
+}
+
+/// Opens a record by way of a replica.
+fn open(url: &str, replica: &Path) -> Store {
+    let (connection, trust) = crate::config::parse_record_url(url, Path::new("")).unwrap();
+    let postgres = crate::config::Postgres { connection, trust, replica: replica.to_owned() };
+    Store::of(&crate::config::Store::Postgres(Box::new(postgres)), &mut |_| {}).unwrap()
 }
 
 fn new_key(owner: &KeyOwner, access_key: &str) -> NewKey {
@@ -99,9 +196,7 @@ fn a_store_whose_filling_fails_never_gets_its_name() {
     assert!(said.contains(nowhere.to_str().unwrap()) && !said.contains("unfinished"), "{said}");
 }
 
-#[test]
-fn every_change_is_numbered_and_what_changes_nothing_is_not() {
-    let mut place = place();
+fn every_change_is_numbered_and_what_changes_nothing_is_not(place: &mut Place) {
     assert_eq!(place.number(), 0);
     let account = place.account("alice");
     let key = place.key(&KeyOwner::Account(account.id), "a1");
@@ -123,9 +218,7 @@ fn every_change_is_numbered_and_what_changes_nothing_is_not() {
     place.store.check_whole().unwrap();
 }
 
-#[test]
-fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest() {
-    let mut place = place();
+fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest(place: &mut Place) {
     let account = place.account("alice");
     let key = place.key(&KeyOwner::Account(account.id), "a1").id;
     assert_eq!(place.store.key_entry(key).unwrap().usage, KeyUsage::default());
@@ -183,9 +276,7 @@ fn a_log_that_was_tampered_with_is_damaged() {
     assert!(matches!(Store::open(&place.path), Err(StoreError::Damaged { .. })));
 }
 
-#[test]
-fn only_what_is_inactive_is_removed_and_nothing_brings_it_back() {
-    let mut place = place();
+fn only_what_is_inactive_is_removed_and_nothing_brings_it_back(place: &mut Place) {
     let account = place.account("alice");
     let key = place.key(&KeyOwner::Account(account.id), "a1");
     let environment = place.environment("e1");
@@ -206,9 +297,7 @@ fn only_what_is_inactive_is_removed_and_nothing_brings_it_back() {
     );
 }
 
-#[test]
-fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own() {
-    let mut place = place();
+fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own(place: &mut Place) {
     let account = place.account("alice");
     let environment = place.environment("e1");
     let of_environment = KeyOwner::Environment(environment.id.clone());
@@ -247,9 +336,7 @@ fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own() {
     assert_eq!(verifiers, 0, "a removed key keeps nothing that verifies its secret");
 }
 
-#[test]
-fn environment_ids_are_unique_without_regard_to_case_and_never_given_out_again() {
-    let mut place = place();
+fn environment_ids_are_unique_without_regard_to_case_and_never_given_out_again(place: &mut Place) {
     let environment = place.environment("Prod");
     let again = |called: &str| NewEnvironment { id: id(called), name: None, description: None, owner: None };
     assert!(refusal(place.store.create_environment(&again("prod"))).contains("taken by 'Prod'"));
@@ -259,9 +346,7 @@ fn environment_ids_are_unique_without_regard_to_case_and_never_given_out_again()
     assert!(matches!(place.store.find_environment("prod"), Err(StoreError::NotFound { .. })));
 }
 
-#[test]
-fn a_name_does_not_hide_another_objects_id() {
-    let mut place = place();
+fn a_name_does_not_hide_another_objects_id(place: &mut Place) {
     place.environment("e1");
     let named = |called: &str, name: Option<Name>| NewEnvironment {
         id: id(called),
@@ -285,9 +370,7 @@ fn a_name_does_not_hide_another_objects_id() {
     assert!(refusal(place.store.create_key(&new_key(&owner, "1c9"))).contains("form of a key id"));
 }
 
-#[test]
-fn an_id_is_looked_up_before_a_name_and_a_shared_name_names_nobody() {
-    let mut place = place();
+fn an_id_is_looked_up_before_a_name_and_a_shared_name_names_nobody(place: &mut Place) {
     let (first, second) = (place.account("alice"), place.account("alice"));
     let error = place.store.find_account("alice").unwrap_err();
     assert_eq!(error.to_string(), "2 accounts are named 'alice': use the id (1a1, 1a2)");
@@ -300,9 +383,7 @@ fn an_id_is_looked_up_before_a_name_and_a_shared_name_names_nobody() {
     assert_eq!(listed.into_iter().map(|entry| entry.object).collect::<Vec<_>>(), [first]);
 }
 
-#[test]
-fn an_empty_verifier_is_refused_by_the_store_and_by_the_file() {
-    let mut place = place();
+fn an_empty_verifier_is_refused_by_the_store_and_by_the_file(place: &mut Place) {
     let owner = KeyOwner::Account(place.account("alice").id);
     let mut new = new_key(&owner, "a1");
     for phc in ["", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$"] {
@@ -314,9 +395,7 @@ fn an_empty_verifier_is_refused_by_the_store_and_by_the_file() {
     assert!(connection.execute("UPDATE keys SET phc = ''", []).is_err());
 }
 
-#[test]
-fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change() {
-    let mut place = place();
+fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(place: &mut Place) {
     let account = place.account("alice");
     for called in ["b", "a", "C"] {
         let environment = place.environment(called).id;
@@ -358,9 +437,7 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change() {
     assert_eq!(place.store.peppers().unwrap(), [], "a removed key gets no fingerprint");
 }
 
-#[test]
-fn access_keys_and_environments_are_read_byte_for_byte() {
-    let mut place = place();
+fn access_keys_and_environments_are_read_byte_for_byte(place: &mut Place) {
     let owner = KeyOwner::Environment(place.environment("E1").id);
     place.key(&owner, "Abc");
     let reader = Reader::open(&place.path, 1).unwrap();
@@ -370,9 +447,7 @@ fn access_keys_and_environments_are_read_byte_for_byte() {
     assert!(known("E1") && !known("e1") && !known("E2"));
 }
 
-#[test]
-fn a_follower_sees_what_others_wrote_in_order_and_once() {
-    let mut place = place();
+fn a_follower_sees_what_others_wrote_in_order_and_once(place: &mut Place) {
     let account = place.account("alice");
     let mut follower = Follower::open(&place.path).unwrap();
     assert_eq!((follower.head(), follower.poll().unwrap()), (ChangeNumber(1), vec![]));
@@ -411,30 +486,29 @@ fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
     assert!(matches!(follower.poll(), Err(StoreError::Replaced { .. })));
 }
 
-#[test]
-fn reading_stays_consistent_while_another_connection_writes() {
-    let mut place = place();
+fn reading_stays_consistent_while_another_connection_writes(place: &mut Place) {
     let account = place.account("alice");
     let environment = place.environment("e1").id;
     let key = place.key(&KeyOwner::Account(account.id), "a1");
     let reader = Reader::open(&place.path, 2).unwrap();
     let before = place.number();
     // each round makes two changes: an odd distance has the membership, an even one has not
-    let writer = std::thread::spawn(move || {
-        for _ in 0..100 {
-            let membership =
-                Membership { account: account.id, environment: environment.clone(), role: Role::Owner };
-            place.store.add_member(&membership).unwrap();
-            place.store.remove_member(account.id, &environment).unwrap();
+    let store = &mut place.store;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            for _ in 0..100 {
+                let membership =
+                    Membership { account: account.id, environment: environment.clone(), role: Role::Owner };
+                store.add_member(&membership).unwrap();
+                store.remove_member(account.id, &environment).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
+            let member = record.principal.role_in("e1").is_some();
+            assert_eq!(member, (record.as_of.0 - before) % 2 == 1, "as of {}", record.as_of);
         }
-        place
     });
-    while !writer.is_finished() {
-        let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
-        let member = record.principal.role_in("e1").is_some();
-        assert_eq!(member, (record.as_of.0 - before) % 2 == 1, "as of {}", record.as_of);
-    }
-    writer.join().unwrap();
 }
 
 #[test]

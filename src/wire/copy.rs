@@ -1,9 +1,11 @@
 //! Copies a body from one peer to the other, as it comes, with back-pressure.
 
+use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
 use super::field::NameList;
 use super::peer::{Peer, PeerError, Received};
+use super::websocket::Frames;
 
 /// Why a body did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,8 @@ pub struct BodyCopy<'a> {
     stripped: &'a NameList,
     state: State,
     kind: Kind,
+    /// What is told of the bytes that pass.
+    frames: Option<&'a Cell<Frames>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +52,17 @@ enum Kind {
 impl<'a> BodyCopy<'a> {
     /// A message's body of at most `limit` bytes; trailers named in `stripped` do not pass.
     pub fn message(limit: u64, stripped: &'a NameList) -> Self {
-        Self { bytes: 0, limit, stripped, state: State::Moving, kind: Kind::Message }
+        Self { bytes: 0, limit, stripped, state: State::Moving, kind: Kind::Message, frames: None }
     }
 
     /// The body of a message that has none, and whose sender goes on sending all the same: a tunnel is to follow.
     pub fn empty(stripped: &'a NameList) -> Self {
-        Self { bytes: 0, limit: 0, stripped, state: State::Finishing, kind: Kind::Message }
+        Self { bytes: 0, limit: 0, stripped, state: State::Finishing, kind: Kind::Message, frames: None }
     }
 
-    /// One direction of a tunnel.
-    pub fn tunnel(stripped: &'a NameList) -> Self {
-        Self { bytes: 0, limit: u64::MAX, stripped, state: State::Moving, kind: Kind::Tunnel }
+    /// One direction of a tunnel; where it is one of a WebSocket, `frames` is told what passes.
+    pub fn tunnel(stripped: &'a NameList, frames: Option<&'a Cell<Frames>>) -> Self {
+        Self { bytes: 0, limit: u64::MAX, stripped, state: State::Moving, kind: Kind::Tunnel, frames }
     }
 
     /// Whether everything has been passed on.
@@ -87,6 +91,11 @@ impl<'a> BodyCopy<'a> {
                         return Poll::Ready(Err(CopyError::TooLarge { limit: self.limit }));
                     }
                     let sent = ready!(to.poll_send(cx, from.received())).map_err(CopyError::To)?;
+                    if let Some(frames) = self.frames {
+                        let mut seen = frames.get();
+                        seen.pass(&from.received()[..sent]);
+                        frames.set(seen);
+                    }
                     from.consume(sent);
                     self.bytes += sent as u64;
                 }

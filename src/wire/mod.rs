@@ -16,6 +16,7 @@ mod head;
 mod http2;
 mod peer;
 mod stream;
+mod websocket;
 
 pub use answer::{CHALLENGE, error_document};
 pub use body::{BodyDecoder, BodyEncoder, BodyError, Length};
@@ -26,3 +27,4 @@ pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
 pub use http2::Http2Peer;
 pub use peer::{Http1Peer, Peer, PeerError, Received};
 pub use stream::Stream;
+pub use websocket::{Frames, close_frame};

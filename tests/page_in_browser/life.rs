@@ -89,7 +89,7 @@ fn an_environment_key_lives_its_whole_life_on_the_page() {
     name.clear();
     name.type_text("shop");
     browser.find("dialog #edit-key-submit").click();
-    saw_notice(&person, "Key “shop” is saved. In force on this gateway since change");
+    saw_notice(&person, "Key “shop” is saved. In force on ");
 
     person.choose(&pair.id, "deactivate");
     assert!(browser.see("dialog").text().contains("Deactivate the key “shop”?"));
@@ -100,7 +100,7 @@ fn an_environment_key_lives_its_whole_life_on_the_page() {
     person.choose(&pair.id, "deactivate");
     browser.see("dialog #deactivate-key-submit").click();
     person.wait_for_state(&pair.id, "inactive");
-    saw_notice(&person, "Key “shop” is inactive. In force on this gateway since change");
+    saw_notice(&person, "Key “shop” is inactive. In force on ");
     browser.screenshot("life-deactivated");
     assert_eq!(status_in(&paste(&pair.curl)), Some(401));
 

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -153,14 +154,16 @@ impl Plan {
         }
     }
 
-    /// Writes the configuration alone, with a pepper: for a gateway whose record nobody has begun yet.
+    /// Writes the configuration of a gateway that is started before `init` has run anywhere; the plan names no
+    /// certificate.
     #[track_caller]
-    pub fn write_alone(&self) -> Site {
+    pub fn unprepared(&self, pepper: &str) -> Site {
         let (directory, config) = self.write();
-        let pepper = directory.path().join("portcullis.pepper");
-        portcullis::auth::Peppers::create(&pepper).expect("a pepper");
-        let key = Key { id: String::new(), access_key: String::new(), secret: String::new() };
-        Site { cli: Cli::new(&config), admin: key, environment: Vec::new(), wrapper: &[], config, directory }
+        let file = directory.path().join("portcullis.pepper");
+        std::fs::write(&file, pepper).expect("the pepper can be written");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+        let admin = Key { id: String::new(), access_key: String::new(), secret: String::new() };
+        Site { cli: Cli::new(&config), admin, environment: Vec::new(), wrapper: &[], config, directory }
     }
 
     #[track_caller]
@@ -229,7 +232,7 @@ impl Site {
     #[track_caller]
     pub fn try_start(self) -> Result<Gateway, (Self, Outcome)> {
         let process = Process::spawn(&self);
-        self.wait_until_ready(process)
+        self.wait_until_ready(process, PATIENCE)
     }
 
     /// Starts the gateway and leaves it at that: [`Starting::ready`] waits.
@@ -239,8 +242,8 @@ impl Site {
     }
 
     #[track_caller]
-    fn wait_until_ready(self, mut process: Process) -> Result<Gateway, (Self, Outcome)> {
-        if process.stderr.wait_for_line("ready", PATIENCE) {
+    fn wait_until_ready(self, mut process: Process, patience: Duration) -> Result<Gateway, (Self, Outcome)> {
+        if process.stderr.wait_for_line("ready", patience) {
             process.addresses = addresses(&process.stderr.text());
             return Ok(Gateway { process, site: self });
         }
@@ -252,7 +255,7 @@ impl Site {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        panic!("the gateway was not ready after {PATIENCE:?}; it said\n{}", process.stderr.text());
+        panic!("the gateway was not ready after {patience:?}; it said\n{}", process.stderr.text());
     }
 }
 
@@ -276,7 +279,14 @@ impl Starting {
     /// Waits until it is ready; what it did where it ended instead.
     #[track_caller]
     pub fn ready(self) -> Result<Gateway, (Site, Outcome)> {
-        self.site.wait_until_ready(self.process)
+        self.site.wait_until_ready(self.process, PATIENCE)
+    }
+
+    /// Waits so long for what takes long.
+    #[track_caller]
+    pub fn ready_within(self, patience: Duration) -> Gateway {
+        let ready = self.site.wait_until_ready(self.process, patience);
+        ready.unwrap_or_else(|(_, failed)| panic!("the gateway did not start: {failed:?}"))
     }
 
     /// Where its configuration and its files are.

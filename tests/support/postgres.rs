@@ -324,7 +324,9 @@ impl Drop for Postgres {
 fn template() -> PathBuf {
     static LOCK: Mutex<()> = Mutex::new(());
     let _ours = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // unit tests are not told of it
+    let shared = option_env!("CARGO_TARGET_TMPDIR");
+    let folder = Path::new(shared.unwrap_or(concat!(env!("CARGO_MANIFEST_DIR"), "/target/tmp")));
     fs::create_dir_all(folder).expect("a folder for what tests share");
     let version = succeed(Command::new(program("postgres")).arg("--version"));
     let version: String = version.chars().filter(char::is_ascii_digit).collect();

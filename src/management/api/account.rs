@@ -1,6 +1,5 @@
 //! `account`.
 
-use http::StatusCode;
 use serde_json::Value;
 
 use super::call::Call;
@@ -50,7 +49,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         NewAccount { name: input.name()?.ok_or_else(nameless)?, kind, description: input.description()? };
     let done = call.desk().create_account(call.caller, new).await?;
     let document = document::account(&done.value.object, &call.view(true, !done.is_in_force()));
-    Ok(call.once(StatusCode::CREATED, document, done.value.revision))
+    Ok(call.once(document, done.value.revision, &done.receipt))
 }
 
 /// Another name or description.

@@ -131,8 +131,10 @@ impl Call<'_> {
     }
 
     /// The answer to a creation. What it holds is wiped: it may be a secret.
-    pub(super) fn once(&self, status: StatusCode, mut document: Value, revision: ChangeNumber) -> Answer {
-        let answer = numbered(tagged(self.answer(status, &document), revision), revision);
+    pub(super) fn once(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
+        document["receipt"] = document::receipt(receipt);
+        let answer = tagged(self.answer(StatusCode::CREATED, &document), revision);
+        let answer = numbered(answer, receipt.number);
         if let Some(Value::String(secret)) = document.get_mut("secretValue") {
             zeroize::Zeroize::zeroize(secret);
         }

@@ -1,6 +1,5 @@
 //! `apiKey`.
 
-use http::StatusCode;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -62,8 +61,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     if let Some(endpoint) = endpoints.into_iter().next() {
         document["links"]["endpoint"] = endpoint.into();
     }
-    document["receipt"] = document::receipt(&issued.done.receipt);
-    Ok(call.once(StatusCode::CREATED, document, entry.revision))
+    Ok(call.once(document, entry.revision, &issued.done.receipt))
 }
 
 /// Another name or description.

@@ -49,7 +49,7 @@ fn document(base: &str) -> Value {
             let name = kind.name();
             [(name.to_owned(), shape::resource(kind)), (format!("{name}Collection"), shape::collection(kind))]
         })
-        .chain([("error".to_owned(), shape::error())])
+        .chain([("error".to_owned(), shape::error()), ("receipt".to_owned(), shape::receipt())])
         .collect();
     json!({
         "openapi": "3.1.0",

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use http::StatusCode;
 use serde_json::Value;
 
 use super::call::Call;
@@ -51,7 +50,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     };
     let done = call.desk().create_environment(call.caller, id, input.name()?, input.description()?).await?;
     let document = document::environment(&done.value.object, &call.view(true, !done.is_in_force()));
-    Ok(call.once(StatusCode::CREATED, document, done.value.revision))
+    Ok(call.once(document, done.value.revision, &done.receipt))
 }
 
 /// Another name or description.

@@ -28,6 +28,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         Usual { prefix: "", anchor: "accounts", fields: ACCOUNT_FIELDS, sort: "name", descending: false };
     let view = View::read(visit.request, usual);
     let page = visit.desk().accounts(&visit.caller, view.query()?).await?;
+    let settled = visit.desk().settled().await;
     let columns = vec![
         sorted("State", "state"),
         sorted("Name", "name"),
@@ -42,7 +43,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         Row {
             id: account.id.to_string(),
             cells: vec![
-                Cell::state(account.state),
+                Cell::state(account.state, entry.revision, settled),
                 Cell::link(&account.name, path(account.id)),
                 Cell::text(Some(account.id)),
                 Cell::tag(account.kind.as_str()),
@@ -97,7 +98,8 @@ fn menu(visit: &Visit<'_>, account: &Account, here: &str) -> Vec<Item> {
 
 /// `/accounts/{id}`: for admins, and for its own holder
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
-    let account = find(visit, id).await?.object;
+    let Entry { object: account, revision } = find(visit, id).await?;
+    let settled = visit.desk().settled().await;
     let mut page = Details::new(visit, Section::Accounts, format!("Account {}", account.name));
     page.up = if visit.caller.may(&Act::ManageAccounts) {
         (LIST.to_owned(), "Accounts")
@@ -109,7 +111,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
         page.links = vec![("API keys of this account", keys_of(account.id))];
     }
     page.facts = vec![
-        ("State", Cell::state(account.state)),
+        ("State", Cell::state(account.state, revision, settled)),
         ("Id", Cell::Code(account.id.to_string())),
         ("Kind", Cell::tag(account.kind.as_str())),
         ("Name", Cell::text(Some(account.name))),

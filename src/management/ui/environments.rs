@@ -34,6 +34,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
     };
     let view = View::read(visit.request, usual);
     let page = visit.desk().environments(&visit.caller, view.query()?).await?;
+    let settled = visit.desk().settled().await;
     let columns = vec![
         sorted("State", "state"),
         sorted("Id", "id"),
@@ -48,7 +49,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         Row {
             id: environment.id.to_string(),
             cells: vec![
-                Cell::state(environment.state),
+                Cell::state(environment.state, entry.revision, settled),
                 Cell::link(&environment.id, path(&environment.id)),
                 Cell::text(environment.name.as_ref()),
                 Cell::text(environment.description.as_ref()),
@@ -103,7 +104,8 @@ fn menu(visit: &Visit<'_>, environment: &Environment, here: &str) -> Vec<Item> {
 
 /// `/environments/{id}`
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
-    let environment = find(visit, id).await?.object;
+    let Entry { object: environment, revision } = find(visit, id).await?;
+    let settled = visit.desk().settled().await;
     let id = &environment.id;
     let mut page =
         Details::new(visit, Section::Environments, format!("Environment {}", present(&environment)));
@@ -117,7 +119,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     }
     page.list = members::section(visit, &environment).await?;
     page.facts = vec![
-        ("State", Cell::state(environment.state)),
+        ("State", Cell::state(environment.state, revision, settled)),
         ("Id", Cell::Code(environment.id.to_string())),
         ("Name", Cell::text(environment.name)),
         ("Description", Cell::text(environment.description)),

@@ -164,6 +164,7 @@ async fn table(
     let (id, now) = (usual.anchor, Timestamp::now());
     let view = View::read(visit.request, usual);
     let page = visit.desk().keys(&visit.caller, Some(owner.clone()), view.query()?).await?;
+    let settled = visit.desk().settled().await;
     let may_change = visit.caller.may(&Act::ChangeKeys(owner.clone()));
     let columns = vec![
         sorted("State", "state"),
@@ -180,7 +181,7 @@ async fn table(
         Row {
             id: key.id.to_string(),
             cells: vec![
-                Cell::state(key.state),
+                Cell::state(key.state, entry.revision, settled),
                 match &key.name {
                     Some(name) => Cell::link(name, format!("/keys/{}", key.id)),
                     None => Cell::Text(None),
@@ -251,8 +252,10 @@ fn menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<Item> {
 /// `/keys/{id}`
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let entry = find(visit, id).await?;
+    let settled = visit.desk().settled().await;
     let now = Timestamp::now();
     let used = used(&entry, now);
+    let state = Cell::state(entry.key.state, entry.revision, settled);
     let key = entry.key;
     let may_change = visit.caller.may(&Act::ChangeKeys(key.owner.clone()));
     let owner = match &key.owner {
@@ -263,7 +266,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     page.up = (list_of(visit, &key.owner), "API Keys");
     page.menu = menu(&key, &page.here, may_change);
     page.facts = vec![
-        ("State", Cell::state(key.state)),
+        ("State", state),
         ("Belongs to", owner),
         ("Access key (user name)", Cell::Code(key.access_key.to_string())),
         ("Name", Cell::text(key.name)),

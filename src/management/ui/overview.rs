@@ -64,6 +64,7 @@ async fn top(
     let sort = KEY_FIELDS.iter().find(|field| field.name == order);
     let query = Query { sort, descending, limit: SHOWN, ..Query::default() };
     let mut page = visit.desk().keys(&visit.caller, None, query).await?;
+    let settled = visit.desk().settled().await;
     // the first are all that is shown here
     page.next = None;
     if descending {
@@ -72,7 +73,7 @@ async fn top(
     let row = |entry: &KeyEntry| Row {
         id: entry.key.id.to_string(),
         cells: vec![
-            Cell::state(entry.key.state),
+            Cell::state(entry.key.state, entry.revision, settled),
             Cell::link(shown(&entry.key), format!("/keys/{}", entry.key.id)),
             match &entry.key.owner {
                 KeyOwner::Account(id) => Cell::link(&format!("account {id}"), format!("/accounts/{id}")),

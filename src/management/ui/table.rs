@@ -9,7 +9,7 @@ use super::moment::Moment;
 use super::page::Rendered;
 use super::view::{SIZES, View};
 use crate::model::State;
-use crate::store::{Marker, Page};
+use crate::store::{ChangeNumber, Marker, Page};
 
 /// A list.
 #[derive(Template)]
@@ -158,9 +158,9 @@ impl Cell {
         Self::Tag(word.to_owned())
     }
 
-    /// A badge.
-    pub(super) fn state(state: State) -> Self {
-        Self::State(StateBadge { state })
+    /// A badge; `revision` is the last change of what has the state.
+    pub(super) fn state(state: State, revision: ChangeNumber, settled: ChangeNumber) -> Self {
+        Self::State(StateBadge { state, is_pending: revision > settled })
     }
 
     /// A count.
@@ -191,6 +191,21 @@ impl Cell {
 pub(super) struct StateBadge {
     /// Which.
     pub(super) state: State,
+    /// A gateway has not confirmed it yet.
+    pub(super) is_pending: bool,
+}
+
+impl StateBadge {
+    fn word(&self) -> &'static str {
+        match (self.state, self.is_pending) {
+            (State::Active, false) => "Active",
+            (State::Active, true) => "Activating",
+            (State::Inactive, false) => "Inactive",
+            (State::Inactive, true) => "Deactivating",
+            (State::Removed, false) => "Removed",
+            (State::Removed, true) => "Removing",
+        }
+    }
 }
 
 impl HtmlSafe for StateBadge {}

@@ -1,13 +1,12 @@
 //! TLS to the record: rustls, and what libpq's `sslmode` asks of it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{Roots, Trust, trusted_roots};
@@ -16,11 +15,9 @@ use crate::config::{Roots, Trust, trusted_roots};
 pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect, String> {
     let builder = ClientConfig::builder();
     let config = match trust {
-        Trust::Name(roots) => {
-            builder.with_root_certificates(trusted_roots(file(roots))?).with_no_client_auth()
-        }
+        Trust::Name(roots) => builder.with_root_certificates(trusted(roots)?).with_no_client_auth(),
         Trust::Chain(roots) => {
-            let whole = WebPkiServerVerifier::builder(Arc::new(trusted_roots(file(roots))?))
+            let whole = WebPkiServerVerifier::builder(Arc::new(trusted(roots)?))
                 .build()
                 .map_err(|error| error.to_string())?;
             let verifier = Verifier { provider: aws_lc_rs::default_provider(), chain: Some(whole) };
@@ -34,10 +31,12 @@ pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect, String> {
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn file(roots: &Roots) -> Option<&Path> {
+fn trusted(roots: &Roots) -> Result<RootCertStore, String> {
     match roots {
-        Roots::System => None,
-        Roots::File(path) => Some(path),
+        Roots::System => trusted_roots(None)
+            .map_err(|why| format!("the system's root certificates (sslrootcert names others): {why}")),
+        Roots::File(path) => trusted_roots(Some(path))
+            .map_err(|why| format!("the root certificates in {} (sslrootcert): {why}", path.display())),
     }
 }
 

@@ -29,8 +29,18 @@ pub(super) fn create(kind: Type, place: Place) -> Value {
         Type::ApiKey => "A new key. Its secret is in this answer and nowhere else.".to_owned(),
         _ => format!("A new {}", kind.name()),
     };
-    let body = body(kind, Purpose::Create);
-    let answers = answers(201, reference(kind.name()), &[404, 413, 422]);
+    let mut body = body(kind, Purpose::Create);
+    if place == Place::Project
+        && let Some(contents) = body["content"].as_object_mut()
+    {
+        // the path has named it, and what the body says of it is not looked at
+        for content in contents.values_mut() {
+            if let Some(properties) = content["schema"]["properties"].as_object_mut() {
+                properties.remove("projectId");
+            }
+        }
+    }
+    let answers = answers(201, changed(kind), &[404, 413, 422]);
     operation(&name, &about, kind, place.parameters(), Some(body), answers)
 }
 
@@ -44,7 +54,7 @@ pub(super) fn update(kind: Type, place: Place) -> Value {
     let name = format!("update{}{}", upper(kind.name()), place.suffix());
     let parameters = item(kind, place);
     let body = body(kind, Purpose::Edit);
-    let answers = pending(answers(200, reference(kind.name()), &[404, 412, 413, 422]), kind);
+    let answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);
     let about = "Other values for what can be edited; with If-Match, only where nobody has changed it since";
     operation(&name, about, kind, parameters, Some(body), answers)
 }
@@ -58,7 +68,7 @@ pub(super) fn delete(kind: Type, place: Place) -> Value {
     } else {
         "Removes what is inactive, for good; what is active is 405"
     };
-    let answers = pending(answers(200, reference(kind.name()), &[404, 412, 422]), kind);
+    let answers = pending(answers(200, changed(kind), &[404, 412, 422]), kind);
     operation(&name, about, kind, parameters, None, answers)
 }
 
@@ -90,7 +100,7 @@ pub(super) fn act(kind: Type, place: Place) -> Value {
         });
     }
     let body = json!({ "required": false, "content": { "application/json": { "schema": schema } } });
-    let answers = pending(answers(200, reference(kind.name()), &[404, 412, 413, 422]), kind);
+    let answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);
     operation(
         &name,
         "Runs an action; it is finished when the answer says so",
@@ -281,11 +291,20 @@ fn answers(good: u16, schema: Value, more: &[u16]) -> Map<String, Value> {
 /// With the answer to a change that is not confirmed yet.
 fn pending(mut answers: Map<String, Value>, kind: Type) -> Map<String, Value> {
     let pending = json!({
-        "description": "Done in the record, and not yet confirmed by the gateway",
-        "content": { "application/json": { "schema": reference(kind.name()) } },
+        "description": "Done in the record, and not confirmed within 5 seconds by the gateways that `receipt` names",
+        "content": { "application/json": { "schema": changed(kind) } },
     });
     answers.insert("202".to_owned(), pending);
     answers
+}
+
+/// What the answer to a change holds: the resource as it is now, and where that is in force.
+fn changed(kind: Type) -> Value {
+    json!({
+        "allOf": [reference(kind.name())],
+        "properties": { "receipt": reference("receipt") },
+        "required": ["receipt"],
+    })
 }
 
 fn schemas_header() -> Value {

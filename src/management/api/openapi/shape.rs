@@ -173,6 +173,41 @@ pub(super) fn collection(kind: Type) -> Value {
     })
 }
 
+/// Where a change is in force.
+pub(super) fn receipt() -> Value {
+    let gateways = |about: &str| {
+        json!({
+            "type": "array",
+            "description": about,
+            "items": {
+                "type": "object",
+                "required": ["id", "name"],
+                "properties": {
+                    "id": { "type": "string", "description": "Made anew at every start of the gateway" },
+                    "name": { "type": "string" },
+                },
+            },
+        })
+    };
+    json!({
+        "type": "object",
+        "description": "Where a change is in force, and where it is not known to be",
+        "required": ["change", "applied", "waiting", "notAfter"],
+        "properties": {
+            "change": { "type": "integer", "description": "The change's number" },
+            "applied": gateways("The gateways where it is in force"),
+            "waiting": gateways(
+                "Those that may still act on what was before. With 202 and none here, nobody could be asked"
+            ),
+            "notAfter": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "After this time, by the record's clock, none of those acts on what was before",
+            },
+        },
+    })
+}
+
 pub(super) fn error() -> Value {
     json!({
         "type": "object",

@@ -1,0 +1,17 @@
+//! Several gateways on one record in PostgreSQL, when all is well: what one does is so on all when its answer says so.
+
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../web_page/visitor.rs"]
+#[allow(dead_code, reason = "the page's own tests use more of it")]
+mod visitor;
+
+mod copying;
+mod house;
+mod notes;
+mod receipts;
+mod rights;
+mod sharing;
+mod starting;
+mod streams;
+mod tls;

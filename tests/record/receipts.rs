@@ -1,0 +1,130 @@
+//! What the answer to a change says of the gateways that have applied it, and of those that have not.
+
+use serde_json::{Value, json};
+
+use crate::house::{House, IN_E1, NAMES};
+use crate::support::api::Api;
+use crate::support::{PATIENCE, wait_for};
+use crate::visitor::{Visitor, row_of, text_of};
+
+/// The names in one of a receipt's lists.
+fn names<'a>(document: &'a Value, list: &str) -> Vec<&'a str> {
+    let listed = document["receipt"][list].as_array().unwrap_or_else(|| panic!("no receipt: {document}"));
+    listed.iter().map(|gateway| gateway["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_receipt_names_every_gateway_and_the_change() {
+    let house = House::start(3);
+    let key = house.one().create_environment_key("e1");
+    let done = house.one().succeed(&["key", "deactivate", &key.id]);
+    let lines: Vec<_> = done.stdout.lines().collect();
+    let number = |line: &str| -> u64 {
+        line.split("(change ").nth(1).and_then(|rest| rest.trim_end_matches(')').parse().ok()).unwrap()
+    };
+    assert!(lines[0].contains("inactive"), "{lines:?}");
+    let names_of_all = ["gw-one, gw-three, gw-two", "in force on "];
+    assert_eq!(lines[1], format!("{}{}", names_of_all[1], names_of_all[0]));
+    let document = house.two().json(&["key", "activate", &key.id]);
+    assert_eq!(document["receipt"]["change"], json!(number(lines[0]) + 1));
+    assert_eq!(names(&document, "applied"), ["gw-one", "gw-three", "gw-two"]);
+    assert_eq!((names(&document, "waiting").len(), &document["receipt"]["notAfter"]), (0, &Value::Null));
+
+    let answer = Api::admin(house.two()).act(&format!("/v2-beta/apikeys/{}", key.id), "deactivate");
+    let document = answer.json();
+    assert_eq!((answer.status, names(&document, "applied").len()), (200, 3), "{document}");
+    assert_eq!(answer.header("X-API-Change").unwrap(), document["receipt"]["change"].to_string());
+    // who makes something has a receipt too
+    for (list, body) in [
+        ("accounts", json!({ "name": "carol" })),
+        ("projects", json!({ "id": "e9" })),
+        ("projects/e1/apikeys", json!({})),
+    ] {
+        let made = Api::admin(house.one()).create(&format!("/v2-beta/{list}"), &body);
+        assert_eq!(names(&made, "applied").len(), 3, "{made}");
+    }
+    // without a change there is none: it would say what was true then
+    let shown = Api::admin(house.one()).document(&format!("/v2-beta/apikeys/{}", key.id));
+    assert_eq!(shown.get("receipt"), None);
+}
+
+#[test]
+fn a_gateway_that_stands_still_is_named_with_the_time_after_which_it_cannot_act() {
+    let house = House::start(2);
+    let (one, two) = (house.one(), house.two());
+    let admin = Api::admin(one);
+    let visitor = Visitor::signed_in(one, &one.admin);
+    let keys: Vec<_> = (0..4).map(|_| one.create_environment_key("e1")).collect();
+    keys.iter().for_each(|key| house.all_answer(IN_E1, key, 200));
+    two.signal("STOP");
+    let [by_line, by_json, by_api, by_page] = &keys[..] else { panic!("four keys") };
+    let list = "/keys?environment=e1";
+    // each waits for the receipt, and none for another's
+    let (lines, json, answer) = std::thread::scope(|scope| {
+        let lines = scope.spawn(|| one.run(&["key", "deactivate", &by_line.id]));
+        let json = scope.spawn(|| one.run(&["key", "deactivate", &by_json.id, "--output", "json"]));
+        let page = scope
+            .spawn(|| Visitor::signed_in(one, &one.admin).post(&format!("/keys/{}/edit", by_page.id), &[]));
+        let answer = admin.act(&format!("/v2-beta/apikeys/{}", by_api.id), "deactivate");
+        page.join().unwrap();
+        (lines.join().unwrap(), json.join().unwrap(), answer)
+    });
+    // on this gateway all are dead already
+    for key in [by_line, by_json, by_api] {
+        assert_eq!(one.exchange(crate::support::http1::Request::get(IN_E1).key(key).end()).status, 401);
+    }
+    let document = answer.json();
+    assert_eq!((answer.status, &document["state"]), (202, &json!("deactivating")), "{document}");
+    assert_eq!((names(&document, "applied"), names(&document, "waiting")), (vec![NAMES[0]], vec![NAMES[1]]));
+    let not_after: jiff::Timestamp = document["receipt"]["notAfter"].as_str().unwrap().parse().unwrap();
+    let left = not_after.duration_since(jiff::Timestamp::now()).as_secs();
+    assert!((20..=62).contains(&left), "{left}s of a lease of 60s and its margin");
+
+    assert_eq!(lines.code, 3, "{lines:?}");
+    assert!(lines.stdout.ends_with("in force on gw-one\n"), "{lines:?}");
+    let said = format!("not yet confirmed by gw-two; after {not_after} none can act on what was before");
+    let until = not_after.to_string();
+    let to_the_second =
+        |text: &str| text.contains("confirmed by gw-two; after ") && text.contains(&until[..16]);
+    assert!(lines.stderr.contains(&said) || to_the_second(&lines.stderr), "{lines:?}");
+    assert_eq!(json.code, 3, "{json:?}");
+    let document: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(names(&document, "waiting"), [NAMES[1]]);
+    assert!(document["receipt"]["notAfter"].is_string(), "{document}");
+
+    // what is not confirmed is computed when it is read, and nowhere stored
+    let state = |id: &str| admin.document(&format!("/v2-beta/apikeys/{id}"))["state"].clone();
+    assert_eq!([state(&by_api.id), state(&by_line.id)], ["deactivating", "deactivating"]);
+    let row = row_of(&visitor.page(list), &by_api.id).unwrap().to_owned();
+    assert!(row.contains("Deactivating"), "{row}");
+    visitor.post(&format!("/keys/{}/deactivate", by_page.id), &[("to", list)]);
+    let notice = text_of(&visitor.page(list), "notice");
+    assert!(notice.contains("not yet confirmed by gw-two.") && notice.contains("After 2"), "{notice}");
+
+    two.signal("CONT");
+    wait_for(PATIENCE, "the other gateway has confirmed", || state(&by_api.id) == "inactive");
+    house.all_answer(IN_E1, by_api, 401);
+    house.all_answer(IN_E1, by_page, 401);
+    let again = one.json(&["key", "activate", &by_api.id]);
+    assert_eq!(names(&again, "waiting"), Vec::<&str>::new());
+}
+
+#[test]
+fn a_command_from_elsewhere_prints_the_same_receipt() {
+    let house = House::start(2);
+    let key = house.one().create_environment_key("e1");
+    let url = format!("http://{}", house.two().management());
+    let asking = format!("{}:{}", house.one().admin.access_key, house.one().admin.secret);
+    let remote = ["--url", &url, "--key", &asking];
+    let done = house.one().succeed(&[&["key", "deactivate", &key.id][..], &remote].concat());
+    assert!(done.stdout.ends_with("in force on gw-one, gw-two\n"), "{done:?}");
+    house.two().signal("STOP");
+    let slow = house.one().run(&["key", "activate", &key.id]);
+    house.two().signal("CONT");
+    assert_eq!(slow.code, 3, "{slow:?}");
+    house.one().signal("STOP");
+    let slow = house.two().run(&[&["key", "deactivate", &key.id][..], &remote].concat());
+    house.one().signal("CONT");
+    assert_eq!(slow.code, 3, "{slow:?}");
+    assert!(slow.stderr.contains("not yet confirmed by gw-one; after "), "{slow:?}");
+}
