@@ -66,6 +66,7 @@ contract!(
     a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change,
     access_keys_and_environments_are_read_byte_for_byte,
     a_follower_sees_what_others_wrote_in_order_and_once,
+    a_role_is_given_to_members_only,
     reading_stays_consistent_while_another_connection_writes,
 );
 
@@ -484,6 +485,19 @@ fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
     let other = self::place();
     std::fs::rename(&other.path, &place.path).unwrap();
     assert!(matches!(follower.poll(), Err(StoreError::Replaced { .. })));
+}
+
+fn a_role_is_given_to_members_only(place: &mut Place) {
+    let account = place.account("alice").id;
+    let environment = place.environment("e1").id;
+    let membership = |role| Membership { account, environment: environment.clone(), role };
+    let before = place.number();
+    let refused = place.store.set_role(&membership(Role::Member));
+    assert!(matches!(refused, Err(StoreError::NotFound { what: "member", .. })), "{refused:?}");
+    assert_eq!(place.number(), before);
+    place.store.add_member(&membership(Role::Readonly)).unwrap();
+    place.store.set_role(&membership(Role::Member)).unwrap();
+    assert_eq!(place.store.member_entry(account, &environment).unwrap().membership.role, Role::Member);
 }
 
 fn reading_stays_consistent_while_another_connection_writes(place: &mut Place) {
