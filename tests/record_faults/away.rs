@@ -95,6 +95,7 @@ fn case_75_a_write_without_the_record_is_refused_in_time() {
     let answer = node.write();
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(since.elapsed() < PATIENCE_WITH_THE_RECORD, "{:?}", since.elapsed());
+    node.relay.cut();
     let outcome = node.gateway.run(&["account", "create", "--name", "late"]);
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.stderr.contains("nothing was changed"), "{outcome:?}");
