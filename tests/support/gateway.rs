@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -154,16 +153,14 @@ impl Plan {
         }
     }
 
-    /// Writes the configuration of a gateway that is started before `init` has run anywhere; the plan names no
-    /// certificate.
+    /// Writes the configuration alone, with a pepper: for a gateway whose record nobody has begun yet.
     #[track_caller]
-    pub fn unprepared(&self, pepper: &str) -> Site {
+    pub fn write_alone(&self) -> Site {
         let (directory, config) = self.write();
-        let file = directory.path().join("portcullis.pepper");
-        std::fs::write(&file, pepper).expect("the pepper can be written");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
-        let admin = Key { id: String::new(), access_key: String::new(), secret: String::new() };
-        Site { cli: Cli::new(&config), admin, environment: Vec::new(), wrapper: &[], config, directory }
+        let pepper = directory.path().join("portcullis.pepper");
+        portcullis::auth::Peppers::create(&pepper).expect("a pepper");
+        let key = Key { id: String::new(), access_key: String::new(), secret: String::new() };
+        Site { cli: Cli::new(&config), admin: key, environment: Vec::new(), wrapper: &[], config, directory }
     }
 
     #[track_caller]

@@ -57,8 +57,9 @@ pub(super) fn run(link: &mut Link) -> Result<(), StoreError> {
 }
 
 async fn version(client: &Client) -> Result<Option<i32>, Trouble> {
-    // not to_regclass: it looks into the session's cache, which within a transaction may still say that there is none
-    let there = "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables
+    // read as a row: what a name stands for (`to_regclass`) the server remembers, and does not ask anew in the middle of
+    // a transaction, though another one has made the table meanwhile
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables
         WHERE schemaname = 'portcullis' AND tablename = 'schema_version')";
     let there = client.query_typed_one(there, &[]).await?;
     if !there.try_get::<_, bool>(0)? {
