@@ -602,9 +602,10 @@ fn an_environment_keeps_an_owner_whoever_asks_by_a_key(place: &mut Place) {
 fn an_edit_of_what_has_changed_since_is_refused(place: &mut Place) {
     let account = place.account("alice");
     let seen = place.store.account_entry(account.id).unwrap().revision;
-    let named = |text, expected| Edit { name: Some(Some(name(text))), expected, ..Edit::default() };
-    place.store.edit_account(account.id, &named("first", Some(seen))).unwrap();
-    let late = place.store.edit_account(account.id, &named("second", Some(seen)));
+    let expected = Expected::OneOf(vec![seen]);
+    let named = |text| Edit { name: Some(Some(name(text))), expected: expected.clone(), ..Edit::default() };
+    place.store.edit_account(account.id, &named("first")).unwrap();
+    let late = place.store.edit_account(account.id, &named("second"));
     assert!(matches!(late, Err(StoreError::Changed { .. })), "{late:?}");
     assert_eq!(place.store.find_account("first").unwrap().id, account.id);
 }

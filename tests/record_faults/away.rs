@@ -139,7 +139,7 @@ fn case_75_a_gateway_without_record_and_replica_says_what_is_wrong() {
     let scene = Scene::start();
     let (site, relay) = scene.site("one");
     relay.cut();
-    let (_, outcome) = site.try_start().expect_err("it cannot start");
+    let (_, outcome) = *site.try_start().expect_err("it cannot start");
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(outcome.stderr.contains("cannot be reached"), "{outcome:?}");
     assert!(outcome.stderr.contains("127.0.0.1"), "{outcome:?}");

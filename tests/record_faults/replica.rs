@@ -91,7 +91,7 @@ fn a_replica_of_another_record_is_refused() {
         (file(site), connection.query_row(state, [], row).expect("a row"))
     };
     let before = state(&site);
-    let (site, outcome) = site.try_start().expect_err("it is another record's");
+    let (site, outcome) = *site.try_start().expect_err("it is another record's");
     assert_eq!(outcome.code, 1, "{outcome:?}");
     assert!(
         outcome.stderr.contains("replica.db") && outcome.stderr.contains("is not a replica of the record"),
