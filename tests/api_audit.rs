@@ -136,7 +136,7 @@ fn case_88_of_delete_and_activate_at_once_exactly_one_wins_and_both_are_told() {
 }
 
 #[test]
-fn of_edits_of_one_revision_exactly_one_wins_and_the_others_are_told_too() {
+fn case_88_of_edits_of_one_revision_exactly_one_wins_and_the_others_are_told_too() {
     let stage = Stage::start();
     let admin = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
@@ -162,6 +162,36 @@ fn of_edits_of_one_revision_exactly_one_wins_and_the_others_are_told_too() {
     let told = entries(&admin, &format!("resourceId={}&action=edit", stage.e1.id));
     assert_eq!(told.iter().filter(|entry| entry["outcome"] == "done").count(), 1);
     assert_eq!(told.iter().filter(|entry| entry["outcome"] == "refused").count(), 7);
+}
+
+#[test]
+fn case_88_of_actions_and_deletes_of_one_revision_exactly_one_wins_and_the_others_are_told_too() {
+    let stage = Stage::start();
+    let admin = Api::admin(&stage.gateway);
+    let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
+    let (deactivate, activate) = (format!("{own}/?action=deactivate"), format!("{own}/?action=activate"));
+    let stop = ("POST", deactivate.as_str());
+    let (start, delete) = (("POST", activate.as_str()), ("DELETE", own.as_str()));
+    let rounds = [[stop; 8], [start, delete, start, delete, start, delete, start, delete]];
+    for (round, acts) in rounds.iter().enumerate() {
+        let tag = admin.get(&own).header("etag").expect("a revision");
+        let statuses = race(
+            acts.iter()
+                .map(|(method, target)| {
+                    let (admin, tag) = (&admin, &tag);
+                    Box::new(move || {
+                        admin.send(admin.request(method, target).header("If-Match", tag).body("{}")).status
+                    }) as Box<dyn FnOnce() -> u16 + Send>
+                })
+                .collect(),
+        );
+        assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 412).count(), 7, "{statuses:?}");
+        let told = entries(&admin, &format!("resourceId={}&outcome=refused", stage.e1.id));
+        assert_eq!(told.len(), 7 * (round + 1), "{told:?}");
+        let is_said = |entry: &Value| entry["reason"].as_str().is_some_and(|why| why.contains("meanwhile"));
+        assert!(told.iter().all(is_said), "{told:?}");
+    }
 }
 
 #[test]

@@ -344,6 +344,19 @@ fn whatever_changes_an_object_heeds_the_revision_that_was_meant() {
     assert_eq!(send("DELETE", &own, "*").status, 200);
     assert_error(&send("DELETE", "/v2-beta/apikeys/1c999", &fresh), 404, "Not Found", None);
 
+    // for the members that an environment is to have, it is the environment's revision that counts
+    let environment = "/v2-beta/projects/e1";
+    let old = api.get(environment).header("etag").expect("a revision");
+    api.put(environment, &json!({ "name": "another" }));
+    let members = json!({ "members": [{ "externalId": "1a1", "role": "owner" }] }).to_string();
+    let set = |tag: &str| {
+        let request = api.request("POST", "/v2-beta/projects/e1/?action=setmembers");
+        api.send(request.header("If-Match", tag).body(members.clone()))
+    };
+    assert_error(&set(&old), 412, "Precondition Failed", None);
+    assert_eq!(api.document(&format!("{environment}/projectmembers"))["data"], json!([]));
+    assert_eq!(set(&api.get(environment).header("etag").expect("a revision")).status, 200);
+
     // memberships name no revision
     let account = api.create("/v2-beta/accounts", &json!({ "name": "bob" }));
     let member = json!({ "externalId": account["id"], "role": "readonly" });

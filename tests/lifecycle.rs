@@ -223,6 +223,9 @@ fn a_restarted_gateway_knows_what_was_revoked() {
 
 // --- what is open when a change comes ---
 
+/// A piece of an endless answer.
+const PIECE: &[u8] = b"8\r\ndata: x\n\r\n";
+
 /// An answer that goes on until the gateway ends the connection; counts its pieces and remembers its end.
 #[derive(Clone, Default)]
 struct Endless {
@@ -237,9 +240,7 @@ impl Endless {
             conversation
                 .send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
                 .ok();
-            while conversation.send("8\r\ndata: x\n\r\n").is_ok()
-                && !conversation.ends_within(Duration::from_millis(10))
-            {}
+            while conversation.send(PIECE).is_ok() && !conversation.ends_within(Duration::from_millis(10)) {}
             ours.end(request);
             false
         })
@@ -268,14 +269,16 @@ impl Listening {
         client.send(Request::get(&path).key(key).end());
         let start = client.take(12, PATIENCE).expect("the answer begins");
         assert_eq!(start, b"HTTP/1.1 200", "{}", String::from_utf8_lossy(&start));
-        client.take(1_000, PATIENCE).expect("the stream goes on");
+        client.take_until(PIECE, PATIENCE).expect("the stream goes on");
         Self { client, path }
     }
 
     /// Fails where the stream does not go on.
     #[track_caller]
     fn goes_on(&mut self) {
-        let more = self.client.take(1_000, PATIENCE);
+        // what waits to be read may be older than the change
+        assert!(!self.client.ends_within(Duration::from_millis(30)), "the stream of {} ended", self.path);
+        let more = self.client.take(self.client.unread().len() + PIECE.len(), PATIENCE);
         assert!(more.is_ok(), "the stream of {} ended: {more:?}", self.path);
     }
 

@@ -54,7 +54,7 @@ fn wait_until_refused(stage: &Stage) {
 #[test]
 fn running_requests_finish_and_new_connections_are_refused() {
     for signal in ["TERM", "INT"] {
-        let mut stage = Stage::with(|plan| plan.top("timeouts: { header: 2s }"));
+        let mut stage = Stage::with(|plan| plan.top("timeouts: { header: 1s }"));
         let finish = held(&stage, "/v1/projects/e1/held");
         let mark = marker();
         let mut running = stage.gateway.connect();

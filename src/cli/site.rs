@@ -57,7 +57,7 @@ impl EditArguments {
         Ok(Edit {
             name: self.name.as_deref().map(Name::parse).transpose()?,
             description: self.description.as_deref().map(Description::parse).transpose()?,
-            expected: None,
+            ..Edit::default()
         })
     }
 }

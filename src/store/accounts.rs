@@ -10,7 +10,7 @@ use super::change::{self, ChangeNumber, Subject};
 use super::error::Fault;
 use super::object::{self, Kind};
 use super::page::{Cursor, Listing, Page, Query};
-use super::{Edit, Entry, Store, StoreError, keys, memberships, rows};
+use super::{Edit, Entry, Store, StoreError, Transition, keys, memberships, rows};
 use crate::model::{Account, AccountId, AccountKind, Description, KeyOwner, Name, State};
 use crate::policy::Act;
 
@@ -95,7 +95,7 @@ impl Store {
         self.change(&Attempt::new("edit", "account", &id), |at| {
             at.permit(&Act::ManageAccounts)?;
             let account = present(at, id)?;
-            object::refuse_changed(at, Kind::Account, id.row(), &id, edit.expected)?;
+            object::refuse_changed(at, Kind::Account, id.row(), &id, &edit.expected)?;
             match &edit.name {
                 Some(Some(name)) => refuse_like_an_id(name)?,
                 Some(None) => {
@@ -117,11 +117,13 @@ impl Store {
     pub fn set_account_state(
         &mut self,
         id: AccountId,
-        state: State,
+        transition: impl Into<Transition>,
     ) -> Result<(Account, ChangeNumber), StoreError> {
+        let Transition { to: state, expected } = transition.into();
         self.change(&Attempt::new(object::action_to(state), "account", &id), |at| {
             at.permit(&Act::ManageAccounts)?;
             let account = get(at, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
+            object::refuse_changed(at, Kind::Account, id.row(), &id, &expected)?;
             let Some(action) = object::transition(at, Kind::Account, &id, account.state, state)? else {
                 return Ok((account, change::head(at)?.number));
             };

@@ -11,7 +11,7 @@ use super::error::Fault;
 use super::object::{self, Kind};
 use super::page::{Cursor, Listing, Page, Query};
 use super::rows::Parsed;
-use super::{Edit, Entry, Store, StoreError, keys, memberships, rows};
+use super::{Edit, Entry, Store, StoreError, Transition, keys, memberships, rows};
 use crate::model::{
     AccountId, Description, Environment, EnvironmentId, KeyOwner, Membership, Name, Role, State,
 };
@@ -142,7 +142,7 @@ impl Store {
         self.change(&Attempt::new("edit", "environment", &id), |at| {
             at.permit(&Act::ChangeEnvironment(id.clone()))?;
             let (row, environment) = present(at, id)?;
-            object::refuse_changed(at, Kind::Environment, row, id, edit.expected)?;
+            object::refuse_changed(at, Kind::Environment, row, id, &edit.expected)?;
             refuse_anothers_id(at, id, edit.name.as_ref().and_then(Option::as_ref))?;
             let (name, description) = (environment.name.as_ref(), environment.description.as_ref());
             if object::edit(at, Kind::Environment, row, edit, name, description)? {
@@ -158,11 +158,13 @@ impl Store {
     pub fn set_environment_state(
         &mut self,
         id: &EnvironmentId,
-        state: State,
+        transition: impl Into<Transition>,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
+        let Transition { to: state, expected } = transition.into();
         self.change(&Attempt::new(object::action_to(state), "environment", &id), |at| {
             at.permit(&Act::ChangeEnvironment(id.clone()))?;
             let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
+            object::refuse_changed(at, Kind::Environment, row, id, &expected)?;
             let Some(action) = object::transition(at, Kind::Environment, id, environment.state, state)?
             else {
                 return Ok((environment, change::head(at)?.number));

@@ -11,7 +11,9 @@ use super::error::Fault;
 use super::object::{self, Kind};
 use super::page::{Cursor, FieldKind, Listing, Modifier, Page, Query};
 use super::rows::Parsed;
-use super::{Edit, KeyEntry, KeyVerifier, Store, StoreError, accounts, environments, notes, rows};
+use super::{
+    Edit, KeyEntry, KeyVerifier, Store, StoreError, Transition, accounts, environments, notes, rows,
+};
 use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, State};
 use crate::policy::Act;
 
@@ -119,7 +121,7 @@ impl Store {
             if key.state == State::Removed {
                 return Err(object::removed(Kind::Key, &id));
             }
-            object::refuse_changed(at, Kind::Key, id.row(), &id, edit.expected)?;
+            object::refuse_changed(at, Kind::Key, id.row(), &id, &edit.expected)?;
             if object::edit(at, Kind::Key, id.row(), edit, key.name.as_ref(), key.description.as_ref())? {
                 log(at, id, "edit", Some(&key))
             } else {
@@ -129,10 +131,16 @@ impl Store {
     }
 
     /// Activates or deactivates a key. Where it is so already, nothing changes.
-    pub fn set_key_state(&mut self, id: KeyId, state: State) -> Result<(ApiKey, ChangeNumber), StoreError> {
+    pub fn set_key_state(
+        &mut self,
+        id: KeyId,
+        transition: impl Into<Transition>,
+    ) -> Result<(ApiKey, ChangeNumber), StoreError> {
+        let Transition { to: state, expected } = transition.into();
         self.change(&Attempt::new(object::action_to(state), "key", &id), |at| {
             let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
             at.permit(&Act::ChangeKeys(key.owner.clone()))?;
+            object::refuse_changed(at, Kind::Key, id.row(), &id, &expected)?;
             match object::transition(at, Kind::Key, &key.access_key, key.state, state)? {
                 None => Ok((key, change::head(at)?.number)),
                 Some("remove") => remove(at, &key),

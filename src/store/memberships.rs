@@ -6,9 +6,10 @@ use super::audit::Attempt;
 use super::author::Writing;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::Fault;
+use super::object::{self, Kind};
 use super::page::{Cursor, Listing, Page, Query};
 use super::rows::{self, Parsed};
-use super::{Store, StoreError, accounts, environments};
+use super::{Expected, Store, StoreError, accounts, environments};
 use crate::model::{AccountId, EnvironmentId, Membership, Role};
 use crate::policy::Act;
 
@@ -50,6 +51,17 @@ impl Store {
         })
     }
 
+    /// Gives a member another role.
+    pub fn set_role(&mut self, membership: &Membership) -> Result<ChangeNumber, StoreError> {
+        let Membership { account, environment, .. } = membership;
+        self.change(&Attempt::new("role", "membership", &format!("{environment}:{account}")), |at| {
+            at.permit(&Act::ChangeMembers(environment.clone()))?;
+            let (row, _) = environments::present(at, environment)?;
+            role(at, *account, row)?.ok_or_else(|| not_a_member(*account, environment))?;
+            keeping_an_owner(at, environment, || add(at, membership))
+        })
+    }
+
     /// Ends a membership.
     pub fn remove_member(
         &mut self,
@@ -59,26 +71,24 @@ impl Store {
         self.change(&Attempt::new("remove", "membership", &format!("{environment}:{account}")), |at| {
             at.permit(&Act::ChangeMembers(environment.clone()))?;
             let (row, _) = environments::present(at, environment)?;
-            let Some(role) = role(at, account, row)? else {
-                return Err(Fault::Store(StoreError::NotFound {
-                    what: "member",
-                    wanted: format!("{account} in {environment}"),
-                }));
-            };
+            let role = role(at, account, row)?.ok_or_else(|| not_a_member(account, environment))?;
             let membership = Membership { account, environment: environment.clone(), role };
             keeping_an_owner(at, environment, || remove(at, &membership, row))
         })
     }
 
-    /// Makes these the members of an environment, with these roles, and no others. All or nothing.
+    /// Makes these the members of an environment, with these roles, and no others. All or nothing. Refused where the
+    /// environment itself is not as expected.
     pub fn set_members(
         &mut self,
         environment: &EnvironmentId,
         members: &[(AccountId, Role)],
+        expected: &Expected,
     ) -> Result<ChangeNumber, StoreError> {
         self.change(&Attempt::new("edit", "membership", &environment), |at| {
             at.permit(&Act::ChangeMembers(environment.clone()))?;
             let (row, _) = environments::present(at, environment)?;
+            object::refuse_changed(at, Kind::Environment, row, environment, expected)?;
             keeping_an_owner(at, environment, || {
                 for (account, role) in members {
                     let membership =
@@ -129,10 +139,7 @@ impl Store {
             .query_row((account.row(), environment.as_str()), entry)
             .optional()?
             .filter(|entry| entry.membership.environment == *environment)
-            .ok_or_else(|| {
-                let wanted = format!("{account} in {environment}");
-                Fault::Store(StoreError::NotFound { what: "member", wanted })
-            })
+            .ok_or_else(|| not_a_member(account, environment))
         })
     }
 
@@ -140,6 +147,10 @@ impl Store {
     pub fn memberships_of(&self, account: AccountId) -> Result<Vec<Membership>, StoreError> {
         self.database.read(|at| of_account(at, account))
     }
+}
+
+fn not_a_member(account: AccountId, environment: &EnvironmentId) -> Fault {
+    StoreError::NotFound { what: "member", wanted: format!("{account} in {environment}") }.into()
 }
 
 /// Runs `work`, after which an environment that had an owner still has one: whoever holds a key cannot take the last

@@ -49,6 +49,7 @@ pub use gateways::{GatewayEntry, Gateways, Presence, RECEIPT_LOOKS, RECEIPT_PATI
 pub use keys::NewKey;
 pub use lookup::{Entry, EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse};
 pub use memberships::{MemberEntry, MembersOf};
+pub use object::{Expected, Transition};
 pub use page::{
     ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, FieldKind, Filter, InvalidDate, InvalidMarker,
     KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, Query,

@@ -42,6 +42,31 @@ impl Kind {
     }
 }
 
+/// As which revision an author knows the object: the change that was the last to touch it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// It may be as it is.
+    #[default]
+    Any,
+    /// One of these, else the change is refused.
+    OneOf(Vec<ChangeNumber>),
+}
+
+/// The state that an object is to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The new state.
+    pub to: State,
+    /// As what the author knows the object.
+    pub expected: Expected,
+}
+
+impl From<State> for Transition {
+    fn from(to: State) -> Self {
+        Self { to, expected: Expected::Any }
+    }
+}
+
 /// The log's word for going from one state to another; `None` where there is nothing to do.
 pub(super) fn transition(
     at: &Writing<'_>,
@@ -90,10 +115,10 @@ pub(super) fn refuse_changed(
     kind: Kind,
     row: i64,
     id: &dyn Display,
-    expected: Option<ChangeNumber>,
+    expected: &Expected,
 ) -> Result<(), Fault> {
-    let Some(expected) = expected else { return Ok(()) };
-    if revision(connection, kind, row)? == expected {
+    let Expected::OneOf(expected) = expected else { return Ok(()) };
+    if expected.contains(&revision(connection, kind, row)?) {
         Ok(())
     } else {
         Err(StoreError::Changed { what: kind.word(), id: id.to_string() }.into())

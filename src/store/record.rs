@@ -35,8 +35,8 @@ pub struct Edit {
     pub name: Option<Option<Name>>,
     /// The new description.
     pub description: Option<Option<Description>>,
-    /// Refuse where another change than this was the last to touch the object.
-    pub expected: Option<ChangeNumber>,
+    /// As what the author knows the object.
+    pub expected: super::Expected,
 }
 
 impl Store {
@@ -98,7 +98,8 @@ impl Store {
         match store {
             config::Store::Sqlite { path } => Self::open(path),
             config::Store::Postgres(postgres) => {
-                Ok(Self::with_replica(Database::open(&postgres.replica, Purpose::Replica)?, postgres))
+                let database = Database::open(&postgres.replica, Purpose::Replica)?;
+                Ok(Self::with_replica(database, postgres::Record::new((**postgres).clone(), None)))
             }
         }
     }
@@ -126,9 +127,8 @@ impl Store {
     }
 
     /// A record in PostgreSQL, and a replica of it.
-    pub(super) fn with_replica(database: Database, postgres: &config::Postgres) -> Self {
-        let record = Some(postgres::Record::new(postgres.clone(), None));
-        Self { database, record, author: Author::command_line() }
+    pub(super) fn with_replica(database: Database, record: postgres::Record) -> Self {
+        Self { database, record: Some(record), author: Author::command_line() }
     }
 
     /// The file that answers questions, and the newest change in it.

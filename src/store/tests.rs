@@ -66,6 +66,7 @@ contract!(
     a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change,
     access_keys_and_environments_are_read_byte_for_byte,
     a_follower_sees_what_others_wrote_in_order_and_once,
+    a_role_is_given_to_members_only,
     reading_stays_consistent_while_another_connection_writes,
     what_a_key_is_refused_is_undone_and_told,
     an_environment_keeps_an_owner_whoever_asks_by_a_key,
@@ -490,6 +491,19 @@ fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
     assert!(matches!(follower.poll(), Err(StoreError::Replaced { .. })));
 }
 
+fn a_role_is_given_to_members_only(place: &mut Place) {
+    let account = place.account("alice").id;
+    let environment = place.environment("e1").id;
+    let membership = |role| Membership { account, environment: environment.clone(), role };
+    let before = place.number();
+    let refused = place.store.set_role(&membership(Role::Member));
+    assert!(matches!(refused, Err(StoreError::NotFound { what: "member", .. })), "{refused:?}");
+    assert_eq!(place.number(), before);
+    place.store.add_member(&membership(Role::Readonly)).unwrap();
+    place.store.set_role(&membership(Role::Member)).unwrap();
+    assert_eq!(place.store.member_entry(account, &environment).unwrap().membership.role, Role::Member);
+}
+
 fn reading_stays_consistent_while_another_connection_writes(place: &mut Place) {
     let account = place.account("alice");
     let environment = place.environment("e1").id;
@@ -588,9 +602,10 @@ fn an_environment_keeps_an_owner_whoever_asks_by_a_key(place: &mut Place) {
 fn an_edit_of_what_has_changed_since_is_refused(place: &mut Place) {
     let account = place.account("alice");
     let seen = place.store.account_entry(account.id).unwrap().revision;
-    let named = |text, expected| Edit { name: Some(Some(name(text))), expected, ..Edit::default() };
-    place.store.edit_account(account.id, &named("first", Some(seen))).unwrap();
-    let late = place.store.edit_account(account.id, &named("second", Some(seen)));
+    let expected = Expected::OneOf(vec![seen]);
+    let named = |text| Edit { name: Some(Some(name(text))), expected: expected.clone(), ..Edit::default() };
+    place.store.edit_account(account.id, &named("first")).unwrap();
+    let late = place.store.edit_account(account.id, &named("second"));
     assert!(matches!(late, Err(StoreError::Changed { .. })), "{late:?}");
     assert_eq!(place.store.find_account("first").unwrap().id, account.id);
 }

@@ -65,7 +65,7 @@ fn gateways_start_at_once_on_an_empty_database_and_the_first_key_is_made_afterwa
         .collect();
     let gateways: Vec<_> = starting
         .into_iter()
-        .map(|starting| starting.ready().unwrap_or_else(|(_, failed)| panic!("{failed:?}")))
+        .map(|starting| starting.ready().unwrap_or_else(|failed| panic!("{:?}", failed.1)))
         .collect();
     // as a person does it who has several machines: the gateways are there, then the first key is made beside one
     let made = gateways[2].succeed(&["init"]);

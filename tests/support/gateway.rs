@@ -222,12 +222,12 @@ impl Site {
     /// Starts the gateway and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Gateway {
-        self.try_start().unwrap_or_else(|(_, failed)| panic!("the gateway did not start: {failed:?}"))
+        self.try_start().unwrap_or_else(|failed| panic!("the gateway did not start: {:?}", failed.1))
     }
 
     /// Starts the gateway and waits until it is ready; what it did where it ended instead.
     #[track_caller]
-    pub fn try_start(self) -> Result<Gateway, (Self, Outcome)> {
+    pub fn try_start(self) -> Result<Gateway, Box<(Self, Outcome)>> {
         let process = Process::spawn(&self);
         self.wait_until_ready(process, PATIENCE)
     }
@@ -239,7 +239,11 @@ impl Site {
     }
 
     #[track_caller]
-    fn wait_until_ready(self, mut process: Process, patience: Duration) -> Result<Gateway, (Self, Outcome)> {
+    fn wait_until_ready(
+        self,
+        mut process: Process,
+        patience: Duration,
+    ) -> Result<Gateway, Box<(Self, Outcome)>> {
         if process.stderr.wait_for_line("ready", patience) {
             process.addresses = addresses(&process.stderr.text());
             return Ok(Gateway { process, site: self });
@@ -248,7 +252,7 @@ impl Site {
         while Instant::now() < deadline {
             if let Ok(Some(status)) = process.child.try_wait() {
                 let (stdout, stderr) = (process.stdout.text(), process.stderr.text());
-                return Err((self, Outcome { code: status.code().unwrap_or(-1), stdout, stderr }));
+                return Err(Box::new((self, Outcome { code: status.code().unwrap_or(-1), stdout, stderr })));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -275,7 +279,7 @@ pub struct Starting {
 impl Starting {
     /// Waits until it is ready; what it did where it ended instead.
     #[track_caller]
-    pub fn ready(self) -> Result<Gateway, (Site, Outcome)> {
+    pub fn ready(self) -> Result<Gateway, Box<(Site, Outcome)>> {
         self.site.wait_until_ready(self.process, PATIENCE)
     }
 
@@ -283,7 +287,7 @@ impl Starting {
     #[track_caller]
     pub fn ready_within(self, patience: Duration) -> Gateway {
         let ready = self.site.wait_until_ready(self.process, patience);
-        ready.unwrap_or_else(|(_, failed)| panic!("the gateway did not start: {failed:?}"))
+        ready.unwrap_or_else(|failed| panic!("the gateway did not start: {:?}", failed.1))
     }
 
     /// Where its configuration and its files are.

@@ -292,7 +292,13 @@ fn no_request_that_begins_after_a_change_was_applied_is_decided_by_what_was_befo
                                 assert!(identity.principal.is_active());
                                 assert!(auth.settled() == before || identity.as_of >= before);
                             }
-                            Ok(_) | Err(AuthRefusal::Unauthorized | AuthRefusal::Unavailable { .. }) => (),
+                            // throttled: on a slow disk a switched-off key fails oftener than its source may
+                            Ok(_)
+                            | Err(
+                                AuthRefusal::Unauthorized
+                                | AuthRefusal::Throttled { .. }
+                                | AuthRefusal::Unavailable { .. },
+                            ) => (),
                             Err(other) => panic!("{other:?}"),
                         }
                     }

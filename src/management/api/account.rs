@@ -12,7 +12,7 @@ use crate::management::document;
 use crate::management::refusal::Refusal;
 use crate::model::{Account, AccountId, AccountKind, InvalidId, KeyOwner, State};
 use crate::policy::Act;
-use crate::store::{Entry, NewAccount};
+use crate::store::{Edit, Entry, NewAccount};
 
 /// The accounts that the caller may see.
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -54,7 +54,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let edit = call.expecting(Type::Account, id, Input::read(call.request)?.edit()?).await?;
+    let edit = Edit { expected: call.expected(), ..Input::read(call.request)?.edit()? };
     let done = call.desk().edit_account(call.caller, parse(id)?, edit).await?;
     Ok(answer(call, &done))
 }
@@ -66,7 +66,10 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
 
 /// Activates, deactivates or removes.
 pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
-    let done = call.desk().set_account_state(call.caller, parse(id)?, state, call.confirmed()).await?;
+    let done = call
+        .desk()
+        .set_account_state(call.caller, parse(id)?, call.transition(state), call.confirmed())
+        .await?;
     Ok(answer(call, &done))
 }
 

@@ -12,8 +12,8 @@ use crate::management::desk::{Caller, Confirmed, Desk};
 use crate::management::document::{self, View};
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
-use crate::model::{EnvironmentId, KeyOwner, Name};
-use crate::store::{ChangeNumber, Edit, Receipt};
+use crate::model::{EnvironmentId, KeyOwner, Name, State};
+use crate::store::{ChangeNumber, Expected, Receipt, Transition};
 
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-api-account-id");
 const ACCOUNT_KIND: HeaderName = HeaderName::from_static("x-api-account-kind");
@@ -67,22 +67,13 @@ impl Call<'_> {
         if is_said { Confirmed::Itself } else { Confirmed::No }
     }
 
-    /// The edit, which is refused where somebody else changes the resource before it is made.
-    pub(super) async fn expecting(&self, kind: Type, id: &str, edit: Edit) -> Result<Edit, Refusal> {
-        Ok(Edit { expected: self.matched(kind, id).await?, ..edit })
-    }
-
-    /// Judges `If-Match` (RFC 9110 section 13.1.1) by the resource as it is now: refuses where no tag of it is the
-    /// resource's own. The revision that was meant, if one was. What names no revision itself (memberships) matches
-    /// `*` only.
-    pub(super) async fn matched(&self, kind: Type, id: &str) -> Result<Option<ChangeNumber>, Refusal> {
+    /// As what the caller knows the resource, by `If-Match` (RFC 9110 section 13.1.1). The record judges it, in the
+    /// change's own transaction: whoever was too late is in the audit log.
+    pub(super) fn expected(&self) -> Expected {
         let headers = &self.request.head.headers;
         if !headers.contains_key(IF_MATCH) {
-            return Ok(None);
+            return Expected::Any;
         }
-        // 404 comes first
-        let found = self.get(kind, id).await?;
-        let tag = found.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
         let given: Vec<_> = headers
             .get_all(IF_MATCH)
             .iter()
@@ -91,15 +82,15 @@ impl Call<'_> {
             .map(str::trim)
             .collect();
         if given.contains(&"*") {
-            return Ok(None);
+            return Expected::Any;
         }
-        match tag.filter(|tag| given.contains(tag)) {
-            Some(tag) => Ok(tag.trim_matches('"').parse().ok().map(ChangeNumber)),
-            None => Err(Refusal::Changed {
-                detail: "the resource is not as it was when If-Match was made for it: look at it again"
-                    .to_owned(),
-            }),
-        }
+        // what is no tag of ours matches nothing
+        Expected::OneOf(given.into_iter().filter_map(revision_in).collect())
+    }
+
+    /// The way to `to`, from what the caller knows.
+    pub(super) fn transition(&self, to: State) -> Transition {
+        Transition { to, expected: self.expected() }
     }
 
     /// 200 where everything has confirmed, else 202.
@@ -185,8 +176,18 @@ impl Call<'_> {
     }
 }
 
+fn tag(revision: ChangeNumber) -> String {
+    format!("\"{revision}\"")
+}
+
+/// The revision that a tag names, where it is written as [`tag`] does.
+fn revision_in(given: &str) -> Option<ChangeNumber> {
+    let revision = given.trim_matches('"').parse().ok().map(ChangeNumber)?;
+    (given == tag(revision)).then_some(revision)
+}
+
 fn tagged(mut answer: Answer, revision: ChangeNumber) -> Answer {
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{revision}\"")) {
+    if let Ok(tag) = HeaderValue::from_str(&tag(revision)) {
         answer.headers_mut().insert(ETAG, tag);
     }
     answer

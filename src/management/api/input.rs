@@ -9,7 +9,7 @@ use super::query::pairs;
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
 use crate::model::{Description, Name, TextError};
-use crate::store::Edit;
+use crate::store::{Edit, Expected};
 
 /// Parameters of the query that say how, and not what.
 const NOT_FIELDS: [&str; 2] = ["action", "confirm"];
@@ -94,7 +94,7 @@ impl Input {
             } else {
                 None
             },
-            expected: None,
+            expected: Expected::Any,
         })
     }
 

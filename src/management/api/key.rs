@@ -13,7 +13,7 @@ use crate::management::document;
 use crate::management::refusal::Refusal;
 use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State};
 use crate::policy::Act;
-use crate::store::KeyEntry;
+use crate::store::{Edit, KeyEntry};
 
 /// The keys of the environment that the path goes through, or those that the caller may see.
 pub(super) async fn list(call: &Call<'_>, owner: Option<KeyOwner>) -> Result<Answer, Refusal> {
@@ -67,7 +67,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let key = find(call, id).await?.key.id;
-    let edit = call.expecting(Type::ApiKey, id, Input::read(call.request)?.edit()?).await?;
+    let edit = Edit { expected: call.expected(), ..Input::read(call.request)?.edit()? };
     let done = call.desk().edit_key(call.caller, key, edit).await?;
     Ok(answer(call, &done))
 }
@@ -80,7 +80,7 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
 /// Activates, deactivates or removes.
 pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
     let id = find(call, id).await?.key.id;
-    let done = call.desk().set_key_state(call.caller, id, state, call.confirmed()).await?;
+    let done = call.desk().set_key_state(call.caller, id, call.transition(state), call.confirmed()).await?;
     Ok(answer(call, &done))
 }
 

@@ -12,8 +12,7 @@ use crate::management::document;
 use crate::management::refusal::Refusal;
 use crate::model::{AccountId, EnvironmentId, Membership};
 use crate::policy::Act;
-use crate::store::MemberEntry;
-use crate::store::Receipt;
+use crate::store::{Expected, MemberEntry, Receipt};
 
 /// Who calls accounts by this word in Rancher: an account's id.
 const ID_TYPE: &str = "rancher_id";
@@ -68,10 +67,9 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 /// Another role.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let (environment, account) = parse(call, id)?;
-    call.desk().member(call.caller, &environment, account).await?;
+    unversioned(call, &environment, account).await?;
     let role = role(Input::read(call.request)?.required("role")?)?;
-    call.matched(Type::ProjectMember, id).await?;
-    let done = call.desk().add_member(call.caller, Membership { account, environment, role }).await?;
+    let done = call.desk().set_role(call.caller, Membership { account, environment, role }).await?;
     let document = show(call, &done.value, !done.is_in_force());
     Ok(answer(call, Call::status(&done.receipt), document, &done.receipt))
 }
@@ -79,6 +77,7 @@ pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
 /// No longer a member.
 pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     let (environment, account) = parse(call, id)?;
+    unversioned(call, &environment, account).await?;
     let done = call.desk().remove_member(call.caller, &environment, account).await?;
     let mut document = show(call, &done.value, !done.is_in_force());
     document["state"] = if done.is_in_force() { "removed" } else { "removing" }.into();
@@ -89,6 +88,21 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
 fn answer(call: &Call<'_>, status: StatusCode, mut document: serde_json::Value, receipt: &Receipt) -> Answer {
     document["receipt"] = document::receipt(receipt);
     numbered(call.answer(status, &document), receipt.number)
+}
+
+/// 404 comes first; then, a membership has no revision that `If-Match` could name: only `*` matches.
+async fn unversioned(
+    call: &Call<'_>,
+    environment: &EnvironmentId,
+    account: AccountId,
+) -> Result<(), Refusal> {
+    call.desk().member(call.caller, environment, account).await?;
+    match call.expected() {
+        Expected::Any => Ok(()),
+        Expected::OneOf(_) => Err(Refusal::Changed {
+            detail: "a membership has no revision: send If-Match with '*', or without it".to_owned(),
+        }),
+    }
 }
 
 fn show(call: &Call<'_>, entry: &MemberEntry, is_pending: bool) -> serde_json::Value {

@@ -217,7 +217,6 @@ impl Call<'_> {
     }
 
     async fn delete(&self, kind: Type, id: &str) -> Result<Answer, Refusal> {
-        self.matched(kind, id).await?;
         match kind {
             Type::ApiKey => key::delete(self, id).await,
             Type::Account => account::delete(self, id).await,
@@ -253,7 +252,6 @@ impl Call<'_> {
                 format!("there is no action '{action}'"),
             ));
         }
-        self.matched(kind, id).await?;
         match action.as_str() {
             "update" => self.update(kind, id).await,
             "setmembers" => project::set_members(self, id).await,

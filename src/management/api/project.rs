@@ -14,7 +14,7 @@ use crate::management::document;
 use crate::management::refusal::Refusal;
 use crate::model::{AccountId, Environment, EnvironmentId, InvalidId, Role, State};
 use crate::policy::Act;
-use crate::store::Entry;
+use crate::store::{Edit, Entry};
 
 /// What projects are filtered by; Rancher's clients send more, and expect it to be ignored.
 const FILTERS: [&str; 3] = ["id", "name", "uuid"];
@@ -55,7 +55,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Another name or description.
 pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    let edit = call.expecting(Type::Project, id, Input::read(call.request)?.edit()?).await?;
+    let edit = Edit { expected: call.expected(), ..Input::read(call.request)?.edit()? };
     let done = call.desk().edit_environment(call.caller, parse(id)?, edit).await?;
     Ok(answer(call, &done))
 }
@@ -67,7 +67,7 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
 
 /// Activates, deactivates or removes.
 pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
-    let done = call.desk().set_environment_state(call.caller, parse(id)?, state).await?;
+    let done = call.desk().set_environment_state(call.caller, parse(id)?, call.transition(state)).await?;
     Ok(answer(call, &done))
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn set_members(call: &Call<'_>, id: &str) -> Result<Answer, Ref
     let input = Input::read(call.request)?;
     let needed = || Refusal::invalid("MissingRequired", "members", "'members' is needed: a list");
     let members = members_in(&input)?.ok_or_else(needed)?;
-    let done = call.desk().set_members(call.caller, &id, members).await?;
+    let done = call.desk().set_members(call.caller, &id, members, call.expected()).await?;
     let entry = call.desk().environment(call.caller, &id).await?;
     let document = document::environment(&entry.object, &call.view(true, !done.is_in_force()));
     Ok(call.done(document, entry.revision, &done.receipt))

@@ -4,7 +4,7 @@ use super::{Caller, Confirmed, Desk, Done, refuse_unconfirmed};
 use crate::management::refusal::Refusal;
 use crate::model::{Account, AccountId, State};
 use crate::policy::Act;
-use crate::store::{Edit, Entry, NewAccount, Page, Query};
+use crate::store::{Edit, Entry, NewAccount, Page, Query, Transition};
 
 impl Desk {
     /// An account that the caller may see, a removed one too.
@@ -65,17 +65,18 @@ impl Desk {
         &self,
         caller: &Caller,
         id: AccountId,
-        state: State,
+        transition: impl Into<Transition>,
         confirmed: Confirmed,
     ) -> Result<Done<Entry<Account>>, Refusal> {
+        let transition = transition.into();
         self.account(caller, id).await?;
         caller.require(&Act::ManageAccounts)?;
-        let is_own = state != State::Active && caller.account().is_some_and(|own| own.id == id);
+        let is_own = transition.to != State::Active && caller.account().is_some_and(|own| own.id == id);
         refuse_unconfirmed(is_own, confirmed)?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {
-                let (_, number) = store.set_account_state(id, state)?;
+                let (_, number) = store.set_account_state(id, transition)?;
                 Ok((store.account_entry(id)?, number))
             })
             .await?;

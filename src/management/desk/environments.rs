@@ -4,7 +4,7 @@ use super::{Caller, Desk, Done};
 use crate::management::refusal::Refusal;
 use crate::model::{Description, Environment, EnvironmentId, KeyOwner, Name, State};
 use crate::policy::Act;
-use crate::store::{Edit, Entry, NewEnvironment, Page, Query, SeenBy};
+use crate::store::{Edit, Entry, NewEnvironment, Page, Query, SeenBy, Transition};
 
 impl Desk {
     /// An environment that the caller may see, a removed one too.
@@ -92,14 +92,15 @@ impl Desk {
         &self,
         caller: &Caller,
         id: EnvironmentId,
-        state: State,
+        transition: impl Into<Transition>,
     ) -> Result<Done<Entry<Environment>>, Refusal> {
+        let transition = transition.into();
         self.environment(caller, &id).await?;
         caller.require(&Act::ChangeEnvironment(id.clone()))?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {
-                let (_, number) = store.set_environment_state(&id, state)?;
+                let (_, number) = store.set_environment_state(&id, transition)?;
                 Ok((store.environment_entry(&id)?, number))
             })
             .await?;

@@ -7,7 +7,7 @@ use crate::auth::{MintedPair, Secret};
 use crate::management::refusal::Refusal;
 use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, Owner, State};
 use crate::policy::Act;
-use crate::store::{Edit, KeyEntry, NewKey, Page, Query};
+use crate::store::{Edit, KeyEntry, NewKey, Page, Query, Transition};
 
 /// A new key, with the secret that is shown this once.
 #[derive(Debug)]
@@ -119,17 +119,18 @@ impl Desk {
         &self,
         caller: &Caller,
         id: KeyId,
-        state: State,
+        transition: impl Into<Transition>,
         confirmed: Confirmed,
     ) -> Result<Done<KeyEntry>, Refusal> {
+        let transition = transition.into();
         let entry = self.key(caller, id).await?;
         caller.require(&Act::ChangeKeys(entry.key.owner))?;
-        let is_own = state != State::Active && caller.principal().key.id == id;
+        let is_own = transition.to != State::Active && caller.principal().key.id == id;
         refuse_unconfirmed(is_own, confirmed)?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {
-                let (_, number) = store.set_key_state(id, state)?;
+                let (_, number) = store.set_key_state(id, transition)?;
                 Ok((store.key_entry(id)?, number))
             })
             .await?;

@@ -4,7 +4,7 @@ use super::{Caller, Desk, Done};
 use crate::management::refusal::Refusal;
 use crate::model::{AccountId, EnvironmentId, KeyOwner, Membership, Role};
 use crate::policy::Act;
-use crate::store::{MembersOf, Page, Query};
+use crate::store::{Expected, MembersOf, Page, Query};
 
 pub use crate::store::MemberEntry;
 
@@ -46,7 +46,7 @@ impl Desk {
         Ok(self.registry.read(move |store| store.member_entry(account, &environment)).await?)
     }
 
-    /// Makes an account a member, or gives a member another role.
+    /// Makes an account a member; one that is a member already gets the role instead of its own.
     pub async fn add_member(
         &self,
         caller: &Caller,
@@ -62,6 +62,24 @@ impl Desk {
             })
             .await;
         Ok(self.done(added.map_err(missing_account)?).await)
+    }
+
+    /// Gives a member another role.
+    pub async fn set_role(
+        &self,
+        caller: &Caller,
+        membership: Membership,
+    ) -> Result<Done<MemberEntry>, Refusal> {
+        self.member(caller, &membership.environment, membership.account).await?;
+        caller.require(&Act::ChangeMembers(membership.environment.clone()))?;
+        let changed = self
+            .registry
+            .write(caller.author(), move |store| {
+                let number = store.set_role(&membership)?;
+                Ok((store.member_entry(membership.account, &membership.environment)?, number))
+            })
+            .await?;
+        Ok(self.done(changed).await)
     }
 
     /// Ends a membership; the answer is what it was.
@@ -87,13 +105,14 @@ impl Desk {
         caller: &Caller,
         environment: &EnvironmentId,
         members: Vec<(AccountId, Role)>,
+        expected: Expected,
     ) -> Result<Done<()>, Refusal> {
         self.present_environment(caller, environment).await?;
         caller.require(&Act::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
         let number = self
             .registry
-            .write(caller.author(), move |store| store.set_members(&environment, &members))
+            .write(caller.author(), move |store| store.set_members(&environment, &members, &expected))
             .await
             .map_err(missing_account)?;
         Ok(self.done(((), number)).await)

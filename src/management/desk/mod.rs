@@ -23,7 +23,9 @@ pub use members::MemberEntry;
 use super::in_force::InForce;
 use super::refusal::Refusal;
 use crate::auth::Authenticator;
-use crate::store::{ChangeNumber, Position, RECEIPT_LOOKS, RECEIPT_PATIENCE, Receipt, Registry, Store};
+use crate::store::{
+    ChangeNumber, Gateways, Position, RECEIPT_LOOKS, RECEIPT_PATIENCE, Receipt, Registry, Store,
+};
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
 const HASHING_AT_ONCE: usize = 2;
@@ -84,18 +86,19 @@ impl Desk {
         Done { value, receipt }
     }
 
+    /// The gateways that share the record; `None` where it cannot be asked now.
+    pub async fn gateways(&self) -> Option<Gateways> {
+        // a record that is away would be waited for
+        if self.authenticator.staleness().is_some() {
+            return None;
+        }
+        tokio::time::timeout(SETTLED_PATIENCE, self.registry.gateways()).await.ok()?.ok()
+    }
+
     /// The newest change of which it is known that every gateway has applied it; all, where nobody can be asked: then
     /// what is shown is as old as the replica.
     pub async fn settled(&self) -> ChangeNumber {
-        let unknown = ChangeNumber(u64::MAX);
-        // a record that is away would be waited for
-        if self.authenticator.staleness().is_some() {
-            return unknown;
-        }
-        match tokio::time::timeout(SETTLED_PATIENCE, self.registry.gateways()).await {
-            Ok(Ok(gateways)) => gateways.settled(),
-            Ok(Err(_)) | Err(_) => unknown,
-        }
+        self.gateways().await.map_or(ChangeNumber(u64::MAX), |gateways| gateways.settled())
     }
 
     async fn receipt(&self, change: ChangeNumber) -> Receipt {

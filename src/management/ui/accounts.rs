@@ -207,7 +207,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
         if name.is_none() {
             return Err(Refusal::invalid("MissingRequired", "name", "an account needs a name"));
         }
-        let edit = Edit { name: Some(name), description: Some(description), expected: Some(expected(form)?) };
+        let edit = Edit { name: Some(name), description: Some(description), expected: expected(form)? };
         visit.desk().edit_account(&visit.caller, account, edit).await
     };
     match edited.await {

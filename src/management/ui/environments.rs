@@ -215,7 +215,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
     let id = find(visit, id).await?.object.id;
     let edited = async {
         let (name, description) = texts(form)?;
-        let edit = Edit { name: Some(name), description: Some(description), expected: Some(expected(form)?) };
+        let edit = Edit { name: Some(name), description: Some(description), expected: expected(form)? };
         visit.desk().edit_environment(&visit.caller, id.clone(), edit).await
     };
     match edited.await {

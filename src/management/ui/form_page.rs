@@ -11,7 +11,7 @@ use super::form::Form;
 use super::page::{Frame, Section, render};
 use super::visit::{Visit, sentence};
 use crate::model::{Description, Name, TextError};
-use crate::store::ChangeNumber;
+use crate::store::{ChangeNumber, Expected};
 
 /// A form on a page of its own.
 #[derive(Template)]
@@ -204,9 +204,9 @@ fn refused_text(field: &str, error: &TextError) -> Refusal {
 }
 
 /// The revision that a form was filled in on.
-pub(super) fn expected(form: &Form) -> Result<ChangeNumber, Refusal> {
+pub(super) fn expected(form: &Form) -> Result<Expected, Refusal> {
     let revision = form.value("revision").parse().map(ChangeNumber);
-    revision.map_err(|_| Refusal::BadRequest {
+    revision.map(|revision| Expected::OneOf(vec![revision])).map_err(|_| Refusal::BadRequest {
         code: "InvalidFormat",
         field: None,
         detail: "the form does not say which revision it was filled in on: open it again".to_owned(),

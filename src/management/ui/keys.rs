@@ -425,7 +425,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
     let usual = list_of(visit, &entry.key.owner);
     let edited = async {
         let (name, description) = texts(form)?;
-        let edit = Edit { name: Some(name), description: Some(description), expected: Some(expected(form)?) };
+        let edit = Edit { name: Some(name), description: Some(description), expected: expected(form)? };
         visit.desk().edit_key(&visit.caller, entry.key.id, edit).await
     };
     match edited.await {

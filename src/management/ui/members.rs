@@ -206,7 +206,7 @@ pub(super) async fn set_role(
     let usual = path(&environment.id);
     let changed = async {
         let membership = Membership { role: read_role(form)?, ..member.membership.clone() };
-        visit.desk().add_member(&visit.caller, membership).await
+        visit.desk().set_role(&visit.caller, membership).await
     };
     match changed.await {
         Ok(done) => {

@@ -1,4 +1,4 @@
-//! The overview, for admins: the last hour, the keys most used, and those that were unused the longest.
+//! The overview, for admins: the last hour, the keys most used, those that were unused the longest, the gateways.
 
 use askama::Template;
 use http::StatusCode;
@@ -8,13 +8,14 @@ use super::super::app::Answer;
 use super::super::refusal::Refusal;
 use super::chart::{Chart, Minute};
 use super::keys::{shown, used};
+use super::moment::Moment;
 use super::page::{Frame, Section, render};
 use super::table::{Cell, Row, Table, plain};
 use super::view::{Usual, View};
 use super::visit::{Visit, see_other};
-use crate::model::KeyOwner;
+use crate::model::{KeyOwner, State};
 use crate::policy::Act;
-use crate::store::{KEY_FIELDS, KeyEntry, Query};
+use crate::store::{GatewayEntry, Gateways, KEY_FIELDS, KeyEntry, Page, Query};
 use crate::telemetry::{self, Outcome};
 
 /// Keys in each list.
@@ -27,6 +28,8 @@ struct OverviewPage {
     chart: Chart,
     most_used: Table,
     longest_unused: Table,
+    /// Who shares the record; `None` where nobody can be asked.
+    gateways: Option<Table>,
 }
 
 /// `/`: the overview, or what stands in its place for those who are no admins.
@@ -39,6 +42,7 @@ pub(super) async fn show(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         most_used: top(visit, "most-used", "Keys most used", "useCount", true, now).await?,
         longest_unused: top(visit, "longest-unused", "Keys unused the longest", "lastUsed", false, now)
             .await?,
+        gateways: gateways(visit, now).await,
         chart: Chart::new(&last_hour(visit, now)),
         frame: visit.frame("Overview", Section::Overview),
     };
@@ -50,6 +54,31 @@ fn last_hour(visit: &Visit<'_>, now: Timestamp) -> Vec<Minute> {
     let minutes = visit.management.history.minutes(now);
     let counts = |minute: &telemetry::Minute| Outcome::ALL.map(|outcome| minute.requests.get(outcome));
     minutes.iter().map(|minute| Minute { start: minute.start, counts: counts(minute) }).collect()
+}
+
+/// The gateways that share the record.
+async fn gateways(visit: &Visit<'_>, now: Timestamp) -> Option<Table> {
+    let Gateways { head, entries, .. } = visit.desk().gateways().await?;
+    let row = |gateway: &GatewayEntry| Row {
+        id: gateway.id.clone(),
+        cells: vec![
+            // nothing of it waits to be confirmed elsewhere
+            Cell::state(if gateway.is_live { State::Active } else { State::Inactive }, head, head),
+            Cell::text(Some(&gateway.name)),
+            Cell::number(gateway.applied.0),
+            Cell::number(head.0.saturating_sub(gateway.applied.0)),
+            Cell::text(Some(Moment { at: gateway.lease_until, now }.full())),
+            Cell::time(gateway.started, now),
+        ],
+        label: gateway.name.clone(),
+        menu: Vec::new(),
+    };
+    let columns = ["State", "Name", "Applied", "Behind", "Lease until", "Started"].map(plain).into();
+    let id = "gateways";
+    let usual = Usual { prefix: id, anchor: id, fields: &[], sort: "name", descending: false };
+    let view = View::read(visit.request, usual);
+    let page = Page { items: entries, next: None };
+    Some(Table::new(id, "Gateways".to_owned(), columns, &page, row, "No gateway is there.", view))
 }
 
 /// The first keys in an order.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures_util::future::{BoxFuture, try_join_all};
 use tokio::try_join;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
@@ -111,38 +112,60 @@ async fn rows(
     Ok(found.iter().map(|row| table.cells_of(row)).collect::<Result<_, _>>()?)
 }
 
-/// Writes a delta into the record, whose head is locked and at [`Delta::since`].
+/// Writes a delta into the record, whose head is locked and at [`Delta::since`]. All statements leave at once, in
+/// their order: they take the time of one round trip.
 pub(super) async fn push(client: &Client, delta: &Delta) -> Result<(), Trouble> {
     let Rows { accounts, environments, memberships, keys, fingerprints } = &delta.rows;
-    put(client, &ACCOUNTS, accounts).await?;
-    put(client, &ENVIRONMENTS, environments).await?;
-    put(client, &KEYS, keys).await?;
-    if !delta.touched.memberships.is_empty() {
-        let (accounts, environments): (Vec<i64>, Vec<&str>) = delta
-            .touched
-            .memberships
-            .iter()
-            .map(|(account, environment)| (*account, environment.as_str()))
-            .unzip();
-        let gone = "DELETE FROM memberships USING unnest($1::bigint[], $2::text[]) AS pair (account, id), environments
-            WHERE environments.id = pair.id AND memberships.environment = environments.\"row\"
-            AND memberships.account = pair.account";
-        client.query_typed(gone, &[(&accounts, Type::INT8_ARRAY), (&environments, Type::TEXT_ARRAY)]).await?;
-    }
-    put(client, &MEMBERSHIPS, memberships).await?;
-    if !delta.touched.keys.is_empty() {
-        let gone = "DELETE FROM fingerprints WHERE key = ANY ($1)";
-        client.query_typed(gone, &[(&delta.touched.keys, Type::INT8_ARRAY)]).await?;
-    }
-    put(client, &FINGERPRINTS, fingerprints).await?;
-    put(client, &CHANGES, &delta.changes).await?;
-    put(client, &AUDIT, &delta.audit).await?;
-    let head = "UPDATE change_head SET number = $1, hash = $2, audit = $3";
+    let Touched { memberships: touched_members, keys: touched_keys, .. } = &delta.touched;
+    let (members, of): (Vec<i64>, Vec<&str>) =
+        touched_members.iter().map(|(account, environment)| (*account, environment.as_str())).unzip();
+    let former_members =
+        "DELETE FROM memberships USING unnest($1::bigint[], $2::text[]) AS pair (account, id), environments
+        WHERE environments.id = pair.id AND memberships.environment = environments.\"row\"
+        AND memberships.account = pair.account";
+    let former_fingerprints = "DELETE FROM fingerprints WHERE key = ANY ($1)";
     let (number, hash) = (delta.to.head.number.0.cast_signed(), delta.to.head.hash.as_slice());
-    client
-        .query_typed(head, &[(&number, Type::INT8), (&hash, Type::BYTEA), (&delta.to.audit, Type::INT8)])
-        .await?;
-    client.query_typed("SELECT pg_notify('portcullis_changes', '')", &[]).await?;
+    let statements: Vec<BoxFuture<'_, Result<(), Trouble>>> = vec![
+        Box::pin(put(client, &ACCOUNTS, accounts)),
+        Box::pin(put(client, &ENVIRONMENTS, environments)),
+        Box::pin(put(client, &KEYS, keys)),
+        Box::pin(run_if(
+            !touched_members.is_empty(),
+            client,
+            former_members,
+            vec![(&members, Type::INT8_ARRAY), (&of, Type::TEXT_ARRAY)],
+        )),
+        Box::pin(put(client, &MEMBERSHIPS, memberships)),
+        Box::pin(run_if(
+            !touched_keys.is_empty(),
+            client,
+            former_fingerprints,
+            vec![(touched_keys, Type::INT8_ARRAY)],
+        )),
+        Box::pin(put(client, &FINGERPRINTS, fingerprints)),
+        Box::pin(put(client, &CHANGES, &delta.changes)),
+        Box::pin(put(client, &AUDIT, &delta.audit)),
+        Box::pin(run_if(
+            true,
+            client,
+            "UPDATE change_head SET number = $1, hash = $2, audit = $3",
+            vec![(&number, Type::INT8), (&hash, Type::BYTEA), (&delta.to.audit, Type::INT8)],
+        )),
+        Box::pin(run_if(true, client, "SELECT pg_notify('portcullis_changes', '')", Vec::new())),
+    ];
+    try_join_all(statements).await?;
+    Ok(())
+}
+
+async fn run_if(
+    is_needed: bool,
+    client: &Client,
+    statement: &str,
+    parameters: Vec<(&(dyn ToSql + Sync), Type)>,
+) -> Result<(), Trouble> {
+    if is_needed {
+        client.query_typed(statement, &parameters).await?;
+    }
     Ok(())
 }
 

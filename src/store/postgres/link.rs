@@ -26,7 +26,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const GREETING: &str = "SET search_path TO portcullis;
     SET lock_timeout = '4s';
     SET statement_timeout = '30s';
-    SET idle_in_transaction_session_timeout = '5s';
+    SET idle_in_transaction_session_timeout = '10s';
+    SET default_transaction_isolation = 'read committed';
     SET client_min_messages = warning;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 

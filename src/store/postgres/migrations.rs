@@ -10,6 +10,9 @@ const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("migrations/0001.sql"))];
 /// The schema version that this program writes.
 const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
+/// As `server_version_num` says it.
+const OLDEST_SERVER: i32 = 140_000;
+
 /// Held while the schema is changed: `pcls`.
 const LOCK: i64 = 0x7063_6c73;
 
@@ -17,6 +20,12 @@ const LOCK: i64 = 0x7063_6c73;
 pub(super) fn run(link: &mut Link) -> Result<(), StoreError> {
     let record = link.record().to_owned();
     link.within(6 * PATIENCE, async |client| {
+        let server = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await?;
+        let found: i32 = server.try_get(0)?;
+        if found < OLDEST_SERVER {
+            let detail = format!("it is PostgreSQL {}: version 14 or newer is needed", found / 10_000);
+            return Err(StoreError::RecordUnusable { record, detail }.into());
+        }
         if version(client).await? != Some(NEWEST) {
             client.batch_execute("BEGIN; SET LOCAL lock_timeout = '25s'").await?;
             client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;

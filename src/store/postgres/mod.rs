@@ -60,17 +60,19 @@ pub(super) fn open(postgres: &Postgres, report: &mut dyn FnMut(&str)) -> Result<
         migrations::run(&mut link)?;
         Ok(link)
     });
-    let database = match connected {
-        Ok(mut link) => replica::prepare(&mut link, postgres, report)?,
+    match connected {
+        Ok(mut link) => {
+            let database = replica::prepare(&mut link, postgres, report)?;
+            Ok(Store::with_replica(database, Record::new(postgres.clone(), Some(link))))
+        }
         Err(error @ StoreError::RecordAway { .. }) => match replica::open_file(postgres) {
             Ok(database) => {
                 report(&format!("{error}; what follows is as the replica has it, and may be old"));
-                database
+                Ok(Store::with_replica(database, Record::new(postgres.clone(), None)))
             }
-            Err(StoreError::Missing { .. }) => return Err(error),
-            Err(other) => return Err(other),
+            Err(StoreError::Missing { .. }) => Err(error),
+            Err(other) => Err(other),
         },
-        Err(error) => return Err(error),
-    };
-    Ok(Store::with_replica(database, postgres))
+        Err(error) => Err(error),
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join;
+
 use super::delta::{self, Standing};
 use super::gateways;
 use super::link::{Link, PATIENCE};
@@ -124,7 +126,9 @@ impl Record {
 
     fn commit(&mut self, delta: &Delta) -> Result<(), StoreError> {
         let mut link = self.link.take().ok_or(StoreError::Closed)?;
-        link.within(PATIENCE, async |client| delta::push(client, delta).await)?;
+        // a removal may take thousands of keys with it
+        let patience = PATIENCE + Duration::from_millis(delta.changes.len() as u64);
+        link.within(patience, async |client| delta::push(client, delta).await)?;
         link.within(PATIENCE, async |client| Ok(client.batch_execute("COMMIT").await?)).map_err(|error| {
             match error {
                 StoreError::RecordAway { record, detail } => StoreError::RecordUnsure { record, detail },
@@ -147,8 +151,10 @@ impl Record {
 
 fn lock(link: &mut Link) -> Result<Place, StoreError> {
     link.within(PATIENCE, async |client| {
-        client.batch_execute("BEGIN").await?;
-        delta::place(client, true).await
+        // both leave at once
+        let (begun, place) = join(client.batch_execute("BEGIN"), delta::place(client, true)).await;
+        begun?;
+        place
     })
 }
 

@@ -6,13 +6,14 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::delta::{self, Standing};
 use super::link::{Link, PATIENCE};
-use super::{copy, gateways, migrations, notes};
+use super::{Record, copy, gateways, migrations, notes};
 use crate::config::Postgres;
 use crate::model::KeyId;
 use crate::store::boot::{self, BootTime};
@@ -328,9 +329,9 @@ pub(super) fn catch_up(
             return Ok(since.head.number);
         }
         let standing = link.within(6 * PATIENCE, async |client| {
-            let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-            // beside one another: the head is read in the transaction, without waiting for word that it has begun
-            let (begun, to) = tokio::join!(biased; begin, delta::place(client, false));
+            let beginning = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+            // both leave at once, in this order
+            let (begun, to) = join(beginning, delta::place(client, false)).await;
             begun?;
             let standing = delta::compare_with(client, since, to?).await?;
             client.batch_execute("COMMIT").await?;
@@ -372,33 +373,45 @@ fn rebuild(
     let mut file = path.as_os_str().to_owned();
     file.push(format!(".{}", Uuid::new_v4().simple()));
     let file = PathBuf::from(file);
-    let made = make(link, &file, path, report);
+    let made = make(link, &file, path, report).and_then(|()| remember(&file, postgres));
     if let Err(error) = made {
         remove(&file);
         return Err(error);
     }
     let old = fs::read_link(path).ok();
-    // what the old one knows is read before it goes
-    let forgotten = Database::open(path, Purpose::Reading)
-        .and_then(|old| Forgotten::between(&old, &Database::open(&file, Purpose::Reading)?));
     put_in_place(&file, path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
     if let Some(old) = old {
         remove(&path.parent().unwrap_or(Path::new("")).join(old));
     }
-    match forgotten {
-        Ok(forgotten) if !forgotten.is_empty() => {
-            tracing::error!(
-                count = forgotten.len(),
-                "the record has forgotten deactivations and removals: they are made again"
-            );
-            let mut store = Store::with_replica(Database::open(path, Purpose::Replica)?, postgres);
-            forgotten.write_back(&mut store)?;
-        }
-        // a file that is not there tells nothing
-        Ok(_) | Err(StoreError::Missing { .. }) => {}
-        Err(error) => tracing::warn!(%error, "what the old replica knew cannot be read"),
-    }
     Database::open(path, Purpose::Replica)
+}
+
+/// Makes again in the record, by way of the new file, what the old replica knew of deactivations and the record has
+/// forgotten. Before the new one takes its place: where this fails, the old one still knows.
+fn remember(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
+    let old = match Database::open(&postgres.replica, Purpose::Reading) {
+        Ok(old) => old,
+        // a file that is not there tells nothing
+        Err(StoreError::Missing { .. }) => return Ok(()),
+        Err(error) => {
+            tracing::warn!(%error, "what the old replica knew cannot be read");
+            return Ok(());
+        }
+    };
+    let forgotten = match Forgotten::between(&old, &Database::open(file, Purpose::Reading)?) {
+        Ok(forgotten) if forgotten.is_empty() => return Ok(()),
+        Ok(forgotten) => forgotten,
+        Err(error) => {
+            tracing::warn!(%error, "what the old replica knew cannot be read");
+            return Ok(());
+        }
+    };
+    tracing::error!(
+        count = forgotten.len(),
+        "the record has forgotten deactivations and removals: they are made again"
+    );
+    let record = Record::new(postgres.clone(), None);
+    forgotten.write_back(&mut Store::with_replica(Database::open(file, Purpose::Replica)?, record))
 }
 
 fn make(link: &mut Link, file: &Path, path: &Path, report: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
