@@ -307,7 +307,7 @@ fn lag(gateways: &[Gateway]) {
         threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
     });
     let made = times.len() as u64;
-    println!("{made} changes in {SECONDS} s ({} a second were asked for), by {WRITERS} writers", CHANGES);
+    println!("{made} changes in {SECONDS} s ({CHANGES} a second were asked for), by {WRITERS} writers");
     println!("  until all gateways have it  {}\n", percentiles(&mut times));
     drop(key);
 }

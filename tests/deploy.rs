@@ -1,6 +1,8 @@
 //! What `deploy/` holds is right, as far as a machine without Docker and Kubernetes can tell: the configuration is one
 //! that the gateway takes, and everything around it agrees with it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
+
 mod support;
 
 use std::fs;

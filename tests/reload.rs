@@ -8,11 +8,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use support::certificates::Authority;
 use support::gateway::Plan;
-use support::http1::Request;
+use support::http1::{Client, Request};
 use support::http2::{Fate, RawHttp2};
 use support::stage::Stage;
 use support::tls::{self, believing, handshake};
-use support::upstream::Upstream;
+use support::upstream::{Answer, Upstream};
 use support::{PATIENCE, marker, wait_for};
 
 /// Changes the configuration's text.
@@ -160,4 +160,59 @@ fn access_control_that_is_switched_on_counts_on_kept_connections() {
     kept.read().assert_refused(401);
     kept2.headers(3, &fields, true).expect("an open connection");
     assert_eq!(kept2.fate_of(3), Fate::Status(401));
+}
+
+#[test]
+fn case_70_a_reload_drops_nothing_that_is_open() {
+    let stage = Stage::start();
+    let certificates = stage.gateway.directory().join("certs");
+    let authority = Authority::new(stage.gateway.directory());
+    // an endless answer over plain HTTP and one over TLS, an upload, and a kept connection of each kind
+    let answer = || {
+        Answer::after_head(|_, conversation| {
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            conversation.send(head).ok();
+            while conversation.send("8\r\ndata: x\n\r\n").is_ok()
+                && !conversation.ends_within(Duration::from_millis(10))
+            {}
+            false
+        })
+    };
+    let over: [fn(&Stage) -> Client; 2] =
+        [|stage| stage.gateway.connect(), |stage| tls::connect(stage.gateway.https())];
+    let mut streams = over.map(|connect| {
+        let path = format!("/v1/projects/e1/{}", marker());
+        stage.upstream.answer(&path, answer());
+        let mut client = connect(&stage);
+        client.send(stage.request("GET", &path).end());
+        client.take(500, PATIENCE).expect("the stream goes on");
+        client
+    });
+    let mut kept = over.map(|connect| connect(&stage));
+    let path = format!("/v1/projects/e1/{}", marker());
+    let mut upload = stage.gateway.connect();
+    upload.send(stage.request("POST", &path).header("Transfer-Encoding", "chunked").end());
+    upload.send("3\r\nabc\r\n");
+    stage.upstream.wait_for(&path);
+    for _ in 0..3 {
+        let files = authority.sign(&["localhost"]);
+        std::fs::copy(&files.certificate, certificates.join("gateway.pem")).expect("the new certificate");
+        std::fs::copy(&files.key, certificates.join("gateway.key")).expect("its key");
+        reload(&stage);
+        let stream = handshake(stage.gateway.https(), "localhost", believing(&[])).expect("a handshake");
+        let shown = &stream.conn.peer_certificates().expect("a certificate")[0];
+        assert_eq!(*shown, CertificateDer::from_pem_file(&files.certificate).expect("a certificate"));
+        for client in &mut streams {
+            client.take(500, PATIENCE).expect("the stream goes on");
+        }
+        for client in &mut kept {
+            client.send(stage.request("GET", "/v1/projects/e1/x").end());
+            assert_eq!(client.read().status, 200);
+        }
+        upload.send("1\r\nd\r\n");
+    }
+    upload.send("0\r\n\r\n");
+    let answer = upload.read();
+    assert_eq!(answer.status, 200, "{answer:?}");
 }

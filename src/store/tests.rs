@@ -68,6 +68,10 @@ contract!(
     a_follower_sees_what_others_wrote_in_order_and_once,
     a_role_is_given_to_members_only,
     reading_stays_consistent_while_another_connection_writes,
+    what_a_key_is_refused_is_undone_and_told,
+    an_environment_keeps_an_owner_whoever_asks_by_a_key,
+    an_edit_of_what_has_changed_since_is_refused,
+    only_the_first_account_is_the_first,
 );
 
 fn name(text: &str) -> Name {
@@ -112,7 +116,7 @@ impl Place {
             store.database.read(read).unwrap()
         };
         let (ours, url) = (rows(&self.store), self.url.as_ref().unwrap());
-        assert!(ours[4].len() > 1, "no changes were made");
+        assert!(!ours[4].is_empty(), "no changes were made");
         assert!(rows(&open(url, early)) == ours, "what followed the changes is not what made them");
         assert!(rows(&open(url, &self.replica("late.db"))) == ours, "a copy is not what it was made from");
     }
@@ -134,6 +138,11 @@ impl Place {
     fn number(&self) -> u64 {
         self.store.head().unwrap().0
     }
+}
+
+/// Opens an empty record in PostgreSQL by way of a new replica.
+pub(super) fn open_empty(replica: &Path) -> Store {
+    open(&server::empty_database(), replica)
 }
 
 /// Opens a record by way of a replica.
@@ -518,6 +527,96 @@ fn reading_stays_consistent_while_another_connection_writes(place: &mut Place) {
             assert_eq!(member, (record.as_of.0 - before) % 2 == 1, "as of {}", record.as_of);
         }
     });
+}
+
+/// An author by the key of an account.
+fn holder(place: &mut Place, account: &Account, access_key: &str) -> Author {
+    let key = place.key(&KeyOwner::Account(account.id), access_key);
+    Author::Key(ActingKey {
+        access_key: key.access_key,
+        owner: key.owner,
+        via: Via::Api,
+        address: [192, 0, 2, 1].into(),
+        request: "r-1".to_owned(),
+    })
+}
+
+/// The newest rows of the audit log: what was done, to what, and why not.
+fn told(place: &Place, count: usize) -> Vec<(String, String, Option<String>)> {
+    let newest = Query { limit: count, descending: true, ..Query::default() };
+    let rows = place.store.audit_page(&newest).unwrap().items;
+    rows.into_iter().map(|row| (row.action, row.object, row.refusal)).collect()
+}
+
+fn what_a_key_is_refused_is_undone_and_told(place: &mut Place) {
+    let alice = place.account("alice");
+    let environment = place.environment("e1").id;
+    let author = holder(place, &alice, "a1");
+    let before = place.number();
+    place.store.set_author(author.clone());
+    let refused = place.store.set_environment_state(&environment, State::Inactive);
+    assert!(matches!(refused, Err(StoreError::NotPermitted)), "{refused:?}");
+    assert_eq!(place.number(), before);
+    let [(action, object, reason)] = &told(place, 1)[..] else { panic!("one row") };
+    assert_eq!((action.as_str(), object.as_str()), ("deactivate", "e1"));
+    assert!(reason.as_ref().is_some_and(|reason| reason.contains("may not")), "{reason:?}");
+    place.store.note_refused(&Attempt::claimed("edit", "account", "1a9"), "not yours").unwrap();
+    assert_eq!(told(place, 1), [("edit".to_owned(), "1a9".to_owned(), Some("not yours".to_owned()))]);
+
+    // a key that was stopped meanwhile changes nothing any more, its own account's keys neither
+    place.store.set_author(Author::command_line());
+    let own = place.store.find_key("a1").unwrap();
+    place.store.set_key_state(own.id, State::Inactive).unwrap();
+    place.store.set_author(author);
+    let refused = place.store.create_key(&new_key(&KeyOwner::Account(alice.id), "a2"));
+    assert!(matches!(refused, Err(StoreError::AuthorGone { .. })), "{refused:?}");
+    assert!(matches!(place.store.find_key("a2"), Err(StoreError::NotFound { .. })));
+    assert!(told(place, 1)[0].2.is_some());
+}
+
+fn an_environment_keeps_an_owner_whoever_asks_by_a_key(place: &mut Place) {
+    let [alice, bob] = ["alice", "bob"].map(|name| place.account(name));
+    let environment = place.environment("e1").id;
+    let role =
+        |account: &Account, role| Membership { account: account.id, environment: environment.clone(), role };
+    place.store.add_member(&role(&alice, Role::Owner)).unwrap();
+    let author = holder(place, &alice, "a1");
+    place.store.set_author(author);
+    for refused in [
+        place.store.remove_member(alice.id, &environment),
+        place.store.add_member(&role(&alice, Role::Member)),
+    ] {
+        assert!(matches!(refused, Err(StoreError::LastOwner { .. })), "{refused:?}");
+    }
+    assert_eq!(place.store.memberships_of(alice.id).unwrap(), [role(&alice, Role::Owner)]);
+    place.store.add_member(&role(&bob, Role::Owner)).unwrap();
+    place.store.add_member(&role(&alice, Role::Readonly)).unwrap();
+    // who has just given up the right has not got it
+    let refused = place.store.remove_member(bob.id, &environment);
+    assert!(matches!(refused, Err(StoreError::NotPermitted)), "{refused:?}");
+    place.store.set_author(Author::command_line());
+    place.store.remove_member(bob.id, &environment).unwrap();
+    assert_eq!(place.store.memberships_of(bob.id).unwrap(), []);
+}
+
+fn an_edit_of_what_has_changed_since_is_refused(place: &mut Place) {
+    let account = place.account("alice");
+    let seen = place.store.account_entry(account.id).unwrap().revision;
+    let expected = Expected::OneOf(vec![seen]);
+    let named = |text| Edit { name: Some(Some(name(text))), expected: expected.clone(), ..Edit::default() };
+    place.store.edit_account(account.id, &named("first")).unwrap();
+    let late = place.store.edit_account(account.id, &named("second"));
+    assert!(matches!(late, Err(StoreError::Changed { .. })), "{late:?}");
+    assert_eq!(place.store.find_account("first").unwrap().id, account.id);
+}
+
+fn only_the_first_account_is_the_first(place: &mut Place) {
+    let new = |called| NewAccount { name: name(called), kind: AccountKind::Admin, description: None };
+    place.store.refuse_begun().unwrap();
+    place.store.create_first_account(&new("admin")).unwrap();
+    assert!(refusal(place.store.create_first_account(&new("other"))).contains("nothing is overwritten"));
+    assert!(refusal(place.store.refuse_begun()).contains("portcullis key create"));
+    assert_eq!(place.number(), 1);
 }
 
 #[test]

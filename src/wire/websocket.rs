@@ -80,9 +80,9 @@ mod tests {
         let mut bytes = match length {
             0..=125 => vec![first, mask | u8::try_from(length).unwrap()],
             126..=0xffff => {
-                [&[first, mask | 126][..], &u16::try_from(length).unwrap().to_be_bytes()].concat()
+                [&[first, mask | 0x7e][..], &u16::try_from(length).unwrap().to_be_bytes()].concat()
             }
-            _ => [&[first, mask | 127][..], &(length as u64).to_be_bytes()].concat(),
+            _ => [&[first, mask | 0x7f][..], &(length as u64).to_be_bytes()].concat(),
         };
         bytes.resize(bytes.len() + if is_masked { 4 } else { 0 } + length, 0x88);
         bytes

@@ -1,5 +1,7 @@
 //! Several gateways on one record in PostgreSQL, when all is well: what one does is so on all when its answer says so.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
+
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../web_page/visitor.rs"]

@@ -55,7 +55,9 @@ fn a_gateway_that_stands_still_is_named_with_the_time_after_which_it_cannot_act(
     let admin = Api::admin(one);
     let visitor = Visitor::signed_in(one, &one.admin);
     let keys: Vec<_> = (0..4).map(|_| one.create_environment_key("e1")).collect();
-    keys.iter().for_each(|key| house.all_answer(IN_E1, key, 200));
+    for key in &keys {
+        house.all_answer(IN_E1, key, 200);
+    }
     two.signal("STOP");
     let [by_line, by_json, by_api, by_page] = &keys[..] else { panic!("four keys") };
     let list = "/keys?environment=e1";

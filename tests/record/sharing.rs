@@ -125,8 +125,8 @@ fn edits_lists_and_the_audit_log_are_the_same_on_every_gateway() {
     let log = one.document(&format!("/v2-beta/auditlogs?resourceId={}", key.id));
     let told: Vec<_> =
         log["data"].as_array().unwrap().iter().map(|row| (&row["action"], &row["outcome"])).collect();
-    let [create, edit, done] = ["create", "edit", "done"].map(|word| json!(word));
-    assert_eq!(told, [(&create, &done), (&edit, &done)], "{log}");
+    let [create, edit, done, refused] = ["create", "edit", "done", "refused"].map(|word| json!(word));
+    assert_eq!(told, [(&create, &done), (&edit, &done), (&edit, &refused)], "{log}");
     let commands = |gateway: &Gateway| gateway.succeed(&["key", "list", "--environment", "e1"]).stdout;
     assert_eq!(commands(house.one()), commands(house.two()));
 }

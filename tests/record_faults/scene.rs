@@ -198,8 +198,7 @@ impl Node {
         let mut client = self.gateway.connect();
         client.send(Request::get(&path).key(key).end());
         client.take(1_000, PATIENCE).expect("the stream goes on");
-        let connection = scene.upstream.wait_for(&path).connection;
-        Stream { client, connection }
+        Stream { client }
     }
 
     /// The gateway's process stands still.
@@ -228,8 +227,6 @@ impl Node {
 /// A client in the middle of an endless answer.
 pub struct Stream {
     pub client: Client,
-    /// The upstream's side of it.
-    pub connection: usize,
 }
 
 impl Stream {

@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -154,18 +153,6 @@ impl Plan {
         }
     }
 
-    /// Writes the configuration of a gateway that is started before `init` has run anywhere; the plan names no
-    /// certificate.
-    #[track_caller]
-    pub fn unprepared(&self, pepper: &str) -> Site {
-        let (directory, config) = self.write();
-        let file = directory.path().join("portcullis.pepper");
-        std::fs::write(&file, pepper).expect("the pepper can be written");
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("its mode");
-        let admin = Key { id: String::new(), access_key: String::new(), secret: String::new() };
-        Site { cli: Cli::new(&config), admin, environment: Vec::new(), wrapper: &[], config, directory }
-    }
-
     /// Writes the configuration alone, with a pepper: for a gateway whose record nobody has begun yet.
     #[track_caller]
     pub fn write_alone(&self) -> Site {
@@ -235,12 +222,12 @@ impl Site {
     /// Starts the gateway and waits until it is ready.
     #[track_caller]
     pub fn start(self) -> Gateway {
-        self.try_start().unwrap_or_else(|(_, failed)| panic!("the gateway did not start: {failed:?}"))
+        self.try_start().unwrap_or_else(|failed| panic!("the gateway did not start: {:?}", failed.1))
     }
 
     /// Starts the gateway and waits until it is ready; what it did where it ended instead.
     #[track_caller]
-    pub fn try_start(self) -> Result<Gateway, (Self, Outcome)> {
+    pub fn try_start(self) -> Result<Gateway, Box<(Self, Outcome)>> {
         let process = Process::spawn(&self);
         self.wait_until_ready(process, PATIENCE)
     }
@@ -252,7 +239,11 @@ impl Site {
     }
 
     #[track_caller]
-    fn wait_until_ready(self, mut process: Process, patience: Duration) -> Result<Gateway, (Self, Outcome)> {
+    fn wait_until_ready(
+        self,
+        mut process: Process,
+        patience: Duration,
+    ) -> Result<Gateway, Box<(Self, Outcome)>> {
         if process.stderr.wait_for_line("ready", patience) {
             process.addresses = addresses(&process.stderr.text());
             return Ok(Gateway { process, site: self });
@@ -261,7 +252,7 @@ impl Site {
         while Instant::now() < deadline {
             if let Ok(Some(status)) = process.child.try_wait() {
                 let (stdout, stderr) = (process.stdout.text(), process.stderr.text());
-                return Err((self, Outcome { code: status.code().unwrap_or(-1), stdout, stderr }));
+                return Err(Box::new((self, Outcome { code: status.code().unwrap_or(-1), stdout, stderr })));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -288,7 +279,7 @@ pub struct Starting {
 impl Starting {
     /// Waits until it is ready; what it did where it ended instead.
     #[track_caller]
-    pub fn ready(self) -> Result<Gateway, (Site, Outcome)> {
+    pub fn ready(self) -> Result<Gateway, Box<(Site, Outcome)>> {
         self.site.wait_until_ready(self.process, PATIENCE)
     }
 
@@ -296,7 +287,7 @@ impl Starting {
     #[track_caller]
     pub fn ready_within(self, patience: Duration) -> Gateway {
         let ready = self.site.wait_until_ready(self.process, patience);
-        ready.unwrap_or_else(|(_, failed)| panic!("the gateway did not start: {failed:?}"))
+        ready.unwrap_or_else(|failed| panic!("the gateway did not start: {:?}", failed.1))
     }
 
     /// Where its configuration and its files are.

@@ -111,7 +111,7 @@ impl Relay {
 
     /// Leads new connections to another server.
     pub fn point_to(&self, target: &Path) {
-        self.shared.lock().target = target.to_owned();
+        target.clone_into(&mut self.shared.lock().target);
     }
 
     /// Resets every connection, and every new one, until [`Relay::mend`].

@@ -8,10 +8,41 @@ use crate::store::{NewAccount, NewEnvironment};
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
 
-/// A store with 60 keys of an account and 30 of an environment, names and descriptions repeated and missing.
-fn filled() -> (tempfile::TempDir, Store, KeyOwner, KeyOwner) {
-    let directory = tempfile::tempdir().unwrap();
-    let mut store = Store::create(&directory.path().join("portcullis.db")).unwrap();
+/// A store, the account and the environment that own its keys.
+type Filled = (tempfile::TempDir, Store, KeyOwner, KeyOwner);
+
+/// Lists are the same of an embedded store and of a record in PostgreSQL.
+macro_rules! contract {
+    ($($rule:ident),* $(,)?) => {
+        mod embedded {
+            $(#[test] fn $rule() {
+                let directory = tempfile::tempdir().unwrap();
+                let store = super::Store::create(&directory.path().join("portcullis.db")).unwrap();
+                super::$rule(super::filled(directory, store));
+            })*
+        }
+        mod in_postgresql {
+            $(#[test] fn $rule() {
+                let directory = tempfile::tempdir().unwrap();
+                let store = crate::store::tests::open_empty(&directory.path().join("replica.db"));
+                super::$rule(super::filled(directory, store));
+            })*
+        }
+    };
+}
+
+contract!(
+    every_order_shows_every_row_once_forwards_and_backwards,
+    names_are_sorted_without_regard_to_case_and_missing_ones_come_first,
+    filters_say_what_their_modifiers_mean,
+    search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_are,
+    a_marker_of_another_order_or_a_forged_one_is_refused,
+    what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too,
+    every_order_is_an_index,
+);
+
+/// 60 keys of an account and 30 of an environment, names and descriptions repeated and missing.
+fn filled(directory: tempfile::TempDir, mut store: Store) -> Filled {
     let name = |text: &str| Name::parse(text).unwrap();
     let account =
         NewAccount { name: name("ada").unwrap(), kind: crate::model::AccountKind::User, description: None };
@@ -79,9 +110,9 @@ fn rows(store: &Store, owner: Option<&KeyOwner>) -> BTreeSet<i64> {
     store.database.read(read).unwrap()
 }
 
-#[test]
-fn every_order_shows_every_row_once_forwards_and_backwards() {
-    let (_directory, store, account, environment) = filled();
+fn every_order_shows_every_row_once_forwards_and_backwards(
+    (_directory, store, account, environment): Filled,
+) {
     for owner in [None, Some(&account), Some(&environment)] {
         let all = rows(&store, owner);
         for field in KEY_FIELDS.iter().filter(|field| field.is_sortable()) {
@@ -98,9 +129,9 @@ fn every_order_shows_every_row_once_forwards_and_backwards() {
     }
 }
 
-#[test]
-fn names_are_sorted_without_regard_to_case_and_missing_ones_come_first() {
-    let (_directory, store, account, _) = filled();
+fn names_are_sorted_without_regard_to_case_and_missing_ones_come_first(
+    (_directory, store, account, _): Filled,
+) {
     let query = Query { sort: Some(field("name")), ..Query::default() };
     let names: Vec<_> = walk(&store, Some(&account), &query)
         .into_iter()
@@ -113,9 +144,7 @@ fn names_are_sorted_without_regard_to_case_and_missing_ones_come_first() {
     );
 }
 
-#[test]
-fn filters_say_what_their_modifiers_mean() {
-    let (_directory, store, ..) = filled();
+fn filters_say_what_their_modifiers_mean((_directory, store, ..): Filled) {
     let count = |name, modifier, value| {
         let query = Query { filters: vec![filter(name, modifier, value)], ..Query::default() };
         walk(&store, None, &query).len()
@@ -152,9 +181,9 @@ fn filters_say_what_their_modifiers_mean() {
     assert_eq!(count("created", Modifier::Gt, "2001-01-01T00:00:00Z"), all.len());
 }
 
-#[test]
-fn search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_are() {
-    let (_directory, store, account, _) = filled();
+fn search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_are(
+    (_directory, store, account, _): Filled,
+) {
     let found = |text: &str| {
         walk(&store, Some(&account), &Query { search: Some(text.to_owned()), ..Query::default() }).len()
     };
@@ -162,9 +191,7 @@ fn search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_ar
     assert_eq!((found("%"), found("_"), found("\\"), found("\0"), found("uil\0")), (0, 0, 0, 0, 0));
 }
 
-#[test]
-fn a_marker_of_another_order_or_a_forged_one_is_refused() {
-    let (_directory, store, ..) = filled();
+fn a_marker_of_another_order_or_a_forged_one_is_refused((_directory, store, ..): Filled) {
     let by = |name| Query { sort: Some(field(name)), limit: 5, ..Query::default() };
     let marker = store.key_page(None, &by("name")).unwrap().next;
     let other = store.key_page(None, &Query { after: marker, ..by("created") });
@@ -175,9 +202,9 @@ fn a_marker_of_another_order_or_a_forged_one_is_refused() {
 }
 
 /// Where the order's rows would be read one here and one there for very few that are wanted.
-#[test]
-fn what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too() {
-    let (_directory, mut store, account, _) = filled();
+fn what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too(
+    (_directory, mut store, account, _): Filled,
+) {
     let fill = |at: &rusqlite::Connection| {
         at.execute_batch(&format!(
             "INSERT INTO keys (access_key, account, name, description, state, uuid, phc, created)
@@ -222,9 +249,7 @@ fn what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too() {
 }
 
 /// A page must not sort: with a million keys that would take a second.
-#[test]
-fn every_order_is_an_index() {
-    let (_directory, store, account, _) = filled();
+fn every_order_is_an_index((_directory, store, account, _): Filled) {
     let plan = |listing: &Listing, owner: bool, field: &Field| {
         let index = listing.index(field, owner);
         let order = field.order.unwrap_or("id");

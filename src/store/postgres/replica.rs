@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join;
 use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -328,9 +329,9 @@ pub(super) fn catch_up(
             return Ok(since.head.number);
         }
         let standing = link.within(6 * PATIENCE, async |client| {
-            let begin = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-            // beside one another: the head is read in the transaction, without waiting for word that it has begun
-            let (begun, to) = tokio::join!(biased; begin, delta::place(client, false));
+            let beginning = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+            // both leave at once, in this order
+            let (begun, to) = join(beginning, delta::place(client, false)).await;
             begun?;
             let standing = delta::compare_with(client, since, to?).await?;
             client.batch_execute("COMMIT").await?;

@@ -94,13 +94,14 @@ fn what_follows_something_else_is_not_applied() {
     assert!(rows(&copy) == rows(&place.store.database));
 }
 
+type Spoil<'a> = &'a dyn Fn(&mut Delta);
+
 #[test]
 fn changes_that_do_not_follow_from_one_another_are_refused_whole() {
     let (place, mut copy, _) = changed();
     let since = copy.read(Place::of).unwrap();
     let before = rows(&copy);
     let last = |delta: &Delta| delta.changes.len() - 1;
-    type Spoil<'a> = &'a dyn Fn(&mut Delta);
     let spoils: [(&str, Spoil<'_>); 5] = [
         ("another action", &|delta| delta.changes[1][4] = Cell::Text("activate".to_owned())),
         ("another hash", &|delta| delta.changes[0][6] = Cell::Bytes(vec![7; 32])),

@@ -111,8 +111,8 @@ fn a_process_that_was_killed_has_ended_and_one_that_cannot_be_seen_has_not() {
         assert!(!boot::has_ended(unknown), "{unknown:?}");
     }
     let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let start = stat.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned();
+    let line = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let start = line.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned();
     let process = format!("{space} {} {start}", child.id());
     assert!(!boot::has_ended(&process));
     child.kill().unwrap();
