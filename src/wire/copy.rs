@@ -93,6 +93,7 @@ impl<'a> BodyCopy<'a> {
 
     /// Moves bytes only while `may_move` says so. One call of [`BodyCopy::poll`] moves what is ready, which may be
     /// megabytes, and the process may stand still in the middle of it: so each move is asked for.
+    #[must_use]
     pub fn only_while(self, may_move: &'a dyn Fn() -> bool) -> Self {
         Self { may_move: Some(may_move), ..self }
     }
