@@ -226,9 +226,10 @@ impl Exchange<'_> {
         upstream: &mut Upstream,
         reused: bool,
     ) -> Result<(Ended, bool), Failure> {
+        let may_move = || self.permitted.is_fresh();
         // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
         let copy = match self.permitted.admitted.head.protocol() {
-            None => BodyCopy::message(self.body_limit, self.permitted.stripped),
+            None => BodyCopy::message(self.body_limit, self.permitted.stripped).only_while(&may_move),
             Some(_) => BodyCopy::empty(self.permitted.stripped),
         };
         let mut upload = Upload { copy, state: UploadState::Running };
@@ -277,7 +278,7 @@ impl Exchange<'_> {
         let client_reusable = respond::begin(client, &answer)
             .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
 
-        let mut download = BodyCopy::message(u64::MAX, self.permitted.stripped);
+        let mut download = BodyCopy::message(u64::MAX, self.permitted.stripped).only_while(&may_move);
         let done =
             poll_fn(|cx| self.poll_answer_body(cx, client, upstream, &mut upload, &mut download)).await;
         self.progress.sent.set(download.bytes);
@@ -306,8 +307,9 @@ impl Exchange<'_> {
         upgrade::begin(client, upstream.peer_mut(), head, protocol)
             .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
         let frames = admitted.is_websocket().then_some(&self.progress.frames);
-        let mut up = BodyCopy::tunnel(self.permitted.stripped, None);
-        let mut down = BodyCopy::tunnel(self.permitted.stripped, frames);
+        let may_move = || self.permitted.is_fresh();
+        let mut up = BodyCopy::tunnel(self.permitted.stripped, None).only_while(&may_move);
+        let mut down = BodyCopy::tunnel(self.permitted.stripped, frames).only_while(&may_move);
         let mut moved = None;
         let result = poll_fn(|cx| {
             let upstream = upstream.peer_mut();

@@ -34,6 +34,8 @@ pub struct BodyCopy<'a> {
     kind: Kind,
     /// What is told of the bytes that pass.
     frames: Option<&'a Cell<Frames>>,
+    /// Asked before each move; where it says no, nothing moves.
+    may_move: Option<&'a dyn Fn() -> bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +54,48 @@ enum Kind {
 impl<'a> BodyCopy<'a> {
     /// A message's body of at most `limit` bytes; trailers named in `stripped` do not pass.
     pub fn message(limit: u64, stripped: &'a NameList) -> Self {
-        Self { bytes: 0, limit, stripped, state: State::Moving, kind: Kind::Message, frames: None }
+        Self {
+            bytes: 0,
+            limit,
+            stripped,
+            state: State::Moving,
+            kind: Kind::Message,
+            frames: None,
+            may_move: None,
+        }
     }
 
     /// The body of a message that has none, and whose sender goes on sending all the same: a tunnel is to follow.
     pub fn empty(stripped: &'a NameList) -> Self {
-        Self { bytes: 0, limit: 0, stripped, state: State::Finishing, kind: Kind::Message, frames: None }
+        Self {
+            bytes: 0,
+            limit: 0,
+            stripped,
+            state: State::Finishing,
+            kind: Kind::Message,
+            frames: None,
+            may_move: None,
+        }
     }
 
     /// One direction of a tunnel; where it is one of a WebSocket, `frames` is told what passes.
     pub fn tunnel(stripped: &'a NameList, frames: Option<&'a Cell<Frames>>) -> Self {
-        Self { bytes: 0, limit: u64::MAX, stripped, state: State::Moving, kind: Kind::Tunnel, frames }
+        Self {
+            bytes: 0,
+            limit: u64::MAX,
+            stripped,
+            state: State::Moving,
+            kind: Kind::Tunnel,
+            frames,
+            may_move: None,
+        }
+    }
+
+    /// Moves bytes only while `may_move` says so. One call of [`BodyCopy::poll`] moves what is ready, which may be
+    /// megabytes, and the process may stand still in the middle of it: so each move is asked for.
+    #[must_use]
+    pub fn only_while(self, may_move: &'a dyn Fn() -> bool) -> Self {
+        Self { may_move: Some(may_move), ..self }
     }
 
     /// Whether everything has been passed on.
@@ -89,6 +122,11 @@ impl<'a> BodyCopy<'a> {
                 Received::Data => {
                     if self.bytes + from.received().len() as u64 > self.limit {
                         return Poll::Ready(Err(CopyError::TooLarge { limit: self.limit }));
+                    }
+                    if self.may_move.is_some_and(|may_move| !may_move()) {
+                        // who runs this is to look again at once, and ends it
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
                     }
                     let sent = ready!(to.poll_send(cx, from.received())).map_err(CopyError::To)?;
                     if let Some(frames) = self.frames {

@@ -8,7 +8,8 @@ use jiff::SignedDuration;
 use crate::scene::{LEASE, Node, SOON, Scene};
 use crate::support::clock::WallClock;
 use crate::support::gateway::Gateway;
-use crate::support::http1::{Client, Request};
+use crate::support::http1::{Client, NoAnswer, Request};
+use crate::support::upstream::Answer;
 use crate::support::{PATIENCE, marker};
 
 /// How many requests wait for the gateway to go on.
@@ -74,6 +75,56 @@ fn case_71_a_gateway_that_stood_still_past_its_lease_honours_no_dead_key() {
     assert!(after.is_err(), "bytes of a dead key's stream moved");
     node.soon(SOON, &alive, 200);
     node.soon(SOON, &scene.key, 401);
+}
+
+/// It may stand still in the very middle of moving bytes: what is ready to be moved then is not moved any more.
+#[test]
+fn case_71_a_gateway_that_stood_still_while_it_moved_bytes_moves_no_more() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let mut streams: Vec<Client> = (0..4)
+        .map(|_| {
+            let path = format!("/v1/projects/e1/{}", marker());
+            let flood = Answer::after_head(|_, conversation| {
+                conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n").ok();
+                let piece = vec![b'x'; 256 * 1024];
+                while conversation.send(&piece).is_ok() {}
+                false
+            });
+            scene.upstream.answer(&path, flood);
+            let mut client = node.gateway.connect();
+            client.send(Request::get(&path).key(&scene.key).end());
+            client.take(1_000_000, PATIENCE).expect("the answer flows");
+            client
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = streams
+            .iter_mut()
+            .map(|client| scope.spawn(move || while client.take(65_536, Duration::from_secs(1)).is_ok() {}))
+            .collect();
+        std::thread::sleep(Duration::from_millis(100));
+        node.stand_still();
+        let outcome = scene.deactivate(&scene.key);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        for reader in readers {
+            reader.join().expect("it reads");
+        }
+    });
+    // everything that had left the gateway is read; what comes now was moved afterwards
+    for client in &mut streams {
+        while client.take(1, Duration::from_millis(20)).is_ok() {}
+    }
+    node.gateway.signal("CONT");
+    let moved: Vec<usize> = streams
+        .iter_mut()
+        .map(|client| match client.take(usize::MAX, PATIENCE) {
+            Err(NoAnswer::Closed(bytes)) => bytes.len(),
+            other => panic!("the stream does not end: {other:?}"),
+        })
+        .collect();
+    assert_eq!(moved, [0; 4], "bytes moved after the key was dead");
 }
 
 #[test]
