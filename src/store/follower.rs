@@ -64,7 +64,8 @@ impl Follower {
             }
             // a replica that was made anew: what its changes were nobody knows
             self.last = self.database.read(change::head)?;
-            self.file = self.database.file()?;
+            // the one that was read: another may have taken its place since
+            self.file = self.database.asked_file();
             self.read_at = None;
             let action = "rebuild".to_owned();
             return Ok(vec![Change { number: self.last.number, subject: Subject::Everything, action }]);

@@ -27,16 +27,10 @@ impl Forgotten {
         let (old_head, new_head) = (old.read(change::head)?, new.read(change::head)?);
         let hash =
             |database: &Database, number| database.read(|at| change::hash_of(at, ChangeNumber(number)));
-        // where a change has the same hash in both, so have all before it
-        let (mut common, mut above) = (0, old_head.number.min(new_head.number).0 + 1);
-        while common + 1 < above {
-            let middle = u64::midpoint(common, above);
-            if hash(old, middle)?.is_some() && hash(old, middle)? == hash(new, middle)? {
-                common = middle;
-            } else {
-                above = middle;
-            }
-        }
+        let common = change::last_common(old_head.number.min(new_head.number), |number| {
+            let here = hash(old, number)?;
+            Ok::<_, StoreError>(here.is_some() && here == hash(new, number)?)
+        })?;
         let touched = old.read(|at| {
             let after = [Cell::Int(common.cast_signed())];
             Touched::by(&CHANGES.get(at, "WHERE number > ?", after)?)
@@ -116,8 +110,8 @@ impl Forgotten {
     }
 }
 
-/// The state that was lost: one with fewer rights than there are now.
-fn lost(was: Option<State>, is: Option<State>) -> Option<State> {
+/// The state that a record which was put back has lost: one with fewer rights than there are now.
+pub fn lost(was: Option<State>, is: Option<State>) -> Option<State> {
     let rank = |state: State| match state {
         State::Removed => 0,
         State::Inactive => 1,

@@ -21,10 +21,7 @@ use crate::store::database::{Database, Purpose};
 use crate::store::delta::Place;
 use crate::store::error::Fault;
 use crate::store::forgotten::Forgotten;
-use crate::store::{Fingerprint, KeyUse, Position, Store, StoreError};
-
-/// A lease in the record outlasts the gateway's own by this: for what is on its way when the gateway's ends.
-const MARGIN: Duration = Duration::from_secs(2);
+use crate::store::{Fingerprint, KeyUse, LeaseState, Position, Store, StoreError};
 
 /// What a gateway keeps of the record, and its connection to it. Its methods block.
 #[derive(Debug)]
@@ -44,8 +41,6 @@ pub struct Reached {
     /// The newest change that it holds, and in which file.
     pub position: Position,
     head: Head,
-    /// From when on this is known to have been the newest of all: just before the record was asked.
-    pub as_of: BootTime,
 }
 
 /// What ends a wait for news.
@@ -106,8 +101,7 @@ impl Replica {
                 connection.query_row("SELECT boot, lease_until FROM replica", [], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })?;
-            let is_of_this_boot = !boot.is_empty() && boot == boot::id();
-            Ok(if is_of_this_boot { BootTime(until.cast_unsigned()) } else { BootTime::default() })
+            Ok(LeaseState::remembered(BootTime(until.cast_unsigned()), &boot, boot::id()))
         })
     }
 
@@ -124,7 +118,6 @@ impl Replica {
     /// Asks the record for its newest change and brings the replica up to it.
     pub fn look(&mut self) -> Result<Reached, StoreError> {
         let mut link = self.connected()?;
-        let as_of = BootTime::now();
         let caught_up = catch_up(&mut link, &mut self.database, &self.postgres);
         match caught_up {
             Ok(_) => {}
@@ -136,20 +129,21 @@ impl Replica {
             }
         }
         self.link = Some(link);
-        // the file first: where it is replaced in between, the change is not taken for one of the new file's
-        let (file, head) = (self.database.file()?, self.database.read(change::head)?);
-        Ok(Reached { position: Position { file, number: head.number }, head, as_of })
+        let head = self.database.read(change::head)?;
+        // the one that was read: another may have taken its place since, and numbers of two cannot be compared
+        let file = self.database.asked_file();
+        Ok(Reached { position: Position { file, number: head.number }, head })
     }
 
-    /// Extends this gateway's lease in the record, and then does what [`Replica::look`] does: in this order, so that
-    /// a change is either seen here, or its author sees the lease.
-    pub fn renew(&mut self) -> Result<Reached, StoreError> {
+    /// Extends this gateway's lease in the record; to be followed by [`Replica::look`]: in this order, so that a
+    /// change is either seen here, or its author sees the lease.
+    pub fn renew(&mut self) -> Result<(), StoreError> {
         let mut link = self.connected()?;
-        let as_of = BootTime::now();
         // where it has no row any more it has applied what it says at the next acknowledgement
-        gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), self.lease + MARGIN)?;
+        let lease = LeaseState::in_record(self.lease);
+        gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), lease)?;
         self.link = Some(link);
-        Ok(Reached { as_of, ..self.look()? })
+        Ok(())
     }
 
     /// Tells the record that all that was reached is in force here.
@@ -208,6 +202,8 @@ impl Replica {
 
     /// Takes this gateway's row out of the record: after its last request.
     pub fn leave(&mut self) -> Result<(), StoreError> {
+        // first: nobody waits any more for what a restart would do within the lease that it remembers
+        self.remember_lease(BootTime::default())?;
         let mut link = self.connected()?;
         gateways::leave(&mut link, &self.id)
     }
@@ -354,7 +350,8 @@ pub(super) fn catch_up(
 }
 
 /// Copies the record into a new file, writes back what it forgot of deactivations, and puts the file in the replica's
-/// place. Who has the old one open goes on with that until the next question.
+/// place: in this order, so that what the old one knows is there until the record knows it again. Who has the old one
+/// open goes on with that until the next question.
 fn rebuild(
     link: &mut Link,
     postgres: &Postgres,
@@ -364,33 +361,38 @@ fn rebuild(
     let mut file = path.as_os_str().to_owned();
     file.push(format!(".{}", Uuid::new_v4().simple()));
     let file = PathBuf::from(file);
-    let made = make(link, &file, path, report);
+    let made = make(link, &file, path, report).and_then(|()| write_back(&file, postgres));
     if let Err(error) = made {
         remove(&file);
         return Err(error);
     }
     let old = fs::read_link(path).ok();
-    // what the old one knows is read before it goes
-    let forgotten = Database::open(path, Purpose::Reading)
-        .and_then(|old| Forgotten::between(&old, &Database::open(&file, Purpose::Reading)?));
     put_in_place(&file, path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
     if let Some(old) = old {
         remove(&path.parent().unwrap_or(Path::new("")).join(old));
     }
+    Database::open(path, Purpose::Replica)
+}
+
+/// Makes again what the replica knows of deactivations and the record, as `file` has it, does not.
+fn write_back(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
+    let forgotten = Database::open(&postgres.replica, Purpose::Reading)
+        .and_then(|old| Forgotten::between(&old, &Database::open(file, Purpose::Reading)?));
     match forgotten {
         Ok(forgotten) if !forgotten.is_empty() => {
             tracing::error!(
                 count = forgotten.len(),
                 "the record has forgotten deactivations and removals: they are made again"
             );
-            let mut store = Store::with_replica(Database::open(path, Purpose::Replica)?, postgres);
-            forgotten.write_back(&mut store)?;
+            forgotten.write_back(&mut Store::with_replica(Database::open(file, Purpose::Replica)?, postgres))
         }
         // a file that is not there tells nothing
-        Ok(_) | Err(StoreError::Missing { .. }) => {}
-        Err(error) => tracing::warn!(%error, "what the old replica knew cannot be read"),
+        Ok(_) | Err(StoreError::Missing { .. }) => Ok(()),
+        Err(error) => {
+            tracing::warn!(%error, "what the old replica knew cannot be read");
+            Ok(())
+        }
     }
-    Database::open(path, Purpose::Replica)
 }
 
 fn make(link: &mut Link, file: &Path, path: &Path, report: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
