@@ -24,15 +24,19 @@ pub(crate) struct Disk {
 /// Words for the starts of a machine.
 const BOOTS: [&str; 6] = ["", "a", "b", "c", "d", "e"];
 
+/// A file, and how far it goes.
+type Place = (u64, Option<Node>);
+
 /// One who brings the replica up to the record: a gateway's thread, or a command on the same machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Look {
     #[default]
     Begin,
     Compared(Answer),
-    Rebuild,
+    /// Of what was in the place when it began.
+    Rebuild(Place),
     /// A new file, not in its place yet, and what is to be written back before.
-    Made { node: Node, forgotten: Vec<(usize, State)>, since: u64 },
+    Made { old: Place, node: Node, forgotten: Vec<(usize, State)>, since: u64 },
     /// The replica is as new as the record was.
     End,
 }
@@ -59,13 +63,15 @@ impl Look {
                         }
                         *self = Self::Begin;
                     }
-                    _ => *self = Self::Rebuild,
+                    _ => *self = Self::Rebuild((disk.file, disk.node)),
                 }
             }
-            Self::Rebuild => return Ok(Need::Ask(Question::Copy)),
+            Self::Rebuild(_) => return Ok(Need::Ask(Question::Copy)),
             Self::Made { node, forgotten, .. } if let Some((key, state)) = forgotten.last() => {
                 return Ok(Need::Ask(Question::WriteBack { since: *node, key: *key, state: *state }));
             }
+            // another has made it anew meanwhile, or gone on with the old one
+            Self::Made { old, .. } if *old != (disk.file, disk.node) => *self = Self::Begin,
             Self::Made { node, since, .. } => {
                 let (node, since) = (*node, *since);
                 if let Some(old) = disk.node {
@@ -81,7 +87,7 @@ impl Look {
                 }
                 disk.files += 1;
                 *disk = Disk { file: disk.files, node: Some(node), lease: (0, BootTime(0)), files: disk.files };
-                *self = Self::End;
+                *self = Self::Begin;
             }
             Self::End => {}
         }
@@ -89,19 +95,19 @@ impl Look {
     }
 
     /// Takes the answer to what was asked; `false`: it failed.
-    pub(crate) fn take(&mut self, answer: Answer, disk: &Disk, log: &Log, now: u64) -> bool {
+    pub(crate) fn take(&mut self, answer: Answer, log: &Log, now: u64) -> bool {
         match (&mut *self, answer) {
             (Self::Begin, answer) => *self = Self::Compared(answer),
-            (Self::Rebuild, Answer::Copied(node)) => {
+            (Self::Rebuild(old), Answer::Copied(node)) => {
                 let mut forgotten = Vec::new();
-                if let Some(old) = disk.node {
+                if let Some(old) = old.1 {
                     let touched = log.touched(old, log.common(old, node));
                     for key in (0..KEYS).filter(|key| touched[*key]) {
                         let (was, is) = (log.states(old)[key], log.states(node)[key]);
                         forgotten.extend(lost(Some(was), Some(is)).map(|state| (key, state)));
                     }
                 }
-                *self = Self::Made { node, forgotten, since: now };
+                *self = Self::Made { old: *old, node, forgotten, since: now };
             }
             (Self::Made { node, forgotten, .. }, Answer::Written(to)) => {
                 forgotten.pop();
@@ -258,7 +264,7 @@ impl Gateway {
         process.next = match (answer, process.next) {
             (Some(Answer::Done), Some(Next::Renew)) => Some(process.lease.renewed()),
             (Some(Answer::Done), Some(Next::Acknowledge(_))) => Some(process.lease.acknowledged()),
-            (Some(answer), Some(Next::Look)) if process.look.take(answer, &self.disk, log, now) => {
+            (Some(answer), Some(Next::Look)) if process.look.take(answer, log, now) => {
                 process.next
             }
             _ => None,
@@ -307,6 +313,12 @@ impl Gateway {
         }
         let Some(node) = disk.node else { return process.cached[key] == Some(State::Active) };
         *process.cached[key].get_or_insert(log.states(node)[key]) == State::Active
+    }
+
+    /// Whether the replica is about to go on: what it knows now may be undone by what follows.
+    pub(crate) fn is_applying(&self) -> bool {
+        let look = self.process.as_ref().map(|process| &process.look);
+        matches!(look, Some(Look::Compared(Answer::Behind { .. })))
     }
 
     /// Whether everything up to the record's newest change is in force, within a lease.

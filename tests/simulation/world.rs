@@ -11,7 +11,7 @@ use crate::random::Random;
 use crate::record::{Answer, Question, Record};
 
 /// Steps in which things go wrong.
-const STEPS: u32 = 220;
+const STEPS: u32 = 1000;
 
 /// States of the record that a late standby may have.
 const STANDBY: usize = 8;
@@ -56,8 +56,6 @@ pub(crate) struct World {
     backup: Record,
     /// When the record was last put back.
     put_back: Option<u64>,
-    /// What some replica knows and the record does not.
-    known: [Option<State>; KEYS],
     trace: bool,
 }
 
@@ -96,7 +94,6 @@ impl World {
             before: Vec::new(),
             backup: Record::default(),
             put_back: None,
-            known: [None; KEYS],
             trace,
         }
     }
@@ -216,7 +213,6 @@ impl World {
             // from here on it may work again
             self.claims.retain(|claim| claim.key != key);
             self.asked.retain(|asked| asked.key != key);
-            self.known[key] = None;
         }
         answer
     }
@@ -264,9 +260,8 @@ impl World {
         let disk = &mut self.gateways[at].disk;
         if let Need::Ask(question) = self.commands[which].look.step(disk, &self.log)? {
             let answer = self.send(at, question);
-            let disk = &self.gateways[at].disk;
             let look = &mut self.commands[which].look;
-            if !answer.is_some_and(|answer| look.take(answer, disk, &self.log, self.now)) {
+            if !answer.is_some_and(|answer| look.take(answer, &self.log, self.now)) {
                 self.commands.swap_remove(which);
             }
         }
@@ -344,7 +339,6 @@ impl World {
                     // power failed: the newest of what SQLite wrote is not on the disk
                     let number = self.log.number(whole).saturating_sub(self.random.below(3));
                     node = self.log.find(whole, number);
-                    self.known = [None; KEYS];
                 }
                 tell!(self, "gateway {at}'s machine starts anew");
                 self.gateways[at].reboot(now, node);
@@ -353,7 +347,6 @@ impl World {
             56..58 => {
                 tell!(self, "gateway {at}'s replica is damaged");
                 self.gateways[at].disk.node = None;
-                self.known = [None; KEYS];
             }
             58..74 => self.gateways[at].is_cut_off ^= true,
             74..82 => self.is_up ^= true,
@@ -384,14 +377,21 @@ impl World {
         self.strays.clear();
         let (log, head) = (&self.log, self.record.head);
         self.claims.retain(|claim| log.holds(head, claim.change));
-        for gateway in &self.gateways {
+    }
+
+    /// What replicas know of deactivations and removals, and the record does not.
+    fn forgotten(&self) -> [Option<State>; KEYS] {
+        let (log, head) = (&self.log, self.record.head);
+        let mut forgotten = [None; KEYS];
+        for gateway in self.gateways.iter().filter(|gateway| !gateway.is_applying()) {
             let Some(node) = gateway.disk.node else { continue };
             let touched = log.touched(node, log.common(node, head));
             for key in (0..KEYS).filter(|key| touched[*key]) {
                 let was = lost(Some(log.states(node)[key]), Some(self.record.states(log)[key]));
-                self.known[key] = self.known[key].or(was);
+                forgotten[key] = forgotten[key].or(was);
             }
         }
+        forgotten
     }
 
     /// Nothing goes wrong any more: all must be well within a while.
@@ -406,6 +406,7 @@ impl World {
                 None => self.start(at),
             }
         }
+        let forgotten = self.forgotten();
         let deadline = self.now + self.longest;
         loop {
             self.now += 20;
@@ -439,7 +440,7 @@ impl World {
         self.log.check(self.record.head)?;
         for key in 0..KEYS {
             let is = self.record.states(&self.log)[key];
-            if let Some(was) = lost(self.known[key], Some(is)) {
+            if let Some(was) = lost(forgotten[key], Some(is)) {
                 return Err(format!("key {key} is {is}, and a replica knew that it was {was}"));
             }
         }
