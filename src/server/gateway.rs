@@ -235,8 +235,7 @@ impl Gateway {
                 }
                 authenticator.set_fresh_until(state.until());
                 let authenticator = Arc::clone(&authenticator);
-                let lease =
-                    Lease { replica, authenticator, state, look: Box::new(look), in_force: applied };
+                let lease = Lease { replica, authenticator, state, look: Box::new(look), in_force: applied };
                 Some(lease.spawn((tell_lease, told_lease))?)
             }
         };

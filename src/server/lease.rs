@@ -12,7 +12,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::auth::Authenticator;
 use crate::model::KeyId;
-use crate::store::{BootTime, Fingerprint, KeyUse, LeaseState, Next, Note, Position, Replica, StoreError, Woken};
+use crate::store::{
+    BootTime, Fingerprint, KeyUse, LeaseState, Next, Note, Position, Replica, StoreError, Woken,
+};
 use crate::telemetry::Alarm;
 
 /// How often the record is looked at though nothing was announced.

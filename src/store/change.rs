@@ -129,6 +129,7 @@ impl Head {
     }
 
     /// One more change: when, and its subject, object, action and content.
+    #[must_use]
     pub fn followed_by(self, at: i64, texts: [&str; 4]) -> Self {
         let number = ChangeNumber(self.number.0 + 1);
         Self { number, hash: hash(&self.hash, number.0.cast_signed(), at, texts) }
@@ -137,7 +138,10 @@ impl Head {
 
 /// The newest change up to `newest` that is the same in two logs: where `is_same` holds for one, it does for all
 /// before it.
-pub fn last_common<E>(newest: ChangeNumber, mut is_same: impl FnMut(u64) -> Result<bool, E>) -> Result<u64, E> {
+pub fn last_common<E>(
+    newest: ChangeNumber,
+    mut is_same: impl FnMut(u64) -> Result<bool, E>,
+) -> Result<u64, E> {
     let (mut common, mut above) = (0, newest.0 + 1);
     while common + 1 < above {
         let middle = u64::midpoint(common, above);

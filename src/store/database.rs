@@ -98,14 +98,8 @@ impl Database {
         self.is_replica
     }
 
-    /// The file that is open; for a replica, the newest one.
-    pub(super) fn file(&self) -> Result<FileId, StoreError> {
-        self.follow()?;
-        Ok(self.file.get())
-    }
-
     /// The file that the last question went to.
-    pub(super) fn asked_file(&self) -> FileId {
+    pub(super) fn file(&self) -> FileId {
         self.file.get()
     }
 

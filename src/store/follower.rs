@@ -32,8 +32,9 @@ impl Follower {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         drop(Database::open_checked(path, Purpose::Record)?);
         let database = Database::open(path, Purpose::Reading)?;
-        let file = database.file()?;
         let last = database.read(change::head)?;
+        // the one that was read
+        let file = database.file();
         Ok(Self { database, file, read_at: None, last })
     }
 
@@ -65,7 +66,7 @@ impl Follower {
             // a replica that was made anew: what its changes were nobody knows
             self.last = self.database.read(change::head)?;
             // the one that was read: another may have taken its place since
-            self.file = self.database.asked_file();
+            self.file = self.database.file();
             self.read_at = None;
             let action = "rebuild".to_owned();
             return Ok(vec![Change { number: self.last.number, subject: Subject::Everything, action }]);

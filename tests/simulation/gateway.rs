@@ -8,6 +8,7 @@ use portcullis::store::{BootTime, ChangeNumber, FileId, LeaseState, Next, Positi
 
 use crate::log::{KEYS, Log, Node};
 use crate::record::{Answer, Question};
+use crate::world::milliseconds;
 
 /// What is on the disk under the replica's name.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +37,12 @@ pub(crate) enum Look {
     /// Of what was in the place when it began.
     Rebuild(Place),
     /// A new file, not in its place yet, and what is to be written back before.
-    Made { old: Place, node: Node, forgotten: Vec<(usize, State)>, since: u64 },
+    Made {
+        old: Place,
+        node: Node,
+        forgotten: Vec<(usize, State)>,
+        since: u64,
+    },
     /// The replica is as new as the record was.
     End,
 }
@@ -77,7 +83,7 @@ impl Look {
                 if let Some(old) = disk.node {
                     for key in 0..KEYS {
                         let (was, is) = (log.states(old)[key], log.states(node)[key]);
-                        if lost(Some(was), Some(is)).is_some() && !log.was_meant(node, key, since) {
+                        if lost(was, is).is_some() && !log.was_meant(node, key, since) {
                             let common = log.common(old, node);
                             if log.touched(old, common)[key] {
                                 return Err(format!("key {key} is {is} in a new replica, and was {was}"));
@@ -86,7 +92,8 @@ impl Look {
                     }
                 }
                 disk.files += 1;
-                *disk = Disk { file: disk.files, node: Some(node), lease: (0, BootTime(0)), files: disk.files };
+                *disk =
+                    Disk { file: disk.files, node: Some(node), lease: (0, BootTime(0)), files: disk.files };
                 *self = Self::Begin;
             }
             Self::End => {}
@@ -104,7 +111,7 @@ impl Look {
                     let touched = log.touched(old, log.common(old, node));
                     for key in (0..KEYS).filter(|key| touched[*key]) {
                         let (was, is) = (log.states(old)[key], log.states(node)[key]);
-                        forgotten.extend(lost(Some(was), Some(is)).map(|state| (key, state)));
+                        forgotten.extend(lost(was, is).map(|state| (key, state)));
                     }
                 }
                 *self = Self::Made { old: *old, node, forgotten, since: now };
@@ -218,7 +225,7 @@ impl Gateway {
     /// One thing that the thread which keeps the lease does.
     pub(crate) fn step_lease(&mut self, now: u64, log: &Log) -> Result<(), String> {
         let clock = self.clock(now);
-        let length = u64::try_from(LeaseState::in_record(self.length).as_millis()).expect("a short lease");
+        let length = milliseconds(LeaseState::in_record(self.length));
         let Self { process: Some(process), disk, boot, .. } = self else { return Ok(()) };
         let gateway = process.id;
         match process.next {
@@ -264,9 +271,7 @@ impl Gateway {
         process.next = match (answer, process.next) {
             (Some(Answer::Done), Some(Next::Renew)) => Some(process.lease.renewed()),
             (Some(Answer::Done), Some(Next::Acknowledge(_))) => Some(process.lease.acknowledged()),
-            (Some(answer), Some(Next::Look)) if process.look.take(answer, log, now) => {
-                process.next
-            }
+            (Some(answer), Some(Next::Look)) if process.look.take(answer, log, now) => process.next,
             _ => None,
         };
     }

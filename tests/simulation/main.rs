@@ -21,14 +21,15 @@ fn no_schedule_breaks_a_promise() {
         }
         return;
     }
-    let schedules = std::env::var("PORTCULLIS_SCHEDULES").map_or(SCHEDULES, |number| {
-        number.parse().expect("PORTCULLIS_SCHEDULES is a number")
-    });
+    let schedules = std::env::var("PORTCULLIS_SCHEDULES")
+        .map_or(SCHEDULES, |number| number.parse().expect("PORTCULLIS_SCHEDULES is a number"));
     let mut seeds = Random(4);
     for schedule in 1..=schedules {
         let seed = seeds.next();
         if let Err(broken) = World::new(seed, false).run() {
-            panic!("schedule {schedule}: {broken}; PORTCULLIS_SEED={seed} cargo test --test simulation replays it");
+            panic!(
+                "schedule {schedule}: {broken}; PORTCULLIS_SEED={seed} cargo test --test simulation replays it"
+            );
         }
     }
 }

@@ -25,16 +25,34 @@ pub(crate) struct Record {
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Question {
-    Renew { gateway: u32, lease: u64 },
-    Acknowledge { gateway: u32, head: Head },
-    Leave { gateway: u32 },
+    Renew {
+        gateway: u32,
+        lease: u64,
+    },
+    Acknowledge {
+        gateway: u32,
+        head: Head,
+    },
+    Leave {
+        gateway: u32,
+    },
     /// How a replica at `since` stands.
-    Compare { since: Option<Node> },
+    Compare {
+        since: Option<Node>,
+    },
     Copy,
     /// By the gateway itself, after a rebuild.
-    WriteBack { since: Node, key: usize, state: State },
+    WriteBack {
+        since: Node,
+        key: usize,
+        state: State,
+    },
     /// By an operator, on a replica that is there.
-    Change { since: Node, key: usize, state: State },
+    Change {
+        since: Node,
+        key: usize,
+        state: State,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -118,20 +118,12 @@ impl Replica {
     /// Asks the record for its newest change and brings the replica up to it.
     pub fn look(&mut self) -> Result<Reached, StoreError> {
         let mut link = self.connected()?;
-        let caught_up = catch_up(&mut link, &mut self.database, &self.postgres);
-        match caught_up {
-            Ok(_) => {}
-            Err(Unfollowable::Store(error)) => return Err(error),
-            Err(Unfollowable::Gone(why)) => {
-                tracing::error!("{why}: the replica is made anew from the record");
-                self.database =
-                    rebuild(&mut link, &self.postgres, &mut |progress| tracing::info!("{progress}"))?;
-            }
-        }
+        let Self { database, postgres, .. } = self;
+        bring_up(&mut link, database, postgres, &mut |progress| tracing::info!("{progress}"))?;
         self.link = Some(link);
         let head = self.database.read(change::head)?;
         // the one that was read: another may have taken its place since, and numbers of two cannot be compared
-        let file = self.database.asked_file();
+        let file = self.database.file();
         Ok(Reached { position: Position { file, number: head.number }, head })
     }
 
@@ -248,35 +240,46 @@ pub(super) fn prepare(
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
-    let opened = match open_file(postgres) {
-        Ok(database) => {
-            identify(link, &database, postgres)?;
-            let mut database = database;
-            match catch_up(link, &mut database, postgres) {
-                Ok(_) => Some(database),
-                Err(Unfollowable::Store(error)) => return Err(error),
-                Err(Unfollowable::Gone(why)) => {
-                    tracing::error!("{why}: the replica is made anew from the record");
-                    None
-                }
-            }
-        }
+    let mut database = match open_file(postgres) {
+        Ok(database) => database,
         Err(StoreError::Missing { .. }) => {
             report("copying the record into a new replica");
-            None
+            rebuild(link, postgres, report)?
         }
         Err(error @ StoreError::Damaged { .. }) => {
             tracing::error!(%error, "the replica is made anew from the record");
-            None
+            rebuild(link, postgres, report)?
         }
         Err(error) => return Err(error),
     };
-    let database = match opened {
-        Some(database) => database,
-        None => rebuild(link, postgres, report)?,
-    };
+    identify(link, &database, postgres)?;
+    bring_up(link, &mut database, postgres, report)?;
     listen(link)?;
     Ok(database)
+}
+
+/// Brings the replica up to the record, or makes it anew, once: what cannot be followed even then is an error.
+fn bring_up(
+    link: &mut Link,
+    database: &mut Database,
+    postgres: &Postgres,
+    report: &mut dyn FnMut(&str),
+) -> Result<(), StoreError> {
+    let why = match catch_up(link, database, postgres) {
+        Ok(_) => return Ok(()),
+        Err(Unfollowable::Store(error)) => return Err(error),
+        Err(Unfollowable::Gone(why)) => why,
+    };
+    tracing::error!("{why}: the replica is made anew from the record");
+    *database = rebuild(link, postgres, report)?;
+    // where another process has made it anew meanwhile, that one may lack the newest
+    match catch_up(link, database, postgres) {
+        Ok(_) => Ok(()),
+        Err(Unfollowable::Store(error)) => Err(error),
+        Err(Unfollowable::Gone(detail)) => {
+            Err(StoreError::RecordAway { record: link.record().to_owned(), detail })
+        }
+    }
 }
 
 /// The replica as it is.
@@ -352,25 +355,42 @@ pub(super) fn catch_up(
 /// Copies the record into a new file, writes back what it forgot of deactivations, and puts the file in the replica's
 /// place: in this order, so that what the old one knows is there until the record knows it again. Who has the old one
 /// open goes on with that until the next question.
+///
+/// A command on this machine may do the same meanwhile. What was copied earlier must not take the place of what was
+/// copied later, of which the record may know already that it is in force here: then the other one stays.
 fn rebuild(
     link: &mut Link,
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
     let path = &postgres.replica;
-    let mut file = path.as_os_str().to_owned();
-    file.push(format!(".{}", Uuid::new_v4().simple()));
-    let file = PathBuf::from(file);
+    let beside = |name: &str| {
+        let mut file = path.as_os_str().to_owned();
+        file.push(name);
+        PathBuf::from(file)
+    };
+    let file = beside(&format!(".{}", Uuid::new_v4().simple()));
+    let there = in_place(path);
     let made = make(link, &file, path, report).and_then(|()| write_back(&file, postgres));
     if let Err(error) = made {
         remove(&file);
         return Err(error);
     }
-    let old = fs::read_link(path).ok();
-    put_in_place(&file, path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
-    if let Some(old) = old {
-        remove(&path.parent().unwrap_or(Path::new("")).join(old));
-    }
+    let swap = || -> io::Result<()> {
+        // held for a moment, and let go with the file
+        let lock = fs::File::create(beside(".lock"))?;
+        lock.lock()?;
+        if in_place(path) != there {
+            remove(&file);
+            return Ok(());
+        }
+        put_in_place(&file, path)?;
+        if let (Some(old), _) = &there {
+            remove(&path.parent().unwrap_or(Path::new("")).join(old));
+        }
+        Ok(())
+    };
+    swap().map_err(|source| StoreError::Io { path: path.clone(), source })?;
     Database::open(path, Purpose::Replica)
 }
 
@@ -393,6 +413,12 @@ fn write_back(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
             Ok(())
         }
     }
+}
+
+/// Which file has the replica's name, and how far it goes, where that can be read.
+fn in_place(path: &Path) -> (Option<PathBuf>, Option<Head>) {
+    let head = Database::open(path, Purpose::Reading).and_then(|database| database.read(change::head));
+    (fs::read_link(path).ok(), head.ok())
 }
 
 fn make(link: &mut Link, file: &Path, path: &Path, report: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
