@@ -41,7 +41,8 @@ pub(crate) enum Look {
         old: Place,
         node: Node,
         forgotten: Vec<(usize, State)>,
-        since: u64,
+        /// The newest change when it was made.
+        copied: u64,
     },
     /// The replica is as new as the record was.
     End,
@@ -78,12 +79,12 @@ impl Look {
             }
             // another has made it anew meanwhile, or gone on with the old one
             Self::Made { old, .. } if *old != (disk.file, disk.node) => *self = Self::Begin,
-            Self::Made { node, since, .. } => {
-                let (node, since) = (*node, *since);
+            Self::Made { node, copied, .. } => {
+                let (node, copied) = (*node, *copied);
                 if let Some(old) = disk.node {
                     for key in 0..KEYS {
                         let (was, is) = (log.states(old)[key], log.states(node)[key]);
-                        if lost(was, is).is_some() && !log.was_meant(node, key, since) {
+                        if lost(was, is).is_some() && !log.was_meant(node, key, copied) {
                             let common = log.common(old, node);
                             if log.touched(old, common)[key] {
                                 return Err(format!("key {key} is {is} in a new replica, and was {was}"));
@@ -102,7 +103,7 @@ impl Look {
     }
 
     /// Takes the answer to what was asked; `false`: it failed.
-    pub(crate) fn take(&mut self, answer: Answer, log: &Log, now: u64) -> bool {
+    pub(crate) fn take(&mut self, answer: Answer, log: &Log) -> bool {
         match (&mut *self, answer) {
             (Self::Begin, answer) => *self = Self::Compared(answer),
             (Self::Rebuild(old), Answer::Copied(node)) => {
@@ -114,7 +115,7 @@ impl Look {
                         forgotten.extend(lost(was, is).map(|state| (key, state)));
                     }
                 }
-                *self = Self::Made { old: *old, node, forgotten, since: now };
+                *self = Self::Made { old: *old, node, forgotten, copied: log.number(node) };
             }
             (Self::Made { node, forgotten, .. }, Answer::Written(to)) => {
                 forgotten.pop();
@@ -265,13 +266,13 @@ impl Gateway {
     }
 
     /// The record has answered, or `None`: that is not known.
-    pub(crate) fn take(&mut self, answer: Option<Answer>, log: &Log, now: u64) {
+    pub(crate) fn take(&mut self, answer: Option<Answer>, log: &Log) {
         let Some(process) = &mut self.process else { return };
         process.waits = None;
         process.next = match (answer, process.next) {
             (Some(Answer::Done), Some(Next::Renew)) => Some(process.lease.renewed()),
             (Some(Answer::Done), Some(Next::Acknowledge(_))) => Some(process.lease.acknowledged()),
-            (Some(answer), Some(Next::Look)) if process.look.take(answer, log, now) => process.next,
+            (Some(answer), Some(Next::Look)) if process.look.take(answer, log) => process.next,
             _ => None,
         };
     }

@@ -102,9 +102,9 @@ impl Log {
         touched
     }
 
-    /// Whether an operator's change of `key` is newer than `since`, in the log that ends at `node`.
-    pub(crate) fn was_meant(&self, mut node: Node, key: usize, since: u64) -> bool {
-        while node != 0 && self.0[node].at >= since * SERIALS {
+    /// Whether an operator has changed `key` after `common`, in the log that ends at `node`.
+    pub(crate) fn was_meant(&self, mut node: Node, key: usize, common: u64) -> bool {
+        while self.number(node) > common {
             if self.0[node].key == key && self.0[node].by_operator {
                 return true;
             }

@@ -157,7 +157,7 @@ impl World {
         };
         let Some(question) = process.waits else { return self.gateways[at].step_lease(self.now, &self.log) };
         let answer = self.send(at, question);
-        self.gateways[at].take(answer, &self.log, self.now);
+        self.gateways[at].take(answer, &self.log);
         Ok(())
     }
 
@@ -265,7 +265,7 @@ impl World {
         if let Need::Ask(question) = self.commands[which].look.step(disk, &self.log)? {
             let answer = self.send(at, question);
             let look = &mut self.commands[which].look;
-            if !answer.is_some_and(|answer| look.take(answer, &self.log, self.now)) {
+            if !answer.is_some_and(|answer| look.take(answer, &self.log)) {
                 self.commands.swap_remove(which);
             }
         }
@@ -393,8 +393,10 @@ impl World {
         let mut forgotten = [None; KEYS];
         for gateway in self.gateways.iter().filter(|gateway| !gateway.is_applying()) {
             let Some(node) = gateway.disk.node else { continue };
-            let touched = log.touched(node, log.common(node, head));
-            for key in (0..KEYS).filter(|key| touched[*key]) {
+            let common = log.common(node, head);
+            let touched = log.touched(node, common);
+            // what an operator has changed since is as it was meant
+            for key in (0..KEYS).filter(|key| touched[*key] && !log.was_meant(head, *key, common)) {
                 let was = lost(log.states(node)[key], self.record.states(log)[key]);
                 forgotten[key] = forgotten[key].or(was);
             }
@@ -423,7 +425,7 @@ impl World {
                     let waits = self.gateways[at].process.as_ref().and_then(|process| process.waits);
                     if let Some(question) = waits {
                         let answer = Some(self.execute(question));
-                        self.gateways[at].take(answer, &self.log, self.now);
+                        self.gateways[at].take(answer, &self.log);
                     } else {
                         self.gateways[at].step_lease(self.now, &self.log)?;
                     }
