@@ -184,6 +184,22 @@ impl Gateway {
         BootTime((since + since * self.ppm / 1_000_000).cast_unsigned())
     }
 
+    /// When it stops acting on what it has, by the world's time, unless it renews after `now`.
+    pub(crate) fn acts_until(&self, now: u64) -> u64 {
+        let remembered =
+            LeaseState::remembered(self.disk.lease.1, BOOTS[self.disk.lease.0], BOOTS[self.boot]);
+        let until = match &self.process {
+            // it may have renewed already, and not act on it yet
+            Some(process) if !matches!(process.next, None | Some(Next::Rest | Next::Acknowledge(_))) => {
+                return now + milliseconds(LeaseState::in_record(self.length));
+            }
+            Some(process) => process.fresh_until.max(remembered),
+            None => remembered,
+        };
+        let since = until.0.cast_signed();
+        self.booted + (since - since * self.ppm / 1_000_000).cast_unsigned() + 2
+    }
+
     pub(crate) fn start(&mut self, id: u32, log: &Log) {
         let until = LeaseState::remembered(self.disk.lease.1, BOOTS[self.disk.lease.0], BOOTS[self.boot]);
         self.process = Some(Process {
@@ -248,7 +264,7 @@ impl Gateway {
             }
             Some(Next::Confirm(reached)) => {
                 process.patience += 1;
-                if process.in_force.includes(reached) || process.patience > 20 {
+                if process.in_force.includes(reached) || process.patience > 3 {
                     process.next = Some(process.lease.confirmed(process.in_force));
                 }
             }

@@ -10,6 +10,12 @@ use crate::log::{KEYS, Log, Node};
 use crate::random::Random;
 use crate::record::{Answer, Question, Record};
 
+/// Gateways, at most.
+const MOST: usize = 5;
+
+/// Changes whose receipt is asked for at a time.
+const ASKED: usize = 3;
+
 /// Steps in which things go wrong.
 const STEPS: u32 = 1000;
 
@@ -64,8 +70,8 @@ pub(crate) struct World {
     /// Newest last.
     before: Vec<Record>,
     backup: Record,
-    /// When the record was last put back.
-    put_back: Option<u64>,
+    /// Until then some gateway may act within a lease that the record has lost.
+    lacks_leases_until: u64,
     trace: bool,
 }
 
@@ -82,7 +88,7 @@ impl World {
         let mut random = Random(seed);
         let now = 10_000_000;
         let length = [4, 10, 60][random.index(3)];
-        let gateways: Vec<_> = (0..=random.below(5))
+        let gateways: Vec<_> = (0..=random.index(MOST))
             .map(|_| {
                 let ppm = random.below(401).cast_signed() - 200;
                 Gateway::new(Duration::from_secs(length), now - random.below(5_000_000), ppm)
@@ -103,7 +109,7 @@ impl World {
             claims: Vec::new(),
             before: Vec::new(),
             backup: Record::default(),
-            put_back: None,
+            lacks_leases_until: 0,
             trace,
         }
     }
@@ -162,9 +168,11 @@ impl World {
     }
 
     fn start(&mut self, at: usize) {
-        self.processes += 1;
+        // tells the gateway too
+        self.processes += u32::try_from(MOST).expect("a few");
         tell!(self, "gateway {at} starts");
-        self.gateways[at].start(self.processes, &self.log);
+        let id = self.processes + u32::try_from(at).expect("a few");
+        self.gateways[at].start(id, &self.log);
     }
 
     fn step_follower(&mut self, at: usize) -> Result<(), String> {
@@ -256,6 +264,9 @@ impl World {
                     self.gateways[at].disk.node = Some(change);
                 }
                 if state != State::Active {
+                    if self.asked.len() == ASKED {
+                        self.asked.remove(0);
+                    }
                     self.asked.push(Asked { change, key });
                 }
             }
@@ -299,7 +310,7 @@ impl World {
     /// A record that was put back has lost leases with what else it lost: for as long as those may run, a receipt
     /// promises nothing.
     fn may_lack_leases(&self) -> bool {
-        self.put_back.is_some_and(|at| self.now <= at + self.longest)
+        self.now <= self.lacks_leases_until
     }
 
     fn request(&mut self, at: usize) -> Result<(), String> {
@@ -332,11 +343,11 @@ impl World {
                     process.paused_until = now + length;
                 }
             }
-            20..40 => {
+            20..35 => {
                 tell!(self, "gateway {at} is killed");
                 self.gateways[at].process = None;
             }
-            40..50 => {
+            35..50 => {
                 if let Some(question) = self.gateways[at].stop() {
                     tell!(self, "gateway {at} stops");
                     self.send(at, question);
@@ -378,9 +389,15 @@ impl World {
     fn put_back_to(&mut self, record: Record, what: &str) {
         tell!(self, "the record is {what}: change {} is its newest", self.log.number(record.head));
         self.record = record;
+        for (at, gateway) in self.gateways.iter().enumerate() {
+            let until = gateway.acts_until(self.now);
+            let rows = self.record.rows.iter().filter(|row| row.gateway as usize % MOST == at);
+            if !rows.into_iter().any(|row| row.lease_until >= until) {
+                self.lacks_leases_until = self.lacks_leases_until.max(until);
+            }
+        }
         self.before.clear();
         self.is_up = true;
-        self.put_back = Some(self.now);
         // what was on its way was on its way to the other
         self.strays.clear();
         let (log, head) = (&self.log, self.record.head);
