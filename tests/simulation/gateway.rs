@@ -327,14 +327,22 @@ impl Gateway {
     }
 
     /// Whether a request with this key passes.
-    pub(crate) fn lets_pass(&mut self, key: usize, now: u64, log: &Log) -> bool {
-        let clock = self.clock(now);
-        let Self { process: Some(process), disk, .. } = self else { return false };
-        if process.paused_until > now || clock >= process.fresh_until {
+    pub(crate) fn lets_pass(&self, key: usize, now: u64, log: &Log) -> bool {
+        let Some(process) = &self.process else { return false };
+        if process.paused_until > now || self.clock(now) >= process.fresh_until {
             return false;
         }
-        let Some(node) = disk.node else { return process.cached[key] == Some(State::Active) };
-        *process.cached[key].get_or_insert(log.states(node)[key]) == State::Active
+        let state = process.cached[key].or(self.disk.node.map(|node| log.states(node)[key]));
+        state == Some(State::Active)
+    }
+
+    /// Answers a request; what the replica says is kept.
+    pub(crate) fn answer(&mut self, key: usize, now: u64, log: &Log) -> bool {
+        let passes = self.lets_pass(key, now, log);
+        if let (true, Some(process), Some(node)) = (passes, &mut self.process, self.disk.node) {
+            process.cached[key].get_or_insert(log.states(node)[key]);
+        }
+        passes
     }
 
     /// Whether the replica is about to go on: what it knows now may be undone by what follows.

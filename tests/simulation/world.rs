@@ -135,16 +135,16 @@ impl World {
     fn step(&mut self) -> Result<(), String> {
         let at = self.random.index(self.gateways.len());
         match self.random.below(100) {
-            0..46 => return self.step_lease(at),
-            46..60 => return self.step_follower(at),
-            60..72 => return self.request(at),
-            72..80 => return self.step_command(),
+            0..46 => self.step_lease(at)?,
+            46..60 => self.step_follower(at)?,
+            60..72 => self.request(at),
+            72..80 => self.step_command()?,
             80..86 => self.operator(at),
-            86..92 => self.ask(),
+            86..92 => return self.ask(),
             92..94 => self.deliver_stray(),
             _ => self.fault(at),
         }
-        Ok(())
+        self.probe(at)
     }
 
     fn is_paused(&self, at: usize) -> bool {
@@ -284,27 +284,30 @@ impl World {
     }
 
     /// Where a change is in force.
-    fn ask(&mut self) {
+    fn ask(&mut self) -> Result<(), String> {
         if !self.is_up || self.asked.is_empty() {
-            return;
+            return Ok(());
         }
         let which = self.random.index(self.asked.len());
         let Asked { change, key } = self.asked[which];
         let receipt = self.record.gateways(&self.log, self.now).receipt(self.log.head(change).number);
         if !self.log.holds(self.record.head, change) || self.may_lack_leases() {
-            return;
+            return Ok(());
         }
         let after = match receipt.not_after() {
             None if receipt.is_complete() => self.now,
-            None => return,
+            None => return Ok(()),
             Some(time) => time.as_millisecond().cast_unsigned(),
         };
         tell!(self, "receipt of change {}: key {key} is dead after {after}", self.log.number(change));
         let by_lease = !receipt.is_complete();
+        self.claims.retain(|claim| claim.change != change || claim.by_lease != by_lease);
         self.claims.push(Claim { change, key, after, by_lease });
         if receipt.is_complete() {
             self.asked.swap_remove(which);
         }
+        self.now += 1;
+        (0..self.gateways.len()).try_for_each(|at| self.probe(at))
     }
 
     /// A record that was put back has lost leases with what else it lost: for as long as those may run, a receipt
@@ -313,24 +316,30 @@ impl World {
         self.now <= self.lacks_leases_until
     }
 
-    fn request(&mut self, at: usize) -> Result<(), String> {
+    /// A request comes in, which fills the cache.
+    fn request(&mut self, at: usize) {
         let key = self.random.index(KEYS);
-        if !self.gateways[at].lets_pass(key, self.now, &self.log) {
-            return Ok(());
-        }
-        tell!(self, "gateway {at} lets key {key} pass");
+        let passes = self.gateways[at].answer(key, self.now, &self.log);
+        tell!(self, "gateway {at} is asked with key {key}: {passes}");
+    }
+
+    /// Whether a gateway would let a key pass that is dead.
+    fn probe(&mut self, at: usize) -> Result<(), String> {
         // an order of its own ends what it forbids, a lease does not: that leaves what is on its way
         let leaves = self.now + self.random.below(ON_ITS_WAY);
-        let is_broken =
-            |claim: &&Claim| claim.key == key && claim.after < if claim.by_lease { leaves } else { self.now };
-        match self.claims.iter().find(is_broken) {
-            Some(claim) => Err(format!(
-                "gateway {at} lets key {key} pass, which was said to be dead after {} ms by change {}",
-                claim.after,
-                self.log.number(claim.change)
-            )),
-            None => Ok(()),
+        let (now, log) = (self.now, &self.log);
+        for claim in &self.claims {
+            let is_dead = claim.after < if claim.by_lease { leaves } else { now };
+            if is_dead && self.gateways[at].lets_pass(claim.key, now, log) {
+                return Err(format!(
+                    "gateway {at} lets key {} pass, which was said to be dead after {} ms by change {}",
+                    claim.key,
+                    claim.after,
+                    log.number(claim.change)
+                ));
+            }
         }
+        Ok(())
     }
 
     fn fault(&mut self, at: usize) {
@@ -448,7 +457,7 @@ impl World {
                     }
                 }
                 self.gateways[at].step_follower(&self.log)?;
-                self.request(at)?;
+                self.probe(at)?;
             }
             let head = self.record.head;
             let is_well = |gateway: &Gateway| {
