@@ -143,6 +143,8 @@ pub(crate) struct Process {
     pub(crate) id: u32,
     lease: LeaseState,
     next: Option<Next>,
+    /// It has begun to renew, and does not act on that yet.
+    renews: bool,
     look: Look,
     /// How often it was looked in vain whether all is in force.
     patience: u32,
@@ -190,7 +192,7 @@ impl Gateway {
             LeaseState::remembered(self.disk.lease.1, BOOTS[self.disk.lease.0], BOOTS[self.boot]);
         let until = match &self.process {
             // it may have renewed already, and not act on it yet
-            Some(process) if !matches!(process.next, None | Some(Next::Rest | Next::Acknowledge(_))) => {
+            Some(process) if process.renews => {
                 return now + milliseconds(LeaseState::in_record(self.length));
             }
             Some(process) => process.fresh_until.max(remembered),
@@ -206,6 +208,7 @@ impl Gateway {
             id,
             lease: LeaseState::new(self.length, until),
             next: None,
+            renews: false,
             look: Look::Begin,
             patience: 0,
             reached: 0,
@@ -250,6 +253,7 @@ impl Gateway {
                 process.look = Look::Begin;
                 process.patience = 0;
                 process.next = Some(process.lease.begin(clock));
+                process.renews = process.next == Some(Next::Renew);
             }
             Some(Next::Renew) => process.waits = Some(Question::Renew { gateway, lease: length }),
             Some(Next::Look) => {
@@ -272,6 +276,7 @@ impl Gateway {
                 // a replica that was made anew meanwhile remembers it as well
                 disk.lease = (*boot, process.lease.until());
                 process.next = Some(process.lease.extended());
+                process.renews = false;
             }
             Some(Next::Extend) => process.fresh_until = process.lease.until(),
             Some(Next::Acknowledge(_)) => {
