@@ -238,8 +238,23 @@ impl World {
             5..9 => State::Active,
             _ => State::Removed,
         };
-        if self.commands.len() < 3 {
+        if self.is_up && self.random.percent(30) {
+            // on a machine without a gateway, on a replica of its own
+            let since = self.record.head;
+            if let Answer::Written(change) = self.execute(Question::Change { since, key, state }) {
+                self.keep_asking(change, key, state);
+            }
+        } else if self.commands.len() < 3 {
             self.commands.push(Command { gateway: at, look: Look::Begin, key, state });
+        }
+    }
+
+    fn keep_asking(&mut self, change: Node, key: usize, state: State) {
+        if state != State::Active {
+            if self.asked.len() == ASKED {
+                self.asked.remove(0);
+            }
+            self.asked.push(Asked { change, key });
         }
     }
 
@@ -263,12 +278,7 @@ impl World {
                 if self.random.percent(80) && self.gateways[at].disk.node == Some(since) {
                     self.gateways[at].disk.node = Some(change);
                 }
-                if state != State::Active {
-                    if self.asked.len() == ASKED {
-                        self.asked.remove(0);
-                    }
-                    self.asked.push(Asked { change, key });
-                }
+                self.keep_asking(change, key, state);
             }
             return Ok(());
         }
@@ -384,12 +394,14 @@ impl World {
                 let record = std::mem::take(&mut self.backup);
                 self.backup = record.clone();
                 self.put_back_to(record, "an old backup");
+                self.operator(at);
             }
             _ => {
                 if !self.before.is_empty() {
                     let which = self.random.index(self.before.len());
                     let record = self.before[which].clone();
                     self.put_back_to(record, "a late standby");
+                    self.operator(at);
                 }
             }
         }
