@@ -105,3 +105,16 @@ impl Position {
         self.file == other.file && self.number >= other.number
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_two_files_are_not_compared() {
+        let at = |file, number| Position { file: FileId(0, file), number: ChangeNumber(number) };
+        assert!(at(1, 7).includes(at(1, 7)) && at(1, 8).includes(at(1, 7)));
+        assert!(!at(1, 6).includes(at(1, 7)));
+        assert!(!at(1, 8).includes(at(2, 7)), "the second file may hold an earlier state");
+    }
+}
