@@ -21,7 +21,9 @@ use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
-use crate::store::{BootTime, Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError};
+use crate::store::{
+    BootTime, Follower, LeaseState, Next, PepperId, Presence, Reader, Registry, Replica, Store, StoreError,
+};
 use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
@@ -131,21 +133,25 @@ impl Gateway {
         }
         drop(store);
         let (tell_lease, told_lease) = mpsc::unbounded_channel();
-        let (mut replica, reached) = match replica {
-            None => (None, None),
+        let replica = match replica {
+            None => None,
             Some(mut replica) => {
-                // its lease first: whoever changes something from here on waits for this gateway
-                let reached = if replica.is_connected() { Some(replica.renew()?) } else { None };
-                (Some(replica), reached)
+                let mut state = LeaseState::new(config.max_staleness, replica.remembered_lease()?);
+                let mut reached = None;
+                if replica.is_connected() {
+                    // its lease first: whoever changes something from here on waits for this gateway
+                    state.begin_to_act(BootTime::now());
+                    replica.renew()?;
+                    state.renewed();
+                    state.reached(reached.insert(replica.look()?).position);
+                }
+                Some((replica, state, reached))
             }
         };
         // the follower first: what it has not seen is not in any cache either
         let follower = Follower::open(path)?;
         if let Some(presence) = &mut presence {
             presence.renew(follower.head())?;
-        }
-        if let (Some(replica), Some(reached)) = (&mut replica, reached) {
-            replica.acknowledge(reached)?;
         }
         let mut reader = Reader::open(path, READER_THREADS)?;
         if replica.is_some() {
@@ -225,28 +231,20 @@ impl Gateway {
         let control = control::spawn(control, received)?;
         let lease = match replica {
             None => None,
-            Some(mut replica) => {
-                let length = config.max_staleness;
-                let (until, due) = match reached {
-                    Some(reached) => {
-                        let until = reached.as_of + length;
-                        replica.remember_lease(until)?;
-                        authenticator.set_current_until(reached.as_of + Authenticator::CURRENT);
-                        (until, reached.as_of + Lease::renewal(length))
+            Some((mut replica, mut state, reached)) => {
+                // what the follower began with is in force: no cache holds anything older
+                if state.confirmed(follower.position(), BootTime::now()) == Next::Extend {
+                    replica.remember_lease(state.until())?;
+                    // before it acts, so that nothing is said to wait for a gateway that has begun with it
+                    if let (Next::Acknowledge(_), Some(reached)) = (state.extended(), reached) {
+                        replica.acknowledge(reached)?;
+                        state.acknowledged();
                     }
-                    None => (replica.remembered_lease()?, BootTime::now()),
-                };
-                authenticator.set_fresh_until(until);
+                    authenticator.set_current_until(state.as_of() + Authenticator::CURRENT);
+                }
+                authenticator.set_fresh_until(state.until());
                 let authenticator = Arc::clone(&authenticator);
-                let lease = Lease {
-                    replica,
-                    authenticator,
-                    length,
-                    look: Box::new(look),
-                    in_force: applied,
-                    due,
-                    until,
-                };
+                let lease = Lease { replica, authenticator, state, look: Box::new(look), in_force: applied };
                 Some(lease.spawn((tell_lease, told_lease))?)
             }
         };

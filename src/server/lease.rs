@@ -1,9 +1,6 @@
 //! Keeps this gateway's replica at the record's newest change, and its lease running: a thread that is woken by the
 //! record's announcements, and looks by itself in case one is lost.
-//!
-//! The order makes the promise. To renew: the lease is written into the record, its head is read, everything up to it
-//! is applied; only then this gateway acts for another lease, counted from before the first step. So whoever changes
-//! something either sees a lease, and waits for its gateway or its end; or the gateway sees the change.
+//! What it does, in which order and when, [`LeaseState`] decides.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +12,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::auth::Authenticator;
 use crate::model::KeyId;
-use crate::store::{BootTime, Fingerprint, KeyUse, Note, Position, Reached, Replica, StoreError, Woken};
+use crate::store::{
+    BootTime, Fingerprint, KeyUse, LeaseState, Next, Note, Position, Replica, StoreError, Woken,
+};
 use crate::telemetry::Alarm;
 
 /// How often the record is looked at though nothing was announced.
@@ -68,14 +67,10 @@ impl Leasing {
 pub(super) struct Lease {
     pub(super) replica: Replica,
     pub(super) authenticator: Arc<Authenticator>,
-    /// How long this gateway may act on what it has applied.
-    pub(super) length: Duration,
+    pub(super) state: LeaseState,
     /// Has the follower look at the replica at once.
     pub(super) look: Box<dyn Fn() + Send>,
     pub(super) in_force: watch::Receiver<Position>,
-    /// When the lease must be renewed next.
-    pub(super) due: BootTime,
-    pub(super) until: BootTime,
 }
 
 impl Lease {
@@ -90,18 +85,12 @@ impl Lease {
         Ok(Leasing { tell, thread })
     }
 
-    /// How long before its end a lease is renewed for the first time.
-    pub(super) fn renewal(length: Duration) -> Duration {
-        length / 3
-    }
-
     fn run(mut self, runtime: &Runtime, mut told: mpsc::UnboundedReceiver<Told>) {
         let alarm = Alarm::default();
         let mut notes = Notes::default();
         let mut exchange = Instant::now() + EXCHANGE;
-        let mut acknowledged: Option<Position> = None;
         loop {
-            match self.step(runtime, &mut acknowledged) {
+            match self.step(runtime) {
                 Ok(()) => {
                     if alarm.ends() {
                         tracing::info!("the record is followed again");
@@ -117,7 +106,7 @@ impl Lease {
                 }
                 Err(error) => {
                     if alarm.rings() {
-                        match self.until.remaining().as_secs() {
+                        match self.state.until().remaining().as_secs() {
                             0 => {
                                 tracing::error!(%error, "the record cannot be followed: every key is answered 503");
                             }
@@ -148,36 +137,39 @@ impl Lease {
     }
 
     /// Looks at the record, has what is new applied, and says so.
-    fn step(&mut self, runtime: &Runtime, acknowledged: &mut Option<Position>) -> Result<(), StoreError> {
-        let mut reached = self.replica.look()?;
-        if !self.is_in_force(runtime, reached.position) {
-            // the next look asks again; until then nobody is told that it is in force
-            return Ok(());
-        }
-        // only a gateway that applies what it sees renews: one that cannot (its disk is full, a worker hangs) lets its
-        // lease in the record end too, and nobody waits for it any more
-        if BootTime::now() >= self.due {
-            reached = self.replica.renew()?;
-            if !self.is_in_force(runtime, reached.position) {
-                return Ok(());
-            }
-            self.extend(reached);
-        }
-        self.authenticator.set_current_until(reached.as_of + Authenticator::CURRENT);
-        if *acknowledged != Some(reached.position) {
-            self.replica.acknowledge(reached)?;
-            *acknowledged = Some(reached.position);
-        }
-        Ok(())
-    }
-
-    fn extend(&mut self, reached: Reached) {
-        self.until = reached.as_of + self.length;
-        self.due = reached.as_of + Self::renewal(self.length);
-        self.authenticator.set_fresh_until(self.until);
-        if let Err(error) = self.replica.remember_lease(self.until) {
-            // it only matters to a restart while the record is away
-            tracing::warn!(%error, "the lease cannot be written down in the replica");
+    fn step(&mut self, runtime: &Runtime) -> Result<(), StoreError> {
+        let mut reached = None;
+        let mut next = self.state.begin(BootTime::now());
+        loop {
+            next = match (next, reached) {
+                (Next::Renew, _) => {
+                    self.replica.renew()?;
+                    self.state.renewed()
+                }
+                (Next::Look, _) => self.state.reached(reached.insert(self.replica.look()?).position),
+                (Next::Confirm(position), _) => {
+                    if !self.is_in_force(runtime, position) {
+                        // the next look asks again; until then nobody is told that it is in force
+                        return Ok(());
+                    }
+                    self.authenticator.set_current_until(self.state.as_of() + Authenticator::CURRENT);
+                    let in_force = *self.in_force.borrow();
+                    self.state.confirmed(in_force, BootTime::now())
+                }
+                (Next::Extend, _) => {
+                    self.authenticator.set_fresh_until(self.state.until());
+                    if let Err(error) = self.replica.remember_lease(self.state.until()) {
+                        // it only matters to a restart while the record is away
+                        tracing::warn!(%error, "the lease cannot be written down in the replica");
+                    }
+                    self.state.extended()
+                }
+                (Next::Acknowledge(_), Some(reached)) => {
+                    self.replica.acknowledge(reached)?;
+                    self.state.acknowledged()
+                }
+                (Next::Rest | Next::Acknowledge(_), _) => return Ok(()),
+            };
         }
     }
 

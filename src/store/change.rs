@@ -107,18 +107,51 @@ pub struct Change {
 }
 
 /// SHA-256.
-pub(super) type Hash = [u8; 32];
+pub type Hash = [u8; 32];
 
 /// The newest change: its number and its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) number: ChangeNumber,
-    pub(super) hash: Hash,
+pub struct Head {
+    /// Its number.
+    pub number: ChangeNumber,
+    /// Its hash, which covers all changes before it too.
+    pub hash: Hash,
 }
 
 impl Head {
     /// Before the first change.
-    pub(super) const BEGINNING: Self = Self { number: ChangeNumber(0), hash: [0; 32] };
+    pub const BEGINNING: Self = Self { number: ChangeNumber(0), hash: [0; 32] };
+
+    /// Whether a log that has `there` under this number holds this change, and so all before it. The number alone
+    /// says nothing: a record that was put back to an earlier state counts on from there.
+    pub fn is_in(self, there: Option<Hash>) -> bool {
+        self == Self::BEGINNING || there == Some(self.hash)
+    }
+
+    /// One more change: when, and its subject, object, action and content.
+    #[must_use]
+    pub fn followed_by(self, at: i64, texts: [&str; 4]) -> Self {
+        let number = ChangeNumber(self.number.0 + 1);
+        Self { number, hash: hash(&self.hash, number.0.cast_signed(), at, texts) }
+    }
+}
+
+/// The newest change up to `newest` that is the same in two logs: where `is_same` holds for one, it does for all
+/// before it.
+pub fn last_common<E>(
+    newest: ChangeNumber,
+    mut is_same: impl FnMut(u64) -> Result<bool, E>,
+) -> Result<u64, E> {
+    let (mut common, mut above) = (0, newest.0 + 1);
+    while common + 1 < above {
+        let middle = u64::midpoint(common, above);
+        if is_same(middle)? {
+            common = middle;
+        } else {
+            above = middle;
+        }
+    }
+    Ok(common)
 }
 
 pub(super) fn head(connection: &Connection) -> Result<Head, Fault> {
@@ -230,19 +263,23 @@ impl Logged {
     }
 
     fn hash(&self, before: &Hash) -> Hash {
-        let mut context = Context::new(&SHA256);
-        context.update(before);
-        context.update(&self.number.to_be_bytes());
-        context.update(&self.at.to_be_bytes());
-        for text in [&self.subject, &self.object, &self.action, &self.content] {
-            // with its length before it, so that no two rows read alike
-            context.update(&(text.len() as u64).to_be_bytes());
-            context.update(text.as_bytes());
-        }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(context.finish().as_ref());
-        hash
+        hash(before, self.number, self.at, [&self.subject, &self.object, &self.action, &self.content])
     }
+}
+
+fn hash(before: &Hash, number: i64, at: i64, texts: [&str; 4]) -> Hash {
+    let mut context = Context::new(&SHA256);
+    context.update(before);
+    context.update(&number.to_be_bytes());
+    context.update(&at.to_be_bytes());
+    for text in texts {
+        // with its length before it, so that no two rows read alike
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text.as_bytes());
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
 }
 
 #[cfg(test)]

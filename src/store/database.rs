@@ -49,7 +49,7 @@ pub(super) enum Purpose {
 
 /// Device and inode of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FileId(u64, u64);
+pub struct FileId(pub u64, pub u64);
 
 /// A connection, and the path that its errors name.
 pub(super) struct Database {
@@ -98,10 +98,9 @@ impl Database {
         self.is_replica
     }
 
-    /// The file that is open; for a replica, the newest one.
-    pub(super) fn file(&self) -> Result<FileId, StoreError> {
-        self.follow()?;
-        Ok(self.file.get())
+    /// The file that the last question went to.
+    pub(super) fn file(&self) -> FileId {
+        self.file.get()
     }
 
     /// Goes on with the file that has taken a replica's place; whether there was one.

@@ -32,8 +32,9 @@ impl Follower {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         drop(Database::open_checked(path, Purpose::Record)?);
         let database = Database::open(path, Purpose::Reading)?;
-        let file = database.file()?;
         let last = database.read(change::head)?;
+        // the one that was read
+        let file = database.file();
         Ok(Self { database, file, read_at: None, last })
     }
 
@@ -64,7 +65,8 @@ impl Follower {
             }
             // a replica that was made anew: what its changes were nobody knows
             self.last = self.database.read(change::head)?;
-            self.file = self.database.file()?;
+            // the one that was read: another may have taken its place since
+            self.file = self.database.file();
             self.read_at = None;
             let action = "rebuild".to_owned();
             return Ok(vec![Change { number: self.last.number, subject: Subject::Everything, action }]);
@@ -101,5 +103,18 @@ impl Position {
     /// Whether what `other` stands for is included.
     pub fn includes(self, other: Self) -> bool {
         self.file == other.file && self.number >= other.number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_two_files_are_not_compared() {
+        let at = |file, number| Position { file: FileId(0, file), number: ChangeNumber(number) };
+        assert!(at(1, 7).includes(at(1, 7)) && at(1, 8).includes(at(1, 7)));
+        assert!(!at(1, 6).includes(at(1, 7)));
+        assert!(!at(1, 8).includes(at(2, 7)), "the second file may hold an earlier state");
     }
 }

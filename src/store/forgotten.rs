@@ -1,7 +1,7 @@
 //! What a record that was put back to an earlier state has forgotten: the deactivations and removals that an old
 //! replica still knows. They are made again, so that no key comes back to life.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use super::change::{self, ChangeNumber};
 use super::database::Database;
@@ -10,6 +10,11 @@ use super::error::Fault;
 use super::rowset::{CHANGES, Cell};
 use super::{Author, Store, StoreError};
 use crate::model::{AccountId, EnvironmentId, KeyId, Membership, Role, State};
+
+// what a thing is, apart from its id, and its state
+const KEY: &str = "SELECT uuid, state FROM keys WHERE id = ?1";
+const ACCOUNT: &str = "SELECT uuid, state FROM accounts WHERE id = ?1";
+const ENVIRONMENT: &str = "SELECT uuid, state FROM environments WHERE id = ?1";
 
 /// Rights that were taken away, and that the record gives again.
 #[derive(Debug, Default)]
@@ -27,42 +32,41 @@ impl Forgotten {
         let (old_head, new_head) = (old.read(change::head)?, new.read(change::head)?);
         let hash =
             |database: &Database, number| database.read(|at| change::hash_of(at, ChangeNumber(number)));
-        // where a change has the same hash in both, so have all before it
-        let (mut common, mut above) = (0, old_head.number.min(new_head.number).0 + 1);
-        while common + 1 < above {
-            let middle = u64::midpoint(common, above);
-            if hash(old, middle)?.is_some() && hash(old, middle)? == hash(new, middle)? {
-                common = middle;
-            } else {
-                above = middle;
-            }
-        }
+        let common = change::last_common(old_head.number.min(new_head.number), |number| {
+            let here = hash(old, number)?;
+            Ok::<_, StoreError>(here.is_some() && here == hash(new, number)?)
+        })?;
         let touched = old.read(|at| {
             let after = [Cell::Int(common.cast_signed())];
             Touched::by(&CHANGES.get(at, "WHERE number > ?", after)?)
         })?;
         let mut forgotten = Self::default();
         for id in touched.keys {
-            let state = "SELECT state FROM keys WHERE id = ?1";
-            if let Some(state) = lost(state_of(old, state, id)?, state_of(new, state, id)?) {
+            if let Some(state) = lost_of(state_of(old, KEY, &id)?, state_of(new, KEY, &id)?) {
                 forgotten.keys.push((KeyId::from_row(id), state));
             }
         }
         for id in touched.accounts {
-            let state = "SELECT state FROM accounts WHERE id = ?1";
-            if let Some(state) = lost(state_of(old, state, id)?, state_of(new, state, id)?) {
+            if let Some(state) = lost_of(state_of(old, ACCOUNT, &id)?, state_of(new, ACCOUNT, &id)?) {
                 forgotten.accounts.push((AccountId::from_row(id), state));
             }
         }
         for id in touched.environments {
-            let state = "SELECT state FROM environments WHERE id = ?1";
-            if let Some(state) = lost(state_of(old, state, &id)?, state_of(new, state, &id)?)
+            if let Some(state) = lost_of(state_of(old, ENVIRONMENT, &id)?, state_of(new, ENVIRONMENT, &id)?)
                 && let Ok(id) = id.parse()
             {
                 forgotten.environments.push((id, state));
             }
         }
         for (account, environment) in touched.memberships {
+            let is_another = |select: &str, id: &dyn ToSql| -> Result<bool, StoreError> {
+                let of =
+                    |database| Ok::<_, StoreError>(state_of(database, select, id)?.map(|(uuid, _)| uuid));
+                Ok(of(old)? != of(new)?)
+            };
+            if is_another(ACCOUNT, &account)? || is_another(ENVIRONMENT, &environment)? {
+                continue;
+            }
             let (had, has) = (role_of(old, account, &environment)?, role_of(new, account, &environment)?);
             if let Some(has) = has
                 && had.is_none_or(|had| rank(had) < rank(has))
@@ -116,14 +120,20 @@ impl Forgotten {
     }
 }
 
-/// The state that was lost: one with fewer rights than there are now.
-fn lost(was: Option<State>, is: Option<State>) -> Option<State> {
+/// The state that a record which was put back has lost: one with fewer rights than there are now.
+pub fn lost(was: State, is: State) -> Option<State> {
     let rank = |state: State| match state {
         State::Removed => 0,
         State::Inactive => 1,
         State::Active => 2,
     };
-    was.zip(is).and_then(|(was, is)| (rank(was) < rank(is)).then_some(was))
+    (rank(was) < rank(is)).then_some(was)
+}
+
+/// [`lost`], of one thing: the record may have given the id to another one since.
+fn lost_of(was: Option<(String, State)>, is: Option<(String, State)>) -> Option<State> {
+    let ((was_of, was), (is_of, is)) = was.zip(is)?;
+    if was_of == is_of { lost(was, is) } else { None }
 }
 
 /// From any state to this one.
@@ -158,12 +168,12 @@ fn told<T>(done: Result<T, StoreError>, what: impl FnOnce() -> String) -> Result
 fn state_of(
     database: &Database,
     select: &str,
-    id: impl rusqlite::ToSql,
-) -> Result<Option<State>, StoreError> {
-    let text = |connection: &Connection| -> Result<Option<String>, Fault> {
-        Ok(connection.query_row(select, [id], |row| row.get(0)).optional()?)
+    id: &dyn ToSql,
+) -> Result<Option<(String, State)>, StoreError> {
+    let text = |connection: &Connection| -> Result<Option<(String, String)>, Fault> {
+        Ok(connection.query_row(select, [id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
     };
-    Ok(database.read(text)?.and_then(|text| text.parse().ok()))
+    Ok(database.read(text)?.and_then(|(uuid, state)| Some((uuid, state.parse().ok()?))))
 }
 
 fn role_of(database: &Database, account: i64, environment: &str) -> Result<Option<Role>, StoreError> {

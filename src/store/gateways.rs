@@ -83,8 +83,11 @@ impl Gateways {
     }
 
     /// Where change `number` is in force. To be asked after it was committed: a gateway that starts later begins with
-    /// it.
+    /// it. Of a change that a record which was put back has lost, nobody can say anything.
     pub fn receipt(self, number: ChangeNumber) -> Receipt {
+        if number > self.head {
+            return Receipt::unknown(number);
+        }
         let live = self.entries.into_iter().filter(|gateway| gateway.is_live);
         let (applied, waiting) = live.partition(|gateway| gateway.applied >= number);
         Receipt { number, applied, waiting, is_known: true }

@@ -133,8 +133,9 @@ impl Store {
 
     /// The file that answers questions, and the newest change in it.
     pub fn position(&self) -> Result<Position, StoreError> {
-        // the file first: where it is replaced in between, the change is not taken for one of the new file's
-        Ok(Position { file: self.database.file()?, number: self.head()? })
+        let number = self.head()?;
+        // the one that was read: numbers of two cannot be compared
+        Ok(Position { file: self.database.file(), number })
     }
 
     /// Opens a checked store for reading only.

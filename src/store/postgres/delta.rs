@@ -50,17 +50,12 @@ pub(super) async fn compare_with(client: &Client, since: Place, to: Place) -> Re
     if since == to {
         return Ok(Standing::Current);
     }
-    if since.head.number > to.head.number || since.audit > to.audit {
+    let number = since.head.number.0.cast_signed();
+    let there = "SELECT hash FROM changes WHERE number = $1";
+    let there = client.query_typed_opt(there, &[(&number, Type::INT8)]).await?;
+    let there = there.map(|row| hash(row.try_get(0)?)).transpose()?;
+    if !since.head.is_in(there) || since.audit > to.audit {
         return Ok(Standing::Ahead);
-    }
-    if since.head.number.0 > 0 {
-        let number = since.head.number.0.cast_signed();
-        let known = "SELECT hash FROM changes WHERE number = $1";
-        let found = client.query_typed_opt(known, &[(&number, Type::INT8)]).await?;
-        let found = found.as_ref().map(|row| row.try_get::<_, &[u8]>(0)).transpose()?;
-        if found != Some(since.head.hash.as_slice()) {
-            return Ok(Standing::Ahead);
-        }
     }
     if to.head.number.0 - since.head.number.0 > CHANGES_AT_ONCE {
         return Ok(Standing::FarBehind);

@@ -22,10 +22,7 @@ use crate::store::database::{Database, Purpose};
 use crate::store::delta::Place;
 use crate::store::error::Fault;
 use crate::store::forgotten::Forgotten;
-use crate::store::{Fingerprint, KeyUse, Position, Store, StoreError};
-
-/// A lease in the record outlasts the gateway's own by this: for what is on its way when the gateway's ends.
-const MARGIN: Duration = Duration::from_secs(2);
+use crate::store::{Fingerprint, KeyUse, LeaseState, Position, Store, StoreError};
 
 /// What a gateway keeps of the record, and its connection to it. Its methods block.
 #[derive(Debug)]
@@ -45,8 +42,6 @@ pub struct Reached {
     /// The newest change that it holds, and in which file.
     pub position: Position,
     head: Head,
-    /// From when on this is known to have been the newest of all: just before the record was asked.
-    pub as_of: BootTime,
 }
 
 /// What ends a wait for news.
@@ -107,8 +102,7 @@ impl Replica {
                 connection.query_row("SELECT boot, lease_until FROM replica", [], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })?;
-            let is_of_this_boot = !boot.is_empty() && boot == boot::id();
-            Ok(if is_of_this_boot { BootTime(until.cast_unsigned()) } else { BootTime::default() })
+            Ok(LeaseState::remembered(BootTime(until.cast_unsigned()), &boot, boot::id()))
         })
     }
 
@@ -125,32 +119,24 @@ impl Replica {
     /// Asks the record for its newest change and brings the replica up to it.
     pub fn look(&mut self) -> Result<Reached, StoreError> {
         let mut link = self.connected()?;
-        let as_of = BootTime::now();
-        let caught_up = catch_up(&mut link, &mut self.database, &self.postgres);
-        match caught_up {
-            Ok(_) => {}
-            Err(Unfollowable::Store(error)) => return Err(error),
-            Err(Unfollowable::Gone(why)) => {
-                tracing::error!("{why}: the replica is made anew from the record");
-                self.database =
-                    rebuild(&mut link, &self.postgres, &mut |progress| tracing::info!("{progress}"))?;
-            }
-        }
+        let Self { database, postgres, .. } = self;
+        bring_up(&mut link, database, postgres, &mut |progress| tracing::info!("{progress}"))?;
         self.link = Some(link);
-        // the file first: where it is replaced in between, the change is not taken for one of the new file's
-        let (file, head) = (self.database.file()?, self.database.read(change::head)?);
-        Ok(Reached { position: Position { file, number: head.number }, head, as_of })
+        let head = self.database.read(change::head)?;
+        // the one that was read: another may have taken its place since, and numbers of two cannot be compared
+        let file = self.database.file();
+        Ok(Reached { position: Position { file, number: head.number }, head })
     }
 
-    /// Extends this gateway's lease in the record, and then does what [`Replica::look`] does: in this order, so that
-    /// a change is either seen here, or its author sees the lease.
-    pub fn renew(&mut self) -> Result<Reached, StoreError> {
+    /// Extends this gateway's lease in the record; to be followed by [`Replica::look`]: in this order, so that a
+    /// change is either seen here, or its author sees the lease.
+    pub fn renew(&mut self) -> Result<(), StoreError> {
         let mut link = self.connected()?;
-        let as_of = BootTime::now();
         // where it has no row any more it has applied what it says at the next acknowledgement
-        gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), self.lease + MARGIN)?;
+        let lease = LeaseState::in_record(self.lease);
+        gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), lease)?;
         self.link = Some(link);
-        Ok(Reached { as_of, ..self.look()? })
+        Ok(())
     }
 
     /// Tells the record that all that was reached is in force here.
@@ -209,6 +195,8 @@ impl Replica {
 
     /// Takes this gateway's row out of the record: after its last request.
     pub fn leave(&mut self) -> Result<(), StoreError> {
+        // first: nobody waits any more for what a restart would do within the lease that it remembers
+        self.remember_lease(BootTime::default())?;
         let mut link = self.connected()?;
         gateways::leave(&mut link, &self.id)
     }
@@ -253,35 +241,46 @@ pub(super) fn prepare(
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
-    let opened = match open_file(postgres) {
-        Ok(database) => {
-            identify(link, &database, postgres)?;
-            let mut database = database;
-            match catch_up(link, &mut database, postgres) {
-                Ok(_) => Some(database),
-                Err(Unfollowable::Store(error)) => return Err(error),
-                Err(Unfollowable::Gone(why)) => {
-                    tracing::error!("{why}: the replica is made anew from the record");
-                    None
-                }
-            }
-        }
+    let mut database = match open_file(postgres) {
+        Ok(database) => database,
         Err(StoreError::Missing { .. }) => {
             report("copying the record into a new replica");
-            None
+            rebuild(link, postgres, report)?
         }
         Err(error @ StoreError::Damaged { .. }) => {
             tracing::error!(%error, "the replica is made anew from the record");
-            None
+            rebuild(link, postgres, report)?
         }
         Err(error) => return Err(error),
     };
-    let database = match opened {
-        Some(database) => database,
-        None => rebuild(link, postgres, report)?,
-    };
+    identify(link, &database, postgres)?;
+    bring_up(link, &mut database, postgres, report)?;
     listen(link)?;
     Ok(database)
+}
+
+/// Brings the replica up to the record, or makes it anew, once: what cannot be followed even then is an error.
+fn bring_up(
+    link: &mut Link,
+    database: &mut Database,
+    postgres: &Postgres,
+    report: &mut dyn FnMut(&str),
+) -> Result<(), StoreError> {
+    let why = match catch_up(link, database, postgres) {
+        Ok(_) => return Ok(()),
+        Err(Unfollowable::Store(error)) => return Err(error),
+        Err(Unfollowable::Gone(why)) => why,
+    };
+    tracing::error!("{why}: the replica is made anew from the record");
+    *database = rebuild(link, postgres, report)?;
+    // where another process has made it anew meanwhile, that one may lack the newest
+    match catch_up(link, database, postgres) {
+        Ok(_) => Ok(()),
+        Err(Unfollowable::Store(error)) => Err(error),
+        Err(Unfollowable::Gone(detail)) => {
+            Err(StoreError::RecordAway { record: link.record().to_owned(), detail })
+        }
+    }
 }
 
 /// The replica as it is.
@@ -362,7 +361,11 @@ pub(super) fn catch_up(
 }
 
 /// Copies the record into a new file, writes back what it forgot of deactivations, and puts the file in the replica's
-/// place. Who has the old one open goes on with that until the next question.
+/// place: in this order, so that what the old one knows is there until the record knows it again. Who has the old one
+/// open goes on with that until the next question.
+///
+/// A command on this machine may do the same meanwhile. What was copied earlier must not take the place of what was
+/// copied later, of which the record may know already that it is in force here: then the other one stays.
 fn rebuild(
     link: &mut Link,
     postgres: &Postgres,
@@ -370,20 +373,40 @@ fn rebuild(
 ) -> Result<Database, StoreError> {
     let path = &postgres.replica;
     remove_abandoned(path);
-    let mut file = path.as_os_str().to_owned();
-    file.push(format!(".{}", Uuid::new_v4().simple()));
-    let file = PathBuf::from(file);
+    let beside = |name: &str| {
+        let mut file = path.as_os_str().to_owned();
+        file.push(name);
+        PathBuf::from(file)
+    };
+    let file = beside(&format!(".{}", Uuid::new_v4().simple()));
+    let there = in_place(path);
     let made = make(link, &file, path, report).and_then(|()| remember(&file, postgres));
     if let Err(error) = made {
         remove(&file);
         return Err(error);
     }
-    let old = fs::read_link(path).ok();
-    put_in_place(&file, path).map_err(|source| StoreError::Io { path: path.clone(), source })?;
-    if let Some(old) = old {
-        remove(&path.parent().unwrap_or(Path::new("")).join(old));
-    }
+    let swap = || -> io::Result<()> {
+        // held for a moment, and let go with the file
+        let lock = fs::File::create(beside(".lock"))?;
+        lock.lock()?;
+        if in_place(path) != there {
+            remove(&file);
+            return Ok(());
+        }
+        put_in_place(&file, path)?;
+        if let (Some(old), _) = &there {
+            remove(&path.parent().unwrap_or(Path::new("")).join(old));
+        }
+        Ok(())
+    };
+    swap().map_err(|source| StoreError::Io { path: path.clone(), source })?;
     Database::open(path, Purpose::Replica)
+}
+
+/// Which file has the replica's name, and how far it goes, where that can be read.
+fn in_place(path: &Path) -> (Option<PathBuf>, Option<Head>) {
+    let head = Database::open(path, Purpose::Reading).and_then(|database| database.read(change::head));
+    (fs::read_link(path).ok(), head.ok())
 }
 
 /// Makes again in the record, by way of the new file, what the old replica knew of deactivations and the record has
