@@ -39,11 +39,13 @@ fn a_receipt_counts_the_live_gateways_only() {
     assert!(receipt.is_complete() && receipt.not_after().is_none(), "{receipt:?}");
     assert_eq!(names(&receipt.applied), ["a", "b"]);
     // the last of those that wait
-    let all = three().receipt(ChangeNumber(8));
+    let all = Gateways { head: ChangeNumber(8), ..three() }.receipt(ChangeNumber(8));
     assert_eq!((all.waiting.len(), all.not_after()), (2, Some(Timestamp::from_second(160).unwrap())));
+    let nobody = Gateways { head: ChangeNumber(9), ..Gateways::default() };
+    assert!(nobody.receipt(ChangeNumber(9)).is_complete(), "without a gateway nobody honours a key");
     assert!(
-        Gateways::default().receipt(ChangeNumber(9)).is_complete(),
-        "without a gateway nobody honours a key"
+        !Gateways::default().receipt(ChangeNumber(9)).is_complete(),
+        "a change that the record does not hold (any more) is not told to be in force"
     );
     // but where nobody could be asked that is not known
     let unknown = Receipt::unknown(ChangeNumber(9));
