@@ -24,6 +24,9 @@ pub struct Gateways {
     pub at: Timestamp,
     /// The newest change then.
     pub head: ChangeNumber,
+    /// Until then there may be gateways with a lease that the record does not know of: it is a standby that has taken
+    /// over, or was put back.
+    pub unsure_until: Option<Timestamp>,
     /// By name.
     pub entries: Vec<GatewayEntry>,
 }
@@ -54,6 +57,8 @@ pub struct Receipt {
     pub applied: Vec<GatewayEntry>,
     /// Those that may still act on what was before.
     pub waiting: Vec<GatewayEntry>,
+    /// Until then gateways that the record does not know of may act on what was before.
+    pub unsure_until: Option<Timestamp>,
     /// Whether the record could be asked.
     pub is_known: bool,
 }
@@ -61,17 +66,17 @@ pub struct Receipt {
 impl Receipt {
     /// Nobody could be asked.
     pub fn unknown(number: ChangeNumber) -> Self {
-        Self { number, applied: Vec::new(), waiting: Vec::new(), is_known: false }
+        Self { number, applied: Vec::new(), waiting: Vec::new(), unsure_until: None, is_known: false }
     }
 
     /// Whether it is in force everywhere.
     pub fn is_complete(&self) -> bool {
-        self.is_known && self.waiting.is_empty()
+        self.is_known && self.waiting.is_empty() && self.unsure_until.is_none()
     }
 
     /// After this time, by the record's clock, no gateway acts on what was before; `None` where none does already.
     pub fn not_after(&self) -> Option<Timestamp> {
-        self.waiting.iter().map(|gateway| gateway.lease_until).max()
+        self.waiting.iter().map(|gateway| gateway.lease_until).chain(self.unsure_until).max()
     }
 }
 
@@ -90,7 +95,7 @@ impl Gateways {
         }
         let live = self.entries.into_iter().filter(|gateway| gateway.is_live);
         let (applied, waiting) = live.partition(|gateway| gateway.applied >= number);
-        Receipt { number, applied, waiting, is_known: true }
+        Receipt { number, applied, waiting, unsure_until: self.unsure_until, is_known: true }
     }
 }
 
@@ -143,7 +148,7 @@ fn list(connection: &Connection) -> Result<Gateways, Fault> {
         })
     })?;
     let entries = entries.collect::<Result<_, _>>()?;
-    Ok(Gateways { at: wall, head: change::head(connection)?.number, entries })
+    Ok(Gateways { at: wall, head: change::head(connection)?.number, unsure_until: None, entries })
 }
 
 /// A gateway's own row in an embedded store. Its methods block.

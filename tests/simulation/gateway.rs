@@ -143,8 +143,6 @@ pub(crate) struct Process {
     pub(crate) id: u32,
     lease: LeaseState,
     next: Option<Next>,
-    /// It has begun to renew, and does not act on that yet.
-    renews: bool,
     look: Look,
     /// How often it was looked in vain whether all is in force.
     patience: u32,
@@ -186,29 +184,12 @@ impl Gateway {
         BootTime((since + since * self.ppm / 1_000_000).cast_unsigned())
     }
 
-    /// When it stops acting on what it has, by the world's time, unless it renews after `now`.
-    pub(crate) fn acts_until(&self, now: u64) -> u64 {
-        let remembered =
-            LeaseState::remembered(self.disk.lease.1, BOOTS[self.disk.lease.0], BOOTS[self.boot]);
-        let until = match &self.process {
-            // it may have renewed already, and not act on it yet
-            Some(process) if process.renews => {
-                return now + milliseconds(LeaseState::in_record(self.length));
-            }
-            Some(process) => process.fresh_until.max(remembered),
-            None => remembered,
-        };
-        let since = until.0.cast_signed();
-        self.booted + (since - since * self.ppm / 1_000_000).cast_unsigned() + 2
-    }
-
     pub(crate) fn start(&mut self, id: u32, log: &Log) {
         let until = LeaseState::remembered(self.disk.lease.1, BOOTS[self.disk.lease.0], BOOTS[self.boot]);
         self.process = Some(Process {
             id,
             lease: LeaseState::new(self.length, until),
             next: None,
-            renews: false,
             look: Look::Begin,
             patience: 0,
             reached: 0,
@@ -269,14 +250,12 @@ impl Gateway {
                 process.patience += 1;
                 if process.in_force.includes(reached) || process.patience > 3 {
                     process.next = Some(process.lease.confirmed(process.in_force, clock));
-                    process.renews = process.next == Some(Next::Renew) || process.next == Some(Next::Extend);
                 }
             }
             Some(Next::Extend) if process.fresh_until == process.lease.until() => {
                 // a replica that was made anew meanwhile remembers it as well
                 disk.lease = (*boot, process.lease.until());
                 process.next = Some(process.lease.extended());
-                process.renews = false;
             }
             Some(Next::Extend) => process.fresh_until = process.lease.until(),
             Some(Next::Acknowledge(_)) => {

@@ -16,9 +16,9 @@
 //! - When nothing goes wrong any more, every gateway is up to date, has said so, and has a lease, within one lease.
 //!
 //! It is taken for granted that clocks run right within 200 millionths, that nobody sets the record's clock, that what
-//! passed a gateway's look at its lease is on its way within 1.95 s, and that whoever asks for a receipt knows that the
-//! record still holds the change. **A record that was put back has lost leases too**: a receipt that is asked for
-//! while a gateway may still act within a lost one promises nothing here.
+//! passed a gateway's look at its lease is on its way within 1.95 s, that whoever asks for a receipt knows that the
+//! record still holds the change, and that a record which was put back is noticed (by the server's new timeline, or by a
+//! gateway that is ahead): with what it lost may have gone leases, and until the longest has ended no receipt is whole.
 //!
 //! How many schedules it took to find each way of breaking the protocol:
 //!
@@ -37,6 +37,7 @@
 //! | a gateway that stops keeps its lease | 784 |
 //! | an older copy of the record takes a newer one's place | 2 |
 //! | a renewal does not acknowledge again | 6 |
+//! | a record that was put back is sure of its leases | 38 |
 //!
 //! Not found in 150,000: that numbers of two files are compared ([`Position::includes`]); that has a test of its own.
 //!

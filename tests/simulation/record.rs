@@ -20,6 +20,8 @@ pub(crate) struct Row {
 pub(crate) struct Record {
     pub(crate) head: Node,
     pub(crate) rows: Vec<Row>,
+    /// It was put back: until then there may be leases that it lacks.
+    pub(crate) unsure_until: u64,
 }
 
 /// What is asked.
@@ -142,6 +144,7 @@ impl Record {
         Gateways {
             at: time(now),
             head: log.head(self.head).number,
+            unsure_until: (self.unsure_until > now).then(|| time(self.unsure_until)),
             entries: self.rows.iter().map(entry).collect(),
         }
     }

@@ -70,8 +70,6 @@ pub(crate) struct World {
     /// Newest last.
     before: Vec<Record>,
     backup: Record,
-    /// Until then some gateway may act within a lease that the record has lost.
-    lacks_leases_until: u64,
     trace: bool,
 }
 
@@ -109,7 +107,6 @@ impl World {
             claims: Vec::new(),
             before: Vec::new(),
             backup: Record::default(),
-            lacks_leases_until: 0,
             trace,
         }
     }
@@ -301,7 +298,7 @@ impl World {
         let which = self.random.index(self.asked.len());
         let Asked { change, key } = self.asked[which];
         let receipt = self.record.gateways(&self.log, self.now).receipt(self.log.head(change).number);
-        if !self.log.holds(self.record.head, change) || self.may_lack_leases() {
+        if !self.log.holds(self.record.head, change) {
             return Ok(());
         }
         let after = match receipt.not_after() {
@@ -318,12 +315,6 @@ impl World {
         }
         self.now += 1;
         (0..self.gateways.len()).try_for_each(|at| self.probe(at))
-    }
-
-    /// A record that was put back has lost leases with what else it lost: for as long as those may run, a receipt
-    /// promises nothing.
-    fn may_lack_leases(&self) -> bool {
-        self.now <= self.lacks_leases_until
     }
 
     /// A request comes in, which fills the cache.
@@ -410,13 +401,8 @@ impl World {
     fn put_back_to(&mut self, record: Record, what: &str) {
         tell!(self, "the record is {what}: change {} is its newest", self.log.number(record.head));
         self.record = record;
-        for (at, gateway) in self.gateways.iter().enumerate() {
-            let until = gateway.acts_until(self.now);
-            let rows = self.record.rows.iter().filter(|row| row.gateway as usize % MOST == at);
-            if !rows.into_iter().any(|row| row.lease_until >= until) {
-                self.lacks_leases_until = self.lacks_leases_until.max(until);
-            }
-        }
+        // as a new timeline, or a gateway that is ahead, makes the record do: with what it lost may have gone leases
+        self.record.unsure_until = self.now + self.longest;
         self.before.clear();
         self.is_up = true;
         // what was on its way was on its way to the other

@@ -134,13 +134,18 @@ impl<T> Done<T> {
             return ExitCode::SUCCESS;
         }
         let waiting = self.gateways("waiting");
-        if waiting.is_empty() {
+        let not_after = self.receipt.as_ref().and_then(|receipt| receipt.get("notAfter")?.as_str());
+        if let (true, Some(time)) = (waiting.is_empty(), not_after) {
+            tell(format_args!(
+                "portcullis: this is done in the record, but the record was failed over or put back: gateways that it \
+                 does not know of may act on what was before until {time}"
+            ));
+        } else if waiting.is_empty() {
             tell(
                 "portcullis: this is done in the record, but it is not confirmed yet that it is in force: look again \
                  in a moment",
             );
         } else {
-            let not_after = self.receipt.as_ref().and_then(|receipt| receipt.get("notAfter")?.as_str());
             let not_after = not_after
                 .map(|time| format!("; after {time} none can act on what was before"))
                 .unwrap_or_default();

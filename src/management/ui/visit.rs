@@ -139,7 +139,7 @@ pub(super) fn notice_of<T>(done: &Done<T>, sentence: &str) -> Notice {
 
 /// The gateways that have not confirmed a change.
 pub(super) fn waiting(receipt: &Receipt) -> String {
-    if receipt.waiting.is_empty() { "any gateway".to_owned() } else { names(&receipt.waiting) }
+    if receipt.waiting.is_empty() { "every gateway".to_owned() } else { names(&receipt.waiting) }
 }
 
 fn names(gateways: &[GatewayEntry]) -> String {

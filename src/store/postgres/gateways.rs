@@ -27,13 +27,19 @@ pub(super) fn renew(
             ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name";
         let old =
             format!("DELETE FROM gateways WHERE lease_until < clock_timestamp() - interval '{REMEMBERED}'");
+        let longest = "UPDATE record SET longest_lease = $1 WHERE longest_lease < $1";
         let parameters = [
             (&id as _, Type::TEXT),
             (&name as _, Type::TEXT),
             (&applied as _, Type::INT8),
             (&lease as _, Type::INT8),
         ];
-        tokio::try_join!(client.query_typed(renew, &parameters), client.query_typed(&old, &[]))?;
+        let of_length = [(&lease as _, Type::INT8)];
+        tokio::try_join!(
+            client.query_typed(renew, &parameters),
+            client.query_typed(longest, &of_length),
+            client.query_typed(&old, &[])
+        )?;
         Ok(())
     })
 }
@@ -58,14 +64,37 @@ pub(super) fn leave(link: &mut Link, id: &str) -> Result<(), StoreError> {
     })
 }
 
+/// Says that leases may have been lost with what the record has forgotten: until the longest of them has ended, no
+/// receipt is whole.
+pub(super) fn doubt(link: &mut Link) -> Result<(), StoreError> {
+    link.within(PATIENCE, async |client| {
+        client.batch_execute(&format!("UPDATE record SET unsure_until = {LONGEST_FROM_NOW}")).await?;
+        Ok(())
+    })
+}
+
+/// When the longest lease ends that may have been given by now.
+const LONGEST_FROM_NOW: &str =
+    "greatest(unsure_until, clock_timestamp() + longest_lease * interval '1 millisecond')";
+
 /// All rows, with the record's head and clock, in one look.
 pub(super) fn list(link: &mut Link) -> Result<Gateways, StoreError> {
     link.within(PATIENCE, async |client| {
+        // a standby that has taken over has a timeline of its own, and may lack leases
+        let notice = format!(
+            "UPDATE record SET timeline = server.timeline,
+                unsure_until = CASE record.timeline WHEN '' THEN unsure_until ELSE {LONGEST_FROM_NOW} END
+            FROM (SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline) AS server
+            WHERE record.timeline <> server.timeline"
+        );
+        client.query_typed(&notice, &[]).await?;
         let list = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
                 change_head.number, gateways.id, gateways.name,
                 (extract(epoch FROM gateways.started) * 1000)::bigint, gateways.applied,
                 (extract(epoch FROM gateways.lease_until) * 1000)::bigint,
-                gateways.lease_until >= clock_timestamp()
+                gateways.lease_until >= clock_timestamp(),
+                (SELECT (extract(epoch FROM unsure_until) * 1000)::bigint FROM record
+                    WHERE unsure_until > clock_timestamp())
             FROM change_head LEFT JOIN gateways ON true ORDER BY gateways.name, gateways.started";
         let rows = client.query_typed(list, &[]).await?;
         let time = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX);
@@ -73,6 +102,7 @@ pub(super) fn list(link: &mut Link) -> Result<Gateways, StoreError> {
         for row in rows {
             found.at = time(row.try_get(0)?);
             found.head = ChangeNumber(row.try_get::<_, i64>(1)?.cast_unsigned());
+            found.unsure_until = row.try_get::<_, Option<i64>>(8)?.map(time);
             let Some(id) = row.try_get::<_, Option<String>>(2)? else { continue };
             found.entries.push(GatewayEntry {
                 id,

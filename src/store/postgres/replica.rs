@@ -349,6 +349,8 @@ pub(super) fn catch_up(
                 )));
             }
             Standing::Ahead => {
+                // leases may have been lost with it
+                gateways::doubt(link)?;
                 return Err(Unfollowable::Gone(format!(
                     "the record at {} has been put back to an earlier state: change {} was seen here, and is not in \
                      it any more",

@@ -23,6 +23,7 @@ fn three() -> Gateways {
     Gateways {
         at: Timestamp::from_second(100).unwrap(),
         head: ChangeNumber(7),
+        unsure_until: None,
         entries: vec![gateway("a", 7, 150, true), gateway("b", 5, 160, true), gateway("c", 2, 90, false)],
     }
 }
@@ -47,6 +48,10 @@ fn a_receipt_counts_the_live_gateways_only() {
         !Gateways::default().receipt(ChangeNumber(9)).is_complete(),
         "a change that the record does not hold (any more) is not told to be in force"
     );
+    // a record that was failed over may not know every gateway that acts
+    let later = Timestamp::from_second(170).unwrap();
+    let failed_over = Gateways { unsure_until: Some(later), ..three() }.receipt(ChangeNumber(5));
+    assert_eq!((failed_over.is_complete(), failed_over.not_after()), (false, Some(later)));
     // but where nobody could be asked that is not known
     let unknown = Receipt::unknown(ChangeNumber(9));
     assert!(!unknown.is_complete() && unknown.not_after().is_none(), "{unknown:?}");

@@ -2,10 +2,15 @@
 -- change log, without what only lists need: every list is read from a gateway's replica.
 -- Times are milliseconds since 1970, UTC, but where the type says otherwise.
 
--- Which record this is: a replica of another one must not take it for its own.
+-- Which record this is: a replica of another one must not take it for its own. A standby that takes over, and a record
+-- that was put back, may lack the leases of gateways that go on: `timeline` is the server's own, by which a change of
+-- it is noticed, and until `unsure_until` no receipt is whole. `longest_lease` is in milliseconds.
 CREATE TABLE record (
-    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    id       text NOT NULL DEFAULT gen_random_uuid()::text
+    only_row      boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    id            text NOT NULL DEFAULT gen_random_uuid()::text,
+    timeline      text NOT NULL DEFAULT '',
+    longest_lease bigint NOT NULL DEFAULT 0,
+    unsure_until  timestamptz NOT NULL DEFAULT '-infinity'
 );
 INSERT INTO record DEFAULT VALUES;
 
