@@ -121,6 +121,38 @@ fn a_standby_that_is_up_to_date_takes_over_unnoticed() {
     assert!(!node.gateway.log().contains("made anew"), "{}", node.gateway.log());
 }
 
+/// The gateway that is cut off has a lease that the new record has never heard of.
+#[test]
+fn case_71_a_standby_that_lacks_a_lease_calls_no_receipt_whole_until_it_has_ended() {
+    let mut scene = Scene::start();
+    let standby = scene.server.standby();
+    let key = scene.new_key();
+    // the record knows how long leases are, and not that there is another gateway
+    drop(scene.node_with_long_lease("before"));
+    scene.server.wait_for_standby(&standby);
+    standby.stop(Stop::Fast);
+    let node = scene.node_with_long_lease("alone");
+    node.soon(SOON, &key, 200);
+    node.relay.black_hole();
+    scene.server.kill();
+    standby.start_again();
+    standby.promote();
+    scene.move_to(standby);
+    // no gateway has a row there, and this one still acts
+    let outcome = scene.deactivate(&key);
+    let passes = node.status(&key) == 200;
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("that it does not know of may act on what was before until"),
+        "{outcome:?}"
+    );
+    assert!(passes, "its lease is not over yet, or this shows nothing");
+    node.soon(PATIENCE, &key, 503);
+    crate::support::wait_for(PATIENCE, "receipts are whole again", || {
+        scene.deactivate(&scene.new_key()).code == 0
+    });
+}
+
 #[test]
 fn case_76_an_old_backup_is_restored() {
     let scene = Scene::start();

@@ -83,7 +83,7 @@ pub(super) fn list(link: &mut Link) -> Result<Gateways, StoreError> {
         // a standby that has taken over has a timeline of its own, and may lack leases
         let notice = format!(
             "UPDATE record SET timeline = server.timeline,
-                unsure_until = CASE record.timeline WHEN '' THEN unsure_until ELSE {LONGEST_FROM_NOW} END
+                unsure_until = {LONGEST_FROM_NOW}
             FROM (SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline) AS server
             WHERE record.timeline <> server.timeline"
         );

@@ -8,7 +8,7 @@
 CREATE TABLE record (
     only_row      boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     id            text NOT NULL DEFAULT gen_random_uuid()::text,
-    timeline      text NOT NULL DEFAULT '',
+    timeline      text NOT NULL DEFAULT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
     longest_lease bigint NOT NULL DEFAULT 0,
     unsure_until  timestamptz NOT NULL DEFAULT '-infinity'
 );
