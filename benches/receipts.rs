@@ -91,7 +91,9 @@ fn deactivate(gateways: &[Gateway], other: &Key, count: usize) {
     let loads: Vec<Load> = gateways.iter().map(|gateway| Load::start(gateway.http(), DYING)).collect();
     // the same load on the machine, without a change
     let first = victims.first().map(|(_, key)| key).expect("one key at least");
-    loads.iter().for_each(|load| load.send_with(first));
+    for load in &loads {
+        load.send_with(first);
+    }
     let quiet = latency(gateways, other, || std::thread::sleep(Duration::from_secs(10)));
     let busy = latency(gateways, other, || {
         for (number, (resource, key)) in victims.iter().enumerate() {
