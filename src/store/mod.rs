@@ -1,9 +1,13 @@
-//! The record: accounts, environments, memberships and keys in one SQLite file, and the log of every change to them.
+//! The record: accounts, environments, memberships and keys, and the log of every change to them. It is one SQLite file
+//! (the embedded store), or PostgreSQL with a replica, an SQLite file of the same tables, on every gateway: see
+//! `postgres/mod.rs`.
 //!
 //! - [`Store`] makes changes, on one connection; the command line and the management plane hold one.
 //! - [`Reader`] answers the request path from threads of its own.
 //! - [`Registry`] does both for the management plane, on threads of its own.
 //! - [`Follower`] tells a running gateway what others have changed.
+//! - [`Replica`] keeps a gateway's replica at the record's newest change, and its lease in the record.
+//! - [`Gateways`] and [`Receipt`] tell where a change is in force.
 //!
 //! A change is one transaction, `BEGIN IMMEDIATE`, with its row in the log ([`ChangeNumber`], hash of its content and
 //! of the row before), and is on the disk before it is acknowledged. Fingerprints and uses of keys are no changes.
