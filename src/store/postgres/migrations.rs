@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use super::link::{Link, PATIENCE, Trouble};
+use crate::config::Postgres;
 use crate::store::StoreError;
 
 const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("migrations/0001.sql"))];
@@ -16,8 +17,15 @@ const OLDEST_SERVER: i32 = 140_000;
 /// Held while the schema is changed: `pcls`.
 const LOCK: i64 = 0x7063_6c73;
 
+/// Connects to the record, and brings its schema up to date.
+pub(super) fn connect(postgres: &Postgres) -> Result<Link, StoreError> {
+    let mut link = Link::open(postgres)?;
+    run(&mut link)?;
+    Ok(link)
+}
+
 /// Brings the schema to [`NEWEST`]: once, however many gateways start at once.
-pub(super) fn run(link: &mut Link) -> Result<(), StoreError> {
+fn run(link: &mut Link) -> Result<(), StoreError> {
     let record = link.record().to_owned();
     link.within(6 * PATIENCE, async |client| {
         let server = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await?;

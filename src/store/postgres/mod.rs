@@ -25,8 +25,6 @@ mod tls;
 pub(super) use record::Record;
 pub use replica::{Reached, Replica, Woken};
 
-use link::Link;
-
 use super::database::Database;
 use super::{Store, StoreError};
 use crate::config::Postgres;
@@ -37,8 +35,7 @@ pub(super) fn fill(
     database: &Database,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let mut link = Link::open(postgres)?;
-    migrations::run(&mut link)?;
+    let mut link = migrations::connect(postgres)?;
     copy::fill(&mut link, database, report)
 }
 
@@ -48,31 +45,16 @@ pub(super) fn read_into(
     database: &mut Database,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let mut link = Link::open(postgres)?;
-    migrations::run(&mut link)?;
+    let mut link = migrations::connect(postgres)?;
     copy::read_into(&mut link, database, report)
 }
 
 /// Opens the record by way of the replica, which is made where there is none, and brought up to date. Where the record
 /// is away, the replica is opened as it is: it can be read.
 pub(super) fn open(postgres: &Postgres, report: &mut dyn FnMut(&str)) -> Result<Store, StoreError> {
-    let connected = Link::open(postgres).and_then(|mut link| {
-        migrations::run(&mut link)?;
-        Ok(link)
-    });
-    match connected {
-        Ok(mut link) => {
-            let database = replica::prepare(&mut link, postgres, report)?;
-            Ok(Store::with_replica(database, Record::new(postgres.clone(), Some(link))))
-        }
-        Err(error @ StoreError::RecordAway { .. }) => match replica::open_file(postgres) {
-            Ok(database) => {
-                report(&format!("{error}; what follows is as the replica has it, and may be old"));
-                Ok(Store::with_replica(database, Record::new(postgres.clone(), None)))
-            }
-            Err(StoreError::Missing { .. }) => Err(error),
-            Err(other) => Err(other),
-        },
-        Err(error) => Err(error),
+    let (link, database, away) = replica::open(postgres, report)?;
+    if let Some(error) = away {
+        report(&format!("{error}; what follows is as the replica has it, and may be old"));
     }
+    Ok(Store::with_replica(database, Record::new(postgres.clone(), link)))
 }

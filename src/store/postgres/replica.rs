@@ -65,27 +65,10 @@ impl Replica {
         report: &mut dyn FnMut(&str),
     ) -> Result<Self, StoreError> {
         let id = Uuid::new_v4().simple().to_string();
-        let connected = Link::open(postgres).and_then(|mut link| {
-            migrations::run(&mut link)?;
-            Ok(link)
-        });
-        let (link, database) = match connected {
-            Ok(mut link) => {
-                let database = prepare(&mut link, postgres, report)?;
-                (Some(link), database)
-            }
-            Err(error @ StoreError::RecordAway { .. }) => {
-                let database = match open_file(postgres) {
-                    Ok(database) => database,
-                    // without a replica there is nothing to serve from
-                    Err(StoreError::Missing { .. }) => return Err(error),
-                    Err(other) => return Err(other),
-                };
-                tracing::error!(%error, "starting from the replica alone");
-                (None, database)
-            }
-            Err(error) => return Err(error),
-        };
+        let (link, database, away) = open(postgres, report)?;
+        if let Some(error) = away {
+            tracing::error!(%error, "starting from the replica alone");
+        }
         Ok(Self { postgres: postgres.clone(), link, database, id, name: name.to_owned(), lease })
     }
 
@@ -206,8 +189,7 @@ impl Replica {
         if let Some(link) = self.link.take().filter(|link| !link.is_closed()) {
             return Ok(link);
         }
-        let mut link = Link::open(&self.postgres)?;
-        migrations::run(&mut link)?;
+        let mut link = migrations::connect(&self.postgres)?;
         identify(&mut link, &self.database, &self.postgres)?;
         listen(&mut link)?;
         Ok(link)
@@ -236,7 +218,7 @@ fn listen(link: &mut Link) -> Result<(), StoreError> {
 }
 
 /// Opens or makes the replica, and brings it up to the record.
-pub(super) fn prepare(
+fn prepare(
     link: &mut Link,
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
@@ -283,8 +265,29 @@ fn bring_up(
     }
 }
 
+/// Connects to the record and brings the replica up to it. Where the record is away, the replica is opened as it is,
+/// and why comes last.
+pub(super) fn open(
+    postgres: &Postgres,
+    report: &mut dyn FnMut(&str),
+) -> Result<(Option<Link>, Database, Option<StoreError>), StoreError> {
+    match migrations::connect(postgres) {
+        Ok(mut link) => {
+            let database = prepare(&mut link, postgres, report)?;
+            Ok((Some(link), database, None))
+        }
+        Err(error @ StoreError::RecordAway { .. }) => match open_file(postgres) {
+            Ok(database) => Ok((None, database, Some(error))),
+            // without a replica there is nothing to go by
+            Err(StoreError::Missing { .. }) => Err(error),
+            Err(other) => Err(other),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 /// The replica as it is.
-pub(super) fn open_file(postgres: &Postgres) -> Result<Database, StoreError> {
+fn open_file(postgres: &Postgres) -> Result<Database, StoreError> {
     let path = &postgres.replica;
     let mut database = Database::open(path, Purpose::Replica)?;
     database.migrate()?;
