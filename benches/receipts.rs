@@ -5,7 +5,9 @@
 //! 1. 1,000 deactivations, each asked of one of three gateways while every gateway gets 1,000 requests a second with
 //!    that very key: time until the receipt is whole (median, 99th percentile), and how many requests that began after
 //!    the receipt still succeeded on any gateway. The goal: 50 ms, and none.
-//! 2. What other keys' requests notice of it: their latency with and without deactivations.
+//! 2. What other keys' requests notice of it: their latency with and without deactivations, on these gateways and on
+//!    three strangers, which have a record of their own and share nothing with them but the machine. What the strangers
+//!    notice is the machine's doing: two cores for six gateways, PostgreSQL and all clients.
 //! 3. How far gateways lag while 200 changes a second are made.
 //! 4. How long a gateway takes to start with 1,000,000 keys: with a first copy of the record, and with a replica.
 
@@ -55,16 +57,22 @@ fn main() {
     };
 
     let url = server.url(&server.create_database());
-    let first = plan(&url, "g1").prepare();
-    let others: Vec<Site> = ["g2", "g3"].map(|name| plan(&url, name).join(&first)).into();
-    let gateways: Vec<Gateway> = std::iter::once(first).chain(others).map(Site::start).collect();
-    gateways[0].succeed(&["environment", "create", "--id", "e1"]);
-    let other = gateways[0].create_environment_key("e1");
+    let three = |url: &str| {
+        let first = plan(url, "g1").prepare();
+        let others: Vec<Site> = ["g2", "g3"].map(|name| plan(url, name).join(&first)).into();
+        let gateways: Vec<Gateway> = std::iter::once(first).chain(others).map(Site::start).collect();
+        gateways[0].succeed(&["environment", "create", "--id", "e1"]);
+        let other = gateways[0].create_environment_key("e1");
+        Three { gateways, other }
+    };
+    let own = three(&url);
+    let strangers = three(&server.url(&server.create_database()));
 
     println!("three gateways, two workers each, PostgreSQL with fsync, all on this machine\n");
-    deactivate(&gateways, &other, deactivations);
-    lag(&gateways);
-    drop(gateways);
+    deactivate(&own, &strangers, deactivations);
+    drop(strangers);
+    lag(&own.gateways);
+    drop(own);
     start(&server, &plan, keys);
 }
 
@@ -72,9 +80,16 @@ fn number(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
+/// Three gateways of one record, and a key that nothing happens to.
+struct Three {
+    gateways: Vec<Gateway>,
+    other: Key,
+}
+
 // === deactivations ===
 
-fn deactivate(gateways: &[Gateway], other: &Key, count: usize) {
+fn deactivate(own: &Three, strangers: &Three, count: usize) {
+    let gateways = &own.gateways;
     let apis: Vec<Api<'_>> = gateways.iter().map(Api::admin).collect();
     let victims: Vec<(String, Key)> = (0..count)
         .map(|number| {
@@ -94,8 +109,8 @@ fn deactivate(gateways: &[Gateway], other: &Key, count: usize) {
     for load in &loads {
         load.send_with(first);
     }
-    let quiet = latency(gateways, other, || std::thread::sleep(Duration::from_secs(10)));
-    let busy = latency(gateways, other, || {
+    let [quiet, strangers_quiet] = latency([own, strangers], || std::thread::sleep(Duration::from_secs(10)));
+    let [busy, strangers_busy] = latency([own, strangers], || {
         for (number, (resource, key)) in victims.iter().enumerate() {
             for load in &loads {
                 load.send_with(key);
@@ -124,7 +139,10 @@ fn deactivate(gateways: &[Gateway], other: &Key, count: usize) {
     println!("  successes after a receipt   {late}");
     println!("other keys' requests ({OTHER} a second on each gateway)");
     println!("  without deactivations       {quiet}");
-    println!("  during them                 {busy}\n");
+    println!("  during them                 {busy}");
+    println!("the same on three gateways of another record, which notice the machine alone");
+    println!("  without deactivations       {strangers_quiet}");
+    println!("  during them                 {strangers_busy}\n");
 }
 
 /// A client that sends so many requests a second with one key to one gateway.
@@ -205,35 +223,40 @@ impl Shared {
     }
 }
 
-/// The latency of another key's requests on every gateway, while `meanwhile` runs.
-fn latency(gateways: &[Gateway], key: &Key, meanwhile: impl FnOnce()) -> String {
+/// The latency of the other keys' requests on all gateways of each record, while `meanwhile` runs.
+fn latency(records: [&Three; 2], meanwhile: impl FnOnce()) -> [String; 2] {
     let ends = AtomicBool::new(false);
-    let request = Request::get(TARGET).key(key).end();
-    let mut all = std::thread::scope(|scope| {
-        let threads: Vec<_> = gateways
-            .iter()
-            .map(|gateway| {
-                let (ends, request) = (&ends, &request);
-                scope.spawn(move || {
-                    let mut connection = Connection::open(gateway.http());
-                    let pace = Duration::from_nanos(1_000_000_000 / OTHER);
-                    let (mut due, mut times) = (Instant::now(), Vec::new());
-                    while !ends.load(Ordering::SeqCst) {
-                        due += pace;
-                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                        let began = Instant::now();
-                        assert_eq!(connection.ask(request), 200, "the other key works all the time");
-                        times.push(began.elapsed());
-                    }
-                    times
-                })
-            })
-            .collect();
+    std::thread::scope(|scope| {
+        let ends = &ends;
+        let threads = records.map(|three| {
+            let clients = three.gateways.iter().map(|gateway| {
+                let request = Request::get(TARGET).key(&three.other).end();
+                scope.spawn(move || request_times(gateway.http(), &request, ends))
+            });
+            clients.collect::<Vec<_>>()
+        });
         meanwhile();
         ends.store(true, Ordering::SeqCst);
-        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
-    });
-    percentiles(&mut all)
+        threads.map(|threads| {
+            let times = threads.into_iter().flat_map(|thread| thread.join().expect("no panic"));
+            percentiles(&mut times.collect::<Vec<_>>())
+        })
+    })
+}
+
+/// Sends a request at an even pace until told to end; how long each took.
+fn request_times(address: SocketAddr, request: &[u8], ends: &AtomicBool) -> Vec<Duration> {
+    let mut connection = Connection::open(address);
+    let pace = Duration::from_nanos(1_000_000_000 / OTHER);
+    let (mut due, mut times) = (Instant::now(), Vec::new());
+    while !ends.load(Ordering::SeqCst) {
+        due += pace;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let began = Instant::now();
+        assert_eq!(connection.ask(request), 200, "the other key works all the time");
+        times.push(began.elapsed());
+    }
+    times
 }
 
 /// A kept connection that sends bytes and reads an answer's status.
