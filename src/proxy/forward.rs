@@ -17,7 +17,7 @@ use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Acquired, ConnectError, Place, Pool};
 use crate::wire::{
-    BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Received,
+    BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Pipes, Received,
     ResponseHead, Version,
 };
 
@@ -77,6 +77,8 @@ pub(super) struct Exchange<'a> {
     pub(super) stream: &'a OpenStream,
     pub(super) progress: &'a Progress,
     pub(super) metrics: &'a WorkerMetrics,
+    /// What large bodies may go through.
+    pub(super) pipes: &'a Pipes,
     /// When the request's head had arrived.
     pub(super) arrived: Instant,
     pub(super) timeouts: &'a Timeouts,
@@ -229,7 +231,9 @@ impl Exchange<'_> {
         let may_move = || self.permitted.is_fresh();
         // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
         let copy = match self.permitted.admitted.head.protocol() {
-            None => BodyCopy::message(self.body_limit, self.permitted.stripped).only_while(&may_move),
+            None => BodyCopy::message(self.body_limit, self.permitted.stripped)
+                .only_while(&may_move)
+                .through(self.pipes),
             Some(_) => BodyCopy::empty(self.permitted.stripped),
         };
         let mut upload = Upload { copy, state: UploadState::Running };
@@ -278,7 +282,8 @@ impl Exchange<'_> {
         let client_reusable = respond::begin(client, &answer)
             .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
 
-        let mut download = BodyCopy::message(u64::MAX, self.permitted.stripped).only_while(&may_move);
+        let mut download =
+            BodyCopy::message(u64::MAX, self.permitted.stripped).only_while(&may_move).through(self.pipes);
         let done =
             poll_fn(|cx| self.poll_answer_body(cx, client, upstream, &mut upload, &mut download)).await;
         self.progress.sent.set(download.bytes);
@@ -352,8 +357,8 @@ impl Exchange<'_> {
                 // or doing it twice does no harm (RFC 9110 §9.2.2) and the body is still with the client, it is
                 // sent again; else nobody knows what the upstream did with it
                 let untouched = failure == HeadFailure::Refused || upstream.sent_nothing();
-                let repeatable = is_idempotent(&self.permitted.admitted.method) && upload.copy.bytes == 0;
-                let unread = upload.copy.bytes == 0
+                let repeatable = is_idempotent(&self.permitted.admitted.method) && upload.copy.is_untouched();
+                let unread = upload.copy.is_untouched()
                     && (self.permitted.admitted.body == Length::NONE || !upload.copy.is_done());
                 if reused && unread && (untouched || repeatable) {
                     return Poll::Ready(Err(Failure::Dead));
@@ -384,11 +389,11 @@ impl Exchange<'_> {
         upload: &mut Upload<'_>,
         download: &mut BodyCopy<'_>,
     ) -> Poll<Result<(), Failure>> {
-        let state = |client: &Peer, upstream: &Peer| {
-            (is_half_closed(client), client.unsent(), !upstream.received().is_empty())
+        let state = |client: &Peer, upstream: &Peer, held: usize| {
+            (is_half_closed(client), client.unsent() + held, !upstream.received().is_empty())
         };
         let moved = (upload.copy.bytes, download.bytes, self.progress.phase.get());
-        let before = (moved, state(client, upstream.peer_mut()));
+        let before = (moved, state(client, upstream.peer_mut(), download.held()));
         if let Err(failure) = self.poll_upload(cx, client, upstream, upload) {
             // the answer was begun: there is no other
             return Poll::Ready(Err(match failure {
@@ -411,7 +416,7 @@ impl Exchange<'_> {
         if upload.copy.is_done() && client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
         }
-        let after = state(client, upstream.peer_mut());
+        let after = state(client, upstream.peer_mut(), download.held());
         if before != ((upload.copy.bytes, download.bytes, Phase::Answer), after) {
             self.progress.phase.set(Phase::Answer);
             self.progress.sent.set(download.bytes);
@@ -449,7 +454,9 @@ impl Exchange<'_> {
             Poll::Ready(Err(error)) => return Err(Failure::Ended(upload_failed(&error))),
             Poll::Pending if answering => {}
             Poll::Pending => {
-                let waits_for_client = client.received().is_empty() && upstream.peer_mut().unsent() == 0;
+                let waits_for_client = client.received().is_empty()
+                    && upload.copy.held() == 0
+                    && upstream.peer_mut().unsent() == 0;
                 let phase = if waits_for_client { Phase::ClientBody } else { Phase::Upstream };
                 if before != upload.copy.bytes || phase != self.progress.phase.get() {
                     self.wait_for(phase, self.timeouts.body);

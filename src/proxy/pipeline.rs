@@ -248,6 +248,7 @@ impl RequestContext<'_> {
                 stream: self.stream,
                 progress: &outcome.progress,
                 metrics: &self.worker.metrics,
+                pipes: &self.worker.pipes,
                 arrived: self.arrived,
                 timeouts: &snapshot.timeouts,
                 response_limits: HeadLimits {

@@ -27,7 +27,7 @@ use crate::auth::Authenticator;
 use crate::store::Change;
 use crate::telemetry::{AccessWriter, Alarm, WorkerMetrics};
 use crate::upstream::Pool;
-use crate::wire::{Stream, Wire};
+use crate::wire::{Pipes, Stream, Wire};
 
 /// How long a worker lets tunnels and answers end by themselves once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -187,6 +187,7 @@ pub(super) struct Worker {
     pub(super) shared: Arc<Shared>,
     pub(super) streams: Rc<Streams>,
     pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) pipes: Pipes,
     pub(super) access: RefCell<AccessWriter>,
     generation: RefCell<Rc<Generation>>,
     draining: Cell<bool>,
@@ -210,6 +211,7 @@ impl Worker {
             shared,
             streams,
             metrics,
+            pipes: Pipes::default(),
             access: RefCell::new(access),
             generation: RefCell::new(generation),
             draining: Cell::new(false),

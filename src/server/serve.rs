@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::gateway::{Gateway, StartError};
 use crate::config::{self, ConfigErrors};
 use crate::telemetry::{Log, TelemetryError};
+use crate::wire::Pipes;
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +35,7 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
     let config = config::load_to_serve(path)?;
     // kept until the end: what waits is written when it is dropped
     let _log = Log::start(&config.log)?;
-    raise_file_limit(config.limits.connections);
+    raise_file_limit(config.limits.connections, config.workers);
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let served = runtime.block_on(async {
         // before anything starts, so that no signal is missed
@@ -70,9 +71,10 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
 }
 
 /// Raises the soft limit of open files as far as the system lets it: a connection to a client and one to the upstream
-/// for each, and some for the store, the logs and the listeners. Shells usually allow 1,024.
-fn raise_file_limit(connections: usize) {
-    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(256);
+/// for each, the workers' pipes, and some for the store, the logs and the listeners. Shells usually allow 1,024.
+fn raise_file_limit(connections: usize, workers: usize) {
+    let files = connections.saturating_add(workers.saturating_mul(Pipes::LIMIT)).saturating_mul(2);
+    let wanted = u64::try_from(files).unwrap_or(u64::MAX).saturating_add(256);
     let limit = getrlimit(Resource::Nofile);
     let Some(current) = limit.current.filter(|current| *current < wanted) else { return };
     let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));

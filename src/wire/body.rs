@@ -133,6 +133,14 @@ impl BodyDecoder {
         }
     }
 
+    /// How many bytes are still to come, where the length was announced.
+    pub(super) fn exact(&self) -> Option<u64> {
+        match self.0 {
+            Decoder::Exact(left) => Some(left),
+            Decoder::Chunked(_) | Decoder::UntilClose => None,
+        }
+    }
+
     /// Looks at the front of `input`, and takes framing bytes off it: the returned count of bytes is to be dropped
     /// from the input before what [`Decoded`] says holds.
     pub(super) fn decode(
@@ -189,6 +197,14 @@ impl BodyEncoder {
             Length::Chunked => Encoder::Chunked(0),
             Length::UntilClose => Encoder::UntilClose,
         })
+    }
+
+    /// How many bytes are still to be written, where the length was announced.
+    pub(super) fn exact(&self) -> Option<u64> {
+        match self.0 {
+            Encoder::Exact(left) => Some(left),
+            Encoder::Chunked(_) | Encoder::UntilClose => None,
+        }
     }
 
     /// How many of `available` body bytes may be written now; writes a chunk's size into `output` where one begins.

@@ -4,8 +4,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
+use super::pipe::Pipe;
 use super::stream::Stream;
 
 /// What a connection reads with at first.
@@ -204,6 +205,46 @@ impl Wire {
             }
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+    }
+
+    /// Reads more, at most `count` bytes, into an empty pipe instead of the input. `Ok(0)`: the other side has closed.
+    /// For a plain socket with an empty input.
+    pub(super) fn poll_fill_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe<'_>,
+        count: u64,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.stream.tcp();
+        loop {
+            ready!(socket.poll_read_ready(cx))?;
+            match socket.try_io(Interest::READABLE, || pipe.fill(socket, count)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                taken => {
+                    self.eof |= matches!(taken, Ok(0));
+                    return Poll::Ready(taken);
+                }
+            }
+        }
+    }
+
+    /// Writes what a pipe holds, or some of it. For a plain socket with everything else written.
+    pub(super) fn poll_empty_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.stream.tcp();
+        loop {
+            ready!(socket.poll_write_ready(cx))?;
+            match socket.try_io(Interest::WRITABLE, || pipe.empty(socket)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                given => {
+                    self.sent_any |= given.is_ok();
+                    return Poll::Ready(given);
+                }
             }
         }
     }

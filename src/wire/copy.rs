@@ -4,8 +4,12 @@ use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
 use super::field::NameList;
-use super::peer::{Peer, PeerError, Received};
+use super::peer::{Http1Peer, Peer, PeerError, Received};
+use super::pipe::{Pipe, Pipes};
 use super::websocket::Frames;
+
+/// A body of which less is to come is copied: a pipe takes system calls of its own.
+const SPLICE_BYTES: u64 = 64 * 1024;
 
 /// Why a body did not get through.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,9 @@ pub struct BodyCopy<'a> {
     frames: Option<&'a Cell<Frames>>,
     /// Asked before each move; where it says no, nothing moves.
     may_move: Option<&'a dyn Fn() -> bool>,
+    /// Where bytes may go from socket to socket, and those that are on that way.
+    pipes: Option<&'a Pipes>,
+    pipe: Option<Pipe<'a>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +69,8 @@ impl<'a> BodyCopy<'a> {
             kind: Kind::Message,
             frames: None,
             may_move: None,
+            pipes: None,
+            pipe: None,
         }
     }
 
@@ -75,6 +84,8 @@ impl<'a> BodyCopy<'a> {
             kind: Kind::Message,
             frames: None,
             may_move: None,
+            pipes: None,
+            pipe: None,
         }
     }
 
@@ -88,6 +99,8 @@ impl<'a> BodyCopy<'a> {
             kind: Kind::Tunnel,
             frames,
             may_move: None,
+            pipes: None,
+            pipe: None,
         }
     }
 
@@ -96,6 +109,22 @@ impl<'a> BodyCopy<'a> {
     #[must_use]
     pub fn only_while(self, may_move: &'a dyn Fn() -> bool) -> Self {
         Self { may_move: Some(may_move), ..self }
+    }
+
+    /// Lets large parts of the body go from socket to socket through a pipe.
+    #[must_use]
+    pub fn through(self, pipes: &'a Pipes) -> Self {
+        Self { pipes: Some(pipes), ..self }
+    }
+
+    /// Bytes that were received, and wait in a pipe for the other side to take them.
+    pub fn held(&self) -> usize {
+        self.pipe.as_ref().map_or(0, Pipe::held)
+    }
+
+    /// Whether the whole body is still with its sender.
+    pub fn is_untouched(&self) -> bool {
+        self.bytes == 0 && self.held() == 0
     }
 
     /// Whether everything has been passed on.
@@ -111,6 +140,9 @@ impl<'a> BodyCopy<'a> {
         to: &mut Peer,
     ) -> Poll<Result<(), CopyError>> {
         while self.state == State::Moving {
+            if let (Peer::Http1(from), Peer::Http1(to)) = (&mut *from, &mut *to) {
+                ready!(self.poll_through_pipe(cx, from, to))?;
+            }
             let Poll::Ready(received) = from.poll_receive(cx) else {
                 // what was taken leaves now: the source may be silent for long
                 if let Poll::Ready(Err(error)) = to.poll_flush(cx) {
@@ -157,5 +189,44 @@ impl<'a> BodyCopy<'a> {
             self.state = State::Done;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Moves what can go through a pipe; ready when the rest, if there is any, has to be copied.
+    fn poll_through_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Http1Peer,
+        to: &mut Http1Peer,
+    ) -> Poll<Result<(), CopyError>> {
+        let mut least = SPLICE_BYTES;
+        loop {
+            let Some(pipe) = &mut self.pipe else {
+                let Some(pipes) = self.pipes.filter(|_| from.may_splice(to, least)) else {
+                    return Poll::Ready(Ok(()));
+                };
+                // nothing overtakes what was written before
+                ready!(to.wire.poll_flush(cx)).map_err(|error| CopyError::To(error.into()))?;
+                let Some(mut pipe) = pipes.take() else { return Poll::Ready(Ok(())) };
+                let taken = ready!(from.poll_receive_into(cx, &mut pipe)).map_err(CopyError::From)?;
+                if taken == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                self.pipe = Some(pipe);
+                continue;
+            };
+            if self.bytes + pipe.held() as u64 > self.limit {
+                return Poll::Ready(Err(CopyError::TooLarge { limit: self.limit }));
+            }
+            if self.may_move.is_some_and(|may_move| !may_move()) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.bytes += ready!(to.poll_send_from(cx, pipe)).map_err(CopyError::To)? as u64;
+            if pipe.held() == 0 {
+                self.pipe = None;
+                // what is left of it goes the same way
+                least = 1;
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ mod field;
 mod head;
 mod http2;
 mod peer;
+mod pipe;
 mod stream;
 mod websocket;
 
@@ -26,5 +27,6 @@ pub use field::{FieldBlock, FieldName, NameList, same_name};
 pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
 pub use http2::Http2Peer;
 pub use peer::{Http1Peer, Peer, PeerError, Received};
+pub use pipe::Pipes;
 pub use stream::Stream;
 pub use websocket::{Frames, close_frame};

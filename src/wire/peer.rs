@@ -7,6 +7,7 @@ use super::body::{BodyDecoder, BodyEncoder, BodyError, Decoded, Length};
 use super::buffer::Wire;
 use super::field::FieldBlock;
 use super::http2::Http2Peer;
+use super::pipe::Pipe;
 
 /// Why a message could not be received or sent.
 #[derive(Debug, thiserror::Error)]
@@ -200,6 +201,38 @@ impl Http1Peer {
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, PeerError>> {
         let count = self.encoder.begin(bytes.len(), self.wire.output())?;
         let sent = ready!(self.wire.poll_send(cx, &bytes[..count]))?;
+        self.encoder.written(sent, self.wire.output());
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Whether what comes next of the body received can go to `to` as it is, and is `least` bytes or more.
+    pub(super) fn may_splice(&self, to: &Self, least: u64) -> bool {
+        self.decoder.exact().is_some_and(|left| left >= least && to.encoder.exact() == Some(left))
+            && self.wire.input().is_empty()
+            && !self.wire.is_eof()
+            && !self.wire.stream().is_tls()
+            && !to.wire.stream().is_tls()
+    }
+
+    /// Takes more of the body into an empty pipe; 0 at the end of the stream.
+    pub(super) fn poll_receive_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe<'_>,
+    ) -> Poll<Result<usize, PeerError>> {
+        let Some(left) = self.decoder.exact() else { return Poll::Ready(Ok(0)) };
+        let taken = ready!(self.wire.poll_fill_pipe(cx, pipe, left))?;
+        self.decoder.consumed(taken);
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Sends what a pipe holds as the next part of the body.
+    pub(super) fn poll_send_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe<'_>,
+    ) -> Poll<Result<usize, PeerError>> {
+        let sent = ready!(self.wire.poll_empty_pipe(cx, pipe))?;
         self.encoder.written(sent, self.wire.output());
         Poll::Ready(Ok(sent))
     }
