@@ -101,7 +101,7 @@ fn more_slow_clients_than_pipes_get_their_bodies() {
     assert!((1..=2 * 64).contains(&pipes), "{pipes} pipes of two workers");
     let wanted = bytes(0, LENGTH);
     for tcp in &mut clients {
-        let mut answer = vec![0; 200];
+        let mut answer = [0; 200];
         let mut came = 0;
         while !answer[..came].windows(4).any(|end| end == b"\r\n\r\n") {
             came += tcp.read(&mut answer[came..]).expect("the head");

@@ -108,6 +108,18 @@ impl Read {
     }
 }
 
+/// What is known of a credential without reading or computing much.
+enum Remembered {
+    Answer(Result<Arc<Identity>, AuthRefusal>),
+    /// A chosen secret that is not the one its key was proved with: refused, but not at once.
+    Wrong,
+    Nothing {
+        is_minted: bool,
+        /// Of the pair as it was sent.
+        mac: Mac,
+    },
+}
+
 /// What rung 3 finds.
 enum Recognition {
     Match,
@@ -164,10 +176,22 @@ impl Authenticator {
         source: IpAddr,
         arrived: Instant,
     ) -> Result<Arc<Identity>, AuthRefusal> {
-        if !self.is_fresh() {
-            return Err(self.unavailable());
-        }
         let source = Source::of(source);
+        // what follows is on the heap: most requests are answered by now, and need not carry the room for it
+        match self.remember(credential, source) {
+            Remembered::Answer(answer) => answer,
+            Remembered::Wrong => Err(Box::pin(self.refuse_later(source, arrived)).await),
+            Remembered::Nothing { is_minted, mac } => {
+                Box::pin(self.verify(credential, source, arrived, is_minted, mac)).await
+            }
+        }
+    }
+
+    /// The rungs that wait for nothing.
+    fn remember(&self, credential: &Credential, source: Source) -> Remembered {
+        if !self.is_fresh() {
+            return Remembered::Answer(Err(self.unavailable()));
+        }
 
         // Rung 1, shape: typing errors and guesses at minted pairs end here.
         let is_minted = match shape(&self.prefixes, credential.access_key(), credential.secret()) {
@@ -175,31 +199,38 @@ impl Authenticator {
             Shape::Other => false,
             Shape::BadChecksum => {
                 self.tally.checksum_refusals.add_one();
-                return Err(self.refuse(source));
+                return Remembered::Answer(Err(self.refuse(source)));
             }
             Shape::Mixed => {
                 self.tally.mixed_refusals.add_one();
-                return Err(self.refuse(source));
+                return Remembered::Answer(Err(self.refuse(source)));
             }
         };
 
         // Rung 2, memory: what was proved once since the key last changed. A mismatch is final, a key has one secret.
         let mac = self.memory_key.of_credential(credential);
-        if let Some(identity) = self.identities.get(credential.access_key()) {
-            if identity.mac.matches(&mac) {
-                self.tally.memory_hits.add_one();
-                return Ok(identity);
-            }
-            self.tally.memory_mismatches.add_one();
-            // the look-up that an unknown access key costs too
-            drop(self.doubts.get(credential.access_key()));
-            return Err(if is_minted {
-                self.refuse_unconfirmed(source)
-            } else {
-                self.refuse_later(source, arrived).await
-            });
+        let Some(identity) = self.identities.get(credential.access_key()) else {
+            return Remembered::Nothing { is_minted, mac };
+        };
+        if identity.mac.matches(&mac) {
+            self.tally.memory_hits.add_one();
+            return Remembered::Answer(Ok(identity));
         }
+        self.tally.memory_mismatches.add_one();
+        // the look-up that an unknown access key costs too
+        drop(self.doubts.get(credential.access_key()));
+        if is_minted { Remembered::Answer(Err(self.refuse_unconfirmed(source))) } else { Remembered::Wrong }
+    }
 
+    /// The rungs that read and compute.
+    async fn verify(
+        &self,
+        credential: &Credential,
+        source: Source,
+        arrived: Instant,
+        is_minted: bool,
+        mac: Mac,
+    ) -> Result<Arc<Identity>, AuthRefusal> {
         let (evidence, read) = self.look_up(credential.access_key()).await?;
 
         // Rung 3, the stored fingerprint: only of secrets that the gateway minted.

@@ -117,14 +117,14 @@ impl Exchange<'_> {
             // the last look before the first byte goes: a change may have come while this waited
             if !self.permitted.is_current() {
                 if let Acquired::Http1 { peer, endpoint, .. } = acquired {
-                    self.pool.give_back(peer, endpoint, Instant::now());
+                    self.pool.give_back(peer, endpoint, self.stream.about_now());
                 }
                 return Ended::Stale;
             }
             // a client that has cancelled its stream meanwhile costs the upstream nothing
             if matches!(client, Peer::Http2(_)) && now(|cx| client.poll_gone(cx)).is_some() {
                 if let Acquired::Http1 { peer, endpoint, .. } = acquired {
-                    self.pool.give_back(peer, endpoint, Instant::now());
+                    self.pool.give_back(peer, endpoint, self.stream.about_now());
                 }
                 return Ended::Broken("the client is gone");
             }
@@ -141,7 +141,7 @@ impl Exchange<'_> {
                 }
                 Acquired::Http2 { send, place, .. } => {
                     self.place.replace(Some(place));
-                    let ended = self.over_http2(client, send, !fresh).await;
+                    let ended = Box::pin(self.over_http2(client, send, !fresh)).await;
                     self.place.replace(None);
                     match ended {
                         // the upstream says that it did not look at the request: once more, on a new connection
@@ -184,7 +184,7 @@ impl Exchange<'_> {
             Ok((ended, reusable)) => (ended, reusable),
         };
         if upstream_reusable && let Peer::Http1(peer) = upstream.peer {
-            self.pool.give_back(peer, endpoint, Instant::now());
+            self.pool.give_back(peer, endpoint, self.stream.about_now());
         }
         Some(ended)
     }
@@ -259,7 +259,7 @@ impl Exchange<'_> {
             }
         }
         if head.status == 101 {
-            return self.tunnel(client, upstream, &upload, &head).await;
+            return Box::pin(self.tunnel(client, upstream, &upload, &head)).await;
         }
         // to an extended CONNECT, success means that the tunnel is open (RFC 8441 §5)
         if self.permitted.admitted.head.protocol().is_some() && (200..300).contains(&head.status) {

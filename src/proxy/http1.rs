@@ -18,9 +18,6 @@ use crate::wire::{HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// After this much silence an idle connection gives its buffers back.
-const KEEP_BUFFERS: Duration = Duration::from_secs(1);
-
 /// How long a client may take to read the last answer, and how much it may still send, before the connection is
 /// closed under it. Closing at once would let its unread bytes reset the answer away.
 const LINGER: Duration = Duration::from_secs(2);
@@ -30,60 +27,33 @@ const LINGER_BYTES: usize = 1 << 20;
 pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
     let stream = worker.streams.open();
     let mut peer = Peer::Http1(Box::new(Http1Peer::new(wire)));
-    let mut head = RequestHead::default();
     let mut served = 0;
     loop {
-        let next = {
-            let Peer::Http1(http1) = &mut peer else { return };
-            read_head(&mut http1.wire, &mut head, &stream, &worker.generation(), served == 0).await
-        };
-        let arrived = Instant::now();
-        // asked after the wait: a request is judged by the configuration in force when it came, not when the one before
-        // it ended
-        let generation = worker.generation();
-        client.judge(&generation.snapshot.trusted_proxies);
-        let (body, is_readable) = match next {
-            Next::Request => (body_length(&head), true),
-            Next::Refused(refusal) => {
-                head = RequestHead::default();
-                (Err(refusal), false)
+        let Peer::Http1(http1) = &mut peer else { return };
+        if http1.wire.input().is_empty() {
+            let timeouts = &worker.generation().snapshot.timeouts;
+            let limit = if served == 0 { timeouts.header } else { timeouts.idle };
+            if !wait_for_bytes(&mut http1.wire, &stream, limit).await {
+                return;
             }
+        }
+        // serving takes many times the memory that waiting does: it is there for as long as a request is
+        let afterwards = Box::pin(serve_next(worker, &client, &stream, &mut peer, &mut served)).await;
+        let Peer::Http1(http1) = &mut peer else { return };
+        match afterwards {
             Next::Http2 => {
                 drop(stream);
                 let Peer::Http1(http1) = peer else { return };
-                http2::serve(worker, http1.wire, client).await;
+                Box::pin(http2::serve(worker, http1.wire, client)).await;
                 return;
             }
             Next::End => return,
-        };
-        served += 1;
-        if let (Peer::Http1(http1), Ok(length)) = (&mut peer, &body) {
-            http1.expect_body(*length);
-        }
-        let mut id = [0; _];
-        let context = RequestContext {
-            worker,
-            generation: &generation,
-            client: &client,
-            stream: &stream,
-            access_control: generation.snapshot.access_control(client.listener),
-            request_id: request_id::choose(&client, &head, || worker.random_bytes(), &mut id),
-            arrived,
-            keep_alive: is_readable
-                && served < generation.snapshot.limits.requests_per_connection
-                && !worker.is_draining(),
-        };
-        let afterwards = context.serve(&head, body, &mut peer).await;
-        head.wipe_credentials();
-        match afterwards {
-            Afterwards::KeepAlive if !worker.is_draining() => {}
-            Afterwards::KeepAlive | Afterwards::Close => {
-                let Peer::Http1(http1) = &mut peer else { return };
-                close(&mut http1.wire, &stream).await;
+            Next::Served(Afterwards::KeepAlive) if !worker.is_draining() => {}
+            Next::Served(Afterwards::KeepAlive | Afterwards::Close) => {
+                Box::pin(close(&mut http1.wire, &stream)).await;
                 return;
             }
-            Afterwards::Cut => {
-                let Peer::Http1(http1) = &peer else { return };
+            Next::Served(Afterwards::Cut) => {
                 cut(&http1.wire);
                 return;
             }
@@ -91,7 +61,62 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
     }
 }
 
+/// What a connection did next.
 enum Next {
+    /// It carried a request, and an answer as far as it came.
+    Served(Afterwards),
+    /// The client speaks HTTP/2 without having asked.
+    Http2,
+    /// The client is gone, or has been silent for too long.
+    End,
+}
+
+/// Serves the request that has begun to arrive.
+async fn serve_next(
+    worker: &Rc<Worker>,
+    client: &Client,
+    stream: &OpenStream,
+    peer: &mut Peer,
+    served: &mut u64,
+) -> Next {
+    let Peer::Http1(http1) = peer else { return Next::End };
+    let mut head = RequestHead::default();
+    let came = read_head(&mut http1.wire, &mut head, stream, &worker.generation(), *served == 0).await;
+    let arrived = Instant::now();
+    // asked after the wait: a request is judged by the configuration in force when it came, not when it began to
+    let generation = worker.generation();
+    client.judge(&generation.snapshot.trusted_proxies);
+    let (body, is_readable) = match came {
+        Came::Request => (body_length(&head), true),
+        Came::Refused(refusal) => {
+            head = RequestHead::default();
+            (Err(refusal), false)
+        }
+        Came::Http2 => return Next::Http2,
+        Came::End => return Next::End,
+    };
+    *served += 1;
+    if let Ok(length) = &body {
+        http1.expect_body(*length);
+    }
+    let mut id = [0; _];
+    let context = RequestContext {
+        worker,
+        generation: &generation,
+        client,
+        stream,
+        access_control: generation.snapshot.access_control(client.listener),
+        request_id: request_id::choose(client, &head, || worker.random_bytes(), &mut id),
+        arrived,
+        keep_alive: is_readable
+            && *served < generation.snapshot.limits.requests_per_connection
+            && !worker.is_draining(),
+    };
+    Next::Served(context.serve(&head, body, peer).await)
+}
+
+/// What a connection brought.
+enum Came {
     Request,
     Refused(Refusal),
     /// The client speaks HTTP/2 without having asked.
@@ -100,14 +125,14 @@ enum Next {
     End,
 }
 
-/// Waits for the next request's head.
+/// Reads the head of the request that has begun to arrive.
 async fn read_head(
     wire: &mut Wire,
     head: &mut RequestHead,
     stream: &OpenStream,
     generation: &Generation,
     first: bool,
-) -> Next {
+) -> Came {
     let timeouts = &generation.snapshot.timeouts;
     let limits = &generation.snapshot.limits;
     let limits = HeadLimits {
@@ -116,14 +141,6 @@ async fn read_head(
         // the method, the version and an absolute form's authority beside the path
         line_bytes: limits.uri_bytes + 320,
     };
-    if wire.input().is_empty() {
-        stream.set_idle(true);
-        let arrived = wait_for_bytes(wire, stream, if first { timeouts.header } else { timeouts.idle }).await;
-        stream.set_idle(false);
-        if !arrived {
-            return Next::End;
-        }
-    }
     stream.set_deadline(timeouts.header);
     let mut scanned = 0;
     loop {
@@ -131,7 +148,7 @@ async fn read_head(
             let length = wire.input().len().min(HTTP2_PREFACE.len());
             if wire.input()[..length] == HTTP2_PREFACE[..length] {
                 if length == HTTP2_PREFACE.len() {
-                    return Next::Http2;
+                    return Came::Http2;
                 }
                 match fill(wire, stream).await {
                     Ok(()) => continue,
@@ -144,10 +161,10 @@ async fn read_head(
                 head.wipe_credentials_in(wire.input_mut(length));
                 wire.consume(length);
                 stream.clear_deadline();
-                return Next::Request;
+                return Came::Request;
             }
             Ok(None) => {}
-            Err(error) => return Next::Refused(Refusal::Head(error)),
+            Err(error) => return Came::Refused(Refusal::Head(error)),
         }
         if let Err(next) = fill(wire, stream).await {
             return next;
@@ -155,41 +172,21 @@ async fn read_head(
     }
 }
 
-async fn fill(wire: &mut Wire, stream: &OpenStream) -> Result<(), Next> {
+async fn fill(wire: &mut Wire, stream: &OpenStream) -> Result<(), Came> {
     match stream.run_through(wire.fill()).await {
         Ok(Ok(1..)) => Ok(()),
-        Err(Interrupt::Deadline) => Err(Next::Refused(Refusal::ClientTimeout)),
-        Ok(_) | Err(_) => Err(Next::End),
+        Err(Interrupt::Deadline) => Err(Came::Refused(Refusal::ClientTimeout)),
+        Ok(_) | Err(_) => Err(Came::End),
     }
 }
 
 /// Waits for the first byte of a request; `false`: there will be none.
 async fn wait_for_bytes(wire: &mut Wire, stream: &OpenStream, limit: Duration) -> bool {
-    let (busy, silent) = if limit > KEEP_BUFFERS {
-        (KEEP_BUFFERS, limit.saturating_sub(KEEP_BUFFERS))
-    } else {
-        (limit, limit)
-    };
-    stream.set_deadline(busy);
-    let mut released = false;
-    loop {
-        let step = stream.run_through(async {
-            if released {
-                wire.stream().tcp().readable().await?;
-            }
-            wire.fill().await
-        });
-        match step.await {
-            Ok(Ok(1..)) => return true,
-            Err(Interrupt::Deadline) if !released && limit > KEEP_BUFFERS => {
-                // nothing is buffered anywhere now: the next byte makes the socket readable
-                wire.release();
-                released = true;
-                stream.set_deadline(silent);
-            }
-            Ok(_) | Err(_) => return false,
-        }
-    }
+    stream.set_deadline(limit);
+    stream.set_idle(true);
+    let filled = stream.run_through(wire.fill()).await;
+    stream.set_idle(false);
+    matches!(filled, Ok(Ok(1..)))
 }
 
 fn body_length(head: &RequestHead) -> Result<Length, Refusal> {

@@ -139,7 +139,6 @@ impl StreamContext {
         };
         // an answer that ended early must not look whole; the other streams of the connection go on
         let afterwards = context.serve(&head, length, &mut peer).await;
-        head.wipe_credentials();
         if afterwards == Afterwards::Cut
             && let Peer::Http2(peer) = &mut peer
         {

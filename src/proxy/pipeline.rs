@@ -21,7 +21,7 @@ use super::refusal::Refusal;
 use super::respond::{self, Terms};
 use super::streams::{Interrupt, OpenStream, Streams};
 use super::upgrade::{end_websocket, websocket_key};
-use super::worker::{Generation, Worker, unix_milliseconds};
+use super::worker::{Generation, Worker};
 use crate::auth::{Authenticator, Credential, Identity};
 use crate::config::AccessControl;
 use crate::model::{Owner, State};
@@ -296,7 +296,7 @@ impl RequestContext<'_> {
             match interrupt {
                 Interrupt::Changed => {
                     let Some(held) = &identity else { continue };
-                    match self.decide_again(held, admitted, routed).await {
+                    match Box::pin(self.decide_again(held, admitted, routed)).await {
                         Ok(renewed) => identity = Some(renewed),
                         Err(refusal) if answered => return Ended::Lost(refusal),
                         Err(refusal) => return Ended::Refused(refusal),
@@ -350,7 +350,7 @@ impl RequestContext<'_> {
         let identity =
             self.until_closed(authenticator.authenticate(credential, source, self.arrived)).await??;
         self.stream.set_identity(Some(Arc::clone(&identity)));
-        identity.touch(unix_milliseconds().unsigned_abs() / 1000, source);
+        identity.touch(self.worker.unix_milliseconds(self.arrived).unsigned_abs() / 1000, source);
         Ok(identity)
     }
 

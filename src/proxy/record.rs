@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::forward::Progress;
 use super::pipeline::RequestContext;
 use super::refusal::Refusal;
-use super::worker::unix_milliseconds;
 use crate::auth::Identity;
 use crate::telemetry::{ReasonText, Record};
 use crate::wire::{RequestHead, Version};
@@ -54,7 +53,7 @@ impl RequestContext<'_> {
         };
         let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
         self.worker.access.borrow_mut().record(&Record {
-            time_unix_ms: unix_milliseconds() - i64::try_from(duration.as_millis()).unwrap_or_default(),
+            time_unix_ms: self.worker.unix_milliseconds(self.arrived),
             source: self.source(head),
             protocol: match head.version {
                 Version::Http10 => "HTTP/1.0",

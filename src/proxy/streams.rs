@@ -238,6 +238,11 @@ impl OpenStream {
         self.forget_deadline();
     }
 
+    /// The time as of the worker's last tick.
+    pub(super) fn about_now(&self) -> Instant {
+        self.streams.started + Duration::from_millis(self.streams.now.get())
+    }
+
     /// The running step may take as long as it likes.
     pub(super) fn clear_deadline(&self) {
         self.open.deadline.set(u64::MAX);
@@ -301,18 +306,23 @@ impl OpenStream {
 
     /// Runs `step` until it is done or interrupted.
     ///
-    /// Before each of its moves the lease is looked at. The tick looks too, for what does not move; but when the whole
-    /// process stood still for a while (SIGSTOP, a paused machine), bytes may be ready before the tick is.
+    /// Before each of its moves but the first, before which the caller looks, the lease is looked at. The tick looks
+    /// too, for what does not move; but when the whole process stood still for a while (SIGSTOP, a paused machine),
+    /// bytes may be ready before the tick is.
     pub(super) async fn run<F: Future>(&self, step: F) -> Result<F::Output, Interrupt> {
-        let is_out_of_date =
-            || self.open.identity.borrow().is_some() && !self.streams.authenticator.is_fresh();
+        let mut has_moved = false;
+        let is_out_of_date = || {
+            std::mem::replace(&mut has_moved, true)
+                && self.open.identity.borrow().is_some()
+                && !self.streams.authenticator.is_fresh()
+        };
         self.run_until(is_out_of_date, step).await
     }
 
     /// Runs `step` until it is done or interrupted, or `is_changed` says that what it rests on has changed.
     async fn run_until<F: Future>(
         &self,
-        is_changed: impl Fn() -> bool,
+        mut is_changed: impl FnMut() -> bool,
         step: F,
     ) -> Result<F::Output, Interrupt> {
         let mut step = pin!(step);

@@ -8,10 +8,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -195,6 +196,7 @@ pub(super) struct Worker {
     /// That no connection can be accepted comes back with each attempt.
     accept_alarm: Alarm,
     random: RandomNumbers,
+    calendar: Cell<Calendar>,
 }
 
 impl Worker {
@@ -218,6 +220,7 @@ impl Worker {
             stop_accepting: CancellationToken::new(),
             accept_alarm: Alarm::default(),
             random: RandomNumbers::new(),
+            calendar: Cell::new(Calendar::now()),
         });
         let mut accepting = Vec::new();
         for (number, socket) in sockets.into_iter().enumerate() {
@@ -257,15 +260,14 @@ impl Worker {
 
     fn tick(&self) {
         self.streams.tick();
+        self.calendar.set(Calendar::now());
         // what is known may be out of date by now: nothing that a key has opened goes on by it
         if !self.shared.authenticator.is_fresh() {
             self.streams.reconsider();
         }
         self.access.borrow_mut().flush();
         let generation = self.generation();
-        if let Some(oldest) =
-            std::time::Instant::now().checked_sub(generation.snapshot.timeouts.upstream_idle)
-        {
+        if let Some(oldest) = Instant::now().checked_sub(generation.snapshot.timeouts.upstream_idle) {
             for pool in &generation.pools {
                 pool.close_idle(oldest);
             }
@@ -359,25 +361,34 @@ impl Worker {
         // a reload changes no listeners, so the number still stands for the same one
         let Some(settings) = generation.snapshot.listeners.get(number) else { return };
         let client = Client::new(peer, number, port, settings.tls.is_some());
-        let Some(tls) = &settings.tls else {
-            http1::serve(self, Wire::new(Stream::Plain(tcp)), client).await;
-            return;
-        };
+        match &settings.tls {
+            None => {
+                drop(generation);
+                http1::serve(self, Wire::new(Stream::Plain(tcp)), client).await;
+            }
+            Some(tls) => {
+                let tls = Arc::clone(tls);
+                drop(generation);
+                Box::pin(self.serve_tls(tcp, tls, client)).await;
+            }
+        }
+    }
+
+    async fn serve_tls(self: &Rc<Self>, tcp: TcpStream, tls: Arc<ServerConfig>, client: Client) {
         let stream = self.streams.open();
         stream.set_idle(true);
-        stream.set_deadline(generation.snapshot.timeouts.tls_handshake);
-        let accepted = stream.run(TlsAcceptor::from(Arc::clone(tls)).accept(tcp)).await;
+        stream.set_deadline(self.generation().snapshot.timeouts.tls_handshake);
+        let accepted = Box::pin(stream.run(TlsAcceptor::from(tls).accept(tcp))).await;
         let Ok(Ok(tls)) = accepted else {
             self.metrics.tls_failures.increase();
-            tracing::debug!(%peer, "TLS handshake failed");
+            tracing::debug!(peer = %client.peer, "TLS handshake failed");
             return;
         };
         drop(stream);
         let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-        drop(generation);
         let wire = Wire::new(Stream::Tls(Box::new(TlsStream::Server(tls))));
         if is_http2 {
-            http2::serve(self, wire, client).await;
+            Box::pin(http2::serve(self, wire, client)).await;
         } else {
             http1::serve(self, wire, client).await;
         }
@@ -398,16 +409,37 @@ impl Worker {
         self.draining.get()
     }
 
+    /// This moment as milliseconds since 1970, by the system's clock as of the last tick.
+    pub(super) fn unix_milliseconds(&self, moment: Instant) -> i64 {
+        let known = self.calendar.get();
+        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        match moment.checked_duration_since(known.moment) {
+            Some(after) => known.unix_milliseconds.saturating_add(milliseconds(after)),
+            None => known.unix_milliseconds.saturating_sub(milliseconds(known.moment - moment)),
+        }
+    }
+
     /// For request ids and the like; not for secrets.
     pub(super) fn random_bytes(&self) -> [u8; 16] {
         self.random.next()
     }
 }
 
-/// The time, in milliseconds since 1970.
-pub(super) fn unix_milliseconds() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// The time of day at one moment, from which that of moments near it follows: one look at the clock a request less.
+#[derive(Clone, Copy)]
+struct Calendar {
+    moment: Instant,
+    unix_milliseconds: i64,
+}
+
+impl Calendar {
+    fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            moment: Instant::now(),
+            unix_milliseconds: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        }
+    }
 }
 
 /// Random numbers for request ids, fetched from the system in blocks: a system call for each would cost more than

@@ -111,7 +111,8 @@ impl Pool {
                 return Ok(Acquired::Http2 { send, place, reused: true });
             }
             let opening = (self.upstream.protocol == Protocol::Http2).then(|| shared.begin_opening());
-            let opened = self.open(endpoint).await;
+            // on the heap: most requests find a kept connection, and need not carry the room for this
+            let opened = Box::pin(self.open(endpoint)).await;
             drop(opening);
             match opened {
                 Ok(acquired) => {
@@ -131,11 +132,11 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request. Only one on which the last exchange ended in order, both ways, and
-    /// on which nothing has arrived since.
+    /// on which nothing has arrived since. `now` may be as old as a tick of the worker.
     pub fn give_back(&self, mut peer: Box<Http1Peer>, endpoint: usize, now: Instant) {
         let has_room = self.idle.get() < self.upstream.idle_connections && !self.retired.get();
         if has_room && peer.wire.input().is_empty() {
-            peer.wire.shrink();
+            peer.wire.release();
             self.idle.set(self.idle.get() + 1);
             self.endpoints[endpoint].idle.borrow_mut().push(Idle { peer, since: now });
         }

@@ -7,12 +7,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
 use super::pipe::Pipe;
+use super::spare::{self, LARGE_BYTES, SMALL_BYTES};
 use super::stream::Stream;
 
-/// What a connection reads with at first.
-const INITIAL_BYTES: usize = 8 * 1024;
-/// What it grows to while reads fill the buffer: fewer, larger system calls for large bodies.
-const MAX_BYTES: usize = 256 * 1024;
 /// Body pieces up to this size are copied behind what already waits to be written, so that a head and a small body
 /// leave in one write; larger ones are written from where they are.
 const COPY_BYTES: usize = 16 * 1024;
@@ -23,6 +20,8 @@ pub struct Wire {
     input: Vec<u8>,
     start: usize,
     end: usize,
+    /// How large a buffer the next read takes: a large one where the last read filled a small one.
+    wanted: usize,
     output: Vec<u8>,
     written: usize,
     /// Whether any byte was handed to the socket since [`Wire::begin_exchange`].
@@ -40,6 +39,7 @@ impl Wire {
             input: Vec::new(),
             start: 0,
             end: 0,
+            wanted: SMALL_BYTES,
             output: Vec::new(),
             written: 0,
             sent_any: false,
@@ -80,6 +80,9 @@ impl Wire {
 
     /// What is to be written next, for appending.
     pub fn output(&mut self) -> &mut Vec<u8> {
+        if self.output.capacity() == 0 {
+            self.output = spare::take_output();
+        }
         &mut self.output
     }
 
@@ -103,56 +106,65 @@ impl Wire {
         self.output.len() - self.written + usize::from(self.held_by_tls)
     }
 
-    /// Gives back what memory was needed for a large body only.
-    pub fn shrink(&mut self) {
-        if self.input.len() > INITIAL_BYTES || self.output.capacity() > COPY_BYTES {
-            self.release();
-        }
+    /// Gives back the buffers that nothing is in.
+    pub fn release(&mut self) {
+        self.release_input();
+        self.release_output();
     }
 
-    /// Gives back what memory an idle connection does not need.
-    pub fn release(&mut self) {
+    fn release_input(&mut self) {
         if self.start == self.end {
-            self.input = Vec::new();
+            spare::give_input(std::mem::take(&mut self.input));
             self.start = 0;
             self.end = 0;
         }
+    }
+
+    fn release_output(&mut self) {
         if self.is_flushed() {
-            self.output = Vec::new();
+            spare::give_output(std::mem::take(&mut self.output), 2 * COPY_BYTES);
             self.written = 0;
         }
     }
 
-    /// Reads more input. `Ok(0)`: the other side has closed.
+    /// Reads more input. `Ok(0)`: the other side has closed. Holds no buffer while nothing comes.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.eof {
             return Poll::Ready(Ok(0));
         }
-        if self.end == self.input.len() {
-            if self.start > 0 {
-                self.input.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            } else {
-                let grown = (self.input.len() * 2)
-                    .clamp(INITIAL_BYTES, MAX_BYTES.max(self.input.len() + INITIAL_BYTES));
-                self.input.resize(grown, 0);
-            }
-        }
+        self.make_room();
         let mut space = ReadBuf::new(&mut self.input[self.end..]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
-        let (read, filled) = (space.filled().len(), space.remaining() == 0);
+        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, &mut space) else {
+            self.release_input();
+            return Poll::Pending;
+        };
+        result?;
+        let read = space.filled().len();
         if read == 0 {
             self.eof = true;
             return Poll::Ready(Ok(0));
         }
+        self.wanted = if read < SMALL_BYTES { SMALL_BYTES } else { LARGE_BYTES };
         self.end += read;
-        // a read that filled an empty buffer says that more is waiting: the next one may be larger
-        if filled && self.start == 0 && self.input.len() < MAX_BYTES {
-            let grown = (self.input.len() * 2).min(MAX_BYTES);
-            self.input.resize(grown, 0);
-        }
         Poll::Ready(Ok(read))
+    }
+
+    /// Makes room behind the input.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            if self.input.len() < self.wanted {
+                self.release_input();
+                self.input = spare::take_input(self.wanted);
+            }
+        } else if self.end < self.input.len() {
+            // there is some
+        } else if self.start > 0 {
+            self.input.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        } else {
+            self.input.resize(self.input.len() * 2, 0);
+        }
     }
 
     /// Reads more input, waiting for it.
@@ -166,8 +178,7 @@ impl Wire {
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]))?;
             self.advance(count)?;
         }
-        self.output.clear();
-        self.written = 0;
+        self.release_output();
         if !self.stream.is_tls() {
             return Poll::Ready(Ok(()));
         }
@@ -186,7 +197,7 @@ impl Wire {
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let waiting = self.output.len() - self.written;
         if waiting + bytes.len() <= COPY_BYTES {
-            self.output.extend_from_slice(bytes);
+            self.output().extend_from_slice(bytes);
             return Poll::Ready(Ok(bytes.len()));
         }
         loop {
@@ -196,10 +207,7 @@ impl Wire {
             let slices = if head == 0 { &slices[1..] } else { &slices[..] };
             let count = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
             self.advance(count.min(head))?;
-            if self.is_flushed() {
-                self.output.clear();
-                self.written = 0;
-            }
+            self.release_output();
             if count > head {
                 return Poll::Ready(Ok(count - head));
             }

@@ -105,7 +105,8 @@ impl<'a> BodyCopy<'a> {
     }
 
     /// Moves bytes only while `may_move` says so. One call of [`BodyCopy::poll`] moves what is ready, which may be
-    /// megabytes, and the process may stand still in the middle of it: so each move is asked for.
+    /// megabytes, and the process may stand still in the middle of it: so each move is asked for, but the first, before
+    /// which whoever calls has looked.
     #[must_use]
     pub fn only_while(self, may_move: &'a dyn Fn() -> bool) -> Self {
         Self { may_move: Some(may_move), ..self }
@@ -139,9 +140,10 @@ impl<'a> BodyCopy<'a> {
         from: &mut Peer,
         to: &mut Peer,
     ) -> Poll<Result<(), CopyError>> {
+        let mut has_moved = false;
         while self.state == State::Moving {
             if let (Peer::Http1(from), Peer::Http1(to)) = (&mut *from, &mut *to) {
-                ready!(self.poll_through_pipe(cx, from, to))?;
+                ready!(self.poll_through_pipe(cx, from, to, &mut has_moved))?;
             }
             let Poll::Ready(received) = from.poll_receive(cx) else {
                 // what was taken leaves now: the source may be silent for long
@@ -155,7 +157,7 @@ impl<'a> BodyCopy<'a> {
                     if self.bytes + from.received().len() as u64 > self.limit {
                         return Poll::Ready(Err(CopyError::TooLarge { limit: self.limit }));
                     }
-                    if self.may_move.is_some_and(|may_move| !may_move()) {
+                    if !may_move(self.may_move, &mut has_moved) {
                         // who runs this is to look again at once, and ends it
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
@@ -197,6 +199,7 @@ impl<'a> BodyCopy<'a> {
         cx: &mut Context<'_>,
         from: &mut Http1Peer,
         to: &mut Http1Peer,
+        has_moved: &mut bool,
     ) -> Poll<Result<(), CopyError>> {
         let mut least = SPLICE_BYTES;
         loop {
@@ -217,7 +220,7 @@ impl<'a> BodyCopy<'a> {
             if self.bytes + pipe.held() as u64 > self.limit {
                 return Poll::Ready(Err(CopyError::TooLarge { limit: self.limit }));
             }
-            if self.may_move.is_some_and(|may_move| !may_move()) {
+            if !may_move(self.may_move, has_moved) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -229,4 +232,9 @@ impl<'a> BodyCopy<'a> {
             }
         }
     }
+}
+
+/// Whether the next move may be made.
+fn may_move(asked: Option<&dyn Fn() -> bool>, has_moved: &mut bool) -> bool {
+    !std::mem::replace(has_moved, true) || asked.is_none_or(|may_move| may_move())
 }

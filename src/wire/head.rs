@@ -119,13 +119,6 @@ impl RequestHead {
         self.protocol.map(|span| span.of(&self.fields.bytes))
     }
 
-    /// Overwrites the credentials in the fields, for when nobody needs them any more: neither this memory nor what it
-    /// becomes next tells a secret.
-    pub fn wipe_credentials(&mut self) {
-        let FieldBlock { bytes, fields } = &mut self.fields;
-        FieldBlock::credentials_of(fields).for_each(|range| bytes[range].zeroize());
-    }
-
     /// Overwrites the credentials in the bytes that this head was read from, all of them and nothing more.
     pub fn wipe_credentials_in(&self, input: &mut [u8]) {
         let skipped = input.len() - self.fields.bytes.len();
@@ -148,7 +141,7 @@ impl RequestHead {
         if line_end - skip > limits.line_bytes {
             return Err(HeadError::LineTooLong);
         }
-        self.fields.clear();
+        self.fields.begin();
         self.fields.bytes.extend_from_slice(&input[skip..end]);
         let line = &input[skip..line_end];
         let (method_end, target_end) = request_line(line)?;
@@ -196,7 +189,7 @@ impl ResponseHead {
     ) -> Result<Option<usize>, HeadError> {
         let Some(end) = find_end(input, 0, scanned, limits.line_bytes, limits)? else { return Ok(None) };
         let line_end = line_length(input)?;
-        self.fields.clear();
+        self.fields.begin();
         self.fields.bytes.extend_from_slice(&input[..end]);
         let line = &input[..line_end];
         let (version_text, rest) = line.split_at_checked(8).ok_or(HeadError::StatusLine)?;

@@ -180,7 +180,7 @@ impl RequestHead {
     /// Takes over a head from HTTP/2.
     pub fn from_http2(&mut self, request: &http::Request<RecvStream>) {
         let fields = &mut self.fields;
-        fields.clear();
+        fields.begin();
         self.version = Version::Http2;
         self.method = fields.append(request.method().as_str().as_bytes());
         let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
@@ -222,7 +222,7 @@ fn single_length(fields: &FieldBlock) -> Result<Length, BodyError> {
 impl ResponseHead {
     /// Takes over a head from HTTP/2.
     pub fn from_http2(&mut self, response: &http::response::Parts) {
-        self.fields.clear();
+        self.fields.begin();
         self.version = Version::Http2;
         self.status = response.status.as_u16();
         self.reason = Span::default();

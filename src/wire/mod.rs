@@ -16,6 +16,7 @@ mod head;
 mod http2;
 mod peer;
 mod pipe;
+mod spare;
 mod stream;
 mod websocket;
 
