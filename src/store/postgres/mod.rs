@@ -18,6 +18,7 @@ mod gateways;
 mod link;
 mod migrations;
 mod notes;
+mod rebuild;
 mod record;
 mod replica;
 mod tls;
