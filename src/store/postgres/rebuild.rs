@@ -31,6 +31,9 @@ pub(super) fn rebuild(
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
     let path = &postgres.replica;
+    if !is_free(path) {
+        return Err(StoreError::ForeignReplica { path: path.clone(), record: postgres.shown() });
+    }
     remove_abandoned(path);
     let beside = |name: &str| {
         let mut file = path.as_os_str().to_owned();
@@ -53,13 +56,32 @@ pub(super) fn rebuild(
             return Ok(());
         }
         put_in_place(&file, path)?;
-        if let (Some(old), _) = &there {
+        if let (Some(old), _) = &there
+            && is_copy(path, old)
+        {
             remove(&path.parent().unwrap_or(Path::new("")).join(old));
         }
         Ok(())
     };
-    swap().map_err(|source| StoreError::Io { path: path.clone(), source })?;
+    swap().map_err(|source| {
+        // it is tried again soon: each try would leave a whole copy on the disk
+        remove(&file);
+        StoreError::Io { path: path.clone(), source }
+    })?;
     Database::open(path, Purpose::Replica)
+}
+
+/// Whether a replica may have this name: nothing has it, or a file without content, or a replica that we made, however
+/// damaged. Whatever else has it was put there by somebody who has mistaken the path, and is not ours to replace.
+fn is_free(path: &Path) -> bool {
+    let is_empty = match fs::metadata(path) {
+        Ok(metadata) => metadata.is_file() && metadata.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    is_empty
+        || fs::read_link(path).is_ok_and(|file| is_copy(path, &file))
+        // a copy of one, such as a backup that was put back
+        || Database::open(path, Purpose::Reading).is_ok_and(|database| database.is_replica())
 }
 
 /// Which file has the replica's name, and how far it goes, where that can be read.
@@ -117,25 +139,33 @@ fn put_in_place(file: &Path, path: &Path) -> io::Result<()> {
     fs::rename(&link, path)
 }
 
+/// What follows the replica's name and an id in the name of a file that a copy has made; `None` for any other file.
+fn rest_of_copy<'a>(path: &Path, file: &'a Path) -> Option<&'a str> {
+    let name = path.file_name()?.to_str()?;
+    let (id, rest) =
+        file.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix('.')?.split_at_checked(32)?;
+    Uuid::try_parse(id).is_ok().then_some(rest)
+}
+
+/// Whether a file is a copy that was made for the replica's name.
+fn is_copy(path: &Path, file: &Path) -> bool {
+    rest_of_copy(path, file) == Some("")
+}
+
 /// How long a file beside the replica is left alone that no rebuild can still be writing, or that somebody may read.
 const ABANDONED: Duration = Duration::from_hours(1);
 
 /// Removes what was left behind by copies that were cut off, as when the gateway was killed: files and links beside the
 /// replica that carry its name and an id, and that nobody has touched for long.
 fn remove_abandoned(path: &Path) {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let current = fs::read_link(path).ok().and_then(|link| link.file_name()?.to_str().map(str::to_owned));
     // without the rights to look there is nothing to tidy up
     for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
         let file = entry.file_name();
         let Some(file) = file.to_str() else { continue };
-        let is_copy = file
-            .strip_prefix(name)
-            .and_then(|rest| rest.strip_prefix('.')?.split_at_checked(32))
-            .is_some_and(|(id, rest)| {
-                Uuid::try_parse(id).is_ok() && ["", "-wal", "-shm", "-journal", ".link"].contains(&rest)
-            });
+        let is_copy = rest_of_copy(path, Path::new(file))
+            .is_some_and(|rest| ["", "-wal", "-shm", "-journal", ".link"].contains(&rest));
         let is_old = || {
             let touched = entry.metadata().and_then(|metadata| metadata.modified());
             touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))

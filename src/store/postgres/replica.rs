@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::delta::{self, Standing};
 use super::link::{Link, PATIENCE};
+use super::migrations::Empty;
 use super::rebuild::rebuild;
 use super::{gateways, migrations, notes};
 use crate::config::Postgres;
@@ -25,6 +26,8 @@ pub struct Replica {
     postgres: Postgres,
     link: Option<Link>,
     database: Database,
+    /// Of which record: the file may be damaged or gone when that is to be known.
+    record: String,
     /// This gateway's row in the record.
     id: String,
     name: String,
@@ -64,7 +67,9 @@ impl Replica {
         if let Some(error) = away {
             tracing::error!(%error, "starting from the replica alone");
         }
-        Ok(Self { postgres: postgres.clone(), link, database, id, name: name.to_owned(), lease })
+        let (postgres, name) = (postgres.clone(), name.to_owned());
+        let record = record_of(&database, &postgres)?;
+        Ok(Self { postgres, link, database, record, id, name, lease })
     }
 
     /// Whether the record was reached.
@@ -175,6 +180,12 @@ impl Replica {
     pub fn leave(&mut self) -> Result<(), StoreError> {
         // first: nobody waits any more for what a restart would do within the lease that it remembers
         self.remember_lease(BootTime::default())?;
+        self.withdraw()
+    }
+
+    /// Takes the row out of the record again of a gateway that has acted on nothing. What the replica remembers is
+    /// another one's lease, and stays.
+    pub fn withdraw(&mut self) -> Result<(), StoreError> {
         let mut link = self.connected()?;
         gateways::leave(&mut link, &self.id)
     }
@@ -184,8 +195,8 @@ impl Replica {
         if let Some(link) = self.link.take().filter(|link| !link.is_closed()) {
             return Ok(link);
         }
-        let mut link = migrations::connect(&self.postgres)?;
-        identify(&mut link, &self.database, &self.postgres)?;
+        let mut link = migrations::connect(&self.postgres, Empty::Refuse)?;
+        identify(&mut link, &self.record, &self.postgres)?;
         listen(&mut link)?;
         Ok(link)
     }
@@ -202,6 +213,9 @@ impl From<StoreError> for Unfollowable {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Damaged { .. } | StoreError::Missing { .. } => Self::Gone(error.to_string()),
+            StoreError::Vanished { path } => {
+                Self::Gone(format!("the replica at {} was deleted while in use", path.display()))
+            }
             error => Self::Store(error),
         }
     }
@@ -230,7 +244,7 @@ fn prepare(
         }
         Err(error) => return Err(error),
     };
-    identify(link, &database, postgres)?;
+    identify(link, &record_of(&database, postgres)?, postgres)?;
     bring_up(link, &mut database, postgres, report)?;
     listen(link)?;
     Ok(database)
@@ -266,18 +280,19 @@ pub(super) fn open(
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
 ) -> Result<(Option<Link>, Database, Option<StoreError>), StoreError> {
-    match migrations::connect(postgres) {
-        Ok(mut link) => {
-            let database = prepare(&mut link, postgres, report)?;
-            Ok((Some(link), database, None))
-        }
+    let empty = if postgres.replica.exists() { Empty::Refuse } else { Empty::Begin };
+    let opened = migrations::connect(postgres, empty).and_then(|mut link| {
+        let database = prepare(&mut link, postgres, report)?;
+        Ok((Some(link), database, None))
+    });
+    match opened {
         Err(error @ StoreError::RecordAway { .. }) => match open_file(postgres) {
             Ok(database) => Ok((None, database, Some(error))),
             // without a replica there is nothing to go by
             Err(StoreError::Missing { .. }) => Err(error),
             Err(other) => Err(other),
         },
-        Err(error) => Err(error),
+        opened => opened,
     }
 }
 
@@ -287,16 +302,20 @@ fn open_file(postgres: &Postgres) -> Result<Database, StoreError> {
     let mut database = Database::open(path, Purpose::Replica)?;
     database.migrate()?;
     database.check()?;
-    if record_of(&database)?.is_none() {
-        return Err(StoreError::ForeignReplica { path: path.clone(), record: postgres.shown() });
-    }
+    record_of(&database, postgres)?;
     Ok(database)
 }
 
-fn record_of(database: &Database) -> Result<Option<String>, StoreError> {
-    database.read(|connection| {
+/// Which record the file is a replica of.
+fn record_of(database: &Database, postgres: &Postgres) -> Result<String, StoreError> {
+    let record = database.read(|connection| {
         Ok(connection.query_row("SELECT record FROM replica", [], |row| row.get(0)).optional()?)
-    })
+    })?;
+    record.ok_or_else(|| foreign(postgres))
+}
+
+fn foreign(postgres: &Postgres) -> StoreError {
+    StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.shown() }
 }
 
 pub(super) fn record_id(link: &mut Link) -> Result<String, StoreError> {
@@ -305,12 +324,9 @@ pub(super) fn record_id(link: &mut Link) -> Result<String, StoreError> {
     })
 }
 
-/// Refuses a replica of another record.
-fn identify(link: &mut Link, database: &Database, postgres: &Postgres) -> Result<(), StoreError> {
-    if record_of(database)? == Some(record_id(link)?) {
-        return Ok(());
-    }
-    Err(StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.shown() })
+/// Refuses another record than the replica's.
+fn identify(link: &mut Link, record: &str, postgres: &Postgres) -> Result<(), StoreError> {
+    if record_id(link)? == record { Ok(()) } else { Err(foreign(postgres)) }
 }
 
 /// Applies what the record has more than the replica; the newest change then.

@@ -1,0 +1,114 @@
+//! What goes wrong by people's hands, and at night: a database that is made anew under running gateways, a replica's file
+//! that is deleted, a wrong path, a gateway that starts again and again.
+
+use std::fs;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::support::gateway::Plan;
+use crate::support::{PATIENCE, wait_for};
+
+/// How many tables of ours are in the database.
+fn tables(scene: &Scene) -> String {
+    scene.server.sql(&scene.database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'portcullis'")
+}
+
+#[test]
+fn a_database_that_is_made_anew_stays_empty_until_it_is_restored() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let dump = scene.server.dump(&scene.database);
+    let database = &scene.database;
+    scene.server.sql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"));
+    scene.server.sql("postgres", &format!("CREATE DATABASE {database} STRATEGY wal_log"));
+    // the gateway, and whoever starts or commands one, meet it empty
+    let sessions = format!("SELECT coalesce(sessions, 0) FROM pg_stat_database WHERE datname = '{database}'");
+    wait_for(PATIENCE, "the gateway has met the empty database", || {
+        scene.server.sql("postgres", &sessions).parse::<u32>().is_ok_and(|sessions| sessions > 0)
+    });
+    let outcome = scene.office.run(&["key", "list"]);
+    assert!(outcome.stderr.contains("holds no record"), "{outcome:?}");
+    let to = scene.office.directory().join("copy.db").display().to_string();
+    let outcome = scene.office.run(&["store", "copy", "--from", &scene.server.url(database), "--to", &to]);
+    assert!(outcome.code == 1 && outcome.stderr.contains("holds no record"), "{outcome:?}");
+    let Node { gateway, relay } = node;
+    let node = Node { gateway: gateway.crash().start(), relay };
+    assert_eq!(tables(&scene), "0", "the tables are in the way of those that are restored");
+    scene.server.sql_file(&scene.database, &dump);
+    node.soon(PATIENCE, &scene.key, 200);
+    let outcome = scene.deactivate(&scene.key);
+    assert!(matches!(outcome.code, 0 | 3), "{outcome:?}");
+    node.soon(SOON, &scene.key, 401);
+}
+
+#[test]
+fn a_replica_that_is_deleted_under_its_gateway_is_made_anew() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    let never_used = scene.new_key();
+    node.soon(SOON, &scene.key, 200);
+    fs::remove_file(node.replica()).expect("the replica's name");
+    node.logged(SOON, "made anew from the record");
+    node.soon(SOON, &never_used, 200);
+    assert_eq!(scene.deactivate(&scene.key).code, 0);
+    assert_eq!(node.status(&scene.key), 401);
+}
+
+#[test]
+fn a_file_that_is_no_replica_is_left_as_it_is() {
+    let scene = Scene::start();
+    let (site, _relay) = scene.site("one");
+    let path = site.replica();
+    let other = site.directory().join("other.db");
+    let connection = rusqlite::Connection::open(&other).expect("a database");
+    connection.execute_batch("CREATE TABLE precious (x)").expect("a table");
+    drop(connection);
+    for content in [b"precious".to_vec(), fs::read(&other).expect("a file")] {
+        fs::write(&path, &content).expect("a file");
+        for command in [&["key", "list"][..], &["serve"]] {
+            let outcome = site.run(command);
+            assert_eq!(outcome.code, 1, "{outcome:?}");
+            assert!(outcome.stderr.contains("is not a replica of the record"), "{outcome:?}");
+            assert_eq!(fs::read(&path).expect("it is there"), content, "after {command:?}");
+        }
+    }
+    // nor is what a link of somebody's leads to
+    fs::remove_file(&path).expect("it is ours");
+    std::os::unix::fs::symlink("other.db", &path).expect("a link");
+    assert_eq!(site.run(&["key", "list"]).code, 1);
+    assert!(other.exists());
+    // an empty file holds nothing
+    fs::remove_file(&path).expect("it is ours");
+    fs::write(&path, "").expect("a file");
+    site.succeed(&["key", "list"]);
+}
+
+#[test]
+fn a_replica_that_cannot_be_put_in_place_does_not_fill_the_disk() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let copies = || {
+        let names = fs::read_dir(node.gateway.directory()).expect("the directory").filter_map(Result::ok);
+        let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name.starts_with("replica.db.") && name.len() == 43).count()
+    };
+    assert_eq!(copies(), 1);
+    // as where somebody else's command has made the lock's file
+    let lock = node.gateway.directory().join("replica.db.lock");
+    fs::remove_file(&lock).ok();
+    fs::create_dir(&lock).expect("a directory in its place");
+    // what its replica has more is not in the record any more
+    let forget = "DELETE FROM portcullis.changes WHERE number = (SELECT max(number) FROM portcullis.changes);
+        UPDATE portcullis.change_head SET number = last.number, hash = last.hash
+        FROM (SELECT number, hash FROM portcullis.changes ORDER BY number DESC LIMIT 1) AS last";
+    scene.server.sql(&scene.database, forget);
+    node.logged(PATIENCE, "the record cannot be followed");
+    node.soon(LEASE + SOON, &scene.key, 503);
+    assert!(copies() <= 2, "{} copies", copies());
+    fs::remove_dir(&lock).expect("it is empty");
+    node.soon(PATIENCE, &scene.key, 200);
+    assert_eq!(copies(), 1);
+}
