@@ -112,3 +112,33 @@ fn a_replica_that_cannot_be_put_in_place_does_not_fill_the_disk() {
     node.soon(PATIENCE, &scene.key, 200);
     assert_eq!(copies(), 1);
 }
+
+#[test]
+fn a_gateway_that_lacks_a_great_many_rows_of_the_audit_log_copies_the_record_anew() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let many = "INSERT INTO portcullis.audit (id, at, via, actor, action, subject, object, outcome)
+        SELECT audit + n, 0, 'api', '1a1', 'create', 'account', '-', 'refused'
+        FROM portcullis.change_head, generate_series(1, 50001) AS n;
+        UPDATE portcullis.change_head SET audit = audit + 50001";
+    scene.server.sql(&scene.database, &format!("BEGIN; {many}; COMMIT"));
+    node.logged(PATIENCE, "is too far behind the record");
+    node.soon(PATIENCE, &scene.key, 200);
+    assert_eq!(scene.deactivate(&scene.key).code, 0);
+}
+
+#[test]
+fn a_record_whose_head_is_behind_its_log_is_not_copied() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let (number, back) = (scene.changes(), "UPDATE portcullis.change_head SET number = ");
+    scene.server.sql(&scene.database, &format!("{back} 1"));
+    node.logged(PATIENCE, "the record cannot be followed");
+    node.logged(PATIENCE, "its logs do not end where it says");
+    assert!(!node.gateway.log().contains("panicked"), "{}", node.gateway.log());
+    scene.server.sql(&scene.database, &format!("{back} {number}"));
+    node.soon(SOON + LEASE, &scene.key, 200);
+    wait_for(PATIENCE, "a whole receipt", || scene.deactivate(&scene.key).code == 0);
+}
