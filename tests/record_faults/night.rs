@@ -86,6 +86,19 @@ fn a_file_that_is_no_replica_is_left_as_it_is() {
 }
 
 #[test]
+fn a_first_host_that_takes_connections_and_says_nothing_does_not_hide_the_second() {
+    let scene = Scene::start();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let relay = scene.server.relay();
+    let url = relay.url(&scene.database);
+    let hosts = format!("{},{}", silent.local_addr().expect("its address"), relay.address());
+    let url = url.replace(&relay.address().to_string(), &hosts);
+    let site = Plan::new(&scene.upstream).postgres(&url, "one", "3s").join(&scene.office);
+    let listed = site.succeed(&["key", "list"]);
+    assert!(listed.stdout.contains(&scene.key.access_key), "{listed:?}");
+}
+
+#[test]
 fn a_replica_that_cannot_be_put_in_place_does_not_fill_the_disk() {
     let scene = Scene::start();
     let node = scene.node("one");
