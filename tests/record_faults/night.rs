@@ -86,6 +86,21 @@ fn a_file_that_is_no_replica_is_left_as_it_is() {
 }
 
 #[test]
+fn a_gateway_that_cannot_start_leaves_no_lease() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    let relay = scene.server.relay();
+    // an address of a documentation network, which no machine has
+    let plan = scene.plan(&relay, "broken").listeners("  - address: 192.0.2.1:1\n");
+    let (_, outcome) = *plan.join(&scene.office).try_start().expect_err("it has no such address");
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    let rows = scene.server.sql(&scene.database, "SELECT name FROM portcullis.gateways");
+    assert_eq!(rows, "one", "who is not there is waited for");
+    assert_eq!(scene.deactivate(&scene.key).code, 0);
+}
+
+#[test]
 fn a_first_host_that_takes_connections_and_says_nothing_does_not_hide_the_second() {
     let scene = Scene::start();
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -154,4 +169,23 @@ fn a_record_whose_head_is_behind_its_log_is_not_copied() {
     scene.server.sql(&scene.database, &format!("{back} {number}"));
     node.soon(SOON + LEASE, &scene.key, 200);
     wait_for(PATIENCE, "a whole receipt", || scene.deactivate(&scene.key).code == 0);
+}
+
+#[test]
+fn a_record_that_stops_answering_in_the_middle_of_a_start_leaves_the_replica() {
+    let scene = Scene::start();
+    let node = scene.node_with_long_lease("one");
+    node.soon(SOON, &scene.key, 200);
+    let Node { gateway, relay } = node;
+    let site = gateway.crash();
+    std::thread::scope(|scope| {
+        // it connects and reads, and cannot renew
+        let hold = "BEGIN; LOCK TABLE portcullis.gateways IN EXCLUSIVE MODE; SELECT pg_sleep(5)";
+        scope.spawn(|| scene.server.sql(&scene.database, hold));
+        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = 'portcullis.gateways'::regclass";
+        wait_for(PATIENCE, "the table is locked", || scene.server.sql(&scene.database, held) == "1");
+        let gateway = site.start();
+        let node = Node { gateway, relay };
+        node.soon(PATIENCE, &scene.key, 200);
+    });
 }
