@@ -189,3 +189,31 @@ fn a_record_that_stops_answering_in_the_middle_of_a_start_leaves_the_replica() {
         node.soon(PATIENCE, &scene.key, 200);
     });
 }
+
+#[test]
+fn a_change_of_which_nobody_knows_whether_it_was_made_is_answered_so() {
+    let scene = Scene::start();
+    let node = scene.node_with_long_lease("one");
+    assert_eq!(node.write().status, 201);
+    // a commit that takes its time
+    scene.server.sql(
+        &scene.database,
+        "CREATE FUNCTION pause() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER pause AFTER INSERT ON portcullis.changes DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION pause()",
+    );
+    let since = Instant::now();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| node.write());
+        let committing =
+            "SELECT count(*) FROM pg_stat_activity WHERE query = 'COMMIT' AND wait_event = 'PgSleep'";
+        wait_for(PATIENCE, "it commits", || scene.server.sql(&scene.database, committing) == "1");
+        node.relay.reset_all();
+        let answer = writing.join().expect("an answer");
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.text().contains("may have been made"), "{answer:?}");
+        assert_eq!(answer.header("Retry-After"), None, "to repeat it blindly may do it twice: {answer:?}");
+    });
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
