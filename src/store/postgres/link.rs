@@ -21,6 +21,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection may take to each address of the server; until it can be used, it may take [`PATIENCE`].
 const CONNECT: Duration = Duration::from_secs(3);
 
+/// A connection that nothing was asked on for so long is kept alive: firewalls forget one after some minutes, without a
+/// word, and the next change would be refused.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
 /// What every connection says first: limits on the server's side, so that a gateway that stops in the middle of a
 /// change (SIGSTOP, a dead machine) holds up nobody for longer.
 const GREETING: &str = "SET search_path TO portcullis;
@@ -76,6 +80,9 @@ impl Link {
         // a standby that answers must not be taken for the record
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.tcp_user_timeout(PATIENCE);
+        if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+            config.keepalives_idle(KEEPALIVE);
+        }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }

@@ -26,6 +26,8 @@ pub struct Replica {
     postgres: Postgres,
     link: Option<Link>,
     database: Database,
+    /// What was seen and is not in the record any more, where that was said there already.
+    doubted: Option<Head>,
     /// Of which record: the file may be damaged or gone when that is to be known.
     record: String,
     /// This gateway's row in the record.
@@ -69,7 +71,7 @@ impl Replica {
         }
         let (postgres, name) = (postgres.clone(), name.to_owned());
         let record = record_of(&database, &postgres)?;
-        Ok(Self { postgres, link, database, record, id, name, lease })
+        Ok(Self { postgres, link, database, doubted: None, record, id, name, lease })
     }
 
     /// Whether the record was reached.
@@ -102,8 +104,8 @@ impl Replica {
     /// Asks the record for its newest change and brings the replica up to it.
     pub fn look(&mut self) -> Result<Reached, StoreError> {
         let mut link = self.connected()?;
-        let Self { database, postgres, .. } = self;
-        bring_up(&mut link, database, postgres, &mut |progress| tracing::info!("{progress}"))?;
+        let Self { database, postgres, doubted, .. } = self;
+        bring_up(&mut link, database, postgres, doubted, &mut |progress| tracing::info!("{progress}"))?;
         self.link = Some(link);
         let head = self.database.read(change::head)?;
         // the one that was read: another may have taken its place since, and numbers of two cannot be compared
@@ -203,7 +205,7 @@ impl Replica {
 }
 
 /// Why a replica cannot go on from where it is.
-pub(super) enum Unfollowable {
+enum Unfollowable {
     Store(StoreError),
     /// It must be made anew, for this reason.
     Gone(String),
@@ -245,7 +247,7 @@ fn prepare(
         Err(error) => return Err(error),
     };
     identify(link, &record_of(&database, postgres)?, postgres)?;
-    bring_up(link, &mut database, postgres, report)?;
+    bring_up(link, &mut database, postgres, &mut None, report)?;
     listen(link)?;
     Ok(database)
 }
@@ -255,9 +257,10 @@ fn bring_up(
     link: &mut Link,
     database: &mut Database,
     postgres: &Postgres,
+    doubted: &mut Option<Head>,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let why = match catch_up(link, database, postgres) {
+    let why = match catch_up(link, database, postgres, doubted) {
         Ok(_) => return Ok(()),
         Err(Unfollowable::Store(error)) => return Err(error),
         Err(Unfollowable::Gone(why)) => why,
@@ -265,7 +268,7 @@ fn bring_up(
     tracing::error!("{why}: the replica is made anew from the record");
     *database = rebuild(link, postgres, report)?;
     // where another process has made it anew meanwhile, that one may lack the newest
-    match catch_up(link, database, postgres) {
+    match catch_up(link, database, postgres, doubted) {
         Ok(_) => Ok(()),
         Err(Unfollowable::Store(error)) => Err(error),
         Err(Unfollowable::Gone(detail)) => {
@@ -330,10 +333,11 @@ fn identify(link: &mut Link, record: &str, postgres: &Postgres) -> Result<(), St
 }
 
 /// Applies what the record has more than the replica; the newest change then.
-pub(super) fn catch_up(
+fn catch_up(
     link: &mut Link,
     database: &mut Database,
     postgres: &Postgres,
+    doubted: &mut Option<Head>,
 ) -> Result<ChangeNumber, Unfollowable> {
     loop {
         let since = database.read(Place::of)?;
@@ -363,8 +367,12 @@ pub(super) fn catch_up(
                 )));
             }
             Standing::Ahead => {
-                // leases may have been lost with it
-                gateways::doubt(link)?;
+                // leases may have been lost with it; once, or receipts would be doubted for as long as this replica
+                // cannot be made anew
+                if *doubted != Some(since.head) {
+                    gateways::doubt(link)?;
+                    *doubted = Some(since.head);
+                }
                 return Err(Unfollowable::Gone(format!(
                     "the record at {} has been put back to an earlier state: change {} was seen here, and is not in \
                      it any more",
