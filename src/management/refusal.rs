@@ -120,9 +120,9 @@ impl Refusal {
             Self::Forbidden { detail } | Self::MethodNotAllowed { detail, .. } => detail.as_deref(),
             Self::TooLarge => Some("a request's body has 64 KiB at most"),
             Self::Unavailable { .. } => Some("the record cannot be reached now: try again"),
-            Self::Unsure => {
-                Some("the record was lost while it was being changed: the change may have been made, so look first")
-            }
+            Self::Unsure => Some(
+                "the record was lost while it was being changed: the change may have been made, so look first",
+            ),
             Self::Throttled { .. } => Some("too many failures from this address: wait, then try again"),
             Self::Unauthorized | Self::NotFound => None,
         }

@@ -21,9 +21,7 @@ use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
-use crate::store::{
-    Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError,
-};
+use crate::store::{Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError};
 use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.

@@ -103,7 +103,11 @@ impl Beginning {
     }
 
     /// The gateway can act on what its follower began with: no cache holds anything older.
-    pub(super) fn act(&mut self, position: Position, authenticator: &Authenticator) -> Result<(), StoreError> {
+    pub(super) fn act(
+        &mut self,
+        position: Position,
+        authenticator: &Authenticator,
+    ) -> Result<(), StoreError> {
         let Self { replica, state, reached } = self;
         if state.confirmed(position, BootTime::now()) == Next::Extend {
             replica.remember_lease(state.until())?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::scene::{LEASE, Node, OFTEN, SOON, Scene};
 use crate::support::cli::Key;
 use crate::support::postgres::Stop;
 use crate::support::{PATIENCE, wait_for};
@@ -41,6 +41,7 @@ fn goes_away_and_comes_back(away: impl FnOnce(&Scene, &Node), back: impl FnOnce(
             let read = node.api().get("/v2-beta/accounts");
             assert_eq!(read.status, 200, "{read:?}");
             stream.goes_on();
+            std::thread::sleep(OFTEN);
         }
         // what it does not know it cannot deny: it has heard nothing for too long
         node.soon(SOON, &unknown(), 503);
@@ -167,6 +168,7 @@ fn a_slow_record_is_a_record() {
     while since.elapsed() < LEASE + Duration::from_secs(1) {
         assert_eq!(node.status(&scene.key), 200, "after {:?}", since.elapsed());
         assert_eq!(node.readiness(), 200);
+        std::thread::sleep(OFTEN);
     }
     let written = node.write();
     assert_eq!(written.status, 201, "{written:?}");

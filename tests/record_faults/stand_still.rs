@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
-use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::scene::{LEASE, Node, OFTEN, SOON, Scene};
 use crate::support::cli::Key;
 use crate::support::clock::WallClock;
 use crate::support::gateway::Gateway;
 use crate::support::http1::{Client, NoAnswer, Request};
 use crate::support::upstream::Answer;
-use crate::support::{PATIENCE, marker};
+use crate::support::{PATIENCE, marker, wait_for};
 
 /// How many requests wait for the gateway to go on.
 const WAITING: usize = 20;
@@ -142,9 +142,7 @@ fn case_71_a_gateway_that_stood_still_within_its_lease_applies_what_it_missed() 
     std::thread::scope(|scope| {
         // its author waits for the gateway: 5 s at most
         let deactivating = scope.spawn(|| scene.deactivate(&scene.key));
-        while scene.state(&scene.key) != "inactive" {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(PATIENCE, "it is in the record", || scene.state(&scene.key) == "inactive");
         assert!(!deactivating.is_finished(), "the receipt does not wait for a gateway that is live");
         node.gateway.signal("CONT");
         let outcome = deactivating.join().expect("it ends");
@@ -196,6 +194,7 @@ fn keeps_its_word(scene: &Scene, hours: i64) -> (Node, Key) {
     clock.set_ahead(SignedDuration::from_hours(-hours));
     while since.elapsed() < LEASE {
         assert_eq!((node.status(&key), node.readiness()), (200, 200));
+        std::thread::sleep(OFTEN);
     }
     let outcome = scene.deactivate(&key);
     assert_eq!(outcome.code, 0, "{outcome:?}");

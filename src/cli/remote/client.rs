@@ -324,7 +324,9 @@ impl Client {
                 RemoteError::Unconfirmed
             }
             // without a time to come back at, a change may have been made, and done again it would be made twice
-            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) if let Some(after) = after => {
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _)
+                if let Some(after) = after =>
+            {
                 let after = Duration::from_secs(after);
                 RemoteError::Busy { origin, status: status.as_u16(), after, detail }
             }
