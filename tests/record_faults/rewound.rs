@@ -136,13 +136,15 @@ fn case_71_a_standby_that_lacks_a_lease_calls_no_receipt_whole_until_it_has_ende
     // the record knows how long leases are, and not that there is another gateway
     drop(scene.node_with_long_lease("before"));
     scene.server.wait_for_standby(&standby);
+    // it hears of nothing more, and is ready before the other one ends: the lease must not be over until then
+    standby.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
     standby.stop(Stop::Fast);
     let node = scene.node_with_long_lease("alone");
     node.soon(SOON, &key, 200);
-    node.relay.black_hole();
-    scene.server.kill();
     standby.start_again();
     standby.promote();
+    node.relay.black_hole();
+    scene.server.kill();
     scene.move_to(standby);
     // no gateway has a row there, and this one still acts
     let (outcome, passes) = std::thread::scope(|scope| {
