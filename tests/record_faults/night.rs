@@ -187,8 +187,8 @@ fn a_record_that_stops_answering_in_the_middle_of_a_start_leaves_the_replica() {
         // it connects and reads, and cannot renew
         let hold = "BEGIN; LOCK TABLE portcullis.gateways IN EXCLUSIVE MODE; SELECT pg_sleep(5)";
         scope.spawn(|| scene.server.sql(&scene.database, hold));
-        let held = "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = 'portcullis.gateways'::regclass";
-        wait_for(PATIENCE, "the table is locked", || scene.server.sql(&scene.database, held) == "1");
+        let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = 'portcullis.gateways'::regclass";
+        wait_for(PATIENCE, "the table is locked", || scene.server.sql(&scene.database, locked) == "1");
         let gateway = site.start();
         let node = Node { gateway, relay };
         node.soon(PATIENCE, &scene.key, 200);
