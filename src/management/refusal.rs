@@ -24,6 +24,9 @@ pub enum Refusal {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// The record went away while it was being changed: whether it was is not known. To repeat it blindly might do it
+    /// twice.
+    Unsure,
     /// The caller may see the object, and not do this with it.
     Forbidden {
         /// Why, where it is no secret.
@@ -86,7 +89,7 @@ impl Refusal {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable { .. } | Self::Unsure => StatusCode::SERVICE_UNAVAILABLE,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -117,6 +120,9 @@ impl Refusal {
             Self::Forbidden { detail } | Self::MethodNotAllowed { detail, .. } => detail.as_deref(),
             Self::TooLarge => Some("a request's body has 64 KiB at most"),
             Self::Unavailable { .. } => Some("the record cannot be reached now: try again"),
+            Self::Unsure => Some(
+                "the record was lost while it was being changed: the change may have been made, so look first",
+            ),
             Self::Throttled { .. } => Some("too many failures from this address: wait, then try again"),
             Self::Unauthorized | Self::NotFound => None,
         }
@@ -209,6 +215,10 @@ impl From<StoreError> for Refusal {
             StoreError::Marker(_) => Self::invalid("InvalidOption", "marker", detail),
             StoreError::Ambiguous { .. } | StoreError::Refused(_) => {
                 Self::Invalid { code: "InvalidState", field: None, detail }
+            }
+            StoreError::RecordUnsure { .. } => {
+                tracing::error!(%error, "a change may have been made, and may not");
+                Self::Unsure
             }
             _ => {
                 tracing::error!(%error, "the record cannot be used");

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::{self, Control, Order};
 use super::follow::{self, Follow, Told};
-use super::lease::{self, Lease};
+use super::lease::{self, Beginning};
 use super::metrics;
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config};
@@ -21,9 +21,7 @@ use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
-use crate::store::{
-    BootTime, Follower, LeaseState, Next, PepperId, Presence, Reader, Registry, Replica, Store, StoreError,
-};
+use crate::store::{Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError};
 use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
@@ -118,7 +116,7 @@ impl Gateway {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let path = config.store.path();
         let name = gateway_name(&config);
-        let (replica, mut presence) = match &config.store {
+        let (replica, presence) = match &config.store {
             config::Store::Sqlite { .. } => (None, Some(Presence::begin(path, &name, config.max_staleness)?)),
             config::Store::Postgres(postgres) => {
                 let mut report = |progress: &str| tracing::info!("{progress}");
@@ -132,29 +130,32 @@ impl Gateway {
             tracing::warn!(peppers = missing, "fingerprints under lost peppers are made anew by argon2id");
         }
         drop(store);
+        let mut lease = replica.map(|replica| Beginning::new(replica, config.max_staleness)).transpose()?;
+        let started = Self::start_with(config, peppers, presence, &mut lease);
+        if started.is_err()
+            && let Some(lease) = lease
+        {
+            lease.withdraw();
+        }
+        started
+    }
+
+    /// Takes the lease when it begins to act.
+    fn start_with(
+        config: Config,
+        peppers: Peppers,
+        mut presence: Option<Presence>,
+        lease: &mut Option<Beginning>,
+    ) -> Result<Self, StartError> {
+        let path = config.store.path();
         let (tell_lease, told_lease) = mpsc::unbounded_channel();
-        let replica = match replica {
-            None => None,
-            Some(mut replica) => {
-                let mut state = LeaseState::new(config.max_staleness, replica.remembered_lease()?);
-                let mut reached = None;
-                if replica.is_connected() {
-                    // its lease first: whoever changes something from here on waits for this gateway
-                    state.begin_to_act(BootTime::now());
-                    replica.renew()?;
-                    state.renewed();
-                    state.reached(reached.insert(replica.look()?).position);
-                }
-                Some((replica, state, reached))
-            }
-        };
         // the follower first: what it has not seen is not in any cache either
         let follower = Follower::open(path)?;
         if let Some(presence) = &mut presence {
             presence.renew(follower.head())?;
         }
         let mut reader = Reader::open(path, READER_THREADS)?;
-        if replica.is_some() {
+        if lease.is_some() {
             let tell = tell_lease.clone();
             reader = reader.with_outbox(move |note| {
                 // an error means that the gateway is stopping
@@ -229,25 +230,14 @@ impl Gateway {
             },
         };
         let control = control::spawn(control, received)?;
-        let lease = match replica {
-            None => None,
-            Some((mut replica, mut state, reached)) => {
-                // what the follower began with is in force: no cache holds anything older
-                if state.confirmed(follower.position(), BootTime::now()) == Next::Extend {
-                    replica.remember_lease(state.until())?;
-                    // before it acts, so that nothing is said to wait for a gateway that has begun with it
-                    if let (Next::Acknowledge(_), Some(reached)) = (state.extended(), reached) {
-                        replica.acknowledge(reached)?;
-                        state.acknowledged();
-                    }
-                    authenticator.set_current_until(state.as_of() + Authenticator::CURRENT);
-                }
-                authenticator.set_fresh_until(state.until());
-                let authenticator = Arc::clone(&authenticator);
-                let lease = Lease { replica, authenticator, state, look: Box::new(look), in_force: applied };
-                Some(lease.spawn((tell_lease, told_lease))?)
-            }
-        };
+        if let Some(lease) = lease {
+            lease.act(follower.position(), &authenticator)?;
+        }
+        let lease = lease.take().map(|lease| {
+            let lease = lease.lease(Arc::clone(&authenticator), Box::new(look), applied);
+            lease.spawn((tell_lease, told_lease))
+        });
+        let lease = lease.transpose()?;
         let follow = Follow {
             follower,
             authenticator,

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use crate::auth::Authenticator;
 use crate::model::KeyId;
 use crate::store::{
-    BootTime, Fingerprint, KeyUse, LeaseState, Next, Note, Position, Replica, StoreError, Woken,
+    BootTime, Fingerprint, KeyUse, LeaseState, Next, Note, Position, Reached, Replica, StoreError, Woken,
 };
 use crate::telemetry::Alarm;
 
@@ -63,14 +63,102 @@ impl Leasing {
     }
 }
 
+/// A gateway that starts, and acts on nothing yet.
+pub(super) struct Beginning {
+    replica: Replica,
+    state: LeaseState,
+    reached: Option<Reached>,
+}
+
+impl Beginning {
+    /// Takes its lease first: whoever changes something from here on waits for this gateway. A record that stops
+    /// answering meanwhile is one that was away before.
+    pub(super) fn new(replica: Replica, lease: Duration) -> Result<Self, StoreError> {
+        let state = LeaseState::new(lease, replica.remembered_lease()?);
+        let is_connected = replica.is_connected();
+        let mut beginning = Self { replica, state, reached: None };
+        if is_connected {
+            match beginning.catch_up() {
+                Ok(()) => {}
+                Err(error @ StoreError::RecordAway { .. }) => {
+                    tracing::error!(%error, "starting from the replica alone");
+                }
+                Err(error) => {
+                    beginning.withdraw();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(beginning)
+    }
+
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.state.begin_to_act(BootTime::now());
+        self.replica.renew()?;
+        self.state.renewed();
+        let reached = self.replica.look()?;
+        self.state.reached(reached.position);
+        self.reached = Some(reached);
+        Ok(())
+    }
+
+    /// The gateway can act on what its follower began with: no cache holds anything older.
+    pub(super) fn act(
+        &mut self,
+        position: Position,
+        authenticator: &Authenticator,
+    ) -> Result<(), StoreError> {
+        let Self { replica, state, reached } = self;
+        if state.confirmed(position, BootTime::now()) == Next::Extend {
+            replica.remember_lease(state.until())?;
+            // before it acts, so that nothing is said to wait for a gateway that has begun with it
+            if let (Next::Acknowledge(_), Some(reached)) = (state.extended(), *reached) {
+                match replica.acknowledge(reached) {
+                    Ok(()) => {
+                        state.acknowledged();
+                    }
+                    // the next renewal says so
+                    Err(error @ StoreError::RecordAway { .. }) => {
+                        tracing::warn!(%error, "the record does not know yet what is in force here");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            authenticator.set_current_until(state.as_of() + Authenticator::CURRENT);
+        }
+        authenticator.set_fresh_until(state.until());
+        Ok(())
+    }
+
+    /// What goes on with it.
+    pub(super) fn lease(
+        self,
+        authenticator: Arc<Authenticator>,
+        look: Box<dyn Fn() + Send>,
+        in_force: watch::Receiver<Position>,
+    ) -> Lease {
+        let Self { replica, state, .. } = self;
+        Lease { replica, authenticator, state, look, in_force }
+    }
+
+    /// The gateway does not start after all: nobody need wait for the end of its lease.
+    pub(super) fn withdraw(mut self) {
+        if self.replica.is_connected()
+            && let Err(error) = self.replica.withdraw()
+        {
+            tracing::warn!(%error, "this gateway's lease in the record ends by itself");
+        }
+    }
+}
+
 /// What the thread works with.
 pub(super) struct Lease {
-    pub(super) replica: Replica,
-    pub(super) authenticator: Arc<Authenticator>,
-    pub(super) state: LeaseState,
+    replica: Replica,
+    authenticator: Arc<Authenticator>,
+    state: LeaseState,
     /// Has the follower look at the replica at once.
-    pub(super) look: Box<dyn Fn() + Send>,
-    pub(super) in_force: watch::Receiver<Position>,
+    look: Box<dyn Fn() + Send>,
+    in_force: watch::Receiver<Position>,
 }
 
 impl Lease {

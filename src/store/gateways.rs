@@ -102,8 +102,12 @@ impl Gateways {
 /// How long an answer waits for the gateways. A change is in force within milliseconds; what lasts longer is told.
 pub const RECEIPT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the gateways are looked at meanwhile: at first, and at last.
-pub const RECEIPT_LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(10));
+/// How long to pause before the gateways are looked at again, by how long they were waited for: what is slow may be told
+/// a tenth later, and the record is not asked a hundred times a second for it.
+pub fn receipt_pause(waited: Duration) -> Duration {
+    let longest = (waited / 10).clamp(Duration::from_millis(10), Duration::from_millis(100));
+    waited.clamp(Duration::from_millis(2), longest)
+}
 
 impl Store {
     /// Which gateways there are, and what each has applied.
@@ -116,15 +120,13 @@ impl Store {
 
     /// Waits until change `number` is in force on every gateway, or [`RECEIPT_PATIENCE`] is over.
     pub fn receipt(&mut self, number: ChangeNumber) -> Result<Receipt, StoreError> {
-        let deadline = Instant::now() + RECEIPT_PATIENCE;
-        let (mut pause, longest) = RECEIPT_LOOKS;
+        let begun = Instant::now();
         loop {
             let receipt = self.gateways()?.receipt(number);
-            if receipt.is_complete() || Instant::now() >= deadline {
+            if receipt.is_complete() || begun.elapsed() >= RECEIPT_PATIENCE {
                 return Ok(receipt);
             }
-            std::thread::sleep(pause);
-            pause = longest.min(pause * 2);
+            std::thread::sleep(receipt_pause(begun.elapsed()));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::scene::{LEASE, Node, OFTEN, SOON, Scene};
 use crate::support::cli::Key;
 use crate::support::postgres::Stop;
 use crate::support::{PATIENCE, wait_for};
@@ -41,6 +41,7 @@ fn goes_away_and_comes_back(away: impl FnOnce(&Scene, &Node), back: impl FnOnce(
             let read = node.api().get("/v2-beta/accounts");
             assert_eq!(read.status, 200, "{read:?}");
             stream.goes_on();
+            std::thread::sleep(OFTEN);
         }
         // what it does not know it cannot deny: it has heard nothing for too long
         node.soon(SOON, &unknown(), 503);
@@ -150,7 +151,7 @@ fn a_gateway_is_stopped_while_the_record_does_not_answer() {
     let scene = Scene::start();
     let node = scene.node("one");
     node.relay.black_hole();
-    node.logged(PATIENCE, "the record cannot be followed");
+    wait_for(PATIENCE, "it waits for an answer", || node.relay.has_swallowed());
     let since = Instant::now();
     let (_, code) = node.gateway.stop();
     assert_eq!(code, Some(0));
@@ -161,12 +162,13 @@ fn a_gateway_is_stopped_while_the_record_does_not_answer() {
 fn a_slow_record_is_a_record() {
     let scene = Scene::start();
     let node = scene.node("one");
-    // each way to the record takes as long as to the other side of the world
-    node.relay.delay(Duration::from_millis(300));
+    // there and back takes as long as to the other side of the world
+    node.relay.delay(Duration::from_millis(150));
     let since = Instant::now();
     while since.elapsed() < LEASE + Duration::from_secs(1) {
         assert_eq!(node.status(&scene.key), 200, "after {:?}", since.elapsed());
         assert_eq!(node.readiness(), 200);
+        std::thread::sleep(OFTEN);
     }
     let written = node.write();
     assert_eq!(written.status, 201, "{written:?}");

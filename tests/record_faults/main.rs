@@ -6,6 +6,7 @@ mod support;
 mod again;
 mod away;
 mod harness;
+mod night;
 mod partition;
 mod replica;
 mod restart;

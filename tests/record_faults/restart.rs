@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::scene::{SOON, Scene};
+use crate::scene::{OFTEN, SOON, Scene};
 use crate::support::PATIENCE;
 use crate::support::cli::Key;
 use crate::support::postgres::{Postgres, Stop};
@@ -29,6 +29,7 @@ fn is_restarted(end: impl Fn(&Postgres)) {
                     let status = node.status(dead);
                     assert!(matches!(status, 401 | 503), "a dead key is answered {status}");
                     asked.fetch_add(1, Ordering::AcqRel);
+                    std::thread::sleep(OFTEN);
                 }
             });
         }

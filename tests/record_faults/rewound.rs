@@ -5,9 +5,9 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::scene::{Node, SOON, Scene};
-use crate::support::PATIENCE;
 use crate::support::cli::Key;
 use crate::support::postgres::Stop;
+use crate::support::{PATIENCE, wait_for};
 
 /// The numbers and hashes of changes of a replica.
 fn changes(replica: &Path) -> Vec<(i64, Vec<u8>)> {
@@ -27,7 +27,7 @@ fn is_noticed(scene: &Scene, nodes: &[Node], dead: &Key, removed: &Key, forgotte
         node.logged(PATIENCE, "made anew from the record");
     }
     let written_back = |node: &Node| node.gateway.log().contains("they are made again");
-    crate::support::wait_for(PATIENCE, "what was forgotten is written back", || {
+    wait_for(PATIENCE, "what was forgotten is written back", || {
         nodes.iter().any(written_back) && scene.state(dead) == "inactive" && scene.state(removed) != "active"
     });
     for node in nodes {
@@ -57,7 +57,7 @@ fn is_noticed(scene: &Scene, nodes: &[Node], dead: &Key, removed: &Key, forgotte
 /// Deactivates a key until the receipt is whole: right after a failover none is.
 #[track_caller]
 fn whole(scene: &Scene, key: &Key) {
-    crate::support::wait_for(PATIENCE, "a whole receipt", || scene.deactivate(key).code == 0);
+    wait_for(PATIENCE, "a whole receipt", || scene.deactivate(key).code == 0);
 }
 
 fn prepare(scene: &Scene, nodes: &[Node]) -> (Key, Key) {
@@ -136,17 +136,23 @@ fn case_71_a_standby_that_lacks_a_lease_calls_no_receipt_whole_until_it_has_ende
     // the record knows how long leases are, and not that there is another gateway
     drop(scene.node_with_long_lease("before"));
     scene.server.wait_for_standby(&standby);
+    // it hears of nothing more, and is ready before the other one ends: the lease must not be over until then
+    standby.sql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
     standby.stop(Stop::Fast);
     let node = scene.node_with_long_lease("alone");
     node.soon(SOON, &key, 200);
-    node.relay.black_hole();
-    scene.server.kill();
     standby.start_again();
     standby.promote();
+    node.relay.black_hole();
+    scene.server.kill();
     scene.move_to(standby);
     // no gateway has a row there, and this one still acts
-    let outcome = scene.deactivate(&key);
-    let passes = node.status(&key) == 200;
+    let (outcome, passes) = std::thread::scope(|scope| {
+        let deactivating = scope.spawn(|| scene.deactivate(&key));
+        wait_for(PATIENCE, "it is in the record", || scene.state(&key) == "inactive");
+        let passes = node.status(&key) == 200;
+        (deactivating.join().expect("it ends"), passes)
+    });
     assert_eq!(outcome.code, 3, "{outcome:?}");
     assert!(
         outcome.stderr.contains("that it does not know of may act on what was before until"),
@@ -154,9 +160,7 @@ fn case_71_a_standby_that_lacks_a_lease_calls_no_receipt_whole_until_it_has_ende
     );
     assert!(passes, "its lease is not over yet, or this shows nothing");
     node.soon(PATIENCE, &key, 503);
-    crate::support::wait_for(PATIENCE, "receipts are whole again", || {
-        scene.deactivate(&scene.new_key()).code == 0
-    });
+    wait_for(PATIENCE, "receipts are whole again", || scene.deactivate(&scene.new_key()).code == 0);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! A gateway that stands still past its lease (SIGSTOP, a paused machine) honours nothing when it goes on that was
 //! taken away meanwhile; nor does one whose clock is wrong.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
-use crate::scene::{LEASE, Node, SOON, Scene};
+use crate::scene::{LEASE, Node, OFTEN, SOON, Scene};
+use crate::support::cli::Key;
 use crate::support::clock::WallClock;
 use crate::support::gateway::Gateway;
 use crate::support::http1::{Client, NoAnswer, Request};
 use crate::support::upstream::Answer;
-use crate::support::{PATIENCE, marker};
+use crate::support::{PATIENCE, marker, wait_for};
 
 /// How many requests wait for the gateway to go on.
 const WAITING: usize = 20;
@@ -139,9 +142,7 @@ fn case_71_a_gateway_that_stood_still_within_its_lease_applies_what_it_missed() 
     std::thread::scope(|scope| {
         // its author waits for the gateway: 5 s at most
         let deactivating = scope.spawn(|| scene.deactivate(&scene.key));
-        while scene.state(&scene.key) != "inactive" {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for(PATIENCE, "it is in the record", || scene.state(&scene.key) == "inactive");
         assert!(!deactivating.is_finished(), "the receipt does not wait for a gateway that is live");
         node.gateway.signal("CONT");
         let outcome = deactivating.join().expect("it ends");
@@ -156,33 +157,49 @@ fn case_71_a_gateway_that_stood_still_within_its_lease_applies_what_it_missed() 
 #[test]
 fn case_77_a_gateway_whose_clock_is_an_hour_off_keeps_its_lease_and_its_word() {
     let scene = Scene::start();
-    for hours in [1, -1] {
-        let (site, relay) = scene.site("wrong");
-        let clock = WallClock::in_directory(site.directory());
-        clock.set_ahead(SignedDuration::from_hours(hours));
-        let gateway: Gateway = site.environment(clock.environment()).start();
-        let node = Node { gateway, relay };
-        let key = scene.new_key();
-        node.soon(SOON, &key, 200);
-        let listed = scene.office.json(&["gateways"]);
-        let live =
-            listed["data"].as_array().expect("a list").iter().any(|gateway| gateway["state"] == "active");
-        assert!(live, "{listed}");
-        // there and back while it runs
-        let since = Instant::now();
-        clock.set_ahead(SignedDuration::from_hours(-hours));
-        while since.elapsed() < LEASE {
-            assert_eq!((node.status(&key), node.readiness()), (200, 200));
+    // one whose record is away would be waited for
+    let both_are_done = Barrier::new(2);
+    std::thread::scope(|scope| {
+        for hours in [1, -1] {
+            let (scene, both_are_done) = (&scene, &both_are_done);
+            scope.spawn(move || {
+                // a failure must not leave the other one waiting
+                let done = catch_unwind(AssertUnwindSafe(|| keeps_its_word(scene, hours)));
+                both_are_done.wait();
+                let (node, other) = done.unwrap_or_else(|panic| resume_unwind(panic));
+                // its lease ends in time all the same
+                node.relay.cut();
+                let since = Instant::now();
+                node.soon(LEASE + Duration::from_millis(500), &other, 503);
+                assert!(since.elapsed() > LEASE / 3, "{:?}", since.elapsed());
+            });
         }
-        let outcome = scene.deactivate(&key);
-        assert_eq!(outcome.code, 0, "{outcome:?}");
-        assert_eq!(node.status(&key), 401);
-        // its lease ends in time all the same
-        let other = scene.new_key();
-        node.soon(SOON, &other, 200);
-        node.relay.cut();
-        let since = Instant::now();
-        node.soon(LEASE + Duration::from_millis(500), &other, 503);
-        assert!(since.elapsed() > LEASE / 3, "{:?}", since.elapsed());
+    });
+}
+
+/// A gateway whose clock is so many hours off, and a key that it honours.
+fn keeps_its_word(scene: &Scene, hours: i64) -> (Node, Key) {
+    let (site, relay) = scene.site("wrong");
+    let clock = WallClock::in_directory(site.directory());
+    clock.set_ahead(SignedDuration::from_hours(hours));
+    let gateway: Gateway = site.environment(clock.environment()).start();
+    let node = Node { gateway, relay };
+    let key = scene.new_key();
+    node.soon(SOON, &key, 200);
+    let listed = scene.office.json(&["gateways"]);
+    let live = listed["data"].as_array().expect("a list").iter().any(|gateway| gateway["state"] == "active");
+    assert!(live, "{listed}");
+    // there and back while it runs
+    let since = Instant::now();
+    clock.set_ahead(SignedDuration::from_hours(-hours));
+    while since.elapsed() < LEASE {
+        assert_eq!((node.status(&key), node.readiness()), (200, 200));
+        std::thread::sleep(OFTEN);
     }
+    let outcome = scene.deactivate(&key);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(node.status(&key), 401);
+    let other = scene.new_key();
+    node.soon(SOON, &other, 200);
+    (node, other)
 }

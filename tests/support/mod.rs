@@ -36,11 +36,17 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Waits until `condition` holds, looking every two milliseconds; fails with `what` after `patience`.
 #[track_caller]
 pub fn wait_for(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + patience;
+    let since = Instant::now();
     while !condition() {
-        assert!(Instant::now() < deadline, "waited {patience:?} in vain: {what}");
-        std::thread::sleep(Duration::from_millis(2));
+        assert!(since.elapsed() < patience, "waited {patience:?} in vain: {what}");
+        std::thread::sleep(pause(since));
     }
+}
+
+/// How long to pause before a condition is looked at again: what takes longer is looked at less often, and leaves the
+/// machine to what it waits for.
+pub fn pause(since: Instant) -> Duration {
+    (since.elapsed() / 10).clamp(Duration::from_millis(2), Duration::from_millis(25))
 }
 
 /// A text that no other request of this process holds, so that a test finds its own requests in a shared upstream.

@@ -143,6 +143,26 @@ impl Postgres {
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
+    /// What `pg_dump` says of a database.
+    #[track_caller]
+    pub fn dump(&self, database: &str) -> String {
+        let mut command = as_user("pg_dump");
+        command.args(["-U", USER, "-p", PORT, "-h"]).arg(self.directory.path());
+        succeed(command.args(["-d", database]))
+    }
+
+    /// Runs a script, as `psql` does it by default: each statement is a transaction of its own.
+    #[track_caller]
+    pub fn sql_file(&self, database: &str, script: &str) {
+        let file = self.directory.path().join("script.sql");
+        fs::write(&file, script).expect("a script");
+        own(&file);
+        let mut command = as_user("psql");
+        command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", USER, "-p", PORT, "-h"]);
+        command.arg(self.directory.path()).args(["-d", database, "-f"]);
+        succeed(command.arg(file));
+    }
+
     /// Starts it again after it was stopped or killed, and waits until it takes connections.
     #[track_caller]
     pub fn start_again(&self) {

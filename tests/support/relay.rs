@@ -156,6 +156,12 @@ impl Relay {
         self.shared.swallowed.load(Ordering::Acquire)
     }
 
+    /// Whether a connection that is open has lost what was sent.
+    pub fn has_swallowed(&self) -> bool {
+        let connections = self.shared.lock();
+        connections.connections.iter().filter_map(Weak::upgrade).any(|it| it.holed.load(Ordering::Acquire))
+    }
+
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.shared.lock().connections.iter().filter(|connection| connection.strong_count() > 0).count()

@@ -305,6 +305,7 @@ impl Client {
         let text = |field: &str| document.get(field).and_then(Value::as_str);
         let detail = text("detail").map(|detail| self.shown(detail));
         let (origin, code) = (self.origin.to_string(), text("code").unwrap_or_default());
+        let after: Option<u64> = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         match (status, code) {
             (StatusCode::UNAUTHORIZED, _) => {
                 RemoteError::Unauthorized { origin, key: self.credential.source().to_string() }
@@ -322,9 +323,11 @@ impl Client {
             (StatusCode::UNPROCESSABLE_ENTITY, _) if text("fieldName") == Some("confirm") => {
                 RemoteError::Unconfirmed
             }
-            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _) => {
-                let after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-                let after = Duration::from_secs(after.unwrap_or(1));
+            // without a time to come back at, a change may have been made, and done again it would be made twice
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, _)
+                if let Some(after) = after =>
+            {
+                let after = Duration::from_secs(after);
                 RemoteError::Busy { origin, status: status.as_u16(), after, detail }
             }
             _ => RemoteError::Refused { status: status.as_u16(), code: self.shown(code), detail },

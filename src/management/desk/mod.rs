@@ -24,7 +24,7 @@ use super::in_force::InForce;
 use super::refusal::Refusal;
 use crate::auth::Authenticator;
 use crate::store::{
-    ChangeNumber, Gateways, Position, RECEIPT_LOOKS, RECEIPT_PATIENCE, Receipt, Registry, Store,
+    ChangeNumber, Gateways, Position, RECEIPT_PATIENCE, Receipt, Registry, Store, receipt_pause,
 };
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
@@ -102,13 +102,13 @@ impl Desk {
     }
 
     async fn receipt(&self, change: ChangeNumber) -> Receipt {
-        let deadline = Instant::now() + RECEIPT_PATIENCE;
+        let begun = Instant::now();
+        let deadline = begun + RECEIPT_PATIENCE;
         if let Ok(here) = self.registry.read(Store::position).await {
             // first here, without asking anybody: most changes are in force everywhere right after
             self.in_force.wait_for(Position { number: change, ..here }).await;
         }
         let mut receipt = Receipt::unknown(change);
-        let (mut pause, longest) = RECEIPT_LOOKS;
         loop {
             // once at least, however long it took here; what could be learnt last is what is told
             let limit = deadline.max(Instant::now() + SETTLED_PATIENCE);
@@ -122,8 +122,7 @@ impl Desk {
             if receipt.is_complete() || Instant::now() >= deadline {
                 return receipt;
             }
-            tokio::time::sleep(pause).await;
-            pause = longest.min(pause * 2);
+            tokio::time::sleep(receipt_pause(begun.elapsed())).await;
         }
     }
 }

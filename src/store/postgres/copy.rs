@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use rusqlite::Connection;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::binary_copy::{BinaryCopyInWriter, BinaryCopyOutStream};
 use tokio_postgres::types::{ToSql, Type};
 
+use super::delta::damaged;
 use super::link::{Link, Trouble};
 use crate::store::database::Database;
 use crate::store::delta::{Place, put_fingerprint};
@@ -18,8 +20,14 @@ use crate::store::rowset::{
 };
 use crate::store::{StoreError, change};
 
-/// How long a copy of the whole record may take.
-const PATIENCE: Duration = Duration::from_mins(30);
+/// How long a copy of the whole record may take: hours, where there are a hundred million keys.
+const PATIENCE: Duration = Duration::from_hours(24);
+
+/// How long it may stand still: then the server is gone, which a connection that only reads does not notice.
+const STANDSTILL: Duration = Duration::from_secs(30);
+
+/// How long the server may take to count a table's rows.
+const COUNTING: Duration = Duration::from_mins(10);
 
 /// How often a long copy says how far it has come.
 const REPORT: Duration = Duration::from_secs(2);
@@ -58,12 +66,12 @@ pub(in crate::store) fn read_into(
                     "UPDATE change_head SET number = ?1, hash = ?2",
                     (place.head.number.0.cast_signed(), place.head.hash),
                 )?;
-                if Place::of(connection)? != place {
-                    return Err(Fault::Damaged("the record's logs do not end where it says".to_owned()));
-                }
                 Ok(())
             };
             set_head(connection).map_err(at)?;
+            if !ends_at(connection, place).map_err(at)? {
+                return Err(damaged("its logs do not end where it says"));
+            }
             client.batch_execute("COMMIT").await?;
             Ok(())
         })?;
@@ -72,6 +80,15 @@ pub(in crate::store) fn read_into(
         Ok(())
     };
     database.write(|connection| read(connection, link))
+}
+
+/// Whether the logs end there.
+fn ends_at(connection: &Connection, place: Place) -> Result<bool, Fault> {
+    let newest: Option<i64> =
+        connection.query_row("SELECT max(number) FROM changes", [], |row| row.get(0))?;
+    Ok(Place::of(connection)? == place
+        && newest.unwrap_or(0) == place.head.number.0.cast_signed()
+        && place.head.is_in(change::hash_of(connection, place.head.number)?))
 }
 
 /// Takes the indexes away that only make writing slower, and gives the statements that make them again.
@@ -92,12 +109,12 @@ async fn copy_out(
     report: &mut dyn FnMut(&str),
     mut put: impl FnMut(&[Cell]) -> Result<(), StoreError>,
 ) -> Result<(), Trouble> {
-    let count: i64 =
-        client.query_one(&format!("SELECT count(*) FROM {}", table.name), &[]).await?.try_get(0)?;
+    let count = format!("SELECT count(*) FROM {}", table.name);
+    let count: i64 = moving(COUNTING, client.query_one(&count, &[])).await??.try_get(0)?;
     let statement = format!("COPY {} ({}) TO STDOUT (FORMAT binary)", table.name, table.names());
     let mut rows = pin!(BinaryCopyOutStream::new(client.copy_out(&statement).await?, &table.types()));
     let (mut copied, mut told) = (0_i64, Instant::now());
-    while let Some(row) = rows.try_next().await? {
+    while let Some(row) = moving(STANDSTILL, rows.try_next()).await?? {
         let cells: Cells =
             (0..table.columns.len()).map(|at| row.try_get::<Cell>(at)).collect::<Result<_, _>>()?;
         put(&cells)?;
@@ -108,6 +125,15 @@ async fn copy_out(
         }
     }
     Ok(())
+}
+
+/// What the server sends next, within `limit`.
+async fn moving<T>(limit: Duration, next: impl Future<Output = T>) -> Result<T, Trouble> {
+    let stands_still = |_| {
+        let (record, detail) = ("PostgreSQL".to_owned(), format!("the copy has stood still for {limit:?}"));
+        Trouble::Store(StoreError::RecordAway { record, detail })
+    };
+    timeout(limit, next).await.map_err(stands_still)
 }
 
 fn put_use(connection: &Connection, row: &[Cell]) -> Result<(), Fault> {

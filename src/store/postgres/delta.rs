@@ -15,8 +15,8 @@ use crate::store::rowset::{
     ACCOUNTS, AUDIT, CHANGES, Cells, ENVIRONMENTS, FINGERPRINTS, KEYS, MEMBERSHIPS, Table,
 };
 
-/// A replica that is further behind than this is made anew, which then takes less time and no memory.
-const CHANGES_AT_ONCE: u64 = 50_000;
+/// A replica that lacks more rows of a log than this is made anew, which then takes less time and no memory.
+const ROWS_AT_ONCE: u64 = 50_000;
 
 /// How a replica stands to the record.
 #[derive(Debug)]
@@ -54,10 +54,12 @@ pub(super) async fn compare_with(client: &Client, since: Place, to: Place) -> Re
     let there = "SELECT hash FROM changes WHERE number = $1";
     let there = client.query_typed_opt(there, &[(&number, Type::INT8)]).await?;
     let there = there.map(|row| hash(row.try_get(0)?)).transpose()?;
-    if !since.head.is_in(there) || since.audit > to.audit {
+    if !since.head.is_in(there) || since.head.number > to.head.number || since.audit > to.audit {
         return Ok(Standing::Ahead);
     }
-    if to.head.number.0 - since.head.number.0 > CHANGES_AT_ONCE {
+    // refusals are in the audit log alone
+    let lacking = [to.head.number.0 - since.head.number.0, to.audit.abs_diff(since.audit)];
+    if lacking.into_iter().any(|rows| rows > ROWS_AT_ONCE) {
         return Ok(Standing::FarBehind);
     }
     Ok(Standing::Behind(Box::new(fetch(client, since, to).await?)))

@@ -77,15 +77,20 @@ pub(super) fn doubt(link: &mut Link) -> Result<(), StoreError> {
 const LONGEST_FROM_NOW: &str =
     "greatest(unsure_until, clock_timestamp() + longest_lease * interval '1 millisecond')";
 
+/// A standby that has taken over has a timeline of its own, and a dump that was restored is in a database of its own, if
+/// not on another server: both may lack leases. As migration 1 has it.
+const TIMELINE: &str =
+    "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ' ' || system_identifier
+        || ' ' || pg_database.oid AS timeline
+    FROM pg_control_system(), pg_database WHERE datname = current_database()";
+
 /// All rows, with the record's head and clock, in one look.
 pub(super) fn list(link: &mut Link) -> Result<Gateways, StoreError> {
     link.within(PATIENCE, async |client| {
-        // a standby that has taken over has a timeline of its own, and may lack leases
         let notice = format!(
             "UPDATE record SET timeline = server.timeline,
                 unsure_until = {LONGEST_FROM_NOW}
-            FROM (SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline) AS server
-            WHERE record.timeline <> server.timeline"
+            FROM ({TIMELINE}) AS server WHERE record.timeline <> server.timeline"
         );
         client.query_typed(&notice, &[]).await?;
         let list = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint,

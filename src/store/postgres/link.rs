@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client};
+use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::tls;
 use crate::config::Postgres;
@@ -20,6 +20,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a connection may take to each address of the server; until it can be used, it may take [`PATIENCE`].
 const CONNECT: Duration = Duration::from_secs(3);
+
+/// A connection that nothing was asked on for so long is kept alive: firewalls forget one after some minutes, without a
+/// word, and the next change would be refused.
+const KEEPALIVE: Duration = Duration::from_mins(1);
 
 /// What every connection says first: limits on the server's side, so that a gateway that stops in the middle of a
 /// change (SIGSTOP, a dead machine) holds up nobody for longer.
@@ -48,8 +52,22 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    /// Connects to the primary.
+    /// Connects to the primary: one host after the other, each with its own time. One that takes connections and says
+    /// nothing must not keep the next from being asked.
     pub(in crate::store) fn open(postgres: &Postgres) -> Result<Self, StoreError> {
+        let mut why: Option<StoreError> = None;
+        for connection in each_host(&postgres.connection) {
+            match Self::open_one(postgres, connection) {
+                Ok(link) => return Ok(link),
+                // what is to be mended is more worth knowing than what passes
+                Err(error) if matches!(why, None | Some(StoreError::RecordAway { .. })) => why = Some(error),
+                Err(_) => {}
+            }
+        }
+        Err(why.unwrap_or(StoreError::Closed))
+    }
+
+    fn open_one(postgres: &Postgres, mut config: Config) -> Result<Self, StoreError> {
         let record = postgres.shown();
         let away = |detail: String| StoreError::RecordAway { record: record.clone(), detail };
         let tls = tls::connector(&postgres.trust)
@@ -59,10 +77,12 @@ impl Link {
             .enable_time()
             .build()
             .map_err(|error| away(error.to_string()))?;
-        let mut config = postgres.connection.clone();
         // a standby that answers must not be taken for the record
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.tcp_user_timeout(PATIENCE);
+        if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+            config.keepalives_idle(KEEPALIVE);
+        }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);
         }
@@ -87,7 +107,11 @@ impl Link {
         let client = match connected {
             Ok(Ok(client)) => client,
             Ok(Err(error)) => return Err(explain(&record, &error)),
-            Err(_) => return Err(away(format!("no connection within {PATIENCE:?}"))),
+            Err(_) => {
+                // a name that is still being looked up is not waited for
+                runtime.shutdown_background();
+                return Err(away(format!("no connection within {PATIENCE:?}")));
+            }
         };
         Ok(Self { runtime, client, notices, record })
     }
@@ -125,6 +149,59 @@ impl Link {
     }
 }
 
+/// The same for each of the hosts alone.
+fn each_host(all: &Config) -> Vec<Config> {
+    let (hosts, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
+    if hosts.len() < 2 {
+        return vec![all.clone()];
+    }
+    let alone = |(at, host): (usize, &Host)| {
+        let mut one = Config::new();
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(path) => one.host_path(path),
+        };
+        // one port may stand for all
+        if let Some(port) = ports.get(at).or(ports.first()) {
+            one.port(*port);
+        }
+        if let Some(address) = addresses.get(at) {
+            one.hostaddr(*address);
+        }
+        if let Some(user) = all.get_user() {
+            one.user(user);
+        }
+        if let Some(password) = all.get_password() {
+            one.password(password);
+        }
+        if let Some(database) = all.get_dbname() {
+            one.dbname(database);
+        }
+        if let Some(options) = all.get_options() {
+            one.options(options);
+        }
+        if let Some(name) = all.get_application_name() {
+            one.application_name(name);
+        }
+        if let Some(limit) = all.get_connect_timeout() {
+            one.connect_timeout(*limit);
+        }
+        if let Some(interval) = all.get_keepalives_interval() {
+            one.keepalives_interval(interval);
+        }
+        if let Some(retries) = all.get_keepalives_retries() {
+            one.keepalives_retries(retries);
+        }
+        one.ssl_mode(all.get_ssl_mode())
+            .ssl_negotiation(all.get_ssl_negotiation())
+            .channel_binding(all.get_channel_binding())
+            .keepalives(all.get_keepalives())
+            .keepalives_idle(all.get_keepalives_idle());
+        one
+    };
+    hosts.iter().enumerate().map(alone).collect()
+}
+
 /// What goes wrong while the record is asked.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -150,26 +227,24 @@ fn explain(record: &str, error: &tokio_postgres::Error) -> StoreError {
     let Some(said) = error.as_db_error() else {
         return StoreError::RecordAway { record, detail: with_causes(error) };
     };
-    let passes = [
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::TOO_MANY_CONNECTIONS,
-        SqlState::LOCK_NOT_AVAILABLE,
-        SqlState::QUERY_CANCELED,
-        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-        SqlState::READ_ONLY_SQL_TRANSACTION,
-        SqlState::T_R_SERIALIZATION_FAILURE,
-        SqlState::T_R_DEADLOCK_DETECTED,
-        SqlState::DISK_FULL,
-        SqlState::OUT_OF_MEMORY,
-    ];
     let detail = format!("{} (SQLSTATE {})", said.message(), said.code().code());
-    if passes.contains(said.code()) {
+    if passes(said.code()) {
         StoreError::RecordAway { record, detail }
     } else {
         StoreError::RecordUnusable { record, detail }
     }
+}
+
+/// Whether waiting helps. A server that lacks something, or ends, or a pooler that cannot reach it, say so in many ways.
+fn passes(code: &SqlState) -> bool {
+    // connections; rollbacks; resources; an operator's intervention; the system; what should not happen
+    const CLASSES: [&str; 6] = ["08", "40", "53", "57", "58", "XX"];
+    let codes = [
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    CLASSES.iter().any(|class| code.code().starts_with(class)) || codes.contains(code)
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {
@@ -180,4 +255,31 @@ fn with_causes(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_host_alone_is_asked_as_all_would_be() {
+        let parse = |url: &str| url.parse::<Config>().unwrap();
+        let rest = "u:p@{}/d?sslmode=require&connect_timeout=9&options=-cgeqo%3Doff&application_name=a\
+            &channel_binding=require&keepalives_idle=7&keepalives_interval=8&keepalives_retries=9&keepalives=0";
+        let url = |hosts: &str| parse(&format!("postgres://{}", rest.replace("{}", hosts)));
+        assert_eq!(each_host(&url("one:5,two:6")), [url("one:5"), url("two:6")]);
+        let by_address = parse("postgres://one,two/d?hostaddr=192.0.2.1,192.0.2.2");
+        let alone = ["one/d?hostaddr=192.0.2.1", "two/d?hostaddr=192.0.2.2"];
+        assert_eq!(each_host(&by_address), alone.map(|one| parse(&format!("postgres://{one}"))));
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_is_to_be_mended() {
+        for code in ["08P01", "40001", "53000", "53400", "57P05", "58030", "XX000", "55P03", "25006"] {
+            assert!(passes(&SqlState::from_code(code)), "{code}");
+        }
+        for code in ["28P01", "3D000", "42501", "42P01", "23505"] {
+            assert!(!passes(&SqlState::from_code(code)), "{code}");
+        }
+    }
 }

@@ -17,15 +17,25 @@ const OLDEST_SERVER: i32 = 140_000;
 /// Held while the schema is changed: `pcls`.
 const LOCK: i64 = 0x7063_6c73;
 
+/// What to do with a database that holds no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Empty {
+    /// Make one in it.
+    Begin,
+    /// Leave it: whoever knows a record already, or only reads one, has met another database, or one that somebody is
+    /// about to restore a backup into. Our tables would be in the way of the backup's.
+    Refuse,
+}
+
 /// Connects to the record, and brings its schema up to date.
-pub(super) fn connect(postgres: &Postgres) -> Result<Link, StoreError> {
+pub(super) fn connect(postgres: &Postgres, empty: Empty) -> Result<Link, StoreError> {
     let mut link = Link::open(postgres)?;
-    run(&mut link)?;
+    run(&mut link, empty)?;
     Ok(link)
 }
 
 /// Brings the schema to [`NEWEST`]: once, however many gateways start at once.
-fn run(link: &mut Link) -> Result<(), StoreError> {
+fn run(link: &mut Link, empty: Empty) -> Result<(), StoreError> {
     let record = link.record().to_owned();
     link.within(6 * PATIENCE, async |client| {
         let server = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await?;
@@ -34,7 +44,12 @@ fn run(link: &mut Link) -> Result<(), StoreError> {
             let detail = format!("it is PostgreSQL {}: version 14 or newer is needed", found / 10_000);
             return Err(StoreError::RecordUnusable { record, detail }.into());
         }
-        if version(client).await? != Some(NEWEST) {
+        let found = version(client).await?;
+        if found.is_none() && empty == Empty::Refuse {
+            let detail = "its database holds no record: is it another one, or is it yet to be restored?".to_owned();
+            return Err(StoreError::RecordAway { record, detail }.into());
+        }
+        if found != Some(NEWEST) {
             client.batch_execute("BEGIN; SET LOCAL lock_timeout = '25s'").await?;
             client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
             // read again under the lock: another gateway may have done it meanwhile

@@ -18,6 +18,7 @@ mod gateways;
 mod link;
 mod migrations;
 mod notes;
+mod rebuild;
 mod record;
 mod replica;
 mod tls;
@@ -25,6 +26,7 @@ mod tls;
 pub(super) use record::Record;
 pub use replica::{Reached, Replica, Woken};
 
+use self::migrations::Empty;
 use super::database::Database;
 use super::{Store, StoreError};
 use crate::config::Postgres;
@@ -35,7 +37,7 @@ pub(super) fn fill(
     database: &Database,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let mut link = migrations::connect(postgres)?;
+    let mut link = migrations::connect(postgres, Empty::Begin)?;
     copy::fill(&mut link, database, report)
 }
 
@@ -45,7 +47,7 @@ pub(super) fn read_into(
     database: &mut Database,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let mut link = migrations::connect(postgres)?;
+    let mut link = migrations::connect(postgres, Empty::Refuse)?;
     copy::read_into(&mut link, database, report)
 }
 

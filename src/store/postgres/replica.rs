@@ -1,28 +1,24 @@
 //! This gateway's replica of the record: made, kept up to date, and made anew where it cannot be trusted.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::OptionalExtension as _;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::delta::{self, Standing};
 use super::link::{Link, PATIENCE};
-use super::{Record, copy, gateways, migrations, notes};
+use super::migrations::Empty;
+use super::rebuild::rebuild;
+use super::{gateways, migrations, notes};
 use crate::config::Postgres;
 use crate::model::KeyId;
 use crate::store::boot::{self, BootTime};
 use crate::store::change::{self, ChangeNumber, Head};
 use crate::store::database::{Database, Purpose};
 use crate::store::delta::Place;
-use crate::store::error::Fault;
-use crate::store::forgotten::Forgotten;
-use crate::store::{Fingerprint, KeyUse, LeaseState, Position, Store, StoreError};
+use crate::store::{Fingerprint, KeyUse, LeaseState, Position, StoreError};
 
 /// What a gateway keeps of the record, and its connection to it. Its methods block.
 #[derive(Debug)]
@@ -30,6 +26,10 @@ pub struct Replica {
     postgres: Postgres,
     link: Option<Link>,
     database: Database,
+    /// What was seen and is not in the record any more, where that was said there already.
+    doubted: Option<Head>,
+    /// Of which record: the file may be damaged or gone when that is to be known.
+    record: String,
     /// This gateway's row in the record.
     id: String,
     name: String,
@@ -69,7 +69,9 @@ impl Replica {
         if let Some(error) = away {
             tracing::error!(%error, "starting from the replica alone");
         }
-        Ok(Self { postgres: postgres.clone(), link, database, id, name: name.to_owned(), lease })
+        let (postgres, name) = (postgres.clone(), name.to_owned());
+        let record = record_of(&database, &postgres)?;
+        Ok(Self { postgres, link, database, doubted: None, record, id, name, lease })
     }
 
     /// Whether the record was reached.
@@ -102,8 +104,8 @@ impl Replica {
     /// Asks the record for its newest change and brings the replica up to it.
     pub fn look(&mut self) -> Result<Reached, StoreError> {
         let mut link = self.connected()?;
-        let Self { database, postgres, .. } = self;
-        bring_up(&mut link, database, postgres, &mut |progress| tracing::info!("{progress}"))?;
+        let Self { database, postgres, doubted, .. } = self;
+        bring_up(&mut link, database, postgres, doubted, &mut |progress| tracing::info!("{progress}"))?;
         self.link = Some(link);
         let head = self.database.read(change::head)?;
         // the one that was read: another may have taken its place since, and numbers of two cannot be compared
@@ -180,6 +182,12 @@ impl Replica {
     pub fn leave(&mut self) -> Result<(), StoreError> {
         // first: nobody waits any more for what a restart would do within the lease that it remembers
         self.remember_lease(BootTime::default())?;
+        self.withdraw()
+    }
+
+    /// Takes the row out of the record again of a gateway that has acted on nothing. What the replica remembers is
+    /// another one's lease, and stays.
+    pub fn withdraw(&mut self) -> Result<(), StoreError> {
         let mut link = self.connected()?;
         gateways::leave(&mut link, &self.id)
     }
@@ -189,15 +197,15 @@ impl Replica {
         if let Some(link) = self.link.take().filter(|link| !link.is_closed()) {
             return Ok(link);
         }
-        let mut link = migrations::connect(&self.postgres)?;
-        identify(&mut link, &self.database, &self.postgres)?;
+        let mut link = migrations::connect(&self.postgres, Empty::Refuse)?;
+        identify(&mut link, &self.record, &self.postgres)?;
         listen(&mut link)?;
         Ok(link)
     }
 }
 
 /// Why a replica cannot go on from where it is.
-pub(super) enum Unfollowable {
+enum Unfollowable {
     Store(StoreError),
     /// It must be made anew, for this reason.
     Gone(String),
@@ -207,6 +215,9 @@ impl From<StoreError> for Unfollowable {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Damaged { .. } | StoreError::Missing { .. } => Self::Gone(error.to_string()),
+            StoreError::Vanished { path } => {
+                Self::Gone(format!("the replica at {} was deleted while in use", path.display()))
+            }
             error => Self::Store(error),
         }
     }
@@ -235,8 +246,8 @@ fn prepare(
         }
         Err(error) => return Err(error),
     };
-    identify(link, &database, postgres)?;
-    bring_up(link, &mut database, postgres, report)?;
+    identify(link, &record_of(&database, postgres)?, postgres)?;
+    bring_up(link, &mut database, postgres, &mut None, report)?;
     listen(link)?;
     Ok(database)
 }
@@ -246,9 +257,10 @@ fn bring_up(
     link: &mut Link,
     database: &mut Database,
     postgres: &Postgres,
+    doubted: &mut Option<Head>,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let why = match catch_up(link, database, postgres) {
+    let why = match catch_up(link, database, postgres, doubted) {
         Ok(_) => return Ok(()),
         Err(Unfollowable::Store(error)) => return Err(error),
         Err(Unfollowable::Gone(why)) => why,
@@ -256,7 +268,7 @@ fn bring_up(
     tracing::error!("{why}: the replica is made anew from the record");
     *database = rebuild(link, postgres, report)?;
     // where another process has made it anew meanwhile, that one may lack the newest
-    match catch_up(link, database, postgres) {
+    match catch_up(link, database, postgres, doubted) {
         Ok(_) => Ok(()),
         Err(Unfollowable::Store(error)) => Err(error),
         Err(Unfollowable::Gone(detail)) => {
@@ -271,18 +283,19 @@ pub(super) fn open(
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
 ) -> Result<(Option<Link>, Database, Option<StoreError>), StoreError> {
-    match migrations::connect(postgres) {
-        Ok(mut link) => {
-            let database = prepare(&mut link, postgres, report)?;
-            Ok((Some(link), database, None))
-        }
+    let empty = if postgres.replica.exists() { Empty::Refuse } else { Empty::Begin };
+    let opened = migrations::connect(postgres, empty).and_then(|mut link| {
+        let database = prepare(&mut link, postgres, report)?;
+        Ok((Some(link), database, None))
+    });
+    match opened {
         Err(error @ StoreError::RecordAway { .. }) => match open_file(postgres) {
             Ok(database) => Ok((None, database, Some(error))),
             // without a replica there is nothing to go by
             Err(StoreError::Missing { .. }) => Err(error),
             Err(other) => Err(other),
         },
-        Err(error) => Err(error),
+        opened => opened,
     }
 }
 
@@ -292,37 +305,39 @@ fn open_file(postgres: &Postgres) -> Result<Database, StoreError> {
     let mut database = Database::open(path, Purpose::Replica)?;
     database.migrate()?;
     database.check()?;
-    if record_of(&database)?.is_none() {
-        return Err(StoreError::ForeignReplica { path: path.clone(), record: postgres.shown() });
-    }
+    record_of(&database, postgres)?;
     Ok(database)
 }
 
-fn record_of(database: &Database) -> Result<Option<String>, StoreError> {
-    database.read(|connection| {
+/// Which record the file is a replica of.
+fn record_of(database: &Database, postgres: &Postgres) -> Result<String, StoreError> {
+    let record = database.read(|connection| {
         Ok(connection.query_row("SELECT record FROM replica", [], |row| row.get(0)).optional()?)
-    })
+    })?;
+    record.ok_or_else(|| foreign(postgres))
 }
 
-fn record_id(link: &mut Link) -> Result<String, StoreError> {
+fn foreign(postgres: &Postgres) -> StoreError {
+    StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.shown() }
+}
+
+pub(super) fn record_id(link: &mut Link) -> Result<String, StoreError> {
     link.within(PATIENCE, async |client| {
         Ok(client.query_typed_one("SELECT id FROM record", &[]).await?.try_get(0)?)
     })
 }
 
-/// Refuses a replica of another record.
-fn identify(link: &mut Link, database: &Database, postgres: &Postgres) -> Result<(), StoreError> {
-    if record_of(database)? == Some(record_id(link)?) {
-        return Ok(());
-    }
-    Err(StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.shown() })
+/// Refuses another record than the replica's.
+fn identify(link: &mut Link, record: &str, postgres: &Postgres) -> Result<(), StoreError> {
+    if record_id(link)? == record { Ok(()) } else { Err(foreign(postgres)) }
 }
 
 /// Applies what the record has more than the replica; the newest change then.
-pub(super) fn catch_up(
+fn catch_up(
     link: &mut Link,
     database: &mut Database,
     postgres: &Postgres,
+    doubted: &mut Option<Head>,
 ) -> Result<ChangeNumber, Unfollowable> {
     loop {
         let since = database.read(Place::of)?;
@@ -352,8 +367,12 @@ pub(super) fn catch_up(
                 )));
             }
             Standing::Ahead => {
-                // leases may have been lost with it
-                gateways::doubt(link)?;
+                // leases may have been lost with it; once, or receipts would be doubted for as long as this replica
+                // cannot be made anew
+                if *doubted != Some(since.head) {
+                    gateways::doubt(link)?;
+                    *doubted = Some(since.head);
+                }
                 return Err(Unfollowable::Gone(format!(
                     "the record at {} has been put back to an earlier state: change {} was seen here, and is not in \
                      it any more",
@@ -362,144 +381,5 @@ pub(super) fn catch_up(
                 )));
             }
         }
-    }
-}
-
-/// Copies the record into a new file, writes back what it forgot of deactivations, and puts the file in the replica's
-/// place: in this order, so that what the old one knows is there until the record knows it again. Who has the old one
-/// open goes on with that until the next question.
-///
-/// A command on this machine may do the same meanwhile. What was copied earlier must not take the place of what was
-/// copied later, of which the record may know already that it is in force here: then the other one stays.
-fn rebuild(
-    link: &mut Link,
-    postgres: &Postgres,
-    report: &mut dyn FnMut(&str),
-) -> Result<Database, StoreError> {
-    let path = &postgres.replica;
-    remove_abandoned(path);
-    let beside = |name: &str| {
-        let mut file = path.as_os_str().to_owned();
-        file.push(name);
-        PathBuf::from(file)
-    };
-    let file = beside(&format!(".{}", Uuid::new_v4().simple()));
-    let there = in_place(path);
-    let made = make(link, &file, path, report).and_then(|()| remember(&file, postgres));
-    if let Err(error) = made {
-        remove(&file);
-        return Err(error);
-    }
-    let swap = || -> io::Result<()> {
-        // held for a moment, and let go with the file
-        let lock = fs::File::create(beside(".lock"))?;
-        lock.lock()?;
-        if in_place(path) != there {
-            remove(&file);
-            return Ok(());
-        }
-        put_in_place(&file, path)?;
-        if let (Some(old), _) = &there {
-            remove(&path.parent().unwrap_or(Path::new("")).join(old));
-        }
-        Ok(())
-    };
-    swap().map_err(|source| StoreError::Io { path: path.clone(), source })?;
-    Database::open(path, Purpose::Replica)
-}
-
-/// Which file has the replica's name, and how far it goes, where that can be read.
-fn in_place(path: &Path) -> (Option<PathBuf>, Option<Head>) {
-    let head = Database::open(path, Purpose::Reading).and_then(|database| database.read(change::head));
-    (fs::read_link(path).ok(), head.ok())
-}
-
-/// Makes again in the record, by way of the new file, what the old replica knew of deactivations and the record has
-/// forgotten. Before the new one takes its place: where this fails, the old one still knows.
-fn remember(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
-    let old = match Database::open(&postgres.replica, Purpose::Reading) {
-        Ok(old) => old,
-        // a file that is not there tells nothing
-        Err(StoreError::Missing { .. }) => return Ok(()),
-        Err(error) => {
-            tracing::warn!(%error, "what the old replica knew cannot be read");
-            return Ok(());
-        }
-    };
-    let forgotten = match Forgotten::between(&old, &Database::open(file, Purpose::Reading)?) {
-        Ok(forgotten) if forgotten.is_empty() => return Ok(()),
-        Ok(forgotten) => forgotten,
-        Err(error) => {
-            tracing::warn!(%error, "what the old replica knew cannot be read");
-            return Ok(());
-        }
-    };
-    tracing::error!(
-        count = forgotten.len(),
-        "the record has forgotten deactivations and removals: they are made again"
-    );
-    let record = Record::new(postgres.clone(), None);
-    forgotten.write_back(&mut Store::with_replica(Database::open(file, Purpose::Replica)?, record))
-}
-
-fn make(link: &mut Link, file: &Path, path: &Path, report: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
-    let record = record_id(link)?;
-    let mut database = Database::create(file, path)?;
-    copy::read_into(link, &mut database, report)?;
-    database.write(|connection: &Connection| -> Result<(), Fault> {
-        connection.execute("INSERT INTO replica (only_row, record) VALUES (1, ?1)", [record])?;
-        Ok(())
-    })?;
-    database.close()
-}
-
-/// Gives the replica's name to a file, at once: the name is a link, so that nobody ever meets a new file beside an old
-/// write-ahead log.
-fn put_in_place(file: &Path, path: &Path) -> io::Result<()> {
-    let mut link = path.as_os_str().to_owned();
-    link.push(format!(".{}.link", Uuid::new_v4().simple()));
-    let target = file.file_name().map_or_else(|| file.to_owned(), PathBuf::from);
-    symlink(target, &link)?;
-    fs::rename(&link, path)
-}
-
-/// How long a file beside the replica is left alone that no rebuild can still be writing, or that somebody may read.
-const ABANDONED: Duration = Duration::from_hours(1);
-
-/// Removes what was left behind by copies that were cut off, as when the gateway was killed: files and links beside the
-/// replica that carry its name and an id, and that nobody has touched for long.
-fn remove_abandoned(path: &Path) {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let current = fs::read_link(path).ok().and_then(|link| link.file_name()?.to_str().map(str::to_owned));
-    // without the rights to look there is nothing to tidy up
-    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
-        let file = entry.file_name();
-        let Some(file) = file.to_str() else { continue };
-        let is_copy = file
-            .strip_prefix(name)
-            .and_then(|rest| rest.strip_prefix('.')?.split_at_checked(32))
-            .is_some_and(|(id, rest)| {
-                Uuid::try_parse(id).is_ok() && ["", "-wal", "-shm", "-journal", ".link"].contains(&rest)
-            });
-        let is_old = || {
-            let touched = entry.metadata().and_then(|metadata| metadata.modified());
-            touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
-        };
-        let is_in_use = current.as_ref().is_some_and(|current| file.starts_with(current));
-        if is_copy && !is_in_use && is_old() {
-            tracing::info!(file, "removing what an unfinished copy of the record has left behind");
-            // of no harm where it stays
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-fn remove(file: &Path) {
-    for beside in ["", "-wal", "-shm"] {
-        let mut name = file.as_os_str().to_owned();
-        name.push(beside);
-        // of no use any more, and of no harm where it stays
-        let _ = fs::remove_file(name);
     }
 }

@@ -136,3 +136,9 @@ fn time_since_the_start_of_the_machine_only_grows() {
     assert_eq!(BootTime::default().remaining(), Duration::ZERO);
     assert_eq!(BootTime(u64::MAX - 1) + Duration::from_mins(1), BootTime(u64::MAX));
 }
+
+#[test]
+fn who_is_slow_is_asked_after_less_often() {
+    let pause = |waited| receipt_pause(Duration::from_millis(waited)).as_millis();
+    assert_eq!([0, 4, 30, 99, 500, 5_000].map(pause), [2, 4, 10, 10, 50, 100]);
+}

@@ -127,6 +127,15 @@ fn what_is_busy_is_asked_again_a_few_times_with_the_same_body() {
 }
 
 #[test]
+fn what_is_not_said_to_be_worth_another_try_is_not_done_twice() {
+    let unsure = "{\"type\":\"error\",\"code\":\"Service Unavailable\",\"detail\":\"it may have been made\"}";
+    let (port, requests) = server(|_| vec![answer("503 x", "", unsure), found()]);
+    let error = client(port).send(&Method::POST, "/v2-beta/apikeys", None).unwrap_err();
+    assert!(error.to_string().contains("it may have been made"), "{error}");
+    assert_eq!(requests.try_iter().count(), 1);
+}
+
+#[test]
 fn a_server_that_is_silent_is_given_up_and_a_change_is_said_to_be_uncertain() {
     let half = "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{".to_owned();
     for answers in [vec![], vec![half]] {

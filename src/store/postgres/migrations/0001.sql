@@ -3,16 +3,19 @@
 -- Times are milliseconds since 1970, UTC, but where the type says otherwise.
 
 -- Which record this is: a replica of another one must not take it for its own. A standby that takes over, and a record
--- that was put back, may lack the leases of gateways that go on: `timeline` is the server's own, by which a change of
--- it is noticed, and until `unsure_until` no receipt is whole. `longest_lease` is in milliseconds.
+-- that was put back, may lack the leases of gateways that go on: `timeline` is the server's own, with the server and the
+-- database, by which a change of them is noticed, and until `unsure_until` no receipt is whole. `longest_lease` is in
+-- milliseconds.
 CREATE TABLE record (
     only_row      boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     id            text NOT NULL DEFAULT gen_random_uuid()::text,
-    timeline      text NOT NULL DEFAULT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+    timeline      text NOT NULL,
     longest_lease bigint NOT NULL DEFAULT 0,
     unsure_until  timestamptz NOT NULL DEFAULT '-infinity'
 );
-INSERT INTO record DEFAULT VALUES;
+INSERT INTO record (timeline)
+    SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ' ' || system_identifier || ' ' || pg_database.oid
+    FROM pg_control_system(), pg_database WHERE datname = current_database();
 
 CREATE TABLE accounts (
     id          bigint PRIMARY KEY,
