@@ -334,10 +334,10 @@ impl Authenticator {
         BootTime::now().0 < self.current_until.load(Ordering::Acquire)
     }
 
-    /// Which keys were used since this was last asked, and how often, for the control plane to save; at most 16,384 at
-    /// once.
-    pub fn take_uses(&self) -> Vec<KeyUse> {
-        self.uses.take()
+    /// Which keys were used since this was last asked, and how often, for the control plane to save: those that have
+    /// waited longest, of `most` keys.
+    pub fn take_uses(&self, most: usize) -> Vec<KeyUse> {
+        self.uses.take(most)
     }
 
     /// What the rungs have done so far.

@@ -203,12 +203,12 @@ impl Uses {
         Self { dirty, queue: Mutex::new(queue) }
     }
 
-    /// What waits to be saved, each key once.
-    pub(super) fn take(&self) -> Vec<KeyUse> {
+    /// What waits to be saved, each key once, of `most` keys and no more than the queue holds: it fills meanwhile.
+    pub(super) fn take(&self, most: usize) -> Vec<KeyUse> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue
             .try_iter()
-            .take(Self::CAPACITY)
+            .take(most.min(Self::CAPACITY))
             .filter_map(|identity| {
                 let last = &identity.last_use;
                 // before the time is read: a use that comes after it queues the key again

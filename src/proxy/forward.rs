@@ -281,6 +281,12 @@ impl Exchange<'_> {
         self.answered(head.status);
         let client_reusable = respond::begin(client, &answer)
             .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
+        if let (Peer::Http2(client), Peer::Http1(_), Length::Exact(bytes)) =
+            (&mut *client, &upstream.peer, length)
+        {
+            // HTTP/1.1 has no trailers after a body whose length it announced (RFC 9112 §6.5)
+            client.end_after(bytes);
+        }
 
         let mut download =
             BodyCopy::message(u64::MAX, self.permitted.stripped).only_while(&may_move).through(self.pipes);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::headers::Client;
+use super::headers::{Client, nominated};
 use super::http2;
 use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
@@ -48,13 +48,21 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
                 return;
             }
             Next::End => return,
-            Next::Served(Afterwards::KeepAlive) if !worker.is_draining() => {}
-            Next::Served(Afterwards::KeepAlive | Afterwards::Close) => {
-                Box::pin(close(&mut http1.wire, &stream)).await;
+            Next::Served { afterwards: Afterwards::KeepAlive, .. } if !worker.is_draining() => {}
+            Next::Served { afterwards: Afterwards::Cut, .. } => {
+                cut(&http1.wire);
                 return;
             }
-            Next::Served(Afterwards::Cut) => {
-                cut(&http1.wire);
+            Next::Served { is_last: true, .. } if http1.wire.input().is_empty() => {
+                // nothing more will come that could reset the answer away; TLS says that it was the whole of it
+                if http1.wire.stream().is_tls() {
+                    stream.set_deadline(LINGER);
+                    let _ = Box::pin(stream.run_through(http1.wire.shutdown())).await;
+                }
+                return;
+            }
+            Next::Served { .. } => {
+                Box::pin(close(&mut http1.wire, &stream)).await;
                 return;
             }
         }
@@ -64,7 +72,11 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
 /// What a connection did next.
 enum Next {
     /// It carried a request, and an answer as far as it came.
-    Served(Afterwards),
+    Served {
+        afterwards: Afterwards,
+        /// The client has said that it sends no other, and has sent all of this one.
+        is_last: bool,
+    },
     /// The client speaks HTTP/2 without having asked.
     Http2,
     /// The client is gone, or has been silent for too long.
@@ -112,7 +124,9 @@ async fn serve_next(
             && *served < generation.snapshot.limits.requests_per_connection
             && !worker.is_draining(),
     };
-    Next::Served(context.serve(&head, body, peer).await)
+    let afterwards = context.serve(&head, body, peer).await;
+    let is_last = peer.is_received() && nominated(&head.fields, b"close");
+    Next::Served { afterwards, is_last }
 }
 
 /// What a connection brought.

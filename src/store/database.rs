@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::change::{self, Head};
@@ -152,6 +153,9 @@ impl Database {
             let mut connection = Connection::open_with_flags(path, flags)?;
             connection.busy_handler(Some(wait_for_the_lock))?;
             connection.set_prepared_statement_cache_capacity(64);
+            // or a statement whose plan might depend on what is bound to it is compiled anew each time it is: that is
+            // most of what it costs to read a key
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "trusted_schema", false)?;
             connection.pragma_update(None, "cell_size_check", true)?;

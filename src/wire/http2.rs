@@ -22,6 +22,8 @@ pub struct Http2Peer {
     ended: bool,
     trailers: FieldBlock,
     send: Option<SendStream<Bytes>>,
+    /// How many bytes are still to be sent, where the last of them ends the stream.
+    left: Option<u64>,
     respond: Option<h2::server::SendResponse<Bytes>>,
 }
 
@@ -34,6 +36,7 @@ impl Http2Peer {
             ended: false,
             trailers: FieldBlock::default(),
             send: None,
+            left: None,
             respond: Some(respond),
         }
     }
@@ -46,6 +49,7 @@ impl Http2Peer {
             ended: false,
             trailers: FieldBlock::default(),
             send: Some(send),
+            left: None,
             respond: None,
         }
     }
@@ -84,6 +88,11 @@ impl Http2Peer {
             self.send = None;
         }
         Ok(())
+    }
+
+    /// Says that the body has so many bytes and no trailers: the stream ends with the last of them, not after it.
+    pub fn end_after(&mut self, length: u64) {
+        self.left = Some(length);
     }
 
     /// Sends an interim answer (1xx).
@@ -152,7 +161,12 @@ impl Http2Peer {
             }
         }
         let count = send.capacity().min(bytes.len());
-        send.send_data(Bytes::copy_from_slice(&bytes[..count]), false)?;
+        self.left = self.left.map(|left| left.saturating_sub(count as u64));
+        let ends = self.left == Some(0);
+        send.send_data(Bytes::copy_from_slice(&bytes[..count]), ends)?;
+        if ends {
+            self.send = None;
+        }
         Poll::Ready(Ok(count))
     }
 

@@ -217,16 +217,16 @@ fn uses_are_counted_and_the_last_one_is_noted() {
         for second in [1_700_000_000, 1_700_000_000, 1_700_000_005] {
             identity.touch(second, SOURCE);
         }
-        let uses = fixture.auth.take_uses();
+        let uses = fixture.auth.take_uses(usize::MAX);
         assert_eq!(uses.len(), 1);
         assert_eq!(
             (uses[0].key, uses[0].at.as_second(), uses[0].address, uses[0].count),
             (pair.key.id, 1_700_000_005, SOURCE, 3)
         );
-        assert_eq!(fixture.auth.take_uses(), []);
+        assert_eq!(fixture.auth.take_uses(usize::MAX), []);
         // in the second that was noted before: nothing but the count is new
         identity.touch(1_700_000_005, SOURCE);
-        assert_eq!(fixture.auth.take_uses().iter().map(|used| used.count).collect::<Vec<_>>(), [1]);
+        assert_eq!(fixture.auth.take_uses(usize::MAX).iter().map(|used| used.count).collect::<Vec<_>>(), [1]);
     });
 }
 
@@ -237,7 +237,7 @@ fn no_use_is_lost_or_counted_twice_while_uses_are_taken() {
         let mut fixture = Fixture::new();
         let pair = fixture.account_key();
         let identity = fixture.ask_pair(&pair).await.unwrap();
-        let take = || fixture.auth.take_uses().iter().map(|used| used.count).sum::<u64>();
+        let take = || fixture.auth.take_uses(usize::MAX).iter().map(|used| used.count).sum::<u64>();
         let is_over = AtomicBool::new(false);
         let use_it = || {
             let mut uses = 0;
@@ -269,7 +269,7 @@ fn uses_that_find_the_queue_full_are_taken_with_the_next_use() {
             identities.push(Arc::new(Identity::new(record, Mac([0; 32]), &uses)));
         }
         let take = || {
-            uses.take()
+            uses.take(usize::MAX)
                 .into_iter()
                 .map(|used| (used.key, used.at.as_second(), used.count))
                 .collect::<Vec<_>>()
