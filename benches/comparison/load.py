@@ -5,10 +5,11 @@ Whatever they count is checked: an answer with another status than the expected 
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .machine import Failure
-from .process import run_on
+from .process import hold_on, run_beside, run_on
 
 # How long a run may take over its time before it counts as hanging.
 GRACE_SECONDS = 90
@@ -39,7 +40,6 @@ function init()
   for line in io.lines("{headers}") do
     local headers = {{}}
     if line ~= "" then headers["Authorization"] = line end
-    {close}
     requests[#requests + 1] = wrk.format(method, nil, headers, body)
   end
 end
@@ -76,20 +76,29 @@ class Wrk:
         self.folder = folder
         self.cores = cores
 
-    def run(self, url, headers, seconds, *, connections=32, expected=200, body=0, closes=False):
-        """`headers`: values of `Authorization`, sent in turn; an empty one is left out."""
+    def command(self, url, headers, seconds, *, connections=32, expected=200, body=0):
+        """`headers`: values of `Authorization`, sent in turn."""
         lines, script = self.folder / "headers.txt", self.folder / "load.lua"
         lines.write_text("".join(header + "\n" for header in headers))
-        script.write_text(
-            WRK_SCRIPT.format(
-                expected=expected,
-                body=body,
-                headers=lines,
-                close='headers["Connection"] = "close"' if closes else "",
-            )
-        )
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", script, url]
-        _, errors = run_on(self.cores, command, seconds + GRACE_SECONDS)
+        script.write_text(WRK_SCRIPT.format(expected=expected, body=body, headers=lines))
+        return ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "60s", "-s", script, url]
+
+    def run(self, url, headers, seconds, *, expected=200, **how):
+        """Runs it to its end."""
+        command = self.command(url, headers, seconds, expected=expected, **how)
+        return self.read(url, run_on(self.cores, command, seconds + GRACE_SECONDS)[1], expected)
+
+    @contextmanager
+    def beside(self, url, headers, seconds, lead, **how):
+        """Runs it beside the block, which begins so many seconds later, and waits for its end."""
+        command = self.command(url, headers, seconds, **how)
+        with run_beside(self.cores, command, lead, seconds + GRACE_SECONDS) as beside:
+            yield
+        self.read(url, beside.errors, 200)
+
+    @staticmethod
+    def read(url, errors, expected):
+        """What the script has printed."""
         try:
             counted = json.loads(errors[errors.index("{") :])
         except ValueError:
@@ -127,7 +136,18 @@ class H2load:
         output, _ = run_on(self.cores, self.command(url, header, seconds, log, **how), seconds + GRACE_SECONDS)
         return self.read(url, output, log, expected)
 
-    def read(self, url, output, log, expected):
+    @contextmanager
+    def beside(self, url, header, seconds, lead, *, expected, **how):
+        """Runs it beside the block, which begins so many seconds later; then `counted` is there."""
+        log = self.folder / "beside.log"
+        log.unlink(missing_ok=True)
+        command = self.command(url, header, seconds, log, **how)
+        with run_beside(self.cores, command, lead, seconds + GRACE_SECONDS) as beside:
+            yield beside
+        beside.counted = self.read(url, beside.output, log, expected)
+
+    @staticmethod
+    def read(url, output, log, expected):
         """Statuses and times from what it wrote for each request: start, status, microseconds."""
         times = []
         for line in log.open():
@@ -173,6 +193,15 @@ class Client:
         """Each of the requests once."""
         command = [self.program, "once", f"127.0.0.1:{port}", self.request(path, headers), 200, connections]
         return self.counted(run_on(self.cores, command, GRACE_SECONDS)[0])
+
+    @contextmanager
+    def idle(self, port, path, header, connections, certificate):
+        """Holds so many connections, on which one request was answered, for as long as the block takes."""
+        request = self.request(path, [header])
+        command = [self.program, "idle", f"127.0.0.1:{port}", request, 200, connections]
+        command += [certificate] if certificate else []
+        with hold_on(self.cores, command, GRACE_SECONDS):
+            yield
 
     @staticmethod
     def counted(output):

@@ -8,11 +8,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import machine, rounds, stock, table
+from . import chart, machine, rounds, stock, table
 from .options import parse
 from .peers import PEERS
 from .process import Child, free_port
-from .scenarios import SCENARIOS
+from .everything import SCENARIOS
 
 
 def main():
@@ -60,10 +60,14 @@ def run(options):
             if scenario.name in options.only:
                 measure = scenario.measure or rounds.measure
                 results[scenario.name] = measure(bench, scenario, say)
-                print_block(scenario, results[scenario.name])
+                print_block(scenario, results[scenario.name], bench.remarks)
+                bench.remarks.clear()
                 keep(about, results)
     if options.markdown:
         write_markdown(Path(options.markdown), about, results)
+    if options.chart:
+        Path(options.chart).write_text(chart.draw(SCENARIOS, results, about))
+    print(table.LOAD_NOTE)
     print(f"done in {time.monotonic() - began:.0f} s; results are in {machine.KEPT / 'results.json'}")
 
 
@@ -73,12 +77,13 @@ def say(what):
         print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
 
 
-def print_block(scenario, samples):
+def print_block(scenario, samples, remarks):
     """A scenario's table, as soon as it is there."""
     say("")
     print(f"{scenario.name}: {scenario.text}")
     print(table.text(*table.cells(scenario, samples)))
-    print((f"{scenario.notes}\n" if scenario.notes else ""), flush=True)
+    notes = [scenario.notes] if scenario.notes else []
+    print("\n".join([*notes, *remarks, ""]), flush=True)
 
 
 def keep(about, results):

@@ -4,7 +4,7 @@ import argparse
 
 from .machine import KEPT
 from .peers import PEERS
-from .scenarios import SCENARIOS
+from .everything import SCENARIOS
 
 ROUNDS = 5
 SECONDS = 4

@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import select
 import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 
 from .machine import Failure
 
@@ -30,11 +32,6 @@ class Child:
     """One program that runs."""
 
     def __init__(self, command, cores, output, environment=None):
-        def prepare():
-            os.sched_setaffinity(0, cores)
-            # should this process be killed outright, its children go too
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
         self.name = os.path.basename(str(command[0]))
         self.output = output
         # appended to, so that a log can be cut while it is written
@@ -46,7 +43,7 @@ class Child:
                 stderr=file,
                 cwd=output.parent,
                 env={**os.environ, **(environment or {})},
-                preexec_fn=prepare,
+                preexec_fn=_preparation(cores),
                 start_new_session=True,
             )
 
@@ -87,18 +84,74 @@ class Child:
 
 def run_on(cores, command, seconds):
     """Runs a load generator to its end; what it printed on standard output and standard error."""
+    with run_beside(cores, command, 0, seconds) as beside:
+        pass
+    return beside.output, beside.errors
 
+
+class Beside:
+    """A load generator that has run: what it printed."""
+
+    output = ""
+    errors = ""
+
+
+@contextmanager
+def run_beside(cores, command, lead, seconds):
+    """Runs a load generator beside the block, which begins so many seconds later, and waits for its end."""
+    process, beside = _pipes(cores, command), Beside()
+    try:
+        time.sleep(lead)
+        yield beside
+        try:
+            beside.output, beside.errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"`{_words(command)}` did not end within {seconds} s") from None
+    finally:
+        _end(process)
+    if process.returncode != 0:
+        said = beside.output + beside.errors
+        raise Failure(f"`{_words(command)}` failed with {process.returncode}:\n{said}")
+
+
+@contextmanager
+def hold_on(cores, command, seconds):
+    """Runs a program until it has printed a line, then the block, then ends the program's standard input."""
+    process = _pipes(cores, command)
+    try:
+        if not select.select([process.stdout], [], [], seconds)[0]:
+            raise Failure(f"`{_words(command)}` printed nothing within {seconds} s")
+        if not process.stdout.readline():
+            raise Failure(f"`{_words(command)}` failed:\n{process.stderr.read()}")
+        yield
+        process.communicate(timeout=seconds)
+    finally:
+        _end(process)
+
+
+def _pipes(cores, command):
+    pipe = subprocess.PIPE
+    command = [str(part) for part in command]
+    prepare = _preparation(cores)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=prepare)
+
+
+def _end(process):
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        pipe.close()
+
+
+def _words(command):
+    return " ".join(str(part) for part in command)
+
+
+def _preparation(cores):
     def prepare():
         os.sched_setaffinity(0, cores)
+        # should this process be killed outright, its children go too
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    command = [str(part) for part in command]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds, preexec_fn=prepare, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise Failure(f"`{' '.join(command)}` did not end within {seconds} s") from None
-    if done.returncode != 0:
-        raise Failure(f"`{' '.join(command)}` failed with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout, done.stderr
+    return prepare

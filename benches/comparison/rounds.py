@@ -11,6 +11,7 @@ from .load import Client, H2load, Wrk
 from .machine import Failure
 from .peers import BASELINE, PEERS, Site
 from .peers.base import PATH
+from .peers.portcullis import metric
 from .scenario import Turn
 
 WARM_SECONDS = 1
@@ -30,18 +31,21 @@ class Bench:
         self.certificate, self.key = certificate
         self.wrk = Wrk(folder, cores.load)
         self.h2load = H2load(folder, cores.load)
+        self.remarks = []  # what a scenario's block has to say beside its figures
         self.client = Client(programs / "client", folder, cores.load)
 
-    def site(self, folder, keys, stored, **settings):
+    def site(self, folder, keys, stored):
         """Where peers run that know so many keys."""
-        known = stock.store(self.programs, stored)
-        pairs = stock.pairs(known)
+        return self.site_of(folder, stock.store(self.programs, stored), {}, keys)
+
+    def site_of(self, folder, known, settings, keys=None):
+        """The same with this store; without a number, with all its known keys."""
         return Site(
             folder=folder,
             upstream=self.upstream,
             certificate=self.certificate,
             key=self.key,
-            pairs=pairs[:keys],
+            pairs=stock.pairs(known)[:keys],
             stock=known,
             portcullis=self.portcullis,
             programs=self.programs,
@@ -54,32 +58,57 @@ class Bench:
         return Turn(running, self.wrk, self.h2load, self.client, pairs, seconds)
 
 
-def measure(bench, scenario, say):
-    """All rounds of a scenario: for each peer a list of samples, one a round."""
+def names_of(bench, scenario):
+    """The peers that take part; the baseline always does."""
     wanted = bench.options.peers
-    names = [name for name in PEERS if name in scenario.peers and (name == BASELINE or name in wanted)]
+    return [name for name in PEERS if name in scenario.peers and (name == BASELINE or name in wanted)]
+
+
+def started(stack, bench, scenario, say):
+    """The scenario's peers by name, started, and their site; the stack ends them and removes their files."""
     folder = bench.folder / scenario.name
     folder.mkdir()
-    samples = {name: [] for name in names}
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    site = bench.site(folder, scenario.keys, scenario.stored)
+    peers = {}
+    for name in names_of(bench, scenario):
+        say(f"{scenario.name}: starting {name}")
+        peers[name] = PEERS[name].start(site)
+        stack.callback(peers[name].child.stop)
+        expect(peers[name], site.pairs[0].header(), 200)
+    return peers, site
+
+
+def taking_turns(bench, scenario, peers, say):
+    """Round by round each peer; the round before the first, -1, is for warming up."""
+    for number in range(-1, bench.options.rounds):
+        for name, running in peers.items():
+            say(f"{scenario.name}: " + (f"round {number + 1}, {name}" if number >= 0 else f"warming {name}"))
+            yield number, name, running
+            running.cut_logs()
+
+
+def measure(bench, scenario, say):
+    """All rounds of a scenario: for each peer a list of samples, one a round."""
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        site = bench.site(folder, scenario.keys, scenario.stored)
-        peers = {}
-        for name in names:
-            say(f"{scenario.name}: starting {name}")
-            peers[name] = PEERS[name].start(site)
-            stack.callback(peers[name].child.stop)
-            expect(peers[name], site.pairs[0].header(), 200)
-        for number in range(-1, bench.options.rounds):
-            for name, running in peers.items():
-                warms = number < 0
-                say(f"{scenario.name}: " + ("warming " if warms else f"round {number + 1}, ") + name)
-                turn = bench.turn(running, site.pairs, WARM_SECONDS if warms else bench.options.seconds)
-                sample = take(scenario.load, turn)
-                if not warms:
-                    samples[name].append(sample)
-                running.cut_logs()
-    return samples
+        peers, site = started(stack, bench, scenario, say)
+        samples = {name: [] for name in peers}
+        for number, name, running in taking_turns(bench, scenario, peers, say):
+            seconds = bench.options.seconds if number >= 0 else WARM_SECONDS
+            sample = take(scenario.load, bench.turn(running, site.pairs, seconds))
+            if number >= 0:
+                samples[name].append(sample)
+        for running in peers.values():
+            _remark_lost_lines(bench, running)
+        return samples
+
+
+def _remark_lost_lines(bench, running):
+    """A log that loses lines is cheaper than one that does not."""
+    if running.management:
+        lost = metric(running, "portcullis_access_log_lines_dropped_total")
+        if lost:
+            bench.remarks.append(f"{running.peer.name}: {lost:,.0f} lines of the access log were dropped.")
 
 
 def take(load, turn):

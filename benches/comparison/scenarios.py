@@ -1,4 +1,4 @@
-"""What is measured: each scenario says which peers take part and what load each of them gets."""
+"""The scenarios in which every peer of a round gets the same load, as fast as it answers."""
 
 from . import stock
 from .peers import BASELINE
@@ -78,11 +78,12 @@ def _tls_new(turn):
 THROTTLE_NOTE = (
     "nginx stands for what it serves without authentication. Portcullis' throttle is set so high that 401 stays 401."
 )
+PLAIN = (*WITHOUT_KEYS, *WITH_KEYS)
 SECURE = tuple(name for name in WITHOUT_KEYS if name != "floor") + WITH_KEYS
 REFUSING = (BASELINE, *WITH_KEYS, *BCRYPT)
 
-SCENARIOS = [
-    Scenario("hot", "one hot key, 512 bytes, 32 kept connections", (*WITHOUT_KEYS, *WITH_KEYS, *BCRYPT), _hot),
+LOADS = [
+    Scenario("hot", "one hot key, 512 bytes, 32 kept connections", (*PLAIN, *BCRYPT), _hot),
     Scenario(
         "keys",
         "10,000 keys in turn, 512 bytes, 32 kept connections",
@@ -100,8 +101,8 @@ SCENARIOS = [
     Scenario(
         "refused-malformed", "ill-formed credentials: 401", REFUSING, _refused(_malformed), notes=THROTTLE_NOTE
     ),
-    Scenario("large", "1 MiB answers, 32 kept connections", (*WITHOUT_KEYS, *WITH_KEYS), _large),
-    Scenario("upload", "1 MiB uploads, 32 kept connections", (*WITHOUT_KEYS, *WITH_KEYS), _upload),
+    Scenario("large", "1 MiB answers, 32 kept connections", PLAIN, _large),
+    Scenario("upload", "1 MiB uploads, 32 kept connections", PLAIN, _upload),
     Scenario("h2", "HTTP/2 over TLS, 32 connections with 16 streams each", SECURE, _h2),
     Scenario("tls", "HTTP/1.1 over 32 kept TLS connections", SECURE, _tls),
     Scenario(

@@ -65,6 +65,11 @@ def pairs(folder):
         return [Pair(*line.split()) for line in lines]
 
 
+def admin_pair(folder):
+    """The admin's, for the management listener."""
+    return Pair(*(folder / "admin.txt").read_text().split())
+
+
 def bcrypt(pair):
     """A bcrypt hash of the pair's secret, as `htpasswd -B` makes it."""
     command = ["htpasswd", "-nbB", "-C", str(BCRYPT_COST), "x", pair.secret]

@@ -1,8 +1,8 @@
 //! Fills a store for `benches/compare`: `stock FOLDER KNOWN OTHERS`.
 //!
 //! Makes `FOLDER/portcullis.db` and `FOLDER/portcullis.pepper` with the environment `e1`, `KNOWN` keys of it whose
-//! pairs are written to `FOLDER/pairs.txt` (`ACCESS_KEY SECRET`, one a line), and `OTHERS` keys that nobody has the
-//! secrets of, so that the store is as large as one in use.
+//! pairs are written to `FOLDER/pairs.txt` (`ACCESS_KEY SECRET`, one a line), an admin's key in `FOLDER/admin.txt`, and
+//! `OTHERS` keys that nobody has the secrets of, so that the store is as large as one in use.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use portcullis::auth::{Peppers, mint_pair};
 use portcullis::config::{self, KeyPrefixes};
-use portcullis::model::KeyOwner;
-use portcullis::store::{NewEnvironment, NewKey, Store};
+use portcullis::model::{AccountKind, KeyOwner, Name};
+use portcullis::store::{NewAccount, NewEnvironment, NewKey, Store};
 
 const ENVIRONMENT: &str = "e1";
 
@@ -33,16 +33,16 @@ fn known_keys(folder: &Path, count: usize) -> anyhow::Result<()> {
     let mut store = Store::create(&folder.join("portcullis.db"))?;
     let id = ENVIRONMENT.parse()?;
     store.create_environment(&NewEnvironment { id, name: None, description: None, owner: None })?;
-    let owner = KeyOwner::Environment(ENVIRONMENT.parse()?);
-    let prefixes = KeyPrefixes::default();
-    let argon2 = config::Argon2::default();
+    let name = Name::parse("admin")?.context("a name")?;
+    let (admin, _) =
+        store.create_account(&NewAccount { name, description: None, kind: AccountKind::Admin })?;
+    let admin = issue(&mut store, &peppers, KeyOwner::Account(admin.id))?;
+    std::fs::write(folder.join("admin.txt"), admin)?;
     let mut pairs = std::io::BufWriter::new(std::fs::File::create(folder.join("pairs.txt"))?);
     let mut told = Instant::now();
     for number in 0..count {
-        let pair = mint_pair(&prefixes, &argon2, &peppers, &owner)?;
-        writeln!(pairs, "{} {}", pair.access_key, pair.secret.as_str())?;
-        let (owner, access_key, verifier) = (owner.clone(), pair.access_key, pair.verifier);
-        store.create_key(&NewKey { owner, access_key, name: None, description: None, verifier })?;
+        let pair = issue(&mut store, &peppers, KeyOwner::Environment(ENVIRONMENT.parse()?))?;
+        pairs.write_all(pair.as_bytes())?;
         if told.elapsed() > Duration::from_secs(10) {
             eprintln!("stock: {number} of {count} keys hashed");
             told = Instant::now();
@@ -50,6 +50,15 @@ fn known_keys(folder: &Path, count: usize) -> anyhow::Result<()> {
     }
     pairs.flush()?;
     Ok(())
+}
+
+/// A new key, and its pair as a line.
+fn issue(store: &mut Store, peppers: &Peppers, owner: KeyOwner) -> anyhow::Result<String> {
+    let pair = mint_pair(&KeyPrefixes::default(), &config::Argon2::default(), peppers, &owner)?;
+    let line = format!("{} {}\n", pair.access_key, pair.secret.as_str());
+    let (access_key, verifier) = (pair.access_key, pair.verifier);
+    store.create_key(&NewKey { owner, access_key, name: None, description: None, verifier })?;
+    Ok(line)
 }
 
 /// Rows like those of minted keys, in one statement.

@@ -82,7 +82,8 @@ class Running:
         self.http = http
         self.https = https
         self.child = None
-        self.management = None  # Portcullis alone has one
+        self.management = None  # Portcullis alone has this listener, and an admin's key for it
+        self.admin = None
 
     @property
     def pid(self):

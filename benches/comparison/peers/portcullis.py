@@ -6,6 +6,7 @@ import time
 
 from ..machine import Failure
 from ..process import free_port
+from ..stock import admin_pair
 from .base import BODY_MIB, KEPT_CONNECTIONS, Peer
 
 # Limits, timeouts and counters have their defaults, but those that a load from one address would meet: it comes from
@@ -61,6 +62,7 @@ class Portcullis(Peer):
         if (stock / "portcullis.db").stat().st_size < COPIED_BYTES:
             stock = shutil.copytree(stock, running.folder / "stock")
         running.management = free_port()
+        running.admin = admin_pair(site.stock)
         # v1 is the one that is asked for; the others lie beside it
         prefixes = ["v1"] + [f"w{number}" for number in range(1, settings.get("routes", 1))]
         file = running.folder / "portcullis.yaml"
@@ -95,11 +97,11 @@ class Portcullis(Peer):
             time.sleep(0.01)
 
 
-def ask(port, path):
+def ask(port, path, headers=None):
     """Status and text of an answer of the management listener."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read().decode()
     finally:
@@ -108,5 +110,8 @@ def ask(port, path):
 
 def metric(running, name):
     """The sum of a metric over its labels."""
-    lines = ask(running.management, "/metrics")[1].splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+    status, text = ask(running.management, "/metrics", {"Authorization": running.admin.header()})
+    found = [line.split() for line in text.splitlines() if line.startswith((name + "{", name + " "))]
+    if status != 200 or not found:
+        raise Failure(f"/metrics answers {status}, without {name}")
+    return sum(float(words[-1]) for words in found)
