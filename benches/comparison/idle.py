@@ -11,6 +11,7 @@ from .rounds import expect, names_of
 
 CONNECTIONS = 10_000
 TLS_CONNECTIONS = 2_000  # a handshake takes the client a while
+QUICK_DIVISOR = 10  # of a run that only shows that it works
 MOST_ROUNDS = 3  # memory does not vary as time does
 SETTLE_SECONDS = 0.5  # Caddy's and Envoy's threads put things away
 
@@ -22,6 +23,7 @@ def measure(connections, secure):
     """A scenario's `measure`. Every round has new processes: what was once taken is seldom given back."""
 
     def run(bench, scenario, say):
+        held = connections // (QUICK_DIVISOR if bench.options.quick else 1)
         samples = {name: [] for name in names_of(bench, scenario)}
         for number in range(min(bench.options.rounds, MOST_ROUNDS)):
             for name, found in samples.items():
@@ -29,7 +31,7 @@ def measure(connections, secure):
                 folder = bench.folder / scenario.name
                 folder.mkdir()
                 try:
-                    found.append(_sample(bench, scenario, folder, PEERS[name], connections, secure))
+                    found.append(_sample(bench, scenario, folder, PEERS[name], held, secure))
                 finally:
                     shutil.rmtree(folder, ignore_errors=True)
         return samples

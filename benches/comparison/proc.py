@@ -1,6 +1,7 @@
 """What the kernel counted for a process and all below it: /proc."""
 
 import os
+import time
 from pathlib import Path
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -57,3 +58,25 @@ def thread_seconds(pid, prefix):
             fields = _stat(task / "stat")
             times[name] = (int(fields[11]) + int(fields[12])) * TICK
     return times
+
+
+class Others:
+    """What the machine has done since, beside this process and all below it: as a share of all its cores."""
+
+    def __init__(self):
+        self.at = time.monotonic()
+        self.machine, self.own = self._seconds()
+
+    @staticmethod
+    def _seconds():
+        with open("/proc/stat") as lines:
+            user, nice, system, _idle, _wait, irq, softirq, steal = map(int, lines.readline().split()[1:9])
+        me = os.getpid()
+        ended = sum(int(field) for field in _stat(Path(f"/proc/{me}/stat"))[13:15])  # children that were waited for
+        return (user + nice + system + irq + softirq + steal) * TICK, cpu_seconds(me) + ended * TICK
+
+    def share(self):
+        """0 where the machine was ours alone."""
+        machine, own = self._seconds()
+        took = (time.monotonic() - self.at) * os.cpu_count()
+        return max(0, (machine - self.machine) - (own - self.own)) / took

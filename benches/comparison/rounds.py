@@ -16,6 +16,7 @@ from .scenario import Turn
 
 WARM_SECONDS = 1
 PATIENCE = 30  # seconds
+MOST_OTHERS = 0.05  # of the machine; with more, figures are not to be trusted
 
 
 class Bench:
@@ -31,8 +32,14 @@ class Bench:
         self.certificate, self.key = certificate
         self.wrk = Wrk(folder, cores.load)
         self.h2load = H2load(folder, cores.load)
+        self.others = 0  # the most that other programs took of the machine during a turn
         self.remarks = []  # what a scenario's block has to say beside its figures
         self.client = Client(programs / "client", folder, cores.load)
+
+    @property
+    def first_round(self):
+        """-1 is for warming up, which a quick run goes without."""
+        return 0 if self.options.quick else -1
 
     def site(self, folder, keys, stored):
         """Where peers run that know so many keys."""
@@ -81,10 +88,12 @@ def started(stack, bench, scenario, say):
 
 def taking_turns(bench, scenario, peers, say):
     """Round by round each peer; the round before the first, -1, is for warming up."""
-    for number in range(-1, bench.options.rounds):
+    for number in range(bench.first_round, bench.options.rounds):
         for name, running in peers.items():
             say(f"{scenario.name}: " + (f"round {number + 1}, {name}" if number >= 0 else f"warming {name}"))
+            others = proc.Others()
             yield number, name, running
+            bench.others = max(bench.others, others.share())
             running.cut_logs()
 
 
@@ -101,6 +110,16 @@ def measure(bench, scenario, say):
         for running in peers.values():
             _remark_lost_lines(bench, running)
         return samples
+
+
+def remarks(bench):
+    """What has to be said of the scenario that was just measured; it is said once."""
+    if bench.others > MOST_OTHERS:
+        bench.remarks.append(
+            f"Other programs took up to {bench.others:.0%} of the machine: measure again when it is quiet."
+        )
+    said, bench.remarks, bench.others = bench.remarks, [], 0
+    return said
 
 
 def _remark_lost_lines(bench, running):

@@ -9,7 +9,7 @@ from .figures import CPU, Figure, MEMORY, P50, P99, RATE
 from .machine import Failure
 from .peers import Portcullis
 from .peers.portcullis import metric
-from .rounds import WARM_SECONDS, expect, take
+from .rounds import WARM_SECONDS, expect, take, taking_turns
 
 HOT_KEYS = 10
 WORKERS = (1, 2)
@@ -110,23 +110,21 @@ def _rounds(bench, scenario, say, settings, sample=None, on_all_cores=False):
     samples = {name: [] for name in settings}
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        gateways = {}
+        gateways, sites = {}, {}
         for number, (name, wanted) in enumerate(settings.items()):
             say(f"{scenario.name}: starting one for {name}")
             (folder / str(number)).mkdir()
             known = stock.store(bench.programs, wanted.get("stored", 10))
             site = bench.site_of(folder / str(number), known, wanted, HOT_KEYS)
             site.cores = bench.cores.all if on_all_cores else site.cores
-            gateways[name] = Portcullis("portcullis", "argon2id").start(site), site
-            stack.callback(gateways[name][0].child.stop)
-            expect(gateways[name][0], site.pairs[0].header(), 200)
-        for number in range(-1, bench.options.rounds):
-            for name, (running, site) in gateways.items():
-                say(f"{scenario.name}: " + (f"round {number + 1}, {name}" if number >= 0 else f"warming {name}"))
-                seconds = bench.options.seconds if number >= 0 else WARM_SECONDS
-                turn = bench.turn(running, site.pairs, seconds)
-                found = sample(turn, name) if number >= 0 else take(_hot, turn)
-                if number >= 0:
-                    samples[name].append(found)
-                running.cut_logs()
+            gateways[name] = Portcullis("portcullis", "argon2id").start(site)
+            stack.callback(gateways[name].child.stop)
+            expect(gateways[name], site.pairs[0].header(), 200)
+            sites[name] = site
+        for number, name, running in taking_turns(bench, scenario, gateways, say):
+            if number < 0:
+                take(_hot, bench.turn(running, sites[name].pairs, WARM_SECONDS))
+            else:
+                turn = bench.turn(running, sites[name].pairs, bench.options.seconds)
+                samples[name].append(sample(turn, name))
     return samples
