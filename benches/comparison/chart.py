@@ -58,7 +58,7 @@ def draw(scenarios, results, about):
         top += TITLE + ROW * len(rows) + BETWEEN
     head = [
         _text(0, 16, "CPU time a request; nginx without authentication is 1", "strong"),
-        _text(0, 36, f"{about['machine']}, {about['kernel']}; one worker each, over loopback; shorter is better", "quiet"),
+        _text(0, 36, f"{about['machine']}, {about['kernel']}; one worker each; shorter is better", "quiet"),
     ]
     size = f'width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
     label = 'role="img" aria-label="CPU time a request of each program, relative to nginx"'

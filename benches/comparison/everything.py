@@ -53,7 +53,7 @@ SCALING = [
         "workers",
         "Portcullis with one and two workers",
         figures=scaling.FIGURES,
-        baseline="1 workers",
+        baseline="1 worker",
         measure=scaling.workers,
         notes=ALL_CORES_NOTE,
     ),
@@ -68,7 +68,7 @@ SCALING = [
         "routes",
         "Portcullis with so many routes",
         figures=scaling.FIGURES,
-        baseline="1 routes",
+        baseline="1 route",
         measure=scaling.routes,
     ),
     Scenario(

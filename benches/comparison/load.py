@@ -25,8 +25,8 @@ class Counted:
     p99: float
 
 
-# wrk runs this in its one thread. `request` gives ready bytes: formatting each request would cost more than sending it.
-# Where every status is to be another than 200, each answer is looked at; else wrk's own count of failures is enough.
+# wrk runs this in its one thread. `request` gives ready bytes: formatting each would cost more than sending it. Where
+# every status is to be another than 200, each answer is looked at; else wrk's own count of failures is enough.
 WRK_SCRIPT = """\
 local expected = {expected}
 local requests, at = {{}}, 0

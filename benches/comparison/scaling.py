@@ -29,7 +29,7 @@ CONNECTS_PER_SECOND = 4_000
 
 def rows(word, numbers):
     """What the rows are called."""
-    return {f"{number:,} {word}": number for number in numbers}
+    return {f"{number:,} {word if number > 1 else word[:-1]}": number for number in numbers}
 
 
 def workers(bench, scenario, say):
