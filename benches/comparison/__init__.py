@@ -1,0 +1,1 @@
+"""What `benches/compare` is made of; `main` is where to begin reading."""
