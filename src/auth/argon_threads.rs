@@ -338,16 +338,18 @@ mod tests {
 
     #[test]
     fn a_full_queue_turns_away() {
+        const ASKED: u8 = 64;
         let (settings, phc) = slow();
         let (threads, tally) = threads(&settings);
-        let mut waiting: Vec<_> = (0..8)
+        let mut waiting: Vec<_> = (0..ASKED)
             .map(|number| Box::pin(threads.verify(question(number), source(number), Some(&phc), b"secret")))
             .collect();
         let polled: Vec<_> = waiting.iter_mut().map(|future| poll_once(future.as_mut())).collect();
-        // one may run, four wait
         assert!(polled[..4].iter().all(Poll::is_pending));
-        assert!(polled[5..].iter().all(|poll| matches!(poll, Poll::Ready(Err(NoVerdict::Busy)))));
-        assert!(tally.read().argon2_queue_refusals >= 3);
+        // one may run, four wait; on a busy machine some may be through before the last has asked
+        let refused = polled.iter().filter(|poll| matches!(poll, Poll::Ready(Err(NoVerdict::Busy)))).count();
+        assert!(refused >= usize::from(ASKED) / 2, "{refused} were turned away");
+        assert_eq!(tally.read().argon2_queue_refusals, refused as u64);
     }
 
     #[test]

@@ -28,11 +28,11 @@ impl Life {
         self.0.load(Ordering::Acquire) == Self::LIVE
     }
 
-    fn begin(&self) -> bool {
+    pub(super) fn begin(&self) -> bool {
         self.0.compare_exchange(Self::NEW, Self::LIVE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    fn end(&self) {
+    pub(super) fn end(&self) {
         self.0.store(Self::ENDED, Ordering::Release);
     }
 }

@@ -24,6 +24,8 @@ pub struct Identity {
     pub(super) phc: String,
     /// The MAC of the pair under the key that only this process knows.
     pub(super) mac: Mac,
+    /// The second in which the shared cache was last asked for it, see `recent`.
+    pub(super) asked_for: AtomicU64,
     rendered: OnceLock<Box<[u8]>>,
     last_use: LastUse,
 }
@@ -36,6 +38,7 @@ impl Identity {
             life: Life::default(),
             phc: record.verifier.phc,
             mac,
+            asked_for: AtomicU64::new(u64::MAX),
             rendered: OnceLock::new(),
             last_use: LastUse::new(uses.dirty.clone()),
         }
@@ -81,6 +84,11 @@ impl Identity {
 impl Identity {
     /// A user account's key that no store knows, for the tests of other rooms.
     pub(crate) fn of_account(id: i64) -> Arc<Self> {
+        Self::of_account_with(id, Mac([0; 32]))
+    }
+
+    /// The same, whose pair has this MAC.
+    pub(super) fn of_account_with(id: i64, mac: Mac) -> Arc<Self> {
         use crate::model::{Account, AccountId, AccountKind, ApiKey, KeyId, KeyOwner, State};
         use crate::store::KeyVerifier;
 
@@ -109,7 +117,7 @@ impl Identity {
         let principal = Principal { key, owner: Owner::Account { account, memberships: Vec::new() } };
         let verifier = KeyVerifier { phc: String::new(), fingerprint: None };
         let record = KeyRecord { principal, verifier, as_of: ChangeNumber(1) };
-        Arc::new(Self::new(record, Mac([0; 32]), &Uses::new(1)))
+        Arc::new(Self::new(record, mac, &Uses::new(1)))
     }
 }
 

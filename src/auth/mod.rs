@@ -3,7 +3,7 @@
 //! [`Authenticator::authenticate`] is the way of a credential, four rungs in one function:
 //!
 //! 1. [`shape`]: minted pairs carry check characters.
-//! 2. memory (`cache`, `identity`): a MAC under a key that only this process knows.
+//! 2. memory (`recent`, `cache`, `identity`): a MAC under a key that only this process knows.
 //! 3. the stored fingerprint (`fingerprint`, [`Peppers`]): a MAC under a key that lies outside the store.
 //! 4. argon2id (`argon`, `argon_threads`): slow on purpose, on threads of its own.
 
@@ -19,6 +19,7 @@ mod fingerprint;
 mod identity;
 mod pair;
 mod pepper;
+mod recent;
 mod secret;
 mod throttle;
 

@@ -43,6 +43,8 @@ pub struct BodyCopy<'a> {
     /// Where bytes may go from socket to socket, and those that are on that way.
     pipes: Option<&'a Pipes>,
     pipe: Option<Pipe<'a>>,
+    /// Where less than this is to come, it is copied.
+    least: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +73,7 @@ impl<'a> BodyCopy<'a> {
             may_move: None,
             pipes: None,
             pipe: None,
+            least: SPLICE_BYTES,
         }
     }
 
@@ -86,6 +89,7 @@ impl<'a> BodyCopy<'a> {
             may_move: None,
             pipes: None,
             pipe: None,
+            least: SPLICE_BYTES,
         }
     }
 
@@ -101,6 +105,7 @@ impl<'a> BodyCopy<'a> {
             may_move: None,
             pipes: None,
             pipe: None,
+            least: SPLICE_BYTES,
         }
     }
 
@@ -201,10 +206,9 @@ impl<'a> BodyCopy<'a> {
         to: &mut Http1Peer,
         has_moved: &mut bool,
     ) -> Poll<Result<(), CopyError>> {
-        let mut least = SPLICE_BYTES;
         loop {
             let Some(pipe) = &mut self.pipe else {
-                let Some(pipes) = self.pipes.filter(|_| from.may_splice(to, least)) else {
+                let Some(pipes) = self.pipes.filter(|_| from.may_splice(to, self.least)) else {
                     return Poll::Ready(Ok(()));
                 };
                 // nothing overtakes what was written before
@@ -228,7 +232,7 @@ impl<'a> BodyCopy<'a> {
             if pipe.held() == 0 {
                 self.pipe = None;
                 // what is left of it goes the same way
-                least = 1;
+                self.least = 1;
             }
         }
     }
