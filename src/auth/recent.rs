@@ -12,14 +12,14 @@ use std::sync::{Arc, Weak};
 use super::fingerprint::Mac;
 use super::identity::Identity;
 
-/// Places a thread has, for 4,096 sets of four: 256 KiB.
-const PLACES: usize = 16 * 1024;
 /// Places that a key may be in: as many as fit a cache line.
 const WAYS: usize = 4;
+/// How many times as many places a thread has, in 256 KiB.
+const SETS: usize = 4096;
 
 #[derive(Clone, Default)]
 struct Place {
-    /// A part of the MAC that its place does not tell.
+    /// A part of the MAC.
     tag: u64,
     identity: Weak<Identity>,
 }
@@ -29,14 +29,14 @@ struct Place {
 struct Set([Place; WAYS]);
 
 thread_local! {
-    static SETS: RefCell<Vec<Set>> = const { RefCell::new(Vec::new()) };
+    static MET: RefCell<Vec<Set>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The key whose pair has this MAC, if this thread has met it and the shared cache was asked for it in this `second`:
 /// so that the cache knows which keys are in use.
 pub(super) fn find(mac: &Mac, second: u64) -> Option<Arc<Identity>> {
     let (set, tag) = place(mac);
-    SETS.with_borrow(|sets| {
+    MET.with_borrow(|sets| {
         let place = sets.get(set)?.0.iter().find(|place| place.tag == tag)?;
         let identity = place.identity.upgrade()?;
         let is_known = !identity.is_stale()
@@ -50,9 +50,9 @@ pub(super) fn find(mac: &Mac, second: u64) -> Option<Arc<Identity>> {
 pub(super) fn keep(mac: &Mac, identity: &Arc<Identity>, second: u64) {
     identity.asked_for.store(second, Ordering::Relaxed);
     let (set, tag) = place(mac);
-    SETS.with_borrow_mut(|sets| {
+    MET.with_borrow_mut(|sets| {
         if sets.is_empty() {
-            sets.resize(PLACES / WAYS, Set::default());
+            sets.resize(SETS, Set::default());
         }
         let places = &mut sets[set].0;
         // its own, else one that nothing is in, else any
@@ -60,18 +60,17 @@ pub(super) fn keep(mac: &Mac, identity: &Arc<Identity>, second: u64) {
             .iter()
             .position(|place| place.tag == tag)
             .or_else(|| places.iter().position(|place| place.identity.strong_count() == 0))
-            .unwrap_or((tag >> 62) as usize % WAYS);
+            .unwrap_or(usize::from(mac.0[31]) % WAYS);
         if !std::ptr::eq(places[at].identity.as_ptr(), Arc::as_ptr(identity)) {
             places[at] = Place { tag, identity: Arc::downgrade(identity) };
         }
     });
 }
 
-/// Which set, and which of those in it. The MAC is as good as random.
+/// Which set, and what tells those in it apart. The MAC is as good as random.
 fn place(mac: &Mac) -> (usize, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, ..] = mac.0;
-    let set = usize::from(u16::from_be_bytes([a, b])) % (PLACES / WAYS);
-    (set, u64::from_be_bytes([c, d, e, f, g, h, i, j]))
+    let tag = mac.0[..8].iter().fold(0, |tag, byte| tag << 8 | u64::from(*byte));
+    (usize::try_from(tag % SETS as u64).unwrap_or_default(), tag)
 }
 
 #[cfg(test)]
@@ -118,7 +117,7 @@ mod tests {
         let macs: Vec<Mac> = (1..=8)
             .map(|number| {
                 let mut mac = mac(9, number);
-                mac.0[9] = number;
+                mac.0[0] = number;
                 mac
             })
             .collect();

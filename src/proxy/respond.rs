@@ -203,7 +203,7 @@ pub(super) fn closes(head: &ResponseHead) -> bool {
 
 pub(super) fn status_line(output: &mut Vec<u8>, status: u16, reason: &[u8]) {
     output.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(output, u64::from(status));
+    output.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
     output.push(b' ');
     output.extend_from_slice(reason);
     output.extend_from_slice(b"\r\n");
@@ -219,24 +219,8 @@ pub(super) fn push_field(output: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 pub(super) fn push_number(output: &mut Vec<u8>, name: &[u8], value: u64) {
     output.extend_from_slice(name);
     output.extend_from_slice(b": ");
-    push_decimal(output, value);
+    output.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     output.extend_from_slice(b"\r\n");
-}
-
-/// Without the machinery of formatting, which shows in every request.
-fn push_decimal(output: &mut Vec<u8>, mut value: u64) {
-    // 2^64 has 20 digits
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(value % 10).unwrap_or_default();
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    output.extend_from_slice(&digits[at..]);
 }
 
 /// Lets a page of `origin` read the answer (the Fetch standard's CORS protocol).
@@ -261,18 +245,4 @@ fn http2_head(status: u16, fields: HeaderMap) -> http::Response<()> {
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = fields;
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::push_decimal;
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        for number in [0, 7, 10, 204, 1_048_576, u64::MAX] {
-            let mut output = Vec::new();
-            push_decimal(&mut output, number);
-            assert_eq!(output, number.to_string().as_bytes());
-        }
-    }
 }

@@ -193,6 +193,21 @@ impl Drop for AccessWriter {
     }
 }
 
+/// The bytes that stand for themselves in a value, and in a sentence.
+static PLAIN: [bool; 256] = plain_bytes(false);
+static PLAIN_IN_SENTENCES: [bool; 256] = plain_bytes(true);
+
+const fn plain_bytes(space: bool) -> [bool; 256] {
+    let mut plain = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain[b' ' as usize] = space;
+    plain
+}
+
 /// The line that is being formatted.
 struct Line<'a> {
     buffer: &'a mut Vec<u8>,
@@ -203,7 +218,7 @@ impl Line<'_> {
     fn text(&mut self, second: &str, record: &Record<'_>) {
         self.time(second, record);
         self.raw(b" ");
-        self.display(record.source);
+        self.address(record.source);
         self.raw(b" \"");
         self.value(record.method.as_bytes());
         self.raw(b" ");
@@ -240,7 +255,7 @@ impl Line<'_> {
         self.raw(b"{\"time\":\"");
         self.time(second, record);
         self.raw(b"\",\"source\":\"");
-        self.display(record.source);
+        self.address(record.source);
         self.raw(b"\"");
         self.field("protocol", record.protocol.as_bytes());
         self.field("method", record.method.as_bytes());
@@ -279,7 +294,11 @@ impl Line<'_> {
 
     fn time(&mut self, second: &str, record: &Record<'_>) {
         self.raw(second.as_bytes());
-        let _ = write!(self.buffer, ".{:03}Z", record.time_unix_ms.rem_euclid(1000)); // a Vec takes every write
+        // 1000 and the milliseconds: three digits always, and a point in the place of the first
+        self.number(record.time_unix_ms.rem_euclid(1000).unsigned_abs() + 1000);
+        let point = self.buffer.len() - 4;
+        self.buffer[point] = b'.';
+        self.raw(b"Z");
     }
 
     fn raw(&mut self, bytes: &[u8]) {
@@ -287,11 +306,21 @@ impl Line<'_> {
     }
 
     fn number(&mut self, number: u64) {
-        let _ = write!(self.buffer, "{number}"); // a Vec takes every write
+        self.raw(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    fn display(&mut self, value: impl fmt::Display) {
-        let _ = write!(self.buffer, "{value}"); // a Vec takes every write
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                for (at, octet) in address.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        self.raw(b".");
+                    }
+                    self.number(u64::from(octet));
+                }
+            }
+            IpAddr::V6(address) => _ = write!(self.buffer, "{address}"), // a Vec takes every write
+        }
     }
 
     fn display_value(&mut self, value: &dyn ReasonText) {
@@ -308,18 +337,17 @@ impl Line<'_> {
     /// Writes bytes from outside so that they stay one value on one line: `"` and `\` are escaped, and all but
     /// visible ASCII is written as `\\xHH`. That is a JSON string, and no terminal acts on it.
     fn value(&mut self, bytes: &[u8]) {
-        self.escape(bytes, |byte| byte.is_ascii_graphic());
+        self.escape(bytes, &PLAIN);
     }
 
     /// The same, for sentences.
     fn value_with_spaces(&mut self, bytes: &[u8]) {
-        self.escape(bytes, |byte| byte.is_ascii_graphic() || byte == b' ');
+        self.escape(bytes, &PLAIN_IN_SENTENCES);
     }
 
-    fn escape(&mut self, bytes: &[u8], is_plain: impl Fn(u8) -> bool) {
-        let is_plain = |byte: u8| byte != b'"' && byte != b'\\' && is_plain(byte);
+    fn escape(&mut self, bytes: &[u8], is_plain: &[bool; 256]) {
         let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|byte| !is_plain(*byte)) {
+        while let Some(at) = rest.iter().position(|byte| !is_plain[usize::from(*byte)]) {
             self.raw(&rest[..at]);
             match rest[at] {
                 b'"' => self.raw(b"\\\""),

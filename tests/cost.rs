@@ -1,0 +1,83 @@
+//! What a request costs, in instructions: a guard against slow growth that no timing on a shared machine would show.
+//!
+//! Counted by callgrind, so the same on every machine and whatever else it does; in the build of the tests, which takes
+//! several times what a release takes, but what is added to one is added to the other. `benches/compare` has the times.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use support::gateway::Plan;
+use support::http1::Request;
+use support::stage::Stage;
+use support::upstream::Upstream;
+
+/// How long it may take to start, some fifty times slower than without.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Requests of the shorter run; the longer one has three times as many. What lies between is theirs alone.
+const FEW: u64 = 100;
+/// So many per cent above what was measured is a regression. Runs differ by 5, by what happens meanwhile.
+const MARGIN: u64 = 25;
+
+/// Instructions of a run with so many requests, each of which must be answered with this status.
+fn instructions(count: u64, request: impl Fn(&Stage) -> Vec<u8>, status: u16) -> u64 {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).top("throttle: { failures: 60000 }").prepare();
+    site.create_environment("e1");
+    site.create_environment("e2");
+    let (e1, e2) = (site.create_environment_key("e1"), site.create_environment_key("e2"));
+    let counts = site.directory().join("callgrind.out");
+    // the wrapper lives as long as the test does
+    let out: &str = format!("--callgrind-out-file={}", counts.display()).leak();
+    let callgrind = vec!["valgrind", "--quiet", "--tool=callgrind", out].leak();
+    let gateway = site.started_by(callgrind).begin_to_start().ready_within(PATIENCE);
+    let stage = Stage { gateway, upstream, e1, e2 };
+    let bytes = request(&stage);
+    let mut client = stage.gateway.connect();
+    for _ in 0..count {
+        client.send(&bytes);
+        assert_eq!(client.read().status, status);
+    }
+    let Stage { gateway, upstream: _upstream, .. } = stage;
+    // the folder goes with its site
+    let (_site, code) = gateway.stop();
+    assert_eq!(code, Some(0), "the gateway ends well under valgrind too");
+    total(&counts)
+}
+
+fn total(file: &Path) -> u64 {
+    let text = fs::read_to_string(file).expect("callgrind's counts");
+    let line = text.lines().find_map(|line| line.strip_prefix("summary: ").or(line.strip_prefix("totals: ")));
+    line.and_then(|line| line.trim().parse().ok()).expect("a sum")
+}
+
+#[track_caller]
+fn assert_cost(what: &str, measured: u64, request: impl Fn(&Stage) -> Vec<u8>, status: u16) {
+    let (few, many) = (instructions(FEW, &request, status), instructions(3 * FEW, &request, status));
+    let each = (many - few) / (2 * FEW);
+    eprintln!("{what}: {each} instructions a request, {measured} when this was written");
+    assert!(
+        each < measured * (100 + MARGIN) / 100,
+        "{what} takes {each} instructions, {measured} when this was written: find what has grown, or say in the \
+         commit why it must, and write down the new figure"
+    );
+}
+
+#[test]
+fn a_request_that_is_forwarded_costs_what_it_did() {
+    assert_cost(
+        "a request that is forwarded",
+        257_000,
+        |stage| stage.request("GET", "/v1/projects/e1/x").end(),
+        200,
+    );
+}
+
+#[test]
+fn a_request_that_is_refused_costs_what_it_did() {
+    let wrong = |stage: &Stage| Request::get("/v1/projects/e1/x").key(&stage.e1.with_wrong_secret()).end();
+    assert_cost("a request that is refused", 267_000, wrong, 401);
+}
