@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -47,6 +48,7 @@ struct Job {
     phc: Option<String>,
     secret: Zeroizing<Vec<u8>>,
     answer: watch::Sender<Option<Answer>>,
+    asked: Instant,
     // after `answer`: who finds the question in the table finds it answered, or able to be answered
     _place: Arc<Place>,
 }
@@ -161,13 +163,20 @@ impl ArgonThreads {
             phc: phc.map(str::to_owned),
             secret: Zeroizing::new(secret.to_vec()),
             answer: sender,
+            asked: Instant::now(),
             _place: Arc::clone(&place),
         };
         self.jobs.try_send(job).map_err(|_| {
             self.tally.argon2_queue_refusals.add_one();
             NoVerdict::Busy
         })?;
+        self.tally.argon2_queued.add_one();
         Ok((receiver, Some(place)))
+    }
+
+    /// How many questions wait for a thread, or have one.
+    pub(super) fn open(&self) -> usize {
+        locked(&self.table).questions.len()
     }
 }
 
@@ -188,6 +197,8 @@ fn work(queue: &Mutex<Receiver<Job>>, settings: &config::Argon2, tally: &Tally) 
 
 impl Job {
     fn answer(self, verifier: &mut Verifier, tally: &Tally) {
+        let waited = u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tally.argon2_wait_milliseconds.add(waited);
         let answer = match &self.phc {
             Some(phc) => {
                 tally.argon2_runs.add_one();
@@ -349,7 +360,17 @@ mod tests {
         // one may run, four wait; on a busy machine some may be through before the last has asked
         let refused = polled.iter().filter(|poll| matches!(poll, Poll::Ready(Err(NoVerdict::Busy)))).count();
         assert!(refused >= usize::from(ASKED) / 2, "{refused} were turned away");
-        assert_eq!(tally.read().argon2_queue_refusals, refused as u64);
+        let counted = tally.read();
+        assert_eq!(counted.argon2_queue_refusals, refused as u64);
+        assert_eq!(counted.argon2_queued, u64::from(ASKED) - refused as u64);
+        assert!((1..=5).contains(&threads.open()), "{} are open", threads.open());
+        drop(waiting);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while threads.open() > 0 {
+            assert!(std::time::Instant::now() < deadline, "the queue never empties");
+            thread::yield_now();
+        }
+        assert!(tally.read().argon2_wait_milliseconds > 0, "those behind the first have waited");
     }
 
     #[test]

@@ -210,8 +210,8 @@ impl Authenticator {
 
         // Rung 2, memory: what was proved once since the key last changed. A mismatch is final, a key has one secret.
         let mac = self.memory_key.of_credential(credential);
-        let second = now.0 / 1000;
-        if let Some(identity) = recent::find(&mac, second) {
+        let period = recent::period(now);
+        if let Some(identity) = recent::find(&mac, period) {
             self.tally.memory_hits.add_one();
             return Remembered::Answer(Ok(identity));
         }
@@ -219,7 +219,7 @@ impl Authenticator {
             return Remembered::Nothing { is_minted, mac };
         };
         if identity.mac.matches(&mac) {
-            recent::keep(&mac, &identity, second);
+            recent::keep(&mac, &identity, period);
             self.tally.memory_hits.add_one();
             return Remembered::Answer(Ok(identity));
         }
@@ -349,6 +349,11 @@ impl Authenticator {
     /// waited longest, of `most` keys.
     pub fn take_uses(&self, most: usize) -> Vec<KeyUse> {
         self.uses.take(most)
+    }
+
+    /// How many secrets argon2 is verifying, or is to verify.
+    pub fn verifications_open(&self) -> usize {
+        self.argon.open()
     }
 
     /// What the rungs have done so far.

@@ -10,7 +10,11 @@ pub(super) struct Counter(AtomicU64);
 
 impl Counter {
     pub(super) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    pub(super) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
@@ -70,6 +74,10 @@ counters! {
     fingerprint_mismatches,
     /// Rung 4: times argon2 ran.
     argon2_runs,
+    /// Rung 4: verifications that were queued for a thread.
+    argon2_queued,
+    /// Rung 4: how long they waited for it, all together, in milliseconds.
+    argon2_wait_milliseconds,
     /// Rung 4: verifications that waited for another request's run of the same question.
     argon2_shared,
     /// Rung 4: turned away because the queue, or the source's share of it, was full.

@@ -14,20 +14,23 @@ use crate::model::{Description, Name, Owner, Principal};
 use crate::store::{ChangeNumber, KeyRecord, KeyUse};
 
 /// Who a right credential acts for. It stays what it is; when the store has changed, it is [stale](Self::is_stale).
+///
+/// In this order, so that what every request touches lies together, in the first two or three cache lines.
+#[repr(C)]
 pub struct Identity {
+    /// When the shared cache was last asked for it, see `recent`.
+    pub(super) asked_for: AtomicU64,
+    /// The MAC of the pair under the key that only this process knows.
+    pub(super) mac: Mac,
+    life: Life,
+    last_use: LastUse,
+    rendered: OnceLock<Box<[u8]>>,
     /// The key, its owner, its owner's memberships.
     pub principal: Principal,
     /// The newest change when it was read.
     pub as_of: ChangeNumber,
-    life: Life,
     /// What the secret was proved against.
     pub(super) phc: String,
-    /// The MAC of the pair under the key that only this process knows.
-    pub(super) mac: Mac,
-    /// The second in which the shared cache was last asked for it, see `recent`.
-    pub(super) asked_for: AtomicU64,
-    rendered: OnceLock<Box<[u8]>>,
-    last_use: LastUse,
 }
 
 impl Identity {

@@ -11,11 +11,17 @@ use std::sync::{Arc, Weak};
 
 use super::fingerprint::Mac;
 use super::identity::Identity;
+use crate::store::BootTime;
 
 /// Places that a key may be in: as many as fit a cache line.
 const WAYS: usize = 4;
 /// How many times as many places a thread has, in 256 KiB.
 const SETS: usize = 4096;
+
+/// Sixteen seconds, about: how exactly the shared cache knows which keys are in use.
+pub(super) fn period(now: BootTime) -> u64 {
+    now.0 >> 14
+}
 
 #[derive(Clone, Default)]
 struct Place {
@@ -32,23 +38,23 @@ thread_local! {
     static MET: RefCell<Vec<Set>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The key whose pair has this MAC, if this thread has met it and the shared cache was asked for it in this `second`:
+/// The key whose pair has this MAC, if this thread has met it and the shared cache was asked for it in this `period`:
 /// so that the cache knows which keys are in use.
-pub(super) fn find(mac: &Mac, second: u64) -> Option<Arc<Identity>> {
+pub(super) fn find(mac: &Mac, period: u64) -> Option<Arc<Identity>> {
     let (set, tag) = place(mac);
     MET.with_borrow(|sets| {
         let place = sets.get(set)?.0.iter().find(|place| place.tag == tag)?;
         let identity = place.identity.upgrade()?;
         let is_known = !identity.is_stale()
-            && identity.asked_for.load(Ordering::Relaxed) == second
+            && identity.asked_for.load(Ordering::Relaxed) == period
             && identity.mac.matches(mac);
         is_known.then_some(identity)
     })
 }
 
-/// Remembers what the shared cache has found in this `second`.
-pub(super) fn keep(mac: &Mac, identity: &Arc<Identity>, second: u64) {
-    identity.asked_for.store(second, Ordering::Relaxed);
+/// Remembers what the shared cache has found in this `period`.
+pub(super) fn keep(mac: &Mac, identity: &Arc<Identity>, period: u64) {
+    identity.asked_for.store(period, Ordering::Relaxed);
     let (set, tag) = place(mac);
     MET.with_borrow_mut(|sets| {
         if sets.is_empty() {
@@ -90,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_by_its_whole_mac_in_the_second_it_was_kept_in() {
+    fn a_key_is_found_by_its_whole_mac_in_the_period_it_was_kept_in() {
         let identity = live(1, mac(1, 1));
         assert!(find(&mac(1, 1), 5).is_none());
         keep(&mac(1, 1), &identity, 5);

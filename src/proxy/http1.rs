@@ -24,9 +24,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
+pub(super) async fn serve(worker: &Rc<Worker>, peer: Box<Http1Peer>, client: Rc<Client>) {
     let stream = worker.streams.open();
-    let mut peer = Peer::Http1(Box::new(Http1Peer::new(wire)));
+    let mut peer = Peer::Http1(peer);
     let mut served = 0;
     loop {
         let Peer::Http1(http1) = &mut peer else { return };

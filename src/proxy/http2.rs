@@ -33,7 +33,7 @@ const MIN_CUT_STREAMS: u64 = 100;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
+pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
     let stream = worker.streams.open();
     stream.set_idle(true);
     // not the generation: it would keep the upstreams of before a reload as long as this connection lasts
@@ -52,7 +52,6 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Client) {
         .handshake::<_, Bytes>(wire);
     let Ok(Ok(mut connection)) = stream.run(handshake).await else { return };
 
-    let client = Rc::new(client);
     let cut = Rc::new(Cell::new(0u64));
     let mut served = 0u64;
     // what was seen at the last deadline; two in a row without a stream between them mean that nobody is there

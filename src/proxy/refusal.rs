@@ -1,5 +1,6 @@
 //! Every refusal of the data plane, and the one place where it becomes an answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -150,27 +151,32 @@ impl Refusal {
     }
 
     /// The header fields and the body of the answer; `challenge`: ask for a key where one is missing.
-    pub(super) fn render(&self, request_id: &str, challenge: bool) -> (Vec<(&'static str, String)>, Vec<u8>) {
+    pub(super) fn render<'r>(
+        &self,
+        request_id: &'r str,
+        challenge: bool,
+    ) -> (Vec<(&'static str, Cow<'r, str>)>, Vec<u8>) {
         let answer = self.answer();
-        let mut fields = vec![
-            ("Content-Type", "application/json; charset=utf-8".to_owned()),
-            ("Cache-Control", "no-store".to_owned()),
-            ("X-Content-Type-Options", "nosniff".to_owned()),
-            ("X-Request-Id", request_id.to_owned()),
-        ];
+        let mut fields = Vec::with_capacity(6);
+        fields.extend([
+            ("Content-Type", Cow::Borrowed("application/json; charset=utf-8")),
+            ("Cache-Control", Cow::Borrowed("no-store")),
+            ("X-Content-Type-Options", Cow::Borrowed("nosniff")),
+            ("X-Request-Id", Cow::Borrowed(request_id)),
+        ]);
         if answer.status == 401 && challenge {
-            fields.push(("WWW-Authenticate", CHALLENGE.to_owned()));
+            fields.push(("WWW-Authenticate", Cow::Borrowed(CHALLENGE)));
         }
         if answer.status == 405 {
-            fields.push(("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
+            fields.push(("Allow", Cow::Borrowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
         }
         if let Some(after) = answer.retry_after {
             // whole seconds, and not too early
-            fields.push(("Retry-After", after.as_millis().div_ceil(1000).max(1).to_string()));
+            fields.push(("Retry-After", Cow::Owned(after.as_millis().div_ceil(1000).max(1).to_string())));
         }
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = error_document(request_id, status, self.detail().as_deref());
-        (fields, body.into_bytes())
+        (fields, body)
     }
 }
 

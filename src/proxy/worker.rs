@@ -28,7 +28,7 @@ use crate::auth::Authenticator;
 use crate::store::Change;
 use crate::telemetry::{AccessWriter, Alarm, WorkerMetrics};
 use crate::upstream::Pool;
-use crate::wire::{Pipes, Stream, Wire};
+use crate::wire::{Http1Peer, Pipes, Stream, Wire};
 
 /// How long a worker lets tunnels and answers end by themselves once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -360,11 +360,11 @@ impl Worker {
         let generation = self.generation();
         // a reload changes no listeners, so the number still stands for the same one
         let Some(settings) = generation.snapshot.listeners.get(number) else { return };
-        let client = Client::new(peer, number, port, settings.tls.is_some());
+        let client = Rc::new(Client::new(peer, number, port, settings.tls.is_some()));
         match &settings.tls {
             None => {
                 drop(generation);
-                http1::serve(self, Wire::new(Stream::Plain(tcp)), client).await;
+                http1::serve(self, Box::new(Http1Peer::new(Wire::new(Stream::Plain(tcp)))), client).await;
             }
             Some(tls) => {
                 let tls = Arc::clone(tls);
@@ -374,7 +374,7 @@ impl Worker {
         }
     }
 
-    async fn serve_tls(self: &Rc<Self>, tcp: TcpStream, tls: Arc<ServerConfig>, client: Client) {
+    async fn serve_tls(self: &Rc<Self>, tcp: TcpStream, tls: Arc<ServerConfig>, client: Rc<Client>) {
         let stream = self.streams.open();
         stream.set_idle(true);
         stream.set_deadline(self.generation().snapshot.timeouts.tls_handshake);
@@ -390,7 +390,7 @@ impl Worker {
         if is_http2 {
             Box::pin(http2::serve(self, wire, client)).await;
         } else {
-            http1::serve(self, wire, client).await;
+            http1::serve(self, Box::new(Http1Peer::new(wire)), client).await;
         }
     }
 

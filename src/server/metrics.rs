@@ -29,6 +29,14 @@ pub(super) fn build(
             }
         })
         .collect();
+    let queue = Arc::clone(authenticator);
+    sources.push(Source {
+        name: "argon2_open",
+        help: "Secrets that argon2 is verifying, or that wait for it",
+        label: None,
+        kind: Kind::Gauge,
+        read: Box::new(move || queue.verifications_open() as u64),
+    });
     let staleness = Arc::clone(authenticator);
     sources.push(Source {
         name: "record_staleness_seconds",

@@ -30,7 +30,7 @@ struct Empty {}
 /// # Panics
 ///
 /// Never: the document is strings and numbers.
-pub fn error_document(id: &str, status: StatusCode, detail: Option<&str>) -> String {
+pub fn error_document(id: &str, status: StatusCode, detail: Option<&str>) -> Vec<u8> {
     let phrase = status.canonical_reason().unwrap_or("Error");
     let document = ErrorDocument {
         id,
@@ -43,8 +43,10 @@ pub fn error_document(id: &str, status: StatusCode, detail: Option<&str>) -> Str
         detail,
         base_type: "error",
     };
-    let mut text = serde_json::to_string(&document).expect("strings and numbers in a struct are always JSON");
+    // room for the usual one
+    let mut text = Vec::with_capacity(320);
+    serde_json::to_writer(&mut text, &document).expect("strings and numbers in a struct are always JSON");
     // a person's prompt then stands on its own line
-    text.push('\n');
+    text.push(b'\n');
     text
 }
