@@ -166,7 +166,7 @@ pub(super) fn read_throttle(reader: &mut Reader<'_>, node: &Node) -> Option<Thro
     let section = reader.section(node, &["failures", "window", "block", "sources"])?;
     let mut throttle = Throttle::default();
     reader.set(&mut throttle.failures, section.get("failures"), |reader, node| {
-        reader.number(node, 1..=1_000_000_000)
+        reader.number(node, 1..=65_534)
     });
     reader.set(&mut throttle.window, section.get("window"), |reader, node| {
         reader.duration(node, MILLISECOND..=DAY)
