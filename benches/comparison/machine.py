@@ -116,6 +116,10 @@ class Cores:
         return f"the measured program has core {self.peer[0]}, load and upstream share core {self.load[0]}"
 
 
+def _congestion_control():
+    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
+
 def describe(portcullis):
     """Machine, kernel and the versions of all programs."""
     cpu = next(
@@ -126,7 +130,8 @@ def describe(portcullis):
     commit = _first_line(["git", "-C", str(ROOT), "describe", "--always", "--dirty"])
     return {
         "machine": f"{cpu}, {os.cpu_count()} cores, {memory / 1024 / 1024:.0f} GiB",
-        "kernel": f"{os.uname().sysname} {os.uname().release}",
+        # what paces the bytes on loopback too: bbr arms a timer for most of what it sends
+        "kernel": f"{os.uname().sysname} {os.uname().release}, TCP {_congestion_control()}",
         "portcullis": f"{_first_line([str(portcullis), '--version'])} (commit {commit})",
         "nginx": _first_line(["nginx", "-v"]).split(": ")[-1],
         "haproxy": _first_line(["haproxy", "-v"]),
