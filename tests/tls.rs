@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, NamedGroup, ProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion};
 use support::certificates::{Authority, Files};
 use support::http1::{Client, NoAnswer};
 use support::http2::{Fate, RawHttp2};
@@ -70,6 +70,24 @@ fn tls_1_2_and_1_3_are_spoken() {
         client.send(tls().stage.request("GET", "/v1/projects/e1/x").mark(&mark).end());
         assert_eq!(client.read().status, 200, "{name:?}");
         assert_eq!(tls().stage.upstream.only(&mark).header("X-Forwarded-Proto").as_deref(), Some("https"));
+    }
+}
+
+#[test]
+fn sessions_are_resumed_and_aes_128_comes_before_what_the_client_prefers() {
+    let config = Arc::new(tls().authority.client(&[&TLS13], &["http/1.1"]));
+    for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let gateway = &tls().stage.gateway;
+        let mut stream = handshake(gateway.https(), "first.test", Arc::clone(&config)).expect("a handshake");
+        let suite = stream.conn.negotiated_cipher_suite().expect("after the handshake").suite();
+        assert_eq!(suite, CipherSuite::TLS13_AES_128_GCM_SHA256);
+        let request = tls().stage.request("GET", "/v1/projects/e1/x").header("Connection", "close").end();
+        stream.write_all(&request).expect("send");
+        // the ticket comes on the way; the end is told by TLS, or this would be an error
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("the whole answer and its end");
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", show(&answer));
+        assert_eq!(stream.conn.handshake_kind(), Some(kind));
     }
 }
 

@@ -165,9 +165,8 @@ pub(super) fn read_cache(reader: &mut Reader<'_>, node: &Node) -> Option<Cache> 
 pub(super) fn read_throttle(reader: &mut Reader<'_>, node: &Node) -> Option<Throttle> {
     let section = reader.section(node, &["failures", "window", "block", "sources"])?;
     let mut throttle = Throttle::default();
-    reader.set(&mut throttle.failures, section.get("failures"), |reader, node| {
-        reader.number(node, 1..=65_534)
-    });
+    reader
+        .set(&mut throttle.failures, section.get("failures"), |reader, node| reader.number(node, 1..=65_534));
     reader.set(&mut throttle.window, section.get("window"), |reader, node| {
         reader.duration(node, MILLISECOND..=DAY)
     });
