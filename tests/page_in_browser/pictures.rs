@@ -40,6 +40,7 @@ fn the_documents_pictures_are_small_and_shown() {
     let mut files: Vec<_> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".png"))
         .collect();
     files.sort();
     let mut expected: Vec<_> = PICTURES.iter().map(|(name, _)| format!("{name}.png")).collect();
