@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 use support::certificates::{Authority, server};
 use support::http1::{NoAnswer, Response};
 use support::http2::{Fate, RawHttp2};
@@ -31,8 +32,12 @@ fn impatient() -> &'static Stage {
 
 /// A port of the loopback interface on which nobody listens.
 fn dead_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket")
+    // bound, so that nobody else gets the port while the test runs, and not listening
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    let address = socket.local_addr().expect("a bound socket").as_socket().expect("an IP address");
+    std::mem::forget(socket);
+    address
 }
 
 fn endpoints(addresses: &[SocketAddr]) -> String {
