@@ -39,8 +39,9 @@ fn the_documents_pictures_are_small_and_shown() {
     let document = std::fs::read_to_string(folder().with_file_name("web-page.md")).unwrap();
     let mut files: Vec<_> = std::fs::read_dir(folder())
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".png"))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "png"))
+        .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .collect();
     files.sort();
     let mut expected: Vec<_> = PICTURES.iter().map(|(name, _)| format!("{name}.png")).collect();
