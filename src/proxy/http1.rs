@@ -38,9 +38,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, peer: Box<Http1Peer>, client: Rc<
             }
         }
         // serving takes many times the memory that waiting does: it is there for as long as a request is
-        let afterwards = Box::pin(serve_next(worker, &client, &stream, &mut peer, &mut served)).await;
+        let next = Box::pin(serve_next(worker, &client, &stream, &mut peer, &mut served)).await;
         let Peer::Http1(http1) = &mut peer else { return };
-        match afterwards {
+        match next {
             Next::Http2 => {
                 drop(stream);
                 let Peer::Http1(http1) = peer else { return };

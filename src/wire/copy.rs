@@ -79,34 +79,12 @@ impl<'a> BodyCopy<'a> {
 
     /// The body of a message that has none, and whose sender goes on sending all the same: a tunnel is to follow.
     pub fn empty(stripped: &'a NameList) -> Self {
-        Self {
-            bytes: 0,
-            limit: 0,
-            stripped,
-            state: State::Finishing,
-            kind: Kind::Message,
-            frames: None,
-            may_move: None,
-            pipes: None,
-            pipe: None,
-            least: SPLICE_BYTES,
-        }
+        Self { state: State::Finishing, ..Self::message(0, stripped) }
     }
 
     /// One direction of a tunnel; where it is one of a WebSocket, `frames` is told what passes.
     pub fn tunnel(stripped: &'a NameList, frames: Option<&'a Cell<Frames>>) -> Self {
-        Self {
-            bytes: 0,
-            limit: u64::MAX,
-            stripped,
-            state: State::Moving,
-            kind: Kind::Tunnel,
-            frames,
-            may_move: None,
-            pipes: None,
-            pipe: None,
-            least: SPLICE_BYTES,
-        }
+        Self { kind: Kind::Tunnel, frames, ..Self::message(u64::MAX, stripped) }
     }
 
     /// Moves bytes only while `may_move` says so. One call of [`BodyCopy::poll`] moves what is ready, which may be
