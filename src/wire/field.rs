@@ -1,9 +1,10 @@
 //! Header and trailer fields as spans over the bytes they came in, and the names the gateway has rules for.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use zeroize::Zeroize;
+
+use super::spare;
 
 /// A range of a block's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,11 +54,8 @@ impl FieldBlock {
     /// Empties the block, and sees to it that it has memory to be filled.
     pub(super) fn begin(&mut self) {
         self.clear();
-        if self.bytes.capacity() == 0
-            && let Some((bytes, fields)) = SPARE.with_borrow_mut(Vec::pop)
-        {
-            self.bytes = bytes;
-            self.fields = fields;
+        if self.bytes.capacity() == 0 {
+            (self.bytes, self.fields) = spare::take_block();
         }
     }
 
@@ -109,31 +107,12 @@ impl FieldBlock {
     }
 }
 
-thread_local! {
-    /// The memory of blocks that are gone: most requests need two blocks, one after the other.
-    static SPARE: RefCell<Vec<(Vec<u8>, Vec<Field>)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How many are kept, and of how many bytes at most.
-const SPARE_BLOCKS: usize = 256;
-const SPARE_BYTES: usize = 16 * 1024;
-
 /// Overwrites the credentials, so that neither this memory nor what it becomes next tells a secret.
 impl Drop for FieldBlock {
     fn drop(&mut self) {
-        let (mut bytes, mut fields) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
+        let (mut bytes, fields) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
         Self::credentials_of(&fields).for_each(|range| bytes[range].zeroize());
-        if (1..=SPARE_BYTES).contains(&bytes.capacity()) {
-            bytes.clear();
-            fields.clear();
-            // when the thread ends, nothing is kept
-            let _ = SPARE.try_with(|spare| {
-                let mut spare = spare.borrow_mut();
-                if spare.len() < SPARE_BLOCKS {
-                    spare.push((bytes, fields));
-                }
-            });
-        }
+        spare::give_block(bytes, fields);
     }
 }
 

@@ -1,9 +1,11 @@
-//! Buffers that no connection of this thread uses just now.
+//! Buffers and blocks of fields that no connection of this thread uses just now.
 //!
 //! Which connection is next to send something is not known. So none keeps a buffer while it waits: ten thousand idle
 //! connections share the few that the busy ones need, and those are still in the processor's cache.
 
 use std::cell::RefCell;
+
+use super::field::Field;
 
 /// What a connection reads with at first, and what it may write behind before it must write.
 pub(super) const SMALL_BYTES: usize = 8 * 1024;
@@ -13,16 +15,21 @@ pub(super) const LARGE_BYTES: usize = 256 * 1024;
 /// How many of each are kept for a next use.
 const SMALL: usize = 256;
 const LARGE: usize = 16;
+/// A block that has grown beyond this is not kept.
+const BLOCK_BYTES: usize = 16 * 1024;
 
 struct Spare {
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
     outputs: Vec<Vec<u8>>,
+    /// Most requests need two blocks, one after the other.
+    blocks: Vec<(Vec<u8>, Vec<Field>)>,
 }
 
 thread_local! {
-    static SPARE: RefCell<Spare> =
-        const { RefCell::new(Spare { small: Vec::new(), large: Vec::new(), outputs: Vec::new() }) };
+    static SPARE: RefCell<Spare> = const {
+        RefCell::new(Spare { small: Vec::new(), large: Vec::new(), outputs: Vec::new(), blocks: Vec::new() })
+    };
 }
 
 /// A buffer of [`SMALL_BYTES`] or [`LARGE_BYTES`] to read into; what is in it means nothing.
@@ -57,6 +64,27 @@ pub(super) fn give_output(mut buffer: Vec<u8>, most: usize) {
     SPARE.with_borrow_mut(|spare| {
         if spare.outputs.len() < SMALL {
             spare.outputs.push(buffer);
+        }
+    });
+}
+
+/// An empty block's bytes and fields.
+pub(super) fn take_block() -> (Vec<u8>, Vec<Field>) {
+    SPARE.with_borrow_mut(|spare| spare.blocks.pop()).unwrap_or_default()
+}
+
+/// Takes back what a block was made of; whoever had secrets in it has wiped them.
+pub(super) fn give_block(mut bytes: Vec<u8>, mut fields: Vec<Field>) {
+    if !(1..=BLOCK_BYTES).contains(&bytes.capacity()) {
+        return;
+    }
+    bytes.clear();
+    fields.clear();
+    // when the thread ends, nothing is kept
+    let _ = SPARE.try_with(|spare| {
+        let mut spare = spare.borrow_mut();
+        if spare.blocks.len() < SMALL {
+            spare.blocks.push((bytes, fields));
         }
     });
 }
