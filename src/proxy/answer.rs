@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::respond;
 use crate::wire::{
-    BodyError, FieldName, HeadLimits, Http1Peer, Http2Peer, Length, Peer, ResponseHead, Version,
+    BodyError, FieldName, HeadLimits, Http1Peer, Http2Upstream, Length, Peer, ResponseHead, Version,
 };
 
 /// The upstream's side of one exchange.
@@ -53,8 +53,8 @@ impl Upstream {
     }
 
     /// A stream of an HTTP/2 connection on which the request is sent.
-    pub(super) fn http2(peer: Http2Peer, response: h2::client::ResponseFuture) -> Self {
-        Self { peer: Peer::Http2(peer), answer: AnswerHead::Http2 { response: Box::new(response) } }
+    pub(super) fn http2(peer: Http2Upstream, response: h2::client::ResponseFuture) -> Self {
+        Self { peer: Peer::Http2Upstream(peer), answer: AnswerHead::Http2 { response: Box::new(response) } }
     }
 
     pub(super) fn peer_mut(&mut self) -> &mut Peer {
@@ -85,7 +85,7 @@ impl Upstream {
                     Ok(_) | Err(_) => return Poll::Ready(Err(HeadFailure::Malformed)),
                 }
             },
-            (Peer::Http2(peer), AnswerHead::Http2 { response }) => {
+            (Peer::Http2Upstream(peer), AnswerHead::Http2 { response }) => {
                 if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
                     head.from_http2(&interim.into_parts().0);
                     return Poll::Ready(Ok(()));
@@ -112,7 +112,8 @@ impl Upstream {
                 peer.expect_body(length);
                 Ok(length)
             }
-            Peer::Http2(peer) => peer.announced(head, to_head),
+            Peer::Http2Upstream(peer) => peer.announced(head, to_head),
+            Peer::Http2(_) => Err(BodyError::Truncated),
         }
     }
 

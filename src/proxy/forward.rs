@@ -17,8 +17,8 @@ use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Acquired, ConnectError, Place, Pool};
 use crate::wire::{
-    BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Peer, Length, Peer, PeerError, Pipes, Received,
-    ResponseHead, Version,
+    BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Upstream, Length, Peer, PeerError, Pipes,
+    Received, ResponseHead, Version,
 };
 
 /// How long a client that has closed its direction may leave the answer unread.
@@ -210,7 +210,7 @@ impl Exchange<'_> {
         if admitted.expects_continue && !inform(client, 100, None).await {
             return Some(Ended::Broken("the client is gone"));
         }
-        let mut peer = Http2Peer::upstream(stream);
+        let mut peer = Http2Upstream::new(stream);
         if admitted.body == Length::NONE {
             peer.sent();
         }

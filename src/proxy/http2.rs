@@ -4,11 +4,8 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
-
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
 
 use super::headers::Client;
 use super::pipeline::{Afterwards, RequestContext};
@@ -16,16 +13,8 @@ use super::refusal::Refusal;
 use super::request_id;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::Worker;
-use crate::wire::{HeadError, Http2Peer, Length, Peer, RequestHead, Wire};
+use crate::wire::{Http2Connection, Http2Limits, Http2Request, Peer, Reason, Wire};
 
-/// What a client may send ahead of what the upstream takes, on one stream and on all.
-const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// What waits to be sent on one stream at most.
-const SEND_BUFFER_BYTES: usize = 32 << 10;
-/// Streams that the gateway may have to reset because of the client's errors before the connection is given up
-/// (`MadeYouReset`, CVE-2025-8671).
-const MAX_ERROR_RESETS: usize = 256;
 /// Streams that may end cut off before the connection is looked at: where they are more than half of all, the client
 /// asks only to cancel (rapid reset, CVE-2023-44487, at a pace that lets each stream be accepted first).
 const MIN_CUT_STREAMS: u64 = 100;
@@ -39,35 +28,30 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
     // not the generation: it would keep the upstreams of before a reload as long as this connection lasts
     let snapshot = Arc::clone(&worker.generation().snapshot);
     let (limits, timeouts) = (&snapshot.limits, &snapshot.timeouts);
-    stream.set_deadline(timeouts.header);
-    let handshake = h2::server::Builder::new()
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(limits.http2_streams)
-        .max_header_list_size(u32::try_from(limits.header_bytes + limits.uri_bytes).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(limits.http2_resets)
-        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
-        .enable_connect_protocol()
-        .handshake::<_, Bytes>(wire);
-    let Ok(Ok(mut connection)) = stream.run(handshake).await else { return };
+    let http2_limits = Http2Limits {
+        header_bytes: limits.header_bytes + limits.uri_bytes,
+        header_count: limits.header_count,
+        streams: limits.http2_streams,
+        early_resets: limits.http2_resets,
+    };
+    let connection = Http2Connection::new(wire, http2_limits, stream.about_now());
 
     let cut = Rc::new(Cell::new(0u64));
     let mut served = 0u64;
     // what was seen at the last deadline; two in a row without a stream between them mean that nobody is there
     let mut served_at_deadline = None;
     let mut patience = timeouts.idle;
-    stream.set_deadline(patience);
+    stream.set_deadline(timeouts.header);
     loop {
-        match stream.run(poll_fn(|cx| connection.poll_accept(cx))).await {
-            Ok(Some(Ok((request, respond)))) => {
+        match stream.run(poll_fn(|cx| connection.poll_request(cx, stream.about_now()))).await {
+            Ok(Some(request)) => {
                 served += 1;
                 if served == limits.requests_per_connection {
-                    connection.graceful_shutdown();
+                    connection.drain();
                 }
                 if cut.get() >= MIN_CUT_STREAMS && cut.get() * 2 > served {
                     tracing::debug!("an HTTP/2 client cancels most of what it asks for");
-                    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    connection.give_up(Reason::ENHANCE_YOUR_CALM);
                 }
                 let context = StreamContext {
                     worker: Rc::clone(worker),
@@ -75,21 +59,24 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
                     stream: stream.carry(),
                     cut: Rc::clone(&cut),
                 };
-                tokio::task::spawn_local(context.serve(request, respond));
+                tokio::task::spawn_local(context.serve(request));
             }
-            Ok(None | Some(Err(_))) | Err(Interrupt::Close) => return,
+            Ok(None) | Err(Interrupt::Close) => return,
             Err(Interrupt::Changed) => {}
             Err(Interrupt::Drain) => {
-                connection.graceful_shutdown();
+                connection.drain();
                 served_at_deadline = Some(served);
                 patience = GOODBYE;
                 stream.set_deadline(patience);
             }
             Err(Interrupt::Deadline) => {
+                if !connection.is_greeted() {
+                    return;
+                }
                 if stream.carried() == 0 {
                     match served_at_deadline {
                         Some(before) if before == served => return,
-                        _ => connection.graceful_shutdown(),
+                        _ => connection.drain(),
                     }
                     served_at_deadline = Some(served);
                 }
@@ -109,22 +96,22 @@ struct StreamContext {
 }
 
 impl StreamContext {
-    async fn serve(self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+    async fn serve(self, request: Http2Request) {
         let Self { worker, client, stream, cut } = self;
+        let Http2Request { head, refused, length, peer } = request;
+        let mut peer = Peer::Http2(peer);
+        // a client that has cancelled already costs nothing more
+        if poll_fn(|cx| Poll::Ready(peer.poll_gone(cx))).await.is_ready() {
+            cut.set(cut.get() + 1);
+            return;
+        }
         let arrived = Instant::now();
         let generation = worker.generation();
         client.judge(&generation.snapshot.trusted_proxies);
-        let mut head = RequestHead::default();
-        head.from_http2(&request);
-        let body = request.into_body();
-        let length = if head.fields.len() > generation.snapshot.limits.header_count {
-            Err(Refusal::Head(HeadError::TooMany))
-        } else if head.protocol().is_some() {
-            Ok(Length::NONE)
-        } else {
-            head.http2_body(&body).map_err(Refusal::Framing)
+        let length = match refused {
+            Some(error) => Err(Refusal::Head(error)),
+            None => length.map_err(Refusal::Framing),
         };
-        let mut peer = Peer::Http2(Http2Peer::client(body, respond));
         let mut id = [0; _];
         let context = RequestContext {
             worker: &worker,

@@ -1,10 +1,10 @@
 //! Heads of answers on their way to the client, in the client's protocol.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::StatusCode;
 
 use super::headers::{nominated, pass_response_fields};
 use super::refusal::Refusal;
-use crate::wire::{FieldBlock, FieldName, Length, Peer, PeerError, ResponseHead, Version};
+use crate::wire::{FieldName, Length, Peer, PeerError, ResponseHead, Version};
 
 /// The upstream's answer, as it goes to the client.
 pub(super) struct Answer<'a> {
@@ -61,32 +61,27 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
             Ok(keep_alive)
         }
         Peer::Http2(peer) => {
-            let mut fields = HeaderMap::new();
-            let append = |fields: &mut HeaderMap, name: &[u8], value: &[u8]| {
-                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-                {
-                    fields.append(name, value);
+            peer.respond(head.status, answer.length == Length::NONE, |block| {
+                let cors = answer.has_cors_policy;
+                pass_response_fields(head, cors, |name, value| block.field(name, value));
+                if let Some(origin) = answer.cors {
+                    push_cors(origin, |name, value| block.field(name, value));
                 }
-            };
-            let cors = answer.has_cors_policy;
-            pass_response_fields(head, cors, |name, value| append(&mut fields, name, value));
-            if let Some(origin) = answer.cors {
-                push_cors(origin, |name, value| append(&mut fields, name, value));
-            }
-            match (has_no_body, answer.length) {
-                (true, _) => {
-                    if let Some(announced) = announced {
-                        append(&mut fields, b"content-length", announced);
+                match (has_no_body, answer.length) {
+                    (true, _) => {
+                        if let Some(announced) = announced {
+                            block.field(b"content-length", announced);
+                        }
                     }
+                    (false, Length::Exact(length)) if head.status != 204 => {
+                        block.field(b"content-length", itoa::Buffer::new().format(length).as_bytes());
+                    }
+                    _ => {}
                 }
-                (false, Length::Exact(length)) if head.status != 204 => {
-                    append(&mut fields, b"content-length", length.to_string().as_bytes());
-                }
-                _ => {}
-            }
-            peer.respond(http2_head(head.status, fields), answer.length == Length::NONE)?;
+            })?;
             Ok(true)
         }
+        Peer::Http2Upstream(_) => Err(PeerError::Closed),
     }
 }
 
@@ -102,13 +97,12 @@ pub(super) fn inform(client: &mut Peer, status: u16, head: Option<&ResponseHead>
             output.extend_from_slice(b"\r\n");
             Ok(())
         }
-        Peer::Http2(peer) => {
-            let mut block = FieldBlock::default();
+        Peer::Http2(peer) => peer.respond(status, false, |block| {
             if let Some(head) = head {
-                pass_response_fields(head, false, |name, value| block.push(name, value));
+                pass_response_fields(head, false, |name, value| block.field(name, value));
             }
-            peer.inform(http2_head(status, block.to_header_map()))
-        }
+        }),
+        Peer::Http2Upstream(_) => Err(PeerError::Closed),
     }
 }
 
@@ -170,29 +164,24 @@ pub(super) fn own<'f>(
             Ok(keep_alive)
         }
         Peer::Http2(peer) => {
-            let mut map = HeaderMap::new();
-            let append = |map: &mut HeaderMap, name: &[u8], value: &[u8]| {
-                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-                {
-                    map.append(name, value);
-                }
-            };
-            for (name, value) in fields {
-                append(&mut map, name, value);
-            }
-            if let Some(origin) = cors {
-                push_cors(origin, |name, value| append(&mut map, name, value));
-            }
-            if status != 204 {
-                append(&mut map, b"content-length", body.len().to_string().as_bytes());
-            }
             let ends = to_head || body.is_empty();
-            peer.respond(http2_head(status, map), ends)?;
+            peer.respond(status, ends, |block| {
+                for (name, value) in fields {
+                    block.field(name, value);
+                }
+                if let Some(origin) = cors {
+                    push_cors(origin, |name, value| block.field(name, value));
+                }
+                if status != 204 {
+                    block.field(b"content-length", itoa::Buffer::new().format(body.len()).as_bytes());
+                }
+            })?;
             if !ends {
-                peer.send_last(body)?;
+                peer.send_last(body);
             }
             Ok(true)
         }
+        Peer::Http2Upstream(_) => Err(PeerError::Closed),
     }
 }
 
@@ -238,11 +227,4 @@ fn push_connection(output: &mut Vec<u8>, keep_alive: bool, version: Version) {
         (true, Version::Http10) => push_field(output, b"Connection", b"keep-alive"),
         (true, _) => {}
     }
-}
-
-fn http2_head(status: u16, fields: HeaderMap) -> http::Response<()> {
-    let mut response = http::Response::new(());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = fields;
-    response
 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::headers::pass_response_fields;
 use super::refusal::Refusal;
 use super::respond::{push_field, status_line};
-use crate::wire::{FieldBlock, FieldName, Length, Peer, PeerError, ResponseHead, close_frame};
+use crate::wire::{FieldName, Length, Peer, PeerError, ResponseHead, close_frame};
 
 /// RFC 6455 §1.3.
 const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -77,16 +77,15 @@ pub(super) fn begin(
         }
         // RFC 8441 §5: 200, without the parts of the handshake that HTTP/2 makes unnecessary
         Peer::Http2(peer) => {
-            let mut block = FieldBlock::default();
-            pass_response_fields(head, false, |name, value| {
-                if !name.eq_ignore_ascii_case(b"Sec-WebSocket-Accept") {
-                    block.push(name, value);
-                }
-            });
-            let mut response = http::Response::new(());
-            *response.headers_mut() = block.to_header_map();
-            peer.respond(response, false)?;
+            peer.respond(200, false, |block| {
+                pass_response_fields(head, false, |name, value| {
+                    if !name.eq_ignore_ascii_case(b"Sec-WebSocket-Accept") {
+                        block.field(name, value);
+                    }
+                });
+            })?;
         }
+        Peer::Http2Upstream(_) => return Err(PeerError::Closed),
     }
     if let Peer::Http1(peer) = upstream {
         peer.expect_body(Length::UntilClose);

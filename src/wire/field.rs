@@ -71,9 +71,14 @@ impl FieldBlock {
 
     /// Appends a field; name and value must already be valid.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name_span = self.append(name);
-        let value_span = self.append(value);
-        self.fields.push(Field { name: name_span, value: value_span, kind: FieldName::of(name) });
+        self.push_as(FieldName::of(name), name, value);
+    }
+
+    /// As [`push`](Self::push), for a name whose rule is known.
+    pub(super) fn push_as(&mut self, kind: FieldName, name: &[u8], value: &[u8]) {
+        let name = self.append(name);
+        let value = self.append(value);
+        self.fields.push(Field { name, value, kind });
     }
 
     /// Keeps only the fields for which `keep` holds.

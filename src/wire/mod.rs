@@ -4,7 +4,7 @@
 //! sent to the other by [`BodyCopy`], whatever protocol each speaks. HTTP/1.1 is parsed here, not by a library,
 //! because the gateway must judge a request on the bytes as they came (a URI type cuts them at `#`), and because
 //! what is unclear has to be refused rather than mended; `docs/decisions/0001-own-http1.md` has the reasons and
-//! the figures. HTTP/2 frames are the `h2` crate's.
+//! the figures. HTTP/2 towards clients is in [`http2`], for what it costs; towards upstreams it is the `h2` crate's.
 
 mod answer;
 mod body;
@@ -14,6 +14,7 @@ mod copy;
 mod field;
 mod head;
 mod http2;
+mod http2_upstream;
 mod peer;
 mod pipe;
 mod spare;
@@ -26,7 +27,8 @@ pub use buffer::Wire;
 pub use copy::{BodyCopy, CopyError};
 pub use field::{FieldBlock, FieldName, NameList, same_name};
 pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
-pub use http2::Http2Peer;
+pub use http2::{HeadBlock, Http2Connection, Http2Limits, Http2Peer, Http2Request, Reason};
+pub use http2_upstream::Http2Upstream;
 pub use peer::{Http1Peer, Peer, PeerError, Received};
 pub use pipe::Pipes;
 pub use stream::Stream;

@@ -7,6 +7,7 @@ use super::body::{BodyDecoder, BodyEncoder, BodyError, Decoded, Length};
 use super::buffer::Wire;
 use super::field::FieldBlock;
 use super::http2::Http2Peer;
+use super::http2_upstream::Http2Upstream;
 use super::pipe::Pipe;
 
 /// Why a message could not be received or sent.
@@ -39,8 +40,10 @@ pub enum Received {
 pub enum Peer {
     /// An HTTP/1.1 connection.
     Http1(Box<Http1Peer>),
-    /// A stream of an HTTP/2 connection.
+    /// A stream of a client's HTTP/2 connection.
     Http2(Http2Peer),
+    /// A stream of an HTTP/2 connection to an upstream.
+    Http2Upstream(Http2Upstream),
 }
 
 impl Peer {
@@ -49,6 +52,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => peer.poll_receive(cx),
             Self::Http2(peer) => peer.poll_receive(cx),
+            Self::Http2Upstream(peer) => peer.poll_receive(cx),
         }
     }
 
@@ -57,6 +61,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => &peer.wire.input()[..peer.ready],
             Self::Http2(peer) => peer.received(),
+            Self::Http2Upstream(peer) => peer.received(),
         }
     }
 
@@ -65,6 +70,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => peer.consume(count),
             Self::Http2(peer) => peer.consume(count),
+            Self::Http2Upstream(peer) => peer.consume(count),
         }
     }
 
@@ -73,6 +79,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => &mut peer.trailers,
             Self::Http2(peer) => peer.trailers(),
+            Self::Http2Upstream(peer) => peer.trailers(),
         }
     }
 
@@ -81,6 +88,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => peer.poll_send(cx, bytes),
             Self::Http2(peer) => peer.poll_send(cx, bytes),
+            Self::Http2Upstream(peer) => peer.poll_send(cx, bytes),
         }
     }
 
@@ -89,6 +97,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => Ok(peer.encoder.finish(trailers, peer.wire.output())?),
             Self::Http2(peer) => peer.finish(trailers),
+            Self::Http2Upstream(peer) => peer.finish(trailers),
         }
     }
 
@@ -96,8 +105,9 @@ impl Peer {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         match self {
             Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.wire.poll_flush(cx))?)),
+            Self::Http2(peer) => peer.poll_flush(cx),
             // the connection's own task writes
-            Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Http2Upstream(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -106,7 +116,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => peer.wire.unsent(),
             // what the connection's own task has is not known here
-            Self::Http2(_) => 0,
+            Self::Http2(_) | Self::Http2Upstream(_) => 0,
         }
     }
 
@@ -115,6 +125,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.wire.poll_shutdown(cx))?)),
             Self::Http2(peer) => Poll::Ready(peer.finish(&FieldBlock::default())),
+            Self::Http2Upstream(peer) => Poll::Ready(peer.finish(&FieldBlock::default())),
         }
     }
 
@@ -123,6 +134,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => peer.ready == 0 && peer.decoder.is_done(),
             Self::Http2(peer) => peer.is_received(),
+            Self::Http2Upstream(peer) => peer.is_received(),
         }
     }
 
@@ -131,6 +143,7 @@ impl Peer {
         match self {
             Self::Http1(peer) => peer.poll_gone(cx),
             Self::Http2(peer) => peer.poll_gone(cx),
+            Self::Http2Upstream(peer) => peer.poll_gone(cx),
         }
     }
 }

@@ -1,0 +1,207 @@
+//! One stream, as its exchange sees it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::super::field::FieldBlock;
+use super::super::peer::{PeerError, Received};
+use super::super::spare;
+use super::connection::Connection;
+use super::encode::HeadBlock;
+use super::frame::{Reason, narrow};
+use super::send::Room;
+use super::streams::SPARE_BYTES;
+
+/// A client's stream during one exchange. Dropping it ends what of the stream is still open.
+pub struct Http2Peer {
+    connection: Rc<RefCell<Connection>>,
+    stream: usize,
+    /// What was received and handed out, and how much of it was taken.
+    chunk: Vec<u8>,
+    taken: usize,
+    trailers: FieldBlock,
+    /// A head was sent that is not of an interim answer.
+    is_answered: bool,
+    /// How many bytes are still to be sent, where the last of them ends the stream.
+    left: Option<u64>,
+    /// What is to be sent last, of the gateway's own answer.
+    last: Vec<u8>,
+}
+
+impl Http2Peer {
+    pub(super) fn new(connection: Rc<RefCell<Connection>>, stream: usize) -> Self {
+        Self {
+            connection,
+            stream,
+            chunk: Vec::new(),
+            taken: 0,
+            trailers: FieldBlock::default(),
+            is_answered: false,
+            left: None,
+            last: Vec::new(),
+        }
+    }
+
+    /// Sends the head of an answer, interim (1xx) or not, with the fields that `write` gives; `ends`: no body follows.
+    pub fn respond(
+        &mut self,
+        status: u16,
+        ends: bool,
+        write: impl FnOnce(&mut HeadBlock<'_>),
+    ) -> Result<(), PeerError> {
+        let mut connection = self.connection.borrow_mut();
+        let stream = connection.streams.get(self.stream);
+        if stream.ended.is_some() || self.is_answered {
+            return Err(PeerError::Closed);
+        }
+        self.is_answered = status >= 200;
+        connection.send_head(self.stream, ends, |bytes, forget| {
+            write(&mut HeadBlock::answer(bytes, status, forget));
+        });
+        Ok(())
+    }
+
+    /// Sends a small body whole, as much at a time as the client takes; [`poll_flush`](Self::poll_flush) brings out
+    /// what it does not take at once.
+    pub fn send_last(&mut self, body: &[u8]) {
+        self.left = Some(body.len() as u64);
+        self.last = body.to_vec();
+    }
+
+    /// Says that the body has so many bytes and no trailers: the stream ends with the last of them, not after it.
+    pub fn end_after(&mut self, length: u64) {
+        self.left = Some(length);
+    }
+
+    /// Ends the stream at once.
+    pub fn reset(&mut self, reason: Reason) {
+        self.connection.borrow_mut().reset(self.stream, reason);
+    }
+
+    pub(in super::super) fn received(&self) -> &[u8] {
+        &self.chunk[self.taken..]
+    }
+
+    pub(in super::super) fn consume(&mut self, count: usize) {
+        self.taken += count;
+        // a chunk is never larger than the window
+        self.connection.borrow_mut().took(Some(self.stream), narrow(count));
+    }
+
+    pub(in super::super) fn trailers(&mut self) -> &mut FieldBlock {
+        &mut self.trailers
+    }
+
+    pub(in super::super) fn is_received(&self) -> bool {
+        let mut connection = self.connection.borrow_mut();
+        let stream = connection.streams.get(self.stream);
+        self.received().is_empty() && stream.is_received && stream.received.is_empty()
+    }
+
+    pub(in super::super) fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Received, PeerError>> {
+        if self.taken < self.chunk.len() {
+            return Poll::Ready(Ok(Received::Data));
+        }
+        let mut connection = self.connection.borrow_mut();
+        let stream = connection.streams.get(self.stream);
+        stream.wake_with(cx);
+        if stream.ended.is_some() {
+            return Poll::Ready(Err(PeerError::Closed));
+        }
+        if !stream.received.is_empty() {
+            self.chunk.clear();
+            self.taken = 0;
+            std::mem::swap(&mut self.chunk, &mut stream.received);
+            return Poll::Ready(Ok(Received::Data));
+        }
+        if stream.is_received {
+            if !stream.trailers.is_empty() {
+                self.trailers = std::mem::take(&mut stream.trailers);
+            }
+            return Poll::Ready(Ok(Received::End));
+        }
+        Poll::Pending
+    }
+
+    pub(in super::super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, PeerError>> {
+        let mut connection = self.connection.borrow_mut();
+        let room = match connection.room(self.stream) {
+            Room::Bytes(room) => room,
+            Room::Ended => return Poll::Ready(Err(PeerError::Closed)),
+            Room::ClosedWindow => {
+                connection.streams.get(self.stream).wake_with(cx);
+                connection.offer_room();
+                return Poll::Pending;
+            }
+            Room::Full => {
+                connection.streams.get(self.stream).wake_with(cx);
+                connection.streams.wait(self.stream);
+                return Poll::Pending;
+            }
+        };
+        let count = room.min(bytes.len());
+        self.left = self.left.map(|left| left.saturating_sub(count as u64));
+        connection.send_data(self.stream, &bytes[..count], self.left == Some(0));
+        Poll::Ready(Ok(count))
+    }
+
+    pub(in super::super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
+        while !self.last.is_empty() {
+            let last = std::mem::take(&mut self.last);
+            let sent = self.poll_send(cx, &last);
+            self.last = last;
+            match sent {
+                Poll::Ready(Ok(count)) => drop(self.last.drain(..count)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        // the connection's own task writes
+        Poll::Ready(Ok(()))
+    }
+
+    pub(in super::super) fn finish(&mut self, trailers: &FieldBlock) -> Result<(), PeerError> {
+        let mut connection = self.connection.borrow_mut();
+        let stream = connection.streams.get(self.stream);
+        if stream.is_sent {
+            return Ok(());
+        }
+        if stream.ended.is_some() {
+            return Err(PeerError::Closed);
+        }
+        if trailers.is_empty() {
+            connection.send_data(self.stream, &[], true);
+        } else {
+            connection.send_head(self.stream, true, |bytes, forget| {
+                let mut block = HeadBlock::trailers(bytes, forget);
+                trailers.iter().for_each(|(_, name, value)| block.field(name, value));
+            });
+        }
+        Ok(())
+    }
+
+    pub(in super::super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut connection = self.connection.borrow_mut();
+        let stream = connection.streams.get(self.stream);
+        if stream.ended.is_some() {
+            return Poll::Ready(());
+        }
+        stream.wake_with(cx);
+        Poll::Pending
+    }
+}
+
+impl Drop for Http2Peer {
+    fn drop(&mut self) {
+        self.connection.borrow_mut().close(self.stream, self.chunk.len() - self.taken);
+        spare::give_output(std::mem::take(&mut self.chunk), SPARE_BYTES);
+    }
+}

@@ -1,0 +1,421 @@
+//! What a client sends, frame by frame (RFC 9113 §6).
+
+use zeroize::Zeroize;
+
+use super::super::body::{BodyError, Length};
+use super::super::head::{HeadError, RequestHead};
+use super::connection::{Connection, Http2Limits, State};
+use super::decode::Decoder;
+use super::frame::{
+    self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHeader, GOAWAY, HEADER_BYTES, HEADERS,
+    MAX_WINDOW, PAYLOAD_BYTES, PING, PREFACE, PRIORITISED, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
+    SETTINGS, WINDOW_UPDATE, narrow, setting,
+};
+use super::request::{HeadReader, Verdict, body_length};
+
+/// What came of a frame.
+pub(super) enum Step {
+    /// It is not whole yet.
+    NeedMore,
+    Done,
+    Begun(Begun),
+}
+
+/// A stream has begun.
+pub(super) struct Begun {
+    pub(super) head: RequestHead,
+    pub(super) refused: Option<HeadError>,
+    pub(super) length: Result<Length, BodyError>,
+    /// Its number.
+    pub(super) stream: usize,
+}
+
+/// A rule was broken.
+pub(super) enum Violation {
+    /// On one stream, with this identifier.
+    Stream(u32, Reason),
+    Connection(Reason),
+}
+
+const PROTOCOL_ERROR: Violation = Violation::Connection(Reason::PROTOCOL_ERROR);
+const FRAME_SIZE_ERROR: Violation = Violation::Connection(Reason::FRAME_SIZE_ERROR);
+
+/// A header block that comes in several frames.
+pub(super) struct Block {
+    stream: u32,
+    ends_stream: bool,
+    bytes: Vec<u8>,
+    frames: usize,
+}
+
+/// How many frames may share a block, beside those that are full.
+const MAX_SMALL_FRAMES: usize = 16;
+/// A client that opens its windows by less may as well leave it.
+const SMALL_INCREMENT: u32 = 1024;
+/// Bodies in smaller pieces cost more than they bring.
+const SMALL_DATA: usize = 64;
+/// How many idle frames a request may bring along: pings that measure, windows that open.
+const PER_REQUEST: u32 = 4;
+
+impl Connection {
+    /// Takes the next frame from the input.
+    pub(super) fn receive(&mut self) -> Result<Step, Violation> {
+        if self.preface < PREFACE.len() {
+            let missing = &PREFACE[self.preface..];
+            let count = missing.len().min(self.wire.input().len());
+            if self.wire.input()[..count] != missing[..count] {
+                return Err(PROTOCOL_ERROR);
+            }
+            self.wire.consume(count);
+            self.preface += count;
+        }
+        let Some(header) = FrameHeader::read(self.wire.input()) else { return Ok(Step::NeedMore) };
+        if header.length > PAYLOAD_BYTES {
+            return Err(FRAME_SIZE_ERROR);
+        }
+        // the client's first frame (RFC 9113 §3.4)
+        if !self.has_settings && (header.kind != SETTINGS || header.has(ACK)) {
+            return Err(PROTOCOL_ERROR);
+        }
+        if let Some(block) = &self.block
+            && (header.kind != CONTINUATION || header.stream != block.stream)
+        {
+            return Err(PROTOCOL_ERROR);
+        }
+        let length = HEADER_BYTES + header.length;
+        if self.wire.input().len() < length {
+            return Ok(Step::NeedMore);
+        }
+        let step = self.frame(header);
+        self.wire.consume(length);
+        step
+    }
+
+    fn frame(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        let is_about_stream =
+            matches!(header.kind, DATA | HEADERS | PRIORITY | RST_STREAM | PUSH_PROMISE | CONTINUATION);
+        let is_about_connection = matches!(header.kind, SETTINGS | PING | GOAWAY);
+        if (is_about_stream && header.stream == 0) || (is_about_connection && header.stream != 0) {
+            return Err(PROTOCOL_ERROR);
+        }
+        match header.kind {
+            DATA => self.data(header),
+            HEADERS => self.headers(header),
+            CONTINUATION => self.continuation(header),
+            RST_STREAM => self.reset_stream(header),
+            SETTINGS => self.settings(header),
+            PING => self.ping(header),
+            WINDOW_UPDATE => self.window_update(header),
+            // a client cannot push
+            PUSH_PROMISE => Err(PROTOCOL_ERROR),
+            PRIORITY if header.length != 5 => Err(FRAME_SIZE_ERROR),
+            GOAWAY if header.length < 8 => Err(FRAME_SIZE_ERROR),
+            // priorities are for nobody (RFC 9113 §5.3.2); who says goodbye may still read; others mean nothing (§4.1)
+            _ => self.idle_frame(),
+        }
+    }
+
+    /// The payload of the frame at the front of the input, where it has this length.
+    fn payload<const N: usize>(&self, header: FrameHeader) -> Result<[u8; N], Violation> {
+        let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
+        payload.try_into().map_err(|_| FRAME_SIZE_ERROR)
+    }
+
+    fn data(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        let (id, ends) = (header.stream, header.has(END_STREAM));
+        let length = narrow(header.length);
+        if length > self.receive_window {
+            return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+        }
+        self.receive_window -= length;
+        let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
+        let content = header.content(payload).ok_or(PROTOCOL_ERROR)?;
+        if content.len() < SMALL_DATA && !ends {
+            self.idle_frame()?;
+        }
+        let Some(number) = self.streams.find(id) else {
+            if id > self.last {
+                return Err(PROTOCOL_ERROR);
+            }
+            // it was answered before its body had come, and the client does not know yet
+            self.took(None, length);
+            return Ok(Step::Done);
+        };
+        let stream = self.streams.get(number);
+        if !stream.receives() {
+            let was_whole = stream.is_received;
+            self.took(None, length);
+            return if was_whole {
+                Err(Violation::Stream(id, Reason::STREAM_CLOSED))
+            } else {
+                Ok(Step::Done)
+            };
+        }
+        let count = content.len();
+        let left = stream.announced.map(|left| left.checked_sub(count as u64));
+        let violation = if length > stream.receive_window {
+            Some(Reason::FLOW_CONTROL_ERROR)
+        } else if left == Some(None) || (ends && !matches!(left, None | Some(Some(0)))) {
+            // RFC 9113 §8.1.1: of another length than announced
+            Some(Reason::PROTOCOL_ERROR)
+        } else {
+            None
+        };
+        if let Some(reason) = violation {
+            self.took(None, length);
+            return Err(Violation::Stream(id, reason));
+        }
+        stream.receive_window -= length;
+        stream.announced = left.flatten();
+        stream.received.extend_from_slice(&self.wire.input()[HEADER_BYTES..][content]);
+        stream.is_received = ends;
+        stream.wake();
+        // padding is taken at once
+        let padding = length - narrow(count);
+        if padding > 0 {
+            self.took(Some(number), padding);
+        }
+        Ok(Step::Done)
+    }
+
+    fn headers(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        // clients' streams have odd numbers
+        if header.stream.is_multiple_of(2) {
+            return Err(PROTOCOL_ERROR);
+        }
+        let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
+        let mut content = header.content(payload).ok_or(PROTOCOL_ERROR)?;
+        if header.has(PRIORITISED) {
+            content.start += 5;
+            if content.start > content.end {
+                return Err(PROTOCOL_ERROR);
+            }
+        }
+        let place = HEADER_BYTES + content.start..HEADER_BYTES + content.end;
+        let (stream, ends_stream) = (header.stream, header.has(END_STREAM));
+        let is_trailers = self.streams.find(stream).is_some();
+        if header.has(END_HEADERS) {
+            let Self { decoder, wire, limits, .. } = self;
+            let read = read(decoder, limits, &wire.input()[place.clone()], is_trailers);
+            if !matches!(read, Ok(Read { holds_credential: false, .. })) {
+                wire.input_mut(place.end)[place.start..].zeroize();
+            }
+            return self.block_came(stream, ends_stream, is_trailers, read?);
+        }
+        let bytes = self.wire.input()[place.clone()].to_vec();
+        self.wire.input_mut(place.end)[place.start..].zeroize();
+        self.block = Some(Block { stream, ends_stream, bytes, frames: 1 });
+        Ok(Step::Done)
+    }
+
+    fn continuation(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        let Some(mut block) = self.block.take() else { return Err(PROTOCOL_ERROR) };
+        let end = HEADER_BYTES + header.length;
+        block.bytes.extend_from_slice(&self.wire.input()[HEADER_BYTES..end]);
+        block.frames += 1;
+        self.wire.input_mut(end)[HEADER_BYTES..].zeroize();
+        // a block is read as a whole, so there is an end to how much of it may come (RUSTSEC-2024-0332)
+        let most = 2 * self.limits.header_bytes + PAYLOAD_BYTES;
+        if block.bytes.len() > most || block.frames > MAX_SMALL_FRAMES + 2 * most / PAYLOAD_BYTES {
+            return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
+        }
+        if !header.has(END_HEADERS) {
+            self.block = Some(block);
+            return Ok(Step::Done);
+        }
+        let is_trailers = self.streams.find(block.stream).is_some();
+        let read = read(&mut self.decoder, &self.limits, &block.bytes, is_trailers)?;
+        self.block_came(block.stream, block.ends_stream, is_trailers, read)
+    }
+
+    fn block_came(
+        &mut self,
+        id: u32,
+        ends_stream: bool,
+        is_trailers: bool,
+        read: Read,
+    ) -> Result<Step, Violation> {
+        if is_trailers {
+            return self.trailers(id, ends_stream, read);
+        }
+        if id <= self.last {
+            self.idle_frame()?;
+            return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
+        }
+        self.last = id;
+        let has_room = self.streams.len() - self.streams.given_up < self.limits.streams as usize
+            // tasks whose streams are gone have not all noticed
+            && self.streams.given_up < self.limits.streams as usize;
+        if self.state == State::Left || !has_room {
+            self.send_reset(id, Reason::REFUSED_STREAM);
+            return self.idle_frame();
+        }
+        let refused = match read.verdict {
+            Verdict::Malformed => return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR)),
+            Verdict::Refused(error) => Some(error),
+            Verdict::Whole => None,
+        };
+        let head = read.head;
+        let length =
+            if head.protocol().is_some() { Ok(Length::NONE) } else { body_length(&head.fields, ends_stream) };
+        let announced = match length {
+            Ok(Length::Exact(length)) if head.protocol().is_none() => Some(length),
+            _ => None,
+        };
+        if ends_stream && announced.is_some_and(|length| length > 0) {
+            return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR));
+        }
+        self.excuse_idle_frames(PER_REQUEST);
+        let stream = self.streams.open(id, i64::from(self.initial_send_window), announced, ends_stream);
+        Ok(Step::Begun(Begun { head, refused, length, stream }))
+    }
+
+    fn trailers(&mut self, id: u32, ends_stream: bool, read: Read) -> Result<Step, Violation> {
+        let Some(number) = self.streams.find(id) else { return Ok(Step::Done) };
+        let stream = self.streams.get(number);
+        if stream.is_received {
+            return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
+        }
+        if stream.ended.is_some() {
+            return Ok(Step::Done);
+        }
+        let is_short = stream.announced.is_some_and(|left| left > 0);
+        if !ends_stream || is_short || read.verdict != Verdict::Whole {
+            return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR));
+        }
+        let mut head = read.head;
+        stream.trailers = std::mem::take(&mut head.fields);
+        stream.is_received = true;
+        stream.wake();
+        Ok(Step::Done)
+    }
+
+    fn reset_stream(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        let _: [u8; 4] = self.payload(header)?;
+        let Some(number) = self.streams.find(header.stream) else {
+            return if header.stream > self.last { Err(PROTOCOL_ERROR) } else { self.idle_frame() };
+        };
+        self.streams.give_up(number);
+        if self.streams.given_up_early > self.limits.early_resets {
+            return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
+        }
+        Ok(Step::Done)
+    }
+
+    fn settings(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        if header.has(ACK) {
+            return if header.length == 0 { Ok(Step::Done) } else { Err(FRAME_SIZE_ERROR) };
+        }
+        if !header.length.is_multiple_of(6) {
+            return Err(FRAME_SIZE_ERROR);
+        }
+        for at in (0..header.length).step_by(6) {
+            let setting = &self.wire.input()[HEADER_BYTES + at..][..6];
+            let name = u16::from_be_bytes([setting[0], setting[1]]);
+            let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
+            self.setting(name, value)?;
+        }
+        self.has_settings = true;
+        self.send(SETTINGS, ACK, 0, &[]);
+        self.idle_frame()
+    }
+
+    fn setting(&mut self, name: u16, value: u32) -> Result<(), Violation> {
+        match name {
+            setting::HEADER_TABLE_SIZE => self.forget = true,
+            setting::ENABLE_PUSH | setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
+                return Err(PROTOCOL_ERROR);
+            }
+            setting::MAX_FRAME_SIZE if !(1 << 14..1 << 24).contains(&value) => {
+                return Err(PROTOCOL_ERROR);
+            }
+            setting::INITIAL_WINDOW_SIZE => {
+                if i64::from(value) > MAX_WINDOW {
+                    return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+                }
+                let by = i64::from(value) - i64::from(self.initial_send_window);
+                self.initial_send_window = value;
+                if !self.streams.each().all(|stream| stream.widen(by)) {
+                    return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        let payload: [u8; 8] = self.payload(header)?;
+        if header.has(ACK) {
+            if payload == frame::FAREWELL {
+                self.farewell_is_known();
+            }
+            return self.idle_frame();
+        }
+        self.send(PING, ACK, 0, &payload);
+        self.idle_frame()
+    }
+
+    fn window_update(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        let increment = u32::from_be_bytes(self.payload(header)?) & 0x7fff_ffff;
+        if increment < SMALL_INCREMENT {
+            self.idle_frame()?;
+        }
+        if header.stream == 0 {
+            self.send_window += i64::from(increment);
+            if increment == 0 {
+                return Err(PROTOCOL_ERROR);
+            }
+            if self.send_window > MAX_WINDOW {
+                return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+            }
+            self.offer_room();
+            return Ok(Step::Done);
+        }
+        let Some(number) = self.streams.find(header.stream) else {
+            return if header.stream > self.last { Err(PROTOCOL_ERROR) } else { self.idle_frame() };
+        };
+        if increment == 0 {
+            return Err(Violation::Stream(header.stream, Reason::PROTOCOL_ERROR));
+        }
+        if !self.streams.get(number).widen(i64::from(increment)) {
+            return Err(Violation::Stream(header.stream, Reason::FLOW_CONTROL_ERROR));
+        }
+        Ok(Step::Done)
+    }
+}
+
+/// What a header block says.
+struct Read {
+    head: RequestHead,
+    verdict: Verdict,
+    /// The block's own bytes hold a credential.
+    holds_credential: bool,
+}
+
+/// Reads a whole block, whatever becomes of it: what it enters into the table counts for those after it.
+fn read(
+    decoder: &mut Decoder,
+    limits: &Http2Limits,
+    block: &[u8],
+    is_trailers: bool,
+) -> Result<Read, Violation> {
+    let mut head = RequestHead::default();
+    let mut reader = if is_trailers {
+        HeadReader::trailers(&mut head, limits)
+    } else {
+        HeadReader::request(&mut head, limits)
+    };
+    let holds_credential = decoder
+        .decode(block, |line| reader.take(line))
+        .map_err(|_| Violation::Connection(Reason::COMPRESSION_ERROR))?;
+    let verdict = reader.finish();
+    Ok(Read { head, verdict, holds_credential })
+}
+
+/// A part of a head may hold a credential.
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}

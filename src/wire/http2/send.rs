@@ -1,0 +1,192 @@
+//! What goes to the client. All of it is put behind what waits to be written, and the connection's task writes.
+
+use super::connection::{CONNECTION_WINDOW_BYTES, Connection, State};
+use super::frame::{
+    self, CONTINUATION, DATA, DEFAULT_WINDOW, END_HEADERS, END_STREAM, FAREWELL, FrameHeader, GOAWAY,
+    HEADERS, PAYLOAD_BYTES, PING, RST_STREAM, Reason, SETTINGS, WINDOW_UPDATE, narrow, setting,
+};
+use super::streams::{Ended, STREAM_WINDOW_BYTES, Stream};
+
+/// How much of bodies may wait to be written: the streams of a connection take turns at it.
+const ROOM_BYTES: usize = 32 * 1024;
+/// Rather than in smaller pieces a body waits.
+const SMALL_ROOM_BYTES: usize = 1024;
+/// How many idle frames a piece of a body may bring along, if it is not tiny.
+const PER_PIECE: u32 = 2;
+const TINY_PIECE: usize = 32;
+
+/// Whether something may be sent on a stream now.
+pub(super) enum Room {
+    /// So many bytes.
+    Bytes(usize),
+    /// When the client opens the stream's window.
+    ClosedWindow,
+    /// When others have been served, or the client opens the connection's window.
+    Full,
+    /// Never.
+    Ended,
+}
+
+impl Connection {
+    pub(super) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        if !matches!(self.state, State::Closing { .. } | State::Gone) {
+            frame::write(self.wire.output(), kind, flags, stream, payload);
+            self.wake();
+        }
+    }
+
+    /// The server's first words (RFC 9113 §3.4).
+    pub(super) fn greet(&mut self) {
+        let settings = [
+            (setting::MAX_CONCURRENT_STREAMS, self.limits.streams),
+            (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
+            (setting::MAX_HEADER_LIST_SIZE, u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX)),
+            (setting::ENABLE_CONNECT_PROTOCOL, 1),
+        ];
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend_from_slice(&name.to_be_bytes());
+            payload.extend_from_slice(&value.to_be_bytes());
+        }
+        self.send(SETTINGS, 0, 0, &payload);
+        self.send_window_update(0, CONNECTION_WINDOW_BYTES - DEFAULT_WINDOW);
+    }
+
+    fn send_window_update(&mut self, stream: u32, increment: u32) {
+        self.send(WINDOW_UPDATE, 0, stream, &increment.to_be_bytes());
+    }
+
+    pub(super) fn send_reset(&mut self, stream: u32, reason: Reason) {
+        self.send(RST_STREAM, 0, stream, &reason.0.to_be_bytes());
+    }
+
+    pub(super) fn send_goodbye(&mut self, last: u32, reason: Reason) {
+        let mut payload = [0; 8];
+        payload[..4].copy_from_slice(&last.to_be_bytes());
+        payload[4..].copy_from_slice(&reason.0.to_be_bytes());
+        self.send(GOAWAY, 0, 0, &payload);
+    }
+
+    pub(super) fn send_farewell_ping(&mut self) {
+        self.send(PING, 0, 0, &FAREWELL);
+    }
+
+    /// Ends a stream before its time.
+    pub(super) fn reset(&mut self, number: usize, reason: Reason) {
+        let stream = self.streams.get(number);
+        if stream.ended.is_none() {
+            let id = stream.id;
+            stream.end(Ended::Ours);
+            self.send_reset(id, reason);
+        }
+    }
+
+    /// Sends the header block that `write` makes.
+    pub(super) fn send_head(&mut self, number: usize, ends: bool, begin: impl FnOnce(&mut Vec<u8>, bool)) {
+        let mut block = std::mem::take(&mut self.head_block);
+        begin(&mut block, std::mem::take(&mut self.forget));
+        let stream = self.streams.get(number);
+        stream.is_sent = ends;
+        let id = stream.id;
+        let mut kind = HEADERS;
+        let mut flags = if ends { END_STREAM } else { 0 };
+        let mut rest = &block[..];
+        loop {
+            let (payload, tail) = rest.split_at(rest.len().min(PAYLOAD_BYTES));
+            if tail.is_empty() {
+                flags |= END_HEADERS;
+            }
+            frame::write(self.wire.output(), kind, flags, id, payload);
+            if tail.is_empty() {
+                break;
+            }
+            (kind, flags, rest) = (CONTINUATION, 0, tail);
+        }
+        // one that was unusually large is not kept for the life of the connection
+        if block.capacity() <= PAYLOAD_BYTES {
+            self.head_block = block;
+        }
+        self.wake();
+    }
+
+    /// How much of a body may be sent on a stream now.
+    pub(super) fn room(&mut self, number: usize) -> Room {
+        let room = ROOM_BYTES.saturating_sub(self.wire.unsent());
+        let stream = self.streams.get(number);
+        if stream.ended.is_some() || stream.is_sent {
+            return Room::Ended;
+        }
+        if stream.send_window <= 0 {
+            return Room::ClosedWindow;
+        }
+        if self.send_window <= 0 || room < SMALL_ROOM_BYTES {
+            return Room::Full;
+        }
+        let window = stream.send_window.min(self.send_window);
+        Room::Bytes(usize::try_from(window).unwrap_or(usize::MAX).min(room).min(PAYLOAD_BYTES))
+    }
+
+    /// Sends a piece of a body for which there is room.
+    pub(super) fn send_data(&mut self, number: usize, bytes: &[u8], ends: bool) {
+        let stream = self.streams.get(number);
+        let count = i64::from(narrow(bytes.len()));
+        stream.send_window -= count;
+        self.send_window -= count;
+        stream.is_sent = ends;
+        let flags = if ends { END_STREAM } else { 0 };
+        let output = self.wire.output();
+        FrameHeader { length: bytes.len(), kind: DATA, flags, stream: stream.id }.write(output);
+        output.extend_from_slice(bytes);
+        if bytes.len() >= TINY_PIECE {
+            self.excuse_idle_frames(PER_PIECE);
+        }
+        self.wake();
+    }
+
+    /// Wakes as many of those that wait for room as there is room for. Each that writes has the connection's task
+    /// come here again; each that does not, comes here itself.
+    pub(super) fn offer_room(&mut self) {
+        let mut room = ROOM_BYTES.saturating_sub(self.wire.unsent());
+        while room >= SMALL_ROOM_BYTES && self.send_window > 0 && self.streams.wake_next() {
+            room = room.saturating_sub(PAYLOAD_BYTES);
+        }
+    }
+
+    /// So much of what came was taken, of a stream or of none: the client may send as much again.
+    pub(super) fn took(&mut self, number: Option<usize>, count: u32) {
+        self.taken += count;
+        if self.taken >= CONNECTION_WINDOW_BYTES / 2 {
+            let increment = std::mem::take(&mut self.taken);
+            self.receive_window += increment;
+            self.send_window_update(0, increment);
+        }
+        let Some(stream) = number.map(|number| self.streams.get(number)) else { return };
+        stream.taken += count;
+        if stream.receives() && stream.taken >= STREAM_WINDOW_BYTES / 2 {
+            let (id, increment) = (stream.id, std::mem::take(&mut stream.taken));
+            stream.receive_window += increment;
+            self.send_window_update(id, increment);
+        }
+    }
+
+    /// Nobody works on a stream any more. `unread`: what was handed out of it and not taken.
+    pub(super) fn close(&mut self, number: usize, unread: usize) {
+        let stream: Stream = self.streams.close(number);
+        if stream.ended.is_none() {
+            if !stream.is_sent {
+                self.send_reset(stream.id, Reason::INTERNAL_ERROR);
+            } else if !stream.is_received {
+                // the answer is whole, and the rest of the request is of no use (RFC 9113 §8.1)
+                self.send_reset(stream.id, Reason::NO_ERROR);
+            }
+        }
+        // bounded by the window
+        self.took(None, narrow(stream.received.len() + unread));
+        if stream.waits || !self.streams.waiting.is_empty() {
+            self.offer_room();
+        }
+        if self.streams.len() == 0 {
+            self.wake();
+        }
+    }
+}
