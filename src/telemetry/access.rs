@@ -193,19 +193,14 @@ impl Drop for AccessWriter {
     }
 }
 
-/// The bytes that stand for themselves in a value, and in a sentence.
-static PLAIN: [bool; 256] = plain_bytes(false);
-static PLAIN_IN_SENTENCES: [bool; 256] = plain_bytes(true);
-
-const fn plain_bytes(space: bool) -> [bool; 256] {
-    let mut plain = [false; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        plain[byte as usize] = byte != b'"' && byte != b'\\';
-        byte += 1;
-    }
-    plain[b' ' as usize] = space;
-    plain
+/// Whether a byte stands for itself in a value, or in a sentence, which holds spaces. Without branches, so that it
+/// runs over many bytes at a time.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "branches would keep it from running over many bytes at a time"
+)]
+fn is_plain(byte: u8, in_sentence: bool) -> bool {
+    ((byte > b' ') | (in_sentence & (byte == b' '))) & (byte <= b'~') & (byte != b'"') & (byte != b'\\')
 }
 
 /// The line that is being formatted.
@@ -337,17 +332,20 @@ impl Line<'_> {
     /// Writes bytes from outside so that they stay one value on one line: `"` and `\` are escaped, and all but
     /// visible ASCII is written as `\\xHH`. That is a JSON string, and no terminal acts on it.
     fn value(&mut self, bytes: &[u8]) {
-        self.escape(bytes, &PLAIN);
+        self.escape(bytes, false);
     }
 
     /// The same, for sentences.
     fn value_with_spaces(&mut self, bytes: &[u8]) {
-        self.escape(bytes, &PLAIN_IN_SENTENCES);
+        self.escape(bytes, true);
     }
 
-    fn escape(&mut self, bytes: &[u8], is_plain: &[bool; 256]) {
+    fn escape(&mut self, bytes: &[u8], in_sentence: bool) {
         let mut rest = bytes;
-        while let Some(at) = rest.iter().position(|byte| !is_plain[usize::from(*byte)]) {
+        if rest.iter().fold(true, |plain, &byte| plain & is_plain(byte, in_sentence)) {
+            return self.raw(rest);
+        }
+        while let Some(at) = rest.iter().position(|&byte| !is_plain(byte, in_sentence)) {
             self.raw(&rest[..at]);
             match rest[at] {
                 b'"' => self.raw(b"\\\""),

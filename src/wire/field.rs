@@ -186,18 +186,32 @@ pub enum FieldName {
 /// The longest listed name that is compared whole; longer ones can only fall under a prefix.
 const LONGEST: usize = 40;
 
+/// What each byte of a name is compared as, and whether it is another spelling of that.
+static FOLDED: [u8; 256] = {
+    let mut folded = [b'-' | OTHER_SPELLING; 256];
+    let mut byte: u8 = 0;
+    while byte < 0x80 {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            folded[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    folded
+};
+const OTHER_SPELLING: u8 = 0x80;
+
 impl FieldName {
     /// The rule that `name` falls under.
     pub fn of(name: &[u8]) -> Self {
         let mut folded = [0u8; LONGEST];
         let length = name.len().min(LONGEST);
-        let mut alias = false;
+        let mut seen = 0;
         for (to, &byte) in folded.iter_mut().zip(name) {
-            let lower = byte.to_ascii_lowercase();
-            let plain = lower.is_ascii_lowercase() || lower.is_ascii_digit();
-            alias |= !plain && lower != b'-';
-            *to = if plain { lower } else { b'-' };
+            let fold = FOLDED[usize::from(byte)];
+            seen |= fold;
+            *to = fold & !OTHER_SPELLING;
         }
+        let alias = seen & OTHER_SPELLING != 0;
         let kind = Self::of_folded(&folded[..length], name.len() <= LONGEST);
         if alias && kind != Self::Other { Self::Alias } else { kind }
     }

@@ -302,8 +302,8 @@ fn parse_fields(block: &mut FieldBlock, start: usize, limit: usize) -> Result<()
             return Err(HeadError::TooMany);
         }
         let line = &bytes[at..line_end];
-        let colon = memchr::memchr(b':', line).ok_or(HeadError::FieldName)?;
-        if colon == 0 || !line[..colon].iter().all(|&b| is_token(b)) {
+        let colon = line.iter().position(|&b| !is_token(b)).unwrap_or(line.len());
+        if colon == 0 || line.get(colon) != Some(&b':') {
             return Err(HeadError::FieldName);
         }
         let mut value_start = colon + 1;

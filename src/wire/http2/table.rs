@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use zeroize::Zeroize;
 
 use super::super::field::FieldName;
+use super::super::head::{is_field_text, is_token};
 
 /// What is known of a field name, so that a field that comes by its index is not looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +42,7 @@ impl Name {
                 _ => Pseudo::Unknown,
             });
         }
-        let is_token = name.iter().all(|&byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
-        });
+        let is_token = name.iter().all(|&byte| is_token(byte) && !byte.is_ascii_uppercase());
         if name.is_empty() || !is_token { Self::Malformed } else { Self::Field(FieldName::of(name)) }
     }
 
@@ -75,8 +74,7 @@ impl<'a> Line<'a> {
 /// No control characters but tabs, no white space around.
 fn is_value(value: &[u8]) -> bool {
     let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    let has_control = value.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f);
-    !has_control && !is_space(value.first()) && !is_space(value.last())
+    is_field_text(value) && !is_space(value.first()) && !is_space(value.last())
 }
 
 /// RFC 7541, appendix A; index 1 is the first.
