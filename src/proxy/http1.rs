@@ -26,45 +26,30 @@ const LINGER_BYTES: usize = 1 << 20;
 /// Serves a connection until it ends.
 pub(super) async fn serve(worker: &Rc<Worker>, peer: Box<Http1Peer>, client: Rc<Client>) {
     let stream = worker.streams.open();
-    let mut peer = Peer::Http1(peer);
+    let mut peer = peer;
     let mut served = 0;
     loop {
-        let Peer::Http1(http1) = &mut peer else { return };
-        if http1.wire.input().is_empty() {
+        if peer.wire.input().is_empty() {
             let timeouts = &worker.generation().snapshot.timeouts;
             let limit = if served == 0 { timeouts.header } else { timeouts.idle };
-            if !wait_for_bytes(&mut http1.wire, &stream, limit).await {
+            if !wait_for_bytes(&mut peer.wire, &stream, limit).await {
                 return;
             }
         }
         // serving takes many times the memory that waiting does: it is there for as long as a request is
-        let next = Box::pin(serve_next(worker, &client, &stream, &mut peer, &mut served)).await;
-        let Peer::Http1(http1) = &mut peer else { return };
-        match next {
-            Next::Http2 => {
+        let next = Box::pin(serve_next(worker, &client, &stream, peer, &mut served)).await;
+        let Next::Served { peer: served_peer, afterwards, is_last } = next else {
+            if let Next::Http2(peer) = next {
                 drop(stream);
-                let Peer::Http1(http1) = peer else { return };
-                Box::pin(http2::serve(worker, http1.wire, client)).await;
-                return;
+                Box::pin(http2::serve(worker, peer.wire, client)).await;
             }
-            Next::End => return,
-            Next::Served { afterwards: Afterwards::KeepAlive, .. } if !worker.is_draining() => {}
-            Next::Served { afterwards: Afterwards::Cut, .. } => {
-                cut(&http1.wire);
-                return;
-            }
-            Next::Served { is_last: true, .. } if http1.wire.input().is_empty() => {
-                // nothing more will come that could reset the answer away; TLS says that it was the whole of it
-                if http1.wire.stream().is_tls() {
-                    stream.set_deadline(LINGER);
-                    let _ = Box::pin(stream.run_through(http1.wire.shutdown())).await;
-                }
-                return;
-            }
-            Next::Served { .. } => {
-                Box::pin(close(&mut http1.wire, &stream)).await;
-                return;
-            }
+            return;
+        };
+        peer = served_peer;
+        match afterwards {
+            Afterwards::KeepAlive if !worker.is_draining() => {}
+            Afterwards::Cut => return cut(&peer.wire),
+            _ => return Box::pin(close(&mut peer.wire, &stream, is_last)).await,
         }
     }
 }
@@ -73,12 +58,15 @@ pub(super) async fn serve(worker: &Rc<Worker>, peer: Box<Http1Peer>, client: Rc<
 enum Next {
     /// It carried a request, and an answer as far as it came.
     Served {
+        /// The connection.
+        peer: Box<Http1Peer>,
+        /// What becomes of it.
         afterwards: Afterwards,
         /// The client has said that it sends no other, and has sent all of this one.
         is_last: bool,
     },
     /// The client speaks HTTP/2 without having asked.
-    Http2,
+    Http2(Box<Http1Peer>),
     /// The client is gone, or has been silent for too long.
     End,
 }
@@ -88,12 +76,11 @@ async fn serve_next(
     worker: &Rc<Worker>,
     client: &Client,
     stream: &OpenStream,
-    peer: &mut Peer,
+    mut peer: Box<Http1Peer>,
     served: &mut u64,
 ) -> Next {
-    let Peer::Http1(http1) = peer else { return Next::End };
     let mut head = RequestHead::default();
-    let came = read_head(&mut http1.wire, &mut head, stream, &worker.generation(), *served == 0).await;
+    let came = read_head(&mut peer.wire, &mut head, stream, &worker.generation(), *served == 0).await;
     let arrived = Instant::now();
     // asked after the wait: a request is judged by the configuration in force when it came, not when it began to
     let generation = worker.generation();
@@ -104,12 +91,12 @@ async fn serve_next(
             head = RequestHead::default();
             (Err(refusal), false)
         }
-        Came::Http2 => return Next::Http2,
+        Came::Http2 => return Next::Http2(peer),
         Came::End => return Next::End,
     };
     *served += 1;
     if let Ok(length) = &body {
-        http1.expect_body(*length);
+        peer.expect_body(*length);
     }
     let mut id = [0; _];
     let context = RequestContext {
@@ -124,9 +111,13 @@ async fn serve_next(
             && *served < generation.snapshot.limits.requests_per_connection
             && !worker.is_draining(),
     };
-    let afterwards = context.serve(&head, body, peer).await;
+    let mut peer = Peer::Http1(peer);
+    let afterwards = context.serve(&head, body, &mut peer).await;
     let is_last = peer.is_received() && nominated(&head.fields, b"close");
-    Next::Served { afterwards, is_last }
+    match peer {
+        Peer::Http1(peer) => Next::Served { peer, afterwards, is_last },
+        _ => Next::End,
+    }
 }
 
 /// What a connection brought.
@@ -207,12 +198,17 @@ fn body_length(head: &RequestHead) -> Result<Length, Refusal> {
     Length::of_request(head).map_err(Refusal::Framing)
 }
 
-/// Closes in order: the client has time to read the answer, whatever it still sends.
-async fn close(wire: &mut Wire, stream: &OpenStream) {
+/// Closes in order: the client has time to read the answer, whatever it still sends. `is_last`: nothing more will come.
+async fn close(wire: &mut Wire, stream: &OpenStream, is_last: bool) {
+    // nothing more will come that could reset the answer away; TLS says that it was the whole of it
+    let lingers = !is_last || !wire.input().is_empty();
+    if !lingers && !wire.stream().is_tls() {
+        return;
+    }
     stream.set_deadline(LINGER);
-    stream.set_idle(true);
+    stream.set_idle(lingers);
     let closing = async {
-        if wire.shutdown().await.is_err() {
+        if wire.shutdown().await.is_err() || !lingers {
             return;
         }
         let mut discarded = 0;

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::forward::Exchange;
-use super::headers::RequestFields;
+use super::headers::{Fields, RequestFields};
 use super::refusal::Refusal;
 use super::respond;
 use crate::wire::{FieldBlock, Http1Peer, Length};
@@ -20,11 +20,11 @@ impl Exchange<'_> {
         output.extend_from_slice(admitted.origin_form);
         output.extend_from_slice(b" HTTP/1.1\r\n");
         let own_key = self.permitted.websocket_key;
-        self.fields().each(|name, value| {
+        self.fields().each(|fields| match fields {
             // where the gateway shakes hands for an HTTP/2 client, there is one key, and it is the gateway's
-            if own_key.is_none() || !name.eq_ignore_ascii_case(b"Sec-WebSocket-Key") {
-                respond::push_field(output, name, value);
-            }
+            Fields::One(name, _) if own_key.is_some() && name.eq_ignore_ascii_case(b"Sec-WebSocket-Key") => {}
+            Fields::One(name, value) => respond::push_field(output, name, value),
+            Fields::Lines(lines) => output.extend_from_slice(lines),
         });
         match admitted.body {
             // a method that usually has a body says that it has none (RFC 9110 §8.6)
@@ -61,8 +61,14 @@ impl Exchange<'_> {
         }
         let mut host = Vec::new();
         let mut block = FieldBlock::default();
-        self.fields().each(|name, value| {
-            if name.eq_ignore_ascii_case(b"host") { host = value.to_vec() } else { block.push(name, value) }
+        self.fields().each(|fields| {
+            fields.each(|name, value| {
+                if name.eq_ignore_ascii_case(b"host") {
+                    host = value.to_vec()
+                } else {
+                    block.push(name, value)
+                }
+            });
         });
         if admitted.accepts_trailers() {
             block.push(b"te", b"trailers");

@@ -340,40 +340,39 @@ impl Worker {
             self.metrics.connections_refused.increase();
             return;
         };
-        self.metrics.connections_accepted.increase();
-        self.metrics.connections_open.increase();
-        let worker = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            worker.serve(tcp, peer, number, port).await;
-            worker.metrics.connections_open.decrease();
-            drop(counted);
-        });
-    }
-
-    /// One client connection, from TLS to its end. TLS is here and not where connections are accepted: a silent
-    /// client must not keep others out.
-    async fn serve(self: &Rc<Self>, tcp: TcpStream, peer: SocketAddr, number: usize, port: u16) {
+        // a reload changes no listeners, so the number still stands for the same one
+        let Some(settings) = generation.snapshot.listeners.get(number) else { return };
         // an answer is written whole; waiting for more would only delay it
         if tcp.set_nodelay(true).is_err() {
             return;
         }
-        let generation = self.generation();
-        // a reload changes no listeners, so the number still stands for the same one
-        let Some(settings) = generation.snapshot.listeners.get(number) else { return };
+        self.metrics.connections_accepted.increase();
+        self.metrics.connections_open.increase();
+        let worker = Rc::clone(self);
         let client = Rc::new(Client::new(peer, number, port, settings.tls.is_some()));
-        match &settings.tls {
-            None => {
-                drop(generation);
-                http1::serve(self, Box::new(Http1Peer::new(Wire::new(Stream::Plain(tcp)))), client).await;
-            }
-            Some(tls) => {
-                let tls = Arc::clone(tls);
-                drop(generation);
-                Box::pin(self.serve_tls(tcp, tls, client)).await;
-            }
+        // two tasks of their own: one that waits for a next request is as small as it can be
+        if let Some(tls) = &settings.tls {
+            let tls = Arc::clone(tls);
+            tokio::task::spawn_local(async move {
+                Box::pin(worker.serve_tls(tcp, tls, client)).await;
+                worker.closed(counted);
+            });
+        } else {
+            let peer = Box::new(Http1Peer::new(Wire::new(Stream::Plain(tcp))));
+            tokio::task::spawn_local(async move {
+                http1::serve(&worker, peer, client).await;
+                worker.closed(counted);
+            });
         }
     }
 
+    fn closed(&self, counted: Counted) {
+        self.metrics.connections_open.decrease();
+        drop(counted);
+    }
+
+    /// One client connection, from TLS to its end. TLS is here and not where connections are accepted: a silent
+    /// client must not keep others out.
     async fn serve_tls(self: &Rc<Self>, tcp: TcpStream, tls: Arc<ServerConfig>, client: Rc<Client>) {
         let stream = self.streams.open();
         stream.set_idle(true);

@@ -14,13 +14,13 @@ use crate::wire::{FieldName, RequestHead};
 pub(in crate::proxy) struct Client {
     /// The address at the other end of the socket.
     pub(in crate::proxy) peer: SocketAddr,
-    /// The same as text, without the port.
-    pub(super) address: String,
     /// Which listener it came by, in the order of the configuration.
     pub(in crate::proxy) listener: usize,
-    /// The listener's port as text.
-    pub(super) port: String,
-    pub(in crate::proxy) tls: bool,
+    /// The listener's port.
+    pub(super) port: u16,
+    pub(super) tls: bool,
+    /// What the upstream is told of how the client came, as lines of HTTP/1.1: the same for every request.
+    pub(super) lines: Box<[u8]>,
     /// The peer is a trusted proxy: its forwarded headers and request ids are believed.
     trusted: Cell<bool>,
 }
@@ -28,12 +28,16 @@ pub(in crate::proxy) struct Client {
 impl Client {
     pub(in crate::proxy) fn new(peer: SocketAddr, listener: usize, port: u16, tls: bool) -> Self {
         let address = peer.ip().to_canonical();
+        let scheme = scheme(tls);
+        let lines = format!(
+            "X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Port: {port}\r\n"
+        );
         Self {
             peer: SocketAddr::new(address, peer.port()),
-            address: address.to_string(),
             listener,
-            port: port.to_string(),
+            port,
             tls,
+            lines: lines.into_bytes().into(),
             trusted: Cell::new(false),
         }
     }
@@ -46,6 +50,11 @@ impl Client {
     pub(in crate::proxy) fn is_trusted(&self) -> bool {
         self.trusted.get()
     }
+}
+
+/// How the client reached the gateway.
+pub(super) fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 /// The address that requests are counted under ([`policy::source_address`]).

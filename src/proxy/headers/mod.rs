@@ -6,8 +6,8 @@ mod request;
 mod response;
 
 pub(super) use forwarded::{Client, source_address};
-pub(super) use request::RequestFields;
 pub use request::pass_request_fields;
+pub(super) use request::{Fields, RequestFields};
 pub(super) use response::pass_response_fields;
 
 use super::admit::list;

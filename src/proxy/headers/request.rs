@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::forwarded::Client;
+use super::forwarded::{Client, scheme};
 use super::identity;
 use super::nominated;
 use crate::auth::Identity;
@@ -24,10 +24,11 @@ pub(in crate::proxy) struct RequestFields<'a> {
 }
 
 impl RequestFields<'_> {
-    /// Hands every field but the framing's to `emit`, in the order of `docs/headers.md`: the client's that pass,
+    /// Hands every field but the framing's to `take`, in the order of `docs/headers.md`: the client's that pass,
     /// the upstream's credential, then the gateway's own, exactly once each.
-    pub(in crate::proxy) fn each(&self, mut emit: impl FnMut(&[u8], &[u8])) {
+    pub(in crate::proxy) fn each(&self, mut take: impl FnMut(Fields<'_>)) {
         let head = self.admitted.head;
+        let mut emit = |name: &[u8], value: &[u8]| take(Fields::One(name, value));
         match &self.upstream.host {
             Some(host) => emit(b"Host", host.as_bytes()),
             // HTTP/1.0 may come without one, HTTP/1.1 may not go without
@@ -40,15 +41,19 @@ impl RequestFields<'_> {
         if let Some(credential) = &self.upstream.credential {
             emit(b"Authorization", credential.as_bytes());
         }
-        self.own(emit);
+        self.own(take);
     }
 
-    fn own(&self, mut emit: impl FnMut(&[u8], &[u8])) {
+    fn own(&self, mut take: impl FnMut(Fields<'_>)) {
         let head = self.admitted.head;
         if let Some(identity) = self.identity {
-            for line in split_lines(identity.rendered(identity::lines)) {
-                emit(line.0, line.1);
-            }
+            take(Fields::Lines(identity.rendered(identity::lines)));
+        }
+        if !self.client.is_trusted() {
+            take(Fields::Lines(&self.client.lines));
+        }
+        let mut emit = |name: &[u8], value: &[u8]| take(Fields::One(name, value));
+        if self.identity.is_some() {
             if let Some(environment) = self.grant.environment() {
                 emit(b"X-API-Project-Id", environment.as_bytes());
             }
@@ -57,23 +62,34 @@ impl RequestFields<'_> {
             }
         }
         emit(b"X-Request-Id", self.request_id.as_bytes());
-        let believed = |kind| self.client.is_trusted().then(|| head.fields.values(kind).next()).flatten();
-        let forwarded_for = head.fields.values(FieldName::ForwardedFor).filter(|_| self.client.is_trusted());
-        emit(b"X-Forwarded-For", &joined(forwarded_for, self.client.address.as_bytes()));
-        let scheme: &[u8] = if self.client.tls { b"https" } else { b"http" };
-        emit(b"X-Forwarded-Proto", believed(FieldName::ForwardedProto).unwrap_or(scheme));
-        let host = believed(FieldName::ForwardedHost).unwrap_or(self.admitted.host);
-        if !host.is_empty() {
-            emit(b"X-Forwarded-Host", host);
+        if self.client.is_trusted() {
+            self.forwarded(&mut emit);
+        } else if !self.admitted.host.is_empty() {
+            emit(b"X-Forwarded-Host", self.admitted.host);
         }
-        let port = believed(FieldName::ForwardedPort).unwrap_or(self.client.port.as_bytes());
-        emit(b"X-Forwarded-Port", port);
         let via: &[u8] = match head.version {
             Version::Http10 => b"1.0 portcullis",
             Version::Http11 => b"1.1 portcullis",
             Version::Http2 => b"2.0 portcullis",
         };
         emit(b"Via", &joined(head.fields.values(FieldName::Via), via));
+    }
+
+    /// What a trusted proxy says of how the client came, and what is known where it says nothing.
+    fn forwarded(&self, mut emit: impl FnMut(&[u8], &[u8])) {
+        let Client { peer, tls, port, .. } = self.client;
+        let fields = &self.admitted.head.fields;
+        let said = |kind| fields.values(kind).next();
+        let address = peer.ip().to_string();
+        emit(b"X-Forwarded-For", &joined(fields.values(FieldName::ForwardedFor), address.as_bytes()));
+        emit(b"X-Forwarded-Proto", said(FieldName::ForwardedProto).unwrap_or(scheme(*tls).as_bytes()));
+        let host = said(FieldName::ForwardedHost).unwrap_or(self.admitted.host);
+        if !host.is_empty() {
+            emit(b"X-Forwarded-Host", host);
+        }
+        let mut digits = itoa::Buffer::new();
+        let port = digits.format(*port).as_bytes();
+        emit(b"X-Forwarded-Port", said(FieldName::ForwardedPort).unwrap_or(port));
     }
 }
 
@@ -119,11 +135,25 @@ pub fn pass_request_fields(
     }
 }
 
-/// The fields of a block of `Name: value` lines that this room wrote.
-fn split_lines(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    block.split(|&byte| byte == b'\n').filter_map(|line| {
-        let line = line.strip_suffix(b"\r")?;
-        let colon = memchr::memchr(b':', line)?;
-        Some((&line[..colon], &line[colon + 2..]))
-    })
+/// Fields as they come: by name and value, or several of them as lines of HTTP/1.1 that this room wrote.
+#[derive(Clone, Copy)]
+pub(in crate::proxy) enum Fields<'a> {
+    One(&'a [u8], &'a [u8]),
+    Lines(&'a [u8]),
+}
+
+impl Fields<'_> {
+    /// Hands them to `emit` one by one.
+    pub(in crate::proxy) fn each(self, mut emit: impl FnMut(&[u8], &[u8])) {
+        match self {
+            Self::One(name, value) => emit(name, value),
+            Self::Lines(lines) => {
+                for line in lines.split(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\r")) {
+                    if let Some(colon) = memchr::memchr(b':', line) {
+                        emit(&line[..colon], &line[colon + 2..]);
+                    }
+                }
+            }
+        }
+    }
 }
