@@ -30,9 +30,12 @@ pub(super) async fn serve(worker: &Rc<Worker>, peer: Box<Http1Peer>, client: Rc<
     let mut served = 0;
     loop {
         if peer.wire.input().is_empty() {
-            let timeouts = &worker.generation().snapshot.timeouts;
-            let limit = if served == 0 { timeouts.header } else { timeouts.idle };
-            if !wait_for_bytes(&mut peer.wire, &stream, limit).await {
+            stream.set_deadline(patience(worker, served));
+            stream.set_idle(true);
+            // no more than this is kept of a future while a connection waits
+            let filled = poll_fn(|cx| stream.poll_through(cx, |cx| peer.wire.poll_fill(cx))).await;
+            stream.set_idle(false);
+            if !matches!(filled, Ok(Ok(1..))) {
                 return;
             }
         }
@@ -185,13 +188,10 @@ async fn fill(wire: &mut Wire, stream: &OpenStream) -> Result<(), Came> {
     }
 }
 
-/// Waits for the first byte of a request; `false`: there will be none.
-async fn wait_for_bytes(wire: &mut Wire, stream: &OpenStream, limit: Duration) -> bool {
-    stream.set_deadline(limit);
-    stream.set_idle(true);
-    let filled = stream.run_through(wire.fill()).await;
-    stream.set_idle(false);
-    matches!(filled, Ok(Ok(1..)))
+/// How long a client may take for the first byte of a request.
+fn patience(worker: &Worker, served: u64) -> Duration {
+    let timeouts = &worker.generation().snapshot.timeouts;
+    if served == 0 { timeouts.header } else { timeouts.idle }
 }
 
 fn body_length(head: &RequestHead) -> Result<Length, Refusal> {

@@ -64,9 +64,9 @@ impl Exchange<'_> {
         self.fields().each(|fields| {
             fields.each(|name, value| {
                 if name.eq_ignore_ascii_case(b"host") {
-                    host = value.to_vec()
+                    host = value.to_vec();
                 } else {
-                    block.push(name, value)
+                    block.push(name, value);
                 }
             });
         });

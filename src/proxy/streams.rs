@@ -59,7 +59,7 @@ struct Open {
     /// The connection that this stream is part of.
     carrier: Option<Rc<Open>>,
     /// How many streams this connection carries, and how many of them are tunnels.
-    carried: Cell<(usize, usize)>,
+    carried: Cell<(u32, u32)>,
 }
 
 /// One open connection or stream; dropping it takes it off the list.
@@ -284,7 +284,7 @@ impl OpenStream {
     }
 
     /// How many streams this connection carries.
-    pub(super) fn carried(&self) -> usize {
+    pub(super) fn carried(&self) -> u32 {
         self.open.carried.get().0
     }
 
@@ -296,12 +296,22 @@ impl OpenStream {
     /// Runs a step that serves no key: only its time and the gateway's end come before its own.
     pub(super) async fn run_through<F: Future>(&self, step: F) -> Result<F::Output, Interrupt> {
         let mut step = pin!(step);
-        loop {
-            match self.run_until(|| false, step.as_mut()).await {
-                Err(Interrupt::Changed) => self.decided(),
-                result => return result,
+        std::future::poll_fn(|cx| self.poll_through(cx, |cx| step.as_mut().poll(cx))).await
+    }
+
+    /// As [`run_through`](Self::run_through), within a poll.
+    pub(super) fn poll_through<T>(
+        &self,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Result<T, Interrupt>> {
+        while let Poll::Ready(interrupt) = self.open.poll_interrupt(cx) {
+            if interrupt != Interrupt::Changed {
+                return Poll::Ready(Err(interrupt));
             }
+            self.decided();
         }
+        step(cx).map(Ok)
     }
 
     /// Runs `step` until it is done or interrupted.
@@ -311,26 +321,15 @@ impl OpenStream {
     /// bytes may be ready before the tick is.
     pub(super) async fn run<F: Future>(&self, step: F) -> Result<F::Output, Interrupt> {
         let mut has_moved = false;
-        let is_out_of_date = || {
-            std::mem::replace(&mut has_moved, true)
-                && self.open.identity.borrow().is_some()
-                && !self.streams.authenticator.is_fresh()
-        };
-        self.run_until(is_out_of_date, step).await
-    }
-
-    /// Runs `step` until it is done or interrupted, or `is_changed` says that what it rests on has changed.
-    async fn run_until<F: Future>(
-        &self,
-        mut is_changed: impl FnMut() -> bool,
-        step: F,
-    ) -> Result<F::Output, Interrupt> {
         let mut step = pin!(step);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(interrupt) = self.open.poll_interrupt(cx) {
                 return Poll::Ready(Err(interrupt));
             }
-            if is_changed() {
+            if std::mem::replace(&mut has_moved, true)
+                && self.open.identity.borrow().is_some()
+                && !self.streams.authenticator.is_fresh()
+            {
                 return Poll::Ready(Err(Interrupt::Changed));
             }
             step.as_mut().poll(cx).map(Ok)
@@ -344,7 +343,7 @@ impl Drop for OpenStream {
         self.decided();
         if let Some(carrier) = &self.open.carrier {
             let (streams, tunnels) = carrier.carried.get();
-            carrier.carried.set((streams - 1, tunnels - usize::from(self.open.tunnel.get())));
+            carrier.carried.set((streams - 1, tunnels - u32::from(self.open.tunnel.get())));
         }
         self.streams.open.borrow_mut().remove(self.at);
     }
