@@ -12,7 +12,6 @@ use super::pipeline::Permitted;
 use super::refusal::Refusal;
 use super::respond;
 use super::streams::OpenStream;
-use super::upgrade;
 use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Acquired, ConnectError, Place, Pool};
@@ -162,7 +161,7 @@ impl Exchange<'_> {
     }
 
     /// The head of the upstream's answer is here and goes to the client.
-    fn answered(&self, status: u16) {
+    pub(super) fn answered(&self, status: u16) {
         self.progress.status.set(Some(status));
         self.metrics.latency.observe(self.arrived.elapsed());
     }
@@ -259,7 +258,7 @@ impl Exchange<'_> {
             }
         }
         if head.status == 101 {
-            return Box::pin(self.tunnel(client, upstream, &upload, &head)).await;
+            return Box::pin(self.tunnel(client, upstream, upload.copy.is_done(), &head)).await;
         }
         // to an extended CONNECT, success means that the tunnel is open (RFC 8441 §5)
         if self.permitted.admitted.head.protocol().is_some() && (200..300).contains(&head.status) {
@@ -297,53 +296,6 @@ impl Exchange<'_> {
         let uploaded = upload.copy.is_done();
         let upstream_reusable = uploaded && upstream.is_reusable(&head, length);
         Ok((Ended::Answered { reusable: client_reusable && uploaded }, upstream_reusable))
-    }
-
-    async fn tunnel(
-        &self,
-        client: &mut Peer,
-        upstream: &mut Upstream,
-        upload: &Upload<'_>,
-        head: &ResponseHead,
-    ) -> Result<(Ended, bool), Failure> {
-        let admitted = self.permitted.admitted;
-        let Some(protocol) = admitted.upgrade.filter(|_| upload.copy.is_done()) else {
-            return Err(Failure::broken("the upstream changed the protocol unasked"));
-        };
-        upgrade::check(head, protocol, self.permitted.websocket_key)
-            .map_err(|what| Failure::Ended(Ended::Refused(Refusal::UpstreamBroken(what))))?;
-        self.answered(101);
-        self.progress.phase.set(Phase::Tunnel);
-        self.stream.set_tunnel();
-        upgrade::begin(client, upstream.peer_mut(), head, protocol)
-            .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
-        let frames = admitted.is_websocket().then_some(&self.progress.frames);
-        let may_move = || self.permitted.is_fresh();
-        let mut up = BodyCopy::tunnel(self.permitted.stripped, None).only_while(&may_move);
-        let mut down = BodyCopy::tunnel(self.permitted.stripped, frames).only_while(&may_move);
-        let mut moved = None;
-        let result = poll_fn(|cx| {
-            let upstream = upstream.peer_mut();
-            let from_client = poll_running(&mut up, cx, client, upstream);
-            let from_upstream = poll_running(&mut down, cx, upstream, client);
-            let bytes = Some((up.bytes, down.bytes, up.is_done()));
-            if moved != bytes {
-                moved = bytes;
-                self.stream.set_deadline(self.timeouts.tunnel_idle);
-            }
-            match (from_client, from_upstream) {
-                (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(Err(())),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-                _ => Poll::Pending,
-            }
-        })
-        .await;
-        self.progress.received.set(up.bytes);
-        self.progress.sent.set(down.bytes);
-        match result {
-            Ok(()) => Ok((Ended::Answered { reusable: false }, false)),
-            Err(()) => Err(Failure::Ended(Ended::Broken("the tunnel broke"))),
-        }
     }
 
     fn poll_answer_head(
@@ -480,14 +432,14 @@ impl Exchange<'_> {
 }
 
 /// Why an exchange did not come to its end.
-enum Failure {
+pub(super) enum Failure {
     /// The kept connection was closed before it took the request.
     Dead,
     Ended(Ended),
 }
 
 impl Failure {
-    fn broken(what: &'static str) -> Self {
+    pub(super) fn broken(what: &'static str) -> Self {
         Self::Ended(Ended::Refused(Refusal::UpstreamBroken(what)))
     }
 }
@@ -524,19 +476,6 @@ fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
         Poll::Ready(ready) => Some(ready),
         Poll::Pending => None,
     }
-}
-
-/// One direction of a tunnel, with the reason of a failure left to the log of the other side.
-fn poll_running(
-    copy: &mut BodyCopy<'_>,
-    cx: &mut Context<'_>,
-    from: &mut Peer,
-    to: &mut Peer,
-) -> Poll<Result<(), ()>> {
-    if copy.is_done() {
-        return Poll::Ready(Ok(()));
-    }
-    copy.poll(cx, from, to).map_err(|_| ())
 }
 
 /// Sends an interim answer; `false`: the client is gone.
