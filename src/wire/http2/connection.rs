@@ -17,7 +17,7 @@ use super::streams::{Ended, Streams};
 /// What a client may send ahead of what is taken, on all streams together.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Where more than this waits to be written, no more is read: what a client asks for has to be fetched by it.
-const UNSENT_BYTES: usize = 128 * 1024;
+pub(super) const UNSENT_BYTES: usize = 128 * 1024;
 /// What is read from a client that was told goodbye, before the connection is closed whatever it sends: bytes that
 /// are left unread would have the system reset the connection, and the goodbye with it.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -56,7 +56,7 @@ pub struct Http2Request {
 
 /// A client's HTTP/2 connection.
 pub struct Http2Connection {
-    connection: Rc<RefCell<Connection>>,
+    pub(super) connection: Rc<RefCell<Connection>>,
 }
 
 pub(super) struct Connection {
@@ -168,11 +168,16 @@ impl Connection {
             if let Some(begun) = self.read_on() {
                 return Poll::Ready(Some(begun));
             }
+            let was_full = self.is_full();
             let flushed = self.wire.poll_flush(cx);
             if matches!(flushed, Poll::Ready(Err(_))) {
                 self.lose();
             }
             self.offer_room();
+            // what was left unread meanwhile may be all that ever comes
+            if was_full && !self.is_full() {
+                continue;
+            }
             if self.state == State::Left && self.streams.len() == 0 {
                 self.state = State::Closing { discarded: 0 };
             }
@@ -184,7 +189,7 @@ impl Connection {
                     }
                     self.wire.poll_fill(cx)
                 }
-                _ if self.wire.unsent() > UNSENT_BYTES => Poll::Pending,
+                _ if self.is_full() => Poll::Pending,
                 _ => self.wire.poll_fill(cx),
             };
             match filled {
@@ -198,11 +203,14 @@ impl Connection {
         }
     }
 
+    /// Whether the client has yet to fetch so much that it is not listened to.
+    fn is_full(&self) -> bool {
+        self.wire.unsent() > UNSENT_BYTES
+    }
+
     /// Understands what has been read, as far as the next request.
     fn read_on(&mut self) -> Option<Begun> {
-        while matches!(self.state, State::Open | State::Leaving | State::Left)
-            && self.wire.unsent() <= UNSENT_BYTES
-        {
+        while matches!(self.state, State::Open | State::Leaving | State::Left) && !self.is_full() {
             match self.receive() {
                 Ok(Step::Begun(begun)) => return Some(begun),
                 Ok(Step::Done) => {}

@@ -182,9 +182,8 @@ impl Connection {
         }
         // bounded by the window
         self.took(None, narrow(stream.received.len() + unread));
-        if stream.waits || !self.streams.waiting.is_empty() {
-            self.offer_room();
-        }
+        // it may have been given room and not have taken it
+        self.offer_room();
         if self.streams.len() == 0 {
             self.wake();
         }

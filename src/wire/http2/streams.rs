@@ -130,6 +130,9 @@ impl Streams {
         if let Ok(at) = self.ids.binary_search_by_key(&stream.id, |(id, _)| *id) {
             self.ids.remove(at);
         }
+        if stream.waits {
+            self.waiting.retain(|waiting| *waiting != number);
+        }
         if let Some(Ended::Theirs { early }) = stream.ended {
             self.given_up -= 1;
             self.given_up_early -= usize::from(early);
@@ -174,16 +177,11 @@ impl Streams {
 
     /// Wakes the next of those that wait for room.
     pub(super) fn wake_next(&mut self) -> bool {
-        while let Some(number) = self.waiting.pop_front() {
-            // it may be gone, and another have its number
-            if let Some(stream) = self.slots.get_mut(number)
-                && std::mem::take(&mut stream.waits)
-            {
-                stream.wake();
-                return true;
-            }
-        }
-        false
+        let Some(number) = self.waiting.pop_front() else { return false };
+        let stream = &mut self.slots[number];
+        stream.waits = false;
+        stream.wake();
+        true
     }
 }
 
