@@ -153,6 +153,22 @@ impl Http2Connection {
         self.connection.borrow_mut().drain();
     }
 
+    /// Whether the client was told so, or the connection is over for another reason.
+    pub fn is_draining(&self) -> bool {
+        self.connection.borrow().state != State::Open
+    }
+
+    /// The client has had the time to hear of the [`drain`](Self::drain): nothing new is served any more, whether it
+    /// says that it knows or not.
+    pub fn stop_waiting(&self) {
+        self.connection.borrow_mut().farewell_is_known();
+    }
+
+    /// How many bytes wait for the client to fetch them, about.
+    pub fn unsent(&self) -> usize {
+        self.connection.borrow().wire.unsent()
+    }
+
     /// Ends the connection and all that is on it, and says why.
     pub fn give_up(&self, reason: Reason) {
         self.connection.borrow_mut().give_up(reason);
@@ -265,11 +281,13 @@ impl Connection {
         }
     }
 
-    /// The client has answered the ping: what it has begun after the goodbye has come.
+    /// The client has answered the ping: what it has begun before it knew of the goodbye has come.
     pub(super) fn farewell_is_known(&mut self) {
         if self.state == State::Leaving {
             self.send_goodbye(self.last, Reason::NO_ERROR);
             self.state = State::Left;
+            // the last of its streams may have ended
+            self.wake();
         }
     }
 
