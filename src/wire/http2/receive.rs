@@ -212,7 +212,7 @@ impl Connection {
     fn continuation(&mut self, header: FrameHeader) -> Result<Step, Violation> {
         let Some(mut block) = self.block.take() else { return Err(PROTOCOL_ERROR) };
         let end = HEADER_BYTES + header.length;
-        block.bytes.extend_from_slice(&self.wire.input()[HEADER_BYTES..end]);
+        block.append(&self.wire.input()[HEADER_BYTES..end]);
         block.frames += 1;
         self.wire.input_mut(end)[HEADER_BYTES..].zeroize();
         // a block is read as a whole, so there is an end to how much of it may come (RUSTSEC-2024-0332)
@@ -414,6 +414,18 @@ fn read(
         .map_err(|_| Violation::Connection(Reason::COMPRESSION_ERROR))?;
     let verdict = reader.finish();
     Ok(Read { head, verdict, holds_credential })
+}
+
+impl Block {
+    /// Appends the next part. What the bytes are moved out of is wiped as well.
+    fn append(&mut self, part: &[u8]) {
+        if self.bytes.capacity() - self.bytes.len() < part.len() {
+            let mut larger = Vec::with_capacity(2 * (self.bytes.len() + part.len()));
+            larger.extend_from_slice(&self.bytes);
+            std::mem::replace(&mut self.bytes, larger).zeroize();
+        }
+        self.bytes.extend_from_slice(part);
+    }
 }
 
 /// A part of a head may hold a credential.

@@ -53,6 +53,8 @@ async fn connected() -> (TcpStream, Rc<Http2Connection>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
     let wire = Wire::new(Stream::Plain(server));
     (client, Rc::new(Http2Connection::new(wire, LIMITS, Instant::now())))
 }
@@ -186,7 +188,8 @@ struct Client {
 impl Client {
     /// Begins; windows are as small as they are by default.
     async fn over(socket: TcpStream) -> Self {
-        let known = Known { window: DEFAULT_WINDOW.into(), streams: Vec::new(), pongs: 0, said_goodbye: None };
+        let known =
+            Known { window: DEFAULT_WINDOW.into(), streams: Vec::new(), pongs: 0, said_goodbye: None };
         let known = Rc::new(RefCell::new(known));
         let (reading, mut socket) = socket.into_split();
         spawn_local(listen(reading, Rc::clone(&known)));
@@ -439,7 +442,8 @@ fn what_was_left_unread_is_read_when_there_is_room_again() {
                 _ => break,
             }
         }
-        let reading = spawn_local(async move { while socket.read(&mut sink).await.is_ok_and(|read| read > 0) {} });
+        let reading =
+            spawn_local(async move { while socket.read(&mut sink).await.is_ok_and(|read| read > 0) {} });
         assert!(serving.await.unwrap(), "the request is served");
         reading.abort();
     });
