@@ -237,8 +237,8 @@ mod tests {
                     // lines with short strings, so that some are whole, among octets that are anything
                     match octet() % 8 {
                         0 => block.push(octet()),
-                        1 => block.push(0x80 | octet() % 75),
-                        2 => block.push(0x20 | octet() % 31),
+                        1 => block.push(0x80 | (octet() % 75)),
+                        2 => block.push(0x20 | (octet() % 31)),
                         3 => block.extend([0x3f, octet(), octet() % 32]),
                         form => {
                             let length = octet() % 40;

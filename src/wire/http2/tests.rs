@@ -85,11 +85,11 @@ async fn exchange(request: Http2Request) -> Result<(), PeerError> {
             while receive(&mut peer).await?.is_some() {}
             peer.respond(200, false, |_| ())?;
             peer.end_after(100_000);
-            send(&mut peer, &[b'3'; 100_000]).await?;
+            send(&mut peer, &vec![b'3'; 100_000]).await?;
         }
         Some(b'4') => {
             peer.respond(200, false, |block| block.field(b"x", &[b'4'; 3000]))?;
-            send(&mut peer, &[b'4'; 50_000]).await?;
+            send(&mut peer, &vec![b'4'; 50_000]).await?;
             // and leaves it unfinished
         }
         _ => {
@@ -412,16 +412,13 @@ fn what_was_left_unread_is_read_when_there_is_room_again() {
             yield_now().await;
         }
         // so much that the socket does not take it, and as much behind it as may wait
-        loop {
-            let mut connection = connection.connection.borrow_mut();
-            let waiting = connection.wire.unsent();
-            if waiting == UNSENT_BYTES {
-                break;
+        while connection.connection.borrow().wire.unsent() < UNSENT_BYTES {
+            {
+                let mut connection = connection.connection.borrow_mut();
+                let more = UNSENT_BYTES - connection.wire.unsent();
+                connection.wire.output().extend(std::iter::repeat_n(0, more));
+                connection.wake();
             }
-            let more = UNSENT_BYTES - waiting;
-            connection.wire.output().extend(std::iter::repeat_n(0, more));
-            connection.wake();
-            drop(connection);
             yield_now().await;
         }
         // the answer to the ping is one too much: the request behind it waits
