@@ -92,6 +92,12 @@ async fn exchange(request: Http2Request) -> Result<(), PeerError> {
             send(&mut peer, &vec![b'4'; 50_000]).await?;
             // and leaves it unfinished
         }
+        Some(b'6') => {
+            peer.respond(200, false, |_| ())?;
+            send(&mut peer, &vec![b'6'; 4_000_000]).await?;
+        }
+        // never looks at what comes
+        Some(b'7') => poll_fn(|cx| peer.poll_gone(cx)).await,
         _ => {
             peer.respond(200, false, |_| ())?;
             while let Some(piece) = receive(&mut peer).await? {
@@ -394,6 +400,65 @@ fn whatever_bytes_come_the_connection_ends_and_nothing_panics() {
             }
         });
     }
+}
+
+/// Streams that always have something to send share what there is, however their turns fall.
+#[test]
+fn no_stream_is_served_to_the_end_before_another() {
+    for count in 2..=5 {
+        run(async move {
+            let (socket, connection) = connected().await;
+            spawn_local(serve(connection));
+            let mut client = Client::over(socket).await;
+            client.write(SETTINGS, 0, 0, &[0, 4, 0, 0x7f, 0, 0]).await;
+            client.write(WINDOW_UPDATE, 0, 0, &(1u32 << 30).to_be_bytes()).await;
+            for _ in 0..count {
+                client.begin(6, true, &mut Random(1)).await;
+            }
+            let received = |client: &Client| -> Vec<usize> {
+                client.known.borrow().streams.iter().map(|stream| stream.received).collect()
+            };
+            while received(&client).iter().all(|received| *received < 1_000_000) {
+                yield_now().await;
+            }
+            let received = received(&client);
+            assert!(received.iter().all(|received| *received > 500_000), "{received:?}");
+        });
+    }
+}
+
+#[test]
+fn what_exceeds_a_window_ends_the_stream_or_the_connection() {
+    run(async {
+        let (socket, connection) = connected().await;
+        spawn_local(serve(connection));
+        let mut client = Client::over(socket).await;
+        for _ in 0..4 {
+            client.begin(7, false, &mut Random(1)).await;
+        }
+        // a window's bytes, and one more
+        let fill = async |client: &mut Client, at| {
+            for _ in 0..16 {
+                client.write(DATA, 0, identifier(at), &[b'd'; 1 << 14]).await;
+            }
+        };
+        fill(&mut client, 0).await;
+        client.ping().await;
+        assert!(!client.known.borrow().streams[0].has_ended);
+        client.write(DATA, 0, identifier(0), b"d").await;
+        client.ping().await;
+        assert!(client.known.borrow().streams[0].has_ended, "a stream's window");
+        assert_eq!(client.known.borrow().said_goodbye, None);
+        for at in 1..3 {
+            fill(&mut client, at).await;
+        }
+        client.ping().await;
+        assert_eq!(client.known.borrow().said_goodbye, None);
+        // what was made up for is told of when it is more: there is one byte too little
+        fill(&mut client, 3).await;
+        client.ping().await;
+        assert_eq!(client.known.borrow().said_goodbye, Some(Reason::FLOW_CONTROL_ERROR.0));
+    });
 }
 
 /// What is not read because too much waits to be written, is read when that has left, though nothing more comes.
