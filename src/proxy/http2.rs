@@ -18,7 +18,7 @@ use crate::wire::{Http2Connection, Http2Limits, Http2Request, Peer, Reason, Wire
 /// Streams that may end cut off before the connection is looked at: where they are more than half of all, the client
 /// asks only to cancel (rapid reset, CVE-2023-44487, at a pace that lets each stream be accepted first).
 const MIN_CUT_STREAMS: u64 = 100;
-/// What a client without open streams is given to answer that it knows of the connection's end.
+/// What a client is given to answer that it knows of the connection's end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
@@ -38,8 +38,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
 
     let cut = Rc::new(Cell::new(0u64));
     let mut served = 0u64;
-    // what was seen at the last deadline; two in a row without a stream between them mean that nobody is there
-    let mut served_at_deadline = None;
+    let look = |served| Seen { served, carried: stream.carried(), unsent: connection.unsent() };
+    let mut seen = look(served);
+    let mut seen_since = stream.about_now();
     let mut patience = timeouts.idle;
     stream.set_deadline(timeouts.header);
     loop {
@@ -65,25 +66,39 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
             Err(Interrupt::Changed) => {}
             Err(Interrupt::Drain) => {
                 connection.drain();
-                served_at_deadline = Some(served);
                 patience = GOODBYE;
+                (seen, seen_since) = (look(served), stream.about_now());
                 stream.set_deadline(patience);
             }
             Err(Interrupt::Deadline) => {
                 if !connection.is_greeted() {
                     return;
                 }
-                if stream.carried() == 0 {
-                    match served_at_deadline {
-                        Some(before) if before == served => return,
-                        _ => connection.drain(),
-                    }
-                    served_at_deadline = Some(served);
+                let now = stream.about_now();
+                if seen != look(served) {
+                    (seen, seen_since) = (look(served), now);
+                }
+                // streams that have ended may still be on their way to a client that is slow
+                let patience_now = if seen.unsent > 0 { timeouts.write } else { patience };
+                let is_idle = seen.carried == 0 && now.saturating_duration_since(seen_since) >= patience_now;
+                match (connection.is_draining(), is_idle) {
+                    (true, true) => return,
+                    (true, false) => connection.stop_waiting(),
+                    (false, true) => connection.drain(),
+                    (false, false) => {}
                 }
                 stream.set_deadline(patience);
             }
         }
     }
+}
+
+/// What changes as long as there is a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    served: u64,
+    carried: usize,
+    unsent: usize,
 }
 
 /// One stream's surroundings.

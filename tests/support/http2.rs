@@ -60,8 +60,10 @@ async fn exchange_async(
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
+pub const PRIORITY: u8 = 2;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PUSH_PROMISE: u8 = 5;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const WINDOW_UPDATE: u8 = 8;
@@ -69,7 +71,12 @@ pub const CONTINUATION: u8 = 9;
 
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+pub const PADDED: u8 = 8;
+pub const PRIORITISED: u8 = 0x20;
 pub const ACK: u8 = 1;
+
+/// What a client begins with.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// One frame.
 #[derive(Clone)]
@@ -120,24 +127,30 @@ impl RawHttp2 {
     /// Connects with `h2` agreed on, and sends preface and empty SETTINGS.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let mut tls = handshake(address, "localhost", believing(&["h2"])).expect("the handshake succeeds");
-        assert_eq!(tls.conn.alpn_protocol(), Some(&b"h2"[..]), "the gateway speaks HTTP/2 on TLS");
-        tls.sock.set_write_timeout(Some(PATIENCE)).expect("a socket option");
-        tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").expect("an open connection");
-        let mut connection = Self { tls, ahead: Vec::new() };
+        let mut connection = Self::silent(address);
+        connection.write_bytes(PREFACE).expect("an open connection");
         connection.write(SETTINGS, 0, 0, &[]).expect("an open connection");
         connection
     }
 
+    /// Connects with `h2` agreed on, and sends nothing.
+    #[track_caller]
+    pub fn silent(address: SocketAddr) -> Self {
+        let tls = handshake(address, "localhost", believing(&["h2"])).expect("the handshake succeeds");
+        assert_eq!(tls.conn.alpn_protocol(), Some(&b"h2"[..]), "the gateway speaks HTTP/2 on TLS");
+        tls.sock.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        Self { tls, ahead: Vec::new() }
+    }
+
+    /// Writes bytes, whatever they are.
+    pub fn write_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tls.write_all(bytes)?;
+        self.tls.flush()
+    }
+
     /// Writes one frame.
     pub fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(payload.len()).expect("a frame is at most 16 MiB").to_be_bytes();
-        let mut bytes = length[1..].to_vec();
-        bytes.extend([kind, flags]);
-        bytes.extend(stream.to_be_bytes());
-        bytes.extend_from_slice(payload);
-        self.tls.write_all(&bytes)?;
-        self.tls.flush()
+        self.write_bytes(&frame(kind, flags, stream, payload))
     }
 
     /// Writes HEADERS with these fields, in this order, as literals that no table remembers.
@@ -208,7 +221,18 @@ impl RawHttp2 {
     }
 }
 
-fn number(bytes: &[u8]) -> u32 {
+/// A frame's bytes.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame is at most 16 MiB").to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// The number at the front of a payload.
+pub fn number(bytes: &[u8]) -> u32 {
     bytes.get(..4).and_then(|four| four.try_into().ok()).map_or(u32::MAX, u32::from_be_bytes)
 }
 
@@ -241,9 +265,9 @@ fn length(block: &mut Vec<u8>, length: usize) {
     block.push(low(rest));
 }
 
-/// The status in a header block: it is the first field, indexed, or a literal of three digits.
+/// The status in a header block that the gateway sent: it is the first field, indexed, or a literal of three digits.
 #[track_caller]
-fn status(block: &[u8]) -> u16 {
+pub fn status(block: &[u8]) -> u16 {
     // size updates of the table may come first
     let start = block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap_or(block.len());
     let block = &block[start..];

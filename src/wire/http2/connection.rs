@@ -17,7 +17,7 @@ use super::streams::{Ended, Streams};
 /// What a client may send ahead of what is taken, on all streams together.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 /// Where more than this waits to be written, no more is read: what a client asks for has to be fetched by it.
-const UNSENT_BYTES: usize = 128 * 1024;
+pub(super) const UNSENT_BYTES: usize = 128 * 1024;
 /// What is read from a client that was told goodbye, before the connection is closed whatever it sends: bytes that
 /// are left unread would have the system reset the connection, and the goodbye with it.
 const LINGER_BYTES: usize = 256 * 1024;
@@ -56,7 +56,7 @@ pub struct Http2Request {
 
 /// A client's HTTP/2 connection.
 pub struct Http2Connection {
-    connection: Rc<RefCell<Connection>>,
+    pub(super) connection: Rc<RefCell<Connection>>,
 }
 
 pub(super) struct Connection {
@@ -153,6 +153,22 @@ impl Http2Connection {
         self.connection.borrow_mut().drain();
     }
 
+    /// Whether the client was told so, or the connection is over for another reason.
+    pub fn is_draining(&self) -> bool {
+        self.connection.borrow().state != State::Open
+    }
+
+    /// The client has had the time to hear of the [`drain`](Self::drain): nothing new is served any more, whether it
+    /// says that it knows or not.
+    pub fn stop_waiting(&self) {
+        self.connection.borrow_mut().farewell_is_known();
+    }
+
+    /// How many bytes wait for the client to fetch them, about.
+    pub fn unsent(&self) -> usize {
+        self.connection.borrow().wire.unsent()
+    }
+
     /// Ends the connection and all that is on it, and says why.
     pub fn give_up(&self, reason: Reason) {
         self.connection.borrow_mut().give_up(reason);
@@ -168,11 +184,16 @@ impl Connection {
             if let Some(begun) = self.read_on() {
                 return Poll::Ready(Some(begun));
             }
+            let was_full = self.is_full();
             let flushed = self.wire.poll_flush(cx);
             if matches!(flushed, Poll::Ready(Err(_))) {
                 self.lose();
             }
             self.offer_room();
+            // what was left unread meanwhile may be all that ever comes
+            if was_full && !self.is_full() {
+                continue;
+            }
             if self.state == State::Left && self.streams.len() == 0 {
                 self.state = State::Closing { discarded: 0 };
             }
@@ -184,7 +205,7 @@ impl Connection {
                     }
                     self.wire.poll_fill(cx)
                 }
-                _ if self.wire.unsent() > UNSENT_BYTES => Poll::Pending,
+                _ if self.is_full() => Poll::Pending,
                 _ => self.wire.poll_fill(cx),
             };
             match filled {
@@ -198,11 +219,14 @@ impl Connection {
         }
     }
 
+    /// Whether the client has yet to fetch so much that it is not listened to.
+    fn is_full(&self) -> bool {
+        self.wire.unsent() > UNSENT_BYTES
+    }
+
     /// Understands what has been read, as far as the next request.
     fn read_on(&mut self) -> Option<Begun> {
-        while matches!(self.state, State::Open | State::Leaving | State::Left)
-            && self.wire.unsent() <= UNSENT_BYTES
-        {
+        while matches!(self.state, State::Open | State::Leaving | State::Left) && !self.is_full() {
             match self.receive() {
                 Ok(Step::Begun(begun)) => return Some(begun),
                 Ok(Step::Done) => {}
@@ -257,11 +281,13 @@ impl Connection {
         }
     }
 
-    /// The client has answered the ping: what it has begun after the goodbye has come.
+    /// The client has answered the ping: what it has begun before it knew of the goodbye has come.
     pub(super) fn farewell_is_known(&mut self) {
         if self.state == State::Leaving {
             self.send_goodbye(self.last, Reason::NO_ERROR);
             self.state = State::Left;
+            // the last of its streams may have ended
+            self.wake();
         }
     }
 

@@ -218,4 +218,47 @@ mod tests {
         assert!(seen(&mut decoder, &[0x57, 0x81, 0x1f]));
         assert!(decoder.value.is_empty(), "what was decoded is wiped");
     }
+
+    #[test]
+    fn whatever_comes_is_read_or_refused_and_the_table_keeps_its_limit() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut octet = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_be_bytes()[0]
+        };
+        let mut read = 0;
+        for _ in 0..3000 {
+            let mut decoder = Decoder::new();
+            for _ in 0..20 {
+                let mut block = Vec::new();
+                for _ in 0..octet() % 8 {
+                    // lines with short strings, so that some are whole, among octets that are anything
+                    match octet() % 8 {
+                        0 => block.push(octet()),
+                        1 => block.push(0x80 | (octet() % 75)),
+                        2 => block.push(0x20 | (octet() % 31)),
+                        3 => block.extend([0x3f, octet(), octet() % 32]),
+                        form => {
+                            let length = octet() % 40;
+                            block.extend([
+                                [0x40, 0x50, 0x7e, 0x10][usize::from(form % 4)],
+                                1,
+                                octet(),
+                                length,
+                            ]);
+                            block.extend((0..length).map(|_| octet()));
+                        }
+                    }
+                }
+                let result = decoder.decode(&block, |_| read += 1);
+                assert!(decoder.table.is_within_limit(), "{block:x?}");
+                if result.is_err() {
+                    break;
+                }
+            }
+        }
+        assert!(read > 3000, "{read} lines were read: too few to tell");
+    }
 }

@@ -94,6 +94,8 @@ const fn octet(symbol: u16) -> u8 {
 
 /// Appends what `coded` stands for.
 pub(super) fn decode(coded: &[u8], into: &mut Vec<u8>) -> Result<(), Malformed> {
+    // at least five bits an octet: never moved while it grows, so that no copy of a credential stays behind
+    into.reserve(coded.len() * 8 / 5);
     // the next bits from the top down, and how many of them there are
     let (mut bits, mut known) = (0u64, 0u32);
     let mut rest = coded.iter();

@@ -26,6 +26,8 @@ mod request;
 mod send;
 mod streams;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Http2Connection, Http2Limits, Http2Request};
 pub use encode::HeadBlock;

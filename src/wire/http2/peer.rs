@@ -144,6 +144,8 @@ impl Http2Peer {
             Room::Full => {
                 connection.streams.get(self.stream).wake_with(cx);
                 connection.streams.wait(self.stream);
+                // to those that wait longer, where it is only their turn
+                connection.offer_room();
                 return Poll::Pending;
             }
         };

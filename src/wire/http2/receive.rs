@@ -52,8 +52,6 @@ pub(super) struct Block {
 const MAX_SMALL_FRAMES: usize = 16;
 /// A client that opens its windows by less may as well leave it.
 const SMALL_INCREMENT: u32 = 1024;
-/// Bodies in smaller pieces cost more than they bring.
-const SMALL_DATA: usize = 64;
 /// How many idle frames a request may bring along: pings that measure, windows that open.
 const PER_REQUEST: u32 = 4;
 
@@ -130,10 +128,13 @@ impl Connection {
         self.receive_window -= length;
         let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
         let content = header.content(payload).ok_or(PROTOCOL_ERROR)?;
-        if content.len() < SMALL_DATA && !ends {
+        let number = self.streams.find(id);
+        let ends_stream = ends && number.is_some_and(|number| self.streams.get(number).receives());
+        // messages may be small and many; what says nothing at all, or comes too late, is of no use to anybody
+        if content.is_empty() && !ends_stream {
             self.idle_frame()?;
         }
-        let Some(number) = self.streams.find(id) else {
+        let Some(number) = number else {
             if id > self.last {
                 return Err(PROTOCOL_ERROR);
             }
@@ -211,7 +212,7 @@ impl Connection {
     fn continuation(&mut self, header: FrameHeader) -> Result<Step, Violation> {
         let Some(mut block) = self.block.take() else { return Err(PROTOCOL_ERROR) };
         let end = HEADER_BYTES + header.length;
-        block.bytes.extend_from_slice(&self.wire.input()[HEADER_BYTES..end]);
+        block.append(&self.wire.input()[HEADER_BYTES..end]);
         block.frames += 1;
         self.wire.input_mut(end)[HEADER_BYTES..].zeroize();
         // a block is read as a whole, so there is an end to how much of it may come (RUSTSEC-2024-0332)
@@ -277,7 +278,7 @@ impl Connection {
             return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
         }
         if stream.ended.is_some() {
-            return Ok(Step::Done);
+            return self.idle_frame();
         }
         let is_short = stream.announced.is_some_and(|left| left > 0);
         if !ends_stream || is_short || read.verdict != Verdict::Whole {
@@ -333,6 +334,8 @@ impl Connection {
                 if i64::from(value) > MAX_WINDOW {
                     return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
                 }
+                // each is worked on for every stream, and a frame may hold thousands
+                self.idle_frame()?;
                 let by = i64::from(value) - i64::from(self.initial_send_window);
                 self.initial_send_window = value;
                 if !self.streams.each().all(|stream| stream.widen(by)) {
@@ -411,6 +414,18 @@ fn read(
         .map_err(|_| Violation::Connection(Reason::COMPRESSION_ERROR))?;
     let verdict = reader.finish();
     Ok(Read { head, verdict, holds_credential })
+}
+
+impl Block {
+    /// Appends the next part. What the bytes are moved out of is wiped as well.
+    fn append(&mut self, part: &[u8]) {
+        if self.bytes.capacity() - self.bytes.len() < part.len() {
+            let mut larger = Vec::with_capacity(2 * (self.bytes.len() + part.len()));
+            larger.extend_from_slice(&self.bytes);
+            std::mem::replace(&mut self.bytes, larger).zeroize();
+        }
+        self.bytes.extend_from_slice(part);
+    }
 }
 
 /// A part of a head may hold a credential.

@@ -5,7 +5,7 @@ use super::frame::{
     self, CONTINUATION, DATA, DEFAULT_WINDOW, END_HEADERS, END_STREAM, FAREWELL, FrameHeader, GOAWAY,
     HEADERS, PAYLOAD_BYTES, PING, RST_STREAM, Reason, SETTINGS, WINDOW_UPDATE, narrow, setting,
 };
-use super::streams::{Ended, STREAM_WINDOW_BYTES, Stream};
+use super::streams::{Ended, STREAM_WINDOW_BYTES, Stream, Turn};
 
 /// How much of bodies may wait to be written: the streams of a connection take turns at it.
 const ROOM_BYTES: usize = 32 * 1024;
@@ -119,10 +119,12 @@ impl Connection {
         if stream.send_window <= 0 {
             return Room::ClosedWindow;
         }
-        if self.send_window <= 0 || room < SMALL_ROOM_BYTES {
+        let (window, is_next) = (stream.send_window.min(self.send_window), stream.turn == Turn::Next);
+        // nobody goes before those that wait
+        let is_others_turn = !is_next && !self.streams.waiting.is_empty();
+        if self.send_window <= 0 || room < SMALL_ROOM_BYTES || is_others_turn {
             return Room::Full;
         }
-        let window = stream.send_window.min(self.send_window);
         Room::Bytes(usize::try_from(window).unwrap_or(usize::MAX).min(room).min(PAYLOAD_BYTES))
     }
 
@@ -133,6 +135,9 @@ impl Connection {
         stream.send_window -= count;
         self.send_window -= count;
         stream.is_sent = ends;
+        if stream.turn == Turn::Next {
+            stream.turn = Turn::None;
+        }
         let flags = if ends { END_STREAM } else { 0 };
         let output = self.wire.output();
         FrameHeader { length: bytes.len(), kind: DATA, flags, stream: stream.id }.write(output);
@@ -182,9 +187,8 @@ impl Connection {
         }
         // bounded by the window
         self.took(None, narrow(stream.received.len() + unread));
-        if stream.waits || !self.streams.waiting.is_empty() {
-            self.offer_room();
-        }
+        // it may have been given room and not have taken it
+        self.offer_room();
         if self.streams.len() == 0 {
             self.wake();
         }

@@ -36,8 +36,18 @@ pub(super) struct Stream {
     pub(super) is_sent: bool,
     /// Why it ended before its time.
     pub(super) ended: Option<Ended>,
-    /// Waits for room on the connection.
-    pub(super) waits: bool,
+    pub(super) turn: Turn,
+}
+
+/// A stream's place among those that want to send a part of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It has none.
+    None,
+    /// It waits for room on the connection.
+    Waits,
+    /// It was the first of those that wait, and has not sent anything since.
+    Next,
 }
 
 /// Why a stream ended before its time.
@@ -118,7 +128,7 @@ impl Streams {
             send_window,
             is_sent: false,
             ended: None,
-            waits: false,
+            turn: Turn::None,
         };
         let number = self.slots.insert(stream);
         self.ids.push_back((id, number));
@@ -129,6 +139,9 @@ impl Streams {
         let stream = self.slots.remove(number);
         if let Ok(at) = self.ids.binary_search_by_key(&stream.id, |(id, _)| *id) {
             self.ids.remove(at);
+        }
+        if stream.turn == Turn::Waits {
+            self.waiting.retain(|waiting| *waiting != number);
         }
         if let Some(Ended::Theirs { early }) = stream.ended {
             self.given_up -= 1;
@@ -165,25 +178,23 @@ impl Streams {
         self.slots.iter_mut().map(|(_, stream)| stream)
     }
 
-    /// Puts a stream among those that wait for room, unless it is there.
+    /// Puts a stream among those that wait for room, unless it is there. One whose room was taken by others before it
+    /// came stays the first: behind a stream that always takes all, it would never be served.
     pub(super) fn wait(&mut self, number: usize) {
-        if !std::mem::replace(&mut self.slots[number].waits, true) {
-            self.waiting.push_back(number);
+        match std::mem::replace(&mut self.slots[number].turn, Turn::Waits) {
+            Turn::None => self.waiting.push_back(number),
+            Turn::Next => self.waiting.push_front(number),
+            Turn::Waits => {}
         }
     }
 
     /// Wakes the next of those that wait for room.
     pub(super) fn wake_next(&mut self) -> bool {
-        while let Some(number) = self.waiting.pop_front() {
-            // it may be gone, and another have its number
-            if let Some(stream) = self.slots.get_mut(number)
-                && std::mem::take(&mut stream.waits)
-            {
-                stream.wake();
-                return true;
-            }
-        }
-        false
+        let Some(number) = self.waiting.pop_front() else { return false };
+        let stream = &mut self.slots[number];
+        stream.turn = Turn::Next;
+        stream.wake();
+        true
     }
 }
 

@@ -182,6 +182,12 @@ impl Table {
         limit <= DEFAULT_BYTES
     }
 
+    #[cfg(test)]
+    pub(super) fn is_within_limit(&self) -> bool {
+        let bytes: usize = self.entries.iter().map(Entry::bytes).sum();
+        bytes == self.bytes && bytes <= self.limit && self.limit <= DEFAULT_BYTES
+    }
+
     fn shrink_to(&mut self, bytes: usize) {
         while self.bytes > bytes
             && let Some(oldest) = self.entries.pop_back()
