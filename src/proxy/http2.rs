@@ -15,8 +15,8 @@ use super::streams::{Interrupt, OpenStream};
 use super::worker::Worker;
 use crate::wire::{Http2Connection, Http2Limits, Http2Request, Peer, Reason, Wire};
 
-/// Streams that may end cut off before the connection is looked at: where they are more than half of all, the client
-/// asks only to cancel (rapid reset, CVE-2023-44487, at a pace that lets each stream be accepted first).
+/// Streams that the client may end before their time until the connection is looked at: where they are more than half
+/// of all, it asks only to cancel (rapid reset, CVE-2023-44487, at a pace that lets each stream be accepted first).
 const MIN_CUT_STREAMS: u64 = 100;
 /// What a client is given to answer that it knows of the connection's end.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -97,7 +97,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     served: u64,
-    carried: usize,
+    carried: u32,
     unsent: usize,
 }
 
@@ -106,7 +106,7 @@ struct StreamContext {
     worker: Rc<Worker>,
     client: Rc<Client>,
     stream: OpenStream,
-    /// Streams of the connection that ended cut off.
+    /// Streams of the connection that the client has ended before their time.
     cut: Rc<Cell<u64>>,
 }
 
@@ -138,12 +138,13 @@ impl StreamContext {
             arrived,
             keep_alive: true,
         };
-        // an answer that ended early must not look whole; the other streams of the connection go on
         let afterwards = context.serve(&head, length, &mut peer).await;
         if afterwards == Afterwards::Cut
             && let Peer::Http2(peer) = &mut peer
         {
-            cut.set(cut.get() + 1);
+            // what ended through the upstream or the gateway is not held against the client
+            cut.set(cut.get() + u64::from(peer.is_ended_by_client()));
+            // an answer that ended early must not look whole; the other streams of the connection go on
             peer.reset(Reason::INTERNAL_ERROR);
         }
     }

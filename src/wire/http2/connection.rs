@@ -21,8 +21,8 @@ pub(super) const UNSENT_BYTES: usize = 128 * 1024;
 /// What is read from a client that was told goodbye, before the connection is closed whatever it sends: bytes that
 /// are left unread would have the system reset the connection, and the goodbye with it.
 const LINGER_BYTES: usize = 256 * 1024;
-/// Streams that may have to be reset because of the client's errors before the connection is given up
-/// (`MadeYouReset`, CVE-2025-8671).
+/// Streams that may have to be reset because of the client's errors, beyond those that were served, before the
+/// connection is given up (`MadeYouReset`, CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 256;
 /// How many frames in a second a client may send that ask for nothing and bring nothing (pings, settings, empty
 /// bodies, priorities: CVE-2019-9512 and its kin).
@@ -258,6 +258,12 @@ impl Connection {
     /// Something useful was done, which brings so many idle frames along.
     pub(super) fn excuse_idle_frames(&mut self, count: u32) {
         self.idle_frames = self.idle_frames.saturating_sub(count);
+    }
+
+    /// A request was answered whole: one that could not be is forgotten, or a client that shares its connection among
+    /// many, for days, would lose it in the end.
+    pub(super) fn excuse_error(&mut self) {
+        self.error_resets = self.error_resets.saturating_sub(1);
     }
 
     /// The client has broken the rules on one stream.

@@ -74,6 +74,11 @@ impl Http2Peer {
         self.left = Some(length);
     }
 
+    /// Whether the client has cancelled the stream, or broken a rule on it.
+    pub fn is_ended_by_client(&self) -> bool {
+        self.connection.borrow_mut().streams.get(self.stream).ended.is_some()
+    }
+
     /// Ends the stream at once.
     pub fn reset(&mut self, reason: Reason) {
         self.connection.borrow_mut().reset(self.stream, reason);

@@ -177,6 +177,9 @@ impl Connection {
     /// Nobody works on a stream any more. `unread`: what was handed out of it and not taken.
     pub(super) fn close(&mut self, number: usize, unread: usize) {
         let stream: Stream = self.streams.close(number);
+        if stream.is_sent && stream.is_received && stream.ended.is_none() {
+            self.excuse_error();
+        }
         if stream.ended.is_none() {
             if !stream.is_sent {
                 self.send_reset(stream.id, Reason::INTERNAL_ERROR);
