@@ -4,7 +4,8 @@
 //! sent to the other by [`BodyCopy`], whatever protocol each speaks. HTTP/1.1 is parsed here, not by a library,
 //! because the gateway must judge a request on the bytes as they came (a URI type cuts them at `#`), and because
 //! what is unclear has to be refused rather than mended; `docs/decisions/0001-own-http1.md` has the reasons and
-//! the figures. HTTP/2 towards clients is in [`http2`], for what it costs; towards upstreams it is the `h2` crate's.
+//! the figures. HTTP/2 towards clients is in `http2`, for what it costs; towards upstreams it is the `h2`
+//! crate's.
 
 mod answer;
 mod body;

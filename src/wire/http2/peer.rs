@@ -62,7 +62,7 @@ impl Http2Peer {
         Ok(())
     }
 
-    /// Sends a small body whole, as much at a time as the client takes; [`poll_flush`](Self::poll_flush) brings out
+    /// Sends a small body whole, as much at a time as the client takes; `poll_flush` brings out
     /// what it does not take at once.
     pub fn send_last(&mut self, body: &[u8]) {
         self.left = Some(body.len() as u64);
