@@ -92,6 +92,9 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
 }
 
+/// A header field of the gateway's own answers.
+type OwnField<'r> = (&'static str, Cow<'r, str>);
+
 impl Refusal {
     /// The status and the words that belong to it.
     pub(super) fn answer(&self) -> Answer {
@@ -128,11 +131,11 @@ impl Refusal {
     }
 
     /// Why, for the access log: the cause, and what was seen.
-    pub(super) fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> Cow<'static, str> {
         match (self, self.detail()) {
-            (Self::Forbidden(rule), _) => rule.to_string(),
-            (_, Some(detail)) => format!("{}: {detail}", self.answer().cause),
-            (_, None) => self.answer().cause.to_owned(),
+            (Self::Forbidden(rule), _) => rule.to_string().into(),
+            (_, Some(detail)) => format!("{}: {detail}", self.answer().cause).into(),
+            (_, None) => self.answer().cause.into(),
         }
     }
 
@@ -155,25 +158,21 @@ impl Refusal {
         &self,
         request_id: &'r str,
         challenge: bool,
-    ) -> (Vec<(&'static str, Cow<'r, str>)>, Vec<u8>) {
+    ) -> ([Option<OwnField<'r>>; 7], Vec<u8>) {
         let answer = self.answer();
-        let mut fields = Vec::with_capacity(6);
-        fields.extend([
-            ("Content-Type", Cow::Borrowed("application/json; charset=utf-8")),
-            ("Cache-Control", Cow::Borrowed("no-store")),
-            ("X-Content-Type-Options", Cow::Borrowed("nosniff")),
-            ("X-Request-Id", Cow::Borrowed(request_id)),
-        ]);
-        if answer.status == 401 && challenge {
-            fields.push(("WWW-Authenticate", Cow::Borrowed(CHALLENGE)));
-        }
-        if answer.status == 405 {
-            fields.push(("Allow", Cow::Borrowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")));
-        }
-        if let Some(after) = answer.retry_after {
-            // whole seconds, and not too early
-            fields.push(("Retry-After", Cow::Owned(after.as_millis().div_ceil(1000).max(1).to_string())));
-        }
+        // whole seconds, and not too early
+        let seconds = |after: Duration| after.as_millis().div_ceil(1000).max(1).to_string();
+        let challenge = answer.status == 401 && challenge;
+        let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+        let fields = [
+            Some(("Content-Type", Cow::Borrowed("application/json; charset=utf-8"))),
+            Some(("Cache-Control", Cow::Borrowed("no-store"))),
+            Some(("X-Content-Type-Options", Cow::Borrowed("nosniff"))),
+            Some(("X-Request-Id", Cow::Borrowed(request_id))),
+            challenge.then_some(("WWW-Authenticate", Cow::Borrowed(CHALLENGE))),
+            (answer.status == 405).then_some(("Allow", Cow::Borrowed(methods))),
+            answer.retry_after.map(|after| ("Retry-After", Cow::Owned(seconds(after)))),
+        ];
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = error_document(request_id, status, self.detail().as_deref());
         (fields, body)

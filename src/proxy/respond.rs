@@ -128,7 +128,7 @@ pub(super) fn refuse(
     terms: Terms<'_>,
 ) -> Result<(bool, u64), PeerError> {
     let (fields, body) = refusal.render(request_id, challenge);
-    let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let fields = fields.iter().flatten().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let keep_alive = own(client, refusal.answer().status, fields, &body, terms)?;
     Ok((keep_alive, if terms.to_head { 0 } else { body.len() as u64 }))
 }
