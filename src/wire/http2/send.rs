@@ -81,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// Sends the header block that `write` makes.
+    /// Sends the header block that `begin` makes.
     pub(super) fn send_head(&mut self, number: usize, ends: bool, begin: impl FnOnce(&mut Vec<u8>, bool)) {
         let mut block = std::mem::take(&mut self.head_block);
         begin(&mut block, std::mem::take(&mut self.forget));
