@@ -13,10 +13,7 @@ use super::refusal::Refusal;
 use super::request_id;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::{Generation, Worker};
-use crate::wire::{HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
-
-/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::wire::{HTTP2_PREFACE, HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
 
 /// How long a client may take to read the last answer, and how much it may still send, before the connection is
 /// closed under it. Closing at once would let its unread bytes reset the answer away.
@@ -24,9 +21,8 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1 << 20;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(worker: &Rc<Worker>, peer: Box<Http1Peer>, client: Rc<Client>) {
+pub(super) async fn serve(worker: &Rc<Worker>, mut peer: Box<Http1Peer>, client: Rc<Client>) {
     let stream = worker.streams.open();
-    let mut peer = peer;
     let mut served = 0;
     loop {
         if peer.wire.input().is_empty() {

@@ -28,7 +28,7 @@ pub use buffer::Wire;
 pub use copy::{BodyCopy, CopyError};
 pub use field::{FieldBlock, FieldName, NameList, same_name};
 pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
-pub use http2::{HeadBlock, Http2Connection, Http2Limits, Http2Peer, Http2Request, Reason};
+pub use http2::{HTTP2_PREFACE, HeadBlock, Http2Connection, Http2Limits, Http2Peer, Http2Request, Reason};
 pub use http2_upstream::Http2Upstream;
 pub use peer::{Http1Peer, Peer, PeerError, Received};
 pub use pipe::Pipes;

@@ -105,6 +105,13 @@ pub(super) enum State {
     Gone,
 }
 
+impl State {
+    /// Whether nothing more is served.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Self::Closing { .. } | Self::Gone)
+    }
+}
+
 impl Http2Connection {
     /// Begins with a client that has sent, or is to send, the preface.
     pub fn new(wire: Wire, limits: Http2Limits, now: Instant) -> Self {
@@ -226,7 +233,7 @@ impl Connection {
 
     /// Understands what has been read, as far as the next request.
     fn read_on(&mut self) -> Option<Begun> {
-        while matches!(self.state, State::Open | State::Leaving | State::Left) && !self.is_full() {
+        while !self.state.is_over() && !self.is_full() {
             match self.receive() {
                 Ok(Step::Begun(begun)) => return Some(begun),
                 Ok(Step::Done) => {}
@@ -298,7 +305,7 @@ impl Connection {
     }
 
     fn give_up(&mut self, reason: Reason) {
-        if matches!(self.state, State::Closing { .. } | State::Gone) {
+        if self.state.is_over() {
             return;
         }
         self.send_goodbye(self.last, reason);

@@ -7,12 +7,17 @@ pub struct HeadBlock<'a> {
 }
 
 impl<'a> HeadBlock<'a> {
-    /// Begins the block of an answer. `forget`: tells the other side, which has set a size, that no table is used.
-    pub(super) fn answer(bytes: &'a mut Vec<u8>, status: u16, forget: bool) -> Self {
+    /// Begins a block. `forget`: tells the other side, which has set a size, that no table is used.
+    pub(super) fn new(bytes: &'a mut Vec<u8>, forget: bool) -> Self {
         bytes.clear();
         if forget {
             bytes.push(0x20);
         }
+        Self { bytes }
+    }
+
+    /// Begins an answer's fields.
+    pub(super) fn status(&mut self, status: u16) {
         let index = match status {
             200 => 8,
             204 => 9,
@@ -23,23 +28,12 @@ impl<'a> HeadBlock<'a> {
             500 => 14,
             _ => 0,
         };
-        let mut block = Self { bytes };
         if index == 0 {
-            block.bytes.push(STATUS);
-            block.string(itoa::Buffer::new().format(status).as_bytes());
+            self.bytes.push(STATUS);
+            self.string(itoa::Buffer::new().format(status).as_bytes());
         } else {
-            block.bytes.push(0x80 | index);
+            self.bytes.push(0x80 | index);
         }
-        block
-    }
-
-    /// Begins a block without pseudo-header fields.
-    pub(super) fn trailers(bytes: &'a mut Vec<u8>, forget: bool) -> Self {
-        bytes.clear();
-        if forget {
-            bytes.push(0x20);
-        }
-        Self { bytes }
     }
 
     /// Appends a field. Name and value are valid; the name may hold upper case.
@@ -152,7 +146,8 @@ mod tests {
         ];
         for status in [200, 204, 206, 304, 400, 401, 404, 500, 503] {
             let mut bytes = Vec::new();
-            let mut block = HeadBlock::answer(&mut bytes, status, status == 401);
+            let mut block = HeadBlock::new(&mut bytes, status == 401);
+            block.status(status);
             for (name, value) in &fields {
                 block.field(name.as_bytes(), value.as_bytes());
             }

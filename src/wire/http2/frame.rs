@@ -9,7 +9,7 @@ pub(super) const MAX_WINDOW: i64 = (1 << 31) - 1;
 /// The window that a connection and its streams begin with (RFC 9113 §6.9.2).
 pub(super) const DEFAULT_WINDOW: u32 = 65_535;
 /// What a client begins with (RFC 9113 §3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the ping after a goodbye carries.
 pub(super) const FAREWELL: [u8; 8] = *b"farewell";

@@ -31,6 +31,6 @@ mod tests;
 
 pub use connection::{Http2Connection, Http2Limits, Http2Request};
 pub use encode::HeadBlock;
-pub use frame::Reason;
+pub use frame::{PREFACE as HTTP2_PREFACE, Reason};
 pub use peer::Http2Peer;
 pub(super) use request::body_length;

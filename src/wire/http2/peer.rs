@@ -56,8 +56,9 @@ impl Http2Peer {
             return Err(PeerError::Closed);
         }
         self.is_answered = status >= 200;
-        connection.send_head(self.stream, ends, |bytes, forget| {
-            write(&mut HeadBlock::answer(bytes, status, forget));
+        connection.send_head(self.stream, ends, |block| {
+            block.status(status);
+            write(block);
         });
         Ok(())
     }
@@ -187,8 +188,7 @@ impl Http2Peer {
         if trailers.is_empty() {
             connection.send_data(self.stream, &[], true);
         } else {
-            connection.send_head(self.stream, true, |bytes, forget| {
-                let mut block = HeadBlock::trailers(bytes, forget);
+            connection.send_head(self.stream, true, |block| {
                 trailers.iter().for_each(|(_, name, value)| block.field(name, value));
             });
         }

@@ -194,14 +194,14 @@ impl Connection {
         }
         let place = HEADER_BYTES + content.start..HEADER_BYTES + content.end;
         let (stream, ends_stream) = (header.stream, header.has(END_STREAM));
-        let is_trailers = self.streams.find(stream).is_some();
         if header.has(END_HEADERS) {
+            let known = self.streams.find(stream);
             let Self { decoder, wire, limits, .. } = self;
-            let read = read(decoder, limits, &wire.input()[place.clone()], is_trailers);
+            let read = read(decoder, limits, &wire.input()[place.clone()], known.is_some());
             if !matches!(read, Ok(Read { holds_credential: false, .. })) {
                 wire.input_mut(place.end)[place.start..].zeroize();
             }
-            return self.block_came(stream, ends_stream, is_trailers, read?);
+            return self.block_came(stream, known, ends_stream, read?);
         }
         let bytes = self.wire.input()[place.clone()].to_vec();
         self.wire.input_mut(place.end)[place.start..].zeroize();
@@ -224,20 +224,21 @@ impl Connection {
             self.block = Some(block);
             return Ok(Step::Done);
         }
-        let is_trailers = self.streams.find(block.stream).is_some();
-        let read = read(&mut self.decoder, &self.limits, &block.bytes, is_trailers)?;
-        self.block_came(block.stream, block.ends_stream, is_trailers, read)
+        let known = self.streams.find(block.stream);
+        let read = read(&mut self.decoder, &self.limits, &block.bytes, known.is_some())?;
+        self.block_came(block.stream, known, block.ends_stream, read)
     }
 
+    /// `known`: the number of the stream, if it is one that somebody works on.
     fn block_came(
         &mut self,
         id: u32,
+        known: Option<usize>,
         ends_stream: bool,
-        is_trailers: bool,
         read: Read,
     ) -> Result<Step, Violation> {
-        if is_trailers {
-            return self.trailers(id, ends_stream, read);
+        if let Some(number) = known {
+            return self.trailers(number, ends_stream, read);
         }
         if id <= self.last {
             self.idle_frame()?;
@@ -257,10 +258,10 @@ impl Connection {
             Verdict::Whole => None,
         };
         let head = read.head;
-        let length =
-            if head.protocol().is_some() { Ok(Length::NONE) } else { body_length(&head.fields, ends_stream) };
+        let is_tunnel = head.protocol().is_some();
+        let length = if is_tunnel { Ok(Length::NONE) } else { body_length(&head.fields, ends_stream) };
         let announced = match length {
-            Ok(Length::Exact(length)) if head.protocol().is_none() => Some(length),
+            Ok(Length::Exact(length)) if !is_tunnel => Some(length),
             _ => None,
         };
         if ends_stream && announced.is_some_and(|length| length > 0) {
@@ -271,9 +272,9 @@ impl Connection {
         Ok(Step::Begun(Begun { head, refused, length, stream }))
     }
 
-    fn trailers(&mut self, id: u32, ends_stream: bool, read: Read) -> Result<Step, Violation> {
-        let Some(number) = self.streams.find(id) else { return Ok(Step::Done) };
+    fn trailers(&mut self, number: usize, ends_stream: bool, read: Read) -> Result<Step, Violation> {
         let stream = self.streams.get(number);
+        let id = stream.id;
         if stream.is_received {
             return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
         }

@@ -1,6 +1,7 @@
 //! What goes to the client. All of it is put behind what waits to be written, and the connection's task writes.
 
-use super::connection::{CONNECTION_WINDOW_BYTES, Connection, State};
+use super::connection::{CONNECTION_WINDOW_BYTES, Connection};
+use super::encode::HeadBlock;
 use super::frame::{
     self, CONTINUATION, DATA, DEFAULT_WINDOW, END_HEADERS, END_STREAM, FAREWELL, FrameHeader, GOAWAY,
     HEADERS, PAYLOAD_BYTES, PING, RST_STREAM, Reason, SETTINGS, WINDOW_UPDATE, narrow, setting,
@@ -29,7 +30,7 @@ pub(super) enum Room {
 
 impl Connection {
     pub(super) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        if !matches!(self.state, State::Closing { .. } | State::Gone) {
+        if !self.state.is_over() {
             frame::write(self.wire.output(), kind, flags, stream, payload);
             self.wake();
         }
@@ -81,10 +82,10 @@ impl Connection {
         }
     }
 
-    /// Sends the header block that `begin` makes.
-    pub(super) fn send_head(&mut self, number: usize, ends: bool, begin: impl FnOnce(&mut Vec<u8>, bool)) {
+    /// Sends a header block with the lines that `write` gives.
+    pub(super) fn send_head(&mut self, number: usize, ends: bool, write: impl FnOnce(&mut HeadBlock<'_>)) {
         let mut block = std::mem::take(&mut self.head_block);
-        begin(&mut block, std::mem::take(&mut self.forget));
+        write(&mut HeadBlock::new(&mut block, std::mem::take(&mut self.forget)));
         let stream = self.streams.get(number);
         stream.is_sent = ends;
         let id = stream.id;
@@ -177,16 +178,12 @@ impl Connection {
     /// Nobody works on a stream any more. `unread`: what was handed out of it and not taken.
     pub(super) fn close(&mut self, number: usize, unread: usize) {
         let stream: Stream = self.streams.close(number);
-        if stream.is_sent && stream.is_received && stream.ended.is_none() {
-            self.excuse_error();
-        }
-        if stream.ended.is_none() {
-            if !stream.is_sent {
-                self.send_reset(stream.id, Reason::INTERNAL_ERROR);
-            } else if !stream.is_received {
-                // the answer is whole, and the rest of the request is of no use (RFC 9113 §8.1)
-                self.send_reset(stream.id, Reason::NO_ERROR);
-            }
+        match (stream.ended, stream.is_sent, stream.is_received) {
+            (Some(_), ..) => {}
+            (None, true, true) => self.excuse_error(),
+            // the answer is whole, and the rest of the request is of no use (RFC 9113 §8.1)
+            (None, true, false) => self.send_reset(stream.id, Reason::NO_ERROR),
+            (None, false, _) => self.send_reset(stream.id, Reason::INTERNAL_ERROR),
         }
         // bounded by the window
         self.took(None, narrow(stream.received.len() + unread));

@@ -26,10 +26,10 @@ const LIMITS: Http2Limits =
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Small deterministic random numbers (xorshift64*), so that a failure can be repeated from its seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, end: u32) -> u32 {
+    pub(super) fn below(&mut self, end: u32) -> u32 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
