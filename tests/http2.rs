@@ -12,6 +12,7 @@ use support::http2::{
     PRIORITISED, PRIORITY, PUSH_PROMISE, RST_STREAM, RawHttp2, SETTINGS, WINDOW_UPDATE, block, frame, number,
     status,
 };
+use support::random::Random;
 use support::stage::Stage;
 use support::upstream::Answer;
 use support::{PATIENCE, marker, wait_for};
@@ -703,18 +704,6 @@ fn small_messages_in_great_number_are_no_flood() {
     assert!(client.came(1).bytes > 2500 * 24);
 }
 
-/// Small deterministic random numbers (xorshift64*), so that a failure can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % end
-    }
-}
-
 #[test]
 fn a_thousand_requests_with_cancelled_ones_among_them_leave_nothing_behind() {
     let seed = std::env::var("PORTCULLIS_TEST_SEED").ok().and_then(|text| text.parse().ok());
@@ -725,8 +714,8 @@ fn a_thousand_requests_with_cancelled_ones_among_them_leave_nothing_behind() {
     let mut asked = Vec::new();
     for number in 0..1200 {
         let stream = number * 2 + 1;
-        let (path, method) = [(ECHO, "GET"), (LARGE, "GET"), (ECHO, "POST"), (THOUSAND, "POST")]
-            [usize::try_from(random.below(4)).expect("four")];
+        let (path, method) =
+            [(ECHO, "GET"), (LARGE, "GET"), (ECHO, "POST"), (THOUSAND, "POST")][random.below(4)];
         client.begin(stream, method, path, Some(&key), method == "GET");
         if method == "POST" {
             client.send(stream, 0, &[b'p'; 3000]);
@@ -744,7 +733,7 @@ fn a_thousand_requests_with_cancelled_ones_among_them_leave_nothing_behind() {
         }
         asked.push((stream, if path == LARGE { DEFAULT_WINDOW as usize } else { 0 }));
         // some at once
-        while asked.len() > usize::try_from(random.below(20)).expect("few") {
+        while asked.len() > random.below(20) {
             let (stream, enough) = asked.remove(0);
             if enough > 0 {
                 // it stops at its window, and is opened up for the rest

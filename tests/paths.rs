@@ -6,6 +6,7 @@ mod support;
 use std::sync::OnceLock;
 
 use support::http1::{Client, Request, Response};
+use support::random::Random;
 use support::stage::Stage;
 use support::upstream::Answer;
 use support::{http2, marker, show};
@@ -343,18 +344,6 @@ fn case_41_public_paths_are_exact() {
     }
     for agent in ["kube-probe/1.30", "ELB-HealthChecker/2.0", "GoogleHC/1.0"] {
         stage().refuses(Request::get("/v1/projects/e1/x").header("User-Agent", agent), &[401]);
-    }
-}
-
-/// Small deterministic random numbers (xorshift64*), so that a failure can be repeated from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        usize::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).expect("31 bits") % end
     }
 }
 

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod plain;
 pub mod postgres;
 pub mod python;
+pub mod random;
 pub mod relay;
 pub mod stage;
 pub mod tls;
