@@ -96,7 +96,7 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 
 /// What the front of the input holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decoded {
+pub enum Decoded {
     /// The next so many bytes are body; more than zero.
     Data(usize),
     /// The body is complete.
@@ -142,8 +142,8 @@ impl BodyDecoder {
     }
 
     /// Looks at the front of `input`, and takes framing bytes off it: the returned count of bytes is to be dropped
-    /// from the input before what [`Decoded`] says holds.
-    pub(super) fn decode(
+    /// from the input before what [`Decoded`] says holds. `closed`: no input follows.
+    pub fn decode(
         &mut self,
         input: &[u8],
         closed: bool,
@@ -170,7 +170,7 @@ impl BodyDecoder {
     }
 
     /// Tells that `taken` body bytes left the input.
-    pub(super) fn consumed(&mut self, taken: usize) {
+    pub fn consumed(&mut self, taken: usize) {
         match &mut self.0 {
             Decoder::Exact(left) => *left -= taken as u64,
             Decoder::Chunked(chunked) => chunked.consumed(taken),

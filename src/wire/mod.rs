@@ -3,9 +3,9 @@
 //! Both planes of a proxied request, the client's and the upstream's, are a [`Peer`]: what is received from one is
 //! sent to the other by [`BodyCopy`], whatever protocol each speaks. HTTP/1.1 is parsed here, not by a library,
 //! because the gateway must judge a request on the bytes as they came (a URI type cuts them at `#`), and because
-//! what is unclear has to be refused rather than mended; `docs/decisions/0001-own-http1.md` has the reasons and
-//! the figures. HTTP/2 towards clients is in `http2`, for what it costs; towards upstreams it is the `h2`
-//! crate's.
+//! what is unclear has to be refused rather than mended. HTTP/2 towards clients is in `http2`, for what it
+//! costs; towards upstreams it is the `h2` crate's. `docs/decisions/0011-hyper-as-oracle.md` has the reasons and the
+//! figures. `tests/http_oracle` has hyper and h2 read what is accepted here, and they must read it alike.
 
 mod answer;
 mod body;
@@ -23,8 +23,9 @@ mod stream;
 mod websocket;
 
 pub use answer::{CHALLENGE, error_document};
-pub use body::{BodyDecoder, BodyEncoder, BodyError, Length};
+pub use body::{BodyDecoder, BodyEncoder, BodyError, Decoded, Length};
 pub use buffer::Wire;
+pub use chunked::ChunkError;
 pub use copy::{BodyCopy, CopyError};
 pub use field::{FieldBlock, FieldName, NameList, same_name};
 pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};

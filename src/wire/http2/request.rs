@@ -119,6 +119,7 @@ impl<'a> HeadReader<'a> {
         }
         // HTTP/2 may send a cookie in pieces; HTTP/1.1 knows one line (RFC 9113 §8.2.3)
         if line.name == COOKIE
+            && !self.is_trailers
             && let Some((.., first)) = self.head.fields.iter().find(|(_, name, _)| *name == COOKIE)
         {
             if self.cookie.is_empty() {
