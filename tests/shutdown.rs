@@ -115,7 +115,7 @@ fn a_waiting_request_is_told_of_the_stop() {
 
 #[test]
 fn tunnels_are_closed_last() {
-    let mut stage = Stage::start();
+    let mut stage = Stage::with(|plan| plan.top("drain_timeout: 4s"));
     let finish = held(&stage, "/v1/projects/e1/held");
     stage.upstream.answer("/v1/projects/e1/tunnel", Answer::after_head(echo_tunnel));
     let mut running = stage.gateway.connect();
@@ -138,15 +138,33 @@ fn tunnels_are_closed_last() {
 
 #[test]
 fn a_websocket_on_an_http2_stream_does_not_hold_up_the_stop() {
-    let mut stage = Stage::start();
-    let upgrade = |request: &Recorded, conversation: &mut Conversation| {
-        let key = derive_accept_key(request.header("Sec-WebSocket-Key").unwrap_or_default().as_bytes());
-        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
-        conversation.send(format!("{head}Sec-WebSocket-Accept: {key}\r\n\r\n")).ok();
-        conversation.ends_within(PATIENCE);
-        false
-    };
-    stage.upstream.answer("/v1/projects/e1/tunnel", Answer::after_head(upgrade));
+    let mut stage = Stage::with(|plan| plan.top("drain_timeout: 1s"));
+    stage.upstream.answer(
+        "/v1/projects/e1/tunnel",
+        Answer::after_head(|request, conversation| {
+            conversation.send(switch(request)).ok();
+            conversation.ends_within(PATIENCE);
+            false
+        }),
+    );
+    let mut client = http2_websocket(&stage);
+    let begun = Instant::now();
+    stage.gateway.signal("TERM");
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+    drop(client.read(PATIENCE));
+}
+
+/// The 101 of a WebSocket server, with the proof that it has read the request.
+fn switch(request: &Recorded) -> String {
+    let key = derive_accept_key(request.header("Sec-WebSocket-Key").unwrap_or_default().as_bytes());
+    let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+    format!("{head}Sec-WebSocket-Accept: {key}\r\n\r\n")
+}
+
+/// An HTTP/2 connection whose stream 1 is an open WebSocket on the path `/v1/projects/e1/tunnel`.
+#[track_caller]
+fn http2_websocket(stage: &Stage) -> RawHttp2 {
     let key = stage.e1.authorization();
     let mut client = RawHttp2::connect(stage.gateway.https());
     let fields: [(&[u8], &[u8]); 6] = [
@@ -159,10 +177,165 @@ fn a_websocket_on_an_http2_stream_does_not_hold_up_the_stop() {
     ];
     client.headers(1, &fields, false).expect("an open connection");
     assert_eq!(client.fate_of(1), Fate::Status(200));
+    client
+}
+
+/// A Close frame of a server with code 1001.
+const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
+
+/// A WebSocket server that sends half a frame, and the rest once it is told to close; gives on what it was sent.
+fn half_a_frame(stage: &Stage) -> Receiver<Vec<u8>> {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    stage.upstream.answer(
+        "/v1/projects/e1/tunnel",
+        Answer::after_head(move |request, conversation| {
+            conversation.send(switch(request)).ok();
+            conversation.send([0x81, 5, b'h', b'e']).ok();
+            let mut seen = Vec::new();
+            while let Ok(bytes) = conversation.receive() {
+                if bytes.is_empty() {
+                    break;
+                }
+                seen.extend(bytes);
+                if seen.contains(&0x88) {
+                    // the rest, and the Close that answers the gateway's
+                    conversation.send([&b"llo"[..], &GOING_AWAY].concat()).ok();
+                }
+            }
+            tell.lock().expect("one at a time").send(seen).ok();
+            false
+        }),
+    );
+    told
+}
+
+/// What a masked frame holds.
+fn unmasked(frame: &[u8]) -> Vec<u8> {
+    frame[6..].iter().zip(frame[2..6].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
+}
+
+#[test]
+fn case_116_an_answer_after_sigterm_says_that_the_connection_closes() {
+    let mut stage = Stage::start();
+    let mut finishers = Vec::new();
+    for (path, answer) in [
+        ("whole", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        ("chunks", "HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        ("empty", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("old", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        ("broken", ""),
+    ] {
+        let (finish, told) = mpsc::channel::<()>();
+        let told = Mutex::new(told);
+        stage.upstream.answer(
+            &format!("/v1/projects/e1/{path}"),
+            Answer::after_body(move |_, conversation| {
+                told.lock().expect("one at a time").recv_timeout(PATIENCE).ok();
+                conversation.send(answer).is_ok() && !answer.is_empty()
+            }),
+        );
+        finishers.push((path, finish));
+    }
+    let running: Vec<_> = finishers
+        .iter()
+        .map(|(path, _)| {
+            let mark = marker();
+            let mut client = stage.gateway.connect();
+            let request = stage.request("POST", &format!("/v1/projects/e1/{path}")).mark(&mark);
+            let bytes = match *path {
+                "old" => {
+                    let request = String::from_utf8(request.header("Connection", "keep-alive").body("b"));
+                    request.expect("text").replacen("HTTP/1.1", "HTTP/1.0", 1).into_bytes()
+                }
+                _ => request.body("b"),
+            };
+            client.send(bytes);
+            stage.upstream.wait_for(&mark);
+            client
+        })
+        .collect();
+    stage.gateway.signal("TERM");
+    wait_until_refused(&stage);
+    for ((path, finish), mut client) in finishers.into_iter().zip(running) {
+        finish.send(()).expect("the upstream waits");
+        let answer = client.read();
+        let expected = match path {
+            "chunks" => 404,
+            "empty" => 204,
+            "broken" => 502,
+            _ => 200,
+        };
+        assert_eq!(answer.status, expected, "{path}: {answer:?}");
+        assert_eq!(answer.header("Connection").as_deref(), Some("close"), "{path}: {answer:?}");
+        assert!(client.ends_within(PATIENCE), "{path}");
+    }
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+}
+
+#[test]
+fn case_116_websockets_have_the_drain_timeout_and_then_close_with_1001() {
+    let mut stage = Stage::with(|plan| plan.top("drain_timeout: 3s"));
+    stage.upstream.answer("/v1/projects/e1/echo", Answer::after_head(echo_tunnel));
+    let seen = half_a_frame(&stage);
+    let open = |path: &str| {
+        let mut client = stage.gateway.connect();
+        let upgrade =
+            stage.request("GET", path).header("Connection", "Upgrade").header("Upgrade", "websocket");
+        client.send(upgrade.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").end());
+        assert_eq!(client.read().status, 101);
+        client
+    };
+    let mut echo = open("/v1/projects/e1/echo");
+    let mut half = open("/v1/projects/e1/tunnel");
+    assert_eq!(half.take(4, PATIENCE).expect("half a frame"), [0x81, 5, b'h', b'e']);
+
     let begun = Instant::now();
     stage.gateway.signal("TERM");
+    wait_until_refused(&stage);
+    echo.send([0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
+    let back = echo.take(8, PATIENCE).expect("a WebSocket goes on for the drain timeout");
+    assert_eq!(back, [0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
+    assert_eq!(half.take(3, PATIENCE).expect("the frame under way ends"), b"llo");
+    assert!(begun.elapsed() > Duration::from_millis(2800), "after {:?}", begun.elapsed());
+    for (name, client) in [("echo", &mut echo), ("half", &mut half)] {
+        assert_eq!(client.take(4, PATIENCE).expect("a Close"), GOING_AWAY, "{name}");
+        // as a client answers it; the gateway may have stopped waiting
+        client.try_send([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]).ok();
+        assert!(client.ends_within(PATIENCE), "{name}");
+    }
+    let seen = seen.recv_timeout(PATIENCE).expect("the upstream sees the end");
+    assert_eq!((seen.len(), &seen[..2]), (8, &[0x88, 0x82][..]), "one masked Close: {seen:x?}");
+    assert_eq!(unmasked(&seen), [0x03, 0xe9]);
     assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+}
+
+#[test]
+fn case_116_a_websocket_on_an_http2_stream_closes_with_1001_too() {
+    let mut stage = Stage::with(|plan| plan.top("drain_timeout: 1s"));
+    let seen = half_a_frame(&stage);
+    let mut client = http2_websocket(&stage);
+    stage.gateway.signal("TERM");
+    let (mut bytes, mut ended, mut told) = (Vec::new(), false, false);
+    while let Some(frame) = client.read(PATIENCE) {
+        match frame.kind {
+            GOAWAY => told = true,
+            DATA => {
+                bytes.extend_from_slice(&frame.payload);
+                ended |= frame.flags & END_STREAM != 0;
+                if bytes.ends_with(&GOING_AWAY) {
+                    client.data(1, &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9], true).ok();
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(bytes, [&[0x81, 5][..], b"hello", &GOING_AWAY].concat());
+    assert!(told, "GOAWAY comes before the end");
+    assert!(ended, "the stream ends in order");
+    let seen = seen.recv_timeout(PATIENCE).expect("the upstream sees the end");
+    assert_eq!(unmasked(&seen), [0x03, 0xe9]);
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
 }
 
 #[test]

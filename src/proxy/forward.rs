@@ -12,6 +12,7 @@ use super::pipeline::Permitted;
 use super::refusal::Refusal;
 use super::respond;
 use super::streams::OpenStream;
+use super::worker::Worker;
 use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Acquired, ConnectError, Place, Pool};
@@ -33,6 +34,10 @@ pub(super) struct Progress {
     pub(super) status: Cell<Option<u16>>,
     /// What has passed of a WebSocket's frames to the client.
     pub(super) frames: Cell<Frames>,
+    /// The same to the upstream.
+    pub(super) frames_to_upstream: Cell<Frames>,
+    /// The gateway is stopping: a WebSocket says goodbye both ways.
+    pub(super) says_goodbye: Cell<bool>,
 }
 
 /// What an exchange waits for.
@@ -86,6 +91,7 @@ pub(super) struct Exchange<'a> {
     pub(super) body_limit: u64,
     /// Whether the client's connection may stay open afterwards.
     pub(super) keep_alive: bool,
+    pub(super) worker: &'a Worker,
     /// Its place on a shared HTTP/2 connection, while it runs.
     pub(super) place: RefCell<Option<Place>>,
 }
@@ -272,7 +278,8 @@ impl Exchange<'_> {
             head: &head,
             length,
             to_head,
-            keep_alive: self.keep_alive && upload.copy.is_done(),
+            // asked only now: the gateway may have begun to stop while the upstream worked
+            keep_alive: self.keep_alive && upload.copy.is_done() && !self.worker.is_draining(),
             version: self.permitted.admitted.head.version,
             cors: self.permitted.cors,
             has_cors_policy: self.permitted.has_cors_policy,

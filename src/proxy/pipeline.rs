@@ -35,6 +35,8 @@ use crate::wire::{HeadLimits, Length, NameList, Peer, RequestHead, Version, same
 const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How long a WebSocket may take to end its last frame and to answer the Close when the gateway stops.
+const GOODBYE: Duration = Duration::from_millis(700);
 
 /// What becomes of the client's connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +138,7 @@ impl RequestContext<'_> {
                 outcome.route = Some(&self.generation.snapshot.route_names[routed.index]);
                 let cors = preflight::allowed_origin(routed.route.cors.as_ref(), admitted.head);
                 if let Some(answer) = preflight::answer(routed.route.cors.as_ref(), admitted) {
-                    let terms = terms(admitted.head, keep_alive, cors);
+                    let terms = terms(admitted.head, keep_alive && !self.worker.is_draining(), cors);
                     let sent = respond::own(client, 204, answer.fields(self.request_id), &[], terms);
                     outcome.progress.status.set(Some(204));
                     return self.after_own_answer(admitted.head.version, admitted.body, sent, client).await;
@@ -259,6 +261,7 @@ impl RequestContext<'_> {
                 max_informational: snapshot.limits.informational_responses,
                 body_limit: routed.route.body_bytes.unwrap_or(snapshot.limits.body_bytes),
                 keep_alive,
+                worker: self.worker,
                 place: RefCell::default(),
             };
             if let Length::Exact(length) = admitted.body
@@ -304,6 +307,11 @@ impl RequestContext<'_> {
                 }
                 // what runs may finish
                 Interrupt::Drain => {}
+                Interrupt::Close if exchange.is_open_websocket() => {
+                    exchange.progress.says_goodbye.set(true);
+                    let goodbye = tokio::time::timeout(GOODBYE, running.as_mut()).await;
+                    return goodbye.unwrap_or(Ended::Broken("the gateway is stopping"));
+                }
                 Interrupt::Close if answered => return Ended::Broken("the gateway is stopping"),
                 Interrupt::Close => return Ended::Refused(Refusal::Stopping),
                 Interrupt::Deadline => {
@@ -433,6 +441,8 @@ impl RequestContext<'_> {
         bytes_sent: &Cell<u64>,
         client: &mut Peer,
     ) -> Afterwards {
+        // as with an upstream's answer: the gateway may have begun to stop while this was being decided
+        terms.keep_alive &= !self.worker.is_draining();
         let reads_on = match refusal {
             // the stream of requests itself is unclear
             Refusal::Framing(_) | Refusal::ClientTimeout | Refusal::Stopping => false,
@@ -518,8 +528,8 @@ fn header_values<'h>(head: &'h RequestHead, name: &str) -> HeaderValues<'h> {
     found
 }
 
-/// Counts one down when dropped: a request may end by being dropped with its connection.
-struct CountedOpen<'a>(&'a crate::telemetry::Count);
+/// Counts one down when dropped: a request or a tunnel may end by being dropped with its connection.
+pub(super) struct CountedOpen<'a>(pub(super) &'a crate::telemetry::Count);
 
 impl Drop for CountedOpen<'_> {
     fn drop(&mut self) {

@@ -54,12 +54,11 @@ struct Open {
     identity: RefCell<Option<Arc<Identity>>>,
     /// A change concerns it, and what it may do has not been decided again yet.
     undecided: Cell<bool>,
-    tunnel: Cell<bool>,
     idle: Cell<bool>,
     /// The connection that this stream is part of.
     carrier: Option<Rc<Open>>,
-    /// How many streams this connection carries, and how many of them are tunnels.
-    carried: Cell<(u32, u32)>,
+    /// How many streams this connection carries.
+    carried: Cell<u32>,
 }
 
 /// One open connection or stream; dropping it takes it off the list.
@@ -88,8 +87,7 @@ impl Streams {
 
     fn insert(self: &Rc<Self>, carrier: Option<Rc<Open>>) -> OpenStream {
         if let Some(carrier) = &carrier {
-            let (streams, tunnels) = carrier.carried.get();
-            carrier.carried.set((streams + 1, tunnels));
+            carrier.carried.set(carrier.carried.get() + 1);
         }
         let open = Rc::new(Open {
             deadline: Cell::new(u64::MAX),
@@ -97,10 +95,9 @@ impl Streams {
             waker: RefCell::new(None),
             identity: RefCell::new(None),
             undecided: Cell::new(false),
-            tunnel: Cell::new(false),
             idle: Cell::new(false),
             carrier,
-            carried: Cell::new((0, 0)),
+            carried: Cell::new(0),
         });
         let at = self.open.borrow_mut().insert(Rc::clone(&open));
         OpenStream { streams: Rc::clone(self), open, at }
@@ -162,11 +159,19 @@ impl Streams {
         }
     }
 
-    /// Ends what is open; tunnels only with `tunnels`.
-    pub(super) fn close(&self, tunnels: bool) {
-        // a connection outlives the streams that it carries, so that their last words can leave
-        let spared = |open: &Open| open.is_tunnel() || open.carried.get().0 > 0;
-        for (_, open) in self.open.borrow().iter().filter(|(_, open)| tunnels || !spared(open)) {
+    /// Ends what is open, but for connections that carry streams: they must outlive them, so that the last bytes of
+    /// the streams can leave.
+    pub(super) fn close_requests(&self) {
+        self.close(|open| open.carried.get() == 0);
+    }
+
+    /// Ends everything that is open.
+    pub(super) fn close_all(&self) {
+        self.close(|_| true);
+    }
+
+    fn close(&self, which: impl Fn(&Open) -> bool) {
+        for (_, open) in self.open.borrow().iter().filter(|(_, open)| which(open)) {
             open.interrupt(Interrupt::Close);
         }
     }
@@ -174,11 +179,6 @@ impl Streams {
     /// Whether nothing is open.
     pub(super) fn is_empty(&self) -> bool {
         self.open.borrow().is_empty()
-    }
-
-    /// Whether nothing but tunnels is open.
-    pub(super) fn only_tunnels(&self) -> bool {
-        self.open.borrow().iter().all(|(_, open)| open.is_tunnel())
     }
 }
 
@@ -196,12 +196,6 @@ fn concerns(subject: &Subject, identity: &Identity) -> bool {
 }
 
 impl Open {
-    /// A tunnel, or a connection that carries tunnels and nothing else.
-    fn is_tunnel(&self) -> bool {
-        let (streams, tunnels) = self.carried.get();
-        self.tunnel.get() || (tunnels > 0 && tunnels == streams)
-    }
-
     fn interrupt(&self, interrupt: Interrupt) {
         // to close is final; a deadline must not be forgotten for a change that turns out harmless
         match (self.interrupt.get(), interrupt) {
@@ -268,16 +262,6 @@ impl OpenStream {
         }
     }
 
-    /// Marks it as a tunnel: closed last when the gateway stops.
-    pub(super) fn set_tunnel(&self) {
-        if !self.open.tunnel.replace(true)
-            && let Some(carrier) = &self.open.carrier
-        {
-            let (streams, tunnels) = carrier.carried.get();
-            carrier.carried.set((streams, tunnels + 1));
-        }
-    }
-
     /// Adds a stream that this connection carries.
     pub(super) fn carry(&self) -> OpenStream {
         self.streams.insert(Some(Rc::clone(&self.open)))
@@ -285,7 +269,7 @@ impl OpenStream {
 
     /// How many streams this connection carries.
     pub(super) fn carried(&self) -> u32 {
-        self.open.carried.get().0
+        self.open.carried.get()
     }
 
     /// Marks it as waiting for a next request: closed first when the gateway stops.
@@ -342,8 +326,7 @@ impl Drop for OpenStream {
     fn drop(&mut self) {
         self.decided();
         if let Some(carrier) = &self.open.carrier {
-            let (streams, tunnels) = carrier.carried.get();
-            carrier.carried.set((streams - 1, tunnels - u32::from(self.open.tunnel.get())));
+            carrier.carried.set(carrier.carried.get() - 1);
         }
         self.streams.open.borrow_mut().remove(self.at);
     }

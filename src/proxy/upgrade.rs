@@ -1,8 +1,9 @@
 //! Tunnels: only after the upstream itself has changed the protocol (CVE-2018-1002105: a gateway that believed the
 //! client's wish relayed whatever came next).
 
+use std::cell::Cell;
 use std::future::poll_fn;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -11,9 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use super::answer::Upstream;
 use super::forward::{Ended, Exchange, Failure, Phase};
 use super::headers::pass_response_fields;
+use super::pipeline::CountedOpen;
 use super::refusal::Refusal;
 use super::respond::{push_field, status_line};
-use crate::wire::{BodyCopy, FieldName, Length, Peer, PeerError, ResponseHead, close_frame};
+use crate::wire::{
+    BodyCopy, FieldName, Frames, Length, Peer, PeerError, Received, ResponseHead, close_frame,
+    masked_close_frame,
+};
 
 /// RFC 6455 §1.3.
 const WEBSOCKET_GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -44,9 +49,11 @@ fn check(head: &ResponseHead, protocol: &[u8], key: Option<&str>) -> Result<(), 
     Ok(())
 }
 
-/// RFC 6455 §7.4.1: the key may not do this any more.
+/// RFC 6455 §7.4.1: the gateway is stopping.
+const GOING_AWAY: u16 = 1001;
+/// The same section: the key may not do this any more.
 const POLICY_VIOLATION: u16 = 1008;
-/// The same registry: the gateway does not know at present whether it may.
+/// The IANA registry of close codes: the gateway does not know at present whether it may.
 const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Ends a WebSocket whose last frame to the client is whole: with a word why, and in order. `false`: the client takes
@@ -78,16 +85,31 @@ impl Exchange<'_> {
             .map_err(|what| Failure::Ended(Ended::Refused(Refusal::UpstreamBroken(what))))?;
         self.answered(101);
         self.progress.phase.set(Phase::Tunnel);
-        self.stream.set_tunnel();
+        self.metrics.tunnels_open.increase();
+        let _open = CountedOpen(&self.metrics.tunnels_open);
         begin(client, upstream.peer_mut(), head, protocol)
             .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
         let frames = admitted.is_websocket().then_some(&self.progress.frames);
+        let frames_to_upstream = admitted.is_websocket().then_some(&self.progress.frames_to_upstream);
         let may_move = || self.permitted.is_fresh();
-        let mut up = BodyCopy::tunnel(self.permitted.stripped, None).only_while(&may_move);
+        let mut up = BodyCopy::tunnel(self.permitted.stripped, frames_to_upstream).only_while(&may_move);
         let mut down = BodyCopy::tunnel(self.permitted.stripped, frames).only_while(&may_move);
         let mut moved = None;
+        let (mut to_client, mut to_upstream) = (Goodbye::default(), Goodbye::default());
         let result = poll_fn(|cx| {
             let upstream = upstream.peer_mut();
+            if self.progress.says_goodbye.get() {
+                let frame = close_frame(GOING_AWAY);
+                let down = to_client.poll(cx, &mut down, &self.progress.frames, upstream, client, &frame);
+                let frame = masked_close_frame(GOING_AWAY);
+                let frames = &self.progress.frames_to_upstream;
+                let up = to_upstream.poll(cx, &mut up, frames, client, upstream, &frame);
+                return match (down, up) {
+                    (Poll::Ready(Err(())), _) | (_, Poll::Ready(Err(()))) => Poll::Ready(Err(())),
+                    (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
+                    _ => Poll::Pending,
+                };
+            }
             let from_client = poll_running(&mut up, cx, client, upstream);
             let from_upstream = poll_running(&mut down, cx, upstream, client);
             let bytes = Some((up.bytes, down.bytes, up.is_done()));
@@ -108,6 +130,62 @@ impl Exchange<'_> {
             Ok(()) => Ok((Ended::Answered { reusable: false }, false)),
             Err(()) => Err(Failure::Ended(Ended::Broken("the tunnel broke"))),
         }
+    }
+}
+
+/// How far one direction of a WebSocket is with its end when the gateway stops.
+#[derive(Default)]
+struct Goodbye {
+    /// How much of the Close frame has been taken.
+    sent: usize,
+}
+
+impl Goodbye {
+    /// Lets the frame under way end, then sends the Close to `to`. After that nothing of `from` passes any more; ready
+    /// when `from` has sent its own Close or ended.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        copy: &mut BodyCopy<'_>,
+        frames: &Cell<Frames>,
+        from: &mut Peer,
+        to: &mut Peer,
+        frame: &[u8],
+    ) -> Poll<Result<(), ()>> {
+        if self.sent == 0 && !frames.get().takes_another() && !frames.get().has_closed() {
+            // what is ready may be more than this frame's end, or end in the middle of the next
+            if poll_running(copy, cx, from, to)?.is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if !frames.get().takes_another() && !frames.get().has_closed() {
+                return Poll::Pending;
+            }
+        }
+        let is_own_close = !frames.get().has_closed() || self.sent > 0;
+        while is_own_close && self.sent < frame.len() {
+            self.sent += ready!(to.poll_send(cx, &frame[self.sent..])).map_err(|_| ())?;
+        }
+        ready!(to.poll_flush(cx)).map_err(|_| ())?;
+        let mut seen = frames.get();
+        while !seen.has_closed() {
+            match ready!(from.poll_receive(cx)).map_err(|_| ())? {
+                Received::End => break,
+                Received::Data => {
+                    seen.pass(from.received());
+                    frames.set(seen);
+                    let count = from.received().len();
+                    from.consume(count);
+                }
+            }
+        }
+        to.poll_close(cx).map_err(|_| ())
+    }
+}
+
+impl Exchange<'_> {
+    /// Whether it is a WebSocket whose tunnel is open.
+    pub(super) fn is_open_websocket(&self) -> bool {
+        self.progress.phase.get() == Phase::Tunnel && self.permitted.admitted.is_websocket()
     }
 }
 

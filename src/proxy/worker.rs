@@ -30,7 +30,7 @@ use crate::telemetry::{AccessWriter, Alarm, WorkerMetrics};
 use crate::upstream::Pool;
 use crate::wire::{Http1Peer, Pipes, Stream, Wire};
 
-/// How long a worker lets tunnels and answers end by themselves once they were told to.
+/// How long a worker lets answers, tunnels, and then connections end by themselves once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// After a failed accept (out of file descriptors, say): pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -42,8 +42,6 @@ pub struct Shared {
     /// Who a credential belongs to.
     pub authenticator: Arc<Authenticator>,
     connections: AtomicUsize,
-    /// Workers that still have requests to finish before the gateway may stop.
-    busy_workers: AtomicUsize,
     /// Touched when connections open and close, never by a request.
     sources: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -55,7 +53,6 @@ impl Shared {
             snapshot: ArcSwap::from_pointee(snapshot),
             authenticator,
             connections: AtomicUsize::new(0),
-            busy_workers: AtomicUsize::new(0),
             sources: Mutex::default(),
         })
     }
@@ -100,7 +97,7 @@ impl Drop for Counted {
 pub enum Command {
     /// These changes are applied in the caches: look at what is open, and answer when it has decided anew.
     Apply(Arc<[Change]>, oneshot::Sender<()>),
-    /// Take no new connections, let what runs finish within this time, close tunnels last, end.
+    /// Take no new connections, let what runs finish within this time, tunnels too, then close what is left and end.
     Drain(Duration),
 }
 
@@ -136,7 +133,6 @@ pub fn spawn(
     metrics: Vec<Arc<WorkerMetrics>>,
     access: impl Fn() -> AccessWriter,
 ) -> io::Result<Vec<WorkerHandle>> {
-    shared.busy_workers.store(metrics.len(), Ordering::Release);
     let mut sockets: Vec<Vec<TcpListener>> = metrics.iter().map(|_| Vec::new()).collect();
     for listener in listeners {
         for (own, socket) in sockets.iter_mut().zip(listener.sockets) {
@@ -283,13 +279,10 @@ impl Worker {
         }
         self.streams.drain();
         let until = tokio::time::Instant::now() + limit;
-        self.wait_until(until, || self.streams.only_tunnels()).await;
-        // tunnels stay until the other workers' requests have finished too
-        self.shared.busy_workers.fetch_sub(1, Ordering::AcqRel);
-        self.wait_until(until, || self.shared.busy_workers.load(Ordering::Acquire) == 0).await;
-        self.streams.close(false);
-        self.wait_until(tokio::time::Instant::now() + LAST_WORDS, || self.streams.only_tunnels()).await;
-        self.streams.close(true);
+        self.wait_until(until, || self.streams.is_empty()).await;
+        self.streams.close_requests();
+        self.wait_until(tokio::time::Instant::now() + LAST_WORDS, || self.streams.is_empty()).await;
+        self.streams.close_all();
         self.wait_until(tokio::time::Instant::now() + LAST_WORDS, || self.streams.is_empty()).await;
         self.tick();
     }

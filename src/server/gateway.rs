@@ -307,8 +307,8 @@ impl Gateway {
         self.access_log.reopen();
     }
 
-    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed last,
-    /// and the management listener after them: it tells of the stop until then.
+    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed after it,
+    /// and the management listener last: it tells of the stop until then.
     pub async fn stop(self) {
         self.draining.store(true, Ordering::Relaxed);
         for worker in self.workers.iter() {

@@ -34,4 +34,4 @@ pub use http2_upstream::Http2Upstream;
 pub use peer::{Http1Peer, Peer, PeerError, Received};
 pub use pipe::Pipes;
 pub use stream::Stream;
-pub use websocket::{Frames, close_frame};
+pub use websocket::{Frames, close_frame, masked_close_frame};

@@ -40,6 +40,11 @@ impl Frames {
         self.known == 0 && self.payload == 0 && !self.has_closed
     }
 
+    /// Whether a Close has passed.
+    pub fn has_closed(&self) -> bool {
+        self.has_closed
+    }
+
     /// As far as the header's first two bytes tell.
     fn header_length(&self) -> usize {
         if self.known < 2 {
@@ -68,6 +73,14 @@ impl Frames {
 pub fn close_frame(code: u16) -> [u8; 4] {
     let [high, low] = code.to_be_bytes();
     [0x88, 2, high, low]
+}
+
+/// A client's Close frame with a status code. The mask is there because clients must mask (RFC 6455 §5.3); what it
+/// hides from is the client's own choice of bytes, and here is none.
+pub fn masked_close_frame(code: u16) -> [u8; 8] {
+    let [high, low] = code.to_be_bytes();
+    let mask = [0x5a, 0xa5, 0x3c, 0xc3];
+    [0x88, 0x82, mask[0], mask[1], mask[2], mask[3], high ^ mask[0], low ^ mask[1]]
 }
 
 #[cfg(test)]
