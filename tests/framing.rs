@@ -4,7 +4,6 @@ mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
-use std::time::Duration;
 
 use support::http1::{Client, NoAnswer, Request};
 use support::http2::{self, DATA, END_STREAM, Fate, RawHttp2};
@@ -575,12 +574,13 @@ fn case_62_bytes_on_an_idle_upstream_connection_are_no_answer() {
     let stage = Stage::start();
     // The second answer follows a moment after the first, when the connection lies in the pool.
     let (tell, told) = mpsc::channel();
-    let tell = Mutex::new(tell);
+    let (answered, is_answered) = mpsc::channel();
+    let (tell, is_answered) = (Mutex::new(tell), Mutex::new(is_answered));
     stage.upstream.answer(
         "/v1/projects/e1/late",
         Answer::after_body(move |_, conversation| {
             conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok();
-            std::thread::sleep(Duration::from_millis(20));
+            is_answered.lock().expect("one at a time").recv().expect("the test goes on");
             conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").ok();
             tell.lock().expect("one at a time").send(()).is_ok()
         }),
@@ -590,6 +590,7 @@ fn case_62_bytes_on_an_idle_upstream_connection_are_no_answer() {
         let (first, second) = (marker(), marker());
         client.send(stage.request("GET", "/v1/projects/e1/late").mark(&first).end());
         assert_eq!(client.read().status, 200);
+        answered.send(()).expect("the upstream waits");
         told.recv_timeout(PATIENCE).expect("the second answer was sent");
         // the same client is served by the same worker, and so from the same pool
         client.send(stage.request("POST", "/v1/projects/e1/next").mark(&second).body("own"));

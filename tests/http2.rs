@@ -876,7 +876,11 @@ fn answers_that_are_done_reach_a_slow_client_though_the_gateway_stops() {
     });
     stage.gateway.signal("TERM");
     // longer than a client has to answer the goodbye that is somewhere behind all this
-    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(
+        stage.gateway.wait_for_exit(Duration::from_millis(2500)),
+        None,
+        "it ends before its answers are read"
+    );
     let mut whole = 0;
     while whole < STREAMS {
         let frame = client.read(PATIENCE);

@@ -307,10 +307,13 @@ fn an_upstream_that_speaks_http_1_0_is_understood() {
 
 #[test]
 fn an_upstream_that_reads_slowly_holds_the_client_back() {
-    let upstream = Plain::start(|_, mut reader| {
+    let (over, is_over) = std::sync::mpsc::channel::<()>();
+    let is_over = std::sync::Mutex::new(is_over);
+    let upstream = Plain::start(move |_, mut reader| {
         let lines = plain::head(&mut reader)?;
         assert!(lines[0].starts_with("PUT "));
-        std::thread::sleep(PATIENCE);
+        // it reads nothing more until the test is over, which drops the other end
+        let _ = is_over.lock().expect("one connection").recv_timeout(PATIENCE);
         Ok(())
     });
     let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")).top("drain_timeout: 100ms"));
@@ -324,6 +327,7 @@ fn an_upstream_that_reads_slowly_holds_the_client_back() {
         sent += piece.len();
     }
     assert!(sent < 64 << 20, "{sent} bytes were taken for an upstream that reads nothing");
+    drop(over);
 }
 
 /// An HTTP/1.1 upstream in TLS that answers every request with `tls`.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::support::gateway::Plan;
 use crate::support::http1::Request;
 use crate::support::postgres::{Postgres, Stop};
+use crate::support::stays;
 use crate::support::upstream::Upstream;
 
 #[test]
@@ -28,8 +29,9 @@ fn a_server_is_stopped_killed_paused_promoted_and_restored() {
     server.pause();
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| rows(&server));
-        std::thread::sleep(Duration::from_millis(300));
-        assert!(!asking.is_finished(), "a server that stands still answers");
+        stays(Duration::from_millis(300), "a server that stands still answers nothing", || {
+            !asking.is_finished()
+        });
         server.go_on();
         assert_eq!(asking.join().expect("an answer"), "2");
     });

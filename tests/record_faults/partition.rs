@@ -1,5 +1,6 @@
 //! A gateway that is cut off while a key dies elsewhere; announcements that are lost.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -68,19 +69,22 @@ fn case_71_the_last_success_is_before_the_receipt() {
         for node in &nodes {
             node.soon(SOON, &key, 200);
         }
-        let over = std::sync::atomic::AtomicBool::new(false);
+        let over = AtomicBool::new(false);
+        let asked = [const { AtomicU64::new(0) }; 2];
         std::thread::scope(|scope| {
             let askers: Vec<_> = nodes
                 .iter()
-                .map(|node| {
+                .zip(&asked)
+                .map(|(node, asked)| {
                     let (key, over) = (&key, &over);
                     scope.spawn(move || {
                         let mut last = Instant::now();
-                        while !over.load(std::sync::atomic::Ordering::Acquire) {
+                        while !over.load(Ordering::Acquire) {
                             let begun = Instant::now();
                             if node.status(key) == 200 {
                                 last = begun;
                             }
+                            asked.fetch_add(1, Ordering::AcqRel);
                         }
                         last
                     })
@@ -89,8 +93,12 @@ fn case_71_the_last_success_is_before_the_receipt() {
             let outcome = scene.deactivate(&key);
             let receipt = Instant::now();
             assert_eq!(outcome.code, 0, "{outcome:?}");
-            std::thread::sleep(Duration::from_millis(100));
-            over.store(true, std::sync::atomic::Ordering::Release);
+            let count = || asked.each_ref().map(|asked| asked.load(Ordering::Acquire));
+            let before = count();
+            wait_for(PATIENCE, "each is asked ten times more", || {
+                count().iter().zip(before).all(|(now, before)| *now >= before + 10)
+            });
+            over.store(true, Ordering::Release);
             for asker in askers {
                 let last = asker.join().expect("it asks");
                 assert!(last <= receipt, "round {round}: a request begun {:?} later", last - receipt);

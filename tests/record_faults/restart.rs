@@ -1,12 +1,11 @@
 //! The record is restarted under traffic: nobody is answered wrongly, and no change that was acknowledged is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::scene::{OFTEN, SOON, Scene};
-use crate::support::PATIENCE;
 use crate::support::cli::Key;
 use crate::support::postgres::{Postgres, Stop};
+use crate::support::{PATIENCE, wait_for};
 
 /// Restarts the record while keys are used and changed.
 fn is_restarted(end: impl Fn(&Postgres)) {
@@ -33,7 +32,7 @@ fn is_restarted(end: impl Fn(&Postgres)) {
                 }
             });
         }
-        let (scene, over) = (&scene, &over);
+        let (scene, over, asked) = (&scene, &over, &asked);
         let changing = scope.spawn(move || {
             let mut acknowledged = Vec::new();
             while !over.load(Ordering::Acquire) {
@@ -49,13 +48,18 @@ fn is_restarted(end: impl Fn(&Postgres)) {
         });
         // a test that fails must not leave the others running
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // few, so that the lease does not end meanwhile
+            let more_are_asked = || {
+                let before = asked.load(Ordering::Acquire);
+                wait_for(PATIENCE, "requests go on", || asked.load(Ordering::Acquire) >= before + 6);
+            };
             for _ in 0..2 {
-                std::thread::sleep(Duration::from_millis(300));
+                more_are_asked();
                 end(&scene.server);
-                std::thread::sleep(Duration::from_millis(300));
+                more_are_asked();
                 scene.server.start_again();
             }
-            std::thread::sleep(Duration::from_millis(300));
+            more_are_asked();
         }));
         over.store(true, Ordering::Release);
         acknowledged = changing.join().expect("it changes");

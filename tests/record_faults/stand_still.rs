@@ -3,6 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
@@ -102,12 +103,20 @@ fn case_71_a_gateway_that_stood_still_while_it_moved_bytes_moves_no_more() {
             client
         })
         .collect();
+    let read = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let readers: Vec<_> = streams
             .iter_mut()
-            .map(|client| scope.spawn(move || while client.take(65_536, Duration::from_secs(1)).is_ok() {}))
+            .map(|client| {
+                let read = &read;
+                scope.spawn(move || {
+                    while client.take(65_536, Duration::from_secs(1)).is_ok() {
+                        read.fetch_add(1, Ordering::AcqRel);
+                    }
+                })
+            })
             .collect();
-        std::thread::sleep(Duration::from_millis(100));
+        wait_for(PATIENCE, "the answers flow", || read.load(Ordering::Acquire) >= 100);
         node.stand_still();
         let outcome = scene.deactivate(&scene.key);
         assert_eq!(outcome.code, 0, "{outcome:?}");

@@ -44,6 +44,16 @@ pub fn wait_for(patience: Duration, what: &str, mut condition: impl FnMut() -> b
     }
 }
 
+/// Watches that `condition` holds for all of `time`; fails with `what` as soon as it does not.
+#[track_caller]
+pub fn stays(time: Duration, what: &str, condition: impl Fn() -> bool) {
+    let since = Instant::now();
+    while since.elapsed() < time {
+        assert!(condition(), "no longer true after {:?}: {what}", since.elapsed());
+        std::thread::sleep(pause(since));
+    }
+}
+
 /// How long to pause before a condition is looked at again: what takes longer is looked at less often, and leaves the
 /// machine to what it waits for.
 pub fn pause(since: Instant) -> Duration {
