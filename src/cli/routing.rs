@@ -1,22 +1,33 @@
 //! The routes of a configuration, put together: what `check` prints and `explain` asks.
 
-use crate::config::{Config, ConfigError, ConfigErrors};
+use crate::config::{Config, ConfigError, ConfigErrors, Place};
 use crate::policy::RouteTable;
+use crate::proxy::selectors_not_forwarded;
 
 /// Puts the routes together; what they may not do in each other's company is told at the routes' places.
 pub(super) fn route_table(config: &Config) -> Result<RouteTable, ConfigErrors> {
-    RouteTable::new(&config.routes).map_err(|problems| {
-        let mut errors: Vec<_> = problems
-            .into_iter()
-            .map(|problem| ConfigError {
-                file: config.file.clone(),
-                line: problem.place.line,
-                column: problem.place.column,
-                path: format!("route {}", problem.path),
-                message: problem.problem.to_string(),
-            })
-            .collect();
-        errors.sort_by_key(|error| (error.line, error.column));
-        ConfigErrors(errors)
-    })
+    let mistake = |place: Place, path: &str, message| ConfigError {
+        file: config.file.clone(),
+        line: place.line,
+        column: place.column,
+        path: format!("route {path}"),
+        message,
+    };
+    let mut errors: Vec<_> = selectors_not_forwarded(config)
+        .map(|(route, name)| {
+            let why = "cannot select an environment: the gateway removes this header";
+            mistake(route.place, &route.path.to_string(), format!("'{name}' {why}"))
+        })
+        .collect();
+    match RouteTable::new(&config.routes) {
+        Ok(table) if errors.is_empty() => return Ok(table),
+        Ok(_) => {}
+        Err(problems) => errors.extend(
+            problems
+                .into_iter()
+                .map(|problem| mistake(problem.place, &problem.path, problem.problem.to_string())),
+        ),
+    }
+    errors.sort_by_key(|error| (error.line, error.column));
+    Err(ConfigErrors(errors))
 }

@@ -1,6 +1,6 @@
 //! Whose word counts about how a request came: that of the proxies in front, and nobody else's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -11,19 +11,26 @@ pub fn is_trusted(peer: &IpAddr, trusted: &[IpNet]) -> bool {
 
 /// The address that requests are counted under: the peer, or, behind trusted proxies, the right-most address of
 /// `X-Forwarded-For` (`hops`, its elements in their order) that is not one of them. A client can write the left end, so
-/// it is never used.
+/// it is never used. Where an element cannot be read, the nearest one that can is it: all whom that proxy lets say
+/// something unreadable are counted together, and nobody can choose an address.
 pub fn source_address(peer: IpAddr, hops: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
     let mut source = peer;
     for hop in hops.iter().rev() {
         if !is_trusted(&source, trusted) {
             break;
         }
-        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.parse::<IpAddr>().ok()) else {
-            break;
-        };
+        let Some(address) = address_of(hop) else { break };
         source = address.to_canonical();
     }
     source
+}
+
+/// The address in an element of `X-Forwarded-For`, as proxies write it: alone, in brackets, with a port.
+fn address_of(hop: &[u8]) -> Option<IpAddr> {
+    let hop = std::str::from_utf8(hop).ok()?;
+    let in_brackets = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|address| address.ip());
+    hop.parse().ok().or_else(with_port).or_else(in_brackets)
 }
 
 #[cfg(test)]
@@ -41,7 +48,36 @@ mod tests {
         assert_eq!(source("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(source("10.0.0.1", &["6.6.6.6", "198.51.100.7", "10.0.0.2"]), "198.51.100.7");
         assert_eq!(source("10.0.0.1", &["6.6.6.6", "::ffff:198.51.100.7", "10.0.0.2"]), "198.51.100.7");
-        assert_eq!(source("10.0.0.1", &["nonsense", "10.0.0.2"]), "10.0.0.2");
+        for (hop, address) in [
+            ("198.51.100.7:5555", "198.51.100.7"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+            ("[::ffff:198.51.100.7]:443", "198.51.100.7"),
+        ] {
+            assert_eq!(source("10.0.0.1", &["6.6.6.6", hop, "10.0.0.2:80"]), address, "{hop}");
+        }
+        for hop in [
+            "nonsense",
+            "unknown",
+            "_hidden",
+            "",
+            "198.51.100.7:",
+            "198.51.100.7:port",
+            "198.51.100.7:65536",
+            "[198.51.100.7]",
+            "[2001:db8::1",
+            "2001:db8::1]",
+            "[2001:db8::1]443",
+            "[2001:db8::1]:",
+            "\"198.51.100.7\"",
+            "for=198.51.100.7",
+            "198.51.100.007",
+            "198.51.100",
+            "0x7f.1",
+        ] {
+            assert_eq!(source("10.0.0.1", &["6.6.6.6", hop, "10.0.0.2"]), "10.0.0.2", "{hop}");
+        }
         assert_eq!(source("10.0.0.1", &["10.0.0.3", "10.0.0.2"]), "10.0.0.3");
         assert_eq!(source("10.0.0.1", &[]), "10.0.0.1");
     }

@@ -17,6 +17,8 @@ pub enum HeaderValues<'p> {
     One(&'p [u8]),
     /// It is there more than once.
     Many,
+    /// It is there, and the client says that it is not for the upstream.
+    Withheld,
 }
 
 /// Why a request's selectors are refused.
@@ -33,6 +35,8 @@ pub enum SelectorRefusal {
 const REPEATED: SelectorRefusal = SelectorRefusal::Malformed("a selector of the environment is repeated");
 const NO_ID: SelectorRefusal =
     SelectorRefusal::Malformed("a selector of the environment holds no environment id");
+const WITHHELD: SelectorRefusal =
+    SelectorRefusal::Malformed("Connection names a header that selects the environment");
 const MISSPELT: SelectorRefusal =
     SelectorRefusal::Malformed("a query parameter is another spelling of a selector of the environment");
 
@@ -67,6 +71,7 @@ pub fn select<'t, 'p>(
             HeaderValues::Absent => continue,
             HeaderValues::One(value) => value,
             HeaderValues::Many => return Err(REPEATED),
+            HeaderValues::Withheld => return Err(WITHHELD),
         };
         routed = choose(routed, value, Basis::Selector("header", name.as_str()))?;
     }

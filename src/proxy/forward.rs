@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::answer::{HeadFailure, Upstream};
+use super::headers::passes_as_trailer;
 use super::pipeline::Permitted;
 use super::refusal::Refusal;
 use super::respond;
@@ -235,11 +236,15 @@ impl Exchange<'_> {
     ) -> Result<(Ended, bool), Failure> {
         let may_move = || self.permitted.is_fresh();
         // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
+        let request = &self.permitted.admitted.head.fields;
+        let trailer_passes = |kind, name: &[u8]| {
+            passes_as_trailer(request, kind, name) && !self.permitted.headers_only.contains(name)
+        };
         let copy = match self.permitted.admitted.head.protocol() {
-            None => BodyCopy::message(self.body_limit, self.permitted.stripped)
-                .only_while(&may_move)
-                .through(self.pipes),
-            Some(_) => BodyCopy::empty(self.permitted.stripped),
+            None => {
+                BodyCopy::message(self.body_limit, &trailer_passes).only_while(&may_move).through(self.pipes)
+            }
+            Some(_) => BodyCopy::empty(),
         };
         let mut upload = Upload { copy, state: UploadState::Running };
         let mut head = ResponseHead::default();
@@ -294,8 +299,9 @@ impl Exchange<'_> {
             client.end_after(bytes);
         }
 
+        let trailer_passes = |kind, name: &[u8]| passes_as_trailer(&head.fields, kind, name);
         let mut download =
-            BodyCopy::message(u64::MAX, self.permitted.stripped).only_while(&may_move).through(self.pipes);
+            BodyCopy::message(u64::MAX, &trailer_passes).only_while(&may_move).through(self.pipes);
         let done =
             poll_fn(|cx| self.poll_answer_body(cx, client, upstream, &mut upload, &mut download)).await;
         self.progress.sent.set(download.bytes);

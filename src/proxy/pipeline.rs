@@ -14,7 +14,7 @@ use http::Method;
 
 use super::admit::{Admitted, admit};
 use super::forward::{Ended, Exchange, Phase, drain};
-use super::headers::{Client, source_address};
+use super::headers::{Client, nominated, source_address};
 use super::preflight;
 use super::record::Outcome;
 use super::refusal::Refusal;
@@ -56,6 +56,8 @@ pub(super) struct Permitted<'a> {
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) grant: Grant<'a>,
     pub(super) stripped: &'a NameList,
+    /// Names that no trailer of the request may have.
+    pub(super) headers_only: &'a NameList,
     pub(super) request_id: &'a str,
     /// What the gateway asks a WebSocket upstream with, for a client that came by HTTP/2.
     pub(super) websocket_key: Option<&'a str>,
@@ -236,6 +238,7 @@ impl RequestContext<'_> {
                 identity: identity.clone(),
                 grant,
                 stripped: &snapshot.stripped,
+                headers_only: &snapshot.headers_only,
                 request_id: self.request_id,
                 websocket_key: random_key.as_deref(),
                 cors,
@@ -519,6 +522,10 @@ fn header_values<'h>(head: &'h RequestHead, name: &str) -> HeaderValues<'h> {
     let mut found = HeaderValues::Absent;
     for (_, field, value) in head.fields.iter() {
         if same_name(field, name.as_bytes()) {
+            // it would be judged here and not reach the upstream
+            if nominated(&head.fields, field) {
+                return HeaderValues::Withheld;
+            }
             if !matches!(found, HeaderValues::Absent) {
                 return HeaderValues::Many;
             }

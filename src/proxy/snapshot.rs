@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use super::tls::{self, TlsError};
-use crate::config::{AccessControl, Config, Limits, Timeouts};
+use crate::config::{Access, AccessControl, Config, Limits, Route, Timeouts};
 use crate::policy::{RouteProblem, RouteTable};
 use crate::upstream::{BuildError, Upstream};
-use crate::wire::NameList;
+use crate::wire::{FieldName, NameList};
 
 /// Routes, upstreams, limits and certificates. Running requests keep the one they began with.
 pub struct Snapshot {
@@ -21,7 +21,10 @@ pub struct Snapshot {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) trusted_proxies: Vec<IpNet>,
+    /// What `strip_headers` lists.
     pub(super) stripped: NameList,
+    /// What no trailer of a request may be named: what is stripped, and what a rule reads as a header.
+    pub(super) headers_only: NameList,
 }
 
 /// What belongs to one listener, in the order of the configuration.
@@ -36,6 +39,14 @@ pub enum SnapshotError {
     /// Routes that contradict each other.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Routes(Vec<RouteProblem>),
+    /// A header that would be judged, and that the upstream does not get.
+    #[error("route '{route}': '{name}' cannot select an environment: the gateway removes this header")]
+    Selector {
+        /// the route's path
+        route: String,
+        /// the header's name
+        name: String,
+    },
     /// An upstream.
     #[error(transparent)]
     Upstream(#[from] BuildError),
@@ -53,6 +64,11 @@ impl Snapshot {
                 access_control: listener.access_control.unwrap_or(config.access_control),
             })
         });
+        if let Some((route, name)) = selectors_not_forwarded(config).next() {
+            return Err(SnapshotError::Selector { route: route.path.to_string(), name: name.to_owned() });
+        }
+        let stripped = NameList::new(&config.strip_headers);
+        let selectors = header_selectors(config).map(|(_, name)| name);
         Ok(Self {
             routes: RouteTable::new(&config.routes).map_err(SnapshotError::Routes)?,
             route_names: config.routes.iter().map(|route| route.path.to_string()).collect(),
@@ -61,7 +77,8 @@ impl Snapshot {
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
-            stripped: NameList::new(&config.strip_headers),
+            headers_only: NameList::new(config.strip_headers.iter().map(String::as_str).chain(selectors)),
+            stripped,
         })
     }
 
@@ -69,4 +86,26 @@ impl Snapshot {
     pub(super) fn access_control(&self, listener: usize) -> AccessControl {
         self.listeners.get(listener).map_or(AccessControl::Enabled, |listener| listener.access_control)
     }
+}
+
+/// The headers by which routes let a client choose an environment, and that the gateway removes all the same: it would
+/// judge an environment that the upstream does not hear of. In the place of `X-API-Project-Id` the upstream gets the
+/// gateway's own, with the environment that was judged.
+pub fn selectors_not_forwarded(config: &Config) -> impl Iterator<Item = (&Route, &str)> {
+    let stripped = NameList::new(&config.strip_headers);
+    header_selectors(config).filter(move |(_, name)| {
+        let passes =
+            FieldName::of(name.as_bytes()) == FieldName::Other && !stripped.contains(name.as_bytes());
+        !passes && *name != "x-api-project-id"
+    })
+}
+
+fn header_selectors(config: &Config) -> impl Iterator<Item = (&Route, &str)> {
+    config.routes.iter().flat_map(|route| {
+        let headers = match &route.access {
+            Access::Keys(access) => access.selectors.headers.as_slice(),
+            Access::Public { .. } => &[],
+        };
+        headers.iter().map(move |name| (route, name.as_str()))
+    })
 }

@@ -92,8 +92,8 @@ impl Exchange<'_> {
         let frames = admitted.is_websocket().then_some(&self.progress.frames);
         let frames_to_upstream = admitted.is_websocket().then_some(&self.progress.frames_to_upstream);
         let may_move = || self.permitted.is_fresh();
-        let mut up = BodyCopy::tunnel(self.permitted.stripped, frames_to_upstream).only_while(&may_move);
-        let mut down = BodyCopy::tunnel(self.permitted.stripped, frames).only_while(&may_move);
+        let mut up = BodyCopy::tunnel(frames_to_upstream).only_while(&may_move);
+        let mut down = BodyCopy::tunnel(frames).only_while(&may_move);
         let mut moved = None;
         let (mut to_client, mut to_upstream) = (Goodbye::default(), Goodbye::default());
         let result = poll_fn(|cx| {

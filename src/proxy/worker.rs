@@ -295,12 +295,11 @@ impl Worker {
     }
 
     async fn accept(self: Rc<Self>, listener: tokio::net::TcpListener, number: usize) {
-        let port = listener.local_addr().map_or(0, |address| address.port());
         loop {
             tokio::select! {
                 biased;
                 () = self.stop_accepting.cancelled() => break,
-                accepted = listener.accept() => self.accepted(accepted, number, port).await,
+                accepted = listener.accept() => self.accepted(accepted, number).await,
             }
         }
         // connections that the system has completed already would be reset with the socket
@@ -308,16 +307,11 @@ impl Worker {
             if accepted.is_err() {
                 break;
             }
-            self.accepted(accepted, number, port).await;
+            self.accepted(accepted, number).await;
         }
     }
 
-    async fn accepted(
-        self: &Rc<Self>,
-        accepted: io::Result<(TcpStream, SocketAddr)>,
-        number: usize,
-        port: u16,
-    ) {
+    async fn accepted(self: &Rc<Self>, accepted: io::Result<(TcpStream, SocketAddr)>, number: usize) {
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -342,7 +336,7 @@ impl Worker {
         self.metrics.connections_accepted.increase();
         self.metrics.connections_open.increase();
         let worker = Rc::clone(self);
-        let client = Rc::new(Client::new(peer, number, port, settings.tls.is_some()));
+        let client = Rc::new(Client::new(peer, number, settings.tls.is_some()));
         // two tasks of their own: one that waits for a next request is as small as it can be
         if let Some(tls) = &settings.tls {
             let tls = Arc::clone(tls);

@@ -1,7 +1,8 @@
 //! Where an HTTP/1.1 body ends (RFC 9112 §6), read from one side and written to the other.
 
 use super::chunked::{ChunkError, Chunked};
-use super::field::{FieldBlock, FieldName};
+use super::field::FieldBlock;
+use super::field_name::FieldName;
 use super::head::{RequestHead, ResponseHead, Version};
 
 /// How long a body is.

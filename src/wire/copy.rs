@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
-use super::field::NameList;
+use super::field_name::FieldName;
 use super::peer::{Http1Peer, Peer, PeerError, Received};
 use super::pipe::{Pipe, Pipes};
 use super::websocket::Frames;
@@ -28,12 +28,15 @@ pub enum CopyError {
     },
 }
 
+/// Whether a trailer of this name passes.
+pub type TrailerRule<'a> = dyn Fn(FieldName, &[u8]) -> bool + 'a;
+
 /// A body on its way, and how far it has come.
 pub struct BodyCopy<'a> {
     /// Bytes passed on so far.
     pub bytes: u64,
     limit: u64,
-    stripped: &'a NameList,
+    trailer_passes: &'a TrailerRule<'a>,
     state: State,
     kind: Kind,
     /// What is told of the bytes that pass.
@@ -61,12 +64,12 @@ enum Kind {
 }
 
 impl<'a> BodyCopy<'a> {
-    /// A message's body of at most `limit` bytes; trailers named in `stripped` do not pass.
-    pub fn message(limit: u64, stripped: &'a NameList) -> Self {
+    /// A message's body of at most `limit` bytes, and its trailers that `trailer_passes` lets through.
+    pub fn message(limit: u64, trailer_passes: &'a TrailerRule<'a>) -> Self {
         Self {
             bytes: 0,
             limit,
-            stripped,
+            trailer_passes,
             state: State::Moving,
             kind: Kind::Message,
             frames: None,
@@ -78,13 +81,13 @@ impl<'a> BodyCopy<'a> {
     }
 
     /// The body of a message that has none, and whose sender goes on sending all the same: a tunnel is to follow.
-    pub fn empty(stripped: &'a NameList) -> Self {
-        Self { state: State::Finishing, ..Self::message(0, stripped) }
+    pub fn empty() -> Self {
+        Self { state: State::Finishing, ..Self::message(0, &|_, _| false) }
     }
 
     /// One direction of a tunnel; where it is one of a WebSocket, `frames` is told what passes.
-    pub fn tunnel(stripped: &'a NameList, frames: Option<&'a Cell<Frames>>) -> Self {
-        Self { kind: Kind::Tunnel, frames, ..Self::message(u64::MAX, stripped) }
+    pub fn tunnel(frames: Option<&'a Cell<Frames>>) -> Self {
+        Self { kind: Kind::Tunnel, frames, ..Self::message(u64::MAX, &|_, _| false) }
     }
 
     /// Moves bytes only while `may_move` says so. One call of [`BodyCopy::poll`] moves what is ready, which may be
@@ -157,9 +160,7 @@ impl<'a> BodyCopy<'a> {
                 Received::End if self.kind == Kind::Tunnel => self.state = State::Finishing,
                 Received::End => {
                     let trailers = from.trailers();
-                    trailers.retain(|kind, name| {
-                        !kind.is_forbidden_in_trailers() && !self.stripped.contains(name)
-                    });
+                    trailers.retain(self.trailer_passes);
                     to.finish(trailers).map_err(CopyError::To)?;
                     self.state = State::Finishing;
                 }

@@ -5,7 +5,8 @@
 
 use zeroize::Zeroize as _;
 
-use super::field::{Field, FieldBlock, FieldName, Span};
+use super::field::{Field, FieldBlock, Span};
+use super::field_name::FieldName;
 
 /// What a head may hold at most.
 #[derive(Debug, Clone, Copy)]

@@ -16,8 +16,6 @@ pub(in crate::proxy) struct Client {
     pub(in crate::proxy) peer: SocketAddr,
     /// Which listener it came by, in the order of the configuration.
     pub(in crate::proxy) listener: usize,
-    /// The listener's port.
-    pub(super) port: u16,
     pub(super) tls: bool,
     /// What the upstream is told of how the client came, as lines of HTTP/1.1: the same for every request.
     pub(super) lines: Box<[u8]>,
@@ -26,16 +24,13 @@ pub(in crate::proxy) struct Client {
 }
 
 impl Client {
-    pub(in crate::proxy) fn new(peer: SocketAddr, listener: usize, port: u16, tls: bool) -> Self {
+    pub(in crate::proxy) fn new(peer: SocketAddr, listener: usize, tls: bool) -> Self {
         let address = peer.ip().to_canonical();
         let scheme = scheme(tls);
-        let lines = format!(
-            "X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\nX-Forwarded-Port: {port}\r\n"
-        );
+        let lines = format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\n");
         Self {
             peer: SocketAddr::new(address, peer.port()),
             listener,
-            port,
             tls,
             lines: lines.into_bytes().into(),
             trusted: Cell::new(false),
@@ -49,6 +44,17 @@ impl Client {
 
     pub(in crate::proxy) fn is_trusted(&self) -> bool {
         self.trusted.get()
+    }
+}
+
+/// The port that the client called: the one in `host`, else the scheme's own. The listener's may be another, behind a
+/// mapping of ports.
+pub(super) fn port<'h>(host: &'h [u8], scheme: &[u8]) -> &'h [u8] {
+    let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    match host.split_at(host.len() - digits) {
+        ([.., b':'], port @ [_, ..]) => port,
+        _ if scheme.eq_ignore_ascii_case(b"https") => b"443",
+        _ => b"80",
     }
 }
 

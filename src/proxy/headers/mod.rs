@@ -18,3 +18,9 @@ use crate::wire::{FieldBlock, FieldName};
 pub(super) fn nominated(fields: &FieldBlock, name: &[u8]) -> bool {
     fields.values(FieldName::Connection).flat_map(list).any(|option| option.eq_ignore_ascii_case(name))
 }
+
+/// Whether a trailer may pass, after a head with these fields. None does that has a rule as a header: the receiver may
+/// take it for that header, and nobody has judged it (RFC 9110 §6.5.1). Nor does one that `Connection` names.
+pub(super) fn passes_as_trailer(head: &FieldBlock, kind: FieldName, name: &[u8]) -> bool {
+    kind == FieldName::Other && !nominated(head, name)
+}

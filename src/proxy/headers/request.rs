@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::forwarded::{Client, scheme};
+use super::forwarded::{Client, port, scheme};
 use super::identity;
 use super::nominated;
 use crate::auth::Identity;
@@ -64,8 +64,12 @@ impl RequestFields<'_> {
         emit(b"X-Request-Id", self.request_id.as_bytes());
         if self.client.is_trusted() {
             self.forwarded(&mut emit);
-        } else if !self.admitted.host.is_empty() {
-            emit(b"X-Forwarded-Host", self.admitted.host);
+        } else {
+            let host = self.admitted.host;
+            if !host.is_empty() {
+                emit(b"X-Forwarded-Host", host);
+            }
+            emit(b"X-Forwarded-Port", port(host, scheme(self.client.tls).as_bytes()));
         }
         let via: &[u8] = match head.version {
             Version::Http10 => b"1.0 portcullis",
@@ -77,19 +81,23 @@ impl RequestFields<'_> {
 
     /// What a trusted proxy says of how the client came, and what is known where it says nothing.
     fn forwarded(&self, mut emit: impl FnMut(&[u8], &[u8])) {
-        let Client { peer, tls, port, .. } = self.client;
+        let Client { peer, tls, .. } = self.client;
         let fields = &self.admitted.head.fields;
         let said = |kind| fields.values(kind).next();
         let address = peer.ip().to_string();
         emit(b"X-Forwarded-For", &joined(fields.values(FieldName::ForwardedFor), address.as_bytes()));
-        emit(b"X-Forwarded-Proto", said(FieldName::ForwardedProto).unwrap_or(scheme(*tls).as_bytes()));
+        let scheme = said(FieldName::ForwardedProto).unwrap_or(scheme(*tls).as_bytes());
+        emit(b"X-Forwarded-Proto", scheme);
         let host = said(FieldName::ForwardedHost).unwrap_or(self.admitted.host);
         if !host.is_empty() {
             emit(b"X-Forwarded-Host", host);
         }
-        let mut digits = itoa::Buffer::new();
-        let port = digits.format(*port).as_bytes();
-        emit(b"X-Forwarded-Port", said(FieldName::ForwardedPort).unwrap_or(port));
+        emit(b"X-Forwarded-Port", said(FieldName::ForwardedPort).unwrap_or(port(host, scheme)));
+        for (_, name, value) in fields.iter().filter(|(kind, ..)| *kind == FieldName::FromProxies) {
+            if !self.stripped.contains(name) && !nominated(fields, name) {
+                emit(name, value);
+            }
+        }
     }
 }
 

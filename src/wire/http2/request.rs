@@ -1,7 +1,8 @@
 //! From field lines to a request's head (RFC 9113 §8.2 and §8.3).
 
 use super::super::body::{BodyError, Length, decimal};
-use super::super::field::{FieldBlock, FieldName};
+use super::super::field::FieldBlock;
+use super::super::field_name::FieldName;
 use super::super::head::{HeadError, RequestHead, Version};
 use super::Http2Limits;
 use super::table::{ENTRY_BYTES, Line, Name, Pseudo};

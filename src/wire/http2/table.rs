@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use zeroize::Zeroize;
 
-use super::super::field::FieldName;
+use super::super::field_name::FieldName;
 use super::super::head::{is_field_text, is_token};
 
 /// What is known of a field name, so that a field that comes by its index is not looked at again.
