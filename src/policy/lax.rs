@@ -3,9 +3,7 @@
 //! Decoded, folded by NFKC and case, cut where a reader may cut it, without trailing dots and spaces. Whatever order
 //! lenient readers apply their steps in, two segments that any of them takes for one another have the same lax form.
 
-use unicode_normalization::UnicodeNormalization;
-
-use super::PathRefusal;
+use super::{PathRefusal, fold, steps};
 
 /// Whether `segment` is its own lax form but for ASCII case: no escape, no `;`, no dot at its end.
 pub(super) fn is_own_form(segment: &[u8]) -> bool {
@@ -23,55 +21,104 @@ pub(super) fn pieces(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The lax form of a segment (or of a piece between two `%2F`), folded to lower case; empty where readers may drop
-/// the segment whole. A segment that hides something is refused.
-pub(super) fn form(segment: &[u8]) -> Result<String, PathRefusal> {
-    let text = String::from_utf8(decode(segment)?).map_err(|_| PathRefusal::InvalidUtf8)?;
-    // C1 controls too, which only UTF-8 can write
-    if text.chars().any(char::is_control) {
-        return Err(PathRefusal::EscapedControl);
-    }
-    let folded = fold(text);
-    if holds_escape(folded.as_bytes()) {
-        return Err(PathRefusal::NestedEscape);
-    }
-    if folded.contains(['/', '\\']) {
-        return Err(PathRefusal::FoldedSeparator);
-    }
-    let cut = folded.split([';', '?', '#']).next().unwrap_or_default();
-    let trimmed = cut.trim_end_matches(|c: char| c == '.' || c.is_whitespace());
-    // "..", but also "...", ". ." and ".. ": what a reader that trims only some of it would resolve
-    if trimmed.is_empty() && cut.contains('.') {
-        return Err(PathRefusal::DotSegment);
-    }
-    Ok(trimmed.to_owned())
+/// Whether a segment (or a piece between two `%2F`) hides something from the gateway. Takes no more than a few steps for
+/// each of its bytes, and no allocation.
+pub(super) fn check(segment: &[u8]) -> Result<(), PathRefusal> {
+    read(segment, |_| {})
 }
 
-/// Decodes once; a second decoding changes nothing, since an escape that decodes to another is refused.
-fn decode(segment: &[u8]) -> Result<Vec<u8>, PathRefusal> {
-    let mut decoded = Vec::with_capacity(segment.len());
-    let mut rest = segment;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
+/// The lax form of a segment (or of a piece between two `%2F`), in lower case and with [`OTHER`](fold::OTHER) for what is
+/// not ASCII; empty where readers may drop the segment whole. A segment that hides something is refused.
+pub(super) fn form(segment: &[u8]) -> Result<Vec<u8>, PathRefusal> {
+    let mut form = Vec::with_capacity(segment.len());
+    read(segment, |byte| form.push(byte))?;
+    let kept = form.iter().rposition(|&byte| !is_dropped_at_the_end(byte)).map_or(0, |at| at + 1);
+    form.truncate(kept);
+    Ok(form)
+}
+
+fn is_dropped_at_the_end(byte: u8) -> bool {
+    matches!(byte, b'.' | b' ')
+}
+
+/// Decodes and folds a segment in one pass, and hands `take` what stands before its first cut.
+fn read(segment: &[u8], mut take: impl FnMut(u8)) -> Result<(), PathRefusal> {
+    let mut characters = Characters { rest: segment };
+    let (mut is_cut, mut is_dropped, mut has_dot) = (false, true, false);
+    let mut previous = [0, 0];
+    while let Some(character) = characters.next()? {
+        let mut refusal = None;
+        fold::fold(character, |byte| {
+            match byte {
+                b'/' | b'\\' => refusal = Some(PathRefusal::FoldedSeparator),
+                b';' | b'?' | b'#' => is_cut = true,
+                // a second decoding would change the path; where none can, it changes nothing
+                _ if previous[0] == b'%' && hex(previous[1]).is_some() && hex(byte).is_some() => {
+                    refusal = Some(PathRefusal::NestedEscape);
+                }
+                _ => {}
+            }
+            previous = [previous[1], byte];
+            if !is_cut {
+                is_dropped &= is_dropped_at_the_end(byte);
+                has_dot |= byte == b'.';
+                take(byte);
+            }
+        });
+        refusal.map_or(Ok(()), Err)?;
+    }
+    // "..", but also "...", ". ." and ".. ": what a reader that trims only some of it would resolve
+    if is_dropped && has_dot { Err(PathRefusal::DotSegment) } else { Ok(()) }
+}
+
+/// The characters of a segment, decoded once.
+struct Characters<'s> {
+    rest: &'s [u8],
+}
+
+impl Characters<'_> {
+    fn next(&mut self) -> Result<Option<char>, PathRefusal> {
+        let Some(first) = self.byte()? else { return Ok(None) };
+        let length = match first {
+            0..=0x7f => return Ok(Some(char::from(first))),
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => return Err(PathRefusal::InvalidUtf8),
+        };
+        let mut bytes = [first, 0, 0, 0];
+        for byte in &mut bytes[1..length] {
+            *byte = self.byte()?.ok_or(PathRefusal::InvalidUtf8)?;
+        }
+        let text = std::str::from_utf8(&bytes[..length]).map_err(|_| PathRefusal::InvalidUtf8)?;
+        match text.chars().next() {
+            // C1 controls, which only UTF-8 can write
+            Some(character) if character.is_control() => Err(PathRefusal::EscapedControl),
+            character => Ok(character),
+        }
+    }
+
+    fn byte(&mut self) -> Result<Option<u8>, PathRefusal> {
+        let Some((&byte, after)) = self.rest.split_first() else { return Ok(None) };
+        steps::add(1);
+        self.rest = after;
         if byte != b'%' {
-            decoded.push(byte);
-            continue;
+            return Ok(Some(byte));
         }
         let Some((digits, after)) = after.split_first_chunk::<2>() else {
             return Err(PathRefusal::MalformedEscape);
         };
-        rest = after;
+        self.rest = after;
         match digits.map(hex) {
             [Some(high), Some(low)] => match high << 4 | low {
-                0..=0x1f | 0x7f => return Err(PathRefusal::EscapedControl),
-                b'/' => return Err(PathRefusal::EncodedSlash),
-                b'\\' => return Err(PathRefusal::EncodedBackslash),
-                byte => decoded.push(byte),
+                0..=0x1f | 0x7f => Err(PathRefusal::EscapedControl),
+                b'/' => Err(PathRefusal::EncodedSlash),
+                b'\\' => Err(PathRefusal::EncodedBackslash),
+                byte => Ok(Some(byte)),
             },
-            _ => return Err(PathRefusal::MalformedEscape),
+            _ => Err(PathRefusal::MalformedEscape),
         }
     }
-    Ok(decoded)
 }
 
 pub(super) fn hex(digit: u8) -> Option<u8> {
@@ -81,35 +128,6 @@ pub(super) fn hex(digit: u8) -> Option<u8> {
         b'A'..=b'F' => Some(digit - b'A' + 10),
         _ => None,
     }
-}
-
-fn holds_escape(text: &[u8]) -> bool {
-    text.windows(3).any(|window| window[0] == b'%' && hex(window[1]).is_some() && hex(window[2]).is_some())
-}
-
-/// NFKC and case folding, without what they drop.
-pub(super) fn fold(mut text: String) -> String {
-    if text.is_ascii() {
-        text.make_ascii_lowercase();
-        return text;
-    }
-    // lower, upper, lower: so that 'ẞ', 'ß' and "ss", or 'ı' and 'i', meet, as they do for readers of either kind
-    text.nfkc()
-        .filter(|&c| !is_ignorable(c))
-        .flat_map(char::to_lowercase)
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .nfkc()
-        .collect()
-}
-
-/// Characters that NFKC with case folding drops (Unicode's `Default_Ignorable_Code_Point`).
-fn is_ignorable(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -137,17 +155,17 @@ mod tests {
             "projects..;..",
             "projects%E3%80%80",
         ] {
-            assert_eq!(form(segment.as_bytes()).as_deref(), Ok("projects"), "{segment}");
+            assert_eq!(form(segment.as_bytes()).as_deref(), Ok(&b"projects"[..]), "{segment}");
         }
-        assert_eq!(form(b"cla%C3%9F").as_deref(), Ok("class"));
-        assert_eq!(form(b"cla%E1%BA%9E").as_deref(), Ok("class"));
-        assert_eq!(form(b"f%C4%B1le").as_deref(), Ok("file"));
+        assert_eq!(form(b"cla%C3%9F").as_deref(), Ok(&b"class"[..]));
+        assert_eq!(form(b"cla%E1%BA%9E").as_deref(), Ok(&b"class"[..]));
+        assert_eq!(form(b"f%C4%B1le").as_deref(), Ok(&b"file"[..]));
     }
 
     #[test]
     fn segments_that_readers_drop_have_an_empty_form() {
         for segment in [";a=b", "%20", "%3F..", "%23", "%C2%AD", "%E3%80%80%20"] {
-            assert_eq!(form(segment.as_bytes()).as_deref(), Ok(""), "{segment}");
+            assert_eq!(form(segment.as_bytes()).as_deref(), Ok(&b""[..]), "{segment}");
         }
     }
 

@@ -14,12 +14,14 @@ mod decide;
 mod describe;
 #[cfg(test)]
 mod fixture;
+mod fold;
 mod forwarded;
 mod lax;
 mod manage;
 mod path;
 mod route;
 mod selector;
+mod steps;
 mod tree;
 
 pub use decide::{Denial, DenialStatus, EnvironmentFacts, Grant, Inquiry, Rule, decide};
@@ -29,4 +31,6 @@ pub use manage::{Act, Verdict, judge};
 pub use path::{PathRefusal, Target, admit};
 pub use route::{Basis, Class, EnvironmentName, RouteTable, Routed, Unrouted};
 pub use selector::{HeaderValues, SelectorRefusal, select};
+#[cfg(any(test, feature = "count_steps"))]
+pub use steps::count_steps;
 pub use tree::{Problem, RouteProblem};

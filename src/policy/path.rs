@@ -1,7 +1,7 @@
 //! What every path must fulfil, whatever the routes are: judged on the bytes as they came, before any URI type has
 //! parsed or cut them.
 
-use super::lax;
+use super::{lax, steps};
 
 /// Why a path is refused with 400: somewhere a reader more lenient than the gateway would see another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -77,7 +77,7 @@ pub struct Target<'a> {
 pub(super) enum Form {
     /// No escape, no `;`, no segment that ends with a dot: every segment is its own lax form but for case.
     Clean,
-    /// Some of that.
+    /// Some of that. A segment may be a plain `.`, which only [`classify`](super::RouteTable::classify) can judge.
     Unusual,
     /// Some of that, and `%2F`, which only the route can allow.
     EncodedSlash,
@@ -140,6 +140,7 @@ pub fn admit(target: &[u8]) -> Result<Target<'_>, PathRefusal> {
     unusual |= previous == b'.';
 
     let path = &target[..end];
+    steps::add(target.len());
     let query = target.get(end + 1..);
     query.map_or(Ok(()), admit_query)?;
     let form = if unusual { examine(path)? } else { Form::Clean };
@@ -162,6 +163,7 @@ fn examine(path: &[u8]) -> Result<Form, PathRefusal> {
     let mut form = Form::Unusual;
     let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
+        steps::add(1);
         let mut pieces = lax::pieces(segment).peekable();
         while let Some(piece) = pieces.next() {
             let is_last_piece = pieces.peek().is_none();
@@ -172,8 +174,10 @@ fn examine(path: &[u8]) -> Result<Form, PathRefusal> {
             if piece.is_empty() && !is_last {
                 return Err(PathRefusal::EmptySegment);
             }
-            if !lax::is_own_form(piece) {
-                lax::form(piece)?;
+            // a plain `.`: whether it may pass depends on the routes
+            let is_plain_dot = segment == b".";
+            if !is_plain_dot && !lax::is_own_form(piece) {
+                lax::check(piece)?;
             }
         }
     }
@@ -253,16 +257,16 @@ mod tests {
         assert_all_refused(
             R::DotSegment,
             &[
-                b"/.",
                 b"/..",
-                b"/a/./b",
                 b"/a/../b",
-                b"/a/.",
                 b"/a/%2e%2e/b",
                 b"/a/%2E./b",
                 b"/a/.%2e/b",
                 b"/a/..;/b",
                 b"/a/.;x/b",
+                b"/a/%2e/b",
+                b"/a/x%2F./b",
+                b"/a/./.%20/b",
                 b"/a/..%3Bx/b",
                 b"/a/..%3f/b",
                 b"/a/..%23x",
@@ -279,7 +283,8 @@ mod tests {
                 b"/a/..%EF%BC%9B",
             ],
         );
-        for path in ["/.well-known", "/a..b", "/..a", "/a...", "/a/.x.;y"] {
+        // a plain `.` is for the routes to judge
+        for path in ["/.well-known", "/a..b", "/..a", "/a...", "/a/.x.;y", "/a/./b", "/a/."] {
             assert_eq!(refusal(path), None, "{path}");
         }
     }

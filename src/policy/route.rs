@@ -231,7 +231,7 @@ impl<'t, 'p> Walk<'t, 'p> {
             if lax.is_empty() {
                 return Err(PathRefusal::VanishingSegment);
             }
-            node.edge(lax.as_bytes())
+            node.edge(&lax)
         };
         self.collect(&node.beneath);
         match (edge, node.environment) {

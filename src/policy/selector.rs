@@ -3,8 +3,8 @@
 //! The query decides nothing but here. Names are compared as lenient readers do; a parameter that only such a reader
 //! takes for a selector is refused, since the gateway would judge one environment and the upstream act in another.
 
-use super::lax;
 use super::route::{Basis, Class, EnvironmentName, Routed};
+use super::{fold, lax, steps};
 use crate::config::{Access, QueryName};
 use crate::model::EnvironmentId;
 
@@ -51,20 +51,11 @@ pub fn select<'t, 'p>(
     header: &dyn Fn(&str) -> HeaderValues<'p>,
 ) -> Result<Routed<'t, 'p>, SelectorRefusal> {
     let Access::Keys(access) = &routed.route.access else { return Ok(routed) };
-    let query = query.unwrap_or_default();
-    if access.method_override.query.iter().any(|name| look_up(query, name) != Parameter::Absent) {
-        return Err(SelectorRefusal::MethodOverride);
-    }
-
     let mut routed = routed;
-    for name in &access.selectors.query {
-        let value = match look_up(query, name) {
-            Parameter::Absent => continue,
-            Parameter::One(value) => value,
-            Parameter::Many => return Err(REPEATED),
-            Parameter::Misspelt => return Err(MISSPELT),
-        };
-        routed = choose(routed, value, Basis::Selector("query parameter", name.as_str()))?;
+    let overrides = &access.method_override.query;
+    let selectors = &access.selectors.query;
+    if let Some(query) = query.filter(|_| !overrides.is_empty() || !selectors.is_empty()) {
+        routed = select_by_query(routed, query, selectors, overrides)?;
     }
     for name in &access.selectors.headers {
         let value = match header(name.as_str()) {
@@ -97,52 +88,114 @@ fn choose<'t, 'p>(
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Parameter<'p> {
-    Absent,
-    One(&'p [u8]),
-    Many,
-    Misspelt,
-}
-
-fn look_up<'p>(query: &'p [u8], name: &QueryName) -> Parameter<'p> {
-    let mut found = Parameter::Absent;
+/// Goes through the query once, whatever the number of names.
+fn select_by_query<'t, 'p>(
+    mut routed: Routed<'t, 'p>,
+    query: &'p [u8],
+    selectors: &'t [QueryName],
+    overrides: &[QueryName],
+) -> Result<Routed<'t, 'p>, SelectorRefusal> {
+    let mut found: Vec<&QueryName> = Vec::new();
+    let mut reader = NameReader::default();
     for pair in query.split(|&byte| byte == b'&') {
+        steps::add(1);
+        if pair.is_empty() {
+            continue;
+        }
         let (spelling, value) = match pair.iter().position(|&byte| byte == b'=') {
             Some(at) => (&pair[..at], &pair[at + 1..]),
             None => (pair, &[][..]),
         };
-        if spelling == name.as_str().as_bytes() {
-            match found {
-                Parameter::Absent => found = Parameter::One(value),
-                _ => return Parameter::Many,
+        steps::add(spelling.len());
+        if let Some(name) = selectors.iter().find(|name| name.as_str().as_bytes() == spelling) {
+            if found.contains(&name) {
+                return Err(REPEATED);
             }
-        } else if pair.split(|&byte| byte == b';').any(|piece| is_spelling_of(piece, name)) {
-            return Parameter::Misspelt;
+            found.push(name);
+            routed = choose(routed, value, Basis::Selector("query parameter", name.as_str()))?;
+            continue;
+        }
+        for piece in pair.split(|&byte| byte == b';') {
+            let read = reader.read(piece);
+            if overrides.iter().any(|name| is_spelling_of(read, name)) {
+                return Err(SelectorRefusal::MethodOverride);
+            }
+            if selectors.iter().any(|name| is_spelling_of(read, name)) {
+                return Err(MISSPELT);
+            }
         }
     }
-    found
+    Ok(routed)
 }
 
-/// Whether a lenient reader takes the name of `pair` for `name`: decoded twice, folded, cut at `=`, `&` and `[`, and
-/// with `.`, `+` and space taken for `_` (as PHP does).
-fn is_spelling_of(pair: &[u8], name: &QueryName) -> bool {
-    let written = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
-    // what has no other spelling than upper case needs no allocation
-    if written.iter().all(u8::is_ascii_alphanumeric) {
-        return written.eq_ignore_ascii_case(name.as_str().as_bytes());
+/// Whether a name that [`NameReader`] has read is this one.
+fn is_spelling_of(read: &[u8], name: &QueryName) -> bool {
+    let name = name.as_str().as_bytes();
+    steps::add(1);
+    read.len() == name.len() && read.iter().copied().eq(name.iter().copied().map(normal))
+}
+
+/// A byte of a name as PHP keeps it, which takes `.` and a space for `_`; in lower case.
+fn normal(byte: u8) -> u8 {
+    match byte {
+        b'.' | b' ' => b'_',
+        byte => byte.to_ascii_lowercase(),
     }
-    let decoded = decode_leniently(&decode_leniently(written));
-    let folded = lax::fold(String::from_utf8_lossy(&decoded).into_owned());
-    let end = folded.find(['=', '&', '[', ';', '\0']).unwrap_or(folded.len());
-    let normal = |text: &str| text.replace('+', " ").trim().to_ascii_lowercase().replace(['.', ' '], "_");
-    normal(&folded[..end]) == normal(name.as_str())
 }
 
-fn decode_leniently(text: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
+/// Reads names of parameters as the most lenient reader does: decoded twice, folded, cut at `=`, `&`, `[`, `;` and NUL,
+/// with `.`, `+` and spaces taken for `_`, without white space around it. Its buffers are used for all names of a query.
+#[derive(Default)]
+struct NameReader {
+    once: Vec<u8>,
+    twice: Vec<u8>,
+    name: Vec<u8>,
+}
+
+impl NameReader {
+    fn read(&mut self, piece: &[u8]) -> &[u8] {
+        let end = piece.iter().position(|&byte| byte == b'=').unwrap_or(piece.len());
+        let written = &piece[..end];
+        steps::add(written.len());
+        self.name.clear();
+        if written.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+            self.name.extend(written.iter().map(u8::to_ascii_lowercase));
+            return &self.name;
+        }
+        let Self { once, twice, name } = self;
+        let mut decoded = written;
+        if written.contains(&b'%') {
+            once.clear();
+            decode_leniently(written, once);
+            twice.clear();
+            decode_leniently(once, twice);
+            decoded = twice;
+        }
+        for chunk in decoded.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                fold::fold(character, |byte| name.push(byte));
+            }
+            if !chunk.invalid().is_empty() {
+                name.push(fold::OTHER);
+            }
+        }
+        let end = name.iter().position(|byte| matches!(byte, b'=' | b'&' | b'[' | b';' | 0));
+        name.truncate(end.unwrap_or(name.len()));
+        let is_space = |byte: &u8| matches!(byte, b' ' | b'+' | b'\t'..=b'\r');
+        let end = name.iter().rposition(|byte| !is_space(byte)).map_or(0, |at| at + 1);
+        let start = name[..end].iter().position(|byte| !is_space(byte)).unwrap_or(end);
+        for byte in &mut name[start..end] {
+            *byte = if *byte == b'+' { b'_' } else { normal(*byte) };
+        }
+        &name[start..end]
+    }
+}
+
+/// Decodes what is an escape and keeps everything else.
+fn decode_leniently(text: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
+        steps::add(1);
         let escape = match after {
             [high, low, ..] if byte == b'%' => lax::hex(*high).zip(lax::hex(*low)),
             _ => None,
@@ -155,7 +208,6 @@ fn decode_leniently(text: &[u8]) -> Vec<u8> {
             rest = after;
         }
     }
-    decoded
 }
 
 #[cfg(test)]

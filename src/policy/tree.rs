@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use super::steps;
 use crate::config::{Access, KeyAccess, Place, Route, TemplateSegment};
 
 /// What a route's configuration gets wrong in the company of others, or of itself.
@@ -116,6 +117,7 @@ impl Node {
 }
 
 fn compare_folded(folded: &[u8], segment: &[u8]) -> Ordering {
+    steps::add(1 + folded.iter().zip(segment).take_while(|(a, b)| **a == b.to_ascii_lowercase()).count());
     folded.iter().copied().cmp(segment.iter().map(u8::to_ascii_lowercase))
 }
 

@@ -35,7 +35,9 @@ impl Random {
 const IDS: [&str; 9] = ["e1", "E1", "e2", "1a5", "A_b-c", "-", "e1~", "e.1", "schemas"];
 
 /// Segments of legal traffic.
-const LEGAL: [&str; 18] = [
+const LEGAL: [&str; 20] = [
+    ".",
+    ".",
     "x",
     "stacks",
     "a%20b",

@@ -1,0 +1,29 @@
+//! Judging a request target takes no more than a fixed number of steps for each of its bytes, whatever they are.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use portcullis::policy::{HeaderValues, RouteTable, admit, count_steps, select};
+
+#[path = "../routes.rs"]
+mod routes;
+
+/// As in `src/policy/steps/tests.rs`.
+const PER_BYTE: usize = 9;
+const BESIDE: usize = 400;
+
+static TABLE: LazyLock<RouteTable> = LazyLock::new(routes::with_selectors);
+
+fuzz_target!(|target: &[u8]| {
+    let table = &*TABLE;
+    let steps = count_steps(|| {
+        let Ok(admitted) = admit(target) else { return };
+        if let Ok(routed) = table.classify(&admitted) {
+            let _ = select(routed, admitted.query, &|_| HeaderValues::Absent);
+        }
+    });
+    let allowed = PER_BYTE * target.len() + BESIDE;
+    assert!(steps <= allowed, "{steps} steps for {} bytes, at most {allowed}", target.len());
+});
