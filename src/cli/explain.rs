@@ -17,8 +17,8 @@ use super::site;
 use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
-    Class, DenialStatus, EnvironmentFacts, EnvironmentName, HeaderValues, Inquiry, RouteTable, Routed,
-    Unrouted, admit, decide, select,
+    Class, DenialStatus, Destination, DestinationUse, EnvironmentFacts, EnvironmentName, HeaderValues,
+    Inquiry, RouteTable, Routed, Unrouted, admit, decide, destination_use, select,
 };
 use crate::store::{Reader, StoreError};
 
@@ -113,7 +113,15 @@ impl Explain {
             return Ok(answer.deny(401, &why));
         }
 
-        let facts = match routed.class {
+        let destination = match self.destination(table) {
+            Ok(destination) => destination,
+            Err(why) => return Ok(answer.deny(400, &why)),
+        };
+        let class = match (routed.class, destination) {
+            (Class::Environment(_), _) | (_, None | Some(None)) => routed.class,
+            (_, Some(Some(second))) => second.class,
+        };
+        let facts = match class {
             Class::Environment(EnvironmentName::Named(id)) => {
                 let facts = environment_facts(config, id)?;
                 answer.facts.push(("environment", environment_text(id, facts)));
@@ -128,6 +136,10 @@ impl Explain {
             method: &self.method,
             upgrade: self.headers.iter().any(|(name, _)| *name == header::UPGRADE),
             routed: &routed,
+            destination: destination.as_ref().map(|second| match second {
+                Some(second) => Destination::Routed(second),
+                None => Destination::NoRoute,
+            }),
             environment: facts,
         };
         Ok(match decide(&inquiry) {
@@ -145,6 +157,34 @@ impl Explain {
                 answer.deny(status, &denial.rule)
             }
         })
+    }
+
+    /// What the path in `Destination` is; within, `None`: no route leads there. Its origin is taken for the right one.
+    fn destination<'a>(&'a self, table: &'a RouteTable) -> Result<Option<Option<Routed<'a, 'a>>>, String> {
+        let value = match (destination_use(&self.method), self.header_values("destination")) {
+            (DestinationUse::None, _) | (DestinationUse::Possible, HeaderValues::Absent) => return Ok(None),
+            (DestinationUse::Required, HeaderValues::Absent) => {
+                return Err("COPY and MOVE need a Destination: give it with --header".to_owned());
+            }
+            (_, HeaderValues::Many) => return Err("Destination stands more than once".to_owned()),
+            (_, HeaderValues::Withheld) => return Err("Connection names Destination".to_owned()),
+            (_, HeaderValues::One(value)) => value,
+        };
+        let after_scheme = value.windows(3).position(|window| window == b"://").map(|at| &value[at + 3..]);
+        let path = match after_scheme {
+            Some(rest) if !value.starts_with(b"/") => {
+                rest.iter().position(|&byte| byte == b'/').map_or(&b"/"[..], |at| &rest[at..])
+            }
+            _ => value,
+        };
+        let target = admit(path).map_err(|refusal| refusal.to_string())?;
+        let routed = match table.classify(&target) {
+            Ok(routed) => routed,
+            Err(Unrouted::NoRoute) => return Ok(Some(None)),
+            Err(Unrouted::Ambiguous(refusal)) => return Err(refusal.to_string()),
+        };
+        let selected = select(routed, target.query, &|name| self.header_values(name));
+        selected.map(|routed| Some(Some(routed))).map_err(|refusal| refusal.to_string())
     }
 
     fn is_preflight(&self) -> bool {

@@ -206,6 +206,8 @@ impl fmt::Display for TemplateSegment {
 struct Segments {
     segments: Vec<TemplateSegment>,
     prefix: bool,
+    /// Only a route's path may have one.
+    trailing_slash: bool,
 }
 
 impl Segments {
@@ -224,7 +226,7 @@ impl Segments {
             .into_iter()
             .map(|piece| Self::segment(text, piece))
             .collect::<Result<_, RouteTextError>>()?;
-        Ok(Self { segments, prefix })
+        Ok(Self { segments, prefix, trailing_slash: false })
     }
 
     fn segment(text: &str, piece: &str) -> Result<TemplateSegment, RouteTextError> {
@@ -287,6 +289,7 @@ impl fmt::Display for Segments {
         match (self.prefix, self.segments.is_empty()) {
             (true, _) => f.write_str("/**"),
             (false, true) => f.write_str("/"),
+            (false, false) if self.trailing_slash => f.write_str("/"),
             (false, false) => Ok(()),
         }
     }
@@ -314,7 +317,8 @@ macro_rules! text_of_segments {
     };
 }
 
-/// A route's path: literal segments, no wildcard, no trailing slash (but `/` itself, under which everything lies).
+/// A route's path: literal segments, no wildcard. Only a public route's may end with a slash (beside `/` itself, under
+/// which everything lies).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoutePath(Segments);
 text_of_segments!(RoutePath);
@@ -322,7 +326,12 @@ text_of_segments!(RoutePath);
 impl RoutePath {
     /// `/`, under which everything lies.
     pub(super) fn root() -> Self {
-        Self(Segments { segments: Vec::new(), prefix: false })
+        Self(Segments { segments: Vec::new(), prefix: false, trailing_slash: false })
+    }
+
+    /// Whether it ends with a slash that makes it another path: `/a/` does, `/` does not.
+    pub fn has_trailing_slash(&self) -> bool {
+        self.0.trailing_slash
     }
 }
 
@@ -330,7 +339,12 @@ impl FromStr for RoutePath {
     type Err = RouteTextError;
 
     fn from_str(text: &str) -> Result<Self, RouteTextError> {
-        Segments::parse(text)?.without_wildcard()?.without_environment().map(Self)
+        let (text, trailing_slash) = match text.strip_suffix('/') {
+            Some(without) if without.len() > 1 => (without, true),
+            _ => (text, false),
+        };
+        let segments = Segments::parse(text)?.without_wildcard()?.without_environment()?;
+        Ok(Self(Segments { trailing_slash, ..segments }))
     }
 }
 
@@ -431,7 +445,7 @@ mod tests {
     #[test]
     fn texts_print_as_they_were_written() {
         let v2 = route("/v2-beta");
-        for text in ["/", "/v2-beta", "/a/b.c"] {
+        for text in ["/", "/v2-beta", "/a/b.c", "/a/"] {
             assert_eq!(route(text).to_string(), text);
         }
         assert_eq!(
@@ -450,7 +464,9 @@ mod tests {
         let refused = |text: &str| text.parse::<RoutePath>().unwrap_err();
         assert_eq!(refused("a"), E::NotAbsolute("a".into()));
         assert_eq!(refused(""), E::NotAbsolute(String::new()));
-        assert_eq!(refused("/a/"), E::TrailingSlash("/a/".into()));
+        assert_eq!(refused("/a//"), E::TrailingSlash("/a/".into()));
+        assert!(route("/a/").has_trailing_slash() && !route("/").has_trailing_slash());
+        assert_ne!(route("/a/"), route("/a"));
         assert_eq!(refused("//"), E::TrailingSlash("//".into()));
         assert_eq!(refused("//a"), E::EmptySegment("//a".into()));
         assert_eq!(refused("/a/**"), E::Wildcard("/a/**".into()));

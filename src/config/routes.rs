@@ -62,6 +62,11 @@ pub(super) fn read_all(
         let (path_node, path) = (path_node?, path?);
         // a public path may lie where a route with keys begins: it is one path, the other all that lies beneath
         let is_public = matches!(access, Some(Access::Public { .. }));
+        if path.has_trailing_slash() && matches!(access, Some(Access::Keys(_))) {
+            let message =
+                "only a public path may end with '/': a route with keys has all that lies beneath its path";
+            reader.error(path_node, format!("'{path}': {message}"));
+        }
         if let Some((.., line)) =
             paths.iter().find(|(known, public, _)| (known, *public) == (&path, is_public))
         {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use http::Method;
 
+use super::methods::is_safe;
 use super::route::{Class, EnvironmentName, Routed};
 use crate::config::{Access, AccessControl, AccountAccess};
 use crate::model::{Environment, EnvironmentId, Owner, Principal, Role};
@@ -30,8 +31,19 @@ pub struct Inquiry<'a> {
     pub upgrade: bool,
     /// What the path is, selectors applied.
     pub routed: &'a Routed<'a, 'a>,
-    /// Of the environment that the class names; none is the same as unknown.
+    /// The second path of a COPY or MOVE.
+    pub destination: Option<Destination<'a>>,
+    /// Of the environment that the class names, or else the class of the destination; none is the same as unknown.
     pub environment: Option<EnvironmentFacts>,
+}
+
+/// The second path of a request, which its method writes to.
+#[derive(Debug, Clone, Copy)]
+pub enum Destination<'a> {
+    /// It is this under the routes, selectors applied.
+    Routed(&'a Routed<'a, 'a>),
+    /// No route leads there.
+    NoRoute,
 }
 
 /// The permission to forward one request. Only [`decide`] makes it.
@@ -110,6 +122,7 @@ pub enum Rule {
     NotAMember,
     AccountAllowed,
     AccountDenied,
+    DestinationUnderAnotherRoute,
 }
 
 impl Rule {
@@ -150,6 +163,9 @@ impl Rule {
             Self::AccountDenied => {
                 "the route lets only admins reach what lies outside environments ('account: deny')"
             }
+            Self::DestinationUnderAnotherRoute => {
+                "'Destination' names a path of another route, or of none: an upstream reads it as one of its own"
+            }
         }
     }
 }
@@ -161,7 +177,30 @@ impl fmt::Display for Rule {
 }
 
 /// Decides one request. 401 comes before 403.
+///
+/// A second path must lie under the same route. It must not lie in another environment than the first: nobody's key
+/// reaches from one to the other, since the upstream is told one environment and one role. And the key must be allowed
+/// to write there.
 pub fn decide<'a>(inquiry: &Inquiry<'a>) -> Result<Grant<'a>, Denial> {
+    let grant = decide_path(inquiry)?;
+    let second = match inquiry.destination {
+        None => return Ok(grant),
+        Some(Destination::Routed(second)) if second.index == inquiry.routed.index => second,
+        Some(_) => return Err(forbidden(Rule::DestinationUnderAnotherRoute)),
+    };
+    if let (Class::Environment(from), Class::Environment(to)) = (inquiry.routed.class, second.class)
+        && from != to
+    {
+        return Err(forbidden(Rule::TwoEnvironments));
+    }
+    decide_path(&Inquiry { method: &WRITING, upgrade: false, routed: second, ..*inquiry })?;
+    Ok(grant)
+}
+
+/// Any method that writes.
+static WRITING: Method = Method::PUT;
+
+fn decide_path<'a>(inquiry: &Inquiry<'a>) -> Result<Grant<'a>, Denial> {
     let routed = inquiry.routed;
     if routed.needs_no_key(inquiry.method) {
         return Ok(Grant { principal: None, environment: None, role: None, rule: Rule::PublicPath });
@@ -280,12 +319,12 @@ fn identity<'a>(principal: &'a Principal, place: Place<'a>) -> (Option<&'a str>,
     }
 }
 
-/// Reading is GET, HEAD or OPTIONS without a tunnel; a tunnel reads only where the route says so.
+/// Reading is a safe method without a tunnel; a tunnel reads only where the route says so.
 fn is_reading(inquiry: &Inquiry<'_>) -> bool {
     if inquiry.upgrade {
         inquiry.routed.readonly_upgrade && matches!(*inquiry.method, Method::GET | Method::CONNECT)
     } else {
-        matches!(*inquiry.method, Method::GET | Method::HEAD | Method::OPTIONS)
+        is_safe(inquiry.method)
     }
 }
 

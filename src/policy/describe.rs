@@ -2,8 +2,7 @@
 
 use std::fmt::Display;
 
-use http::Method;
-
+use super::methods::is_safe;
 use crate::config::{Access, AccountAccess, EncodedSlash, KeyAccess, Route};
 
 /// Who reaches what under a route, one line each.
@@ -54,10 +53,7 @@ fn choices(access: &KeyAccess) -> Vec<String> {
 pub fn weakenings(route: &Route) -> Vec<String> {
     let access = match &route.access {
         Access::Public { methods } => {
-            let writing: Vec<_> = methods
-                .iter()
-                .filter(|method| !matches!(**method, Method::GET | Method::HEAD | Method::OPTIONS))
-                .collect();
+            let writing: Vec<_> = methods.iter().filter(|method| !is_safe(method)).collect();
             return if writing.is_empty() {
                 Vec::new()
             } else {
@@ -106,6 +102,8 @@ fn listed(items: &[impl Display]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::super::fixture::{access, keyed, public, rancher};
     use super::*;
 

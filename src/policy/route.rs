@@ -254,14 +254,16 @@ impl<'t, 'p> Walk<'t, 'p> {
 
     fn end(mut self, trailing_slash: bool) -> Result<Routed<'t, 'p>, Unrouted> {
         if let Some(node) = self.at {
+            let public = if trailing_slash { node.public_with_slash } else { node.public };
+            if let Some(index) = public {
+                return Ok(self.routed(index, Class::Public, Basis::PublicPath));
+            }
             if let (Some(id), true) = (node.environment, trailing_slash) {
                 // an empty id is a malformed one
                 self.collect(&node.beneath);
                 self.environment = Some(EnvironmentName::Malformed);
                 self.arrive(id);
                 self.end_at(self.table.tree.node(id), false);
-            } else if let (Some(index), false) = (node.public, trailing_slash) {
-                return Ok(self.routed(index, Class::Public, Basis::PublicPath));
             } else {
                 self.end_at(node, trailing_slash);
             }

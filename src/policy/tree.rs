@@ -87,6 +87,8 @@ pub(super) struct Node {
     pub(super) keyed: Option<usize>,
     /// The public route whose path this is.
     pub(super) public: Option<usize>,
+    /// The public route whose path is this one with a slash at its end.
+    pub(super) public_with_slash: Option<usize>,
     /// The template that ends here.
     pub(super) template: Option<Box<str>>,
     /// What names this very path.
@@ -193,6 +195,7 @@ impl Tree {
         let at = self.insert(&path, route.path.segments())?.pop().unwrap_or(Self::ROOT);
         let node = &mut self.nodes[at.0];
         let slot = match route.access {
+            Access::Public { .. } if route.path.has_trailing_slash() => &mut node.public_with_slash,
             Access::Public { .. } => &mut node.public,
             Access::Keys(_) => &mut node.keyed,
         };

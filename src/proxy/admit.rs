@@ -132,27 +132,25 @@ fn host_and_target<'h>(head: &'h RequestHead, method: &Method) -> Result<(&'h [u
             (None, None) => return Err(Refusal::Malformed("there is no :authority")),
         };
         if !target.starts_with(b"/") {
-            return Err(Refusal::Malformed("the request target is not a path"));
+            return Err(no_path(method, target));
         }
         return valid_host(host).map(|host| (host, Cow::Borrowed(target)));
     }
     let host = match header {
-        Some(host) => valid_host(host)?,
-        None if head.version == Version::Http10 => b"",
+        Some(host) => Some(valid_host(host)?),
+        None if head.version == Version::Http10 => None,
         None => return Err(Refusal::Malformed("there is no Host")),
     };
     if target.starts_with(b"/") {
-        return Ok((host, Cow::Borrowed(target)));
+        return Ok((host.unwrap_or_default(), Cow::Borrowed(target)));
     }
     if target == b"*" {
-        // speaks of the server as a whole, which is no route
-        return Err(if *method == Method::OPTIONS {
-            Refusal::Method
-        } else {
-            Refusal::Malformed("the request target is not a path")
-        });
+        return Err(no_path(method, target));
     }
-    let (authority, rest) = absolute_form(target)?;
+    let malformed = Refusal::Malformed("the request target is neither a path nor an http URL");
+    let (_, authority, rest) = absolute_form(target, malformed)?;
+    // the target's authority is the host (RFC 9112 §3.2.2); another one beside it is refused
+    let host = host.unwrap_or(authority);
     if !authority.eq_ignore_ascii_case(host) {
         return Err(Refusal::Malformed("Host and the request target differ"));
     }
@@ -163,9 +161,17 @@ fn host_and_target<'h>(head: &'h RequestHead, method: &Method) -> Result<(&'h [u
     }
 }
 
-/// Splits `http://authority/path?query` into its authority and what follows.
-fn absolute_form(target: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    let malformed = Refusal::Malformed("the request target is neither a path nor an http URL");
+/// `OPTIONS *` speaks of the server as a whole, which is no route; nothing else may name no path.
+fn no_path(method: &Method, target: &[u8]) -> Refusal {
+    if *method == Method::OPTIONS && target == b"*" {
+        Refusal::Method
+    } else {
+        Refusal::Malformed("the request target is not a path")
+    }
+}
+
+/// Splits `http://authority/path?query` into its scheme, its authority and what follows.
+pub(super) fn absolute_form(target: &[u8], malformed: Refusal) -> Result<(&[u8], &[u8], &[u8]), Refusal> {
     let scheme_end = target.iter().position(|&byte| byte == b':').ok_or(malformed.clone())?;
     let (scheme, rest) = target.split_at(scheme_end);
     if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
@@ -174,7 +180,7 @@ fn absolute_form(target: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     let rest = rest.strip_prefix(b"://").ok_or(malformed)?;
     let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    valid_host(authority).map(|authority| (authority, rest))
+    valid_host(authority).map(|authority| (scheme, authority, rest))
 }
 
 /// `host [":" port]` without user information, lists or anything that a path could begin with (RFC 9110 §7.2).
@@ -272,8 +278,9 @@ mod tests {
 
     #[test]
     fn absolute_targets_are_split_at_the_authority() {
-        assert_eq!(absolute_form(b"http://h:1/a?b").unwrap(), (&b"h:1"[..], &b"/a?b"[..]));
-        assert_eq!(absolute_form(b"HTTP://h?x").unwrap(), (&b"h"[..], &b"?x"[..]));
+        let absolute_form = |target| absolute_form(target, Refusal::Malformed("no URL"));
+        assert_eq!(absolute_form(b"http://h:1/a?b").unwrap(), (&b"http"[..], &b"h:1"[..], &b"/a?b"[..]));
+        assert_eq!(absolute_form(b"HTTP://h?x").unwrap(), (&b"HTTP"[..], &b"h"[..], &b"?x"[..]));
         for target in ["http:/h/", "ftp://h/", "h:443", "http://u:p@h/", "http:///a"] {
             assert!(absolute_form(target.as_bytes()).is_err(), "{target}");
         }

@@ -501,7 +501,7 @@ async fn inform(client: &mut Peer, status: u16, head: Option<&ResponseHead>) -> 
 
 /// RFC 9110 §9.2.2.
 fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+    matches!(*method, Method::PUT | Method::DELETE) || crate::policy::is_safe(method)
 }
 
 /// Reads and drops what is left of the client's body, so that the connection can carry a next request.

@@ -17,6 +17,7 @@
 
 mod admit;
 mod answer;
+mod destination;
 mod forward;
 mod headers;
 mod http1;

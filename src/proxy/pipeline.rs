@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::admit::{Admitted, admit};
+use super::destination::destination;
 use super::forward::{Ended, Exchange, Phase, drain};
 use super::headers::{Client, nominated, source_address};
 use super::preflight;
@@ -26,8 +27,8 @@ use crate::auth::{Authenticator, Credential, Identity};
 use crate::config::AccessControl;
 use crate::model::{Owner, State};
 use crate::policy::{
-    Class, DenialStatus, EnvironmentFacts, EnvironmentName, Grant, HeaderValues, Inquiry, Routed, Unrouted,
-    decide, select,
+    Class, DenialStatus, Destination, EnvironmentFacts, EnvironmentName, Grant, HeaderValues, Inquiry,
+    Routed, Target, Unrouted, decide, select,
 };
 use crate::wire::{HeadLimits, Length, NameList, Peer, RequestHead, Version, same_name};
 
@@ -83,6 +84,13 @@ impl Permitted<'_> {
     }
 }
 
+/// What the paths of a request are under the routes.
+struct Paths<'a> {
+    routed: Routed<'a, 'a>,
+    /// The second one of a COPY or MOVE; within, `None`: no route leads there.
+    destination: Option<Option<Routed<'a, 'a>>>,
+}
+
 /// One request on its way.
 pub(super) struct RequestContext<'a> {
     pub(super) worker: &'a Worker,
@@ -136,7 +144,8 @@ impl RequestContext<'_> {
         let keep_alive = self.keep_alive && keeps_alive(admitted);
         let (ended, cors) = match self.route(admitted) {
             Err(refusal) => (Ended::Refused(refusal), None),
-            Ok(routed) => {
+            Ok(paths) => {
+                let routed = &paths.routed;
                 outcome.route = Some(&self.generation.snapshot.route_names[routed.index]);
                 let cors = preflight::allowed_origin(routed.route.cors.as_ref(), admitted.head);
                 if let Some(answer) = preflight::answer(routed.route.cors.as_ref(), admitted) {
@@ -145,7 +154,7 @@ impl RequestContext<'_> {
                     outcome.progress.status.set(Some(204));
                     return self.after_own_answer(admitted.head.version, admitted.body, sent, client).await;
                 }
-                (self.permit_and_forward(admitted, &routed, cors, keep_alive, client, outcome).await, cors)
+                (self.permit_and_forward(admitted, &paths, cors, keep_alive, client, outcome).await, cors)
             }
         };
         match ended {
@@ -183,26 +192,43 @@ impl RequestContext<'_> {
     }
 
     /// The second step.
-    fn route<'a>(&'a self, admitted: &Admitted<'a>) -> Result<Routed<'a, 'a>, Refusal> {
-        let routed =
-            self.generation.snapshot.routes.classify(&admitted.target).map_err(|refusal| match refusal {
-                Unrouted::Ambiguous(why) => Refusal::Path(why),
-                Unrouted::NoRoute => Refusal::NoRoute,
-            })?;
+    fn route<'a>(&'a self, admitted: &Admitted<'a>) -> Result<Paths<'a>, Refusal> {
+        let destination = destination(admitted, self.client)?;
+        let routed = self.classify(admitted, &admitted.target)?.ok_or(Refusal::NoRoute)?;
+        let destination = match &destination {
+            None => None,
+            Some(target) => Some(self.classify(admitted, target)?),
+        };
+        Ok(Paths { routed, destination })
+    }
+
+    /// What a path is under the routes; `None`: no route leads there.
+    fn classify<'a>(
+        &'a self,
+        admitted: &Admitted<'a>,
+        target: &Target<'a>,
+    ) -> Result<Option<Routed<'a, 'a>>, Refusal> {
+        let routed = match self.generation.snapshot.routes.classify(target) {
+            Ok(routed) => routed,
+            Err(Unrouted::NoRoute) => return Ok(None),
+            Err(Unrouted::Ambiguous(why)) => return Err(Refusal::Path(why)),
+        };
         let head = admitted.head;
-        select(routed, admitted.target.query, &|name| header_values(head, name)).map_err(Refusal::Selector)
+        let selected = select(routed, target.query, &|name| header_values(head, name));
+        selected.map(Some).map_err(Refusal::Selector)
     }
 
     /// The third to the fifth step; again from the third where the key changed before anything was sent.
     async fn permit_and_forward<'a>(
         &'a self,
         admitted: &'a Admitted<'a>,
-        routed: &Routed<'a, 'a>,
+        paths: &Paths<'a>,
         cors: Option<&'a [u8]>,
         keep_alive: bool,
         client: &mut Peer,
         outcome: &mut Outcome<'a>,
     ) -> Ended {
+        let routed = &paths.routed;
         let credential = match self.credential(admitted, routed) {
             Ok(credential) => credential,
             Err(refusal) => return Ended::Refused(refusal),
@@ -219,11 +245,11 @@ impl RequestContext<'_> {
                 },
             };
             outcome.identity.clone_from(&identity);
-            let facts = match self.environment_facts(routed, identity.as_deref()).await {
+            let facts = match self.environment_facts(paths, identity.as_deref()).await {
                 Ok(facts) => facts,
                 Err(refusal) => return Ended::Refused(refusal),
             };
-            let grant = match decide(&self.inquiry(admitted, routed, identity.as_deref(), facts)) {
+            let grant = match decide(&self.inquiry(admitted, paths, identity.as_deref(), facts)) {
                 Ok(grant) => grant,
                 Err(denial) => return Ended::Refused(denied(denial)),
             };
@@ -272,7 +298,7 @@ impl RequestContext<'_> {
             {
                 return Ended::Refused(Refusal::BodyTooLarge);
             }
-            match self.forward(&exchange, admitted, routed, identity.clone(), client).await {
+            match self.forward(&exchange, admitted, paths, identity.clone(), client).await {
                 Ended::Stale => {}
                 ended => {
                     // nothing of it goes on: a change need not wait until the client has taken its refusal
@@ -288,7 +314,7 @@ impl RequestContext<'_> {
         &self,
         exchange: &Exchange<'_>,
         admitted: &Admitted<'_>,
-        routed: &Routed<'_, '_>,
+        paths: &Paths<'_>,
         mut identity: Option<Arc<Identity>>,
         client: &mut Peer,
     ) -> Ended {
@@ -302,7 +328,7 @@ impl RequestContext<'_> {
             match interrupt {
                 Interrupt::Changed => {
                     let Some(held) = &identity else { continue };
-                    match Box::pin(self.decide_again(held, admitted, routed)).await {
+                    match Box::pin(self.decide_again(held, admitted, paths)).await {
                         Ok(renewed) => identity = Some(renewed),
                         Err(refusal) if answered => return Ended::Lost(refusal),
                         Err(refusal) => return Ended::Refused(refusal),
@@ -370,13 +396,13 @@ impl RequestContext<'_> {
         &self,
         held: &Identity,
         admitted: &Admitted<'_>,
-        routed: &Routed<'_, '_>,
+        paths: &Paths<'_>,
     ) -> Result<Arc<Identity>, Refusal> {
         loop {
             let seen = self.worker.streams.changes_seen();
             let identity = self.worker.shared.authenticator.reread(held).await?;
-            let facts = self.environment_facts(routed, Some(&identity)).await?;
-            decide(&self.inquiry(admitted, routed, Some(&identity), facts)).map_err(denied)?;
+            let facts = self.environment_facts(paths, Some(&identity)).await?;
+            decide(&self.inquiry(admitted, paths, Some(&identity), facts)).map_err(denied)?;
             if seen == self.worker.streams.changes_seen() {
                 self.stream.set_identity(Some(Arc::clone(&identity)));
                 return Ok(identity);
@@ -387,7 +413,7 @@ impl RequestContext<'_> {
     fn inquiry<'i>(
         &self,
         admitted: &'i Admitted<'_>,
-        routed: &'i Routed<'_, '_>,
+        paths: &'i Paths<'_>,
         identity: Option<&'i Identity>,
         environment: Option<EnvironmentFacts>,
     ) -> Inquiry<'i> {
@@ -396,18 +422,26 @@ impl RequestContext<'_> {
             access_control: self.access_control,
             method: &admitted.method,
             upgrade: admitted.upgrade.is_some(),
-            routed,
+            routed: &paths.routed,
+            destination: paths.destination.as_ref().map(|routed| match routed {
+                Some(routed) => Destination::Routed(routed),
+                None => Destination::NoRoute,
+            }),
             environment,
         }
     }
 
-    /// What is known of the environment that the path names.
+    /// What is known of the environment that the path names, or else the second path.
     async fn environment_facts(
         &self,
-        routed: &Routed<'_, '_>,
+        paths: &Paths<'_>,
         identity: Option<&Identity>,
     ) -> Result<Option<EnvironmentFacts>, Refusal> {
-        match routed.class {
+        let class = match (paths.routed.class, paths.destination) {
+            (Class::Environment(_), _) | (_, None | Some(None)) => paths.routed.class,
+            (_, Some(Some(second))) => second.class,
+        };
+        match class {
             Class::Environment(EnvironmentName::Named(id)) => {
                 // an environment key brings its own environment along, as true as the key itself
                 if let Some(Owner::Environment(own)) = identity.map(|identity| &identity.principal.owner)

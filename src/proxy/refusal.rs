@@ -101,6 +101,7 @@ impl Refusal {
         let (status, cause, retry_after) = match self {
             Self::Head(HeadError::LineTooLong) | Self::UriTooLong => (414, "uri_too_long", None),
             Self::Head(HeadError::TooLarge | HeadError::TooMany) => (431, "header_too_large", None),
+            Self::Head(HeadError::MajorVersion) => (505, "protocol", None),
             Self::Head(_) | Self::Malformed(_) | Self::Repeated(_) => (400, "malformed", None),
             Self::Framing(_) => (400, "framing", None),
             Self::Path(_) => (400, "ambiguous_path", None),

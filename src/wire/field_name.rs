@@ -55,6 +55,8 @@ pub enum FieldName {
     Identity,
     /// `X-API-No-Challenge`
     NoChallenge,
+    /// `Destination`: the second path of COPY and MOVE
+    Destination,
     /// `Origin`
     Origin,
     /// `Access-Control-Request-Method`
@@ -88,6 +90,7 @@ const OWN_RULES: &[(&str, FieldName)] = &[
     ("proxy-authorization", FieldName::ProxyAuthorization),
     ("via", FieldName::Via),
     ("origin", FieldName::Origin),
+    ("destination", FieldName::Destination),
     ("access-control-*", FieldName::AccessControl),
     ("access-control-request-*", FieldName::Other),
     ("access-control-request-method", FieldName::AccessControlRequestMethod),
@@ -225,7 +228,6 @@ mod tests {
             "Access-Control-Request-Headers",
             "Cookie",
             "Depth",
-            "Destination",
             "DNT",
             "HTTP-Referer",
             "If",

@@ -28,9 +28,12 @@ pub enum HeadError {
     /// The status line is not `HTTP/1.x SP status SP reason`.
     #[error("the status line is malformed")]
     StatusLine,
-    /// Not HTTP/1.0 or HTTP/1.1.
-    #[error("the protocol version is not HTTP/1.0 or HTTP/1.1")]
+    /// Not `HTTP/` and two digits with a dot between them.
+    #[error("the protocol version is malformed")]
     Version,
+    /// Neither 1.0 nor 1.1, nor a later minor version, which is read as 1.1.
+    #[error("the protocol version is not HTTP/1")]
+    MajorVersion,
     /// A line that does not end in CRLF.
     #[error("a line does not end in CRLF")]
     LineEnd,
@@ -285,6 +288,9 @@ fn version(text: &[u8]) -> Result<Version, HeadError> {
     match text {
         b"HTTP/1.1" => Ok(Version::Http11),
         b"HTTP/1.0" => Ok(Version::Http10),
+        // a higher minor version promises to be read as the highest that is known (RFC 9110 §2.5)
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::Http11),
+        [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => Err(HeadError::MajorVersion),
         _ if text.starts_with(b"HTTP/") && !text.contains(&b' ') => Err(HeadError::Version),
         _ => Err(HeadError::RequestLine),
     }

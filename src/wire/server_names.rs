@@ -123,6 +123,7 @@ pub const READ_BY_SERVERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Envoy and Istio", &["x-envoy-*"]),
+    ("Apache's WebDAV, in place of `Destination`", &["new-uri"]),
     // scheme, host, port and client address
     ("every server behind a proxy", &["forwarded-*", "x-forwarded", "x-forwarded-*"]),
     ("Tornado, Rack, Exchange, Yii, mod_rpaf", &["front-end-https", "x-ssl", "x-url-scheme"]),

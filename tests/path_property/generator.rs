@@ -186,7 +186,8 @@ fn legal(random: &mut Random, world: &World) -> Vec<u8> {
     }
     let mut path =
         segments.iter().flat_map(|segment| [b"/", segment.as_bytes()].concat()).collect::<Vec<u8>>();
-    if path.is_empty() || random.one_in(10) {
+    let wants_slash = pattern.len() > 1 && pattern.ends_with('/');
+    if path.is_empty() || random.one_in(if wants_slash { 2 } else { 10 }) {
         path.push(b'/');
     }
     path

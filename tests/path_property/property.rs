@@ -93,6 +93,8 @@ const WORLDS: [&[Spec]; 4] = [
             allows_encoded_slash: false,
         },
         Spec { path: "/API/ping", ..HEALTH },
+        // with a slash at its end, and not without
+        Spec { path: "/API/exec/", ..HEALTH },
     ],
 ];
 
@@ -203,10 +205,10 @@ impl World {
         let with_empty_last = segments.clone();
         let trailing_slash = segments.pop_if(|last| last.is_empty()).is_some();
 
-        let public = self
-            .specs
-            .iter()
-            .position(|spec| spec.is_public && !trailing_slash && matching.equal(spec.path, &segments));
+        let public = self.specs.iter().position(|spec| {
+            let has_slash = spec.path.len() > 1 && spec.path.ends_with('/');
+            spec.is_public && trailing_slash == has_slash && matching.equal(spec.path, &segments)
+        });
         if let Some(index) = public {
             return Seen::Route { index, class: SeenClass::Public, owner_only: false };
         }

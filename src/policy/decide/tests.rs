@@ -41,6 +41,7 @@ impl<'a> Ask<'a> {
             method: &method,
             upgrade: self.upgrade,
             routed: &routed,
+            destination: None,
             environment: self.facts,
         }))
     }
@@ -62,8 +63,8 @@ const E1: &str = "/v2-beta/projects/e1";
 const MEMBERS_OF_E1: &str = "/v2-beta/projects/e1/projectmembers/3";
 const ACCOUNT: &str = "/v2-beta/accounts";
 const CLOSED: &str = "/closed/x";
-const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
-const WRITING: [&str; 5] = ["POST", "PUT", "PATCH", "DELETE", "PROPFIND"];
+const READING: [&str; 7] = ["GET", "HEAD", "OPTIONS", "PROPFIND", "QUERY", "REPORT", "SEARCH"];
+const WRITING: [&str; 6] = ["POST", "PUT", "PATCH", "DELETE", "LOCK", "propfind"];
 
 fn assert_row(
     principal: Option<&Principal>,

@@ -45,6 +45,16 @@ impl Client {
     pub(in crate::proxy) fn is_trusted(&self) -> bool {
         self.trusted.get()
     }
+
+    /// The scheme and the host that the client called: this listener's, or what a trusted proxy in front says.
+    pub(in crate::proxy) fn called<'h>(&self, head: &'h RequestHead, host: &'h [u8]) -> (&'h [u8], &'h [u8]) {
+        let said = |kind| {
+            let first = head.fields.values(kind).flat_map(list).next();
+            first.filter(|_| self.is_trusted())
+        };
+        let scheme = said(FieldName::ForwardedProto).unwrap_or(scheme(self.tls).as_bytes());
+        (scheme, said(FieldName::ForwardedHost).unwrap_or(host))
+    }
 }
 
 /// The port that the client called: the one in `host`, else the scheme's own. The listener's may be another, behind a

@@ -130,6 +130,7 @@ pub fn pass_request_fields(
             FieldName::Other
             | FieldName::ContentType
             | FieldName::Origin
+            | FieldName::Destination
             | FieldName::WebSocket
             | FieldName::AccessControl
             | FieldName::AccessControlRequestMethod
