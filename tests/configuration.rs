@@ -101,7 +101,7 @@ drain_timeout: ${NOT_SET_ANYWHERE}
         "portcullis.yaml:2:14: listeners[0].address: expected an IP address and a port",
         "portcullis.yaml:3:18: store.sqlite: there is no store '",
         "portcullis.yaml:4:14: pepper_file: there is no pepper '",
-        "portcullis.yaml:8:11: routes[0].path: '/v1/' must not end with '/'",
+        "portcullis.yaml:8:11: routes[0].path: '/v1/': only a public path may end with '/'",
         "portcullis.yaml:10:5: routes[1]: the key 'upstream' is missing",
         "portcullis.yaml:11:5: routes[1].upstrem: unknown key 'upstrem': did you mean 'upstream'?",
         "portcullis.yaml:12:18: routes[1].environment: '/v3/{environment}' must lie under the route's path '/v2'",

@@ -162,7 +162,7 @@ const PATHS: [(&str, Class); 20] = [
     ("/v2/hosts", Class::AccountDenied),
 ];
 
-const METHODS: [(&str, bool); 9] = [
+const METHODS: [(&str, bool); 10] = [
     ("GET", true),
     ("HEAD", true),
     ("OPTIONS", true),
@@ -170,7 +170,8 @@ const METHODS: [(&str, bool); 9] = [
     ("PUT", false),
     ("PATCH", false),
     ("DELETE", false),
-    ("PROPFIND", false),
+    ("PROPFIND", true),
+    ("PROPPATCH", false),
     ("get", false),
 ];
 

@@ -803,7 +803,6 @@ fn request_lines_and_header_lines_are_read_strictly() {
         "GET\t/v1/projects/e1/x HTTP/1.1",
         " GET /v1/projects/e1/x HTTP/1.1",
         "GET /v1/projects/e1/x HTTP/1.1 ",
-        "GET /v1/projects/e1/x HTTP/1.2",
         "GET /v1/projects/e1/x HTTP/2.0",
         "GET /v1/projects/e1/x HTTP/1.10",
         "GET /v1/projects/e1/x http/1.1",

@@ -163,7 +163,7 @@ drain_time: 3s
         "4:14 listeners[1].address: expected an IP address and a port, such as 127.0.0.1:8080, found 'localhost:8080'",
         "8:22 upstreams.api.endpoints[0]: expected http:// or https://",
         "8:71 upstreams.api.protocol: expected 'http1' or 'http2', found 'http3'",
-        "10:11 routes[0].path: '/v1/' must not end with '/': write it without",
+        "10:11 routes[0].path: '/v1/': only a public path may end with '/'",
         "12:28 routes[1].upstream: expected 'api', found 'apo'",
         "12:46 routes[1].environment: '/v1/{environment}' must lie under the route's path '/v2'",
         "12:75 routes[1].access: expected 'public' or 'keys', found 'pubic'",

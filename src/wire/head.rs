@@ -425,7 +425,7 @@ mod tests {
             (b"GET / \r\n\r\n", HeadError::RequestLine),
             (b"GET /\r\n\r\n", HeadError::RequestLine),
             (b"G(T / HTTP/1.1\r\n\r\n", HeadError::RequestLine),
-            (b"GET / HTTP/2.0\r\n\r\n", HeadError::Version),
+            (b"GET / HTTP/2.0\r\n\r\n", HeadError::MajorVersion),
             (b"GET / HTTP/1.1 \r\n\r\n", HeadError::RequestLine),
             (b"GET / http/1.1\r\n\r\n", HeadError::RequestLine),
         ];

@@ -27,6 +27,7 @@ pub(crate) const IN_REQUESTS: &[&str] = &[
     "head: RequestLine",
     NO_URI,
     "trailers: LineEnd",
+    HIGHER_VERSION,
 ];
 pub(crate) const IN_RESPONSES: &[&str] = &[
     "body: Both",
@@ -36,6 +37,7 @@ pub(crate) const IN_RESPONSES: &[&str] = &[
     "head: LineEnd",
     "head: StatusLine",
     "trailers: LineEnd",
+    HIGHER_VERSION,
 ];
 pub(crate) const IN_CHUNKS: &[&str] =
     &["chunk: Size", "head: LineEnd", "head: RequestLine", "trailers: LineEnd"];
@@ -48,8 +50,11 @@ const NO_AUTHORITY: &str = "authority: none";
 /// A message over HTTP/2 that RFC 9113 calls malformed.
 const MALFORMED: &str = "HTTP/2: malformed";
 
-/// What `wire` refuses and they take; in the last three `wire` leaves the refusal to the next step, where the gateway
-/// has 400 for them.
+/// A request or a response of HTTP/1.2 and above.
+const HIGHER_VERSION: &str = "version: HTTP/1.2 and above";
+
+/// What `wire` refuses and they take; and at the end what `wire` takes and they refuse. The refusal of the last
+/// three is left to the next step, where the gateway has 400 for them.
 pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "head: LineEnd",
@@ -83,6 +88,10 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
               §8.2 and §8.3 call them malformed.",
     },
     Difference {
+        name: HIGHER_VERSION,
+        why: "HTTP/1.2 and above. RFC 9110 §2.5 has it read as the highest minor version that is known, HTTP/1.1.",
+    },
+    Difference {
         name: NO_URI,
         why: "A target that the http crate takes for no URI. Admission judges the bytes as they came.",
     },
@@ -97,6 +106,9 @@ pub(crate) fn known(kind: &str) -> Option<&'static Difference> {
 
 /// Why hyper may not read a request that `wire` reads.
 pub(crate) fn looser(message: &Message) -> String {
+    if message.has_higher_version {
+        return HIGHER_VERSION.to_owned();
+    }
     let at = memchr::memchr(b' ', &message.start).map_or(0, |at| at + 1);
     let target = &message.start[at..];
     let is_text =

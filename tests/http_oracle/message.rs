@@ -18,6 +18,8 @@ pub(crate) struct Message {
     pub(crate) trailers: Vec<Field>,
     /// The message was read to its end.
     pub(crate) is_whole: bool,
+    /// It came as HTTP/1.2 or above, which `wire` reads as HTTP/1.1.
+    pub(crate) has_higher_version: bool,
 }
 
 /// Everything that a reader understood, and why it stopped.
@@ -64,6 +66,7 @@ impl fmt::Debug for Message {
             .field("body", &text(&self.body))
             .field("trailers", &lines(&self.trailers))
             .field("is_whole", &self.is_whole)
+            .field("has_higher_version", &self.has_higher_version)
             .finish()
     }
 }

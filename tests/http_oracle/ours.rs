@@ -21,6 +21,12 @@ fn has_option(block: &FieldBlock, option: &[u8]) -> bool {
         .any(|named| named.trim_ascii().eq_ignore_ascii_case(option))
 }
 
+/// Whether a head's first line names a minor version of HTTP/1 above those that are known.
+fn has_higher_version(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start().split(|&byte| byte == b'\r').next().unwrap_or_default();
+    memchr::memmem::find(line, b"HTTP/1.").is_some_and(|at| matches!(line.get(at + 7), Some(b'2'..=b'9')))
+}
+
 /// Reads a connection's requests, one after the other, until one is refused, unfinished, or the last.
 pub(crate) fn requests(input: &[u8]) -> Reading {
     let mut reading = Reading::default();
@@ -43,7 +49,9 @@ pub(crate) fn requests(input: &[u8]) -> Reading {
             }
         };
         let start = [head.method(), b" ", head.target()].concat();
-        let message = Message { start, fields: fields(&head.fields), ..Message::default() };
+        let has_higher_version = has_higher_version(&rest[..taken]);
+        let message =
+            Message { start, fields: fields(&head.fields), has_higher_version, ..Message::default() };
         let (message, refused, taken_by_body) = body(message, length, &rest[taken..]);
         let goes_on = message.is_whole
             && !has_option(&head.fields, b"close")
@@ -61,10 +69,12 @@ pub(crate) fn requests(input: &[u8]) -> Reading {
 /// Reads the answer to one request: interim ones, and the last. `to_head`: the request was HEAD.
 pub(crate) fn response(input: &[u8], to_head: bool) -> Reading {
     let mut rest = input;
+    let mut has_higher_version = false;
     loop {
         let mut head = ResponseHead::default();
         let refused = match head.parse(rest, &mut 0, &LIMITS) {
             Ok(Some(taken)) => {
+                has_higher_version |= self::has_higher_version(&rest[..taken]);
                 rest = &rest[taken..];
                 None
             }
@@ -83,7 +93,8 @@ pub(crate) fn response(input: &[u8], to_head: bool) -> Reading {
             continue;
         }
         let start = head.status.to_string().into_bytes();
-        let message = Message { start, fields: fields(&head.fields), ..Message::default() };
+        let message =
+            Message { start, fields: fields(&head.fields), has_higher_version, ..Message::default() };
         let (message, refused, _) = body(message, length, rest);
         return Reading { messages: vec![message], refused };
     }
