@@ -1,4 +1,4 @@
-//! WebDAV: COPY and MOVE name a second path (case 93), and reading has more methods than GET (case 95). Before a server
+//! `WebDAV`: COPY and MOVE name a second path (case 93), and reading has more methods than GET (case 95). Before a server
 //! that was not made for these tests, rclone's, with a client that was not either, cadaver.
 
 mod support;
@@ -237,7 +237,7 @@ fn case_93_behind_a_trusted_proxy_the_origin_is_the_one_that_it_names() {
     self::stage().refuses(stranger, &[400]);
 }
 
-/// rclone's WebDAV server over a folder with one file for each environment.
+/// rclone's `WebDAV` server over a folder with one file for each environment.
 struct Rclone {
     child: Child,
     folder: TempDir,

@@ -118,8 +118,8 @@ impl Explain {
             Err(why) => return Ok(answer.deny(400, &why)),
         };
         let class = match (routed.class, destination) {
-            (Class::Environment(_), _) | (_, None | Some(None)) => routed.class,
-            (_, Some(Some(second))) => second.class,
+            (Class::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => routed.class,
+            (_, Some(Destination::Routed(second))) => second.class,
         };
         let facts = match class {
             Class::Environment(EnvironmentName::Named(id)) => {
@@ -136,10 +136,7 @@ impl Explain {
             method: &self.method,
             upgrade: self.headers.iter().any(|(name, _)| *name == header::UPGRADE),
             routed: &routed,
-            destination: destination.as_ref().map(|second| match second {
-                Some(second) => Destination::Routed(second),
-                None => Destination::NoRoute,
-            }),
+            destination,
             environment: facts,
         };
         Ok(match decide(&inquiry) {
@@ -159,8 +156,8 @@ impl Explain {
         })
     }
 
-    /// What the path in `Destination` is; within, `None`: no route leads there. Its origin is taken for the right one.
-    fn destination<'a>(&'a self, table: &'a RouteTable) -> Result<Option<Option<Routed<'a, 'a>>>, String> {
+    /// What the path in `Destination` is. Its origin is taken for the right one.
+    fn destination<'a>(&'a self, table: &'a RouteTable) -> Result<Option<Destination<'a>>, String> {
         let value = match (destination_use(&self.method), self.header_values("destination")) {
             (DestinationUse::None, _) | (DestinationUse::Possible, HeaderValues::Absent) => return Ok(None),
             (DestinationUse::Required, HeaderValues::Absent) => {
@@ -180,11 +177,11 @@ impl Explain {
         let target = admit(path).map_err(|refusal| refusal.to_string())?;
         let routed = match table.classify(&target) {
             Ok(routed) => routed,
-            Err(Unrouted::NoRoute) => return Ok(Some(None)),
+            Err(Unrouted::NoRoute) => return Ok(Some(Destination::NoRoute)),
             Err(Unrouted::Ambiguous(refusal)) => return Err(refusal.to_string()),
         };
         let selected = select(routed, target.query, &|name| self.header_values(name));
-        selected.map(|routed| Some(Some(routed))).map_err(|refusal| refusal.to_string())
+        selected.map(|routed| Some(Destination::Routed(routed))).map_err(|refusal| refusal.to_string())
     }
 
     fn is_preflight(&self) -> bool {

@@ -204,7 +204,7 @@ impl fmt::Display for TemplateSegment {
 /// Segments and whether they are a prefix: what all paths, templates and patterns are made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Segments {
-    segments: Vec<TemplateSegment>,
+    parts: Vec<TemplateSegment>,
     prefix: bool,
     /// Only a route's path may have one.
     trailing_slash: bool,
@@ -222,11 +222,11 @@ impl Segments {
                 RouteTextError::TrailingSlash(text.to_owned())
             });
         }
-        let segments = pieces
+        let parts = pieces
             .into_iter()
             .map(|piece| Self::segment(text, piece))
             .collect::<Result<_, RouteTextError>>()?;
-        Ok(Self { segments, prefix, trailing_slash: false })
+        Ok(Self { parts, prefix, trailing_slash: false })
     }
 
     fn segment(text: &str, piece: &str) -> Result<TemplateSegment, RouteTextError> {
@@ -245,11 +245,11 @@ impl Segments {
     }
 
     fn environments(&self) -> usize {
-        self.segments.iter().filter(|segment| **segment == TemplateSegment::Environment).count()
+        self.parts.iter().filter(|segment| **segment == TemplateSegment::Environment).count()
     }
 
     fn under(self, route: &RoutePath) -> Result<Self, RouteTextError> {
-        if self.segments.starts_with(route.segments()) {
+        if self.parts.starts_with(route.segments()) {
             Ok(self)
         } else {
             Err(RouteTextError::Outside { text: self.to_string(), route: route.to_string() })
@@ -283,10 +283,10 @@ impl Segments {
 
 impl fmt::Display for Segments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for segment in &self.segments {
+        for segment in &self.parts {
             write!(f, "/{segment}")?;
         }
-        match (self.prefix, self.segments.is_empty()) {
+        match (self.prefix, self.parts.is_empty()) {
             (true, _) => f.write_str("/**"),
             (false, true) => f.write_str("/"),
             (false, false) if self.trailing_slash => f.write_str("/"),
@@ -305,7 +305,7 @@ macro_rules! text_of_segments {
         impl $name {
             /// Its segments, without the `**`.
             pub fn segments(&self) -> &[TemplateSegment] {
-                &self.0.segments
+                &self.0.parts
             }
         }
 
@@ -326,7 +326,7 @@ text_of_segments!(RoutePath);
 impl RoutePath {
     /// `/`, under which everything lies.
     pub(super) fn root() -> Self {
-        Self(Segments { segments: Vec::new(), prefix: false, trailing_slash: false })
+        Self(Segments { parts: Vec::new(), prefix: false, trailing_slash: false })
     }
 
     /// Whether it ends with a slash that makes it another path: `/a/` does, `/` does not.

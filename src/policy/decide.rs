@@ -41,7 +41,7 @@ pub struct Inquiry<'a> {
 #[derive(Debug, Clone, Copy)]
 pub enum Destination<'a> {
     /// It is this under the routes, selectors applied.
-    Routed(&'a Routed<'a, 'a>),
+    Routed(Routed<'a, 'a>),
     /// No route leads there.
     NoRoute,
 }
@@ -193,7 +193,7 @@ pub fn decide<'a>(inquiry: &Inquiry<'a>) -> Result<Grant<'a>, Denial> {
     {
         return Err(forbidden(Rule::TwoEnvironments));
     }
-    decide_path(&Inquiry { method: &WRITING, upgrade: false, routed: second, ..*inquiry })?;
+    decide_path(&Inquiry { method: &WRITING, upgrade: false, routed: &second, ..*inquiry })?;
     Ok(grant)
 }
 

@@ -170,8 +170,11 @@ fn no_path(method: &Method, target: &[u8]) -> Refusal {
     }
 }
 
-/// Splits `http://authority/path?query` into its scheme, its authority and what follows.
-pub(super) fn absolute_form(target: &[u8], malformed: Refusal) -> Result<(&[u8], &[u8], &[u8]), Refusal> {
+/// The scheme of a URL, its authority, and what follows.
+type AbsoluteForm<'t> = (&'t [u8], &'t [u8], &'t [u8]);
+
+/// Splits `http://authority/path?query`.
+pub(super) fn absolute_form(target: &[u8], malformed: Refusal) -> Result<AbsoluteForm<'_>, Refusal> {
     let scheme_end = target.iter().position(|&byte| byte == b':').ok_or(malformed.clone())?;
     let (scheme, rest) = target.split_at(scheme_end);
     if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {

@@ -87,8 +87,8 @@ impl Permitted<'_> {
 /// What the paths of a request are under the routes.
 struct Paths<'a> {
     routed: Routed<'a, 'a>,
-    /// The second one of a COPY or MOVE; within, `None`: no route leads there.
-    destination: Option<Option<Routed<'a, 'a>>>,
+    /// The second one of a COPY or MOVE.
+    destination: Option<Destination<'a>>,
 }
 
 /// One request on its way.
@@ -197,7 +197,10 @@ impl RequestContext<'_> {
         let routed = self.classify(admitted, &admitted.target)?.ok_or(Refusal::NoRoute)?;
         let destination = match &destination {
             None => None,
-            Some(target) => Some(self.classify(admitted, target)?),
+            Some(target) => {
+                let routed = self.classify(admitted, target)?;
+                Some(routed.map_or(Destination::NoRoute, Destination::Routed))
+            }
         };
         Ok(Paths { routed, destination })
     }
@@ -423,10 +426,7 @@ impl RequestContext<'_> {
             method: &admitted.method,
             upgrade: admitted.upgrade.is_some(),
             routed: &paths.routed,
-            destination: paths.destination.as_ref().map(|routed| match routed {
-                Some(routed) => Destination::Routed(routed),
-                None => Destination::NoRoute,
-            }),
+            destination: paths.destination,
             environment,
         }
     }
@@ -438,8 +438,8 @@ impl RequestContext<'_> {
         identity: Option<&Identity>,
     ) -> Result<Option<EnvironmentFacts>, Refusal> {
         let class = match (paths.routed.class, paths.destination) {
-            (Class::Environment(_), _) | (_, None | Some(None)) => paths.routed.class,
-            (_, Some(Some(second))) => second.class,
+            (Class::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => paths.routed.class,
+            (_, Some(Destination::Routed(second))) => second.class,
         };
         match class {
             Class::Environment(EnvironmentName::Named(id)) => {

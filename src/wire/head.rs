@@ -286,10 +286,9 @@ fn request_line(line: &[u8]) -> Result<(usize, usize), HeadError> {
 
 fn version(text: &[u8]) -> Result<Version, HeadError> {
     match text {
-        b"HTTP/1.1" => Ok(Version::Http11),
         b"HTTP/1.0" => Ok(Version::Http10),
         // a higher minor version promises to be read as the highest that is known (RFC 9110 §2.5)
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::Http11),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Ok(Version::Http11),
         [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.', b'0'..=b'9'] => Err(HeadError::MajorVersion),
         _ if text.starts_with(b"HTTP/") && !text.contains(&b' ') => Err(HeadError::Version),
         _ => Err(HeadError::RequestLine),
