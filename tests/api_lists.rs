@@ -4,7 +4,12 @@ mod support;
 
 use serde_json::{Value, json};
 use support::api::{Api, target_of};
+use support::http1::Client;
+use support::lists::{
+    account_with_many_keys, assert_says_what_to_do, costly_target, nothing_waits_for_lists,
+};
 use support::stage::Stage;
+use support::{PATIENCE, wait_for};
 
 #[test]
 fn filters_orders_and_pages_are_those_of_rancher() {
@@ -120,4 +125,41 @@ fn more_and_longer_conditions_than_any_field_needs_are_refused() {
     assert_eq!(refused(&long(60_000)), (422, "MaxLengthExceeded".to_owned()));
     // what is beside them counts for nothing
     assert_eq!(api.get(&format!("/v2-beta/apikeys?nonsense={}", "a".repeat(50_000))).status, 200);
+}
+
+#[test]
+fn case_102_a_list_holds_up_no_change_no_receipt_and_no_single_reading() {
+    let stage = Stage::start();
+    nothing_waits_for_lists(&stage.gateway);
+}
+
+#[test]
+fn case_102_a_list_that_costs_too_much_is_refused_with_what_to_do() {
+    let stage = Stage::with(|plan| plan.management("  lists: { steps: 10000, per_caller: 3, total: 100 }"));
+    let mallory = account_with_many_keys(&stage.gateway);
+    let api = Api::new(&stage.gateway, &mallory);
+    let target = costly_target("%25b");
+    let answer = api.get(&target);
+    assert_eq!((answer.status, &answer.json()["code"]), (422, &json!("MaxLimitExceeded")), "{answer:?}");
+    assert_says_what_to_do(&answer);
+    // the page says it too, and what costs little is answered as ever
+    assert_eq!(api.get("/v2-beta/apikeys?limit=1").status, 200);
+    assert_eq!(api.get(&format!("/v2-beta/apikeys/{}", mallory.id)).status, 200);
+
+    // as many at once as it takes until some find no place
+    let request = api.request("GET", &target).end();
+    let mut refused = 0;
+    wait_for(PATIENCE, "more lists at once than one caller may have", || {
+        let mut clients: Vec<_> = (0..60).map(|_| Client::connect(stage.gateway.management())).collect();
+        for client in &mut clients {
+            client.send(&request);
+        }
+        for client in &mut clients {
+            let answer = client.read();
+            assert!(matches!(answer.status, 422 | 429), "{answer:?}");
+            assert_says_what_to_do(&answer);
+            refused += usize::from(answer.status == 429);
+        }
+        refused > 0
+    });
 }

@@ -1,8 +1,7 @@
-//! `listeners:` and `management:`: where the gateway is reached.
+//! `listeners:` and `public_url:`: where clients reach the gateway.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -39,26 +38,6 @@ pub struct CertificateFiles {
     /// The leaf's private key.
     pub key: PathBuf,
 }
-
-/// The management listener: never reachable through the proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Management {
-    /// Where it listens; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// TLS, or plain HTTP where absent.
-    pub tls: Option<ListenerTls>,
-    /// Names that clients may call it by, in lower case; its addresses and `localhost` need not be listed.
-    pub hosts: Vec<String>,
-    /// A browser session ends when it was not used for this long.
-    pub session_idle: Duration,
-    /// A browser session ends this long after signing in.
-    pub session_lifetime: Duration,
-}
-
-/// `management.session_idle`
-const DEFAULT_SESSION_IDLE: Duration = Duration::from_hours(1);
-/// `management.session_lifetime`
-const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_hours(12);
 
 impl Listener {
     /// What holds here: the listener's own word, or the configuration's.
@@ -109,47 +88,6 @@ fn read(reader: &mut Reader<'_>, node: &Node, general: AccessControl) -> Option<
     Some(Listener { address, tls, access_control: own })
 }
 
-/// Reads `management:`, which may share no address with a listener.
-pub(super) fn read_management(
-    reader: &mut Reader<'_>,
-    node: &Node,
-    listeners: &[Listener],
-) -> Option<Management> {
-    let section = reader.section(node, &["address", "tls", "hosts", "session_idle", "session_lifetime"])?;
-    let tls = section.get("tls").map(|node| read_tls(reader, node));
-    let mut hosts = Vec::new();
-    reader.set(&mut hosts, section.get("hosts"), |reader, node| {
-        let items = reader.list(node, "a list of host names such as [gateway.example.com]")?;
-        let name = "a host name without a port, such as gateway.example.com";
-        Some(items.iter().filter_map(|item| reader.parsed(item, name, host_name)).collect())
-    });
-    let limits = Duration::from_secs(1)..=Duration::from_hours(24 * 365);
-    let (mut session_idle, mut session_lifetime) = (DEFAULT_SESSION_IDLE, DEFAULT_SESSION_LIFETIME);
-    for (value, key) in [(&mut session_idle, "session_idle"), (&mut session_lifetime, "session_lifetime")] {
-        reader.set(value, section.get(key), |reader, node| reader.duration(node, limits.clone()));
-    }
-    let address_node = reader.required(&section, "address")?;
-    let address = read_address(reader, address_node)?;
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
-        reader.error(
-            address_node,
-            format!("{address} is a listener's address: management needs one of its own"),
-        );
-    }
-    let tls = match tls {
-        None => None,
-        Some(tls) => Some(tls?),
-    };
-    Some(Management { address, tls, hosts, session_idle, session_lifetime })
-}
-
-fn host_name(text: &str) -> Option<String> {
-    let fits = !text.is_empty()
-        && text.len() <= 253
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
-    fits.then(|| text.to_ascii_lowercase())
-}
-
 /// Reads `public_url:`.
 pub(super) fn read_public_url(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let expected = "http:// or https:// with a host, such as https://api.example.com";
@@ -163,11 +101,11 @@ pub(super) fn read_public_url(reader: &mut Reader<'_>, node: &Node) -> Option<St
     })
 }
 
-fn read_address(reader: &mut Reader<'_>, node: &Node) -> Option<SocketAddr> {
+pub(super) fn read_address(reader: &mut Reader<'_>, node: &Node) -> Option<SocketAddr> {
     reader.parsed(node, "an IP address and a port, such as 127.0.0.1:8080", |text| text.parse().ok())
 }
 
-fn read_tls(reader: &mut Reader<'_>, node: &Node) -> Option<ListenerTls> {
+pub(super) fn read_tls(reader: &mut Reader<'_>, node: &Node) -> Option<ListenerTls> {
     let section = reader.section(node, &["certificates"])?;
     let list = reader.required(&section, "certificates")?;
     let certificates = reader.items(list, "a list of certificates with their keys", |reader, node| {

@@ -10,7 +10,8 @@ use super::reader::{Files, Reader};
 use super::substitute::substitute;
 use super::{
     AccessControl, Argon2, Cache, Config, ConfigError, ConfigErrors, DEFAULT_REFUSAL_TIME, KeyPrefixes,
-    Limits, Log, Throttle, Timeouts, authentication, cores, limits, listener, log, routes, store, upstream,
+    Limits, Log, Throttle, Timeouts, authentication, cores, limits, listener, log, management, routes, store,
+    upstream,
 };
 
 /// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,
@@ -127,7 +128,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         .and_then(|node| listener::read_all(reader, node, access_control));
     let management = section
         .get("management")
-        .map(|node| listener::read_management(reader, node, listeners.as_deref().unwrap_or_default()));
+        .map(|node| management::read(reader, node, listeners.as_deref().unwrap_or_default()));
 
     let public_url = section.get("public_url").map(|node| listener::read_public_url(reader, node));
 

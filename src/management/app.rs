@@ -84,6 +84,7 @@ impl Management {
 
     /// Takes over what a reload has changed.
     pub fn reload(&self, site: Site) {
+        self.desk.set_list_bounds(site.lists);
         self.site.store(Arc::new(site));
     }
 

@@ -24,6 +24,16 @@ pub enum Refusal {
         /// How long to wait.
         retry_after: Duration,
     },
+    /// The caller has too many lists that are being read or waiting.
+    TooManyLists {
+        /// What to do.
+        detail: String,
+    },
+    /// Too many lists of everybody are being read or waiting.
+    ListsBusy {
+        /// What to do.
+        detail: String,
+    },
     /// The record went away while it was being changed: whether it was is not known. To repeat it blindly might do it
     /// twice.
     Unsure,
@@ -88,8 +98,10 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable { .. } | Self::Unsure => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Throttled { .. } | Self::TooManyLists { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable { .. } | Self::ListsBusy { .. } | Self::Unsure => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -116,6 +128,8 @@ impl Refusal {
             Self::BadRequest { detail, .. }
             | Self::Invalid { detail, .. }
             | Self::Changed { detail }
+            | Self::TooManyLists { detail }
+            | Self::ListsBusy { detail }
             | Self::Misdirected { detail } => Some(detail),
             Self::Forbidden { detail } | Self::MethodNotAllowed { detail, .. } => detail.as_deref(),
             Self::TooLarge => Some("a request's body has 64 KiB at most"),
@@ -141,6 +155,7 @@ impl Refusal {
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { retry_after } | Self::Unavailable { retry_after } => Some(*retry_after),
+            Self::TooManyLists { .. } | Self::ListsBusy { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -212,6 +227,9 @@ impl From<StoreError> for Refusal {
             StoreError::LastOwner { .. } => {
                 Self::BadRequest { code: "InvalidFormat", field: Some("role"), detail }
             }
+            StoreError::TooCostly => Self::Invalid { code: "MaxLimitExceeded", field: None, detail },
+            StoreError::TooManyLists { .. } => Self::TooManyLists { detail },
+            StoreError::ListsBusy => Self::ListsBusy { detail },
             StoreError::Marker(_) => Self::invalid("InvalidOption", "marker", detail),
             StoreError::Ambiguous { .. } | StoreError::Refused(_) => {
                 Self::Invalid { code: "InvalidState", field: None, detail }

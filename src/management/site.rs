@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use crate::config::{Access, Config};
+use crate::config::{Access, Config, Lists};
 use crate::model::KeyOwner;
 
 /// Settings and facts of the configuration.
@@ -23,6 +23,8 @@ pub struct Site {
     pub(super) session_idle: Duration,
     /// A session ends this long after it began.
     pub(super) session_lifetime: Duration,
+    /// What lists may cost.
+    pub(super) lists: Lists,
     public_url: Option<String>,
     /// The proxy's first listener, and whether it speaks TLS.
     listener: Option<(SocketAddr, bool)>,
@@ -59,6 +61,7 @@ impl Site {
             }),
             session_idle: management.map(|management| management.session_idle).unwrap_or_default(),
             session_lifetime: management.map(|management| management.session_lifetime).unwrap_or_default(),
+            lists: management.map(|management| management.lists).unwrap_or_default(),
             public_url: config.public_url.clone(),
             listener: listeners.first().copied(),
             routes: routes.collect(),

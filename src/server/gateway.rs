@@ -204,7 +204,8 @@ impl Gateway {
         let plane = if management.is_none() {
             None
         } else {
-            let registry = Registry::open(&config.store)?;
+            let lists = config.management.as_ref().map(|management| management.lists).unwrap_or_default();
+            let registry = Registry::open(&config.store, lists)?;
             let desk =
                 Desk::new(registry, Arc::clone(&authenticator), InForce::new(look.clone(), applied.clone()));
             let site = Site::new(&config, &addresses.listeners, management_tls);

@@ -11,9 +11,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use super::budget::Budget;
 use super::change::{self, Head};
 use super::error::Fault;
-use super::{ChangeNumber, StoreError, migrations};
+use super::{ChangeNumber, StoreError, migrations, page};
 
 /// How often a statement looks again whether another process's write is done, a millisecond apart at first and then
 /// [`RARELY`]: about 5 s in all. A write takes milliseconds; what lasts longer hangs.
@@ -62,6 +63,8 @@ pub(super) struct Database {
     /// Whether the file is a replica: then it may be replaced by a newer one at any time, and the next question goes
     /// to that.
     is_replica: bool,
+    /// What readings may cost; `None`: whatever they take.
+    budget: Option<Budget>,
 }
 
 impl std::fmt::Debug for Database {
@@ -152,6 +155,7 @@ impl Database {
         let connect = || -> Result<Connection, Fault> {
             let mut connection = Connection::open_with_flags(path, flags)?;
             connection.busy_handler(Some(wait_for_the_lock))?;
+            page::replace_like(&connection)?;
             connection.set_prepared_statement_cache_capacity(64);
             // or a statement whose plan might depend on what is bound to it is compiled anew each time it is: that is
             // most of what it costs to read a key
@@ -168,7 +172,14 @@ impl Database {
         // before it is opened: where another takes its place in between, the next question notices
         let file = file_at(path)?;
         let connection = RefCell::new(connect().map_err(|fault| fault.at(path))?);
-        Ok(Self { connection, path: path.to_owned(), purpose, file: Cell::new(file), is_replica: false })
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+            purpose,
+            file: Cell::new(file),
+            is_replica: false,
+            budget: None,
+        })
     }
 
     /// Whether this is a store, and not one that a later version has written; and whether it is a replica.
@@ -220,6 +231,14 @@ impl Database {
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         self.follow()?;
+        if let Some(budget) = self.budget.clone() {
+            // each time: the connection may be a new one
+            let charged = self
+                .connection
+                .borrow_mut()
+                .progress_handler(Budget::STEPS_AT_ONCE, Some(move || budget.is_spent()));
+            charged.map_err(|error| Fault::from(error).at(&self.path))?;
+        }
         let connection = self.connection.borrow();
         let run = || {
             let transaction = connection.unchecked_transaction()?;
@@ -228,6 +247,11 @@ impl Database {
             Ok(found)
         };
         run().map_err(|fault: Fault| fault.at(&self.path))
+    }
+
+    /// Lets the readings from now on fail with [`StoreError::TooCostly`] once they have used `budget` up together.
+    pub(super) fn set_budget(&mut self, budget: Budget) {
+        self.budget = Some(budget);
     }
 
     /// Runs `work` as the only writer; what it did is kept whole, or not at all.

@@ -232,6 +232,22 @@ pub enum StoreError {
         /// Which.
         environment: EnvironmentId,
     },
+    /// A list took more steps, or more time, than a list may.
+    #[error(
+        "this list costs too much: narrow it with other filters, search for less, or ask for fewer rows at once"
+    )]
+    TooCostly,
+    /// One account or environment asks for too many lists at once.
+    #[error(
+        "{most} lists of this account or environment are being read or waiting, and no more may: ask for fewer at once"
+    )]
+    TooManyLists {
+        /// How many there may be.
+        most: usize,
+    },
+    /// Lists are being read or waiting, and this one had to wait for too long or found no place.
+    #[error("too many lists are being read or waiting: try again")]
+    ListsBusy,
     /// A page was asked for that is none.
     #[error(transparent)]
     Marker(#[from] InvalidMarker),
@@ -316,6 +332,8 @@ fn by_code(source: rusqlite::Error, path: &Path) -> StoreError {
     match &source {
         rusqlite::Error::SqliteFailure(failure, text) => match failure.code {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked { path },
+            // only a budget interrupts anything
+            ErrorCode::OperationInterrupted => StoreError::TooCostly,
             ErrorCode::DiskFull => StoreError::Full { path },
             // a write past the process's file size limit, or a quota, comes as a failed write, not as a full disk
             ErrorCode::SystemIoFailure if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE => {

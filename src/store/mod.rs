@@ -4,7 +4,7 @@
 //!
 //! - [`Store`] makes changes, on one connection; the command line and the management plane hold one.
 //! - [`Reader`] answers the request path from threads of its own.
-//! - [`Registry`] does both for the management plane, on threads of its own.
+//! - [`Registry`] does both for the management plane, on threads of its own; lists have theirs apart, and bounds.
 //! - [`Follower`] tells a running gateway what others have changed.
 //! - [`Replica`] keeps a gateway's replica at the record's newest change, and its lease in the record.
 //! - [`Gateways`] and [`Receipt`] tell where a change is in force.
@@ -17,6 +17,7 @@ mod accounts;
 mod audit;
 mod author;
 mod boot;
+mod budget;
 mod change;
 mod database;
 mod delta;
@@ -27,6 +28,7 @@ mod forgotten;
 mod gateways;
 mod keys;
 mod lease;
+mod lists;
 mod lookup;
 mod memberships;
 mod migrations;

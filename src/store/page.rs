@@ -1,12 +1,13 @@
 //! Lists, page by page: filtered, sorted, and each page at the cost of what it shows.
 //!
-//! [`field`] says what can be asked, [`listings`] which lists there are, [`plan`] how the rows are found, and
-//! [`marker`] where a page ended.
+//! [`field`] says what can be asked, [`listings`] which lists there are, [`plan`] how the rows are found, [`pattern`]
+//! compares texts, and [`marker`] says where a page ended.
 
 mod condition;
 mod field;
 mod listings;
 mod marker;
+mod pattern;
 mod plan;
 
 use rusqlite::types::Value as Sql;
@@ -15,6 +16,7 @@ pub use field::{Field, FieldKind, Filter, InvalidDate, Modifier};
 pub(super) use listings::Listing;
 pub use listings::{ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, KEY_FIELDS, MEMBER_FIELDS};
 pub use marker::{InvalidMarker, Marker};
+pub(super) use pattern::replace_like;
 
 /// What a list can be asked.
 #[derive(Debug, Clone, Default)]

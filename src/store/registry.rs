@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::lists::Lists;
 use super::reader::{Job, ask, start};
 use super::{Author, Gateways, Store, StoreError};
 use crate::config;
+use crate::model::KeyOwner;
 
 /// How many questions may wait; who asks beyond that waits to ask.
 const QUEUE: usize = 256;
 
-/// Threads that read: a search through a million keys must not keep everybody else waiting.
+/// Threads that read single objects.
 const READERS: usize = 2;
 
 /// How long a change waits for its turn.
@@ -22,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Registry {
     reading: mpsc::Sender<Job<Store>>,
+    /// Lists, apart: a search through a million keys keeps no change, no receipt and no single object waiting.
+    lists: Lists,
     writing: mpsc::Sender<Job<Store>>,
     /// Which gateways there are: apart, so that who waits for a receipt is not held up by a change, nor the reverse.
     watching: mpsc::Sender<Job<Store>>,
@@ -35,23 +39,38 @@ impl std::fmt::Debug for Registry {
 
 impl Registry {
     /// Opens a store that was checked before, and starts the threads.
-    pub fn open(store: &config::Store) -> Result<Self, StoreError> {
+    pub fn open(store: &config::Store, lists: config::Lists) -> Result<Self, StoreError> {
         let path = store.path();
         let writer = Store::of_running(store)?;
         let readers = (0..READERS).map(|_| Store::open_to_read(path)).collect::<Result<_, _>>()?;
         Ok(Self {
             reading: start("registry-read", readers, QUEUE, path)?,
+            lists: Lists::open(path, lists)?,
             writing: start("registry-write", vec![writer], QUEUE, path)?,
             watching: start("registry-watch", vec![Store::of_running(store)?], QUEUE, path)?,
         })
     }
 
-    /// Asks something that changes nothing.
+    /// Asks something of one object, or a few, that changes nothing.
     pub async fn read<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         ask(&self.reading, |store| question(store)).await
+    }
+
+    /// Reads a list for a caller, in its turn and within its bounds.
+    pub async fn list<T: Send + 'static>(
+        &self,
+        caller: &KeyOwner,
+        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.lists.ask(caller, question).await
+    }
+
+    /// Gives lists other bounds from now on.
+    pub fn set_list_bounds(&self, bounds: config::Lists) {
+        self.lists.set_bounds(bounds);
     }
 
     /// Which gateways there are, and what each has applied.

@@ -10,6 +10,7 @@ mod visitor;
 
 mod copying;
 mod house;
+mod lists;
 mod notes;
 mod receipts;
 mod rights;

@@ -15,6 +15,7 @@ pub mod element;
 pub mod gateway;
 pub mod http1;
 pub mod http2;
+pub mod lists;
 pub mod memory;
 pub mod plain;
 pub mod postgres;

@@ -16,10 +16,10 @@ impl Desk {
     /// A page of the accounts that the caller may see: all for admins, the own one for users.
     pub async fn accounts(&self, caller: &Caller, query: Query) -> Result<Page<Entry<Account>>, Refusal> {
         if caller.is_admin() {
-            return Ok(self.registry.read(move |store| store.account_page(None, &query)).await?);
+            return self.list(caller, move |store| store.account_page(None, &query)).await;
         }
         match caller.account().map(|account| account.id) {
-            Some(own) => Ok(self.registry.read(move |store| store.account_page(Some(own), &query)).await?),
+            Some(own) => self.list(caller, move |store| store.account_page(Some(own), &query)).await,
             None => Ok(Page { items: Vec::new(), next: None }),
         }
     }

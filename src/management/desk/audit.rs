@@ -9,7 +9,7 @@ impl Desk {
     /// A page of the audit log, for admins.
     pub async fn audit(&self, caller: &Caller, query: Query) -> Result<Page<AuditEntry>, Refusal> {
         caller.require(&Act::SeeEverything)?;
-        Ok(self.registry.read(move |store| store.audit_page(&query)).await?)
+        self.list(caller, move |store| store.audit_page(&query)).await
     }
 
     /// One row of the audit log, for admins.

@@ -40,7 +40,7 @@ impl Desk {
             KeyOwner::Account(id) => SeenBy::Member(*id),
             KeyOwner::Environment(id) => SeenBy::Itself(id.clone()),
         };
-        Ok(self.registry.read(move |store| store.environment_page(&seen_by, &query)).await?)
+        self.list(caller, move |store| store.environment_page(&seen_by, &query)).await
     }
 
     /// Makes an environment, whose first owner the caller is. Without an id it gets a free one.

@@ -59,7 +59,7 @@ impl Desk {
                 Some(owner)
             }
         };
-        Ok(self.registry.read(move |store| store.key_page(owner.as_ref(), &query)).await?)
+        self.list(caller, move |store| store.key_page(owner.as_ref(), &query)).await
     }
 
     /// Makes a key for `owner`.

@@ -27,7 +27,7 @@ impl Desk {
             (None, KeyOwner::Account(id)) => MembersOf::Account(*id),
             (None, KeyOwner::Environment(id)) => MembersOf::Environment(id.clone()),
         };
-        Ok(self.registry.read(move |store| store.member_page(&of, &query)).await?)
+        self.list(caller, move |store| store.member_page(&of, &query)).await
     }
 
     /// One membership that the caller may see.

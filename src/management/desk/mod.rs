@@ -23,8 +23,9 @@ pub use members::MemberEntry;
 use super::in_force::InForce;
 use super::refusal::Refusal;
 use crate::auth::Authenticator;
+use crate::config::Lists;
 use crate::store::{
-    ChangeNumber, Gateways, Position, RECEIPT_PATIENCE, Receipt, Registry, Store, receipt_pause,
+    ChangeNumber, Gateways, Position, RECEIPT_PATIENCE, Receipt, Registry, Store, StoreError, receipt_pause,
 };
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
@@ -74,6 +75,20 @@ impl Desk {
     pub fn new(registry: Registry, authenticator: Arc<Authenticator>, in_force: InForce) -> Self {
         let hashing = Arc::new(Semaphore::new(HASHING_AT_ONCE));
         Self { registry, authenticator, in_force, hashing, refused: Arc::default() }
+    }
+
+    /// Gives lists other bounds from now on.
+    pub(in crate::management) fn set_list_bounds(&self, bounds: Lists) {
+        self.registry.set_list_bounds(bounds);
+    }
+
+    /// Reads a list in the caller's turn.
+    async fn list<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        Ok(self.registry.list(caller.owner(), question).await?)
     }
 
     async fn done<T>(&self, (value, change): (T, ChangeNumber)) -> Done<T> {

@@ -52,6 +52,9 @@ fn words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::Unauthorized => ("Sign in first", "Sign in with an account key."),
         Refusal::Throttled { .. } => ("Too many attempts", "Wait, then try again."),
         Refusal::Unavailable { .. } => ("Not available now", "Try again in a moment."),
+        Refusal::TooManyLists { .. } | Refusal::ListsBusy { .. } => {
+            ("Too many lists at once", "Try again in a moment.")
+        }
         Refusal::Unsure => ("Perhaps done", "Look whether it was done."),
         Refusal::Forbidden { .. } => {
             ("Not permitted", "Your account may not do this. Ask an admin, or an owner of the environment.")

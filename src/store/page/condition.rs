@@ -4,7 +4,7 @@ use std::fmt;
 
 use rusqlite::types::Value as Sql;
 
-use super::field::{FieldKind, Filter, Modifier, Operand, without_end};
+use super::field::{FieldKind, Filter, Modifier, Operand};
 
 /// Conditions that must all hold, and the values in them.
 #[derive(Default)]
@@ -94,8 +94,7 @@ impl Conditions {
     }
 
     pub(super) fn search(&mut self, columns: &[&str], text: &str) {
-        let pattern =
-            format!("%{}%", without_end(text).replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let pattern = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
         let any: Vec<_> = columns.iter().map(|column| format!("+{column} LIKE ? ESCAPE '\\'")).collect();
         self.parameters.extend(columns.iter().map(|_| Sql::from(pattern.clone())));
         self.add(format!("({})", any.join(" OR ")));

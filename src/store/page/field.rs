@@ -187,7 +187,7 @@ impl Field {
     pub fn test(&self, modifier: Modifier, value: &str) -> Result<Test, InvalidDate> {
         let operand = match (modifier, self.kind) {
             (Modifier::Null | Modifier::Notnull, _) => Operand::None,
-            (_, FieldKind::Text | FieldKind::Word) => Operand::Text(without_end(value)),
+            (_, FieldKind::Text | FieldKind::Word) => Operand::Text(value.to_owned()),
             (_, FieldKind::Id(prefix)) => value
                 .strip_prefix(prefix)
                 .and_then(|n| n.parse().ok())
@@ -201,12 +201,6 @@ impl Field {
         };
         Ok(Test { modifier, operand })
     }
-}
-
-/// SQLite's LIKE ends a pattern at a NUL and would find all that begins like it. Nothing that is stored holds one, nor
-/// the control that stands in for it.
-pub(super) fn without_end(text: &str) -> String {
-    text.replace('\0', "\u{1}")
 }
 
 fn milliseconds(value: &str) -> Result<i64, InvalidDate> {

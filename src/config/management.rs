@@ -1,0 +1,104 @@
+//! `management:`: the listener of the API and the web page, and what they may cost.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::listener::{Listener, ListenerTls, read_address, read_tls};
+use super::node::Node;
+use super::reader::Reader;
+
+/// The management listener: never reachable through the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Management {
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// TLS, or plain HTTP where absent.
+    pub tls: Option<ListenerTls>,
+    /// Names that clients may call it by, in lower case; its addresses and `localhost` need not be listed.
+    pub hosts: Vec<String>,
+    /// A browser session ends when it was not used for this long.
+    pub session_idle: Duration,
+    /// A browser session ends this long after signing in.
+    pub session_lifetime: Duration,
+    /// What lists may cost.
+    pub lists: Lists,
+}
+
+/// `management.session_idle`
+const DEFAULT_SESSION_IDLE: Duration = Duration::from_hours(1);
+/// `management.session_lifetime`
+const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_hours(12);
+
+/// `management.lists`: what lists of the API and the web page may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lists {
+    /// How long one may wait for its turn, and then how long it may take.
+    pub timeout: Duration,
+    /// Steps of SQLite's machine that one may take.
+    pub steps: u64,
+    /// How many of one account or environment may be read or waiting.
+    pub per_caller: usize,
+    /// How many may be read or waiting in all.
+    pub total: usize,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10), steps: 500_000_000, per_caller: 32, total: 256 }
+    }
+}
+
+/// Reads `management:`, which may share no address with a listener.
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener]) -> Option<Management> {
+    let keys = &["address", "tls", "hosts", "session_idle", "session_lifetime", "lists"];
+    let section = reader.section(node, keys)?;
+    let tls = section.get("tls").map(|node| read_tls(reader, node));
+    let mut hosts = Vec::new();
+    reader.set(&mut hosts, section.get("hosts"), |reader, node| {
+        let items = reader.list(node, "a list of host names such as [gateway.example.com]")?;
+        let name = "a host name without a port, such as gateway.example.com";
+        Some(items.iter().filter_map(|item| reader.parsed(item, name, host_name)).collect())
+    });
+    let limits = Duration::from_secs(1)..=Duration::from_hours(24 * 365);
+    let (mut session_idle, mut session_lifetime) = (DEFAULT_SESSION_IDLE, DEFAULT_SESSION_LIFETIME);
+    for (value, key) in [(&mut session_idle, "session_idle"), (&mut session_lifetime, "session_lifetime")] {
+        reader.set(value, section.get(key), |reader, node| reader.duration(node, limits.clone()));
+    }
+    let mut lists = Lists::default();
+    reader.set(&mut lists, section.get("lists"), read_lists);
+    let address_node = reader.required(&section, "address")?;
+    let address = read_address(reader, address_node)?;
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+        reader.error(
+            address_node,
+            format!("{address} is a listener's address: management needs one of its own"),
+        );
+    }
+    let tls = match tls {
+        None => None,
+        Some(tls) => Some(tls?),
+    };
+    Some(Management { address, tls, hosts, session_idle, session_lifetime, lists })
+}
+
+fn read_lists(reader: &mut Reader<'_>, node: &Node) -> Option<Lists> {
+    let section = reader.section(node, &["timeout", "steps", "per_caller", "total"])?;
+    let mut lists = Lists::default();
+    reader.set(&mut lists.timeout, section.get("timeout"), |reader, node| {
+        reader.duration(node, Duration::from_millis(10)..=Duration::from_mins(10))
+    });
+    reader.set(&mut lists.steps, section.get("steps"), |reader, node| {
+        reader.number(node, 10_000..=1_000_000_000_000)
+    });
+    for (value, key) in [(&mut lists.per_caller, "per_caller"), (&mut lists.total, "total")] {
+        reader.set(value, section.get(key), |reader, node| reader.number(node, 1..=100_000));
+    }
+    Some(lists)
+}
+
+fn host_name(text: &str) -> Option<String> {
+    let fits = !text.is_empty()
+        && text.len() <= 253
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    fits.then(|| text.to_ascii_lowercase())
+}
