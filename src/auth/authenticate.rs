@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::argon::ArgonError;
-use super::argon_threads::{ArgonThreads, NoVerdict};
+use super::argon_threads::{ArgonThreads, NoVerdict, Verdict};
 use super::cache::{ChangeCache, Entry, Life, Progress, Stamp};
+use super::chosen::Chosen;
 use super::counters::{Counters, Tally};
 use super::directory::Directory;
 use super::fingerprint::{Mac, MacKey};
 use super::identity::{Identity, Uses};
+use super::known_sources::KnownSources;
 use super::pair::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
 use super::secret::{Shape, random_bytes, shape};
 use super::throttle::{Source, Throttle};
+use super::verification_queue::{Asker, Check};
 use super::{Credential, Peppers, recent};
 use crate::config::{Argon2, Config, KeyPrefixes};
 use crate::model::{AccessKey, KeyOwner};
@@ -51,10 +54,12 @@ pub struct Authenticator {
     /// How new secrets are hashed.
     hashing: Argon2,
     refusal_time: Duration,
+    verification_timeout: Duration,
     peppers: Peppers,
     pub(super) reader: Reader,
-    argon: ArgonThreads,
+    pub(super) argon: ArgonThreads,
     throttle: Throttle,
+    pub(super) known_sources: KnownSources,
     /// Verified keys, and nothing else: no failure can push one out.
     pub(super) identities: ChangeCache<AccessKey, Identity>,
     /// Access keys that somebody failed with.
@@ -109,15 +114,18 @@ impl Read {
 }
 
 /// What is known of a credential without reading or computing much.
-enum Remembered {
+pub(super) enum Remembered {
     Answer(Result<Arc<Identity>, AuthRefusal>),
-    /// A chosen secret that is not the one its key was proved with: refused, but not at once.
-    Wrong,
-    Nothing {
-        is_minted: bool,
-        /// Of the pair as it was sent.
-        mac: Mac,
-    },
+    /// It is to be verified, or its answer has to wait for its turn.
+    Unanswered(Unanswered),
+}
+
+/// A credential that memory does not answer.
+pub(super) struct Unanswered {
+    /// Of the pair as it was sent.
+    pub(super) mac: Mac,
+    /// `None` for a minted pair.
+    pub(super) chosen: Option<Chosen>,
 }
 
 /// What rung 3 finds.
@@ -146,11 +154,18 @@ impl Authenticator {
         Ok(Self {
             prefixes: config.key_prefix.clone(),
             hashing: config.argon2.clone(),
-            refusal_time: config.refusal_time,
+            refusal_time: config.authentication.refusal_time,
+            verification_timeout: config.authentication.verification_timeout,
             peppers,
             reader,
-            argon: ArgonThreads::start(&config.argon2, Arc::clone(&tally))?,
+            argon: ArgonThreads::start(
+                &config.argon2,
+                &config.throttle,
+                config.authentication.verification_timeout,
+                Arc::clone(&tally),
+            )?,
             throttle: Throttle::new(&config.throttle),
+            known_sources: KnownSources::new(config.throttle.sources),
             identities: ChangeCache::of_bytes(config.cache.max_bytes),
             doubts: ChangeCache::of_entries(config.cache.unknown_keys),
             directory: Directory::new(config.cache.environments),
@@ -180,9 +195,8 @@ impl Authenticator {
         // what follows is on the heap: most requests are answered by now, and need not carry the room for it
         match self.remember(credential, source) {
             Remembered::Answer(answer) => answer,
-            Remembered::Wrong => Err(Box::pin(self.refuse_later(source, arrived)).await),
-            Remembered::Nothing { is_minted, mac } => {
-                Box::pin(self.verify(credential, source, arrived, is_minted, mac)).await
+            Remembered::Unanswered(unanswered) => {
+                Box::pin(self.verify(credential, source, arrived, unanswered)).await
             }
         }
     }
@@ -210,13 +224,16 @@ impl Authenticator {
 
         // Rung 2, memory: what was proved once since the key last changed. A mismatch is final, a key has one secret.
         let mac = self.memory_key.of_credential(credential);
+        if !is_minted {
+            return self.remember_chosen(credential, source, mac, now);
+        }
         let period = recent::period(now);
         if let Some(identity) = recent::find(&mac, period) {
             self.tally.memory_hits.add_one();
             return Remembered::Answer(Ok(identity));
         }
         let Some(identity) = self.identities.get(credential.access_key()) else {
-            return Remembered::Nothing { is_minted, mac };
+            return Remembered::Unanswered(Unanswered { mac, chosen: None });
         };
         if identity.mac.matches(&mac) {
             recent::keep(&mac, &identity, period);
@@ -226,7 +243,7 @@ impl Authenticator {
         self.tally.memory_mismatches.add_one();
         // the look-up that an unknown access key costs too
         drop(self.doubts.get(credential.access_key()));
-        if is_minted { Remembered::Answer(Err(self.refuse_unconfirmed(source))) } else { Remembered::Wrong }
+        Remembered::Answer(Err(self.refuse_unconfirmed(source)))
     }
 
     /// The rungs that read and compute.
@@ -235,9 +252,24 @@ impl Authenticator {
         credential: &Credential,
         source: Source,
         arrived: Instant,
-        is_minted: bool,
-        mac: Mac,
+        Unanswered { mac, chosen }: Unanswered,
     ) -> Result<Arc<Identity>, AuthRefusal> {
+        let is_minted = chosen.is_none();
+        let (place, is_known, in_memory) = match chosen {
+            None => (self.known_sources.place(source, credential.access_key()), false, None),
+            Some(Chosen { place, is_known, in_memory }) => (place, is_known, in_memory),
+        };
+        let asker = Asker { source, key: place.key, is_known };
+        if let Some((identity, matches)) = in_memory {
+            let answer = Check::Settled(matches);
+            let question = self.question_key.of_question(credential, &identity.phc);
+            let verdict = self.verdict(credential, asker, question, answer).await?;
+            if !verdict.matches {
+                self.tally.memory_mismatches.add_one();
+                return Err(self.refuse_later(source, arrived).await);
+            }
+            return self.admit_from_memory(identity, place, source, arrived).await;
+        }
         let (evidence, read) = self.look_up(credential.access_key()).await?;
 
         // Rung 3, the stored fingerprint: only of secrets that the gateway minted.
@@ -253,8 +285,11 @@ impl Authenticator {
         if let Recognition::Undecided = recognition {
             let phc = evidence.as_ref().map(|verifier| verifier.phc.as_str());
             let question = self.question_key.of_question(credential, phc.unwrap_or_default());
-            let verdict = self.argon.verify(question, source, phc, credential.secret()).await;
-            let verdict = verdict.map_err(|none| self.no_verdict(none, credential.access_key()))?;
+            let check = phc.map_or(Check::Settled(false), |phc| Check::Hash {
+                phc: phc.to_owned(),
+                secret: Zeroizing::new(credential.secret().to_vec()),
+            });
+            let verdict = self.verdict(credential, asker, question, check).await?;
             if !verdict.matches {
                 self.remember_doubt(evidence, read);
                 // the verdict goes last: until the refusal has left, its place in the source's share is taken
@@ -276,8 +311,24 @@ impl Authenticator {
         };
         if is_minted {
             self.renew_fingerprint(&identity, &verifier, credential);
+        } else {
+            self.remember_source(place, source);
         }
         Ok(identity)
+    }
+
+    /// What the threads say, if they say it in time.
+    async fn verdict(
+        &self,
+        credential: &Credential,
+        asker: Asker,
+        question: Mac,
+        check: Check,
+    ) -> Result<Verdict, AuthRefusal> {
+        let verdict = self.argon.verify(asker, question, check);
+        let verdict = tokio::time::timeout(self.verification_timeout, verdict).await;
+        let verdict = verdict.unwrap_or(Err(NoVerdict::Busy));
+        verdict.map_err(|none| self.no_verdict(none, credential.access_key()))
     }
 
     /// The same key as the store has it now, for an open stream whose identity is stale. Refused when the key no
@@ -494,7 +545,7 @@ impl Authenticator {
 
     /// Counts a failure, and lets the refusal leave at the fixed time after arrival; where that is past, at its next
     /// multiple, so that the time tells as little as it can of how long the verification took.
-    async fn refuse_later(&self, source: Source, arrived: Instant) -> AuthRefusal {
+    pub(super) async fn refuse_later(&self, source: Source, arrived: Instant) -> AuthRefusal {
         let refusal = self.refuse_unconfirmed(source);
         if let Some(leaves) = leaving_time(arrived, Instant::now(), self.refusal_time) {
             tokio::time::sleep_until(leaves.into()).await;

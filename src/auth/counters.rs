@@ -74,13 +74,15 @@ counters! {
     fingerprint_mismatches,
     /// Rung 4: times argon2 ran.
     argon2_runs,
-    /// Rung 4: verifications that were queued for a thread.
+    /// Rung 4: runs of a decoy, which tell how long a turn lasts.
+    argon2_measurements,
+    /// Rung 4: verifications that were queued for their turn.
     argon2_queued,
     /// Rung 4: how long they waited for it, all together, in milliseconds.
     argon2_wait_milliseconds,
     /// Rung 4: verifications that waited for another request's run of the same question.
     argon2_shared,
-    /// Rung 4: turned away because the queue, or the source's share of it, was full.
+    /// Rung 4: turned away because the queue was full, or the source's share of it, or the wait for a guess too long.
     argon2_queue_refusals,
     /// Rung 4: runs without an answer: an unusable record, or no memory.
     argon2_failures,

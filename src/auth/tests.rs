@@ -156,7 +156,7 @@ routes: [{ path: /v1, upstream: api }]
 ";
     let mut config = config::parse(text, Path::new("portcullis.yaml"), &|_| None).unwrap();
     config.argon2 = argon::tests::cheap();
-    config.refusal_time = Duration::from_millis(20);
+    config.authentication.refusal_time = Duration::from_millis(20);
     config.throttle.failures = 60_000;
     config
 }

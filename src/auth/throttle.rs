@@ -10,10 +10,11 @@ use crate::config;
 
 /// Who sent it, as far as an address tells: an IPv4 address, or the /64 that an IPv6 host chooses its addresses from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
+pub struct Source(IpAddr);
 
 impl Source {
-    pub(super) fn of(address: IpAddr) -> Self {
+    /// The source that an address belongs to.
+    pub fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(address) => address.into(),
             IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -132,7 +133,7 @@ mod tests {
 
     fn throttle(failures: u32, sources: usize) -> Throttle {
         let (window, block) = (Duration::from_mins(1), Duration::from_secs(30));
-        Throttle::new(&config::Throttle { failures, window, block, sources })
+        Throttle::new(&config::Throttle { failures, window, block, sources, ..config::Throttle::default() })
     }
 
     fn source(address: &str) -> Source {

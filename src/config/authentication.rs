@@ -63,8 +63,10 @@ impl Default for Cache {
 /// `throttle:`, when a source of wrong credentials is told to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Throttle {
-    /// Failures from one address within `window` that block it.
+    /// Failures from one address within `window` that block it. As many guesses at chosen secrets are answered to it.
     pub failures: u32,
+    /// Guesses at one access key with a chosen secret that are answered within `window`, to all addresses together.
+    pub key_failures: u32,
     /// How long a failure counts.
     pub window: Duration,
     /// How long a blocked address is answered 429; a right secret passes all the same.
@@ -75,7 +77,13 @@ pub struct Throttle {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self { failures: 100, window: Duration::from_mins(1), block: Duration::from_mins(1), sources: 65_536 }
+        Self {
+            failures: 100,
+            key_failures: 600,
+            window: Duration::from_mins(1),
+            block: Duration::from_mins(1),
+            sources: 65_536,
+        }
     }
 }
 
@@ -94,8 +102,20 @@ impl Default for KeyPrefixes {
     }
 }
 
-/// `authentication.refusal_time`: when a refusal that cost argon2, or would have, leaves after the request arrived.
-pub const DEFAULT_REFUSAL_TIME: Duration = Duration::from_millis(250);
+/// `authentication:`, when credentials that are not recognised at once are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// When a refusal that cost argon2, or would have, leaves after the request arrived.
+    pub refusal_time: Duration,
+    /// How long a credential may wait for its verification.
+    pub verification_timeout: Duration,
+}
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Self { refusal_time: Duration::from_millis(250), verification_timeout: Duration::from_secs(10) }
+    }
+}
 
 /// `store.max_staleness`: how long what the gateway knows is good for without the record.
 pub const DEFAULT_MAX_STALENESS: Duration = Duration::from_mins(1);
@@ -119,7 +139,7 @@ pub(super) fn read_argon2(reader: &mut Reader<'_>, node: &Node) -> Option<Argon2
         .set(&mut argon2.iterations, section.get("iterations"), |reader, node| reader.number(node, 1..=100));
     reader
         .set(&mut argon2.parallelism, section.get("parallelism"), |reader, node| reader.number(node, 1..=64));
-    reader.set(&mut argon2.queue, section.get("queue"), |reader, node| reader.number(node, 1..=1_000_000));
+    reader.set(&mut argon2.queue, section.get("queue"), |reader, node| reader.number(node, 1..=10_000));
     reader.set(&mut argon2.memory_limit, section.get("memory_limit"), |reader, node| {
         reader.size(node, 1 << 20..=1 << 40)
     });
@@ -163,10 +183,13 @@ pub(super) fn read_cache(reader: &mut Reader<'_>, node: &Node) -> Option<Cache> 
 
 /// Reads `throttle:`.
 pub(super) fn read_throttle(reader: &mut Reader<'_>, node: &Node) -> Option<Throttle> {
-    let section = reader.section(node, &["failures", "window", "block", "sources"])?;
+    let section = reader.section(node, &["failures", "key_failures", "window", "block", "sources"])?;
     let mut throttle = Throttle::default();
     reader
         .set(&mut throttle.failures, section.get("failures"), |reader, node| reader.number(node, 1..=65_534));
+    reader.set(&mut throttle.key_failures, section.get("key_failures"), |reader, node| {
+        reader.number(node, 1..=1_000_000)
+    });
     reader.set(&mut throttle.window, section.get("window"), |reader, node| {
         reader.duration(node, MILLISECOND..=DAY)
     });
@@ -180,13 +203,18 @@ pub(super) fn read_throttle(reader: &mut Reader<'_>, node: &Node) -> Option<Thro
 }
 
 /// Reads `authentication:`.
-pub(super) fn read_refusal_time(reader: &mut Reader<'_>, node: &Node) -> Option<Duration> {
-    let section = reader.section(node, &["refusal_time"])?;
-    let mut refusal_time = DEFAULT_REFUSAL_TIME;
-    reader.set(&mut refusal_time, section.get("refusal_time"), |reader, node| {
+pub(super) fn read_authentication(reader: &mut Reader<'_>, node: &Node) -> Option<Authentication> {
+    let section = reader.section(node, &["refusal_time", "verification_timeout"])?;
+    let mut authentication = Authentication::default();
+    reader.set(&mut authentication.refusal_time, section.get("refusal_time"), |reader, node| {
         reader.duration(node, MILLISECOND..=Duration::from_secs(10))
     });
-    Some(refusal_time)
+    reader.set(
+        &mut authentication.verification_timeout,
+        section.get("verification_timeout"),
+        |reader, node| reader.duration(node, Duration::from_millis(100)..=Duration::from_mins(5)),
+    );
+    Some(authentication)
 }
 
 /// Reads `key_prefix:`, or an item of `former_key_prefixes:`.

@@ -9,9 +9,8 @@ use super::node::{self, Node};
 use super::reader::{Files, Reader};
 use super::substitute::substitute;
 use super::{
-    AccessControl, Argon2, Cache, Config, ConfigError, ConfigErrors, DEFAULT_REFUSAL_TIME, KeyPrefixes,
-    Limits, Log, Throttle, Timeouts, authentication, cores, limits, listener, log, management, routes, store,
-    upstream,
+    AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyPrefixes, Limits,
+    Log, Throttle, Timeouts, authentication, cores, limits, listener, log, management, routes, store, upstream,
 };
 
 /// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,
@@ -151,8 +150,8 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     reader.set(&mut key_prefix.former, section.get("former_key_prefixes"), |reader, node| {
         authentication::read_former_prefixes(reader, node, &current)
     });
-    let mut refusal_time = DEFAULT_REFUSAL_TIME;
-    reader.set(&mut refusal_time, section.get("authentication"), authentication::read_refusal_time);
+    let mut authentication = Authentication::default();
+    reader.set(&mut authentication, section.get("authentication"), authentication::read_authentication);
     let mut argon2 = Argon2::default();
     reader.set(&mut argon2, section.get("argon2"), authentication::read_argon2);
     let mut cache = Cache::default();
@@ -200,7 +199,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         argon2,
         cache,
         throttle,
-        refusal_time,
+        authentication,
         upstreams: upstreams?,
         routes: routes?,
         limits,

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use authentication::{Argon2, Cache, DEFAULT_MAX_STALENESS, DEFAULT_REFUSAL_TIME, KeyPrefixes, Throttle};
+pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, KeyPrefixes, Throttle};
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls};
@@ -82,8 +82,8 @@ pub struct Config {
     pub cache: Cache,
     /// When a source of wrong credentials is told to wait.
     pub throttle: Throttle,
-    /// When a refusal that cost argon2, or would have, leaves after the request arrived.
-    pub refusal_time: Duration,
+    /// When credentials are answered that are not recognised at once.
+    pub authentication: Authentication,
     /// Never empty.
     pub upstreams: Vec<Upstream>,
     /// Never empty; their paths differ.

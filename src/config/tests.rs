@@ -89,7 +89,7 @@ fn the_example_is_a_configuration_and_its_values_are_the_defaults() {
     assert_eq!(example.max_staleness, least.max_staleness);
     assert_eq!(example.allow_missing_pepper, least.allow_missing_pepper);
     assert_eq!(example.key_prefix, least.key_prefix);
-    assert_eq!(example.refusal_time, least.refusal_time);
+    assert_eq!(example.authentication, least.authentication);
     assert_eq!(example.argon2, least.argon2);
     assert_eq!(example.cache, least.cache);
     assert_eq!(example.throttle, least.throttle);
@@ -462,5 +462,18 @@ fn every_piece_of_the_documentation_is_a_configuration() {
     assert!(pieces.len() > 10, "only {} pieces were found", pieces.len());
     for piece in pieces {
         good(&with_piece(piece));
+    }
+}
+
+#[test]
+fn bounds_that_bound_nothing_are_mistakes() {
+    for (key, text, place) in [
+        ("throttle", "{ key_failures: 0 }", "throttle.key_failures:"),
+        ("argon2", "{ queue: 10001 }", "argon2.queue:"),
+        ("authentication", "{ verification_timeout: 10 }", "authentication.verification_timeout:"),
+        ("authentication", "{ verification_timeout: 1ms }", "authentication.verification_timeout:"),
+    ] {
+        let found = mistakes(&with(key, &format!("{key}: {text}")));
+        assert!(found.contains(place), "{text}: {found}");
     }
 }

@@ -285,7 +285,7 @@ impl Gateway {
             ("argon2", self.config.argon2 == config.argon2),
             ("cache", self.config.cache == config.cache),
             ("throttle", self.config.throttle == config.throttle),
-            ("authentication", self.config.refusal_time == config.refusal_time),
+            ("authentication", self.config.authentication == config.authentication),
             ("log", self.config.log == config.log),
         ];
         let keys: Vec<_> = fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();

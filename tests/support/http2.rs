@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,11 +38,7 @@ async fn exchange_async(
     request: http::Request<()>,
     body: Bytes,
 ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
-    let tcp = tokio::net::TcpStream::connect(address).await?;
-    let name = rustls::pki_types::ServerName::try_from("localhost")?;
-    let tls = tokio_rustls::TlsConnector::from(believing(&["h2"])).connect(name, tcp).await?;
-    let (client, connection) = h2::client::handshake(tls).await?;
-    tokio::spawn(connection);
+    let client = connect_from(Ipv4Addr::LOCALHOST, address).await?;
     let mut client = client.ready().await?;
     let (response, mut sending) = client.send_request(request, body.is_empty())?;
     if !body.is_empty() {
@@ -56,6 +52,21 @@ async fn exchange_async(
         body.extend_from_slice(&chunk);
     }
     Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+/// A connection of a correct client from a source address, for many requests at once.
+pub async fn connect_from(
+    source: Ipv4Addr,
+    address: SocketAddr,
+) -> Result<h2::client::SendRequest<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.bind((source, 0).into())?;
+    let tcp = socket.connect(address).await?;
+    let name = rustls::pki_types::ServerName::try_from("localhost")?;
+    let tls = tokio_rustls::TlsConnector::from(believing(&["h2"])).connect(name, tcp).await?;
+    let (client, connection) = h2::client::handshake(tls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 pub const DATA: u8 = 0;

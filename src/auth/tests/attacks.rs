@@ -48,7 +48,7 @@ fn case_13_unknown_and_wrong_cost_the_same_when_minted() {
 fn case_13_a_refusal_of_what_was_not_minted_leaves_at_the_fixed_time() {
     run(async {
         let refusal_time = Duration::from_millis(150);
-        let mut fixture = Fixture::with(|config| config.refusal_time = refusal_time);
+        let mut fixture = Fixture::with(|config| config.authentication.refusal_time = refusal_time);
         let cold = fixture.chosen_key("COLD", "secret");
         let warm = fixture.chosen_key("WARM", "secret");
         let inactive = fixture.chosen_key("GONE", "secret");
