@@ -3,15 +3,15 @@
 mod support;
 
 use std::io::{ErrorKind, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::api::{Api, exchange, request};
 use support::gateway::Gateway;
-use support::http1::{Client, Request, Response, fresh_source};
+use support::http1::{Client, Request, Response, fresh_source, open_from};
 use support::stage::Stage;
-use support::{PATIENCE, marker, wait_for};
+use support::{PATIENCE, marker, tls, wait_for};
 
 #[test]
 fn case_86_management_is_reached_on_its_own_listener_only() {
@@ -300,4 +300,110 @@ fn writes_that_wait_for_a_store_that_somebody_holds_are_all_refused_within_secon
     holder.execute_batch("ROLLBACK").unwrap();
     assert_eq!(api.post("/v2-beta/projects", &json!({ "id": "after" })).status, 201);
     assert_eq!(api.ids("/v2-beta/projects"), ["e1", "e2", "after"], "what was refused was not done");
+}
+
+/// Opens connections that send `bytes` and no more, until `most` are there.
+fn silent(address: SocketAddr, source: Ipv4Addr, bytes: &[u8], most: usize) -> Vec<TcpStream> {
+    let open = (0..most).map(|_| {
+        let mut client = open_from(source, address).expect("a connection");
+        // it may be closed by now
+        client.write_all(bytes).ok();
+        client
+    });
+    open.collect()
+}
+
+fn assert_ready(gateway: &Gateway, source: Ipv4Addr, is_tls: bool) {
+    let wire = open_from(source, gateway.management()).expect("a connection");
+    let mut client = if is_tls { tls::over(wire) } else { Client::over(wire) };
+    client.send(request(gateway, "GET", "/readyz").end());
+    let answer = client.try_read(true, Duration::from_secs(8)).expect("an answer before anything times out");
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn case_107_silent_connections_keep_no_health_check_out() {
+    const TLS: &str =
+        "  tls: { certificates: [ { certificate: certs/gateway.pem, key: certs/gateway.key } ] }";
+    // as many as fit, and some more; what times out does so after the test
+    for is_tls in [false, true] {
+        let stage = Stage::with(|plan| {
+            let plan = plan.top("timeouts: { header: 60s }");
+            if is_tls { plan.management(TLS) } else { plan }
+        });
+        let (gateway, attacker) = (&stage.gateway, fresh_source());
+        let half_head: &[u8] = if is_tls { b"\x16\x03\x01" } else { b"GET /readyz HTTP/1.1\r\nHost: x\r\n" };
+        for bytes in [&b""[..], half_head] {
+            let open = silent(gateway.management(), attacker, bytes, 300);
+            for source in [attacker, fresh_source(), attacker, attacker] {
+                assert_ready(gateway, source, is_tls);
+            }
+            let others: Vec<_> =
+                (0..5).flat_map(|_| silent(gateway.management(), fresh_source(), bytes, 64)).collect();
+            for source in [attacker, fresh_source(), attacker] {
+                assert_ready(gateway, source, is_tls);
+            }
+            let is_open = |client: &TcpStream| {
+                client.set_nonblocking(true).unwrap();
+                // what is closed ends, or is reset where it had not read everything
+                match client.peek(&mut [0; 1]) {
+                    Ok(_) => false,
+                    Err(error) => error.kind() != ErrorKind::ConnectionReset,
+                }
+            };
+            wait_for(PATIENCE, "no more are open than may be", || {
+                open.iter().chain(&others).filter(|client| is_open(client)).count() <= 256
+            });
+        }
+    }
+}
+
+#[test]
+fn case_107_requests_whose_bodies_never_come_keep_no_health_check_out() {
+    let stage = Stage::start();
+    let (gateway, attacker) = (&stage.gateway, fresh_source());
+    let head = request(gateway, "POST", "/sign-in").header("Content-Length", "10").end();
+    let began = Instant::now();
+    let open = silent(gateway.management(), attacker, &head, 300);
+    for source in [attacker, fresh_source(), attacker] {
+        assert_ready(gateway, source, false);
+    }
+    // and whoever has a key is served
+    let answer = exchange(gateway, request(gateway, "GET", "/v2-beta/apikeys").key(&gateway.admin).end());
+    assert_eq!(answer.status, 200, "{answer:?} after {:?}", began.elapsed());
+    drop(open);
+}
+
+#[test]
+fn case_107_requests_under_way_leave_places_for_health_checks() {
+    let stage = Stage::with(|plan| plan.management("  connections: 4\n  connections_per_source: 2"));
+    let (gateway, source) = (&stage.gateway, fresh_source());
+    let holder = rusqlite::Connection::open(gateway.directory().join("portcullis.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // writes that wait for the record
+    let write = |number: u32| {
+        let mut client = Client::connect_from(source, gateway.management());
+        let body = json!({ "id": format!("late{number}") }).to_string();
+        client.send(request(gateway, "POST", "/v2-beta/projects").key(&gateway.admin).body(body));
+        client
+    };
+    let mut busy = [write(0), write(1)];
+    wait_for(PATIENCE, "both places of the source are taken", || {
+        // one that was not read yet gives way to the next connection: then it comes again
+        for (client, number) in busy.iter_mut().zip(0..) {
+            if client.ends_within(Duration::from_millis(100)) {
+                *client = write(number);
+            }
+        }
+        let mut client = Client::connect_from(source, gateway.management());
+        client.send(request(gateway, "GET", "/v2-beta").key(&gateway.admin).end());
+        let answer = client.read();
+        answer.status == 503 && answer.header("connection").as_deref() == Some("close")
+    });
+    assert_ready(gateway, source, false);
+    let open = silent(gateway.management(), source, b"", 40);
+    assert_ready(gateway, source, false);
+    assert_ready(gateway, fresh_source(), false);
+    holder.execute_batch("ROLLBACK").unwrap();
+    drop((open, busy));
 }

@@ -373,13 +373,17 @@ mod tests {
         assert_eq!(counted.argon2_queue_refusals, refused as u64);
         assert_eq!(counted.argon2_queued, u64::from(ASKED) - refused as u64);
         assert!((1..=5).contains(&threads.open()), "{} are open", threads.open());
-        drop(waiting);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while threads.open() > 0 {
-            assert!(std::time::Instant::now() < deadline, "the queue never empties");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while tally.read().argon2_wait_milliseconds == 0 {
+            assert!(Instant::now() < deadline, "those behind the first have not waited");
             thread::yield_now();
         }
-        assert!(tally.read().argon2_wait_milliseconds > 0, "those behind the first have waited");
+        // who gives up loses the turn
+        drop(waiting);
+        while threads.open() > 0 {
+            assert!(Instant::now() < deadline, "the queue never empties");
+            thread::yield_now();
+        }
     }
 
     #[test]

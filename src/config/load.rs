@@ -10,7 +10,8 @@ use super::reader::{Files, Reader};
 use super::substitute::substitute;
 use super::{
     AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyPrefixes, Limits,
-    Log, Throttle, Timeouts, authentication, cores, limits, listener, log, management, routes, store, upstream,
+    Log, Throttle, Timeouts, authentication, cores, limits, listener, log, management, routes, store,
+    upstream,
 };
 
 /// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,

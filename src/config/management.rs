@@ -22,12 +22,20 @@ pub struct Management {
     pub session_lifetime: Duration,
     /// What lists may cost.
     pub lists: Lists,
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once from one address (an IPv4 address, or the /64 of an IPv6 one).
+    pub connections_per_source: usize,
 }
 
 /// `management.session_idle`
 const DEFAULT_SESSION_IDLE: Duration = Duration::from_hours(1);
 /// `management.session_lifetime`
 const DEFAULT_SESSION_LIFETIME: Duration = Duration::from_hours(12);
+/// `management.connections`: health checks, a scraper or two, a few people.
+const DEFAULT_CONNECTIONS: usize = 256;
+/// `management.connections_per_source`
+const DEFAULT_CONNECTIONS_PER_SOURCE: usize = 64;
 
 /// `management.lists`: what lists of the API and the web page may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +58,16 @@ impl Default for Lists {
 
 /// Reads `management:`, which may share no address with a listener.
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener]) -> Option<Management> {
-    let keys = &["address", "tls", "hosts", "session_idle", "session_lifetime", "lists"];
+    let keys = &[
+        "address",
+        "tls",
+        "hosts",
+        "session_idle",
+        "session_lifetime",
+        "lists",
+        "connections",
+        "connections_per_source",
+    ];
     let section = reader.section(node, keys)?;
     let tls = section.get("tls").map(|node| read_tls(reader, node));
     let mut hosts = Vec::new();
@@ -66,6 +83,12 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
     }
     let mut lists = Lists::default();
     reader.set(&mut lists, section.get("lists"), read_lists);
+    let mut connections = DEFAULT_CONNECTIONS;
+    reader.set(&mut connections, section.get("connections"), |reader, node| reader.number(node, 1..=10_000));
+    let mut connections_per_source = DEFAULT_CONNECTIONS_PER_SOURCE.min(connections);
+    reader.set(&mut connections_per_source, section.get("connections_per_source"), |reader, node| {
+        reader.number(node, 1..=connections)
+    });
     let address_node = reader.required(&section, "address")?;
     let address = read_address(reader, address_node)?;
     if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
@@ -78,7 +101,16 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
         None => None,
         Some(tls) => Some(tls?),
     };
-    Some(Management { address, tls, hosts, session_idle, session_lifetime, lists })
+    Some(Management {
+        address,
+        tls,
+        hosts,
+        session_idle,
+        session_lifetime,
+        lists,
+        connections,
+        connections_per_source,
+    })
 }
 
 fn read_lists(reader: &mut Reader<'_>, node: &Node) -> Option<Lists> {

@@ -468,6 +468,12 @@ fn every_piece_of_the_documentation_is_a_configuration() {
 #[test]
 fn bounds_that_bound_nothing_are_mistakes() {
     for (key, text, place) in [
+        ("management", "{ address: 127.0.0.1:1, connections: 0 }", "management.connections:"),
+        (
+            "management",
+            "{ address: 127.0.0.1:1, connections: 4, connections_per_source: 5 }",
+            "management.connections_per_source: expected a whole number from 1 to 4,",
+        ),
         ("throttle", "{ key_failures: 0 }", "throttle.key_failures:"),
         ("argon2", "{ queue: 10001 }", "argon2.queue:"),
         ("authentication", "{ verification_timeout: 10 }", "authentication.verification_timeout:"),
@@ -476,4 +482,6 @@ fn bounds_that_bound_nothing_are_mistakes() {
         let found = mistakes(&with(key, &format!("{key}: {text}")));
         assert!(found.contains(place), "{text}: {found}");
     }
+    let few = good(&with("management", "management: { address: 127.0.0.1:1, connections: 4 }"));
+    assert_eq!(few.management.unwrap().connections_per_source, 4);
 }

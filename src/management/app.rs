@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{
-    AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
@@ -15,8 +16,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::connections::Place;
 use super::desk::{Caller, Desk};
-use super::health::Health;
+use super::health::{self, Health};
 use super::refusal::Refusal;
 use super::request::{self, Connection, Request};
 use super::session::{self, Session, Sessions};
@@ -94,11 +96,22 @@ impl Management {
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, request: http::Request<Incoming>, connection: &Connection) -> Answer {
+    pub(super) async fn answer(
+        &self,
+        request: http::Request<Incoming>,
+        connection: &Connection,
+        place: &Place,
+    ) -> Answer {
         let id = Uuid::new_v4().to_string();
         let (head, body) = request.into_parts();
         let site = self.site();
         let source = request::source_address(&head, connection.peer.ip(), &site.trusted_proxies);
+        if place.is_for_health() && !health::is_check(head.uri.path()) {
+            return refuse_without_place(&id);
+        }
+        if health::is_path(head.uri.path()) && !place.begin_request() {
+            return refuse_without_place(&id);
+        }
         if let Some(answer) = self.health.answer(&head, source).await {
             return answer;
         }
@@ -116,6 +129,10 @@ impl Management {
                 Ok(body) => request.body = body,
                 Err(unread) => refusal = Some(unread),
             }
+        }
+        // until here it has held its place against nobody
+        if !place.begin_request() {
+            return refuse_without_place(&request.id);
         }
         let mut answer = match (refusal, api::is_api(request.path())) {
             (Some(refusal), true) => api::refuse_unread(&refusal, &request),
@@ -226,6 +243,13 @@ pub(super) fn with_body(status: StatusCode, content_type: &'static str, body: im
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// What a connection is told that has no place of its own, before it is closed.
+fn refuse_without_place(id: &str) -> Answer {
+    let mut answer = refuse(&Refusal::Unavailable { retry_after: Duration::from_secs(1) }, id);
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 

@@ -18,6 +18,16 @@ use crate::telemetry::Metrics;
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Whether [`Health::answer`] answers it.
+pub(super) fn is_path(path: &str) -> bool {
+    is_check(path) || path == "/metrics"
+}
+
+/// Whether it asks if the gateway works, and nothing else.
+pub(super) fn is_check(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
 /// What the management listener knows of the gateway's state.
 #[derive(Clone)]
 pub struct Health {
@@ -34,7 +44,7 @@ impl Health {
     /// another path. These are asked by machines under whatever name they know, so the host does not count.
     pub(super) async fn answer(&self, head: &Parts, source: IpAddr) -> Option<Answer> {
         let path = head.uri.path();
-        if !matches!(path, "/healthz" | "/readyz" | "/metrics") {
+        if !is_path(path) {
             return None;
         }
         let id = Uuid::new_v4().to_string();

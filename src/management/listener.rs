@@ -12,19 +12,20 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::app::Management;
+use super::connections::{Connections, Place};
 use super::request::{Connection, ServerName};
 use super::write_timeout::WriteTimeout;
+use crate::auth::Source;
 use crate::telemetry::Alarm;
 
 /// After a failed accept: pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Connections at once: health checks, a scraper or two, a few people.
-const MAX_CONNECTIONS: usize = 256;
 
 /// What running requests are given when the gateway stops: more than the record makes a write wait.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ pub async fn serve(
         }
     };
     let alarm = Alarm::default();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (connections, tasks) = (Connections::default(), TaskTracker::new());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -82,37 +83,55 @@ pub async fn serve(
                 continue;
             }
         };
-        // beyond the limit a connection is closed at once: the file descriptors are the proxy's
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        // the one of now: a reload may have brought a renewed certificate, and other limits
+        let site = management.site();
+        // beyond the limits a connection is closed at once: the file descriptors are the proxy's
+        let Some(place) = connections.admit(Source::of(peer.ip()), site.connections) else { continue };
         let (management, stop) = (Arc::clone(&management), stop.clone());
-        // the one of now: a reload may have brought a renewed certificate
-        let tls = management.site().tls.clone().map(TlsAcceptor::from);
-        tokio::spawn(async move {
-            match tls {
-                None => connection(tcp, Connection { peer, tls: None }, management, timeouts, stop).await,
-                Some(tls) => {
-                    let accepted = tokio::time::timeout(timeouts.header, tls.accept(tcp)).await;
-                    if let Ok(Ok(stream)) = accepted {
-                        let name = stream.get_ref().1.server_name().map(str::to_owned);
-                        let way = Connection { peer, tls: Some(ServerName(name)) };
-                        connection(stream, way, management, timeouts, stop).await;
-                    }
-                }
+        let tls = site.tls.clone().map(TlsAcceptor::from);
+        let place = Arc::new(place);
+        let served = serve_connection(tcp, peer, tls, Arc::clone(&place), management, timeouts, stop);
+        tasks.spawn(async move {
+            tokio::select! {
+                () = served => (),
+                () = place.closed() => tracing::debug!(%peer, "a silent management connection gives way"),
             }
-            drop(place);
         });
     }
     drop(listener);
-    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+    tasks.close();
     // a little longer than connections wait for their own end
-    if tokio::time::timeout(FINISH_WITHIN + LEAVE_WITHIN, places.acquire_many(all)).await.is_err() {
+    if tokio::time::timeout(FINISH_WITHIN + LEAVE_WITHIN, tasks.wait()).await.is_err() {
         tracing::warn!("management requests that were running are cut off");
+    }
+}
+
+async fn serve_connection(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    place: Arc<Place>,
+    management: Arc<Management>,
+    timeouts: Timeouts,
+    stop: CancellationToken,
+) {
+    match tls {
+        None => connection(tcp, Connection { peer, tls: None }, place, management, timeouts, stop).await,
+        Some(tls) => {
+            let accepted = tokio::time::timeout(timeouts.header, tls.accept(tcp)).await;
+            if let Ok(Ok(stream)) = accepted {
+                let name = stream.get_ref().1.server_name().map(str::to_owned);
+                let way = Connection { peer, tls: Some(ServerName(name)) };
+                connection(stream, way, place, management, timeouts, stop).await;
+            }
+        }
     }
 }
 
 async fn connection<S>(
     stream: S,
     way: Connection,
+    place: Arc<Place>,
     management: Arc<Management>,
     timeouts: Timeouts,
     stop: CancellationToken,
@@ -124,11 +143,12 @@ async fn connection<S>(
     let is_answering = Arc::new(AtomicBool::new(false));
     let answering = Arc::clone(&is_answering);
     let service = service_fn(move |request| {
-        let (management, way, answering) =
-            (Arc::clone(&management), Arc::clone(&way), Arc::clone(&answering));
+        let (management, way, place, answering) =
+            (Arc::clone(&management), Arc::clone(&way), Arc::clone(&place), Arc::clone(&answering));
         async move {
             answering.store(true, Ordering::Relaxed);
-            let answer = management.answer(request, &way).await;
+            let answer = management.answer(request, &way, &place).await;
+            place.end_request();
             answering.store(false, Ordering::Relaxed);
             Ok::<_, Infallible>(answer)
         }

@@ -6,6 +6,7 @@
 
 mod api;
 mod app;
+mod connections;
 mod desk;
 pub mod document;
 mod health;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
+use super::connections::Limits;
 use crate::config::{Access, Config, Lists};
 use crate::model::KeyOwner;
 
@@ -25,6 +26,8 @@ pub struct Site {
     pub(super) session_lifetime: Duration,
     /// What lists may cost.
     pub(super) lists: Lists,
+    /// How many connections the listener takes.
+    pub(super) connections: Limits,
     public_url: Option<String>,
     /// The proxy's first listener, and whether it speaks TLS.
     listener: Option<(SocketAddr, bool)>,
@@ -62,6 +65,10 @@ impl Site {
             session_idle: management.map(|management| management.session_idle).unwrap_or_default(),
             session_lifetime: management.map(|management| management.session_lifetime).unwrap_or_default(),
             lists: management.map(|management| management.lists).unwrap_or_default(),
+            connections: Limits {
+                all: management.map(|management| management.connections).unwrap_or_default(),
+                of_source: management.map(|management| management.connections_per_source).unwrap_or_default(),
+            },
             public_url: config.public_url.clone(),
             listener: listeners.first().copied(),
             routes: routes.collect(),

@@ -55,7 +55,14 @@ pub fn handshake(
     name: &str,
     config: Arc<ClientConfig>,
 ) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let mut tcp = open_from(fresh_source(), address)?;
+    handshake_over(open_from(fresh_source(), address)?, name, config)
+}
+
+fn handshake_over(
+    mut tcp: TcpStream,
+    name: &str,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<StreamOwned<ClientConnection, TcpStream>> {
     tcp.set_read_timeout(Some(PATIENCE))?;
     let name = ServerName::try_from(name.to_owned()).expect("a server name");
     let mut session = ClientConnection::new(config, name).expect("a usable configuration");
@@ -69,6 +76,13 @@ pub fn handshake(
 #[track_caller]
 pub fn connect(address: SocketAddr) -> Client {
     Client::over(handshake(address, "localhost", believing(&["http/1.1"])).expect("the handshake succeeds"))
+}
+
+/// The same over a connection that is open already.
+#[track_caller]
+pub fn over(tcp: TcpStream) -> Client {
+    let handshake = handshake_over(tcp, "localhost", believing(&["http/1.1"]));
+    Client::over(handshake.expect("the handshake succeeds"))
 }
 
 #[derive(Debug)]

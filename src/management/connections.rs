@@ -1,0 +1,193 @@
+//! The connections of the management listener: how many there are, whose, and which gives way when there are too many.
+//!
+//! A connection that waits for a whole request holds no place against others: where the listener is full, the one that
+//! has waited longest is closed, of the source that has most. So silent connections never keep a health check out, not
+//! even from their own address. Where all places are taken by requests under way, a few more are kept for health
+//! checks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::Source;
+
+/// Connections beyond the limits, which are answered nothing but whether the gateway works.
+const HEALTH_PLACES: usize = 16;
+
+/// How many connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) all: usize,
+    pub(super) of_source: usize,
+}
+
+#[derive(Default)]
+pub(super) struct Connections {
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Default)]
+struct Table {
+    open: HashMap<u64, Open>,
+    opened: u64,
+}
+
+struct Open {
+    source: Source,
+    /// `None` while a request is answered.
+    waits_since: Option<Instant>,
+    is_for_health: bool,
+    close: CancellationToken,
+}
+
+/// A connection's place, until this is dropped or another connection needs it.
+pub(super) struct Place {
+    table: Arc<Mutex<Table>>,
+    number: u64,
+    is_for_health: bool,
+    close: CancellationToken,
+}
+
+impl Connections {
+    /// A place for a connection from `source`; `None` where there is none at all.
+    pub(super) fn admit(&self, source: Source, limits: Limits) -> Option<Place> {
+        let mut table = locked(&self.table);
+        let is_for_health = !table.make_room(source, limits);
+        if is_for_health
+            && table.count(|open| open.is_for_health) >= HEALTH_PLACES
+            && !table.close_one(|open| open.is_for_health)
+        {
+            return None;
+        }
+        table.opened += 1;
+        let (number, close) = (table.opened, CancellationToken::new());
+        let waits_since = Some(Instant::now());
+        table.open.insert(number, Open { source, waits_since, is_for_health, close: close.clone() });
+        Some(Place { table: Arc::clone(&self.table), number, is_for_health, close })
+    }
+}
+
+impl Place {
+    /// A whole request is here. `false` where the connection is to be closed: then nothing may be done for it.
+    pub(super) fn begin_request(&self) -> bool {
+        let mut table = locked(&self.table);
+        let open = table.open.get_mut(&self.number);
+        open.is_some_and(|open| {
+            open.waits_since = None;
+            true
+        })
+    }
+
+    /// The request is answered.
+    pub(super) fn end_request(&self) {
+        if let Some(open) = locked(&self.table).open.get_mut(&self.number) {
+            open.waits_since = Some(Instant::now());
+        }
+    }
+
+    /// Whether nothing but health checks may be answered.
+    pub(super) fn is_for_health(&self) -> bool {
+        self.is_for_health
+    }
+
+    /// Returns when another connection needs the place.
+    pub(super) async fn closed(&self) {
+        self.close.cancelled().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        locked(&self.table).open.remove(&self.number);
+    }
+}
+
+fn locked(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Table {
+    /// Whether there is a place within the limits, if need be that of another.
+    fn make_room(&mut self, source: Source, limits: Limits) -> bool {
+        let of_source = |open: &Open| !open.is_for_health && open.source == source;
+        if self.count(of_source) >= limits.of_source {
+            return self.close_one(of_source);
+        }
+        let within = |open: &Open| !open.is_for_health;
+        self.count(within) < limits.all || self.close_one(within)
+    }
+
+    fn count(&self, which: impl Fn(&Open) -> bool) -> usize {
+        self.open.values().filter(|open| which(open)).count()
+    }
+
+    /// Closes the one that has waited longest for a request, of the source that has most.
+    fn close_one(&mut self, which: impl Fn(&Open) -> bool) -> bool {
+        let mut counts: HashMap<Source, usize> = HashMap::new();
+        for open in self.open.values() {
+            *counts.entry(open.source).or_default() += 1;
+        }
+        let waiting = self.open.iter().filter(|(_, open)| which(open));
+        let first = waiting
+            .filter_map(|(number, open)| Some((open.waits_since?, *number, open.source)))
+            .min_by_key(|(since, number, source)| (usize::MAX - counts[source], *since, *number));
+        let Some((_, number, _)) = first else { return false };
+        if let Some(open) = self.open.remove(&number) {
+            open.close.cancel();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { all: 8, of_source: 4 };
+
+    fn source(last: u8) -> Source {
+        Source::of([192, 0, 2, last].into())
+    }
+
+    fn is_closed(place: &Place) -> bool {
+        place.close.is_cancelled()
+    }
+
+    #[test]
+    fn the_longest_silent_of_the_source_with_most_gives_way() {
+        let connections = Connections::default();
+        let admit = |last| connections.admit(source(last), LIMITS).unwrap();
+        let many: Vec<_> = (0..4).map(|_| admit(1)).collect();
+        let few: Vec<_> = (0..3).map(|_| admit(2)).collect();
+        let other = admit(3);
+        // no place at all, and none for one more of a source
+        let next = admit(4);
+        assert!(is_closed(&many[0]) && !many[1..].iter().any(is_closed));
+        let more = admit(1);
+        assert!(!is_closed(&many[2]) && !is_closed(&few[1]), "one of the two with most gave way");
+        assert!([&other, &next, &more].iter().all(|place| !place.is_for_health() && !is_closed(place)));
+        assert!(!many[0].begin_request(), "nothing is done for what is closed");
+    }
+
+    #[test]
+    fn requests_under_way_stay_and_health_checks_have_places_of_their_own() {
+        let connections = Connections::default();
+        let admit = |last| connections.admit(source(last), LIMITS);
+        let busy: Vec<_> = (0..8).map(|number| admit(number / 4).unwrap()).collect();
+        assert!(busy.iter().all(Place::begin_request));
+        let mut checks: Vec<_> = (0..HEALTH_PLACES).map(|_| admit(0).unwrap()).collect();
+        assert!(checks.iter().all(Place::is_for_health));
+        checks.push(admit(1).unwrap());
+        assert!(is_closed(&checks[0]), "a silent one holds no such place either");
+        assert!(checks[1..].iter().all(Place::begin_request));
+        assert!(admit(2).is_none());
+        assert!(!busy.iter().any(is_closed));
+        busy[7].end_request();
+        let next = admit(2).unwrap();
+        assert!(is_closed(&busy[7]) && !next.is_for_health());
+        drop(busy);
+        assert!(!admit(0).unwrap().is_for_health());
+    }
+}
