@@ -117,6 +117,14 @@ fn curl_with_u_on_every_version_of_http() {
 }
 
 #[test]
+fn case_118_curl_that_offers_h2c_is_asked_for_its_key() {
+    // without a challenge `--anyauth` sends no key
+    let mut command = curl(&["--http2", "--anyauth"]);
+    let said = run(command.args(["-u", &user(&stage().e1), &url("/v1/projects/e1/x")]));
+    assert_eq!(said, "200 1.1");
+}
+
+#[test]
 fn curl_with_a_netrc() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("netrc");

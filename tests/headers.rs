@@ -1,4 +1,4 @@
-//! Attacks by headers: cases 44 to 53 and 55. Who is calling is for the gateway alone to say; what concerns one
+//! Attacks by headers: cases 44 to 53, 55 and 118. Who is calling is for the gateway alone to say; what concerns one
 //! connection stays on it.
 
 mod support;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::cli::{Key, basic};
 use support::http1::{Client, Request, fresh_source};
-use support::http2::{Fate, RawHttp2};
+use support::http2::{self, Fate, RawHttp2};
 use support::stage::Stage;
 use support::upstream::{Answer, Recorded};
 use support::{PATIENCE, find, marker};
@@ -601,4 +601,68 @@ fn the_challenge_is_left_out_where_the_client_asks() {
         .gateway
         .exchange(Request::get("/v1/projects/e1/x").header("X-API-No-Challenge", "false").end());
     answer.assert_refused(401);
+}
+
+#[test]
+fn case_118_only_a_websocket_handshake_goes_without_the_challenge() {
+    let get = || Request::get("/v1/projects/e1/x");
+    for request in [
+        // as Java's HttpClient sends it
+        get().raw(
+            "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\
+             Upgrade: h2c\r\nUser-Agent: Java-http-client/17.0.15\r\n",
+        ),
+        // as `curl --http2` sends it
+        get().raw(
+            "User-Agent: curl/7.88.1\r\nAccept: */*\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+             HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n",
+        ),
+        get().header("Connection", "Upgrade"),
+        get().header("Connection", "Upgrade").header("Upgrade", ""),
+        get().header("Connection", "keep-alive, upgrade").header("Upgrade", "spdy/3.1"),
+        get().header("Connection", "Upgrade").header("Upgrade", "TLS/1.0"),
+        get().header("Connection", "Upgrade").header("Upgrade", "websocket, h2c"),
+        get().header("Connection", "Upgrade").header("Upgrade", "websocket").header("Upgrade", "h2c"),
+        get().header("Connection", "Upgrade").header("Upgrade", "websockets"),
+        // without `Connection: Upgrade` it is no handshake
+        get().header("Upgrade", "websocket"),
+    ] {
+        stage().refuses(request, &[401]);
+    }
+    for (connection, protocol) in
+        [("Upgrade", "websocket"), ("keep-alive, Upgrade", "WebSocket"), ("upgrade", "WEBSOCKET")]
+    {
+        let request = get().header("Connection", connection).header("Upgrade", protocol);
+        let mark = marker();
+        let answer = stage().gateway.exchange(request.mark(&mark).end());
+        assert_eq!((answer.status, answer.all("WWW-Authenticate")), (401, NONE.to_vec()), "{answer:?}");
+        stage().upstream.assert_unseen(&mark, protocol);
+    }
+}
+
+#[test]
+fn case_118_an_extended_connect_goes_without_the_challenge_and_a_get_over_http_2_with_it() {
+    let connect: [(&[u8], &[u8]); 5] = [
+        (b":method", b"CONNECT"),
+        (b":protocol", b"websocket"),
+        (b":scheme", b"https"),
+        (b":authority", b"gw.test"),
+        (b":path", b"/v1/projects/e1/x"),
+    ];
+    let get: Vec<(&[u8], &[u8])> = PSEUDO.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
+    for (head, end, is_challenged) in [(&connect[..], false, false), (&get, true, true)] {
+        let mut client = RawHttp2::connect(stage().gateway.https());
+        client.headers(1, head, end).expect("an open connection");
+        let answer = loop {
+            let frame = client.read(PATIENCE).expect("an answer");
+            if (frame.kind, frame.stream) == (http2::HEADERS, 1) {
+                break frame.payload;
+            }
+        };
+        assert_eq!(http2::status(&answer), 401);
+        // the static table has this name as its entry 61: with incremental indexing, without it, never
+        let has_challenge =
+            [&b"\x7d"[..], b"\x0f\x2e", b"\x1f\x2e"].iter().any(|name| find(&answer, name).is_some());
+        assert_eq!(has_challenge, is_challenged, "{}", support::show(&answer));
+    }
 }

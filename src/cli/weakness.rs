@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::validity;
 use crate::config::{
-    Access, AccessControl, Argon2, AuthorizationHeader, Config, Listener, ListenerTls, Route, Upstream,
+    Access, AccessControl, Argon2, AuthorizationHeader, Config, Cors, Listener, ListenerTls, Route, Upstream,
 };
 use crate::policy;
 
@@ -74,7 +74,7 @@ fn of_route(route: &Route, sentences: &mut Vec<String>) {
     }
     sentences
         .extend(policy::weakenings(route).into_iter().map(|sentence| format!("line {line}: {sentence}")));
-    if route.cors.as_ref().is_some_and(|cors| cors.origins.iter().any(|origin| origin == "*")) {
+    if route.cors.as_ref().is_some_and(Cors::allows_every_origin) {
         sentences.push(format!("line {line}: cors: '*': scripts of every site may use a key that they hold"));
     }
 }

@@ -4,6 +4,7 @@
 //! default is in `config.example.yaml`, which a test holds against this code.
 
 mod authentication;
+mod cors;
 mod error;
 mod limits;
 mod listener;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, KeyPrefixes, Throttle};
+pub use cors::Cors;
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls};
@@ -37,9 +39,8 @@ pub use management::{Lists, Management};
 pub use postgres::{Postgres, Roots, Trust, parse as parse_record_url};
 pub use roots::trusted_roots;
 pub use route::{
-    Access, AccessControl, AccountAccess, Cors, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern,
-    PathPattern, Place, QueryName, Route, RoutePath, RouteTextError, Selectors, Template, TemplateSegment,
-    UpgradePattern,
+    Access, AccessControl, AccountAccess, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern,
+    Place, QueryName, Route, RoutePath, RouteTextError, Selectors, Template, TemplateSegment, UpgradePattern,
 };
 pub use store::Store;
 pub use upstream::{

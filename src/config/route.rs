@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use http::{HeaderName, Method};
+
+use super::cors::Cors;
 
 /// Where something stands in the configuration file, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,19 +117,6 @@ pub struct Selectors {
 pub struct MethodOverride {
     /// Query parameters.
     pub query: Vec<QueryName>,
-}
-
-/// How the gateway answers CORS preflights of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cors {
-    /// Origins as browsers send them, compared byte for byte, or `*`.
-    pub origins: Vec<String>,
-    /// Methods that scripts of these origins may use.
-    pub methods: Vec<Method>,
-    /// Headers that they may send.
-    pub headers: Vec<HeaderName>,
-    /// How long browsers may remember the answer.
-    pub max_age: Duration,
 }
 
 /// Why a path, template, pattern or name of a route is refused.

@@ -2,16 +2,16 @@
 
 use std::fmt::Display;
 use std::str::FromStr as _;
-use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::cors;
 use super::limits::body_size;
 use super::node::{Node, Value};
 use super::reader::{Reader, Section};
 use super::{
-    Access, AccountAccess, Cors, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern,
-    QueryName, Route, RoutePath, Selectors, Template, UpgradePattern, Upstream,
+    Access, AccountAccess, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern, QueryName,
+    Route, RoutePath, Selectors, Template, UpgradePattern, Upstream,
 };
 
 /// Keys that only mean something where keys are needed.
@@ -51,7 +51,7 @@ pub(super) fn read_all(
         reader.set(&mut encoded_slash, section.get("encoded_slash"), |reader, node| {
             reader.word(node, &[("refuse", EncodedSlash::Refuse), ("allow", EncodedSlash::Allow)])
         });
-        let cors = section.get("cors").map(|node| read_cors(reader, node));
+        let cors = section.get("cors").map(|node| cors::read(reader, node));
         let body_bytes = section.get("body_bytes").map(|node| body_size(reader, node));
 
         let path_node = reader.required(&section, "path");
@@ -196,7 +196,7 @@ pub(super) fn read_header_name(reader: &mut Reader<'_>, node: &Node) -> Option<H
     reader.parsed(node, "the name of a header, such as X-API-Project-Id", |text| text.parse().ok())
 }
 
-fn read_method(reader: &mut Reader<'_>, node: &Node) -> Option<Method> {
+pub(super) fn read_method(reader: &mut Reader<'_>, node: &Node) -> Option<Method> {
     let expected = "a method in upper case such as GET, but neither CONNECT nor TRACE";
     reader.parsed(node, expected, |text| {
         let known = text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
@@ -204,47 +204,6 @@ fn read_method(reader: &mut Reader<'_>, node: &Node) -> Option<Method> {
             .ok()
             .filter(|method| known && *method != Method::CONNECT && *method != Method::TRACE)
     })
-}
-
-fn read_cors(reader: &mut Reader<'_>, node: &Node) -> Option<Cors> {
-    let section = reader.section(node, &["origins", "methods", "headers", "max_age"])?;
-    let mut cors = Cors {
-        origins: Vec::new(),
-        methods: vec![Method::GET, Method::HEAD, Method::POST],
-        headers: vec![http::header::AUTHORIZATION, http::header::CONTENT_TYPE],
-        max_age: Duration::from_mins(10),
-    };
-    reader.set(&mut cors.methods, section.get("methods"), |reader, node| {
-        distinct(reader, node, "a list of methods such as [GET, POST]", read_method)
-    });
-    reader.set(&mut cors.headers, section.get("headers"), |reader, node| {
-        distinct(reader, node, "a list of header names", read_header_name)
-    });
-    reader.set(&mut cors.max_age, section.get("max_age"), |reader, node| {
-        reader.duration(node, Duration::ZERO..=Duration::from_hours(24))
-    });
-    let origins = reader.required(&section, "origins")?;
-    let expected = "an origin as browsers send it, such as https://console.example.com, or '*'";
-    cors.origins = distinct(reader, origins, "a list of origins", |reader, node| {
-        reader.parsed(node, expected, |text| is_origin(text).then(|| text.to_owned()))
-    })?;
-    Some(cors)
-}
-
-/// `*`, or scheme, host and port in the one spelling that browsers use (RFC 6454 §6.2).
-fn is_origin(text: &str) -> bool {
-    if text == "*" {
-        return true;
-    }
-    let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
-    let usual = if scheme == "https" { 443 } else { 80 };
-    matches!(scheme, "http" | "https")
-        && text == format!("{scheme}://{authority}")
-        && text == text.to_ascii_lowercase()
-        && !authority.as_str().contains('@')
-        && !authority.as_str().ends_with(':')
-        && authority.port_u16() != Some(usual)
 }
 
 /// Reads a text whose type judges it and says itself what is wrong.
@@ -259,7 +218,7 @@ fn judged<T, E: Display>(
 }
 
 /// Reads a list in which nothing comes twice.
-fn distinct<T: PartialEq>(
+pub(super) fn distinct<T: PartialEq>(
     reader: &mut Reader<'_>,
     node: &Node,
     expected: &str,

@@ -106,6 +106,19 @@ fn the_example_is_a_configuration_and_its_values_are_the_defaults() {
     let short = "{ path: /v1, upstream: api, cors: { origins: ['https://console.example.com'] } }";
     let default = good(&with("routes", &format!("routes: [{short}]")));
     assert_eq!(Some(cors), default.routes[0].cors.as_ref());
+
+    for (origins, allow_credentials) in [
+        (
+            "'http://localhost:3000', 'http://127.0.0.1', 'https://[::1]:8443', 'https://xn--4ca.example.'",
+            true,
+        ),
+        ("'*'", false),
+        ("'https://a.example', '*'", false),
+    ] {
+        let route = format!("routes: [{{ path: /v1, upstream: api, cors: {{ origins: [{origins}] }} }}]");
+        let cors = good(&with("routes", &route)).routes.remove(0).cors.unwrap();
+        assert_eq!(cors.allow_credentials, allow_credentials, "{origins}");
+    }
 }
 
 #[test]
@@ -337,6 +350,32 @@ fn routes_are_judged() {
         ("»method_override: {}", "the key 'query' is missing"),
         ("cors: { origins: [»'https://a.example/'] }", "an origin as browsers send it"),
         ("cors: { origins: [»'https://a.example:443'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://*.example.com'] }", "matches no origin"),
+        ("cors: { origins: [»'*.example.com'] }", "matches no origin"),
+        ("cors: { origins: [»'https://a.example:*'] }", "matches no origin"),
+        ("cors: { origins: [»'**'] }", "matches no origin"),
+        ("cors: { origins: [»'https://A.example'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://ä.example'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://u@a.example'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://a.example:'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://a.example:08443'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://a.example:65536'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'https://a..example'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'http://127.1'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'http://[0:0::1]'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'http://[::1'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'ftp://a.example'] }", "an origin as browsers send it"),
+        ("cors: { origins: [»a.example] }", "an origin as browsers send it"),
+        ("cors: { origins: [»'null'] }", "an origin as browsers send it"),
+        ("cors: { origins: ['*'], allow_credentials: »true }", "no meaning beside the origin '*'"),
+        (
+            "cors: { origins: ['https://a.example', '*'], allow_credentials: »true }",
+            "no meaning beside the origin '*'",
+        ),
+        ("cors: { origins: ['https://a.example'], allow_credentials: »yes }", "expected 'true' or 'false'"),
+        ("cors: { origins: ['https://a.example'], expose_headers: [»'*'] }", "list the names"),
+        ("cors: { origins: ['https://a.example'], headers: [»'*'] }", "list the names"),
+        ("cors: { origins: ['https://a.example'], expose_headers: [ETag, »etag] }", "given twice"),
         ("encoded_slash: »true", "expected 'refuse' or 'allow', found 'true'"),
         ("body_bytes: »-1", "found the number -1"),
         ("»colour: red", "unknown key 'colour'"),

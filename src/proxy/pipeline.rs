@@ -16,7 +16,7 @@ use super::admit::{Admitted, admit};
 use super::destination::destination;
 use super::forward::{Ended, Exchange, Phase, drain};
 use super::headers::{Client, nominated, source_address};
-use super::preflight;
+use super::preflight::{self, CorsGrant};
 use super::record::Outcome;
 use super::refusal::Refusal;
 use super::respond::{self, Terms};
@@ -62,8 +62,8 @@ pub(super) struct Permitted<'a> {
     pub(super) request_id: &'a str,
     /// What the gateway asks a WebSocket upstream with, for a client that came by HTTP/2.
     pub(super) websocket_key: Option<&'a str>,
-    /// The origin that may read the answer.
-    pub(super) cors: Option<&'a [u8]>,
+    /// What a script of the request's origin may do with the answer.
+    pub(super) cors: Option<CorsGrant<'a>>,
     /// The route has a CORS policy: the upstream's own does not count, whatever the origin.
     pub(super) has_cors_policy: bool,
     authenticator: &'a Authenticator,
@@ -147,7 +147,7 @@ impl RequestContext<'_> {
             Ok(paths) => {
                 let routed = &paths.routed;
                 outcome.route = Some(&self.generation.snapshot.route_names[routed.index]);
-                let cors = preflight::allowed_origin(routed.route.cors.as_ref(), admitted.head);
+                let cors = preflight::grant(routed.route.cors.as_ref(), admitted.head);
                 if let Some(answer) = preflight::answer(routed.route.cors.as_ref(), admitted) {
                     let terms = terms(admitted.head, keep_alive && !self.worker.is_draining(), cors);
                     let sent = respond::own(client, 204, answer.fields(self.request_id), &[], terms);
@@ -161,8 +161,8 @@ impl RequestContext<'_> {
             Ended::Answered { reusable: true } => Afterwards::KeepAlive,
             Ended::Answered { reusable: false } => Afterwards::Close,
             Ended::Refused(refusal) if outcome.progress.status.get().is_none() => {
-                let challenge =
-                    !admitted.no_challenge && !admitted.connection.upgrade && admitted.upgrade.is_none();
+                // a browser would ask its user for a key that a script's WebSocket has no use for
+                let challenge = !admitted.no_challenge && !admitted.is_websocket();
                 // a client that waits for 100 may send its body or not: what follows cannot be told apart
                 let body = if admitted.expects_continue { Length::UntilClose } else { admitted.body };
                 let terms = terms(admitted.head, keep_alive, cors);
@@ -226,7 +226,7 @@ impl RequestContext<'_> {
         &'a self,
         admitted: &'a Admitted<'a>,
         paths: &Paths<'a>,
-        cors: Option<&'a [u8]>,
+        cors: Option<CorsGrant<'a>>,
         keep_alive: bool,
         client: &mut Peer,
         outcome: &mut Outcome<'a>,
@@ -527,7 +527,7 @@ impl RequestContext<'_> {
 }
 
 /// How this request is answered, whatever the answer is.
-fn terms<'a>(head: &RequestHead, keep_alive: bool, cors: Option<&'a [u8]>) -> Terms<'a> {
+fn terms<'a>(head: &RequestHead, keep_alive: bool, cors: Option<CorsGrant<'a>>) -> Terms<'a> {
     Terms { version: head.version, to_head: head.method() == b"HEAD", keep_alive, cors }
 }
 

@@ -1,4 +1,7 @@
-//! CORS: the gateway answers preflights itself, since a browser sends them without the key.
+//! CORS: the gateway answers preflights itself, since a browser sends them without the key, and tells browsers who may
+//! read an answer.
+
+use http::{HeaderName, Method};
 
 use super::admit::Admitted;
 use crate::config::Cors;
@@ -14,10 +17,9 @@ pub(super) struct Preflight {
 /// The answer, where this is a preflight on a route with `cors:`.
 pub(super) fn answer(cors: Option<&Cors>, admitted: &Admitted<'_>) -> Option<Preflight> {
     let cors = cors.filter(|_| admitted.is_preflight())?;
-    let join = |names: Vec<&str>| names.join(", ");
     Some(Preflight {
-        methods: join(cors.methods.iter().map(http::Method::as_str).collect()),
-        headers: join(cors.headers.iter().map(http::HeaderName::as_str).collect()),
+        methods: cors.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", "),
+        headers: names(&cors.headers),
         max_age: cors.max_age.as_secs().to_string(),
     })
 }
@@ -38,13 +40,42 @@ impl Preflight {
     }
 }
 
-/// What `Access-Control-Allow-Origin` says to this request: its origin where the route allows it.
-pub(super) fn allowed_origin<'a>(cors: Option<&'a Cors>, head: &'a RequestHead) -> Option<&'a [u8]> {
-    let cors = cors?;
+/// What a script of the request's origin may do with the answer, where the route allows it anything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CorsGrant<'a> {
+    /// The origin, or `*`.
+    origin: &'a [u8],
+    policy: &'a Cors,
+}
+
+/// The grant for the request's origin.
+pub(super) fn grant<'a>(cors: Option<&'a Cors>, head: &'a RequestHead) -> Option<CorsGrant<'a>> {
+    let policy = cors?;
     let mut origins = head.fields.values(FieldName::Origin);
     let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
-    cors.origins.iter().find_map(|allowed| match allowed.as_bytes() {
-        b"*" => Some(&b"*"[..]),
-        allowed => (allowed == origin).then_some(origin),
-    })
+    if policy.allows_every_origin() {
+        return Some(CorsGrant { origin: b"*", policy });
+    }
+    let is_listed = policy.origins.iter().any(|listed| listed.as_bytes() == origin);
+    is_listed.then_some(CorsGrant { origin, policy })
+}
+
+impl CorsGrant<'_> {
+    /// Hands the fields that tell the browser to `emit`.
+    pub(super) fn each(self, mut emit: impl FnMut(&[u8], &[u8])) {
+        emit(b"Access-Control-Allow-Origin", self.origin);
+        if self.policy.allow_credentials {
+            emit(b"Access-Control-Allow-Credentials", b"true");
+        }
+        if !self.policy.expose_headers.is_empty() {
+            emit(b"Access-Control-Expose-Headers", names(&self.policy.expose_headers).as_bytes());
+        }
+        if self.origin != b"*" {
+            emit(b"Vary", b"Origin");
+        }
+    }
+}
+
+fn names(headers: &[HeaderName]) -> String {
+    headers.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::headers::{nominated, pass_response_fields};
+use super::preflight::CorsGrant;
 use super::refusal::Refusal;
 use crate::wire::{FieldName, Length, Peer, PeerError, ResponseHead, Version};
 
@@ -16,8 +17,8 @@ pub(super) struct Answer<'a> {
     pub(super) keep_alive: bool,
     /// The client's version.
     pub(super) version: Version,
-    /// The origin that the gateway's own CORS policy lets read the answer.
-    pub(super) cors: Option<&'a [u8]>,
+    /// What the gateway's own CORS policy lets a script of the request's origin do with the answer.
+    pub(super) cors: Option<CorsGrant<'a>>,
     /// The gateway has a CORS policy here, and the upstream's own does not count.
     pub(super) has_cors_policy: bool,
 }
@@ -42,8 +43,8 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
             status_line(output, head.status, head.reason());
             let cors = answer.has_cors_policy;
             pass_response_fields(head, cors, |name, value| push_field(output, name, value));
-            if let Some(origin) = answer.cors {
-                push_cors(origin, |name, value| push_field(output, name, value));
+            if let Some(grant) = answer.cors {
+                grant.each(|name, value| push_field(output, name, value));
             }
             match length {
                 _ if has_no_body => {
@@ -64,8 +65,8 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
             peer.respond(head.status, answer.length == Length::NONE, |block| {
                 let cors = answer.has_cors_policy;
                 pass_response_fields(head, cors, |name, value| block.field(name, value));
-                if let Some(origin) = answer.cors {
-                    push_cors(origin, |name, value| block.field(name, value));
+                if let Some(grant) = answer.cors {
+                    grant.each(|name, value| block.field(name, value));
                 }
                 match (has_no_body, answer.length) {
                     (true, _) => {
@@ -115,8 +116,8 @@ pub(super) struct Terms<'a> {
     pub(super) to_head: bool,
     /// Whether the connection may stay open.
     pub(super) keep_alive: bool,
-    /// The origin that may read the answer.
-    pub(super) cors: Option<&'a [u8]>,
+    /// What a script of the request's origin may do with the answer.
+    pub(super) cors: Option<CorsGrant<'a>>,
 }
 
 /// Writes a refusal whole. Tells whether the connection can stay open, and the body's bytes.
@@ -150,8 +151,8 @@ pub(super) fn own<'f>(
             for (name, value) in fields {
                 push_field(output, name, value);
             }
-            if let Some(origin) = cors {
-                push_cors(origin, |name, value| push_field(output, name, value));
+            if let Some(grant) = cors {
+                grant.each(|name, value| push_field(output, name, value));
             }
             if status != 204 {
                 push_number(output, b"Content-Length", body.len() as u64);
@@ -169,8 +170,8 @@ pub(super) fn own<'f>(
                 for (name, value) in fields {
                     block.field(name, value);
                 }
-                if let Some(origin) = cors {
-                    push_cors(origin, |name, value| block.field(name, value));
+                if let Some(grant) = cors {
+                    grant.each(|name, value| block.field(name, value));
                 }
                 if status != 204 {
                     block.field(b"content-length", itoa::Buffer::new().format(body.len()).as_bytes());
@@ -210,15 +211,6 @@ pub(super) fn push_number(output: &mut Vec<u8>, name: &[u8], value: u64) {
     output.extend_from_slice(b": ");
     output.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     output.extend_from_slice(b"\r\n");
-}
-
-/// Lets a page of `origin` read the answer (the Fetch standard's CORS protocol).
-fn push_cors(origin: &[u8], mut emit: impl FnMut(&[u8], &[u8])) {
-    emit(b"Access-Control-Allow-Origin", origin);
-    if origin != b"*" {
-        emit(b"Access-Control-Allow-Credentials", b"true");
-        emit(b"Vary", b"Origin");
-    }
 }
 
 fn push_connection(output: &mut Vec<u8>, keep_alive: bool, version: Version) {
