@@ -101,17 +101,24 @@ impl Resource<'_> {
     }
 }
 
-/// Where a change is in force, and where not yet.
+/// Where a change is in force, and where not yet. What [`Receipt::is_complete`] says decides the status of the API, the
+/// notice of the page and the exit status of the command line; whoever gets the document reads it in `complete`.
 pub fn receipt(receipt: &Receipt) -> Value {
     let gateways = |gateways: &[GatewayEntry]| -> Vec<Value> {
         gateways.iter().map(|gateway| json!({ "id": gateway.id, "name": gateway.name })).collect()
     };
     json!({
         "change": receipt.number.0,
+        "complete": receipt.is_complete(),
         "applied": gateways(&receipt.applied),
         "waiting": gateways(&receipt.waiting),
         "notAfter": receipt.not_after().map(|time| time.to_string()),
     })
+}
+
+/// Whether a receipt's document says that the change is in force everywhere. One that does not say so does not.
+pub fn is_complete(receipt: &Value) -> bool {
+    receipt.get("complete").and_then(Value::as_bool) == Some(true)
 }
 
 /// The actions that a state offers, in the words of URLs.

@@ -2,6 +2,9 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../web_page/visitor.rs"]
+#[allow(dead_code, clippy::unwrap_used, reason = "the page's own tests use more of it, and allow it")]
+mod visitor;
 
 mod again;
 mod away;
@@ -13,3 +16,4 @@ mod restart;
 mod rewound;
 mod scene;
 mod stand_still;
+mod unconfirmed;

@@ -53,6 +53,7 @@ pub(super) struct Done<T> {
     number: Option<ChangeNumber>,
     /// Where it is in force: the document of the API; `None` where nobody was asked.
     receipt: Option<Value>,
+    /// Where there is no receipt, because nothing was to be changed: what is so is not confirmed yet.
     is_pending: bool,
 }
 
@@ -76,13 +77,14 @@ impl Backend {
     /// Waits until the gateways of the store have confirmed a change, or were given the time to. A gateway that was
     /// asked over its API has done so already.
     pub(super) fn confirm<T>(&mut self, done: &mut Done<T>) {
-        let (Self::Store(site), Some(number)) = (self, done.number) else { return };
-        let receipt = site.store.receipt(number).unwrap_or_else(|error| {
+        let Self::Store(site) = self else { return };
+        // an object of which an old store has kept no number is as the newest change has left it
+        let number = done.number.map_or_else(|| site.store.head(), Ok);
+        let receipt = number.and_then(|number| site.store.receipt(number)).unwrap_or_else(|error| {
             // the change is made, whatever can be learnt of the gateways
             tell(format_args!("portcullis: {error}"));
-            Receipt::unknown(number)
+            Receipt::unknown(done.number.unwrap_or_default())
         });
-        done.is_pending = !receipt.is_complete();
         done.receipt = Some(document::receipt(&receipt));
     }
 }
@@ -107,7 +109,7 @@ impl<T> Done<T> {
     fn ours(object: T, number: ChangeNumber) -> Self {
         // 0 where an old store has kept no number
         let number = (number != ChangeNumber(0)).then_some(number);
-        Self { seen: Seen::ours(object), number, receipt: None, is_pending: false }
+        Self { seen: Seen::ours(object), number, receipt: None, is_pending: true }
     }
 
     /// The document with the receipt in it.
@@ -128,9 +130,10 @@ impl<T> Done<T> {
         format!("{what_is_so}{number}\n{applied}")
     }
 
-    /// How the command ends; says so where not every gateway has confirmed.
+    /// How the command ends, by the receipt alone; says so where not every gateway has confirmed.
     pub(super) fn exit(&self) -> ExitCode {
-        if !self.is_pending {
+        let is_confirmed = self.receipt.as_ref().map_or(!self.is_pending, document::is_complete);
+        if is_confirmed {
             return ExitCode::SUCCESS;
         }
         let waiting = self.gateways("waiting");

@@ -93,9 +93,9 @@ impl Call<'_> {
         Transition { to, expected: self.expected() }
     }
 
-    /// 200 where everything has confirmed, else 202.
-    pub(super) fn status(receipt: &Receipt) -> StatusCode {
-        if receipt.is_complete() { StatusCode::OK } else { StatusCode::ACCEPTED }
+    /// The status of a change that may take rights away: `confirmed` where every gateway has confirmed it, else 202.
+    pub(super) fn status(receipt: &Receipt, confirmed: StatusCode) -> StatusCode {
+        if receipt.is_complete() { confirmed } else { StatusCode::ACCEPTED }
     }
 
     /// What is gone already cannot be deleted.
@@ -118,10 +118,14 @@ impl Call<'_> {
 
     pub(super) fn done(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
         document["receipt"] = document::receipt(receipt);
-        numbered(tagged(self.answer(Self::status(receipt), &document), revision), receipt.number)
+        numbered(
+            tagged(self.answer(Self::status(receipt, StatusCode::OK), &document), revision),
+            receipt.number,
+        )
     }
 
-    /// The answer to a creation. What it holds is wiped: it may be a secret.
+    /// The answer to the creation of what has a state: 201 in any case, since it takes no rights away. What it holds is
+    /// wiped: it may be a secret.
     pub(super) fn once(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
         document["receipt"] = document::receipt(receipt);
         let answer = tagged(self.answer(StatusCode::CREATED, &document), revision);

@@ -61,7 +61,8 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let membership = Membership { account, environment, role: role(input.required("role")?)? };
     let done = call.desk().add_member(call.caller, membership).await?;
     let document = show(call, &done.value, !done.is_in_force());
-    Ok(answer(call, StatusCode::CREATED, document, &done.receipt))
+    // a member that was there may have less rights now
+    Ok(answer(call, Call::status(&done.receipt, StatusCode::CREATED), document, &done.receipt))
 }
 
 /// Another role.
@@ -71,7 +72,7 @@ pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     let role = role(Input::read(call.request)?.required("role")?)?;
     let done = call.desk().set_role(call.caller, Membership { account, environment, role }).await?;
     let document = show(call, &done.value, !done.is_in_force());
-    Ok(answer(call, Call::status(&done.receipt), document, &done.receipt))
+    Ok(answer(call, Call::status(&done.receipt, StatusCode::OK), document, &done.receipt))
 }
 
 /// No longer a member.
@@ -81,7 +82,7 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     let done = call.desk().remove_member(call.caller, &environment, account).await?;
     let mut document = show(call, &done.value, !done.is_in_force());
     document["state"] = if done.is_in_force() { "removed" } else { "removing" }.into();
-    Ok(answer(call, Call::status(&done.receipt), document, &done.receipt))
+    Ok(answer(call, Call::status(&done.receipt, StatusCode::OK), document, &done.receipt))
 }
 
 /// A membership has no revision of its own: its answer carries the change's number alone.

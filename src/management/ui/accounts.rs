@@ -281,7 +281,7 @@ pub(super) async fn set_state(
     let account = find(visit, id).await?.object;
     let name = &account.name;
     match visit.desk().set_account_state(&visit.caller, account.id, state, confirmed(form)).await {
-        Ok(_) if is_own(visit, &account) => Ok(sign_in::end(visit, Why::Own)),
+        Ok(done) if is_own(visit, &account) => Ok(sign_in::end(visit, Why::own(&done))),
         Ok(done) if state == State::Removed => {
             visit.session.pocket.leave_notice(notice_of(&done, &format!("Account {name} is deleted.")));
             Ok(see_other(LIST))

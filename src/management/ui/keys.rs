@@ -502,7 +502,9 @@ pub(super) async fn set_state(
     let entry = find(visit, id).await?;
     let usual = list_of(visit, &entry.key.owner);
     match visit.desk().set_key_state(&visit.caller, entry.key.id, state, confirmed(form)).await {
-        Ok(_) if visit.caller.principal().key.id == entry.key.id => Ok(sign_in::end(visit, Why::Own)),
+        Ok(done) if visit.caller.principal().key.id == entry.key.id => {
+            Ok(sign_in::end(visit, Why::own(&done)))
+        }
         Ok(done) => {
             let name = shown(&entry.key);
             let text = match state {

@@ -13,6 +13,7 @@ use http::{HeaderValue, StatusCode};
 use zeroize::Zeroizing;
 
 use super::super::app::{Answer, Ending, Management, Visitor};
+use super::super::desk::Done;
 use super::super::refusal::Refusal;
 use super::super::request::Request;
 use super::super::session::{clear_cookie, cookie_name, set_cookie};
@@ -32,6 +33,8 @@ pub(super) enum Why {
     Key,
     /// The session's own key was just deactivated or deleted by its holder.
     Own,
+    /// The same, and a gateway has not confirmed it yet.
+    OwnPending,
     /// Somebody has signed out.
     SignedOut,
 }
@@ -46,7 +49,12 @@ impl From<Ending> for Why {
 }
 
 impl Why {
-    const ALL: [Self; 4] = [Self::Time, Self::Key, Self::Own, Self::SignedOut];
+    const ALL: [Self; 5] = [Self::Time, Self::Key, Self::Own, Self::OwnPending, Self::SignedOut];
+
+    /// Somebody has stopped the key that they are using.
+    pub(super) fn own<T>(done: &Done<T>) -> Self {
+        if done.is_in_force() { Self::Own } else { Self::OwnPending }
+    }
 
     /// The word in the page's address.
     fn as_str(self) -> &'static str {
@@ -54,6 +62,7 @@ impl Why {
             Self::Time => "time",
             Self::Key => "key",
             Self::Own => "own",
+            Self::OwnPending => "own-pending",
             Self::SignedOut => "signed-out",
         }
     }
@@ -66,6 +75,10 @@ impl Why {
                  deleted. Sign in with another key."
             }
             Self::Own => "You have stopped the key that you had signed in with. Sign in with another key.",
+            Self::OwnPending => {
+                "You have stopped the key that you had signed in with. This is recorded, but not yet confirmed by every \
+                 gateway. Sign in with another key."
+            }
             Self::SignedOut => "You have signed out.",
         }
     }

@@ -40,7 +40,10 @@ pub(super) fn create(kind: Type, place: Place) -> Value {
             }
         }
     }
-    let answers = answers(201, changed(kind), &[404, 413, 422]);
+    let mut answers = answers(201, changed(kind), &[404, 413, 422]);
+    if kind == Type::ProjectMember {
+        answers = pending(answers, kind);
+    }
     operation(&name, &about, kind, place.parameters(), Some(body), answers)
 }
 

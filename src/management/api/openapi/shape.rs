@@ -192,9 +192,14 @@ pub(super) fn receipt() -> Value {
     json!({
         "type": "object",
         "description": "Where a change is in force, and where it is not known to be",
-        "required": ["change", "applied", "waiting", "notAfter"],
+        "required": ["change", "complete", "applied", "waiting", "notAfter"],
         "properties": {
             "change": { "type": "integer", "description": "The change's number" },
+            "complete": {
+                "type": "boolean",
+                "description": "Whether it is in force on every gateway. Where it is not, the status is 202, or 201 \
+                    where a resource with a state was made",
+            },
             "applied": gateways("The gateways where it is in force"),
             "waiting": gateways(
                 "Those that may still act on what was before. With 202 and none here, nobody could be asked"
