@@ -212,6 +212,34 @@ impl RawHttp2 {
         Some(Frame { kind: head[3], flags: head[4], stream, payload: bytes[9..].to_vec() })
     }
 
+    /// Reads up to the word that the connection ends with.
+    #[track_caller]
+    pub fn last_word(&mut self, about: &str) -> u32 {
+        loop {
+            let Some(frame) = self.read(PATIENCE) else {
+                panic!("{about}: the connection ends without a word")
+            };
+            if frame.kind == GOAWAY {
+                return number(&frame.payload[4..]);
+            }
+        }
+    }
+
+    /// Reads up to the answer to a ping: everything before it was understood. Gives what came meanwhile.
+    #[track_caller]
+    pub fn until_pong(&mut self) -> Vec<Frame> {
+        self.write(PING, 0, 0, b"measured").expect("an open connection");
+        let mut seen = Vec::new();
+        loop {
+            let frame = self.read(PATIENCE).expect("the ping is answered");
+            if frame.kind == PING && frame.flags & ACK != 0 {
+                assert_eq!(frame.payload, b"measured");
+                return seen;
+            }
+            seen.push(frame);
+        }
+    }
+
     /// Reads until the fate of a stream is known; fails after [`PATIENCE`].
     #[track_caller]
     pub fn fate_of(&mut self, stream: u32) -> Fate {

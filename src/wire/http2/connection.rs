@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::body::{BodyError, Length};
 use super::super::buffer::Wire;
 use super::super::head::{HeadError, RequestHead};
+use super::closed::{Closed, ClosedStreams};
 use super::decode::Decoder;
 use super::frame::{DEFAULT_WINDOW, Reason};
 use super::peer::Http2Peer;
@@ -64,6 +65,7 @@ pub(super) struct Connection {
     pub(super) limits: Http2Limits,
     pub(super) state: State,
     pub(super) streams: Streams,
+    pub(super) closed: ClosedStreams,
 
     // what comes
     pub(super) decoder: Decoder,
@@ -72,8 +74,6 @@ pub(super) struct Connection {
     pub(super) has_settings: bool,
     /// A header block of which more is to come.
     pub(super) block: Option<Block>,
-    /// The highest identifier of a stream.
-    pub(super) last: u32,
     pub(super) receive_window: u32,
     pub(super) taken: u32,
     idle_frames: u32,
@@ -120,11 +120,11 @@ impl Http2Connection {
             limits,
             state: State::Open,
             streams: Streams::default(),
+            closed: ClosedStreams::new(),
             decoder: Decoder::new(),
             preface: 0,
             has_settings: false,
             block: None,
-            last: 0,
             receive_window: CONNECTION_WINDOW_BYTES,
             taken: 0,
             idle_frames: 0,
@@ -280,8 +280,10 @@ impl Connection {
             return self.give_up(Reason::ENHANCE_YOUR_CALM);
         }
         match self.streams.find(id) {
-            Some(number) => self.reset(number, reason),
-            None => self.send_reset(id, reason),
+            Some(number) if self.streams.get(number).closed() != Some(Closed::Reset) => {
+                self.reset(number, reason);
+            }
+            _ => self.send_reset(id, reason),
         }
     }
 
@@ -297,18 +299,29 @@ impl Connection {
     /// The client has answered the ping: what it has begun before it knew of the goodbye has come.
     pub(super) fn farewell_is_known(&mut self) {
         if self.state == State::Leaving {
-            self.send_goodbye(self.last, Reason::NO_ERROR);
-            self.state = State::Left;
-            // the last of its streams may have ended
-            self.wake();
+            self.leave();
         }
+    }
+
+    /// The client has said goodbye. It gets what it has asked for.
+    pub(super) fn client_leaves(&mut self) {
+        if matches!(self.state, State::Open | State::Leaving) {
+            self.leave();
+        }
+    }
+
+    fn leave(&mut self) {
+        self.send_goodbye(self.closed.last(), Reason::NO_ERROR);
+        self.state = State::Left;
+        // the last of its streams may have ended
+        self.wake();
     }
 
     fn give_up(&mut self, reason: Reason) {
         if self.state.is_over() {
             return;
         }
-        self.send_goodbye(self.last, reason);
+        self.send_goodbye(self.closed.last(), reason);
         self.state = State::Closing { discarded: 0 };
         self.end_streams();
     }

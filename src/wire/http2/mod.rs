@@ -15,6 +15,7 @@
 //!
 //! `docs/decisions/0010-own-http2.md` says why this is not a library.
 
+mod closed;
 mod connection;
 mod decode;
 mod encode;

@@ -4,6 +4,7 @@ use zeroize::Zeroize;
 
 use super::super::body::{BodyError, Length};
 use super::super::head::{HeadError, RequestHead};
+use super::closed::Closed;
 use super::connection::{Connection, Http2Limits, State};
 use super::decode::Decoder;
 use super::frame::{
@@ -44,6 +45,7 @@ const FRAME_SIZE_ERROR: Violation = Violation::Connection(Reason::FRAME_SIZE_ERR
 pub(super) struct Block {
     stream: u32,
     ends_stream: bool,
+    depends_on_itself: bool,
     bytes: Vec<u8>,
     frames: usize,
 }
@@ -104,12 +106,40 @@ impl Connection {
             SETTINGS => self.settings(header),
             PING => self.ping(header),
             WINDOW_UPDATE => self.window_update(header),
+            PRIORITY => self.priority(header),
+            GOAWAY => self.goodbye(header),
             // a client cannot push
             PUSH_PROMISE => Err(PROTOCOL_ERROR),
-            PRIORITY if header.length != 5 => Err(FRAME_SIZE_ERROR),
-            GOAWAY if header.length < 8 => Err(FRAME_SIZE_ERROR),
-            // priorities are for nobody (RFC 9113 §5.3.2); who says goodbye may still read; others mean nothing (§4.1)
+            // others mean nothing (RFC 9113 §4.1)
             _ => self.idle_frame(),
+        }
+    }
+
+    /// Priorities are for nobody (RFC 9113 §5.3.2). That a stream cannot depend on itself is left of RFC 7540 (§5.3.1).
+    fn priority(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        let payload: [u8; 5] = self.payload(header)?;
+        if depends_on(&payload) == Some(header.stream) {
+            return Err(Violation::Stream(header.stream, Reason::PROTOCOL_ERROR));
+        }
+        self.idle_frame()
+    }
+
+    /// The client begins nothing new, and reads what it has asked for.
+    fn goodbye(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+        if header.length < 8 {
+            return Err(FRAME_SIZE_ERROR);
+        }
+        self.client_leaves();
+        self.idle_frame()
+    }
+
+    /// Something other than PRIORITY came for a stream that has ended, or never was.
+    fn late(&mut self, id: u32, closed: Closed) -> Result<Step, Violation> {
+        match closed {
+            Closed::Idle => Err(PROTOCOL_ERROR),
+            Closed::Early => self.idle_frame(),
+            Closed::Reset => Err(Violation::Stream(id, Reason::STREAM_CLOSED)),
+            Closed::Whole => Err(Violation::Connection(Reason::STREAM_CLOSED)),
         }
     }
 
@@ -134,23 +164,22 @@ impl Connection {
         if content.is_empty() && !ends_stream {
             self.idle_frame()?;
         }
-        let Some(number) = number else {
-            if id > self.last {
-                return Err(PROTOCOL_ERROR);
-            }
-            // it was answered before its body had come, and the client does not know yet
+        let closed = match number {
+            Some(number) => self.streams.get(number).closed(),
+            None => Some(self.closed.of(id)),
+        };
+        let Some(number) = number.filter(|_| closed.is_none()) else {
             self.took(None, length);
-            return Ok(Step::Done);
+            return match closed {
+                // it was answered before its body had come, and the client does not know yet
+                None | Some(Closed::Early) => Ok(Step::Done),
+                Some(closed) => self.late(id, closed),
+            };
         };
         let stream = self.streams.get(number);
-        if !stream.receives() {
-            let was_whole = stream.is_received;
+        if stream.is_received {
             self.took(None, length);
-            return if was_whole {
-                Err(Violation::Stream(id, Reason::STREAM_CLOSED))
-            } else {
-                Ok(Step::Done)
-            };
+            return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
         }
         let count = content.len();
         let left = stream.announced.map(|left| left.checked_sub(count as u64));
@@ -186,7 +215,9 @@ impl Connection {
         }
         let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
         let mut content = header.content(payload).ok_or(PROTOCOL_ERROR)?;
+        let mut depends_on_itself = false;
         if header.has(PRIORITISED) {
+            depends_on_itself = depends_on(&payload[content.clone()]) == Some(header.stream);
             content.start += 5;
             if content.start > content.end {
                 return Err(PROTOCOL_ERROR);
@@ -201,11 +232,11 @@ impl Connection {
             if !matches!(read, Ok(Read { holds_credential: false, .. })) {
                 wire.input_mut(place.end)[place.start..].zeroize();
             }
-            return self.block_came(stream, known, ends_stream, read?);
+            return self.block_came(stream, known, ends_stream, read?.malformed_if(depends_on_itself));
         }
         let bytes = self.wire.input()[place.clone()].to_vec();
         self.wire.input_mut(place.end)[place.start..].zeroize();
-        self.block = Some(Block { stream, ends_stream, bytes, frames: 1 });
+        self.block = Some(Block { stream, ends_stream, depends_on_itself, bytes, frames: 1 });
         Ok(Step::Done)
     }
 
@@ -226,7 +257,7 @@ impl Connection {
         }
         let known = self.streams.find(block.stream);
         let read = read(&mut self.decoder, &self.limits, &block.bytes, known.is_some())?;
-        self.block_came(block.stream, known, block.ends_stream, read)
+        self.block_came(block.stream, known, block.ends_stream, read.malformed_if(block.depends_on_itself))
     }
 
     /// `known`: the number of the stream, if it is one that somebody works on.
@@ -240,11 +271,10 @@ impl Connection {
         if let Some(number) = known {
             return self.trailers(number, ends_stream, read);
         }
-        if id <= self.last {
-            self.idle_frame()?;
-            return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
+        if id <= self.closed.last() {
+            return self.late(id, self.closed.of(id));
         }
-        self.last = id;
+        self.closed.begin(id);
         let has_room = self.streams.len() - self.streams.given_up < self.limits.streams as usize
             // tasks whose streams are gone have not all noticed
             && self.streams.given_up < self.limits.streams as usize;
@@ -275,11 +305,11 @@ impl Connection {
     fn trailers(&mut self, number: usize, ends_stream: bool, read: Read) -> Result<Step, Violation> {
         let stream = self.streams.get(number);
         let id = stream.id;
+        if let Some(closed) = stream.closed() {
+            return self.late(id, closed);
+        }
         if stream.is_received {
             return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
-        }
-        if stream.ended.is_some() {
-            return self.idle_frame();
         }
         let is_short = stream.announced.is_some_and(|left| left > 0);
         if !ends_stream || is_short || read.verdict != Verdict::Whole {
@@ -294,8 +324,16 @@ impl Connection {
 
     fn reset_stream(&mut self, header: FrameHeader) -> Result<Step, Violation> {
         let _: [u8; 4] = self.payload(header)?;
-        let Some(number) = self.streams.find(header.stream) else {
-            return if header.stream > self.last { Err(PROTOCOL_ERROR) } else { self.idle_frame() };
+        let id = header.stream;
+        let Some(number) = self.streams.find(id) else {
+            return match self.closed.of(id) {
+                Closed::Idle => Err(PROTOCOL_ERROR),
+                Closed::Whole => self.idle_frame(),
+                Closed::Early | Closed::Reset => {
+                    self.closed.end(id, Closed::Reset);
+                    self.idle_frame()
+                }
+            };
         };
         self.streams.give_up(number);
         if self.streams.given_up_early > self.limits.early_resets {
@@ -377,7 +415,8 @@ impl Connection {
             return Ok(Step::Done);
         }
         let Some(number) = self.streams.find(header.stream) else {
-            return if header.stream > self.last { Err(PROTOCOL_ERROR) } else { self.idle_frame() };
+            let is_idle = self.closed.of(header.stream) == Closed::Idle;
+            return if is_idle { Err(PROTOCOL_ERROR) } else { self.idle_frame() };
         };
         if increment == 0 {
             return Err(Violation::Stream(header.stream, Reason::PROTOCOL_ERROR));
@@ -395,6 +434,21 @@ struct Read {
     verdict: Verdict,
     /// The block's own bytes hold a credential.
     holds_credential: bool,
+}
+
+impl Read {
+    /// The same, but malformed where `broken`.
+    fn malformed_if(mut self, broken: bool) -> Self {
+        if broken {
+            self.verdict = Verdict::Malformed;
+        }
+        self
+    }
+}
+
+/// The stream that a priority names (RFC 7540 §6.3).
+fn depends_on(priority: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*priority.first_chunk()?) & 0x7fff_ffff)
 }
 
 /// Reads a whole block, whatever becomes of it: what it enters into the table counts for those after it.

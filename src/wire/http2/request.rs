@@ -90,7 +90,7 @@ impl<'a> HeadReader<'a> {
             };
     }
 
-    /// `false`: it may not be here, or is here for the second time.
+    /// `false`: it may not be here, is here for the second time, or cannot be what it says.
     fn pseudo(&mut self, pseudo: Pseudo, value: &[u8]) -> bool {
         if self.seen.has(pseudo) {
             return false;
@@ -103,7 +103,7 @@ impl<'a> HeadReader<'a> {
             Pseudo::Path => head.target = head.fields.append(value),
             Pseudo::Protocol => head.protocol = Some(head.fields.append(value)),
             // how the client came is known better than it can say
-            Pseudo::Scheme => {}
+            Pseudo::Scheme => return is_scheme(value),
             Pseudo::Status | Pseudo::Unknown => return false,
         }
         true
@@ -163,6 +163,12 @@ impl<'a> HeadReader<'a> {
         }
         Verdict::Whole
     }
+}
+
+/// Whether a URI may begin with it (RFC 3986 §3.1).
+fn is_scheme(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
 
 /// The length of a message's body that came by HTTP/2, `ended`: with its head.
@@ -247,6 +253,10 @@ mod tests {
         for missing in [":method", ":scheme", ":path"] {
             let lines: Vec<_> = GET.into_iter().filter(|(name, _)| *name != missing).collect();
             assert_eq!(read(&lines).0, Verdict::Malformed, "without {missing}");
+        }
+        for scheme in ["", "1a", "+", "https:", "ht tp", "h\u{e4}"] {
+            let lines = GET.map(|(name, value)| (name, if name == ":scheme" { scheme } else { value }));
+            assert_eq!(read(&lines).0, Verdict::Malformed, "{scheme:?}");
         }
         assert_eq!(read(&[(":method", "CONNECT"), (":authority", "h:1")]).0, Verdict::Whole);
         assert_eq!(with(&[("te", "trailers"), ("a", "\u{e4}\tb")]).0, Verdict::Whole);

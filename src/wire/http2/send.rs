@@ -178,6 +178,9 @@ impl Connection {
     /// Nobody works on a stream any more. `unread`: what was handed out of it and not taken.
     pub(super) fn close(&mut self, number: usize, unread: usize) {
         let stream: Stream = self.streams.close(number);
+        if let Some(closed) = stream.closed() {
+            self.closed.end(stream.id, closed);
+        }
         match (stream.ended, stream.is_sent, stream.is_received) {
             (Some(_), ..) => {}
             (None, true, true) => self.excuse_error(),

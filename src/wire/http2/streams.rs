@@ -7,6 +7,7 @@ use slab::Slab;
 
 use super::super::field::FieldBlock;
 use super::super::spare;
+use super::closed::Closed;
 use super::frame::MAX_WINDOW;
 
 /// What a client may send ahead of what is taken, on one stream.
@@ -83,6 +84,16 @@ impl Stream {
     /// Whether something may still come from the other side that this stream is about.
     pub(super) fn receives(&self) -> bool {
         !self.is_received && self.ended.is_none()
+    }
+
+    /// How it has ended, where nothing more may come for it. Where the client has said all and this side has not, it has
+    /// not ended.
+    pub(super) fn closed(&self) -> Option<Closed> {
+        match self.ended {
+            Some(Ended::Theirs { .. }) => Some(Closed::Reset),
+            Some(_) => Some(Closed::Early),
+            None => (self.is_sent && self.is_received).then_some(Closed::Whole),
+        }
     }
 
     /// `false`: more than there can be.

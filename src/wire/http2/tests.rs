@@ -145,6 +145,8 @@ struct Known {
 struct Begun {
     window: i64,
     has_ended: bool,
+    /// The client has: anything more would end the connection.
+    is_said: bool,
     received: usize,
     is_whole: bool,
 }
@@ -216,7 +218,7 @@ impl Client {
     async fn begin(&mut self, way: u32, ends: bool, random: &mut Random) -> usize {
         let at = self.known.borrow().streams.len();
         let window = STREAM_WINDOW_BYTES.into();
-        let stream = Begun { window, has_ended: ends, ..Begun::default() };
+        let stream = Begun { window, has_ended: ends, is_said: ends, ..Begun::default() };
         self.known.borrow_mut().streams.push(stream);
         let mut block = vec![0x83, 0x87, 0x41, 1, b'h', 0x04, 2, b'/'];
         block.extend(way.to_string().bytes());
@@ -253,6 +255,7 @@ impl Client {
             known.window -= length;
             known.streams[at].window -= length;
             known.streams[at].has_ended |= ends;
+            known.streams[at].is_said |= ends;
         }
         self.write(DATA, flags | if ends { END_STREAM } else { 0 }, identifier(at), &payload).await;
         count
@@ -298,10 +301,11 @@ impl Client {
                 let [a, b, c, d] = (random.below(3) * random.below(40_000)).to_be_bytes();
                 self.write(SETTINGS, 0, 0, &[0, 4, a, b, c, d, 0, 1, 0, 0, 0, 0]).await;
             }
-            (13, Some(at)) => {
+            (13, Some(at)) if !self.known.borrow().streams[at].is_said => {
                 // trailers, which end the stream or break it
                 let flags = END_HEADERS | if random.below(4) == 0 { 0 } else { END_STREAM };
                 self.known.borrow_mut().streams[at].has_ended = true;
+                self.known.borrow_mut().streams[at].is_said = true;
                 self.write(HEADERS, flags, identifier(at), b"\x00\x01t\x01v").await;
             }
             (14, Some(at)) => self.write(PRIORITY, 0, identifier(at), &[0, 0, 0, 0, 9]).await,
