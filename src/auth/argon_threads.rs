@@ -14,10 +14,10 @@ use super::argon::{ArgonError, Verifier};
 use super::counters::Tally;
 use super::fingerprint::Mac;
 use super::guess_budget::KeyHash;
-use super::throttle::Source;
 use super::turn_length::TurnLength;
 use super::verification_queue::{Answer, Asked, Asker, Check, Job, Place, VerificationQueue};
 use crate::config;
+use crate::model::Source;
 
 /// Why there is no verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]

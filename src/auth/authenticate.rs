@@ -19,11 +19,11 @@ use super::identity::{Identity, Uses};
 use super::known_sources::KnownSources;
 use super::pair::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
 use super::secret::{Shape, random_bytes, shape};
-use super::throttle::{Source, Throttle};
+use super::throttle::Throttle;
 use super::verification_queue::{Asker, Check};
 use super::{Credential, Peppers, recent};
 use crate::config::{Argon2, Config, KeyPrefixes};
-use crate::model::{AccessKey, KeyOwner};
+use crate::model::{AccessKey, KeyOwner, Source};
 use crate::store::{BootTime, KeyRead, KeyRecord, KeyUse, KeyVerifier, Reader, StoreError};
 
 /// Why a credential opens nothing now.

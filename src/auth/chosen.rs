@@ -7,8 +7,8 @@ use super::authenticate::{AuthRefusal, Authenticator, Remembered, Unanswered};
 use super::fingerprint::Mac;
 use super::identity::Identity;
 use super::known_sources::Place;
-use super::throttle::Source;
 use super::{Credential, recent};
+use crate::model::Source;
 use crate::store::BootTime;
 
 /// A pair that somebody chose, and somebody may guess.

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::throttle::Source;
 use crate::config;
+use crate::model::Source;
 
 /// The hash of an access key under a key of this process. Two access keys share one by chance in 2^64.
 pub(super) type KeyHash = u64;

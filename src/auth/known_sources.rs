@@ -9,7 +9,7 @@ use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::guess_budget::KeyHash;
-use super::throttle::Source;
+use crate::model::Source;
 use crate::store::BootTime;
 
 pub(super) struct KnownSources {

@@ -42,4 +42,3 @@ pub use identity::Identity;
 pub use pair::{ChosenPair, ChosenPairError, MintedPair, STRONG_BITS, mint_pair, secret_bits};
 pub use pepper::{PepperError, Peppers};
 pub use secret::{Secret, Shape, mint_access_key, mint_secret, random_bytes, shape};
-pub use throttle::Source;

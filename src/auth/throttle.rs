@@ -2,25 +2,11 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config;
-
-/// Who sent it, as far as an address tells: an IPv4 address, or the /64 that an IPv6 host chooses its addresses from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Source(IpAddr);
-
-impl Source {
-    /// The source that an address belongs to.
-    pub fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        })
-    }
-}
+use crate::model::Source;
 
 /// Counts failures by source.
 ///
@@ -129,6 +115,8 @@ fn ticks(duration: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn throttle(failures: u32, sources: usize) -> Throttle {

@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 use super::argon::ArgonError;
 use super::fingerprint::Mac;
 use super::guess_budget::{GuessBudgets, Guesser, KeyHash};
-use super::throttle::Source;
 use crate::config;
+use crate::model::Source;
 
 /// What came of a verification.
 pub(super) type Answer = Result<bool, ArgonError>;

@@ -44,7 +44,7 @@ pub use route::{
 };
 pub use store::Store;
 pub use upstream::{
-    AuthorizationHeader, DEFAULT_IDLE_CONNECTIONS, EndpointUrl, Protocol, SecretFileError, Upstream,
+    AuthorizationHeader, DEFAULT_MAX_CONNECTIONS, EndpointUrl, Protocol, SecretFileError, Upstream,
     UpstreamCredential,
 };
 

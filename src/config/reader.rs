@@ -217,17 +217,18 @@ impl<'e> Reader<'e> {
     }
 
     /// Reads a whole number, or `auto`.
-    pub(super) fn number_or_auto(
+    pub(super) fn number_or_auto<T: From<usize>>(
         &mut self,
         node: &Node,
         range: RangeInclusive<usize>,
-        auto: usize,
-    ) -> Option<usize> {
+        auto: T,
+    ) -> Option<T> {
         match &node.value {
             Value::Text(Text { text, .. }) if text == "auto" => Some(auto),
             _ => whole_number(node)
                 .and_then(|number| usize::try_from(number).ok())
                 .filter(|number| range.contains(number))
+                .map(T::from)
                 .or_else(|| {
                     let expected =
                         format!("'auto' or a whole number from {} to {}", range.start(), range.end());

@@ -144,7 +144,10 @@ fn the_example_holds_every_key() {
 
 #[test]
 fn an_upstream_that_wrote_out_its_defaults_is_the_one_that_did_not() {
-    assert_eq!(good(LEAST).upstreams[0].idle_connections, DEFAULT_IDLE_CONNECTIONS);
+    let settings = ":3000\"], max_connections: auto, max_waiting: 1024, idle_connections: auto }";
+    let text = LEAST.replace(":3000\"] }", settings);
+    assert_ne!(text, LEAST);
+    assert_eq!(good(&text).upstreams, good(LEAST).upstreams);
     assert_eq!(good(LEAST).timeouts.drain.as_secs(), 30);
 }
 

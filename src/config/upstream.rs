@@ -33,12 +33,19 @@ pub struct Upstream {
     pub credential: Option<UpstreamCredential>,
     /// What becomes of the client's `Authorization`.
     pub authorization: AuthorizationHeader,
-    /// Idle connections kept, per worker.
-    pub idle_connections: usize,
+    /// Connections open at once, per worker. Where absent, [`DEFAULT_MAX_CONNECTIONS`]; fewer where the system allows
+    /// too few open files.
+    pub max_connections: Option<usize>,
+    /// Requests that may wait for one of them, per worker.
+    pub max_waiting: usize,
+    /// Idle connections kept, per worker. Where absent, all that there may be.
+    pub idle_connections: Option<usize>,
 }
 
-/// [`Upstream::idle_connections`] where the configuration says nothing.
-pub const DEFAULT_IDLE_CONNECTIONS: usize = 64;
+/// [`Upstream::max_connections`] where the configuration says nothing.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
+/// [`Upstream::max_waiting`] where the configuration says nothing.
+const DEFAULT_MAX_WAITING: usize = 1024;
 
 /// An upstream's address: `http://host:port` or `https://host:port`, without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,14 +200,26 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
         host: None,
         credential: None,
         authorization: AuthorizationHeader::default(),
-        idle_connections: DEFAULT_IDLE_CONNECTIONS,
+        max_connections: None,
+        max_waiting: DEFAULT_MAX_WAITING,
+        idle_connections: None,
     };
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if !(1..=64).contains(&entry.key.len()) || !entry.key.bytes().all(plain) {
         let message = "expected an upstream's name of 1 to 64 of the characters A-Z a-z 0-9 . _ -";
         reader.error_at(entry.place, &entry.node.path, message);
     }
-    let keys = &["endpoints", "protocol", "tls", "host", "credential", "authorization", "idle_connections"];
+    let keys = &[
+        "endpoints",
+        "protocol",
+        "tls",
+        "host",
+        "credential",
+        "authorization",
+        "max_connections",
+        "max_waiting",
+        "idle_connections",
+    ];
     let Some(section) = reader.section(&entry.node, keys) else { return upstream };
     if let Some(node) = reader.required(&section, "endpoints") {
         reader.set(&mut upstream.endpoints, Some(node), read_endpoints);
@@ -239,8 +258,14 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
         }
         read_credential(reader, node)
     });
+    reader.set(&mut upstream.max_connections, section.get("max_connections"), |reader, node| {
+        reader.number_or_auto(node, 1..=1_000_000, None)
+    });
+    reader.set(&mut upstream.max_waiting, section.get("max_waiting"), |reader, node| {
+        reader.number(node, 0..=1_000_000)
+    });
     reader.set(&mut upstream.idle_connections, section.get("idle_connections"), |reader, node| {
-        reader.number(node, 0..=100_000)
+        reader.number_or_auto(node, 0..=1_000_000, None)
     });
     upstream
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Source;
+use crate::model::Source;
 
 /// Connections beyond the limits, which are answered nothing but whether the gateway works.
 const HEALTH_PLACES: usize = 16;

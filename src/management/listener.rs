@@ -21,7 +21,7 @@ use super::app::Management;
 use super::connections::{Connections, Place};
 use super::request::{Connection, ServerName};
 use super::write_timeout::WriteTimeout;
-use crate::auth::Source;
+use crate::model::Source;
 use crate::telemetry::Alarm;
 
 /// After a failed accept: pressing on would only burn the core.

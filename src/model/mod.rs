@@ -8,6 +8,7 @@ mod id;
 mod key;
 mod membership;
 mod principal;
+mod source;
 mod text;
 
 pub use account::{Account, AccountKind, UnknownKind};
@@ -16,4 +17,5 @@ pub use id::{AccessKey, AccountId, EnvironmentId, InvalidId, KeyId};
 pub use key::{ApiKey, KeyOwner, State};
 pub use membership::{Membership, Role, UnknownRole};
 pub use principal::{Owner, Principal};
+pub use source::Source;
 pub use text::{Description, Name, TextError};

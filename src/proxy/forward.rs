@@ -9,14 +9,14 @@ use http::Method;
 
 use super::answer::{HeadFailure, Upstream};
 use super::headers::passes_as_trailer;
-use super::pipeline::Permitted;
+use super::pipeline::{CountedOpen, Permitted};
 use super::refusal::Refusal;
 use super::respond;
 use super::streams::OpenStream;
 use super::worker::Worker;
 use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
-use crate::upstream::{Acquired, ConnectError, Place, Pool};
+use crate::upstream::{Acquired, Asked, ConnectError, Permit, Place, Pool, Queued, Requester};
 use crate::wire::{
     BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Upstream, Length, Peer, PeerError, Pipes,
     Received, ResponseHead, Version,
@@ -44,6 +44,8 @@ pub(super) struct Progress {
 /// What an exchange waits for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Its turn to have a connection to the upstream.
+    Queued,
     /// A connection to the upstream.
     #[default]
     Connecting,
@@ -79,6 +81,7 @@ pub(super) enum Ended {
 pub(super) struct Exchange<'a> {
     pub(super) permitted: &'a Permitted<'a>,
     pub(super) pool: &'a Pool,
+    pub(super) requester: Requester,
     pub(super) stream: &'a OpenStream,
     pub(super) progress: &'a Progress,
     pub(super) metrics: &'a WorkerMetrics,
@@ -100,6 +103,15 @@ pub(super) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Sends the request and brings the answer back.
     pub(super) async fn run(&self, client: &mut Peer) -> Ended {
+        // held until the connection is given back or closed
+        let _permit = match self.pool.ask(self.requester) {
+            Asked::Permitted(permit) => permit,
+            Asked::Queued(queued) => match Box::pin(self.wait_in_queue(queued, client)).await {
+                Some(permit) => permit,
+                None => return Ended::Broken("the client is gone"),
+            },
+            Asked::Full => return Ended::Refused(Refusal::UpstreamBusy),
+        };
         let mut fresh = false;
         loop {
             self.progress.phase.set(Phase::Connecting);
@@ -107,6 +119,7 @@ impl Exchange<'_> {
             self.stream.set_deadline(self.timeouts.upstream_response);
             let acquired = match self.pool.acquire(fresh).await {
                 Ok(acquired) => acquired,
+                Err(ConnectError::NoRoom) => return Ended::Refused(Refusal::UpstreamBusy),
                 Err(error) => {
                     self.metrics.upstream_failures.increase();
                     return Ended::Refused(match error {
@@ -157,6 +170,19 @@ impl Exchange<'_> {
                 }
             }
         }
+    }
+
+    /// Waits for a permit; `None`: the client has gone meanwhile.
+    async fn wait_in_queue(&self, mut queued: Queued, client: &mut Peer) -> Option<Permit> {
+        self.progress.phase.set(Phase::Queued);
+        self.stream.set_deadline(self.timeouts.upstream_connect);
+        self.metrics.upstream_waiting.increase();
+        let _waiting = CountedOpen(&self.metrics.upstream_waiting);
+        poll_fn(|cx| match queued.poll(cx) {
+            Poll::Ready(permit) => Poll::Ready(Some(permit)),
+            Poll::Pending => client.poll_gone(cx).map(|()| None),
+        })
+        .await
     }
 
     /// The upstream was silent for too long. A connection of the request's own ends with it; a shared one may be dead

@@ -39,6 +39,6 @@ mod worker;
 pub use headers::pass_request_fields;
 pub use listener::{BindError, BoundListener};
 pub use refusal::CAUSES;
-pub use snapshot::{Snapshot, SnapshotError, selectors_not_forwarded};
+pub use snapshot::{Snapshot, SnapshotError, WorkerFiles, selectors_not_forwarded};
 pub use tls::{TlsError, server_config};
 pub use worker::{Command, Shared, WorkerHandle, spawn};

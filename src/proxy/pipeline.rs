@@ -25,11 +25,12 @@ use super::upgrade::{end_websocket, websocket_key};
 use super::worker::{Generation, Worker};
 use crate::auth::{Authenticator, Credential, Identity};
 use crate::config::AccessControl;
-use crate::model::{Owner, State};
+use crate::model::{Owner, Source, State};
 use crate::policy::{
     Class, DenialStatus, Destination, EnvironmentFacts, EnvironmentName, Grant, HeaderValues, Inquiry,
     Routed, Target, Unrouted, decide, select,
 };
+use crate::upstream::Requester;
 use crate::wire::{HeadLimits, Length, NameList, Peer, RequestHead, Version, same_name};
 
 /// How much of a refused request's body is read and dropped to keep the connection; beyond it is closed.
@@ -279,6 +280,10 @@ impl RequestContext<'_> {
             let exchange = Exchange {
                 permitted: &permitted,
                 pool,
+                requester: Requester {
+                    key: identity.as_ref().map(|identity| identity.principal.key.id),
+                    source: Source::of(self.source(admitted.head)),
+                },
                 stream: self.stream,
                 progress: &outcome.progress,
                 metrics: &self.worker.metrics,
@@ -348,6 +353,7 @@ impl RequestContext<'_> {
                 Interrupt::Close => return Ended::Refused(Refusal::Stopping),
                 Interrupt::Deadline => {
                     return match exchange.progress.phase.get() {
+                        Phase::Queued => Ended::Refused(Refusal::UpstreamBusy),
                         Phase::Connecting => Ended::Refused(Refusal::UpstreamTimeout),
                         Phase::Upstream => {
                             exchange.distrust_upstream();

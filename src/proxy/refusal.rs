@@ -32,6 +32,7 @@ pub const CAUSES: &[&str] = &[
     "upstream_unreachable",
     "upstream_broken",
     "upstream_timeout",
+    "upstream_busy",
 ];
 
 /// Why the gateway answers itself.
@@ -81,6 +82,8 @@ pub(super) enum Refusal {
     UpstreamBroken(&'static str),
     /// The upstream took too long.
     UpstreamTimeout,
+    /// All connections to the upstream that this key, source or everybody may use are in use.
+    UpstreamBusy,
 }
 
 /// An answer of the gateway's own, without the request's id.
@@ -121,6 +124,7 @@ impl Refusal {
             Self::UpstreamUnreachable => (502, "upstream_unreachable", None),
             Self::UpstreamBroken(_) => (502, "upstream_broken", None),
             Self::UpstreamTimeout => (504, "upstream_timeout", None),
+            Self::UpstreamBusy => (503, "upstream_busy", Some(Duration::from_secs(1))),
         };
         Answer { status, cause, retry_after }
     }

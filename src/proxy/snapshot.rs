@@ -17,6 +17,7 @@ pub struct Snapshot {
     /// The routes' paths, as the access log names them.
     pub(super) route_names: Vec<String>,
     pub(super) upstreams: Vec<Arc<Upstream>>,
+    pub(super) files: WorkerFiles,
     pub(super) listeners: Vec<ListenerSettings>,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
@@ -25,6 +26,15 @@ pub struct Snapshot {
     pub(super) stripped: NameList,
     /// What no trailer of a request may be named: what is stripped, and what a rule reads as a header.
     pub(super) headers_only: NameList,
+}
+
+/// What each worker may open, beside connections to clients.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerFiles {
+    /// Connections to all upstreams together.
+    pub upstream_connections: usize,
+    /// Pipes, two open files each.
+    pub pipes: usize,
 }
 
 /// What belongs to one listener, in the order of the configuration.
@@ -57,7 +67,7 @@ pub enum SnapshotError {
 
 impl Snapshot {
     /// Builds and validates all that requests are served by: reads certificates and passwords.
-    pub fn new(config: &Config) -> Result<Self, SnapshotError> {
+    pub fn new(config: &Config, files: WorkerFiles) -> Result<Self, SnapshotError> {
         let listeners = config.listeners.iter().map(|listener| {
             Ok(ListenerSettings {
                 tls: listener.tls.as_ref().map(tls::server_config).transpose()?,
@@ -73,6 +83,7 @@ impl Snapshot {
             routes: RouteTable::new(&config.routes).map_err(SnapshotError::Routes)?,
             route_names: config.routes.iter().map(|route| route.path.to_string()).collect(),
             upstreams: config.upstreams.iter().map(Upstream::new).collect::<Result<_, _>>()?,
+            files,
             listeners: listeners.collect::<Result<_, TlsError>>()?,
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),

@@ -27,7 +27,7 @@ use super::{http1, http2};
 use crate::auth::Authenticator;
 use crate::store::Change;
 use crate::telemetry::{AccessWriter, Alarm, WorkerMetrics};
-use crate::upstream::Pool;
+use crate::upstream::{Limits, Pool};
 use crate::wire::{Http1Peer, Pipes, Stream, Wire};
 
 /// How long a worker lets answers, tunnels, and then connections end by themselves once they were told to.
@@ -171,10 +171,12 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    fn new(snapshot: Arc<Snapshot>) -> Rc<Self> {
+    fn new(snapshot: Arc<Snapshot>, limits: &Limits) -> Rc<Self> {
         let timeout = snapshot.timeouts.upstream_connect;
-        let pools =
-            snapshot.upstreams.iter().map(|upstream| Pool::new(Arc::clone(upstream), timeout)).collect();
+        let limits = limits.of(&snapshot.upstreams, snapshot.files.upstream_connections);
+        let upstreams = snapshot.upstreams.iter().zip(limits);
+        let pools = upstreams.map(|(upstream, limit)| Pool::new(Arc::clone(upstream), limit, timeout));
+        let pools = pools.collect();
         Rc::new(Self { snapshot, pools })
     }
 }
@@ -187,6 +189,8 @@ pub(super) struct Worker {
     pub(super) pipes: Pipes,
     pub(super) access: RefCell<AccessWriter>,
     generation: RefCell<Rc<Generation>>,
+    /// What the connections to upstreams are bounded by, those of former generations too.
+    upstream_limits: Limits,
     draining: Cell<bool>,
     stop_accepting: CancellationToken,
     /// That no connection can be accepted comes back with each attempt.
@@ -203,15 +207,17 @@ impl Worker {
         access: AccessWriter,
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) {
-        let generation = Generation::new(shared.snapshot.load_full());
+        let upstream_limits = Limits::default();
+        let generation = Generation::new(shared.snapshot.load_full(), &upstream_limits);
         let streams = Streams::new(Arc::clone(&shared.authenticator));
         let worker = Rc::new(Self {
             shared,
             streams,
             metrics,
-            pipes: Pipes::default(),
+            pipes: Pipes::new(generation.snapshot.files.pipes),
             access: RefCell::new(access),
             generation: RefCell::new(generation),
+            upstream_limits,
             draining: Cell::new(false),
             stop_accepting: CancellationToken::new(),
             accept_alarm: Alarm::default(),
@@ -268,6 +274,7 @@ impl Worker {
                 pool.close_idle(oldest);
             }
         }
+        self.upstream_limits.tidy(&generation.snapshot.upstreams);
     }
 
     async fn drain(&self, limit: Duration, accepting: Vec<tokio::task::JoinHandle<()>>) {
@@ -385,8 +392,9 @@ impl Worker {
         let current = self.shared.snapshot.load();
         let mut generation = self.generation.borrow_mut();
         if !Arc::ptr_eq(&current, &generation.snapshot) {
-            let former = std::mem::replace(&mut *generation, Generation::new(Arc::clone(&current)));
-            former.pools.iter().for_each(Pool::retire);
+            // before the limits are shared out anew: what it keeps idle is closed
+            generation.pools.iter().for_each(Pool::retire);
+            *generation = Generation::new(Arc::clone(&current), &self.upstream_limits);
         }
         Rc::clone(&generation)
     }

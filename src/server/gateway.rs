@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::control::{self, Control, Order};
 use super::follow::{self, Follow, Told};
 use super::lease::{self, Beginning};
-use super::metrics;
+use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config};
 use crate::management::{self, Desk, Health, InForce, Management, Site};
@@ -142,7 +142,7 @@ impl Gateway {
 
     /// Takes the lease when it begins to act.
     fn start_with(
-        config: Config,
+        mut config: Config,
         peppers: Peppers,
         mut presence: Option<Presence>,
         lease: &mut Option<Beginning>,
@@ -163,7 +163,8 @@ impl Gateway {
             });
         }
         let authenticator = Arc::new(Authenticator::new(&config, peppers, reader.clone())?);
-        let snapshot = Snapshot::new(&config)?;
+        let files = open_files::share_out(&mut config);
+        let snapshot = Snapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
 
         let mut listeners = Vec::new();
@@ -269,7 +270,7 @@ impl Gateway {
 
     /// Takes over what a running gateway can: routes, upstreams, certificates, limits and timeouts. All or nothing;
     /// running requests keep what they began with.
-    pub fn reload(&mut self, config: Config) -> Result<(), ReloadError> {
+    pub fn reload(&mut self, mut config: Config) -> Result<(), ReloadError> {
         let fixed = [
             ("listeners", same_listeners(&self.config, &config)),
             ("management", same_management(&self.config, &config)),
@@ -293,7 +294,8 @@ impl Gateway {
             return Err(ReloadError::NeedsRestart { keys });
         }
         // all that can fail before anything is taken over
-        let snapshot = Snapshot::new(&config)?;
+        let files = open_files::share_out(&mut config);
+        let snapshot = Snapshot::new(&config, files)?;
         let tls = management_tls(&config)?;
         self.shared.snapshot.store(Arc::new(snapshot));
         if let Some(plane) = &self.plane {

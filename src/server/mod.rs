@@ -5,6 +5,7 @@ mod follow;
 mod gateway;
 mod lease;
 mod metrics;
+mod open_files;
 mod serve;
 
 pub use gateway::{Addresses, Gateway, ReloadError, StartError, missing_peppers};

@@ -3,14 +3,12 @@
 use std::io;
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::gateway::{Gateway, StartError};
 use crate::config::{self, ConfigErrors};
 use crate::telemetry::{Log, TelemetryError};
-use crate::wire::Pipes;
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +33,6 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
     let config = config::load_to_serve(path)?;
     // kept until the end: what waits is written when it is dropped
     let _log = Log::start(&config.log)?;
-    raise_file_limit(config.limits.connections, config.workers);
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let served = runtime.block_on(async {
         // before anything starts, so that no signal is missed
@@ -68,24 +65,6 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
     // a start that was stopped ends with the process
     runtime.shutdown_background();
     served
-}
-
-/// Raises the soft limit of open files as far as the system lets it: a connection to a client and one to the upstream
-/// for each, the workers' pipes, and some for the store, the logs and the listeners. Shells usually allow 1,024.
-fn raise_file_limit(connections: usize, workers: usize) {
-    let files = connections.saturating_add(workers.saturating_mul(Pipes::LIMIT)).saturating_mul(2);
-    let wanted = u64::try_from(files).unwrap_or(u64::MAX).saturating_add(256);
-    let limit = getrlimit(Resource::Nofile);
-    let Some(current) = limit.current.filter(|current| *current < wanted) else { return };
-    let raised = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit }) {
-        tracing::warn!(%error, current, "the limit of open files cannot be raised");
-    } else if raised < wanted {
-        tracing::warn!(
-            "the system allows {raised} open files, {connections} connections need {wanted}: raise the hard limit \
-             (LimitNOFILE= of a systemd unit) or lower 'limits.connections'"
-        );
-    }
 }
 
 fn announce(gateway: &Gateway) {

@@ -97,6 +97,8 @@ pub struct WorkerMetrics {
     pub upstream_reuses: Count,
     /// Requests for which no connection to the upstream could be made.
     pub upstream_failures: Count,
+    /// Requests that wait now for a connection to their upstream.
+    pub upstream_waiting: Count,
     /// From a request's head to the head of the upstream's answer.
     pub latency: Histogram,
     allowed: [Count; 6],
@@ -118,6 +120,7 @@ impl WorkerMetrics {
             upstream_connects: Count::default(),
             upstream_reuses: Count::default(),
             upstream_failures: Count::default(),
+            upstream_waiting: Count::default(),
             latency: Histogram::default(),
             allowed: Default::default(),
             refused: Default::default(),
@@ -361,6 +364,8 @@ impl Collector for Gathered {
         self.one(encoder, gauge, help, |worker| &worker.connections_open)?;
         let help = ("requests_open", "Requests in work now");
         self.one(encoder, gauge, help, |worker| &worker.requests_open)?;
+        let help = ("upstream_waiting", "Requests that wait now for a connection to their upstream");
+        self.one(encoder, gauge, help, |worker| &worker.upstream_waiting)?;
         let help = ("tunnels_open", "Tunnels open now");
         self.one(encoder, gauge, help, |worker| &worker.tunnels_open)?;
 

@@ -43,6 +43,9 @@ pub enum ConnectError {
         /// what was seen instead
         detail: String,
     },
+    /// As many are open as may be, and none of them takes another request.
+    #[error("all connections to the upstream are in use")]
+    NoRoom,
     /// It took longer than allowed.
     #[error("{host}:{port} was not connected within {limit:?}")]
     Timeout {

@@ -76,6 +76,10 @@ pub struct Upstream {
     /// The gateway's own `Authorization` there; never printed.
     pub credential: Option<Zeroizing<String>>,
     authority: String,
+    /// Connections that a worker may have open at once.
+    pub(super) max_connections: usize,
+    /// Requests that may wait for one, per worker.
+    pub(super) max_waiting: usize,
     /// Idle connections kept per worker.
     pub(super) idle_connections: usize,
     pub(super) endpoints: Vec<Endpoint>,
@@ -119,7 +123,9 @@ impl Upstream {
             authority: config.endpoints.first().map(config::EndpointUrl::authority).unwrap_or_default(),
             authorization: config.authorization,
             credential,
-            idle_connections: config.idle_connections,
+            max_connections: config.max_connections.unwrap_or(config::DEFAULT_MAX_CONNECTIONS),
+            max_waiting: config.max_waiting,
+            idle_connections: config.idle_connections.unwrap_or(usize::MAX),
             endpoints,
         }))
     }

@@ -2,15 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use tokio::sync::oneshot;
 
 use super::connect::{ConnectError, connect};
 use super::endpoint::{Turn, Upstream};
+use super::limit::{Asked, Limit, Requester};
 use super::shared::{Place, SharedConnections};
 use crate::config::Protocol;
 use crate::wire::{Http1Peer, Wire};
@@ -54,6 +58,7 @@ impl Acquired {
 /// One worker's connections to one upstream.
 pub struct Pool {
     upstream: Arc<Upstream>,
+    limit: Rc<Limit>,
     connect_timeout: Duration,
     turn: Turn,
     endpoints: Vec<Connections>,
@@ -75,10 +80,11 @@ struct Idle {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(upstream: Arc<Upstream>, connect_timeout: Duration) -> Self {
+    pub fn new(upstream: Arc<Upstream>, limit: Rc<Limit>, connect_timeout: Duration) -> Self {
         let count = upstream.endpoints.len();
         Self {
             upstream,
+            limit,
             connect_timeout,
             turn: Turn::new(count),
             endpoints: (0..count).map(|_| Connections::default()).collect(),
@@ -92,14 +98,15 @@ impl Pool {
         &self.upstream
     }
 
+    /// Asks for the permit that a request needs before it may acquire a connection, and keeps for as long as it has it.
+    pub fn ask(&self, requester: Requester) -> Asked {
+        self.limit.ask(requester)
+    }
+
     /// A connection for one request: a kept one that is still open, else a new one; each endpoint is tried once.
     /// `fresh`: a kept one just turned out dead, so take none of them.
-    ///
-    /// # Panics
-    ///
-    /// Never: an upstream has at least one endpoint.
     pub async fn acquire(&self, fresh: bool) -> Result<Acquired, ConnectError> {
-        let mut last = None;
+        let mut last = ConnectError::NoRoom;
         for endpoint in self.turn.order() {
             if !fresh && let Some(kept) = self.take_kept(endpoint) {
                 return Ok(kept);
@@ -119,22 +126,29 @@ impl Pool {
                     self.turn.succeeded(endpoint);
                     return Ok(acquired);
                 }
+                // not the endpoint's fault, and the best there is
+                Err(ConnectError::NoRoom) => {
+                    if let Some(kept) = self.take_kept(endpoint) {
+                        return Ok(kept);
+                    }
+                }
                 Err(error) => {
                     // once a pause: an upstream that is down fails every request
                     if self.turn.failed(endpoint) {
                         tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
                     }
-                    last = Some(error);
+                    last = error;
                 }
             }
         }
-        Err(last.expect("an upstream has at least one endpoint, so the loop ran and left an error"))
+        Err(last)
     }
 
     /// Keeps a connection for the next request. Only one on which the last exchange ended in order, both ways, and
     /// on which nothing has arrived since. `now` may be as old as a tick of the worker.
     pub fn give_back(&self, mut peer: Box<Http1Peer>, endpoint: usize, now: Instant) {
-        let has_room = self.idle.get() < self.upstream.idle_connections && !self.retired.get();
+        let kept_at_most = self.upstream.idle_connections.min(self.limit.max_connections());
+        let has_room = self.idle.get() < kept_at_most && !self.retired.get();
         if has_room && peer.wire.input().is_empty() {
             peer.wire.release();
             self.idle.set(self.idle.get() + 1);
@@ -163,6 +177,20 @@ impl Pool {
         }
     }
 
+    /// Closes idle connections, those first that have been for longest, until there may be one more. Each permit stands
+    /// for a connection, the caller's for the one that is to come.
+    fn make_room(&self) {
+        while self.idle.get() > 0 && self.idle.get() + self.limit.permits() > self.limit.max_connections() {
+            let with_idle = self.endpoints.iter().filter_map(|connections| {
+                let since = connections.idle.borrow().first()?.since;
+                Some((since, connections))
+            });
+            let Some((_, connections)) = with_idle.min_by_key(|(since, _)| *since) else { return };
+            connections.idle.borrow_mut().remove(0);
+            self.idle.set(self.idle.get() - 1);
+        }
+    }
+
     fn take_kept(&self, endpoint: usize) -> Option<Acquired> {
         match self.upstream.protocol {
             Protocol::Http1 => {
@@ -184,13 +212,16 @@ impl Pool {
 
     async fn open(&self, endpoint: usize) -> Result<Acquired, ConnectError> {
         let target = &self.upstream.endpoints[endpoint];
-        let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
         match self.upstream.protocol {
             Protocol::Http1 => {
+                self.make_room();
+                let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
                 let peer = Box::new(Http1Peer::new(Wire::new(stream)));
                 Ok(Acquired::Http1 { peer, endpoint, reused: false })
             }
             Protocol::Http2 => {
+                let counted = self.limit.open_connection().ok_or(ConnectError::NoRoom)?;
+                let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
                 let not_http2 = |detail: String| ConnectError::NotHttp2 {
                     host: target.host.clone(),
                     port: target.port,
@@ -198,20 +229,39 @@ impl Pool {
                 };
                 let handshake = h2::client::Builder::new()
                     .enable_push(false)
+                    // until it has said how many it takes: what it gets beyond that it would refuse
+                    .initial_max_send_streams(0)
                     .initial_window_size(STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
                     .handshake::<_, Bytes>(stream);
-                let (mut send, connection) = tokio::time::timeout(self.connect_timeout, handshake)
+                let (mut send, mut connection) = tokio::time::timeout(self.connect_timeout, handshake)
                     .await
                     .map_err(|_| not_http2("no answer to the preface".to_owned()))?
                     .map_err(|error| not_http2(error.to_string()))?;
                 let name = self.upstream.name.clone();
+                let (greeted, greeting) = oneshot::channel();
+                let mut greeted = Some(greeted);
                 tokio::task::spawn_local(async move {
-                    if let Err(error) = connection.await {
+                    let ended = poll_fn(|cx| {
+                        let ended = Pin::new(&mut connection).poll(cx);
+                        if greeted.is_some() && connection.max_concurrent_send_streams() > 0 {
+                            // an error means that nobody waits for it any more
+                            let _ = greeted.take().map(|greeted| greeted.send(()));
+                        }
+                        ended
+                    });
+                    if let Err(error) = ended.await {
                         tracing::debug!(upstream = %name, %error, "an HTTP/2 connection ended");
                     }
+                    drop(counted);
                 });
+                match tokio::time::timeout(self.connect_timeout, greeting).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(not_http2("it closed the connection".to_owned())),
+                    Err(_) => return Err(not_http2("it does not say how many requests it takes".to_owned())),
+                }
                 poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| not_http2(error.to_string()))?;
+                self.limit.set_streams(send.current_max_send_streams());
                 let (send, place) = self.endpoints[endpoint].shared.add(send);
                 Ok(Acquired::Http2 { send, place, reused: false })
             }

@@ -13,10 +13,10 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 const PIPE_BYTES: usize = 1 << 20;
 
 /// One worker's pipes.
-#[derive(Default)]
 pub struct Pipes {
     empty: RefCell<Vec<Ends>>,
     made: Cell<usize>,
+    most: usize,
 }
 
 struct Ends {
@@ -38,12 +38,17 @@ impl Pipes {
     /// once, what others are sent is copied.
     pub const LIMIT: usize = 64;
 
+    /// None yet, and `most` at most.
+    pub fn new(most: usize) -> Self {
+        Self { empty: RefCell::default(), made: Cell::new(0), most }
+    }
+
     /// An empty pipe, unless there are too many, or the system has none.
     pub(super) fn take(&self) -> Option<Pipe<'_>> {
         let kept = self.empty.borrow_mut().pop();
         let ends = match kept {
             Some(ends) => ends,
-            None if self.made.get() == Self::LIMIT => return None,
+            None if self.made.get() == self.most => return None,
             None => {
                 let ends = Ends::new().ok()?;
                 self.made.set(self.made.get() + 1);
