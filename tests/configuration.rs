@@ -138,7 +138,10 @@ fn what_is_no_yaml_and_what_is_not_there_is_told() {
     assert!(found[0].starts_with("portcullis.yaml:3:1: did not find expected"), "{found:?}");
     let outcome = Cli::new(Path::new("/nowhere/portcullis.yaml")).run(&["check"]);
     assert_eq!(outcome.code, 1);
-    assert!(outcome.stderr.starts_with("/nowhere/portcullis.yaml: cannot read"), "{outcome:?}");
+    assert!(
+        outcome.stderr.starts_with("/nowhere/portcullis.yaml: there is no configuration here"),
+        "{outcome:?}"
+    );
 }
 
 #[test]

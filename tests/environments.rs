@@ -548,6 +548,47 @@ fn an_inactive_environment_is_closed_to_everyone() {
     assert_eq!([&owner, &gateway.admin].map(|key| status(key, path)), [200; 2]);
 }
 
+#[test]
+fn a_refusal_names_the_gateway_and_the_rule_but_not_which_environments_exist() {
+    let told =
+        |who, request| table().send(who, request).0.json()["detail"].as_str().unwrap_or_default().to_owned();
+    let get = Request::get;
+    for (who, request, rule) in [
+        (Who::Readonly, Request::new("POST", "/v1/projects/e1/x"), "readonly members may not write"),
+        (Who::Member, Request::new("DELETE", "/v1/projects/e1"), "only owners and admins may write here"),
+        (Who::KeyOfE1, get("/v1/hosts"), "nothing outside its environment but shared paths"),
+        (Who::Stranger, get("/v2/hosts"), "'account: deny'"),
+        (Who::Admin, get("/elsewhere"), "no route for this path"),
+        (Who::Nobody, get("/v1/projects/e1/x"), "needs an access key and its secret key"),
+        (Who::Admin, get("/v1/../x"), "'.' or '..'"),
+    ] {
+        let (about, told) = (format!("{who:?} {request:?}"), told(who, request));
+        assert!(told.starts_with("Portcullis ") && told.contains(rule), "{about}: {told}");
+    }
+
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).prepare();
+    for environment in ["e1", "e2", "closed"] {
+        site.create_environment(environment);
+    }
+    let account = site.create_account("stranger", "user");
+    let keys = [site.create_account_key(&account), site.create_environment_key("e1")];
+    site.succeed(&["environment", "deactivate", "closed"]);
+    let gateway = site.start();
+    for key in &keys {
+        for environment in ["e2", "closed", "unknown"] {
+            let answer =
+                gateway.exchange(Request::get(format!("/v1/projects/{environment}/x")).key(key).end());
+            answer.assert_refused(403);
+            let told = answer.json()["detail"].clone();
+            assert_eq!(
+                told, "Portcullis refuses this: the key does not reach this environment",
+                "{environment}"
+            );
+        }
+    }
+}
+
 // --- access control disabled ---
 
 /// Two plain listeners: the first says nothing of access control, the second disables it for itself.

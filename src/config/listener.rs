@@ -1,11 +1,13 @@
 //! `listeners:` and `public_url:`: where clients reach the gateway.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
 
 use super::AccessControl;
 use super::node::Node;
@@ -129,7 +131,7 @@ fn check_pair(reader: &mut Reader<'_>, files: &CertificateFiles, certificate_nod
     let certificates =
         read_certificates(&files.certificate).map_err(|message| reader.error(certificate_node, message));
     let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| reader.error(key_node, pem_message(&files.key, "a private key", &error)));
+        .map_err(|error| reader.error(key_node, key_message(&files.key, &error)));
     let (Ok(certificates), Ok(key)) = (certificates, key) else { return };
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     match CertifiedKey::from_der(certificates, key, &provider) {
@@ -158,6 +160,19 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
         Ok(found) => Ok(found),
         Err(error) => Err(pem_message(path, "a certificate", &error)),
     }
+}
+
+fn key_message(path: &Path, error: &rustls::pki_types::pem::Error) -> String {
+    // of a key with a passphrase the PEM reader finds none, or says that it is broken
+    let text = Zeroizing::new(fs::read(path).unwrap_or_default());
+    if memchr::memmem::find(&text, b"ENCRYPTED").is_none() {
+        return pem_message(path, "a private key", error);
+    }
+    let path = path.display();
+    format!(
+        "the private key in '{path}' is encrypted, and there is nobody to ask for its passphrase: decrypt it (openssl \
+         pkey -in '{path}' -out NEW) and let only the gateway's user read it"
+    )
 }
 
 fn pem_message(path: &Path, what: &str, error: &rustls::pki_types::pem::Error) -> String {

@@ -1,6 +1,6 @@
 //! From a file to a [`Config`], or to every mistake in it.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use ipnet::IpNet;
@@ -48,7 +48,16 @@ fn read_file(path: &Path) -> Result<String, ConfigErrors> {
     std::fs::File::open(path)
         // one byte more than allowed shows that there is more
         .and_then(|file| file.take(node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| refused(format!("cannot read the configuration: {error}")))?;
+        .map_err(|error| {
+            match error.kind() {
+            ErrorKind::NotFound => refused(
+                "there is no configuration here: 'portcullis init' writes one to begin with, '--config FILE' \
+                 names one elsewhere"
+                    .to_owned(),
+            ),
+            _ => refused(format!("cannot read the configuration: {error}")),
+        }
+        })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = memchr::memchr_iter(b'\n', &error.as_bytes()[..valid]).count() + 1;

@@ -63,7 +63,7 @@ pub(super) fn parse(text: &str) -> Result<Node, (Place, String)> {
         }
         Err(error) => {
             let place = error.location().map_or(start, |at| Place { line: at.line(), column: at.column() });
-            Err((place, without_places(&error.to_string())))
+            Err((place, in_plain_words(text, place, &without_places(&error.to_string()))))
         }
     }
 }
@@ -117,6 +117,27 @@ fn without_places(text: &str) -> String {
         );
     }
     kept
+}
+
+/// What the YAML library says of indentation and punctuation, for people who do not know its grammar.
+fn in_plain_words(text: &str, place: Place, said: &str) -> String {
+    let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+    let indentation = &line[..line.len() - line.trim_start().len()];
+    let meaning = if indentation.contains('\t') {
+        "a tab indents this line: indent with spaces"
+    } else if said.contains("did not find expected key") || said.contains("did not find expected '-'") {
+        "this line is indented differently from the lines that it belongs with: all entries of one section begin in \
+         the same column"
+    } else if said.contains("could not find expected ':'") {
+        "an entry here, or in the line before, has no ': ' between its name and its value: put a space after the colon"
+    } else if said.contains("mapping values are not allowed") {
+        "there is a ': ' where no entry can begin: put the value into quotation marks, or look at the indentation"
+    } else if said.contains("while scanning a quoted scalar") {
+        "a quotation mark is never closed, or a '\\' stands in front of something that it cannot escape"
+    } else {
+        return said.to_owned();
+    };
+    format!("{meaning} ({said})")
 }
 
 /// Reads one value.

@@ -473,10 +473,48 @@ fn odd_documents_are_refused() {
 #[test]
 fn a_missing_file_is_named() {
     let errors = load(Path::new("/nowhere/portcullis.yaml")).unwrap_err();
-    assert!(
-        errors.to_string().starts_with("/nowhere/portcullis.yaml: cannot read the configuration: "),
-        "{errors}"
-    );
+    let said = errors.to_string();
+    assert!(said.starts_with("/nowhere/portcullis.yaml: there is no configuration here"), "{said}");
+    assert!(said.contains("'portcullis init'") && said.contains("'--config FILE'"), "{said}");
+    let errors = load(Path::new("/")).unwrap_err().to_string();
+    assert!(errors.starts_with("/: cannot read the configuration: "), "{errors}");
+}
+
+#[test]
+fn mistakes_of_yaml_are_told_in_plain_words() {
+    let written = "listeners:\n  - address: 127.0.0.1:0\nroutes:\n  - path: /v1\n    upstream: api\n";
+    for (change, message) in [
+        ("\n  - path", "\n\t- path", "a tab indents this line"),
+        ("\n    upstream: api", "\n   upstream: api", "indented differently"),
+        ("\n    upstream: api", "\n     upstream: api", "look at the indentation"),
+        ("upstream: api", "upstream:api", "no ': ' between its name and its value"),
+        ("upstream: api", "upstream: a: pi", "a ': ' where no entry can begin"),
+        ("upstream: api", "upstream: \"api", "a quotation mark is never closed"),
+    ]
+    .map(|(from, to, message)| (written.replacen(from, to, 1), message))
+    {
+        let found = mistakes(&change);
+        assert!(found.contains(message), "{change}: {found}");
+    }
+}
+
+#[test]
+fn a_private_key_with_a_passphrase_is_called_encrypted() {
+    let folder = tempfile::tempdir().unwrap();
+    for text in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nMIIB\n-----END RSA PRIVATE KEY-----\n",
+    ] {
+        std::fs::write(folder.path().join("a.key"), text).unwrap();
+        std::fs::write(folder.path().join("a.pem"), "").unwrap();
+        let tls = "listeners:\n  - address: 127.0.0.1:1\n    tls: { certificates: [ { certificate: a.pem, key: a.key } ] }";
+        let yaml =
+            LEAST.lines().filter(|line| !line.contains("127.0.0.1:8") && !line.starts_with("listeners"));
+        let config = folder.path().join("portcullis.yaml");
+        std::fs::write(&config, format!("{tls}\n{}", yaml.collect::<Vec<_>>().join("\n"))).unwrap();
+        let said = load_to_serve(&config).unwrap_err().to_string();
+        assert!(said.contains("is encrypted") && said.contains("openssl pkey"), "{said}");
+    }
 }
 
 /// [`LEAST`] with a piece of the documentation in the place where it belongs.

@@ -44,9 +44,7 @@ pub struct Timeouts {
 
 /// Binds the management listener. One process at a time.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot listen on {address} for management: {error}"))
-    })?;
+    let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -170,6 +170,20 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// The rule as a client is told it. Whether an environment exists, or is inactive, is for those alone who reach it.
+    pub fn for_clients(self) -> &'static str {
+        match self {
+            Self::AmbiguousEnvironment
+            | Self::InactiveEnvironment
+            | Self::UnknownEnvironment
+            | Self::OtherEnvironment
+            | Self::NotAMember => "the key does not reach this environment",
+            rule => rule.as_str(),
+        }
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -17,6 +17,15 @@ pub enum BindError {
         /// the configured address
         address: SocketAddr,
     },
+    /// Ports below 1024 take a right that most users do not have.
+    #[error(
+        "{address} is not this user's to listen on: ports below 1024 need the capability CAP_NET_BIND_SERVICE (systemd: \
+         AmbientCapabilities=CAP_NET_BIND_SERVICE); grant it, or choose a higher port"
+    )]
+    NotPermitted {
+        /// the configured address
+        address: SocketAddr,
+    },
     /// Any other reason.
     #[error("cannot listen on {address}: {source}")]
     Other {
@@ -25,6 +34,17 @@ pub enum BindError {
         /// what the system said
         source: io::Error,
     },
+}
+
+impl BindError {
+    /// What it means that the system refused this address.
+    pub fn new(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { address },
+            io::ErrorKind::PermissionDenied if address.port() < 1024 => Self::NotPermitted { address },
+            _ => Self::Other { address, source },
+        }
+    }
 }
 
 /// One address, bound once for each worker.
@@ -37,10 +57,7 @@ pub struct BoundListener {
 impl BoundListener {
     /// Binds `address` for so many workers.
     pub fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse { address },
-            _ => BindError::Other { address, source },
-        };
+        let failed = |source| BindError::new(address, source);
         // SO_REUSEPORT would let two gateways share a port without a word: ask for it alone first
         let actual = if address.port() == 0 {
             address

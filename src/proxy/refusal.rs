@@ -144,7 +144,7 @@ impl Refusal {
         }
     }
 
-    /// What the client may know beyond the status; nothing where it would help guessing.
+    /// What was seen, where the cause alone does not say it.
     fn detail(&self) -> Option<String> {
         match self {
             Self::Head(error) => Some(error.to_string()),
@@ -155,6 +155,40 @@ impl Refusal {
             Self::Selector(error) => Some(error.to_string()),
             Self::UnknownProtocol => Some("only 'websocket' is offered".to_owned()),
             _ => None,
+        }
+    }
+
+    /// What the client is told: that the gateway refused, not the API behind it, and why, where that helps nobody to guess.
+    fn message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Unauthenticated => {
+                "Portcullis needs an access key and its secret key, sent with HTTP Basic".into()
+            }
+            Self::Forbidden(rule) => format!("Portcullis refuses this: {}", rule.for_clients()).into(),
+            Self::NoRoute => "Portcullis has no route for this path".into(),
+            Self::Method => "Portcullis does not forward this method".into(),
+            Self::Expectation => "Portcullis meets no other expectation than 100-continue".into(),
+            Self::UriTooLong => "Portcullis takes no request target of this length".into(),
+            Self::BodyTooLarge => "Portcullis takes no request body of this size here".into(),
+            Self::ClientTimeout => "Portcullis waited too long for the rest of the request".into(),
+            Self::Throttled(_) => "Portcullis had too many wrong keys from this address".into(),
+            Self::Busy(_) => "Portcullis has too many keys to check at this moment".into(),
+            Self::Unavailable(_) => "Portcullis cannot check keys at this moment".into(),
+            Self::Stopping => "Portcullis is being stopped here".into(),
+            Self::UpstreamUnreachable => "Portcullis cannot reach the API behind it".into(),
+            Self::UpstreamTimeout => "the API behind Portcullis did not answer in time".into(),
+            Self::UpstreamBroken(what) => {
+                format!("the API behind Portcullis answered what cannot be passed on: {what}").into()
+            }
+            Self::Head(_)
+            | Self::Framing(_)
+            | Self::Malformed(_)
+            | Self::Repeated(_)
+            | Self::Path(_)
+            | Self::Selector(_)
+            | Self::UnknownProtocol => {
+                format!("Portcullis refuses this request: {}", self.detail().unwrap_or_default()).into()
+            }
         }
     }
 
@@ -179,7 +213,7 @@ impl Refusal {
             answer.retry_after.map(|after| ("Retry-After", Cow::Owned(seconds(after)))),
         ];
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = error_document(request_id, status, self.detail().as_deref());
+        let body = error_document(request_id, status, Some(&self.message()));
         (fields, body)
     }
 }

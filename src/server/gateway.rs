@@ -172,7 +172,10 @@ impl Gateway {
             listeners.push(BoundListener::bind(listener.address, config.workers)?);
         }
         let management = match &config.management {
-            Some(settings) => Some(management::bind(settings.address)?),
+            Some(settings) => Some(
+                management::bind(settings.address)
+                    .map_err(|source| BindError::new(settings.address, source))?,
+            ),
             None => None,
         };
         let management_tls = management_tls(&config)?;

@@ -90,15 +90,23 @@ impl Write for Line {
     }
 }
 
-/// The line with every control character but its last line break written as `\u00xx`, in text and JSON alike: no
+/// The line with the access log's name for the time, and with every control character but its last line break written as `\u00xx`, in text and JSON alike: no
 /// value from outside can drive a terminal or begin a line of its own (RUSTSEC-2025-0055 was this).
 fn without_controls(line: &[u8]) -> Vec<u8> {
     let (body, end) = match line.strip_suffix(b"\n") {
         Some(body) => (body, "\n"),
         None => (line, ""),
     };
-    let body = String::from_utf8_lossy(body);
     let mut clean = String::with_capacity(line.len());
+    // what the library writes first in JSON
+    let body = match body.strip_prefix(br#"{"timestamp":"#) {
+        Some(rest) => {
+            clean.push_str(r#"{"time":"#);
+            rest
+        }
+        None => body,
+    };
+    let body = String::from_utf8_lossy(body);
     for c in body.chars() {
         if c.is_control() {
             // controls end at U+009F
@@ -160,6 +168,7 @@ mod tests {
         assert_eq!(line["value"], "\u{7f}\u{1b}\u{9b}", "the value comes back as it was");
         assert_eq!(line["message"], "message");
         assert_eq!(line["level"], "WARN");
+        assert!(line["time"].is_string(), "as in the access log: {log}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(super) fn text(
         ),
     );
     page.show(
-        "401: and no longer works, half a second later at the most",
+        "401: when the command has answered, the key no longer works",
         &format!("curl -i -u {green_user} {plain}/v2-beta/projects/{green}/stacks"),
     );
     page.line("What passes the gateway is logged below. Ctrl-C ends the demo and removes all it has made.");
