@@ -53,8 +53,10 @@ pub(super) enum Phase {
     ClientBody,
     /// The upstream, to take the body or to answer.
     Upstream,
-    /// The answer's body, from the upstream or into the client.
+    /// The answer's body from the upstream.
     Answer,
+    /// The client, to take the answer.
+    Client,
     /// Bytes of a tunnel.
     Tunnel,
 }
@@ -71,8 +73,10 @@ pub(super) enum Ended {
     Stale,
     /// Nothing was sent to the client: answer with this.
     Refused(Refusal),
-    /// The answer broke off, or the client is gone: the connection or stream must be cut.
-    Broken(&'static str),
+    /// The client is gone, or takes nothing: the connection or stream is cut.
+    Gone(&'static str),
+    /// The answer broke off: the client gets what came of it, and then sees that it is not whole.
+    BrokenOff(&'static str),
     /// The answer was begun, and the key has lost the right to the rest of it.
     Lost(Refusal),
 }
@@ -108,7 +112,7 @@ impl Exchange<'_> {
             Asked::Permitted(permit) => permit,
             Asked::Queued(queued) => match Box::pin(self.wait_in_queue(queued, client)).await {
                 Some(permit) => permit,
-                None => return Ended::Broken("the client is gone"),
+                None => return Ended::Gone("the client is gone"),
             },
             Asked::Full => return Ended::Refused(Refusal::UpstreamBusy),
         };
@@ -140,12 +144,14 @@ impl Exchange<'_> {
                 }
                 return Ended::Stale;
             }
-            // a client that has cancelled its stream meanwhile costs the upstream nothing
-            if matches!(client, Peer::Http2(_)) && now(|cx| client.poll_gone(cx)).is_some() {
+            // a client that has left meanwhile costs the upstream nothing; a kept connection was there at once
+            let may_have_left = matches!(client, Peer::Http2(_))
+                || (!acquired.is_reused() && self.permitted.admitted.body == Length::NONE);
+            if may_have_left && now(|cx| client.poll_left(cx)).is_some() {
                 if let Acquired::Http1 { peer, endpoint, .. } = acquired {
                     self.pool.give_back(peer, endpoint, self.stream.about_now());
                 }
-                return Ended::Broken("the client is gone");
+                return Ended::Gone("the client is gone");
             }
             if !self.permitted.is_fresh() {
                 return Ended::Refused(Refusal::Unavailable(Duration::from_secs(1)));
@@ -180,6 +186,9 @@ impl Exchange<'_> {
         let _waiting = CountedOpen(&self.metrics.upstream_waiting);
         poll_fn(|cx| match queued.poll(cx) {
             Poll::Ready(permit) => Poll::Ready(Some(permit)),
+            Poll::Pending if self.permitted.admitted.body == Length::NONE => {
+                client.poll_left(cx).map(|()| None)
+            }
             Poll::Pending => client.poll_gone(cx).map(|()| None),
         })
         .await
@@ -240,7 +249,7 @@ impl Exchange<'_> {
             return Some(Ended::Refused(Refusal::UpstreamUnreachable));
         };
         if admitted.expects_continue && !inform(client, 100, None).await {
-            return Some(Ended::Broken("the client is gone"));
+            return Some(Ended::Gone("the client is gone"));
         }
         let mut peer = Http2Upstream::new(stream);
         if admitted.body == Length::NONE {
@@ -288,7 +297,7 @@ impl Exchange<'_> {
                     // HTTP/1.0 knows no interim answers (RFC 9110 §15.2)
                     let understood = self.permitted.admitted.head.version != Version::Http10;
                     if understood && !inform(client, head.status, Some(&head)).await {
-                        return Err(Failure::Ended(Ended::Broken("the client is gone")));
+                        return Err(Failure::Ended(Ended::Gone("the client is gone")));
                     }
                 }
                 _ => break,
@@ -305,6 +314,10 @@ impl Exchange<'_> {
         let length = upstream
             .begin_answer(&head, to_head)
             .map_err(|_| Failure::broken("the upstream's answer has unclear framing"))?;
+        // where it has broken off before anything of it went to the client, there is a better answer
+        if let Some(Err(_)) = now(|cx| upstream.peer_mut().poll_receive(cx)) {
+            return Err(Failure::broken("the upstream's answer broke off"));
+        }
         let answer = respond::Answer {
             head: &head,
             length,
@@ -316,8 +329,8 @@ impl Exchange<'_> {
             has_cors_policy: self.permitted.has_cors_policy,
         };
         self.answered(head.status);
-        let client_reusable = respond::begin(client, &answer)
-            .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
+        let client_reusable =
+            respond::begin(client, &answer).map_err(|_| Failure::Ended(Ended::Gone("the client is gone")))?;
         if let (Peer::Http2(client), Peer::Http1(_), Length::Exact(bytes)) =
             (&mut *client, &upstream.peer, length)
         {
@@ -372,8 +385,8 @@ impl Exchange<'_> {
             }
             Poll::Pending => {}
         }
-        if upload.copy.is_done() && client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
+        if upload.copy.is_done() && client.poll_left(cx).is_ready() {
+            return Poll::Ready(Err(Failure::Ended(Ended::Gone("the client is gone"))));
         }
         Poll::Pending
     }
@@ -395,7 +408,7 @@ impl Exchange<'_> {
             // the answer was begun: there is no other
             return Poll::Ready(Err(match failure {
                 Failure::Ended(Ended::Refused(_)) | Failure::Dead => {
-                    Failure::Ended(Ended::Broken("the request broke off"))
+                    Failure::Ended(Ended::BrokenOff("the request broke off"))
                 }
                 failure @ Failure::Ended(_) => failure,
             }));
@@ -403,22 +416,23 @@ impl Exchange<'_> {
         match download.poll(cx, upstream.peer_mut(), client) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(CopyError::To(_))) => {
-                return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
+                return Poll::Ready(Err(Failure::Ended(Ended::Gone("the client is gone"))));
             }
             Poll::Ready(Err(_)) => {
-                return Poll::Ready(Err(Failure::Ended(Ended::Broken("the upstream's answer broke off"))));
+                return Poll::Ready(Err(Failure::Ended(Ended::BrokenOff("the upstream's answer broke off"))));
             }
             Poll::Pending => {}
         }
         if upload.copy.is_done() && client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Failure::Ended(Ended::Broken("the client is gone"))));
+            return Poll::Ready(Err(Failure::Ended(Ended::Gone("the client is gone"))));
         }
         let after = state(client, upstream.peer_mut(), download.held());
-        if before != ((upload.copy.bytes, download.bytes, Phase::Answer), after) {
-            self.progress.phase.set(Phase::Answer);
+        let (half_closed, unsent, holds_more) = after;
+        let waits_for_client = unsent > 0 || holds_more;
+        let phase = if waits_for_client { Phase::Client } else { Phase::Answer };
+        if before != ((upload.copy.bytes, download.bytes, phase), after) {
+            self.progress.phase.set(phase);
             self.progress.sent.set(download.bytes);
-            let (half_closed, unsent, holds_more) = after;
-            let waits_for_client = unsent > 0 || holds_more;
             let limit = if waits_for_client { self.timeouts.write } else { self.timeouts.upstream_body };
             self.stream.set_deadline(if half_closed { limit.min(HALF_CLOSED) } else { limit });
         }
@@ -437,7 +451,7 @@ impl Exchange<'_> {
             return Ok(());
         }
         let before = upload.copy.bytes;
-        let answering = self.progress.phase.get() == Phase::Answer;
+        let answering = matches!(self.progress.phase.get(), Phase::Answer | Phase::Client);
         match upload.copy.poll(cx, client, upstream.peer_mut()) {
             // an upstream that takes no more may still say why
             Poll::Ready(
@@ -504,7 +518,7 @@ fn upload_failed(error: &CopyError) -> Ended {
     match error {
         CopyError::TooLarge { .. } => Ended::Refused(Refusal::BodyTooLarge),
         CopyError::From(PeerError::Body(error)) => Ended::Refused(Refusal::Framing(*error)),
-        CopyError::From(_) => Ended::Broken("the client is gone"),
+        CopyError::From(_) => Ended::Gone("the client is gone"),
         CopyError::To(_) => Ended::Refused(Refusal::UpstreamBroken("the request could not be sent on")),
     }
 }

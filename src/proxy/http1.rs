@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::headers::{Client, nominated};
-use super::http2;
 use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
 use super::request_id;
+use super::stall::Stall;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::{Generation, Worker};
+use super::{http2, linger};
 use crate::wire::{HTTP2_PREFACE, HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
 
-/// How long a client may take to read the last answer, and how much it may still send, before the connection is
-/// closed under it. Closing at once would let its unread bytes reset the answer away.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1 << 20;
+/// How long the last bytes to a client that has ended its direction may take.
+const LAST_BYTES: Duration = Duration::from_secs(2);
+/// How often a client that is about to be reset is asked whether it has taken everything.
+const TAKEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(worker: &Rc<Worker>, mut peer: Box<Http1Peer>, client: Rc<Client>) {
@@ -48,7 +49,10 @@ pub(super) async fn serve(worker: &Rc<Worker>, mut peer: Box<Http1Peer>, client:
         match afterwards {
             Afterwards::KeepAlive if !worker.is_draining() => {}
             Afterwards::Cut => return cut(&peer.wire),
-            _ => return Box::pin(close(&mut peer.wire, &stream, is_last)).await,
+            Afterwards::BreakOff if peer.sends_until_close() => {
+                return Box::pin(cut_when_taken(&peer.wire, &stream, worker)).await;
+            }
+            _ => return Box::pin(close(worker, &mut peer.wire, &stream, is_last)).await,
         }
     }
 }
@@ -194,31 +198,31 @@ fn body_length(head: &RequestHead) -> Result<Length, Refusal> {
     Length::of_request(head).map_err(Refusal::Framing)
 }
 
-/// Closes in order: the client has time to read the answer, whatever it still sends. `is_last`: nothing more will come.
-async fn close(wire: &mut Wire, stream: &OpenStream, is_last: bool) {
-    // nothing more will come that could reset the answer away; TLS says that it was the whole of it
-    let lingers = !is_last || !wire.input().is_empty();
-    if !lingers && !wire.stream().is_tls() {
-        return;
+/// Closes in order: the client has time to read the answer, whatever it still sends: its unread bytes would reset the
+/// answer away. `is_last`: nothing more will come.
+async fn close(worker: &Worker, wire: &mut Wire, stream: &OpenStream, is_last: bool) {
+    if !is_last || !wire.input().is_empty() {
+        linger::end_connection(worker, stream, wire).await;
+    } else if wire.stream().is_tls() {
+        // TLS says that it was the whole of it
+        stream.set_deadline(LAST_BYTES);
+        // whatever ends it, the connection is closed now
+        let _ = stream.run_through(wire.shutdown()).await;
     }
-    stream.set_deadline(LINGER);
-    stream.set_idle(lingers);
-    let closing = async {
-        if wire.shutdown().await.is_err() || !lingers {
-            return;
+}
+
+/// Resets the connection when the client has taken what was sent: an orderly end would make a whole answer of it.
+async fn cut_when_taken(wire: &Wire, stream: &OpenStream, worker: &Worker) {
+    let limit = worker.generation().snapshot.timeouts.write;
+    let mut stall = Stall::new(limit, stream.about_now());
+    stream.clear_deadline();
+    while let Some(progress) = wire.progress().filter(|progress| progress.waiting > 0) {
+        let is_stalled = stall.look(stream.about_now(), Some(progress)).is_none();
+        if is_stalled || stream.run_through(tokio::time::sleep(TAKEN_PAUSE)).await.is_err() {
+            break;
         }
-        let mut discarded = 0;
-        while discarded < LINGER_BYTES {
-            let waiting = wire.input().len();
-            wire.consume(waiting);
-            match poll_fn(|cx| wire.poll_fill(cx)).await {
-                Ok(read @ 1..) => discarded += read,
-                _ => return,
-            }
-        }
-    };
-    // whatever ends it, the connection is closed now
-    let _ = stream.run_through(closing).await;
+    }
+    cut(wire);
 }
 
 /// Resets the connection, so that half an answer is not taken for a whole one.

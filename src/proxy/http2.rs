@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::headers::Client;
+use super::linger;
 use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
 use super::request_id;
@@ -139,13 +140,15 @@ impl StreamContext {
             keep_alive: true,
         };
         let afterwards = context.serve(&head, length, &mut peer).await;
-        if afterwards == Afterwards::Cut
+        if matches!(afterwards, Afterwards::Cut | Afterwards::BreakOff)
             && let Peer::Http2(peer) = &mut peer
         {
             // what ended through the upstream or the gateway is not held against the client
             cut.set(cut.get() + u64::from(peer.is_ended_by_client()));
             // an answer that ended early must not look whole; the other streams of the connection go on
             peer.reset(Reason::INTERNAL_ERROR);
+        } else {
+            linger::end_stream(&worker, &stream, &mut peer).await;
         }
     }
 }

@@ -20,6 +20,7 @@ use super::preflight::{self, CorsGrant};
 use super::record::Outcome;
 use super::refusal::Refusal;
 use super::respond::{self, Terms};
+use super::stall;
 use super::streams::{Interrupt, OpenStream, Streams};
 use super::upgrade::{end_websocket, websocket_key};
 use super::worker::{Generation, Worker};
@@ -47,7 +48,9 @@ pub(super) enum Afterwards {
     KeepAlive,
     /// It is closed in order: the client is given time to read the answer.
     Close,
-    /// It is cut, so that the client does not take half an answer for a whole one.
+    /// The answer broke off: the client is given what came of it, and then sees that it is not whole.
+    BreakOff,
+    /// It is cut: the client is gone, takes nothing, or may have nothing more.
     Cut,
 }
 
@@ -177,9 +180,16 @@ impl RequestContext<'_> {
                 Afterwards::Cut
             }
             Ended::Stale => Afterwards::Cut,
-            Ended::Broken(why) => {
+            Ended::Gone(why) => gone(why, client, outcome),
+            Ended::BrokenOff(why) => {
                 outcome.broken = Some(why);
-                Afterwards::Cut
+                let limit = self.generation.snapshot.timeouts.write;
+                let delivered = match client {
+                    Peer::Http1(peer) => stall::flush(&mut peer.wire, self.stream, limit).await,
+                    // what its connection holds leaves before the reset
+                    _ => true,
+                };
+                if delivered { Afterwards::BreakOff } else { gone(why, client, outcome) }
             }
             Ended::Lost(refusal) => {
                 outcome.broken = Some("the key lost the right to this");
@@ -347,9 +357,9 @@ impl RequestContext<'_> {
                 Interrupt::Close if exchange.is_open_websocket() => {
                     exchange.progress.says_goodbye.set(true);
                     let goodbye = tokio::time::timeout(GOODBYE, running.as_mut()).await;
-                    return goodbye.unwrap_or(Ended::Broken("the gateway is stopping"));
+                    return goodbye.unwrap_or(Ended::BrokenOff("the gateway is stopping"));
                 }
-                Interrupt::Close if answered => return Ended::Broken("the gateway is stopping"),
+                Interrupt::Close if answered => return Ended::BrokenOff("the gateway is stopping"),
                 Interrupt::Close => return Ended::Refused(Refusal::Stopping),
                 Interrupt::Deadline => {
                     return match exchange.progress.phase.get() {
@@ -360,8 +370,9 @@ impl RequestContext<'_> {
                             Ended::Refused(Refusal::UpstreamTimeout)
                         }
                         Phase::ClientBody => Ended::Refused(Refusal::ClientTimeout),
-                        Phase::Answer => Ended::Broken("the answer made no progress"),
-                        Phase::Tunnel => Ended::Broken("the tunnel was idle"),
+                        Phase::Answer => Ended::BrokenOff("the upstream's answer made no progress"),
+                        Phase::Client => Ended::Gone("the client took nothing"),
+                        Phase::Tunnel => Ended::BrokenOff("the tunnel was idle"),
                     };
                 }
             }
@@ -517,7 +528,7 @@ impl RequestContext<'_> {
         if !matches!(flushed, Ok(Ok(()))) {
             return Afterwards::Cut;
         }
-        // HTTP/2 drops the rest of a request with its stream
+        // an HTTP/2 connection goes on whatever becomes of the rest of a request
         if !keep_alive || version == Version::Http2 {
             return Afterwards::Close;
         }
@@ -530,6 +541,19 @@ impl RequestContext<'_> {
     pub(super) fn source(&self, head: &RequestHead) -> IpAddr {
         source_address(self.client, head, &self.generation.snapshot.trusted_proxies)
     }
+}
+
+/// The client is gone: the log tells how much of the answer left for it.
+fn gone(why: &'static str, client: &Peer, outcome: &mut Outcome<'_>) -> Afterwards {
+    outcome.broken = Some(why);
+    if let Peer::Http1(peer) = client {
+        let sent = outcome.progress.sent.get();
+        outcome.progress.sent.set(sent.saturating_sub(peer.wire.unsent() as u64));
+        if peer.wire.sent_nothing() {
+            outcome.progress.status.set(None);
+        }
+    }
+    Afterwards::Cut
 }
 
 /// How this request is answered, whatever the answer is.

@@ -176,6 +176,9 @@ impl Refusal {
             Self::Unavailable(_) => "Portcullis cannot check keys at this moment".into(),
             Self::Stopping => "Portcullis is being stopped here".into(),
             Self::UpstreamUnreachable => "Portcullis cannot reach the API behind it".into(),
+            Self::UpstreamBusy => {
+                "Portcullis has too many requests for the API behind it at this moment".into()
+            }
             Self::UpstreamTimeout => "the API behind Portcullis did not answer in time".into(),
             Self::UpstreamBroken(what) => {
                 format!("the API behind Portcullis answered what cannot be passed on: {what}").into()

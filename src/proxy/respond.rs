@@ -39,6 +39,7 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
             };
             let keep_alive = answer.keep_alive && length != Length::UntilClose;
             peer.begin_body(length);
+            peer.wire.begin_exchange();
             let output = peer.wire.output();
             status_line(output, head.status, head.reason());
             let cors = answer.has_cors_policy;

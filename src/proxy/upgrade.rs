@@ -88,7 +88,7 @@ impl Exchange<'_> {
         self.metrics.tunnels_open.increase();
         let _open = CountedOpen(&self.metrics.tunnels_open);
         begin(client, upstream.peer_mut(), head, protocol)
-            .map_err(|_| Failure::Ended(Ended::Broken("the client is gone")))?;
+            .map_err(|_| Failure::Ended(Ended::Gone("the client is gone")))?;
         let frames = admitted.is_websocket().then_some(&self.progress.frames);
         let frames_to_upstream = admitted.is_websocket().then_some(&self.progress.frames_to_upstream);
         let may_move = || self.permitted.is_fresh();
@@ -128,7 +128,7 @@ impl Exchange<'_> {
         self.progress.sent.set(down.bytes);
         match result {
             Ok(()) => Ok((Ended::Answered { reusable: false }, false)),
-            Err(()) => Err(Failure::Ended(Ended::Broken("the tunnel broke"))),
+            Err(()) => Err(Failure::Ended(Ended::BrokenOff("the tunnel broke"))),
         }
     }
 }

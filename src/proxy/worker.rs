@@ -187,6 +187,8 @@ pub(super) struct Worker {
     pub(super) streams: Rc<Streams>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) pipes: Pipes,
+    /// Answered requests whose clients may still be sending.
+    pub(super) lingering: Cell<usize>,
     pub(super) access: RefCell<AccessWriter>,
     generation: RefCell<Rc<Generation>>,
     /// What the connections to upstreams are bounded by, those of former generations too.
@@ -215,6 +217,7 @@ impl Worker {
             streams,
             metrics,
             pipes: Pipes::new(generation.snapshot.files.pipes),
+            lingering: Cell::new(0),
             access: RefCell::new(access),
             generation: RefCell::new(generation),
             upstream_limits,

@@ -36,7 +36,7 @@ pub struct Record<'a> {
     pub method: &'a str,
     /// The request's path as it came. A query, a fragment and user information are left out even if they are in here.
     pub path: &'a [u8],
-    /// The status of the answer; 0 where the client was gone before there was one.
+    /// The status of the answer as it was sent; 0 where the client was gone before anything of one was.
     pub status: u16,
     /// From the request's head to the end of the answer, in microseconds.
     pub duration_us: u64,

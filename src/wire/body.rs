@@ -208,6 +208,11 @@ impl BodyEncoder {
         }
     }
 
+    /// Whether only the end of the connection ends the body.
+    pub(super) fn is_until_close(&self) -> bool {
+        matches!(self.0, Encoder::UntilClose)
+    }
+
     /// How many of `available` body bytes may be written now; writes a chunk's size into `output` where one begins.
     pub(super) fn begin(&mut self, available: usize, output: &mut Vec<u8>) -> Result<usize, BodyError> {
         match &mut self.0 {

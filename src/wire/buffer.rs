@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use super::pipe::Pipe;
 use super::spare::{self, LARGE_BYTES, SMALL_BYTES};
 use super::stream::Stream;
+use super::tcp_progress::TcpProgress;
 
 /// Body pieces up to this size are copied behind what already waits to be written, so that a head and a small body
 /// leave in one write; larger ones are written from where they are.
@@ -101,8 +102,16 @@ impl Wire {
         self.written == self.output.len()
     }
 
+    /// How far the other side has taken what was written; what is still to be handed to the socket waits too. `None`
+    /// where the kernel does not say.
+    pub fn progress(&self) -> Option<TcpProgress> {
+        let TcpProgress { acknowledged, waiting } = TcpProgress::of(self.stream.tcp())?;
+        let unsent = u32::try_from(self.unsent()).unwrap_or(u32::MAX);
+        Some(TcpProgress { acknowledged, waiting: waiting.saturating_add(unsent) })
+    }
+
     /// How many bytes wait for the socket, about: what TLS holds beside them counts as one.
-    pub(super) fn unsent(&self) -> usize {
+    pub fn unsent(&self) -> usize {
         self.output.len() - self.written + usize::from(self.held_by_tls)
     }
 

@@ -23,6 +23,7 @@ mod pipe;
 mod server_names;
 mod spare;
 mod stream;
+mod tcp_progress;
 mod websocket;
 
 pub use answer::{CHALLENGE, error_document};
@@ -39,4 +40,5 @@ pub use peer::{Http1Peer, Peer, PeerError, Received};
 pub use pipe::Pipes;
 pub use server_names::READ_BY_SERVERS;
 pub use stream::Stream;
+pub use tcp_progress::TcpProgress;
 pub use websocket::{Frames, close_frame, masked_close_frame};

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use super::body::{BodyDecoder, BodyEncoder, BodyError, Decoded, Length};
 use super::buffer::Wire;
 use super::field::FieldBlock;
+use super::head::{HeadLimits, RequestHead};
 use super::http2::Http2Peer;
 use super::http2_upstream::Http2Upstream;
 use super::pipe::Pipe;
@@ -138,7 +139,16 @@ impl Peer {
         }
     }
 
-    /// Waits, while an answer is prepared, for a sign that nobody waits for it any more.
+    /// Waits, before an answer begins, for a sign that nobody waits for it: a client that ends its direction has left,
+    /// unless a whole next request came before that.
+    pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(peer) => peer.poll_left(cx),
+            Self::Http2(_) | Self::Http2Upstream(_) => self.poll_gone(cx),
+        }
+    }
+
+    /// Waits, while an answer is sent, for a sign that nobody waits for the rest of it.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Http1(peer) => peer.poll_gone(cx),
@@ -157,6 +167,8 @@ pub struct Http1Peer {
     /// How many bytes at the front of the input are body.
     ready: usize,
     trailers: FieldBlock,
+    /// The other side had ended its direction before the message began that is being received.
+    ended_before: bool,
 }
 
 /// How much may arrive ahead of its turn while an answer is prepared: a pipelined request or two.
@@ -171,6 +183,7 @@ impl Http1Peer {
             encoder: BodyEncoder::new(Length::NONE),
             ready: 0,
             trailers: FieldBlock::default(),
+            ended_before: false,
         }
     }
 
@@ -179,11 +192,17 @@ impl Http1Peer {
         self.decoder = BodyDecoder::new(length);
         self.ready = 0;
         self.trailers.clear();
+        self.ended_before = self.wire.is_eof();
     }
 
     /// Announces that a body of this length will be sent next.
     pub fn begin_body(&mut self, length: Length) {
         self.encoder = BodyEncoder::new(length);
+    }
+
+    /// Whether an orderly end of the connection would make a whole body of what was sent so far.
+    pub fn sends_until_close(&self) -> bool {
+        self.encoder.is_until_close()
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received, PeerError>> {
@@ -248,6 +267,45 @@ impl Http1Peer {
         let sent = ready!(self.wire.poll_empty_pipe(cx, pipe))?;
         self.encoder.written(sent, self.wire.output());
         Poll::Ready(Ok(sent))
+    }
+
+    /// Ready when the connection failed, or ended with nothing behind the request that waits for its answer.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_gone(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let has_left = self.wire.is_eof()
+            && if self.ended_before {
+                // it sent several requests and then ended its direction; if it is gone, it resets what it is answered
+                !matches!(self.wire.stream().tcp().take_error(), Ok(None))
+            } else {
+                !self.holds_request()
+            };
+        if has_left { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether a whole next request has been read.
+    fn holds_request(&self) -> bool {
+        let most = READ_AHEAD_BYTES;
+        let limits = HeadLimits { header_bytes: most, header_count: most, line_bytes: most };
+        let input = self.wire.input();
+        let mut head = RequestHead::default();
+        let Ok(Some(mut at)) = head.parse(input, &mut 0, &limits) else { return false };
+        let Ok(length) = Length::of_request(&head) else { return false };
+        let mut decoder = BodyDecoder::new(length);
+        let mut trailers = FieldBlock::default();
+        while let Ok((skipped, decoded)) = decoder.decode(&input[at..], true, &mut trailers) {
+            at += skipped;
+            match decoded {
+                Decoded::Data(count) => {
+                    decoder.consumed(count);
+                    at += count;
+                }
+                Decoded::End => return true,
+                Decoded::NeedMore => return false,
+            }
+        }
+        false
     }
 
     /// Ready when the connection failed. The end of the stream alone is no such sign: a client may close its

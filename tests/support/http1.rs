@@ -190,6 +190,7 @@ pub struct Client {
     wire: Box<dyn Wire>,
     /// Read, but not yet part of an answer.
     ahead: Vec<u8>,
+    was_reset: bool,
 }
 
 impl fmt::Debug for Client {
@@ -225,7 +226,7 @@ impl Client {
     /// A client over a connection that is open already.
     pub fn over(wire: impl Wire + 'static) -> Self {
         wire.tcp().set_write_timeout(Some(PATIENCE)).expect("a socket option");
-        Self { wire: Box::new(wire), ahead: Vec::new() }
+        Self { wire: Box::new(wire), ahead: Vec::new(), was_reset: false }
     }
 
     /// Sends bytes; the peer may have closed already, which reading will tell.
@@ -346,6 +347,11 @@ impl Client {
         &self.ahead
     }
 
+    /// Whether the connection was seen to end, and not in order.
+    pub fn was_reset(&self) -> bool {
+        self.was_reset
+    }
+
     fn malformed(&mut self, why: &'static str) -> NoAnswer {
         NoAnswer::Malformed(why, std::mem::take(&mut self.ahead))
     }
@@ -376,7 +382,10 @@ impl Client {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // a reset: the end, and not a gentle one
-                Err(_) => return Err(NoAnswer::Closed(std::mem::take(&mut self.ahead))),
+                Err(_) => {
+                    self.was_reset = true;
+                    return Err(NoAnswer::Closed(std::mem::take(&mut self.ahead)));
+                }
             }
         }
     }

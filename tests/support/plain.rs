@@ -5,6 +5,8 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use socket2::SockRef;
+
 /// Runs the test's code for each connection, on a thread of its own. Threads end with the test's process.
 #[derive(Debug)]
 pub struct Plain {
@@ -29,7 +31,13 @@ impl Plain {
                     stream.set_nodelay(true).ok();
                     let end = stream.try_clone();
                     code(number, BufReader::new(stream)).ok();
-                    end.and_then(|stream| stream.shutdown(Shutdown::Both)).ok();
+                    // code that wants a reset says so by its linger time
+                    let resets = |stream: &TcpStream| matches!(SockRef::from(stream).linger(), Ok(Some(_)));
+                    if let Ok(stream) = end
+                        && !resets(&stream)
+                    {
+                        stream.shutdown(Shutdown::Both).ok();
+                    }
                 });
             }
         });

@@ -1,0 +1,164 @@
+//! How far the other side of a TCP connection has taken what was sent, asked of the kernel (`sock_diag(7)`).
+//!
+//! A write succeeds when the kernel has room, megabytes before the other side has taken anything. Whether a slow side
+//! still takes bytes only its acknowledgements tell. This costs two system calls: it is for the moment in which a time
+//! is up, not for each write.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+};
+use tokio::net::TcpStream;
+
+/// What the other side has taken so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpProgress {
+    /// Bytes that it has acknowledged since the connection began.
+    pub acknowledged: u64,
+    /// Bytes that the kernel holds until it acknowledges them.
+    pub waiting: u32,
+}
+
+// <linux/netlink.h>, <linux/sock_diag.h>, <linux/inet_diag.h>, <linux/tcp.h>
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
+const INET_DIAG_INFO: u16 = 2;
+const ALL_STATES: u32 = u32::MAX;
+const NO_COOKIE: u32 = u32::MAX;
+const MESSAGE_HEADER_BYTES: usize = 16;
+/// Family, state, timer, retransmissions; the socket's identity; expiry; then the queues.
+const QUEUE_AT: usize = MESSAGE_HEADER_BYTES + 4 + 48 + 4 + 4;
+const ATTRIBUTES_AT: usize = MESSAGE_HEADER_BYTES + 72;
+/// `tcpi_bytes_acked` in `struct tcp_info`.
+const ACKNOWLEDGED_AT: usize = 120;
+
+thread_local! {
+    /// `None`: this system does not answer such questions.
+    static KERNEL: Option<OwnedFd> = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        Some(netlink::SOCK_DIAG),
+    ).ok();
+}
+
+impl TcpProgress {
+    /// Asks about a connection. `None` where the kernel does not say.
+    pub fn of(tcp: &TcpStream) -> Option<Self> {
+        let question = question(tcp.local_addr().ok()?, tcp.peer_addr().ok()?);
+        KERNEL.with(|kernel| {
+            let kernel = kernel.as_ref()?;
+            let mut answer = [0; 1024];
+            // the kernel answers before `send` returns
+            let came = send(kernel, &question, SendFlags::empty())
+                .and_then(|_| recv(kernel, &mut answer[..], RecvFlags::empty()));
+            let (count, _) = came.map_err(io::Error::from).ok()?;
+            Self::read(answer.get(..count)?)
+        })
+    }
+
+    fn read(answer: &[u8]) -> Option<Self> {
+        if u16_at(answer, 4)? != SOCK_DIAG_BY_FAMILY {
+            return None;
+        }
+        let waiting = u32::from_ne_bytes(bytes_at(answer, QUEUE_AT)?);
+        let mut at = ATTRIBUTES_AT;
+        loop {
+            let length = usize::from(u16_at(answer, at)?);
+            if u16_at(answer, at + 2)? == INET_DIAG_INFO {
+                let acknowledged = u64::from_ne_bytes(bytes_at(answer, at + 4 + ACKNOWLEDGED_AT)?);
+                return Some(Self { acknowledged, waiting });
+            }
+            at += length.max(4).next_multiple_of(4);
+        }
+    }
+}
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+fn question(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+    let family = if local.is_ipv4() { AF_INET } else { AF_INET6 };
+    let mut request = vec![family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0];
+    request.extend_from_slice(&ALL_STATES.to_ne_bytes());
+    request.extend_from_slice(&local.port().to_be_bytes());
+    request.extend_from_slice(&remote.port().to_be_bytes());
+    for address in [local, remote] {
+        let mut bytes = [0; 16];
+        match address.ip() {
+            IpAddr::V4(address) => bytes[..4].copy_from_slice(&address.octets()),
+            IpAddr::V6(address) => bytes = address.octets(),
+        }
+        request.extend_from_slice(&bytes);
+    }
+    // a link-local address means nothing without its interface
+    let interface = if let SocketAddr::V6(local) = local { local.scope_id() } else { 0 };
+    for word in [interface, NO_COOKIE, NO_COOKIE] {
+        request.extend_from_slice(&word.to_ne_bytes());
+    }
+    let length = u32::try_from(MESSAGE_HEADER_BYTES + request.len()).unwrap_or(u32::MAX);
+    let mut message = length.to_ne_bytes().to_vec();
+    message.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    message.extend_from_slice(&NLM_F_REQUEST.to_ne_bytes());
+    // sequence, and who asks: the kernel fills the latter in
+    message.extend_from_slice(&[0; 8]);
+    message.extend_from_slice(&request);
+    message
+}
+
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes_at(bytes, at).map(u16::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tells_what_the_other_side_has_acknowledged_and_what_waits() {
+        for (listens, calls) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
+            let listener = TcpListener::bind(listens).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let mut client = TcpStream::connect((calls, port)).await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            server.write_all(&[1; 1000]).await.unwrap();
+            client.read_exact(&mut [0; 1000]).await.unwrap();
+            let before = TcpProgress::of(&server).expect("the kernel answers");
+            // the handshake counts as one byte
+            assert!((1000..1002).contains(&before.acknowledged), "{listens}: {before:?}");
+            assert_eq!(before.waiting, 0, "{listens}");
+
+            let mut sent = 0;
+            while let Ok(count) = server.try_write(&[2; 10_000]) {
+                sent += count;
+            }
+            let full = TcpProgress::of(&server).expect("the kernel answers");
+            let taken = full.acknowledged - before.acknowledged;
+            assert_eq!(taken + u64::from(full.waiting), sent as u64, "{listens}: {full:?}");
+            assert!(full.waiting > 0, "{listens}: {full:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_none_says_nothing() {
+        for length in [0, 3, 16, 20, 88, 92, 200] {
+            let mut answer = vec![0; length];
+            assert_eq!(TcpProgress::read(&answer), None);
+            if let Some(kind) = answer.get_mut(4..6) {
+                kind.copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+            }
+            assert_eq!(TcpProgress::read(&answer), None);
+        }
+    }
+}

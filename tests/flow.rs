@@ -1,0 +1,507 @@
+//! How exchanges end before their end, and at what pace they may go.
+
+mod support;
+
+use std::io::{self, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
+use std::time::Duration;
+
+use support::http1::{NoAnswer, Request};
+use support::http2::{DATA, Fate, HEADERS, PING, RST_STREAM, RawHttp2, frame, number, status};
+use support::plain::{self, Plain};
+use support::stage::Stage;
+use support::upstream::Answer;
+use support::{PATIENCE, contains, marker, show, stays, tls, wait_for};
+
+/// How an upstream's answer breaks off after five bytes of its body.
+const BREAKS: [&str; 6] =
+    ["chunked-close", "chunked-reset", "chunked-bad", "length-close", "length-reset", "until-reset"];
+
+/// Answers with status 500 and `hello`, and breaks off as the path's last segment says.
+fn breaking_upstream() -> Plain {
+    Plain::start(|_, mut reader| {
+        let lines = plain::head(&mut reader)?;
+        let path = lines[0].split(' ').nth(1).unwrap_or_default();
+        let (framing, how) =
+            path.rsplit('/').next().and_then(|last| last.split_once('-')).unwrap_or_default();
+        let (field, body) = match framing {
+            "chunked" => ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n"),
+            "length" => ("Content-Length: 50000\r\n", "hello"),
+            "until" => ("", "hello"),
+            // nothing of the body comes
+            _ => ("Transfer-Encoding: chunked\r\n", ""),
+        };
+        let mut bytes = format!("HTTP/1.1 500 X\r\n{field}\r\n{body}");
+        if how == "bad" {
+            bytes.push_str("zz\r\n");
+        }
+        reader.get_mut().write_all(bytes.as_bytes())?;
+        if how == "reset" {
+            socket2::SockRef::from(reader.get_ref()).set_linger(Some(Duration::ZERO))?;
+        }
+        Ok(())
+    })
+}
+
+fn broken() -> &'static Stage {
+    static STAGE: OnceLock<(Stage, Plain)> = OnceLock::new();
+    let (stage, _) = STAGE.get_or_init(|| {
+        let upstream = breaking_upstream();
+        (Stage::with(|plan| plan.upstreams(&upstream.entry("api"))), upstream)
+    });
+    stage
+}
+
+/// Waits for the access log's line that holds `mark`.
+#[track_caller]
+fn log_line(stage: &Stage, mark: &str) -> String {
+    let mut line = None;
+    wait_for(PATIENCE, "the access log tells of it", || {
+        line = stage.gateway.stdout().lines().find(|line| line.contains(mark)).map(str::to_owned);
+        line.is_some()
+    });
+    line.unwrap_or_default()
+}
+
+#[test]
+fn case_112_what_came_of_an_answer_is_delivered_and_visibly_unfinished() {
+    let stage = broken();
+    let mut asked = Vec::new();
+    for how in BREAKS {
+        for client in ["plain", "TLS", "HTTP/1.0"] {
+            // the head, the body and the end come together, or one after the other
+            for round in 0..5 {
+                let about = format!("{how} over {client}, round {round}");
+                let path = format!("/v1/projects/e1/{}/{how}", marker());
+                let request = stage.request("GET", &path).end();
+                let mut socket = match client {
+                    "TLS" => tls::connect(stage.gateway.https()),
+                    _ => stage.gateway.connect(),
+                };
+                if client == "HTTP/1.0" {
+                    let text = String::from_utf8(request).expect("plain text");
+                    socket.send(text.replace("HTTP/1.1", "HTTP/1.0"));
+                } else {
+                    socket.send(request);
+                }
+                let head = socket.take_until(b"\r\n\r\n", PATIENCE).unwrap_or_else(|none| {
+                    panic!("{about}: {none:?}");
+                });
+                assert!(head.starts_with(b"HTTP/1.1 500 X\r\n"), "{about}: {}", show(&head));
+                socket.take_until(b"hello", PATIENCE).unwrap_or_else(|none| panic!("{about}: {none:?}"));
+                let is_bounded = contains(&head, b"Content-Length: ") || contains(&head, b"chunked");
+                // only a reset tells that an answer without a length has broken off
+                let rest = match socket.take(usize::MAX, PATIENCE) {
+                    Err(NoAnswer::Closed(rest)) => rest,
+                    other => panic!("{about}: {other:?}"),
+                };
+                assert!(!contains(&rest, b"0\r\n\r\n"), "{about}: {}", show(&rest));
+                if !is_bounded {
+                    assert!(socket.was_reset(), "{about}: an orderly end makes a whole answer of it");
+                }
+                asked.push((about, path));
+            }
+        }
+    }
+    for (about, path) in asked {
+        let line = log_line(stage, &path);
+        assert!(line.contains(" 500 ") && line.contains("broke off"), "{about}: {line}");
+    }
+}
+
+#[test]
+fn case_112_http2_clients_get_what_came_and_then_a_reset() {
+    let stage = broken();
+    let key = stage.e1.authorization();
+    for how in BREAKS {
+        let path = format!("/v1/projects/e1/{}/{how}", marker());
+        let mut client = RawHttp2::connect(stage.gateway.https());
+        let fields: [(&[u8], &[u8]); 5] = [
+            (b":method", b"GET"),
+            (b":scheme", b"https"),
+            (b":authority", b"gw.test"),
+            (b":path", path.as_bytes()),
+            (b"authorization", key.as_bytes()),
+        ];
+        client.headers(1, &fields, true).expect("an open connection");
+        let (mut came, mut body) = (None, Vec::new());
+        loop {
+            let frame = client.read(PATIENCE).unwrap_or_else(|| panic!("{how}: the stream has no end"));
+            match frame.kind {
+                HEADERS if frame.stream == 1 => came = Some(status(&frame.payload)),
+                DATA if frame.stream == 1 => body.extend_from_slice(&frame.payload),
+                RST_STREAM if frame.stream == 1 => {
+                    assert_eq!(number(&frame.payload), 2, "{how}: INTERNAL_ERROR");
+                    break;
+                }
+                _ => {}
+            }
+            assert_eq!(frame.flags & support::http2::END_STREAM & u8::from(frame.stream == 1), 0, "{how}");
+        }
+        assert_eq!((came, body.as_slice()), (Some(500), &b"hello"[..]), "{how}");
+        let line = log_line(stage, &path);
+        assert!(line.contains(" 500 ") && line.contains("broke off"), "{how}: {line}");
+    }
+}
+
+#[test]
+fn case_112_an_answer_that_is_broken_before_anything_of_it_was_sent_is_502() {
+    let stage = broken();
+    // in one piece with its head
+    for version in ["HTTP/1.1", "HTTP/1.0"] {
+        let path = format!("/v1/projects/e1/{}/none-bad", marker());
+        let request = String::from_utf8(stage.request("GET", &path).end()).expect("plain text");
+        let answer = stage.gateway.exchange(request.replace("HTTP/1.1", version));
+        answer.assert_refused(502);
+        let line = log_line(stage, &path);
+        assert!(line.contains(" 502 ") && line.contains("broke off"), "{line}");
+    }
+    // the end may be later than the head: then the client has the head, and an unfinished answer
+    for how in ["none-close", "none-reset"] {
+        let path = format!("/v1/projects/e1/{}/{how}", marker());
+        let mut client = stage.gateway.connect();
+        client.send(stage.request("GET", &path).end());
+        let status = match client.try_read(false, PATIENCE) {
+            Ok(answer) => answer.status,
+            Err(NoAnswer::Closed(_)) => 500,
+            Err(other) => panic!("{how}: {other:?}"),
+        };
+        assert!(matches!(status, 500 | 502), "{how}: {status}");
+        let line = log_line(stage, &path);
+        assert!(line.contains(&format!(" {status} ")) && line.contains("broke off"), "{how}: {line}");
+    }
+}
+
+/// An HTTP/2 upstream that answers with status 500 and `hello`, and then resets the first stream, and ends with the second.
+fn breaking_http2_upstream() -> Plain {
+    fn next(reader: &mut BufReader<TcpStream>) -> io::Result<u8> {
+        let mut head = [0; 9];
+        reader.read_exact(&mut head)?;
+        let length = u64::from(head[0]) << 16 | u64::from(head[1]) << 8 | u64::from(head[2]);
+        plain::skip(reader, length)?;
+        Ok(head[3])
+    }
+    Plain::start(|_, mut reader| {
+        plain::skip(&mut reader, support::http2::PREFACE.len() as u64)?;
+        reader.get_mut().write_all(&frame(support::http2::SETTINGS, 0, 0, &[]))?;
+        for (stream, reset) in [(1, &2u32.to_be_bytes()[..]), (3, &[])] {
+            while next(&mut reader)? != HEADERS {}
+            // 500 by its place in the static table
+            let mut answer = frame(HEADERS, support::http2::END_HEADERS, stream, &[0x8e]);
+            answer.extend(frame(DATA, 0, stream, b"hello"));
+            if !reset.is_empty() {
+                answer.extend(frame(RST_STREAM, 0, stream, reset));
+            }
+            reader.get_mut().write_all(&answer)?;
+        }
+        // and the end of the connection
+        Ok(())
+    })
+}
+
+#[test]
+fn case_112_what_came_of_an_http2_upstream_is_delivered() {
+    let upstream = breaking_http2_upstream();
+    let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
+    let stage = Stage::with(|plan| plan.upstreams(&entry).listeners("  - address: 127.0.0.1:0\n"));
+    for how in ["a reset of the stream", "the end of the connection"] {
+        let path = format!("/v1/projects/e1/{}", marker());
+        let mut client = stage.gateway.connect();
+        client.send(stage.request("GET", &path).end());
+        let head = client.take_until(b"\r\n\r\n", PATIENCE).expect("the head");
+        assert!(head.starts_with(b"HTTP/1.1 500 "), "{how}: {}", show(&head));
+        client.take_until(b"hello", PATIENCE).expect("what came of the body");
+        let Err(NoAnswer::Closed(rest)) = client.take(usize::MAX, PATIENCE) else { panic!("{how}: no end") };
+        assert!(!contains(&rest, b"0\r\n\r\n"), "{how}: {}", show(&rest));
+        let line = log_line(&stage, &path);
+        assert!(line.contains(" 500 ") && line.contains("broke off"), "{how}: {line}");
+    }
+}
+
+/// A gateway for refusals, in front of an upstream that must see none of what is refused.
+fn refusing() -> &'static Stage {
+    static STAGE: OnceLock<Stage> = OnceLock::new();
+    STAGE.get_or_init(|| {
+        Stage::with(|plan| {
+            plan.routes(
+                "\n  - { path: /v1, upstream: api, environment: \"/v1/projects/{environment}\" }\n  - path: /small\n    \
+                 upstream: api\n    access: public\n    methods: [POST, PUT]\n    body_bytes: 1KiB\n",
+            )
+        })
+    })
+}
+
+/// What each refusal asks for, with a key or without: path, the key's use, status.
+const REFUSALS: [(&str, bool, u16); 4] = [
+    ("/v1/projects/e1/x", false, 401),
+    ("/v1/projects/e2/x", true, 403),
+    ("/nothing", true, 404),
+    ("/small", false, 413),
+];
+
+#[test]
+fn case_114_curl_and_wget_show_the_refusal_of_an_upload() {
+    let stage = refusing();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |size: usize| {
+        let path = directory.path().join(size.to_string());
+        std::fs::write(&path, vec![b'u'; size]).expect("a file");
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let (half_a_megabyte, three_megabytes) = (file(500_000), file(3_000_000));
+    let authorization = format!("Authorization: {}", stage.e1.authorization());
+    for (path, with_key, status) in REFUSALS {
+        let plain = format!("http://{}{path}", stage.gateway.http());
+        let secure = format!("https://localhost:{}{path}", stage.gateway.https().port());
+        for (version, url, upload) in [
+            ("--http2", &secure, &half_a_megabyte),
+            ("--http2", &secure, &three_megabytes),
+            ("--http2-prior-knowledge", &plain, &half_a_megabyte),
+            ("--http1.1", &secure, &three_megabytes),
+            ("--http1.1", &plain, &three_megabytes),
+        ] {
+            let about = format!("curl {version} {url} with {upload}");
+            let mut curl = Command::new("curl");
+            // without `Expect` it sends at once, as small uploads do anyway
+            curl.args(["-sS", "-k", version, "--max-time", "30", "-H", "Expect:", "-T", upload]);
+            curl.args(["-o", "-", "-w", "\n%{http_code}"]);
+            if with_key {
+                curl.args(["-H", &authorization]);
+            }
+            let output = curl.arg(url).output().expect("curl can be started");
+            let said = String::from_utf8_lossy(&output.stdout);
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{about}: {said}\n{complaint}");
+            assert!(said.ends_with(&format!("\n{status}")), "{about}: {said}\n{complaint}");
+            assert!(said.contains("\"baseType\":\"error\""), "{about}: {said}");
+        }
+        for url in [&plain, &secure] {
+            let mut wget = Command::new("wget");
+            wget.args(["-nv", "-S", "--tries=1", "--no-check-certificate", "--content-on-error", "-O", "-"]);
+            wget.args(["--timeout=30", "--post-file", &three_megabytes]);
+            if with_key {
+                wget.args(["--header", &authorization]);
+            }
+            let output = wget.arg(url).output().expect("wget can be started");
+            let (said, log) =
+                (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert!(log.contains(&format!("HTTP/1.1 {status} ")), "wget {url}: {log}");
+            // wget leaves the body of a 401 that it has an answer to
+            assert!(status == 401 || said.contains("\"baseType\":\"error\""), "wget {url}: {said}\n{log}");
+        }
+    }
+    stage.upstream.assert_unseen("uuuuuuuuuu", "a refused upload");
+}
+
+#[test]
+fn case_114_a_slow_sender_reads_its_refusal_at_the_end() {
+    let stage = refusing();
+    // longer in all than a silence may be
+    let pieces = |mut send: Box<dyn FnMut(&[u8]) + '_>| {
+        for _ in 0..24 {
+            send(&[b'u'; 16_000]);
+            std::thread::sleep(Duration::from_millis(250));
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = stage.gateway.connect();
+            let request = Request::new("POST", "/v1/projects/e1/x").header("Content-Length", "384000").end();
+            client.send(request);
+            pieces(Box::new(|piece| client.try_send(piece).expect("the connection is open")));
+            client.read().assert_refused(401);
+            assert!(client.ends_within(PATIENCE));
+        });
+        scope.spawn(|| {
+            let mut client = RawHttp2::connect(stage.gateway.https());
+            client
+                .headers(1, &unauthenticated("POST", b"/v1/projects/e1/x"), false)
+                .expect("an open connection");
+            pieces(Box::new(|piece| client.data(1, piece, false).expect("the connection is open")));
+            client.data(1, b"", true).expect("the connection is open");
+            assert_eq!(client.fate_of(1), Fate::Status(401));
+            // all was taken: nothing is left to be reset
+            client.write(PING, 0, 0, &[7; 8]).expect("the connection is open");
+            loop {
+                let frame = client.read(PATIENCE).expect("an answer to the ping");
+                assert_ne!(frame.kind, RST_STREAM, "{frame:?}");
+                if frame.kind == PING {
+                    break;
+                }
+            }
+        });
+    });
+    stage.upstream.assert_unseen("uuuuuuuuuu", "a refused upload");
+}
+
+/// Whether the program that listens at `local` still has its end of a connection from `remote`.
+fn is_held(local: u16, remote: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells of its connections");
+    let (local, remote) = (format!(":{local:04X}"), format!(":{remote:04X}"));
+    table.lines().any(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        // what only the kernel still has belongs to no file
+        columns.len() > 9
+            && columns[1].ends_with(&local)
+            && columns[2].ends_with(&remote)
+            && columns[9] != "0"
+    })
+}
+
+/// The head of an HTTP/2 request without a key.
+fn unauthenticated<'a>(method: &'a str, path: &'a [u8]) -> [(&'a [u8], &'a [u8]); 4] {
+    [(b":method", method.as_bytes()), (b":scheme", b"https"), (b":authority", b"gw.test"), (b":path", path)]
+}
+
+#[test]
+fn case_114_what_is_refused_is_drained_within_bounds() {
+    let stage = refusing();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // endless
+            let mut client = stage.gateway.connect();
+            let request = Request::new("POST", "/v1/projects/e1/x").header("Transfer-Encoding", "chunked");
+            client.send(request.end());
+            let piece = [b"100000\r\n".as_slice(), &vec![b'u'; 1 << 20], b"\r\n"].concat();
+            let mut sent = 0;
+            while client.try_send(&piece).is_ok() {
+                sent += 1;
+                assert!(sent < 200, "the gateway reads {sent} MiB of a request that it has refused");
+            }
+        });
+        scope.spawn(|| {
+            // silent
+            let mut client = stage.gateway.connect();
+            let request = Request::new("POST", "/v1/projects/e1/x").header("Content-Length", "3000000").end();
+            client.send(request);
+            client.read().assert_refused(401);
+            wait_for(PATIENCE, "a client that sends nothing more is not waited for", || {
+                !is_held(stage.gateway.http().port(), client.local_address().port())
+            });
+        });
+        scope.spawn(|| {
+            // silent on a stream: it is reset without an error, and the connection goes on
+            let mut client = RawHttp2::connect(stage.gateway.https());
+            client
+                .headers(1, &unauthenticated("POST", b"/v1/projects/e1/x"), false)
+                .expect("an open connection");
+            client.data(1, b"u", false).expect("an open connection");
+            assert_eq!(client.fate_of(1), Fate::Status(401));
+            assert_eq!(client.fate_of(1), Fate::Reset(0));
+            client.headers(3, &unauthenticated("GET", b"/nothing"), true).expect("an open connection");
+            assert_eq!(client.fate_of(3), Fate::Status(404));
+        });
+    });
+}
+
+/// An upstream's answer that does not come: tells through the channel that the request came, and whether the gateway
+/// ended the connection.
+fn never() -> (Answer, mpsc::Receiver<bool>) {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let answer = Answer::after_body(move |_, conversation| {
+        let tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
+        tell.send(false).ok();
+        tell.send(conversation.ends_within(PATIENCE)).ok();
+        false
+    });
+    (answer, told)
+}
+
+#[test]
+fn case_113_a_client_that_leaves_before_the_answer_ends_the_upstreams_request() {
+    let stage = Stage::start();
+    for how in [
+        "closes",
+        "ends its direction",
+        "resets",
+        "closes TLS",
+        "closes HTTP/2",
+        "sends half a request and closes",
+    ] {
+        for method in ["GET", "POST"] {
+            let about = format!("a client that {how} after {method}");
+            let path = format!("/v1/projects/e1/{}", marker());
+            let (answer, told) = never();
+            stage.upstream.answer(&path, answer);
+            let request = stage.request(method, &path);
+            let mut request = if method == "POST" { request.body("hello") } else { request.end() };
+            if how.starts_with("sends half") {
+                request.extend(stage.request("POST", &path).header("Content-Length", "5").end());
+                request.extend(b"hell");
+            }
+            let came = || told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("{about}: it does not come"));
+            let mut half_open = None;
+            if how == "closes HTTP/2" {
+                let mut client = RawHttp2::connect(stage.gateway.https());
+                let key = stage.e1.authorization();
+                let mut fields = unauthenticated(method, path.as_bytes()).to_vec();
+                fields.push((b"authorization", key.as_bytes()));
+                client.headers(1, &fields, method == "GET").expect("an open connection");
+                if method == "POST" {
+                    client.data(1, b"hello", true).expect("an open connection");
+                }
+                came();
+                drop(client);
+            } else {
+                let mut client = match how {
+                    "closes TLS" => tls::connect(stage.gateway.https()),
+                    _ => stage.gateway.connect(),
+                };
+                client.send(request);
+                came();
+                match how {
+                    "ends its direction" => {
+                        client.finish_sending();
+                        half_open = Some(client);
+                    }
+                    "resets" => client.reset(),
+                    _ => drop(client),
+                }
+            }
+            assert!(came(), "{about}: the upstream works on");
+            drop(half_open);
+            let line = log_line(&stage, &path);
+            assert!(line.contains("the client is gone"), "{about}: {line}");
+        }
+    }
+}
+
+#[test]
+fn case_113_an_end_behind_a_whole_next_request_is_no_sign() {
+    let stage = Stage::start();
+    for next in ["GET", "POST", "chunked"] {
+        let path = format!("/v1/projects/e1/{}", marker());
+        let (tell, told) = mpsc::channel::<()>();
+        let told = Mutex::new(told);
+        stage.upstream.answer(
+            &path,
+            Answer::after_body(move |_, conversation| {
+                told.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(PATIENCE).ok();
+                conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst").is_ok()
+            }),
+        );
+        let mark = marker();
+        let request =
+            stage.request(if next == "GET" { "GET" } else { "POST" }, "/v1/projects/e1/next").mark(&mark);
+        let request = match next {
+            "GET" => request.end(),
+            "POST" => request.body("hello"),
+            _ => request.header("Transfer-Encoding", "chunked").raw("\r\n5\r\nhello\r\n0\r\n").end(),
+        };
+        let mut client = stage.gateway.connect();
+        client.send([stage.request("GET", &path).end(), request].concat());
+        client.finish_sending();
+        let seen = stage.upstream.wait_for(&path);
+        stays(Duration::from_millis(300), "the upstream works on", || {
+            stage.upstream.is_open(seen.connection)
+        });
+        tell.send(()).expect("the upstream waits");
+        assert_eq!(client.read().text(), "first", "{next}");
+        assert_eq!(client.read().status, 200, "{next}");
+        stage.upstream.only(&mark);
+        assert!(client.ends_within(PATIENCE), "{next}");
+    }
+}
