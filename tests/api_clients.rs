@@ -5,6 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::api::{Api, ids, target_of};
+use support::http1::{Request, Response};
 use support::python;
 use support::stage::Stage;
 
@@ -97,6 +98,7 @@ fn ranchers_command_line_finds_what_it_asks_for() {
     );
     let id = made["id"].as_str().unwrap();
     assert!(id.starts_with("1e"), "it gets an id of its own: {made}");
+    assert_eq!(made["orchestration"], "cattle", "env ls prints it");
     // env deactivate staging: by id, then by name
     assert_eq!(api.get("/v2-beta/projects/staging").status, 404);
     assert_eq!(api.ids("/v2-beta/projects?all=true&name=STAGING&removed_null=1"), [id]);
@@ -112,6 +114,290 @@ fn ranchers_command_line_finds_what_it_asks_for() {
     assert_eq!(own.get("/v2-beta/projects/e2/schemas/schemas").status, 404);
     let project = own.document("/v2-beta/schemas/project");
     assert_eq!(project["collectionMethods"], json!(["GET"]), "env create is refused by the client itself");
+}
+
+/// Rancher's Go client as its source has it: it takes addresses from what it was answered, sends what its structures
+/// become as JSON, and takes an answer only where its structures can hold it.
+struct GoRancher<'a> {
+    api: &'a Api<'a>,
+    schemas: Vec<Value>,
+}
+
+impl<'a> GoRancher<'a> {
+    /// What it does first, at an address that it was given.
+    fn connect(api: &'a Api<'a>, target: &str) -> Self {
+        let mut answer = sent(api, "GET", target, None);
+        let schemas = target_of(&json!(answer.header("x-api-schemas").expect("where the schemas are")));
+        if schemas != target {
+            answer = sent(api, "GET", &schemas, None);
+        }
+        assert_eq!(answer.status, 200, "{answer:?}");
+        Self { api, schemas: answer.json()["data"].as_array().expect("the schemas").clone() }
+    }
+
+    /// The schema of a type, which allows the method on its collection or on one of its resources.
+    fn schema(&self, kind: &str, methods: &str, method: &str) -> &Value {
+        let schema = self.schemas.iter().find(|schema| schema["id"] == kind);
+        let schema = schema.unwrap_or_else(|| panic!("unknown schema type {kind}"));
+        assert!(
+            schema[methods].as_array().expect("the methods").contains(&json!(method)),
+            "{kind}: no {method}"
+        );
+        schema
+    }
+
+    fn collection(&self, kind: &str, method: &str) -> String {
+        target_of(&self.schema(kind, "collectionMethods", method)["links"]["collection"])
+    }
+
+    fn list(&self, kind: &str, query: &str) -> Vec<Value> {
+        let answer = sent(self.api, "GET", &format!("{}{query}", self.collection(kind, "GET")), None);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()["data"].as_array().expect("a collection").clone()
+    }
+
+    /// A project; 404 is none.
+    fn project(&self, id: &str) -> Option<Value> {
+        self.schema("project", "resourceMethods", "GET");
+        let answer = sent(self.api, "GET", &format!("{}/{id}", self.collection("project", "GET")), None);
+        (answer.status != 404).then(|| held_by_project(&answer))
+    }
+
+    fn create(&self, data: &Value) -> Value {
+        held_by_project(&sent(self.api, "POST", &self.collection("project", "POST"), Some(data)))
+    }
+
+    fn update(&self, project: &Value, data: &Value) -> Value {
+        self.schema("project", "resourceMethods", "PUT");
+        held_by_project(&sent(self.api, "PUT", &target_of(&project["links"]["self"]), Some(data)))
+    }
+
+    fn set_members(&self, project: &Value, members: &[(&str, &str)]) -> Response {
+        self.schema("project", "resourceMethods", "GET");
+        let member = |(id, role): &(&str, &str)| json!({ "actions": null, "externalId": id, "externalIdType": "rancher_id", "links": null, "role": role });
+        let members: Vec<_> = members.iter().map(member).collect();
+        let input = json!({ "actions": null, "links": null, "members": members });
+        sent(self.api, "POST", &target_of(&project["actions"]["setmembers"]), Some(&input))
+    }
+
+    fn delete(&self, project: &Value) {
+        self.schema("project", "resourceMethods", "DELETE");
+        let answer = sent(self.api, "DELETE", &target_of(&project["links"]["self"]), None);
+        assert!(answer.status < 300, "{answer:?}");
+    }
+}
+
+/// A request as Go's library and the client write it.
+fn sent(api: &Api<'_>, method: &str, target: &str, body: Option<&Value>) -> Response {
+    let written = |request: Request| request.header("User-Agent", "Go-http-client/1.1");
+    let request = written(api.request(method, target));
+    api.send(match (method, body) {
+        (_, Some(body)) => request.header("Content-Type", "application/json").body(body.to_string()),
+        ("POST", None) => request.header("Content-Type", "application/json").body(""),
+        _ => request.header("Accept-Encoding", "gzip").end(),
+    })
+}
+
+/// The document of an answer, of which the client's structure can hold every field that it has.
+fn held_by_project(answer: &Response) -> Value {
+    assert!(answer.status < 300, "{answer:?}");
+    let document = answer.json();
+    for (name, value) in document.as_object().expect("an object") {
+        let is_held = match name.as_str() {
+            "links" | "actions" | "data" | "servicesPortRange" => value.is_object(),
+            "members" | "projectLinks" => value.is_array(),
+            "allowSystemRole" | "virtualMachine" => value.is_boolean(),
+            "hostRemoveDelaySeconds" | "transitioningProgress" => value.is_i64(),
+            "id"
+            | "type"
+            | "created"
+            | "defaultNetworkId"
+            | "description"
+            | "healthState"
+            | "kind"
+            | "name"
+            | "orchestration"
+            | "projectTemplateId"
+            | "removed"
+            | "removeTime"
+            | "state"
+            | "transitioning"
+            | "transitioningMessage"
+            | "uuid"
+            | "version" => value.is_string(),
+            _ => true,
+        };
+        // Go leaves a field as it is where there is null
+        assert!(is_held || value.is_null(), "{name}: {value}");
+    }
+    document
+}
+
+/// `rancher_environment` of Terraform's provider 1.5.0, from its plan to its end.
+#[test]
+fn case_128_terraform_makes_an_environment_keeps_it_and_destroys_it() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let other = stage.gateway.create_account("other", "user");
+
+    // create: the template of the wanted orchestration, then the environment
+    let client = GoRancher::connect(&api, "/v2-beta");
+    let template =
+        |name: &str| client.list("projectTemplate", &format!("?isPublic=true&name={name}&sort=created"));
+    for name in ["mesos", "kubernetes", "windows", "swarm"] {
+        assert_eq!(template(name), Vec::<Value>::new(), "{name}: it would be made of what it is not");
+    }
+    let template = template("cattle")[0]["id"].clone();
+    let plan = json!({ "description": "made by Terraform", "name": "foo", "projectTemplateId": template });
+    let id = client.create(&plan)["id"].as_str().unwrap().to_owned();
+    assert_eq!(client.project(&id).unwrap()["state"], "active", "it waits for this");
+
+    // its members
+    let environment = client.project(&id).unwrap();
+    let inside =
+        || GoRancher::connect(&api, &format!("{}/schemas", target_of(&environment["links"]["self"])));
+    let set = inside().set_members(&environment, &[("1a1", "owner"), (&other, "member")]);
+    assert!(set.status < 300 && set.json()["type"] == "project", "{set:?}");
+
+    // read: whatever differs from the plan would have it made anew
+    let read = client.project(&id).unwrap();
+    let field = |name: &str| read[name].clone();
+    assert_eq!((field("name"), field("description")), (plan["name"].clone(), plan["description"].clone()));
+    assert_eq!(field("orchestration"), "cattle");
+    assert_eq!(field("projectTemplateId"), template);
+    assert_eq!(field("healthState"), "healthy");
+    let members = inside().list("projectMember", "");
+    let mut roles: Vec<_> =
+        members.iter().map(|member| (member["externalId"].clone(), member["role"].clone())).collect();
+    roles.sort_by_key(|(account, _)| account.to_string());
+    assert_eq!(roles, [(json!("1a1"), json!("owner")), (json!(other), json!("member"))]);
+    assert!(members.iter().all(|member| member["externalIdType"] == "rancher_id"), "{members:?}");
+    let link = target_of(&read["links"]["projectMembers"]);
+    assert_eq!(api.document(&link)["data"].as_array().map(Vec::len), Some(2));
+
+    // update
+    let edited = client.update(&read, &json!({ "description": "", "name": "foo2" }));
+    assert_eq!((&edited["name"], &edited["description"]), (&json!("foo2"), &Value::Null));
+
+    // a key of it works at the upstream until it is destroyed, active as it is
+    let key = stage.gateway.create_environment_key(&id);
+    let reading = || Request::get(format!("/v1/projects/{id}/x")).key(&key);
+    stage.passes(reading());
+    client.delete(&client.project(&id).unwrap());
+    stage.refuses(reading(), &[401]);
+    let gone = client.project(&id).unwrap();
+    assert_eq!((&gone["state"], &gone["transitioning"]), (&json!("removed"), &json!("no")));
+    assert!(gone["removed"].is_string(), "{gone}");
+    assert!(!client.list("project", "").iter().any(|project| project["id"] == *id));
+    let log = api.document(&format!("/v2-beta/auditlogs?resourceType=project&resourceId={id}"));
+    let actions: Vec<_> = log["data"].as_array().unwrap().iter().map(|row| row["action"].clone()).collect();
+    assert_eq!(actions, ["create", "edit", "deactivate", "remove"]);
+    // once more is 405, as for everything that is gone
+    assert_eq!(api.delete(&target_of(&gone["links"]["self"])).status, 405);
+}
+
+/// `rancher env rm production`, of an environment that nobody has deactivated.
+#[test]
+fn case_128_ranchers_command_line_removes_an_active_environment() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    api.put("/v2-beta/projects/e2", &json!({ "name": "production" }));
+    stage.gateway.create_account("bob", "user");
+    stage.gateway.add_member("e2", "bob", "member");
+    let bob = stage.gateway.create_account_key("bob");
+    let inside = |key| Request::get("/v1/projects/e2/x").key(key);
+    stage.passes(inside(&stage.e2));
+    stage.passes(inside(&bob));
+
+    let client = GoRancher::connect(&api, "/v2-beta/projects/e1/schemas/schemas");
+    assert_eq!(client.project("production"), None);
+    let found = client.list("project", "?all=true&name=production&removed_null=1");
+    assert_eq!(found.len(), 1, "{found:?}");
+    client.delete(&found[0]);
+    stage.refuses(inside(&stage.e2), &[401]);
+    stage.refuses(inside(&bob), &[403]);
+    // the action is another thing: it is offered once the environment is inactive, as in Rancher
+    let refused = api.act("/v2-beta/projects/e1", "remove").json();
+    assert_eq!((&refused["status"], &refused["code"]), (&json!(422), &json!("ActionNotAvailable")));
+    stage.passes(Request::get("/v1/projects/e1/x").key(&stage.e1));
+}
+
+/// What a project is made with, and what `setmembers` takes.
+#[test]
+fn case_128_members_are_what_a_request_names() {
+    let stage = Stage::start();
+    let api = Api::admin(&stage.gateway);
+    let [ada, bob] = ["ada", "bob"].map(|name| stage.gateway.create_account(name, "user"));
+    let owner = |id: &str| json!({ "externalId": id, "externalIdType": "rancher_id", "role": "owner" });
+    let reader = |id: &str| json!({ "externalId": id, "externalIdType": "rancher_id", "role": "readonly" });
+    let members = |id: &Value| {
+        let list = api.document(&format!("/v2-beta/projects/{}/projectmembers", id.as_str().unwrap()));
+        let member = |member: &Value| {
+            json!({
+                "externalId": member["externalId"],
+                "externalIdType": member["externalIdType"],
+                "role": member["role"],
+            })
+        };
+        list["data"].as_array().unwrap().iter().map(member).collect::<Vec<_>>()
+    };
+
+    // exactly those: an admin who is not named is none of them
+    let named = json!({ "id": "named", "members": [owner(&ada), reader(&bob)] });
+    let made = api.create("/v2-beta/projects", &named);
+    assert_eq!(members(&made["id"]), [owner(&ada), reader(&bob)]);
+    let (ada_key, bob_key) =
+        (stage.gateway.create_account_key("ada"), stage.gateway.create_account_key("bob"));
+    let writing = |key| Request::new("POST", "/v1/projects/named/x").key(key);
+    stage.passes(writing(&ada_key));
+    stage.refuses(writing(&bob_key), &[403]);
+    // nobody named: whoever asks
+    for none in [json!({}), json!({ "members": null }), json!({ "members": [] })] {
+        let made = api.create("/v2-beta/projects", &none);
+        assert_eq!(members(&made["id"]), [owner("1a1")], "{none}");
+    }
+
+    // what cannot be makes nothing at all
+    let before = api.ids("/v2-beta/projects");
+    for (wrong, status, code) in [
+        (json!([reader(&ada)]), 400, "InvalidFormat"),
+        (json!([owner("1a999")]), 422, "InvalidReference"),
+        (json!([owner(&ada), reader(&ada)]), 422, "NotUnique"),
+        (
+            json!([{ "externalId": ada, "externalIdType": "github_user", "role": "owner" }]),
+            422,
+            "InvalidOption",
+        ),
+        (
+            json!([{ "externalId": "1234", "externalIdType": "rancher_id", "role": "owner" }]),
+            422,
+            "InvalidReference",
+        ),
+        (json!([{ "role": "owner" }]), 422, "MissingRequired"),
+        (json!("ada"), 400, "InvalidFormat"),
+    ] {
+        for target in ["/v2-beta/projects", "/v2-beta/projects/named/?action=setmembers"] {
+            let refused = api.post(target, &json!({ "members": wrong })).json();
+            assert_eq!(
+                (&refused["status"], &refused["code"]),
+                (&json!(status), &json!(code)),
+                "{target}: {wrong}"
+            );
+        }
+    }
+    for (none, status, code) in [
+        (json!({}), 422, "MissingRequired"),
+        (json!({ "members": null }), 422, "MissingRequired"),
+        (json!({ "members": [] }), 400, "InvalidFormat"),
+    ] {
+        let refused = api.post("/v2-beta/projects/named/?action=setmembers", &none).json();
+        assert_eq!((&refused["status"], &refused["code"]), (&json!(status), &json!(code)), "{none}");
+    }
+    let another = json!({ "projectTemplateId": "1pt2" });
+    let refused = api.post("/v2-beta/projects", &another).json();
+    assert_eq!((&refused["status"], &refused["fieldName"]), (&json!(422), &json!("projectTemplateId")));
+    assert_eq!(api.ids("/v2-beta/projects"), before);
+    assert_eq!(members(&json!("named")), [owner(&ada), reader(&bob)]);
 }
 
 /// The fuzzer's own words, where the run fails.

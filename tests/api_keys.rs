@@ -34,7 +34,7 @@ fn a_key_lives_and_dies_by_links_and_actions_alone() {
     let root = api.document("/v2-beta");
     let projects = api.document(&target_of(&root["links"]["projects"]));
     let project = projects["data"].as_array().unwrap().iter().find(|item| item["id"] == "e1").unwrap();
-    let keys = target_of(&project["links"]["apikeys"]);
+    let keys = target_of(&project["links"]["apiKeys"]);
     let created = api.create(&keys, &json!({ "name": "ci", "description": "deploy job" }));
     let key = key_in(&created);
     assert_eq!((&created["type"], &created["baseType"]), (&json!("apiKey"), &json!("credential")));

@@ -205,9 +205,8 @@ fn an_environment_takes_its_keys_and_members_with_it() {
     let members = cli.json(&["environment", "member", "list", "--environment", "e1"]);
     assert_eq!(text(&members["data"][0], "role"), "readonly");
 
-    assert!(refusal(&cli.run(&["environment", "delete", "e1"])).contains("deactivate it first"));
-    cli.succeed(&["environment", "deactivate", "live"]);
-    cli.succeed(&["environment", "delete", "live"]);
+    // active as it is
+    assert!(cli.succeed(&["environment", "delete", "live"]).stdout.contains("environment e1 is removed"));
     assert_eq!(text(&cli.json(&["key", "show", &key.id]), "state"), "removed");
     assert!(refusal(&cli.run(&["environment", "show", "live"])).contains("there is no environment 'live'"));
     assert!(refusal(&cli.run(&["environment", "create", "--id", "E1"])).contains("not given out again"));

@@ -32,7 +32,7 @@ fn known_keys(folder: &Path, count: usize) -> anyhow::Result<()> {
     let peppers = Peppers::load(&[pepper])?;
     let mut store = Store::create(&folder.join("portcullis.db"))?;
     let id = ENVIRONMENT.parse()?;
-    store.create_environment(&NewEnvironment { id, name: None, description: None, owner: None })?;
+    store.create_environment(&NewEnvironment { id, name: None, description: None, members: Vec::new() })?;
     let name = Name::parse("admin")?.context("a name")?;
     let (admin, _) =
         store.create_account(&NewAccount { name, description: None, kind: AccountKind::Admin })?;

@@ -64,7 +64,7 @@ impl Fixture {
                 id: environment.clone(),
                 name: None,
                 description: None,
-                owner: None,
+                members: Vec::new(),
             })
             .unwrap();
         let follower = Follower::open(&path).unwrap();

@@ -69,11 +69,9 @@ pub(super) enum Command {
         /// Its id or name
         environment: String,
     },
-    /// Remove an inactive environment for good, with its keys and memberships
-    #[command(
-        after_help = "Examples:\n  portcullis environment deactivate 1a7\n  portcullis environment delete 1a7\n  \
-            portcullis environment delete 1a7 --url https://gateway.example:8081"
-    )]
+    /// Close an environment and remove it for good, with its keys and memberships
+    #[command(after_help = "Examples:\n  portcullis environment delete 1a7\n  \
+        portcullis environment delete 1a7 --url https://gateway.example:8081")]
     Delete {
         /// Its id or name
         environment: String,
@@ -131,11 +129,11 @@ impl Command {
             Self::Create { id, name, description, owner } => {
                 let name = site::name(name.as_deref())?;
                 let description = site::description(description.as_deref())?;
-                let owner = match owner {
-                    Some(owner) => Some(backend.account_id(owner)?),
-                    None => None,
+                let members = match owner {
+                    Some(owner) => vec![(backend.account_id(owner)?, Role::Owner)],
+                    None => Vec::new(),
                 };
-                let new = NewEnvironment { id: id.clone(), name, description, owner };
+                let new = NewEnvironment { id: id.clone(), name, description, members };
                 let mut made = backend.create_environment(&new)?;
                 backend.confirm(&mut made);
                 show(&made.seen, output)?;

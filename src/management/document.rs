@@ -7,6 +7,12 @@ use serde_json::{Map, Value, json};
 use crate::model::{Account, Description, Environment, KeyOwner, Name, State};
 use crate::store::{AuditEntry, GatewayEntry, KeyEntry, MemberEntry, Receipt};
 
+/// The one template that environments are made from: they have nothing of their own to choose.
+pub(super) const TEMPLATE_ID: &str = "1pt1";
+
+/// Rancher's word for the ids of its own accounts, by which members are named.
+pub const ACCOUNT_ID_TYPE: &str = "rancher_id";
+
 /// Where documents are seen from: what their links begin with, and which actions they offer.
 #[derive(Debug, Clone, Default)]
 pub struct View {
@@ -24,12 +30,12 @@ impl View {
         Some(format!("{prefix}/{}/{id}", plural.to_ascii_lowercase()))
     }
 
-    /// `links`, with those beside `self` that the type has.
+    /// `links`, with those beside `self` that the type has: Rancher writes their addresses in lower case.
     fn links(&self, plural: &str, id: &str, more: &[&str]) -> Map<String, Value> {
         let mut links = Map::new();
         if let Some(url) = self.url(plural, id) {
             for link in more {
-                links.insert((*link).to_owned(), format!("{url}/{link}").into());
+                links.insert((*link).to_owned(), format!("{url}/{}", link.to_ascii_lowercase()).into());
             }
             links.insert("self".to_owned(), url.into());
         }
@@ -193,7 +199,7 @@ pub fn account(account: &Account, view: &View) -> Value {
         uuid: &account.uuid,
         created: account.created,
         removed: account.removed,
-        links: &["apikeys"],
+        links: &["apiKeys"],
         more_actions: &[],
     };
     resource.with(view, json!({}))
@@ -213,10 +219,18 @@ pub fn environment(environment: &Environment, view: &View) -> Value {
         uuid: &environment.uuid,
         created: environment.created,
         removed: environment.removed,
-        links: &["apikeys", "projectmembers", "schemas"],
+        links: &["apiKeys", "projectMembers", "schemas"],
         more_actions: &["setmembers"],
     };
-    resource.with(view, json!({}))
+    resource.with(
+        view,
+        json!({
+            "healthState": "healthy",
+            "members": null,
+            "orchestration": "cattle",
+            "projectTemplateId": TEMPLATE_ID,
+        }),
+    )
 }
 
 /// `projectMember`. A membership has no id of its own: it is named by its two ends.
@@ -233,7 +247,7 @@ pub fn member(entry: &MemberEntry, view: &View) -> Value {
         "state": "active",
         "projectId": membership.environment.as_str(),
         "externalId": membership.account.to_string(),
-        "externalIdType": "rancher_id",
+        "externalIdType": ACCOUNT_ID_TYPE,
         "role": membership.role.as_str(),
     })
 }

@@ -11,10 +11,8 @@ use super::error::Fault;
 use super::object::{self, Kind};
 use super::page::{Cursor, Listing, Page, Query};
 use super::rows::Parsed;
-use super::{Edit, Entry, Store, StoreError, Transition, keys, memberships, rows};
-use crate::model::{
-    AccountId, Description, Environment, EnvironmentId, KeyOwner, Membership, Name, Role, State,
-};
+use super::{Edit, Entry, Expected, Store, StoreError, Transition, keys, memberships, rows};
+use crate::model::{AccountId, Description, Environment, EnvironmentId, KeyOwner, Name, Role, State};
 use crate::policy::Act;
 
 /// What a new environment is made from.
@@ -26,8 +24,8 @@ pub struct NewEnvironment {
     pub name: Option<Name>,
     /// Free text.
     pub description: Option<Description>,
-    /// Who becomes its first owner.
-    pub owner: Option<AccountId>,
+    /// Its first members.
+    pub members: Vec<(AccountId, Role)>,
 }
 
 /// Who looks at a list of environments.
@@ -62,10 +60,9 @@ impl Store {
                 Uuid::new_v4().to_string(),
                 Timestamp::now().as_millisecond(),
             ))?;
-            let (environment, number) = log(at, &new.id, "create", None)?;
-            let Some(account) = new.owner else { return Ok((environment, number)) };
-            let membership = Membership { account, environment: new.id.clone(), role: Role::Owner };
-            Ok((environment, memberships::add(at, &membership)?))
+            let (environment, _) = log(at, &new.id, "create", None)?;
+            memberships::add_all(at, &new.id, &new.members)?;
+            Ok((environment, change::head(at)?.number))
         })
     }
 
@@ -163,28 +160,46 @@ impl Store {
         let Transition { to: state, expected } = transition.into();
         self.change(&Attempt::new(object::action_to(state), "environment", &id), |at| {
             at.permit(&Act::ChangeEnvironment(id.clone()))?;
-            let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
-            object::refuse_changed(at, Kind::Environment, row, id, &expected)?;
-            let Some(action) = object::transition(at, Kind::Environment, id, environment.state, state)?
-            else {
-                return Ok((environment, change::head(at)?.number));
-            };
-            if state == State::Removed {
-                keys::remove_all_of(at, &KeyOwner::Environment(id.clone()))?;
-                memberships::remove_all_of_environment(at, row)?;
-            }
-            object::set_state(at, Kind::Environment, row, state)?;
-            log(at, id, action, Some(&environment))
+            refuse_changed(at, id, &expected)?;
+            enter(at, id, state)
         })
     }
 
-    /// Removes an inactive environment, with its keys and memberships.
+    /// Removes an environment, with its keys and memberships. An active one is closed first, in the same transaction.
     pub fn remove_environment(
         &mut self,
         id: &EnvironmentId,
+        expected: &Expected,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
-        self.set_environment_state(id, State::Removed)
+        self.change(&Attempt::new("remove", "environment", &id), |at| {
+            at.permit(&Act::ChangeEnvironment(id.clone()))?;
+            if refuse_changed(at, id, expected)? == State::Active {
+                enter(at, id, State::Inactive)?;
+            }
+            enter(at, id, State::Removed)
+        })
     }
+}
+
+/// Refuses an environment that is not as the author knows it; its state.
+fn refuse_changed(at: &Writing<'_>, id: &EnvironmentId, expected: &Expected) -> Result<State, Fault> {
+    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
+    object::refuse_changed(at, Kind::Environment, row, id, expected)?;
+    Ok(environment.state)
+}
+
+/// Takes an environment to a state, if it may go there. A removed one takes its keys and memberships with it.
+fn enter(at: &Writing<'_>, id: &EnvironmentId, state: State) -> Result<(Environment, ChangeNumber), Fault> {
+    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
+    let Some(action) = object::transition(at, Kind::Environment, id, environment.state, state)? else {
+        return Ok((environment, change::head(at)?.number));
+    };
+    if state == State::Removed {
+        keys::remove_all_of(at, &KeyOwner::Environment(id.clone()))?;
+        memberships::remove_all_of_environment(at, row)?;
+    }
+    object::set_state(at, Kind::Environment, row, state)?;
+    log(at, id, action, Some(&environment))
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry<Environment>> {

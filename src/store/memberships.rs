@@ -89,19 +89,13 @@ impl Store {
             at.permit(&Act::ChangeMembers(environment.clone()))?;
             let (row, _) = environments::present(at, environment)?;
             object::refuse_changed(at, Kind::Environment, row, environment, expected)?;
-            keeping_an_owner(at, environment, || {
-                for (account, role) in members {
-                    let membership =
-                        Membership { account: *account, environment: environment.clone(), role: *role };
-                    add(at, &membership)?;
+            add_all(at, environment, members)?;
+            for membership in of_environment(at, row)? {
+                if !members.iter().any(|(account, _)| *account == membership.account) {
+                    remove(at, &membership, row)?;
                 }
-                for membership in of_environment(at, row)? {
-                    if !members.iter().any(|(account, _)| *account == membership.account) {
-                        remove(at, &membership, row)?;
-                    }
-                }
-                Ok(change::head(at)?.number)
-            })
+            }
+            Ok(change::head(at)?.number)
         })
     }
 
@@ -177,8 +171,23 @@ fn keeping_an_owner<T>(
     Ok(done)
 }
 
+/// Adds the members that an environment is to have, one of whom must be an owner.
+pub(super) fn add_all(
+    at: &Writing<'_>,
+    environment: &EnvironmentId,
+    members: &[(AccountId, Role)],
+) -> Result<(), Fault> {
+    for (account, role) in members {
+        add(at, &Membership { account: *account, environment: environment.clone(), role: *role })?;
+    }
+    if at.is_strict() && !members.iter().any(|(_, role)| *role == Role::Owner) {
+        return Err(StoreError::LastOwner { environment: environment.clone() }.into());
+    }
+    Ok(())
+}
+
 /// Adds a membership, or gives it another role.
-pub(super) fn add(transaction: &Writing<'_>, membership: &Membership) -> Result<ChangeNumber, Fault> {
+fn add(transaction: &Writing<'_>, membership: &Membership) -> Result<ChangeNumber, Fault> {
     accounts::present(transaction, membership.account)?;
     let (row, _) = environments::present(transaction, &membership.environment)?;
     let before = role(transaction, membership.account, row)?;

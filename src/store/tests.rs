@@ -127,7 +127,7 @@ impl Place {
     }
 
     fn environment(&mut self, called: &str) -> Environment {
-        let new = NewEnvironment { id: id(called), name: None, description: None, owner: None };
+        let new = NewEnvironment { id: id(called), name: None, description: None, members: Vec::new() };
         self.store.create_environment(&new).unwrap().0
     }
 
@@ -288,7 +288,8 @@ fn only_what_is_inactive_is_removed_and_nothing_brings_it_back(place: &mut Place
 
     assert!(refusal(place.store.remove_key(key.id)).contains("`portcullis key deactivate a1`"));
     assert!(refusal(place.store.remove_account(account.id)).contains("deactivate"));
-    assert!(refusal(place.store.remove_environment(&environment.id)).contains("deactivate"));
+    let removed = place.store.set_environment_state(&environment.id, State::Removed);
+    assert!(refusal(removed).contains("deactivate"));
 
     place.store.set_key_state(key.id, State::Inactive).unwrap();
     let (removed, _) = place.store.remove_key(key.id).unwrap();
@@ -313,8 +314,7 @@ fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own(place:
     place.key(&KeyOwner::Account(account.id), "a-key");
     let mut follower = Follower::open(&place.path).unwrap();
 
-    place.store.set_environment_state(&environment.id, State::Inactive).unwrap();
-    place.store.remove_environment(&environment.id).unwrap();
+    place.store.remove_environment(&environment.id, &Expected::Any).unwrap();
     assert_eq!(place.store.find_key("e-key").unwrap().state, State::Removed);
     assert_eq!(place.store.find_key("a-key").unwrap().state, State::Active);
     assert_eq!(place.store.memberships_of(account.id).unwrap(), []);
@@ -343,10 +343,10 @@ fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own(place:
 
 fn environment_ids_are_unique_without_regard_to_case_and_never_given_out_again(place: &mut Place) {
     let environment = place.environment("Prod");
-    let again = |called: &str| NewEnvironment { id: id(called), name: None, description: None, owner: None };
+    let again =
+        |called: &str| NewEnvironment { id: id(called), name: None, description: None, members: Vec::new() };
     assert!(refusal(place.store.create_environment(&again("prod"))).contains("taken by 'Prod'"));
-    place.store.set_environment_state(&environment.id, State::Inactive).unwrap();
-    place.store.remove_environment(&environment.id).unwrap();
+    place.store.remove_environment(&environment.id, &Expected::Any).unwrap();
     assert!(refusal(place.store.create_environment(&again("PROD"))).contains("not given out again"));
     assert!(matches!(place.store.find_environment("prod"), Err(StoreError::NotFound { .. })));
 }
@@ -357,7 +357,7 @@ fn a_name_does_not_hide_another_objects_id(place: &mut Place) {
         id: id(called),
         name,
         description: None,
-        owner: None,
+        members: Vec::new(),
     };
     assert!(
         refusal(place.store.create_environment(&named("e2", Some(name("E1")))))

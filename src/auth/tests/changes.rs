@@ -150,7 +150,8 @@ fn the_directory_reads_each_environment_once_unknown_ones_too() {
         let (found, cost) = fixture.counted(fixture.auth.environment("no/id")).await;
         assert_eq!((found, cost.environment_reads), (Ok(unknown), 0));
 
-        let new = NewEnvironment { id: "e2".parse().unwrap(), name: None, description: None, owner: None };
+        let new =
+            NewEnvironment { id: "e2".parse().unwrap(), name: None, description: None, members: Vec::new() };
         fixture.store.create_environment(&new).unwrap();
         fixture.apply_changes().await;
         assert_eq!(fixture.auth.environment("e2").await, Ok(EnvironmentFacts { known: true, active: true }));

@@ -1,19 +1,17 @@
 //! Environments, and who belongs to them.
 
-use anyhow::Context as _;
 use http::Method;
 use serde_json::json;
 
 use super::{Backend, Confirmation, Done, OnPart, Seen};
 use crate::cli::remote::{Body, RemoteError, read};
 use crate::cli::site::Site;
+use crate::management::document::ACCOUNT_ID_TYPE;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, Membership, Name, Role, State};
-use crate::store::{Edit, MemberEntry, MembersOf, NewEnvironment, SeenBy, StoreError};
+use crate::store::{Edit, Expected, MemberEntry, MembersOf, NewEnvironment, SeenBy, StoreError};
 
 const PATH: &str = "/v2-beta/projects";
 const MEMBERS: &str = "/v2-beta/projectmembers";
-/// What accounts are called in `externalIdType`.
-const ID_TYPE: &str = "rancher_id";
 
 fn path(id: &EnvironmentId) -> String {
     format!("{PATH}/{id}")
@@ -66,23 +64,16 @@ impl Backend {
             }
             Self::Api(client) => client,
         };
+        let member = |(account, role): &(AccountId, Role)| json!({ "externalId": account.to_string(), "externalIdType": ACCOUNT_ID_TYPE, "role": role.as_str() });
         let body = Body::json(&json!({
             "id": new.id.as_str(),
             "name": new.name.as_ref().map(Name::as_str),
             "description": new.description.as_ref().map(Description::as_str),
+            "members": new.members.iter().map(member).collect::<Vec<_>>(),
         }));
         let is_meant = |environment: &Environment| environment.id == new.id;
         let answer = client.send(&Method::POST, PATH, Some(&body))?;
-        let made = super::done(client, answer, read::environment, is_meant)?;
-        let Some(owner) = new.owner else { return Ok(made) };
-        let members = json!([{ "externalId": owner.to_string(), "externalIdType": ID_TYPE, "role": Role::Owner.as_str() }]);
-        let target = super::with_query(&path(&new.id), &[("action", "setmembers")]);
-        let set = client
-            .send(&Method::POST, &target, Some(&Body::json(&json!({ "members": members }))))
-            .with_context(|| {
-                format!("environment {} was made, and account {owner} could not be made its owner", new.id)
-            })?;
-        Ok(super::done(client, set, read::environment, is_meant)?)
+        Ok(super::done(client, answer, read::environment, is_meant)?)
     }
 
     /// Changes an environment's name or description.
@@ -104,7 +95,7 @@ impl Backend {
         }
     }
 
-    /// Activates, deactivates or removes an environment.
+    /// Activates, deactivates or removes an environment; an active one is removed too.
     pub(in crate::cli) fn set_environment_state(
         &mut self,
         environment: &str,
@@ -113,7 +104,10 @@ impl Backend {
         let id = self.environment(environment)?.object.id;
         match self {
             Self::Store(site) => {
-                site.store.set_environment_state(&id, state)?;
+                match state {
+                    State::Removed => site.store.remove_environment(&id, &Expected::Any)?,
+                    State::Active | State::Inactive => site.store.set_environment_state(&id, state)?,
+                };
                 stored(site, &id)
             }
             Self::Api(client) => {
@@ -156,7 +150,7 @@ impl Backend {
                 let body = Body::json(&json!({
                     "projectId": environment.as_str(),
                     "externalId": account.to_string(),
-                    "externalIdType": ID_TYPE,
+                    "externalIdType": ACCOUNT_ID_TYPE,
                     "role": role.as_str(),
                 }));
                 let answer = client.send(&Method::POST, MEMBERS, Some(&body))?;

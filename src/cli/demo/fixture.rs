@@ -49,7 +49,7 @@ pub(super) fn build(folder: &Path, ports: Ports, upstream: SocketAddr) -> anyhow
 }
 
 fn environment(store: &mut Store, config: &Config, peppers: &Peppers, id: &str) -> anyhow::Result<IssuedKey> {
-    let new = NewEnvironment { id: id.parse()?, name: None, description: None, owner: None };
+    let new = NewEnvironment { id: id.parse()?, name: None, description: None, members: Vec::new() };
     let (environment, _) = store.create_environment(&new)?;
     let owner = KeyOwner::Environment(environment.id);
     issue_key(store, config, peppers, owner, Some(name("demo")?), None)

@@ -3,10 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
+use super::query;
 use super::types::Type;
+use crate::management::document::TEMPLATE_ID;
 
 pub(super) const VERSION_ID: &str = "v2-beta";
-pub(super) const TEMPLATE_ID: &str = "1pt1";
+const TEMPLATE_NAME: &str = "Cattle";
 
 impl Call<'_> {
     /// `apiVersion`: where everything begins.
@@ -21,7 +23,14 @@ impl Call<'_> {
         json!({ "id": VERSION_ID, "type": "apiVersion", "baseType": "apiVersion", "links": links, "actions": {} })
     }
 
-    /// The one template that environments are made from: they have nothing of their own to choose.
+    /// The templates that the query asks for: there is one, and clients look for others by their names.
+    pub(super) fn templates(&self) -> Vec<Value> {
+        let is_other = |name: &str| !name.eq_ignore_ascii_case(TEMPLATE_NAME);
+        let mut wanted = query::pairs(self.request.query()).filter(|(name, _)| name == "name");
+        if wanted.any(|(_, name)| is_other(&name)) { Vec::new() } else { vec![self.template()] }
+    }
+
+    /// The one template that environments are made from.
     pub(super) fn template(&self) -> Value {
         let url = format!("{}/projecttemplates/{TEMPLATE_ID}", self.top());
         json!({
@@ -30,7 +39,7 @@ impl Call<'_> {
             "baseType": "projectTemplate",
             "links": { "self": url },
             "actions": {},
-            "name": "Cattle",
+            "name": TEMPLATE_NAME,
             "description": "What Rancher's command line asks for; every environment is alike here",
         })
     }

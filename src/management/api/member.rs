@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::call::{Call, numbered};
 use super::input::Input;
-use super::project::{account_id, role};
+use super::project::{account_id, require_account, role};
 use super::types::Type;
 use super::{collection, query};
 use crate::management::app::Answer;
@@ -13,9 +13,6 @@ use crate::management::refusal::Refusal;
 use crate::model::{AccountId, EnvironmentId, Membership};
 use crate::policy::Act;
 use crate::store::{Expected, MemberEntry, Receipt};
-
-/// Who calls accounts by this word in Rancher: an account's id.
-const ID_TYPE: &str = "rancher_id";
 
 /// The members of the environment that the path goes through, or the memberships that the caller may see.
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -48,14 +45,8 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         })?;
         id
     };
-    if let Some(kind) = input.text("externalIdType")?
-        && kind != ID_TYPE
-    {
-        return Err(Refusal::invalid(
-            "InvalidOption",
-            "externalIdType",
-            format!("only '{ID_TYPE}' is known"),
-        ));
+    if let Some(kind) = input.text("externalIdType")? {
+        require_account(kind)?;
     }
     let account = account_id(input.required("externalId")?)?;
     let membership = Membership { account, environment, role: role(input.required("role")?)? };

@@ -24,11 +24,12 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::app::{Answer, Management, refuse};
 use super::desk::Caller;
+use super::document::TEMPLATE_ID;
 use super::refusal::Refusal;
 use super::request::Request;
 use crate::model::{EnvironmentId, State};
 use call::Call;
-use fixed::{TEMPLATE_ID, VERSION_ID};
+use fixed::VERSION_ID;
 use path::{ROOT, Target, Thing};
 use types::{Audience, Type};
 
@@ -157,7 +158,7 @@ impl Call<'_> {
                         Type::Schema,
                         &schema::documents(self.audience, &self.prefix(), &self.top()),
                     ),
-                    (Type::ProjectTemplate, _) => self.list_fixed(Type::ProjectTemplate, &[self.template()]),
+                    (Type::ProjectTemplate, _) => self.list_fixed(Type::ProjectTemplate, &self.templates()),
                     (Type::ApiVersion, _) => self.list_fixed(Type::ApiVersion, &[self.version()]),
                 }
             }

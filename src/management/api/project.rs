@@ -34,7 +34,7 @@ pub(super) async fn get(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
     Ok(call.found_at(&show(call, &entry), entry.revision))
 }
 
-/// A new environment, whose owner the caller is.
+/// A new environment, with the members that the request names; else the caller becomes its owner.
 pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let input = Input::read(call.request)?;
     let id = match input.text("id")? {
@@ -48,7 +48,16 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
                 .map_err(|error: InvalidId| Refusal::invalid("InvalidCharacters", "id", error.to_string()))?,
         ),
     };
-    let done = call.desk().create_environment(call.caller, id, input.name()?, input.description()?).await?;
+    if let Some(template) = input.text("projectTemplateId")?
+        && template != document::TEMPLATE_ID
+    {
+        let detail = format!("there is one template, '{}'", document::TEMPLATE_ID);
+        return Err(Refusal::invalid("InvalidReference", "projectTemplateId", detail));
+    }
+    // none at all are as good as none named, as in Rancher
+    let members = members_in(&input)?.unwrap_or_default();
+    let (name, description) = (input.name()?, input.description()?);
+    let done = call.desk().create_environment(call.caller, id, name, description, members).await?;
     let document = document::environment(&done.value.object, &call.view(true, !done.is_in_force()));
     Ok(call.once(document, done.value.revision, &done.receipt))
 }
@@ -60,12 +69,13 @@ pub(super) async fn update(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     Ok(answer(call, &done))
 }
 
-/// An inactive environment goes for good, with its keys and memberships.
+/// An environment goes for good, an active one too, with its keys and memberships.
 pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal> {
-    set_state(call, id, State::Removed).await.map_err(Call::not_deletable)
+    let done = call.desk().remove_environment(call.caller, parse(id)?, call.expected()).await;
+    Ok(answer(call, &done.map_err(Call::not_deletable)?))
 }
 
-/// Activates, deactivates or removes.
+/// Activates, deactivates, or removes what is inactive.
 pub(super) async fn set_state(call: &Call<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
     let done = call.desk().set_environment_state(call.caller, parse(id)?, call.transition(state)).await?;
     Ok(answer(call, &done))
@@ -102,7 +112,21 @@ fn read_member(member: &Value) -> Result<(AccountId, Role), Refusal> {
         }
         Some(_) => Err(wrong_type(field)),
     };
+    match member.get("externalIdType") {
+        Some(Value::String(kind)) => require_account(kind)?,
+        None | Some(Value::Null) => {}
+        Some(_) => return Err(wrong_type("externalIdType")),
+    }
     Ok((account_id(text("externalId")?)?, role(text("role")?)?))
+}
+
+/// Members are accounts, and nobody whom only another system knows.
+pub(super) fn require_account(id_type: &str) -> Result<(), Refusal> {
+    if id_type == document::ACCOUNT_ID_TYPE {
+        return Ok(());
+    }
+    let detail = format!("only '{}' is known: members are accounts", document::ACCOUNT_ID_TYPE);
+    Err(Refusal::invalid("InvalidOption", "externalIdType", detail))
 }
 
 /// An account as a member is named.

@@ -229,8 +229,14 @@ impl Type {
                 text("collectionFilters", "map[json]"),
                 text("includeableLinks", "array[string]"),
             ],
+            Self::Project => vec![
+                text("healthState", "string"),
+                text("members", "array[projectMember]").nullable().made_by(Who::Everyone),
+                text("orchestration", "string"),
+                text("projectTemplateId", "reference[projectTemplate]").nullable().made_by(Who::Everyone),
+            ],
             // what they have is what all of them have
-            Self::Account | Self::Project | Self::ApiVersion => vec![],
+            Self::Account | Self::ApiVersion => vec![],
         };
         if let Self::ApiKey | Self::Account | Self::Project = self {
             let (name, kind) = (

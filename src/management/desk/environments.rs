@@ -1,10 +1,11 @@
 //! Environments.
 
+use super::members::missing_account;
 use super::{Caller, Desk, Done};
 use crate::management::refusal::Refusal;
-use crate::model::{Description, Environment, EnvironmentId, KeyOwner, Name, State};
+use crate::model::{AccountId, Description, Environment, EnvironmentId, KeyOwner, Name, Role, State};
 use crate::policy::Act;
-use crate::store::{Edit, Entry, NewEnvironment, Page, Query, SeenBy, Transition};
+use crate::store::{Edit, Entry, Expected, NewEnvironment, Page, Query, SeenBy, Transition};
 
 impl Desk {
     /// An environment that the caller may see, a removed one too.
@@ -43,16 +44,20 @@ impl Desk {
         self.list(caller, move |store| store.environment_page(&seen_by, &query)).await
     }
 
-    /// Makes an environment, whose first owner the caller is. Without an id it gets a free one.
+    /// Makes an environment with these members; the caller becomes its owner where none are named. Without an id it
+    /// gets a free one.
     pub async fn create_environment(
         &self,
         caller: &Caller,
         id: Option<EnvironmentId>,
         name: Option<Name>,
         description: Option<Description>,
+        mut members: Vec<(AccountId, Role)>,
     ) -> Result<Done<Entry<Environment>>, Refusal> {
         caller.require(&Act::CreateEnvironments)?;
-        let owner = caller.account().map(|account| account.id);
+        if members.is_empty() {
+            members.extend(caller.account().map(|account| (account.id, Role::Owner)));
+        }
         let made = self
             .registry
             .write(caller.author(), move |store| {
@@ -60,11 +65,12 @@ impl Desk {
                     Some(id) => id,
                     None => store.free_environment_id()?,
                 };
-                let new = NewEnvironment { id, name, description, owner };
+                let new = NewEnvironment { id, name, description, members };
                 let (environment, number) = store.create_environment(&new)?;
                 Ok((store.environment_entry(&environment.id)?, number))
             })
-            .await?;
+            .await
+            .map_err(missing_account)?;
         Ok(self.done(made).await)
     }
 
@@ -87,7 +93,7 @@ impl Desk {
         Ok(self.done(edited).await)
     }
 
-    /// Activates, deactivates or removes an environment; its keys and memberships go with it.
+    /// Activates or deactivates an environment, or removes an inactive one; its keys and memberships go with it.
     pub async fn set_environment_state(
         &self,
         caller: &Caller,
@@ -105,5 +111,24 @@ impl Desk {
             })
             .await?;
         Ok(self.done(changed).await)
+    }
+
+    /// Removes an environment, an active one too; its keys and memberships go with it.
+    pub async fn remove_environment(
+        &self,
+        caller: &Caller,
+        id: EnvironmentId,
+        expected: Expected,
+    ) -> Result<Done<Entry<Environment>>, Refusal> {
+        self.environment(caller, &id).await?;
+        caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        let removed = self
+            .registry
+            .write(caller.author(), move |store| {
+                let (_, number) = store.remove_environment(&id, &expected)?;
+                Ok((store.environment_entry(&id)?, number))
+            })
+            .await?;
+        Ok(self.done(removed).await)
     }
 }

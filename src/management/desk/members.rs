@@ -120,7 +120,7 @@ impl Desk {
 }
 
 /// The account that is to become a member is not there: the request names it, so that is not a 404.
-fn missing_account(error: crate::store::StoreError) -> Refusal {
+pub(super) fn missing_account(error: crate::store::StoreError) -> Refusal {
     match error {
         crate::store::StoreError::NotFound { what: "account", .. } => {
             Refusal::invalid("InvalidReference", "externalId", error.to_string())

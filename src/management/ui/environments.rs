@@ -18,7 +18,7 @@ use super::view::{Usual, View};
 use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, with};
 use crate::model::{Environment, EnvironmentId, KeyOwner, State};
 use crate::policy::Act;
-use crate::store::{ENVIRONMENT_FIELDS, Edit, Entry};
+use crate::store::{ENVIRONMENT_FIELDS, Edit, Entry, Expected};
 
 const LIST: &str = "/environments";
 
@@ -93,8 +93,8 @@ fn menu(visit: &Visit<'_>, environment: &Environment, here: &str) -> Vec<Item> {
         } else {
             let href = asked("activate");
             items.push(Item::Ask { label: "Activate", hook: "activate", href, is_grave: false });
-            items.push(Item::Ask { label: "Delete", hook: "delete", href: asked("delete"), is_grave: true });
         }
+        items.push(Item::Ask { label: "Delete", hook: "delete", href: asked("delete"), is_grave: true });
         items.push(Item::Ask { label: "Edit", hook: "edit", href: asked("edit"), is_grave: false });
     }
     let href = format!("/v2-beta/projects/{id}");
@@ -173,7 +173,7 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
             ),
         };
         let (name, description) = texts(form)?;
-        visit.desk().create_environment(&visit.caller, id, name, description).await
+        visit.desk().create_environment(&visit.caller, id, name, description, Vec::new()).await
     };
     match made.await {
         Ok(done) => {
@@ -260,8 +260,8 @@ pub(super) async fn ask_state(visit: &Visit<'_>, id: &str, state: State) -> Resu
             "Delete Environment",
             "Delete",
             format!(
-                "Are you sure you want to delete the environment {name}? Its keys and memberships go with it, and \
-                 nothing brings them back."
+                "Are you sure you want to delete the environment {name}? It is closed to every key then, its keys \
+                 and memberships go with it, and nothing brings them back."
             ),
         ),
     };
@@ -280,7 +280,11 @@ pub(super) async fn set_state(
 ) -> Result<Answer, Refusal> {
     let environment = find(visit, id).await?.object;
     let name = present(&environment);
-    match visit.desk().set_environment_state(&visit.caller, environment.id, state).await {
+    let done = match state {
+        State::Removed => visit.desk().remove_environment(&visit.caller, environment.id, Expected::Any).await,
+        _ => visit.desk().set_environment_state(&visit.caller, environment.id, state).await,
+    };
+    match done {
         Ok(done) if state == State::Removed => {
             visit.session.pocket.leave_notice(notice_of(&done, &format!("Environment {name} is deleted.")));
             Ok(see_other(LIST))

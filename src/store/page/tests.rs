@@ -48,7 +48,7 @@ fn filled(directory: tempfile::TempDir, mut store: Store) -> Filled {
         NewAccount { name: name("ada").unwrap(), kind: crate::model::AccountKind::User, description: None };
     let account = KeyOwner::Account(store.create_account(&account).unwrap().0.id);
     let id: EnvironmentId = "e1".parse().unwrap();
-    let environment = NewEnvironment { id: id.clone(), name: None, description: None, owner: None };
+    let environment = NewEnvironment { id: id.clone(), name: None, description: None, members: Vec::new() };
     store.create_environment(&environment).unwrap();
     let environment = KeyOwner::Environment(id);
     for number in 0..90 {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::types::{Audience, Type};
-use super::shape::{ENVIRONMENT_ID, Purpose, body, object, reference};
+use super::shape::{ENVIRONMENT_ID, Purpose, body, members, object, reference};
 use super::{PATH, Place};
 use crate::store::FieldKind;
 
@@ -66,10 +66,10 @@ pub(super) fn delete(kind: Type, place: Place) -> Value {
     let name = format!("delete{}{}", upper(kind.name()), place.suffix());
     let mut parameters = item(kind, place);
     parameters.push(confirm());
-    let about = if kind == Type::ProjectMember {
-        "Ends the membership"
-    } else {
-        "Removes what is inactive, for good; what is active is 405"
+    let about = match kind {
+        Type::ProjectMember => "Ends the membership",
+        Type::Project => "Removes the environment for good, with its keys and memberships; an active one too",
+        _ => "Removes what is inactive, for good; what is active is 405",
     };
     let answers = pending(answers(200, changed(kind), &[404, 412, 422]), kind);
     operation(&name, about, kind, parameters, None, answers)
@@ -88,19 +88,8 @@ pub(super) fn act(kind: Type, place: Place) -> Value {
     parameters.push(confirm());
     let mut schema = object(kind, Purpose::Act);
     if kind == Type::Project {
-        let member = json!({
-            "type": "object",
-            "properties": {
-                "externalId": { "type": "string", "pattern": "^1a[1-9][0-9]{0,17}$" },
-                "role": { "type": "string", "enum": ["owner", "member", "restricted", "readonly"] },
-            },
-            "required": ["externalId", "role"],
-        });
-        schema["properties"]["members"] = json!({
-            "type": ["array", "null"],
-            "items": member,
-            "description": "For setmembers: all members that the environment is to have",
-        });
+        let about = "For setmembers: all members that the environment is to have";
+        schema["properties"]["members"] = members(about);
     }
     let body = json!({ "required": false, "content": { "application/json": { "schema": schema } } });
     let answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);

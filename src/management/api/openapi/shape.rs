@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::types::{FieldSpec, Type, Who};
+use crate::management::document::{ACCOUNT_ID_TYPE, TEMPLATE_ID};
 
 /// An environment's id, as in `model::EnvironmentId`.
 pub(super) const ENVIRONMENT_ID: &str = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}";
@@ -20,6 +21,8 @@ pub(super) fn body(kind: Type, purpose: Purpose) -> Value {
     let schema = object(kind, purpose);
     let mut form = schema.clone();
     if let Some(properties) = form["properties"].as_object_mut() {
+        // nor a list
+        properties.remove("members");
         for property in properties.values_mut() {
             // a form has no null
             property["type"] = "string".into();
@@ -88,7 +91,9 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
                 ("id", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID})?$").into(),
                 ("projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID}$").into(),
                 ("externalId", None) => schema["pattern"] = "^1a[1-9][0-9]{0,17}$".into(),
-                ("externalIdType", None) => schema["enum"] = json!(["rancher_id", null]),
+                ("externalIdType", None) => schema["enum"] = json!([ACCOUNT_ID_TYPE, null]),
+                ("projectTemplateId", None) => schema["enum"] = json!([TEMPLATE_ID, "", null]),
+                ("members", None) => schema = members("Its members; without them, whoever asks is its owner"),
                 _ => {}
             }
             (spec.name.to_owned(), schema)
@@ -113,6 +118,20 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
     schema
 }
 
+/// A list of members, one of them an owner.
+pub(super) fn members(about: &str) -> Value {
+    let member = json!({
+        "type": "object",
+        "properties": {
+            "externalId": { "type": "string", "pattern": "^1a[1-9][0-9]{0,17}$" },
+            "externalIdType": { "enum": [ACCOUNT_ID_TYPE, null] },
+            "role": { "type": "string", "enum": ["owner", "member", "restricted", "readonly"] },
+        },
+        "required": ["externalId", "role"],
+    });
+    json!({ "type": ["array", "null"], "items": member, "description": about })
+}
+
 /// A resource as answers hold it.
 pub(super) fn resource(kind: Type) -> Value {
     let mut properties: Map<String, Value> =
@@ -133,7 +152,7 @@ fn shown(spec: &FieldSpec) -> Value {
     let kind = match spec.kind {
         "int" => "integer",
         "map[json]" => "object",
-        "array[string]" => "array",
+        "array[string]" | "array[projectMember]" => "array",
         _ => "string",
     };
     let mut schema = json!({ "type": if spec.nullable { json!([kind, "null"]) } else { json!(kind) } });
