@@ -86,7 +86,7 @@ enum Command {
     /// Manage API keys
     Key(Managing<key::Command>),
     Gateways(gateways::GatewayList),
-    /// Move a whole store
+    /// Back up, restore or move a whole store
     Store {
         #[command(subcommand)]
         command: store::Command,
@@ -156,7 +156,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
         Command::Gateways(gateways::GatewayList {}) => gateways::run(&config, output)?,
-        Command::Store { command } => command.run()?,
+        Command::Store { command } => command.run(&config)?,
         Command::Account(Managing { remote, command }) => {
             return command.run(&mut Backend::open(&remote, &config)?, output);
         }

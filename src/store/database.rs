@@ -47,6 +47,8 @@ pub(super) enum Purpose {
     Notes,
     /// Reading only.
     Reading,
+    /// Taking a store's place: no other connection may have it open.
+    Alone,
 }
 
 /// Device and inode of a file.
@@ -125,24 +127,15 @@ impl Database {
     /// Makes the file `unfinished`, readable by its owner only, with an empty store in it. Errors speak of `path`,
     /// the name that the file is to have.
     pub(super) fn create(unfinished: &Path, path: &Path) -> Result<Self, StoreError> {
-        // SQLite gives the files it puts beside this one the same mode
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished).map_err(|source| {
-            let path = path.to_owned();
-            match source.kind() {
-                ErrorKind::AlreadyExists => StoreError::Exists { path },
-                ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => StoreError::ReadOnly { path },
-                ErrorKind::StorageFull => StoreError::Full { path },
-                _ => StoreError::Io { path, source },
-            }
-        })?;
+        create_file(unfinished, path)?;
         let mut database = Self::connect(unfinished, Purpose::Record)?;
         path.clone_into(&mut database.path);
         let begin = |connection: &Connection| -> Result<(), Fault> {
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-            connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
             Ok(())
         };
         begin(database.connection.get_mut()).map_err(|fault| fault.at(path))?;
+        database.keep_log_ahead()?;
         database.migrate()?;
         Ok(database)
     }
@@ -154,6 +147,10 @@ impl Database {
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let connect = || -> Result<Connection, Fault> {
             let mut connection = Connection::open_with_flags(path, flags)?;
+            if purpose == Purpose::Alone {
+                // before anything is read: the first reading takes the lock then, and keeps it
+                connection.pragma_update(None, "locking_mode", "exclusive")?;
+            }
             connection.busy_handler(Some(wait_for_the_lock))?;
             page::replace_like(&connection)?;
             connection.set_prepared_statement_cache_capacity(64);
@@ -163,7 +160,7 @@ impl Database {
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "trusted_schema", false)?;
             connection.pragma_update(None, "cell_size_check", true)?;
-            let is_record = matches!(purpose, Purpose::Record);
+            let is_record = matches!(purpose, Purpose::Record | Purpose::Alone);
             let synchronous = if is_record { "full" } else { "normal" };
             connection.pragma_update(None, "synchronous", synchronous)?;
             connection.pragma_update(None, "query_only", purpose == Purpose::Reading)?;
@@ -198,6 +195,23 @@ impl Database {
             return Ok(false);
         }
         Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM replica)", [], |row| row.get(0))?)
+    }
+
+    /// Has changes written ahead into a log of their own (WAL), so that readers and the writer do not wait for each other.
+    pub(super) fn keep_log_ahead(&mut self) -> Result<(), StoreError> {
+        let connection = self.connection.get_mut();
+        connection
+            .pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
+            .map_err(|error| Fault::from(error).at(&self.path))
+    }
+
+    /// Writes all that the store holds now into `file`, which must be empty.
+    pub(super) fn copy_into(&self, file: &Path) -> Result<(), StoreError> {
+        let Some(name) = file.to_str() else {
+            return Err(StoreError::Refused(format!("the name {} is not UTF-8", file.display())));
+        };
+        let copied = self.connection.borrow().execute("VACUUM INTO ?1", [name]);
+        copied.map(drop).map_err(|error| Fault::from(error).at(&self.path))
     }
 
     /// Brings an older schema up to this program's.
@@ -303,6 +317,21 @@ impl Database {
     pub(super) fn close(self) -> Result<(), StoreError> {
         self.connection.into_inner().close().map_err(|(_, error)| Fault::from(error).at(&self.path))
     }
+}
+
+/// Makes the empty file `unfinished`, readable by its owner only. Errors speak of `path`, the name that it is to have.
+pub(super) fn create_file(unfinished: &Path, path: &Path) -> Result<(), StoreError> {
+    // SQLite gives the files it puts beside this one the same mode
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished);
+    made.map(drop).map_err(|source| {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::AlreadyExists => StoreError::Exists { path },
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => StoreError::ReadOnly { path },
+            ErrorKind::StorageFull => StoreError::Full { path },
+            _ => StoreError::Io { path, source },
+        }
+    })
 }
 
 /// Which file the path leads to.

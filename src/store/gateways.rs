@@ -131,7 +131,7 @@ impl Store {
     }
 }
 
-fn list(connection: &Connection) -> Result<Gateways, Fault> {
+pub(super) fn list(connection: &Connection) -> Result<Gateways, Fault> {
     let (now, boot, wall) = (BootTime::now(), boot::id(), Timestamp::now());
     let mut statement = connection.prepare_cached(
         "SELECT id, name, started, applied, lease_until, boot = ?1, process FROM gateways ORDER BY name, started",

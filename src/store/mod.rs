@@ -16,6 +16,7 @@
 mod accounts;
 mod audit;
 mod author;
+mod backup;
 mod boot;
 mod budget;
 mod change;
@@ -46,6 +47,7 @@ mod verifier;
 pub use accounts::NewAccount;
 pub use audit::{Attempt, AuditEntry};
 pub use author::{ActingKey, Author, Via};
+pub use backup::{Backup, Restored};
 pub use boot::BootTime;
 pub use change::{Change, ChangeNumber, Hash, Head, Subject, last_common};
 pub use database::FileId;

@@ -104,7 +104,7 @@ impl Store {
         }
     }
 
-    fn over(database: Database) -> Self {
+    pub(super) fn over(database: Database) -> Self {
         Self { database, record: None, author: Author::command_line() }
     }
 

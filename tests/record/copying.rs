@@ -152,3 +152,34 @@ fn a_million_keys_are_copied_within_a_minute() {
     // nothing is copied
     assert!(begin.elapsed().as_secs() < limit / 4);
 }
+
+#[test]
+fn a_copy_of_a_replica_is_a_store_of_its_own() {
+    let server = Postgres::start();
+    let upstream = Upstream::start();
+    let database = server.create_database();
+    let relay = server.relay();
+    let site = Plan::new(&upstream).postgres(&relay.url(&database), "gw", "60s").prepare();
+    site.create_environment("e1");
+    let [live, dead] = [(); 2].map(|()| site.create_environment_key("e1"));
+    site.succeed(&["key", "deactivate", &dead.id]);
+    let gateway = site.start();
+    let file = gateway.directory().join("copy.db").to_str().unwrap().to_owned();
+    // the record is not asked: it may be lost
+    relay.cut();
+    gateway.succeed(&["store", "backup", &file]);
+    let refused = gateway.run(&["store", "restore", &file]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("restored by PostgreSQL's own means"), "{refused:?}");
+    relay.mend();
+
+    let embedded = Plan::new(&upstream).join(&gateway);
+    embedded.succeed(&["store", "restore", &file]);
+    let another = server.create_database();
+    copy(&embedded, &file, &server.url(&another));
+    let count = "SELECT count(*) FROM portcullis.keys WHERE state = 'active'";
+    assert_eq!(server.sql(&another, count), server.sql(&database, count));
+    let gateway = embedded.start();
+    assert_eq!(gateway.exchange(Request::get(IN_E1).key(&live).end()).status, 200);
+    assert_eq!(gateway.exchange(Request::get(IN_E1).key(&dead).end()).status, 401);
+}
