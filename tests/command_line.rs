@@ -10,6 +10,10 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::cli::{Cli, Outcome, key_in};
+use support::gateway::Plan;
+use support::http1::Request;
+use support::upstream::Upstream;
+use support::{PATIENCE, marker, wait_for};
 use tempfile::TempDir;
 
 /// An empty folder.
@@ -47,10 +51,9 @@ fn init_makes_all_that_is_missing_and_prints_the_first_key_once() {
             fs::metadata(directory.path().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         metadata.permissions().mode() & 0o777
     };
-    for private in ["portcullis.db", "portcullis.pepper", "certs/gateway.key"] {
+    for private in ["portcullis.db", "portcullis.pepper", "portcullis.yaml", "certs/gateway.key"] {
         assert_eq!(mode(private), 0o600, "{private}");
     }
-    mode("portcullis.yaml");
     mode("certs/gateway.pem");
 
     let listed = cli.json(&["key", "list"]);
@@ -454,4 +457,66 @@ fn an_init_that_cannot_show_the_key_says_what_to_do() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("its secret was not shown: make another (`portcullis key create`)"), "{said}");
+}
+
+/// Whatever the umask lets through: a service manager, a container or a careless shell may have set it to nothing.
+#[test]
+fn every_file_that_is_written_has_a_mode_of_its_own_under_umask_0() {
+    const UMASK_0: &[&str] = &["sh", "-c", "umask 0; exec \"$@\"", "sh"];
+    let (directory, cli) = empty();
+    let config = directory.path().join("portcullis.yaml");
+    let run = |arguments: &[&str]| {
+        let mut program = Cli::program_by(UMASK_0);
+        program.args(arguments).arg("--config").arg(&config).current_dir(directory.path());
+        let outcome: Outcome = program.output().expect("the program can be started").into();
+        assert_eq!(outcome.code, 0, "{arguments:?}: {outcome:?}");
+    };
+    run(&["init"]);
+    run(&["environment", "create", "--id", "e1"]);
+    run(&["store", "backup", "copy.db"]);
+    run(&["store", "restore", "copy.db"]);
+    modes_are_right(directory.path(), &["portcullis.db", "portcullis.pepper", "portcullis.yaml", "copy.db"]);
+    assert!(cli.succeed(&["key", "list"]).stdout.contains("active"));
+
+    let upstream = Upstream::start();
+    let log = "log: { access: { file: access.log } }\n";
+    let gateway = Plan::new(&upstream).top(log).prepare().started_by(UMASK_0).start();
+    let key = gateway.admin.clone();
+    let mark = marker();
+    assert_eq!(gateway.exchange(Request::get("/v1/x").key(&key).mark(&mark).end()).status, 200);
+    assert!(upstream.saw(&mark));
+    let folder = gateway.directory();
+    for beside in ["portcullis.db-wal", "portcullis.db-shm"] {
+        wait_for(PATIENCE, beside, || folder.join(beside).exists());
+    }
+    // the test has written the configuration itself
+    let private = ["portcullis.db", "portcullis.db-wal", "portcullis.db-shm", "portcullis.pepper"];
+    modes_are_right(folder, &private);
+    let mode = fs::metadata(folder.join("access.log")).expect("the access log").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+/// Nothing in a folder can be written by others than its owner, and these files and all private keys are the owner's
+/// alone.
+#[track_caller]
+fn modes_are_right(folder: &Path, private: &[&str]) {
+    let mut seen = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let (metadata, name) = (entry.metadata().expect("it is there"), entry.file_name());
+            let name = name.to_string_lossy().into_owned();
+            let mode = metadata.permissions().mode() & 0o777;
+            assert_eq!(mode & 0o022, 0, "{name} has mode {mode:o}");
+            if private.contains(&name.as_str()) || name.ends_with(".key") {
+                assert_eq!(mode, 0o600, "{name} has mode {mode:o}");
+            }
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            }
+            seen.push(name);
+        }
+    }
+    assert!(private.iter().all(|name| seen.iter().any(|seen| seen == name)), "{private:?} in {seen:?}");
 }

@@ -1,8 +1,8 @@
 //! The development certificate that `init` and `demo` make.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -39,7 +39,10 @@ pub(super) fn create(certificate: &Path, key: &Path) -> anyhow::Result<()> {
 
 fn write_new(path: &Path, mode: u32, content: &[u8]) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }
     let write = || {
@@ -52,6 +55,7 @@ fn write_new(path: &Path, mode: u32, content: &[u8]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use rustls::pki_types::pem::PemObject as _;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -126,14 +127,15 @@ fn make_certificate(files: &CertificateFiles, report: &mut Report) -> anyhow::Re
     }
 }
 
-/// Writes a file where there is none; whether it did. The file is there whole or not at all, whenever this is killed.
+/// Writes a file where there is none, for its owner only: configurations hold secrets, or come to hold some. Whether it
+/// did. The file is there whole or not at all, whenever this is killed.
 fn write_new(path: &Path, text: &str) -> anyhow::Result<bool> {
     if path.exists() {
         return Ok(false);
     }
     let unfinished = path.with_extension(format!("{}.unfinished", uuid::Uuid::new_v4().simple()));
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&unfinished)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         // a link, because it fails where the name was taken meanwhile

@@ -1,8 +1,8 @@
 //! Making a replica anew from the record, in the place of one that cannot be trusted.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ pub(super) fn rebuild(
     }
     let swap = || -> io::Result<()> {
         // held for a moment, and let go with the file
-        let lock = fs::File::create(beside(".lock"))?;
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside(".lock"))?;
         lock.lock()?;
         if in_place(path) != there {
             remove(&file);
