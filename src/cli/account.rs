@@ -145,8 +145,8 @@ fn set_state(
 }
 
 /// The document where the API has sent none.
-fn ours(account: &Account) -> Value {
-    document::account(account, &View::default())
+fn ours(account: &Account, view: &View) -> Value {
+    document::account(account, view)
 }
 
 fn print_change(changed: &Done<Account>, output: Format) -> anyhow::Result<()> {
@@ -168,7 +168,7 @@ fn show(seen: &Seen<Account>, output: Format) -> anyhow::Result<()> {
             ("id", account.id.to_string()),
             ("name", account.name.to_string()),
             ("kind", account.kind.as_str().to_owned()),
-            ("state", account.state.to_string()),
+            ("state", seen.state(account.state)),
             ("description", text(account.description.as_ref())),
             ("created", time(Some(account.created))),
             ("removed", time(account.removed)),
@@ -177,12 +177,13 @@ fn show(seen: &Seen<Account>, output: Format) -> anyhow::Result<()> {
     }
 }
 
-fn row(account: &Account) -> [String; 6] {
+fn row(seen: &Seen<Account>) -> [String; 6] {
+    let account = &seen.object;
     [
         account.id.to_string(),
         account.name.to_string(),
         account.kind.as_str().to_owned(),
-        account.state.to_string(),
+        seen.state(account.state),
         time(Some(account.created)),
         text(account.description.as_ref()),
     ]

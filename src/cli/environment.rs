@@ -188,10 +188,10 @@ impl Member {
                 let mut removed = backend.remove_member(account, &environment)?;
                 backend.confirm(&mut removed);
                 match output {
-                    Format::Json => print_json(&removed.document(|entry| {
-                        let mut document = our_member(entry);
+                    Format::Json => print_json(&removed.document(|entry, view| {
+                        let mut document = our_member(entry, view);
                         // as the API says it of a membership that has just ended
-                        document["state"] = State::Removed.as_str().into();
+                        document["state"] = removed.seen.state(State::Removed).into();
                         document
                     })),
                     Format::Table => {
@@ -204,9 +204,9 @@ impl Member {
             Self::List { environment } => {
                 let environment = backend.environment(environment)?.object.id;
                 let mut list = List::new(output, ["ACCOUNT", "NAME", "ROLE"]);
-                let row = |entry: &MemberEntry| {
-                    let Membership { account, role, .. } = &entry.membership;
-                    [account.to_string(), entry.name.clone(), role.to_string()]
+                let row = |Seen { object, .. }: &Seen<MemberEntry>| {
+                    let Membership { account, role, .. } = &object.membership;
+                    [account.to_string(), object.name.clone(), role.to_string()]
                 };
                 backend
                     .members(&environment, &mut |part| list.part(&part, "projectMember", row, our_member))?;
@@ -237,12 +237,12 @@ fn set_state(
 }
 
 /// The document where the API has sent none.
-fn ours(environment: &Environment) -> Value {
-    document::environment(environment, &View::default())
+fn ours(environment: &Environment, view: &View) -> Value {
+    document::environment(environment, view)
 }
 
-fn our_member(entry: &MemberEntry) -> Value {
-    document::member(entry, &View::default())
+fn our_member(entry: &MemberEntry, view: &View) -> Value {
+    document::member(entry, view)
 }
 
 fn show(seen: &Seen<Environment>, output: Format) -> anyhow::Result<()> {
@@ -252,7 +252,7 @@ fn show(seen: &Seen<Environment>, output: Format) -> anyhow::Result<()> {
         Format::Table => print_fields(&[
             ("id", environment.id.to_string()),
             ("name", text(environment.name.as_ref())),
-            ("state", environment.state.to_string()),
+            ("state", seen.state(environment.state)),
             ("description", text(environment.description.as_ref())),
             ("created", time(Some(environment.created))),
             ("removed", time(environment.removed)),
@@ -261,11 +261,12 @@ fn show(seen: &Seen<Environment>, output: Format) -> anyhow::Result<()> {
     }
 }
 
-fn row(environment: &Environment) -> [String; 5] {
+fn row(seen: &Seen<Environment>) -> [String; 5] {
+    let environment = &seen.object;
     [
         environment.id.to_string(),
         text(environment.name.as_ref()),
-        environment.state.to_string(),
+        seen.state(environment.state),
         time(Some(environment.created)),
         text(environment.description.as_ref()),
     ]

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::backend::Part;
+use super::backend::{Part, Seen};
 use super::output::{Format, List, time};
 use super::site::Site;
 use crate::store::{ChangeNumber, GatewayEntry, Gateways};
@@ -24,7 +24,7 @@ pub(super) struct GatewayList {}
 pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
     let Gateways { head, entries, .. } = Site::open(config)?.store.gateways()?;
     let mut list = List::new(output, ["ID", "NAME", "APPLIED", "LAG", "LEASE", "UNTIL", "STARTED"]);
-    let row = |gateway: &GatewayEntry| {
+    let row = |Seen { object: gateway, .. }: &Seen<GatewayEntry>| {
         [
             gateway.id.clone(),
             gateway.name.clone(),
@@ -36,7 +36,7 @@ pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
         ]
     };
     // short: what a reader of the list has seen is all of it
-    let _ = list.part(&Part::whole(entries), "gateway", row, |gateway| document(gateway, head))?;
+    let _ = list.part(&Part::whole(entries), "gateway", row, |gateway, _| document(gateway, head))?;
     list.end()
 }
 

@@ -191,8 +191,8 @@ fn set_state(
 }
 
 /// The document where the API has sent none.
-fn ours(entry: &KeyEntry) -> Value {
-    document::key(entry, None, &View::default())
+fn ours(entry: &KeyEntry, view: &View) -> Value {
+    document::key(entry, None, view)
 }
 
 fn print_change(changed: &Done<KeyEntry>, output: Format) -> anyhow::Result<()> {
@@ -247,7 +247,7 @@ fn show(seen: &Seen<KeyEntry>, output: Format) -> anyhow::Result<()> {
             ("access key", key.access_key.to_string()),
             ("owner", owner(key)),
             ("name", text(key.name.as_ref())),
-            ("state", key.state.to_string()),
+            ("state", seen.state(key.state)),
             ("description", text(key.description.as_ref())),
             ("created", time(Some(key.created))),
             ("last used", last_used(usage)),
@@ -270,14 +270,14 @@ fn last_used(usage: &KeyUsage) -> String {
     }
 }
 
-fn row(entry: &KeyEntry) -> [String; 8] {
-    let KeyEntry { key, usage, .. } = entry;
+fn row(seen: &Seen<KeyEntry>) -> [String; 8] {
+    let KeyEntry { key, usage, .. } = &seen.object;
     [
         key.id.to_string(),
         key.access_key.to_string(),
         owner(key),
         text(key.name.as_ref()),
-        key.state.to_string(),
+        seen.state(key.state),
         time(Some(key.created)),
         time(usage.at),
         text(key.description.as_ref()),

@@ -9,8 +9,8 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::backend::Part;
-use crate::management::document;
+use super::backend::{Part, Seen};
+use crate::management::document::{self, View};
 
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -96,12 +96,12 @@ impl<const COLUMNS: usize> List<COLUMNS> {
         &mut self,
         part: &Part<T>,
         kind: &str,
-        row: impl Fn(&T) -> [String; COLUMNS],
-        document: impl Fn(&T) -> Value,
+        row: impl Fn(&Seen<T>) -> [String; COLUMNS],
+        document: impl Fn(&T, &View) -> Value,
     ) -> anyhow::Result<ControlFlow<()>> {
         let mut text = String::new();
         match self.format {
-            Format::Table => self.rows(part.items.iter().map(|seen| row(&seen.object)), &mut text),
+            Format::Table => self.rows(part.items.iter().map(row), &mut text),
             Format::Json => {
                 if !self.has_begun {
                     begin_collection(&part.collection(|| document::collection(kind, &[])), &mut text);

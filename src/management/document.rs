@@ -25,6 +25,11 @@ pub struct View {
 }
 
 impl View {
+    /// As the command line shows it, which has no server.
+    pub fn without_links(is_pending: bool) -> Self {
+        Self { is_pending, ..Self::default() }
+    }
+
     fn url(&self, plural: &str, id: &str) -> Option<String> {
         let prefix = self.prefix.as_ref()?;
         Some(format!("{prefix}/{}/{id}", plural.to_ascii_lowercase()))
@@ -51,6 +56,16 @@ impl View {
     }
 }
 
+/// The word for a state, or for the way to it while a gateway has not confirmed what is so in the record.
+pub fn state_word(state: State, is_pending: bool) -> &'static str {
+    match state {
+        State::Active if is_pending => "activating",
+        State::Inactive if is_pending => "deactivating",
+        State::Removed if is_pending => "removing",
+        state => state.as_str(),
+    }
+}
+
 /// What every resource with a state says of itself.
 struct Resource<'a> {
     id: String,
@@ -72,13 +87,7 @@ struct Resource<'a> {
 impl Resource<'_> {
     /// The document, with the fields of its own type in `more`.
     fn with(self, view: &View, more: Value) -> Value {
-        let state = match self.state {
-            // what is gone in the record while a gateway has not confirmed
-            State::Inactive if view.is_pending => "deactivating",
-            State::Removed if view.is_pending => "removing",
-            State::Active if view.is_pending => "activating",
-            state => state.as_str(),
-        };
+        let state = state_word(self.state, view.is_pending);
         let mut actions = actions_of(self.state).to_vec();
         if self.state != State::Removed {
             actions.extend(self.more_actions);

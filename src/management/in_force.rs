@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::store::{Position, RECEIPT_PATIENCE};
+use crate::store::{FileId, Position, RECEIPT_PATIENCE};
 
 /// Knows which changes are in force.
 #[derive(Clone)]
@@ -23,6 +23,11 @@ impl InForce {
     /// `look` has the change log read at once; `position` tells what has been applied.
     pub fn new(look: impl Fn() + Send + Sync + 'static, position: watch::Receiver<Position>) -> Self {
         Self { look: Arc::new(look), position }
+    }
+
+    /// The file of the store that is followed.
+    pub(super) fn file(&self) -> FileId {
+        self.position.borrow().file
     }
 
     /// Waits until everything up to there is in force: caches dropped, forbidden streams ended. Whether it is.

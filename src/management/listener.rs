@@ -66,6 +66,8 @@ pub async fn serve(
     };
     let alarm = Alarm::default();
     let (connections, tasks) = (Connections::default(), TaskTracker::new());
+    let (watching, stopping) = (Arc::clone(&management), stop.clone());
+    tasks.spawn(async move { stopping.run_until_cancelled(watching.desk.watch_settled()).await });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -13,6 +13,7 @@ use super::boot::{self, BootTime};
 use super::database::{Database, Purpose};
 use super::error::Fault;
 use super::{ChangeNumber, Store, StoreError, change};
+use crate::model::State;
 
 /// A row outlives its lease by this, in milliseconds, so that a list shows who has gone without saying so.
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
@@ -81,10 +82,14 @@ impl Receipt {
 }
 
 impl Gateways {
-    /// The newest change that every live gateway has applied; every change, where there is none.
-    pub fn settled(&self) -> ChangeNumber {
+    /// The newest change that is in force on every gateway; `None` while there may be some that the record does not know
+    /// of.
+    pub fn settled(&self) -> Option<ChangeNumber> {
+        if self.unsure_until.is_some() {
+            return None;
+        }
         let live = self.entries.iter().filter(|gateway| gateway.is_live);
-        live.map(|gateway| gateway.applied).min().unwrap_or(ChangeNumber(u64::MAX))
+        Some(live.map(|gateway| gateway.applied).min().unwrap_or(self.head))
     }
 
     /// Where change `number` is in force. To be asked after it was committed: a gateway that starts later begins with
@@ -96,6 +101,36 @@ impl Gateways {
         let live = self.entries.into_iter().filter(|gateway| gateway.is_live);
         let (applied, waiting) = live.partition(|gateway| gateway.applied >= number);
         Receipt { number, applied, waiting, unsure_until: self.unsure_until, is_known: true }
+    }
+}
+
+/// Up to which change all is known to be in force on every gateway. What was once in force everywhere stays so: a gateway
+/// that starts later begins with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    number: ChangeNumber,
+    /// Whether the gateways could be asked, and none is missing among them.
+    is_known: bool,
+}
+
+impl Settled {
+    /// Nobody can be asked, and nothing is known from before.
+    pub const UNKNOWN: Self = Self { number: ChangeNumber(0), is_known: false };
+
+    /// What [`Gateways::settled`] says now, and the newest change of which it was known before.
+    pub fn new(now: Option<ChangeNumber>, before: ChangeNumber) -> Self {
+        Self { number: now.unwrap_or_default().max(before), is_known: now.is_some() }
+    }
+
+    /// The newest of these changes.
+    pub fn number(self) -> ChangeNumber {
+        self.number
+    }
+
+    /// Whether an object that change `revision` has brought into its state may be in another one for some gateway. While
+    /// nobody can be asked this is assumed of what was taken away; of what is active there is nothing to fear.
+    pub fn is_pending(self, revision: ChangeNumber, state: State) -> bool {
+        revision > self.number && (self.is_known || state != State::Active)
     }
 }
 
@@ -116,6 +151,15 @@ impl Store {
             Some(record) => record.gateways(),
             None => self.database.read(list),
         }
+    }
+
+    /// Up to which change all is known to be in force everywhere. A record that was away a moment ago is not waited for
+    /// again.
+    pub fn settled(&mut self) -> Settled {
+        if self.record.as_ref().is_some_and(|record| !record.is_connected()) {
+            return Settled::UNKNOWN;
+        }
+        self.gateways().map_or(Settled::UNKNOWN, |found| Settled::new(found.settled(), ChangeNumber(0)))
     }
 
     /// Waits until change `number` is in force on every gateway, or [`RECEIPT_PATIENCE`] is over.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::scene::{Node, SOON, Scene, names};
 use crate::support::api::Api;
 use crate::support::cli::{Cli, Key, Outcome};
-use crate::support::gateway::Plan;
+use crate::support::gateway::{Gateway, Plan};
 use crate::support::http1::Request;
 use crate::support::{PATIENCE, marker, wait_for};
 use crate::visitor::{Visitor, text_of};
@@ -21,6 +21,14 @@ fn node(scene: &Scene, name: &str) -> Node {
     let relay = scene.server.relay();
     let plan = Plan::new(&scene.upstream).postgres(&relay.url(&scene.database), name, LEASE);
     Node { gateway: plan.join(&scene.office).start(), relay }
+}
+
+/// Runs a command as the admin on another machine, who has a gateway's address only.
+fn remote(gateway: &Gateway, arguments: &[&str]) -> Outcome {
+    let asking = format!("{}:{}", gateway.admin.access_key, gateway.admin.secret);
+    let mut program = Cli::program();
+    program.args(arguments).args(["--url", &format!("http://{}", gateway.management())]);
+    program.env("PORTCULLIS_KEY", asking).output().expect("the program can be started").into()
 }
 
 /// What one way of changing things works on: nothing of it is another way's.
@@ -171,16 +179,12 @@ fn case_123_whatever_takes_a_right_away_is_unconfirmed_by_every_way() {
     wait_for(PATIENCE, "all is well", || write(&one) == 200 && write(&two) == 200);
     two.relay.black_hole();
 
-    let url = format!("http://{}", gateway.management());
-    let asking = format!("{}:{}", gateway.admin.access_key, gateway.admin.secret);
     let (commands, remote, requests, forms, stopped) = std::thread::scope(|scope| {
         let commands = each(scope, by_command.commands(), |command| {
             gateway.run(&command.iter().map(String::as_str).collect::<Vec<_>>())
         });
-        let remote = each(scope, from_elsewhere.commands(), |command| -> Outcome {
-            let mut program = Cli::program();
-            program.args(command).env("PORTCULLIS_URL", &url).env("PORTCULLIS_KEY", &asking);
-            program.output().expect("the program can be started").into()
+        let remote = each(scope, from_elsewhere.commands(), |command| {
+            remote(gateway, &command.iter().map(String::as_str).collect::<Vec<_>>())
         });
         let requests =
             each(scope, by_api.requests(), |(method, target, body)| api.write(method, target, body));
@@ -231,4 +235,108 @@ fn case_123_whatever_takes_a_right_away_is_unconfirmed_by_every_way() {
     assert_eq!(again.code, 0, "{again:?}");
     let receipt = api.put(&format!("/v2-beta/apikeys/{}", by_api.edited_key.id), &json!({ "name": "again" }));
     assert_eq!((receipt.status, &receipt.json()["receipt"]["complete"]), (200, &json!(true)), "{receipt:?}");
+}
+
+/// What API, page and command line say of a key's state: by its document, its row, and `key show`, over the API and on
+/// the store, and the row of `key list`.
+#[track_caller]
+fn readings(node: &Node, key: &Key) -> [String; 5] {
+    let gateway = &node.gateway;
+    let document = node.api().document(&format!("/v2-beta/apikeys/{}", key.id));
+    let is_on_its_way = document["state"].as_str().expect("a state").ends_with("ing");
+    assert_eq!(document["transitioning"], if is_on_its_way { "yes" } else { "no" }, "{document}");
+    let page = Visitor::signed_in(gateway, &gateway.admin).page(&format!("/keys/{}", key.id));
+    let badge = page.split("class=\"state ").nth(1).unwrap_or_else(|| panic!("no state in\n{page}"));
+    let shown = badge.split("</span>").next().expect("a badge");
+    let shown = ["Deactivating", "Inactive", "Active"].into_iter().find(|word| shown.contains(word));
+    let elsewhere = remote(gateway, &["key", "show", &key.id, "--output", "json"]);
+    let elsewhere: Value = serde_json::from_str(&elsewhere.stdout).expect("a document");
+    let here = gateway.json(&["key", "show", &key.id]);
+    assert_eq!(here["transitioning"] == "yes", here["state"] == "deactivating", "{here}");
+    let table = gateway.succeed(&["key", "list", "--environment", "e1"]).stdout;
+    let row = table.lines().find(|row| row.contains(&key.access_key)).expect("it is listed");
+    let word = ["deactivating", "inactive", "active"].into_iter().find(|word| row.contains(word));
+    let text = |document: &Value| document["state"].as_str().expect("a state").to_owned();
+    [
+        text(&document),
+        shown.expect("a state").to_lowercase(),
+        text(&elsewhere),
+        text(&here),
+        word.expect("a state").to_owned(),
+    ]
+}
+
+/// What is read of a key that was confirmed before, while nobody can be asked: a command begins with nothing, and calls
+/// no key dead that may not be.
+const ALONE_IN_DOUBT: [&str; 5] = ["inactive", "inactive", "inactive", "deactivating", "deactivating"];
+
+/// What a deactivation that is asked for again is answered: over the API, and the command's exit status by both ways.
+fn again(node: &Node, key: &Key) -> (u16, i32, i32) {
+    let url = format!("/v2-beta/apikeys/{}", key.id);
+    std::thread::scope(|scope| {
+        let by_api = scope.spawn(|| node.api().act(&url, "deactivate"));
+        let elsewhere = scope.spawn(|| remote(&node.gateway, &["key", "deactivate", &key.id]).code);
+        let here = node.gateway.run(&["key", "deactivate", &key.id]).code;
+        let by_api = by_api.join().expect("an answer");
+        if by_api.status == 202 {
+            let document = by_api.json();
+            assert_eq!(document["state"], "deactivating", "{document}");
+            assert_eq!(document["receipt"]["complete"], false, "{document}");
+        }
+        (by_api.status, elsewhere.join().expect("it ends"), here)
+    })
+}
+
+#[test]
+fn case_125_what_is_not_confirmed_reads_so_while_the_record_cannot_be_asked() {
+    let scene = Scene::start();
+    let (one, two) = (node(&scene, "one"), node(&scene, "two"));
+    let (old, used) = (scene.new_key(), scene.new_key());
+    assert_eq!(scene.deactivate(&old).code, 0);
+    // asked once, so that the gateway knows what is confirmed
+    assert_eq!(readings(&one, &old), ["inactive"; 5]);
+    two.relay.black_hole();
+    let answer = one.api().act(&format!("/v2-beta/apikeys/{}", scene.key.id), "deactivate");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(two.status(&scene.key), 200, "or there is nothing to confirm");
+    assert_eq!(readings(&one, &scene.key), ["deactivating"; 5]);
+    assert_eq!(again(&one, &scene.key), (202, 3, 3));
+
+    one.relay.cut();
+    wait_for(PATIENCE, "the gateway knows that the record is away", || {
+        one.api().get("/v2-beta/apikeys").header("Age").is_some()
+    });
+    assert_eq!(readings(&one, &scene.key), ["deactivating"; 5]);
+    assert_eq!(readings(&one, &old), ALONE_IN_DOUBT);
+    assert_eq!(readings(&one, &used), ["active"; 5]);
+    assert_eq!(again(&one, &scene.key), (503, 1, 1));
+
+    one.relay.mend();
+    two.relay.mend();
+    let confirmed = ["inactive"; 5];
+    wait_for(PATIENCE, "the other gateway has confirmed", || readings(&one, &scene.key) == confirmed);
+    assert_eq!(two.status(&scene.key), 401);
+    assert_eq!(again(&one, &scene.key), (422, 0, 0));
+}
+
+#[test]
+fn case_125_what_is_not_confirmed_reads_so_while_gateways_are_doubted() {
+    let scene = Scene::start();
+    let one = node(&scene, "one");
+    let old = scene.new_key();
+    assert_eq!(scene.deactivate(&old).code, 0);
+    assert_eq!(readings(&one, &old), ["inactive"; 5]);
+    // as a failover leaves it: gateways may have leases that the record has never heard of
+    let doubt = |until: &str| {
+        scene.server.sql(&scene.database, &format!("UPDATE portcullis.record SET unsure_until = {until}"));
+    };
+    doubt("clock_timestamp() + interval '1 hour'");
+    let answer = one.api().act(&format!("/v2-beta/apikeys/{}", scene.key.id), "deactivate");
+    assert_eq!((answer.status, answer.json()["state"].clone()), (202, json!("deactivating")), "{answer:?}");
+    assert_eq!(readings(&one, &scene.key), ["deactivating"; 5]);
+    assert_eq!(readings(&one, &old), ALONE_IN_DOUBT);
+    assert_eq!(again(&one, &scene.key), (202, 3, 3));
+    doubt("clock_timestamp()");
+    wait_for(PATIENCE, "nothing is doubted", || readings(&one, &scene.key) == ["inactive"; 5]);
+    assert_eq!(again(&one, &scene.key), (422, 0, 0));
 }

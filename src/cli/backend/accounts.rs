@@ -7,7 +7,7 @@ use super::{Backend, Confirmation, Done, OnPart, Seen};
 use crate::cli::remote::{Body, read};
 use crate::cli::site::Site;
 use crate::model::{Account, AccountId, Description, State};
-use crate::store::{Edit, NewAccount};
+use crate::store::{Edit, Entry, NewAccount, Settled};
 
 const PATH: &str = "/v2-beta/accounts";
 
@@ -19,7 +19,11 @@ impl Backend {
     /// The account with this id, or else the only one with this name.
     pub(in crate::cli) fn account(&mut self, id_or_name: &str) -> anyhow::Result<Seen<Account>> {
         let client = match self {
-            Self::Store(site) => return Ok(Seen::ours(site.store.find_account(id_or_name)?)),
+            Self::Store(site) => {
+                let id = site.store.find_account(id_or_name)?.id;
+                let settled = site.store.settled();
+                return Ok(seen(site.store.account_entry(id)?, settled));
+            }
             Self::Api(client) => client,
         };
         if let Ok(id) = id_or_name.parse::<AccountId>()
@@ -45,11 +49,14 @@ impl Backend {
     /// All accounts.
     pub(in crate::cli) fn accounts(&mut self, on_part: &mut OnPart<'_, Account>) -> anyhow::Result<()> {
         match self {
-            Self::Store(site) => super::stored_parts(
-                |query| site.store.account_page(None, query),
-                |entry| entry.object,
-                on_part,
-            ),
+            Self::Store(site) => {
+                let settled = site.store.settled();
+                super::stored_parts(
+                    |query| site.store.account_page(None, query),
+                    |entry| seen(entry, settled),
+                    on_part,
+                )
+            }
             Self::Api(client) => super::sent_parts(client, PATH, read::account, on_part),
         }
     }
@@ -111,6 +118,11 @@ impl Backend {
             }
         }
     }
+}
+
+fn seen(entry: Entry<Account>, settled: Settled) -> Seen<Account> {
+    let state = entry.object.state;
+    Seen::stored(entry.object, entry.revision, state, settled)
 }
 
 fn stored(site: &Site, id: AccountId) -> anyhow::Result<Done<Account>> {

@@ -8,7 +8,9 @@ use crate::cli::remote::{Body, RemoteError, read};
 use crate::cli::site::Site;
 use crate::management::document::ACCOUNT_ID_TYPE;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, Membership, Name, Role, State};
-use crate::store::{Edit, Expected, MemberEntry, MembersOf, NewEnvironment, SeenBy, StoreError};
+use crate::store::{
+    Edit, Entry, Expected, MemberEntry, MembersOf, NewEnvironment, SeenBy, Settled, StoreError,
+};
 
 const PATH: &str = "/v2-beta/projects";
 const MEMBERS: &str = "/v2-beta/projectmembers";
@@ -21,7 +23,11 @@ impl Backend {
     /// The environment with this id, or else the only one with this name.
     pub(in crate::cli) fn environment(&mut self, id_or_name: &str) -> anyhow::Result<Seen<Environment>> {
         let client = match self {
-            Self::Store(site) => return Ok(Seen::ours(site.store.find_environment(id_or_name)?)),
+            Self::Store(site) => {
+                let id = site.store.find_environment(id_or_name)?.id;
+                let settled = site.store.settled();
+                return Ok(seen(site.store.environment_entry(&id)?, settled));
+            }
             Self::Api(client) => client,
         };
         if let Ok(id) = id_or_name.parse::<EnvironmentId>()
@@ -43,11 +49,14 @@ impl Backend {
         on_part: &mut OnPart<'_, Environment>,
     ) -> anyhow::Result<()> {
         match self {
-            Self::Store(site) => super::stored_parts(
-                |query| site.store.environment_page(&SeenBy::Everyone, query),
-                |entry| entry.object,
-                on_part,
-            ),
+            Self::Store(site) => {
+                let settled = site.store.settled();
+                super::stored_parts(
+                    |query| site.store.environment_page(&SeenBy::Everyone, query),
+                    |entry| seen(entry, settled),
+                    on_part,
+                )
+            }
             Self::Api(client) => super::sent_parts(client, PATH, read::environment, on_part),
         }
     }
@@ -126,7 +135,7 @@ impl Backend {
         match self {
             Self::Store(site) => {
                 let of = MembersOf::Environment(environment.clone());
-                super::stored_parts(|query| site.store.member_page(&of, query), |entry| entry, on_part)
+                super::stored_parts(|query| site.store.member_page(&of, query), Seen::ours, on_part)
             }
             Self::Api(client) => {
                 let path = format!("{}/projectmembers", path(environment));
@@ -187,6 +196,11 @@ impl Backend {
             }
         }
     }
+}
+
+fn seen(entry: Entry<Environment>, settled: Settled) -> Seen<Environment> {
+    let state = entry.object.state;
+    Seen::stored(entry.object, entry.revision, state, settled)
 }
 
 fn stored(site: &Site, id: &EnvironmentId) -> anyhow::Result<Done<Environment>> {

@@ -13,7 +13,7 @@ use crate::cli::issue;
 use crate::cli::remote::{Body, Client, read};
 use crate::cli::site::Site;
 use crate::model::{AccessKey, AccountKind, Description, KeyId, KeyOwner, Name, State};
-use crate::store::{Edit, KeyEntry};
+use crate::store::{Edit, KeyEntry, Settled};
 
 /// Room for the largest body of a new key.
 const BODY_BYTES: usize = 32 << 10;
@@ -78,7 +78,8 @@ impl Backend {
         let client = match self {
             Self::Store(site) => {
                 let id = site.store.find_key(id_or_access_key)?.id;
-                return Ok(Seen::ours(site.store.key_entry(id)?));
+                let settled = site.store.settled();
+                return Ok(seen(site.store.key_entry(id)?, settled));
             }
             Self::Api(client) => client,
         };
@@ -108,7 +109,12 @@ impl Backend {
     ) -> anyhow::Result<()> {
         match self {
             Self::Store(site) => {
-                super::stored_parts(|query| site.store.key_page(owner, query), |entry| entry, on_part)
+                let settled = site.store.settled();
+                super::stored_parts(
+                    |query| site.store.key_page(owner, query),
+                    |entry| seen(entry, settled),
+                    on_part,
+                )
             }
             Self::Api(client) => {
                 let path = match owner {
@@ -222,6 +228,11 @@ impl Backend {
             _ => Ok(()),
         }
     }
+}
+
+fn seen(entry: KeyEntry, settled: Settled) -> Seen<KeyEntry> {
+    let (revision, state) = (entry.revision, entry.key.state);
+    Seen::stored(entry, revision, state, settled)
 }
 
 fn stored(site: &Site, id: KeyId) -> anyhow::Result<Done<KeyEntry>> {

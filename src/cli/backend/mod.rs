@@ -21,9 +21,9 @@ use super::output::tell;
 use super::remote::read::Unexpected;
 use super::remote::{Answer, Body, Client, Remote, RemoteError};
 use super::site::Site;
-use crate::management::document;
+use crate::management::document::{self, View};
 use crate::model::{Description, Name, State};
-use crate::store::{ChangeNumber, Edit, Marker, Page, Query, Receipt, StoreError};
+use crate::store::{ChangeNumber, Edit, Marker, Page, Query, Receipt, Settled, StoreError};
 
 /// Rows on a page: what a list holds in memory at once.
 const PAGE_ROWS: usize = 1_000;
@@ -42,6 +42,8 @@ pub(super) struct Seen<T> {
     pub(super) object: T,
     /// The document that the API sent.
     sent: Option<Value>,
+    /// A gateway may not have confirmed what is so.
+    is_pending: bool,
 }
 
 /// A change that was made.
@@ -85,22 +87,43 @@ impl Backend {
             tell(format_args!("portcullis: {error}"));
             Receipt::unknown(done.number.unwrap_or_default())
         });
+        done.seen.is_pending = !receipt.is_complete();
         done.receipt = Some(document::receipt(&receipt));
     }
+}
+
+/// Whether a document of the API's says that a gateway has not confirmed what is so.
+pub(super) fn is_in_transition(document: &Value) -> bool {
+    document.get("transitioning").and_then(Value::as_str) == Some("yes")
 }
 
 impl<T> Seen<T> {
     /// What the store has.
     pub(super) fn ours(object: T) -> Self {
-        Self { object, sent: None }
+        Self { object, sent: None, is_pending: false }
+    }
+
+    /// What the store has of an object that change `revision` has brought into its state.
+    fn stored(object: T, revision: ChangeNumber, state: State, settled: Settled) -> Self {
+        Self { is_pending: settled.is_pending(revision, state), ..Self::ours(object) }
+    }
+
+    /// What the API has sent.
+    fn sent(object: T, document: Value) -> Self {
+        Self { object, is_pending: is_in_transition(&document), sent: Some(document) }
     }
 
     /// The document: the one that the API sent, or what `ours` makes of the object.
-    pub(super) fn document(&self, ours: impl Fn(&T) -> Value) -> Cow<'_, Value> {
+    pub(super) fn document(&self, ours: impl Fn(&T, &View) -> Value) -> Cow<'_, Value> {
         match &self.sent {
             Some(document) => Cow::Borrowed(document),
-            None => Cow::Owned(ours(&self.object)),
+            None => Cow::Owned(ours(&self.object, &View::without_links(self.is_pending))),
         }
+    }
+
+    /// The word for the object's state.
+    pub(super) fn state(&self, state: State) -> String {
+        document::state_word(state, self.is_pending).to_owned()
     }
 }
 
@@ -113,7 +136,7 @@ impl<T> Done<T> {
     }
 
     /// The document with the receipt in it.
-    pub(super) fn document(&self, ours: impl Fn(&T) -> Value) -> Value {
+    pub(super) fn document(&self, ours: impl Fn(&T, &View) -> Value) -> Value {
         let mut document = self.seen.document(ours).into_owned();
         if let (Value::Object(fields), Some(receipt)) = (&mut document, &self.receipt) {
             fields.insert("receipt".to_owned(), receipt.clone());
@@ -189,13 +212,13 @@ pub(super) type OnPart<'a, T> = dyn FnMut(Part<T>) -> anyhow::Result<ControlFlow
 /// Hands over a list of the store's.
 fn stored_parts<E, T>(
     mut page: impl FnMut(&Query) -> Result<Page<E>, StoreError>,
-    object: impl Fn(E) -> T,
+    seen: impl Fn(E) -> Seen<T>,
     on_part: &mut OnPart<'_, T>,
 ) -> anyhow::Result<()> {
     let mut query = Query { limit: PAGE_ROWS, ..Query::default() };
     loop {
         let Page { items, next } = page(&query)?;
-        let items = items.into_iter().map(|entry| Seen::ours(object(entry))).collect();
+        let items = items.into_iter().map(&seen).collect();
         let is_enough = on_part(Part { items, collection: None })?.is_break();
         match next {
             Some(next) if !is_enough => query.after = Some::<Marker>(next),
@@ -213,7 +236,7 @@ fn sent_parts<T>(
 ) -> anyhow::Result<()> {
     let mut failed = None;
     client.pages(with_query(path, &[("limit", &PAGE_ROWS.to_string())]), |items, mut collection| {
-        let seen = |document: Value| read(&document).map(|object| Seen { object, sent: Some(document) });
+        let seen = |document: Value| read(&document).map(|object| Seen::sent(object, document));
         match items.into_iter().map(seen).collect() {
             Ok(items) => {
                 // all pages are printed as one
@@ -250,7 +273,7 @@ fn matching<T>(
     for document in items {
         let object = client.read(&document, read)?;
         if is_meant(&object) {
-            found.push(Seen { object, sent: Some(document) });
+            found.push(Seen::sent(object, document));
         }
     }
     Ok(found)
@@ -286,7 +309,7 @@ fn seen<T>(
     if !is_meant(&object) {
         return Err(client.unexpected("it is another object than the one that was asked for"));
     }
-    Ok(Seen { object, sent: Some(answer.document) })
+    Ok(Seen::sent(object, answer.document))
 }
 
 /// The same, for an answer to a change.
@@ -334,21 +357,12 @@ fn change_state(
         Err(refused @ RemoteError::WrongState { .. }) => {
             let now = client.get(path)?;
             // "deactivating" is inactive in the record, and not yet confirmed
-            let there = [state.as_str(), in_transition(state)];
+            let there = [false, true].map(|is_pending| document::state_word(state, is_pending));
             let is_there =
                 now.document.get("state").and_then(Value::as_str).is_some_and(|state| there.contains(&state));
             if is_there { Ok(now) } else { Err(refused) }
         }
         answer => answer,
-    }
-}
-
-/// The word for a state that is not yet confirmed by every gateway.
-fn in_transition(state: State) -> &'static str {
-    match state {
-        State::Active => "activating",
-        State::Inactive => "deactivating",
-        State::Removed => "removing",
     }
 }
 

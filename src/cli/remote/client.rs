@@ -20,6 +20,7 @@ use super::credential::Credential;
 use super::error::{RemoteError, printable};
 use super::origin::Origin;
 use super::read::Unexpected;
+use crate::cli::backend::is_in_transition;
 use crate::cli::output::tell;
 use crate::store::ChangeNumber;
 
@@ -288,8 +289,7 @@ impl Client {
         }
         let number = [&CHANGE, &ETAG].into_iter().find_map(|name| headers.get(name)?.to_str().ok());
         let number = number.and_then(|number| number.trim_matches('"').parse().ok()).map(ChangeNumber);
-        let is_pending = status == StatusCode::ACCEPTED
-            || document.get("transitioning").and_then(Value::as_str) == Some("yes");
+        let is_pending = status == StatusCode::ACCEPTED || is_in_transition(&document);
         self.account_kind = headers.get(ACCOUNT_KIND).cloned();
         Ok(Answer { document, number, is_pending })
     }

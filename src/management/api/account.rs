@@ -80,7 +80,10 @@ fn parse(id: &str) -> Result<AccountId, Refusal> {
 fn show(call: &Call<'_>, entry: &Entry<Account>) -> Value {
     document::account(
         &entry.object,
-        &call.view(call.caller.may(&Act::ManageAccounts), entry.revision > call.settled),
+        &call.view(
+            call.caller.may(&Act::ManageAccounts),
+            call.settled.is_pending(entry.revision, entry.object.state),
+        ),
     )
 }
 

@@ -13,7 +13,7 @@ use crate::management::document::{self, View};
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
 use crate::model::{EnvironmentId, KeyOwner, Name, State};
-use crate::store::{ChangeNumber, Expected, Receipt, Transition};
+use crate::store::{ChangeNumber, Expected, Receipt, Settled, Transition};
 
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-api-account-id");
 const ACCOUNT_KIND: HeaderName = HeaderName::from_static("x-api-account-kind");
@@ -33,8 +33,8 @@ pub(super) struct Call<'a> {
     /// The environment that the path goes through, which the caller may see.
     pub(super) context: Option<EnvironmentId>,
     pub(super) audience: Audience,
-    /// Every change up to this one is in force on every gateway.
-    pub(super) settled: ChangeNumber,
+    /// What is known to be in force on every gateway.
+    pub(super) settled: Settled,
 }
 
 impl Call<'_> {

@@ -97,7 +97,11 @@ async fn find(call: &Call<'_>, id: &str) -> Result<KeyEntry, Refusal> {
 
 fn show(call: &Call<'_>, entry: &KeyEntry) -> Value {
     let may_change = call.caller.may(&Act::ChangeKeys(entry.key.owner.clone()));
-    document::key(entry, None, &call.view(may_change, entry.revision > call.settled))
+    document::key(
+        entry,
+        None,
+        &call.view(may_change, call.settled.is_pending(entry.revision, entry.key.state)),
+    )
 }
 
 fn answer(call: &Call<'_>, done: &Done<KeyEntry>) -> Answer {

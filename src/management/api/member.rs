@@ -10,7 +10,7 @@ use super::{collection, query};
 use crate::management::app::Answer;
 use crate::management::document;
 use crate::management::refusal::Refusal;
-use crate::model::{AccountId, EnvironmentId, Membership};
+use crate::model::{AccountId, EnvironmentId, Membership, State};
 use crate::policy::Act;
 use crate::store::{Expected, MemberEntry, Receipt};
 
@@ -72,7 +72,7 @@ pub(super) async fn delete(call: &Call<'_>, id: &str) -> Result<Answer, Refusal>
     unversioned(call, &environment, account).await?;
     let done = call.desk().remove_member(call.caller, &environment, account).await?;
     let mut document = show(call, &done.value, !done.is_in_force());
-    document["state"] = if done.is_in_force() { "removed" } else { "removing" }.into();
+    document["state"] = document::state_word(State::Removed, !done.is_in_force()).into();
     Ok(answer(call, Call::status(&done.receipt, StatusCode::OK), document, &done.receipt))
 }
 

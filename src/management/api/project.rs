@@ -149,7 +149,8 @@ fn parse(id: &str) -> Result<EnvironmentId, Refusal> {
 fn show(call: &Call<'_>, entry: &Entry<Environment>) -> Value {
     let may_change = call.caller.may(&Act::ChangeEnvironment(entry.object.id.clone()));
     // a project's links lead through it, wherever it is seen from
-    document::environment(&entry.object, &call.top_view(may_change, entry.revision > call.settled))
+    let is_pending = call.settled.is_pending(entry.revision, entry.object.state);
+    document::environment(&entry.object, &call.top_view(may_change, is_pending))
 }
 
 fn answer(call: &Call<'_>, done: &Done<Entry<Environment>>) -> Answer {

@@ -71,15 +71,17 @@ impl Desk {
         let transition = transition.into();
         self.account(caller, id).await?;
         caller.require(&Act::ManageAccounts)?;
-        let is_own = transition.to != State::Active && caller.account().is_some_and(|own| own.id == id);
-        refuse_unconfirmed(is_own, confirmed)?;
+        let to = transition.to;
+        let is_own = caller.account().is_some_and(|own| own.id == id);
+        refuse_unconfirmed(to != State::Active && is_own, confirmed)?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {
                 let (_, number) = store.set_account_state(id, transition)?;
                 Ok((store.account_entry(id)?, number))
             })
-            .await?;
-        Ok(self.done(changed).await)
+            .await;
+        let now = async || self.account(caller, id).await.map(|entry| (entry.revision, entry));
+        self.state_changed(to, changed, now).await
     }
 }

@@ -103,14 +103,16 @@ impl Desk {
         let transition = transition.into();
         self.environment(caller, &id).await?;
         caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        let (to, environment) = (transition.to, id.clone());
         let changed = self
             .registry
             .write(caller.author(), move |store| {
                 let (_, number) = store.set_environment_state(&id, transition)?;
                 Ok((store.environment_entry(&id)?, number))
             })
-            .await?;
-        Ok(self.done(changed).await)
+            .await;
+        let now = async || self.environment(caller, &environment).await.map(|entry| (entry.revision, entry));
+        self.state_changed(to, changed, now).await
     }
 
     /// Removes an environment, an active one too; its keys and memberships go with it.
@@ -122,13 +124,15 @@ impl Desk {
     ) -> Result<Done<Entry<Environment>>, Refusal> {
         self.environment(caller, &id).await?;
         caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        let environment = id.clone();
         let removed = self
             .registry
             .write(caller.author(), move |store| {
                 let (_, number) = store.remove_environment(&id, &expected)?;
                 Ok((store.environment_entry(&id)?, number))
             })
-            .await?;
-        Ok(self.done(removed).await)
+            .await;
+        let now = async || self.environment(caller, &environment).await.map(|entry| (entry.revision, entry));
+        self.state_changed(State::Removed, removed, now).await
     }
 }

@@ -125,16 +125,17 @@ impl Desk {
         let transition = transition.into();
         let entry = self.key(caller, id).await?;
         caller.require(&Act::ChangeKeys(entry.key.owner))?;
-        let is_own = transition.to != State::Active && caller.principal().key.id == id;
-        refuse_unconfirmed(is_own, confirmed)?;
+        let to = transition.to;
+        refuse_unconfirmed(to != State::Active && caller.principal().key.id == id, confirmed)?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {
                 let (_, number) = store.set_key_state(id, transition)?;
                 Ok((store.key_entry(id)?, number))
             })
-            .await?;
-        Ok(self.done(changed).await)
+            .await;
+        let now = async || self.key(caller, id).await.map(|entry| (entry.revision, entry));
+        self.state_changed(to, changed, now).await
     }
 
     /// The owner whose keys a caller works with where nothing else is said.

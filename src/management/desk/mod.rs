@@ -11,7 +11,7 @@ mod keys;
 mod members;
 mod refused;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -24,8 +24,10 @@ use super::in_force::InForce;
 use super::refusal::Refusal;
 use crate::auth::Authenticator;
 use crate::config::Lists;
+use crate::model::State;
 use crate::store::{
-    ChangeNumber, Gateways, Position, RECEIPT_PATIENCE, Receipt, Registry, Store, StoreError, receipt_pause,
+    ChangeNumber, FileId, Gateways, Position, RECEIPT_PATIENCE, Receipt, Registry, Settled, Store,
+    StoreError, receipt_pause,
 };
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
@@ -34,6 +36,9 @@ const HASHING_AT_ONCE: usize = 2;
 /// How long a reading waits to learn what is confirmed everywhere.
 const SETTLED_PATIENCE: Duration = Duration::from_millis(500);
 
+/// How often it is learnt without being asked for.
+const SETTLED_PAUSE: Duration = Duration::from_secs(10);
+
 /// The operations.
 #[derive(Clone)]
 pub struct Desk {
@@ -41,6 +46,9 @@ pub struct Desk {
     authenticator: Arc<Authenticator>,
     in_force: InForce,
     hashing: Arc<Semaphore>,
+    /// The newest change that is known to be in force everywhere, and of which file: in another one the number may be
+    /// another change's.
+    settled: Arc<Mutex<Position>>,
     /// What keys were refused lately.
     refused: Arc<refused::Tally>,
 }
@@ -74,7 +82,8 @@ impl Desk {
     /// Operations on this record.
     pub fn new(registry: Registry, authenticator: Arc<Authenticator>, in_force: InForce) -> Self {
         let hashing = Arc::new(Semaphore::new(HASHING_AT_ONCE));
-        Self { registry, authenticator, in_force, hashing, refused: Arc::default() }
+        let (settled, refused) = (Arc::default(), Arc::default());
+        Self { registry, authenticator, in_force, hashing, settled, refused }
     }
 
     /// Gives lists other bounds from now on.
@@ -107,13 +116,57 @@ impl Desk {
         if self.authenticator.staleness().is_some() {
             return None;
         }
-        tokio::time::timeout(SETTLED_PATIENCE, self.registry.gateways()).await.ok()?.ok()
+        tokio::time::timeout(SETTLED_PATIENCE, self.ask_for_gateways()).await.ok()?.ok()
     }
 
-    /// The newest change of which it is known that every gateway has applied it; all, where nobody can be asked: then
-    /// what is shown is as old as the replica.
-    pub async fn settled(&self) -> ChangeNumber {
-        self.gateways().await.map_or(ChangeNumber(u64::MAX), |gateways| gateways.settled())
+    async fn ask_for_gateways(&self) -> Result<Gateways, StoreError> {
+        let file = self.in_force.file();
+        let gateways = self.registry.gateways().await?;
+        self.keep_settled(file, gateways.settled());
+        Ok(gateways)
+    }
+
+    /// Up to which change all is known to be in force everywhere.
+    pub async fn settled(&self) -> Settled {
+        let now = self.gateways().await.and_then(|gateways| gateways.settled());
+        Settled::new(now, self.keep_settled(self.in_force.file(), now))
+    }
+
+    /// Keeps what is known now for when nobody can be asked; the newest that is known of this file.
+    fn keep_settled(&self, file: FileId, now: Option<ChangeNumber>) -> ChangeNumber {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        if settled.file != file {
+            *settled = Position { file, ..Position::default() };
+        }
+        settled.number = settled.number.max(now.unwrap_or_default());
+        settled.number
+    }
+
+    /// Learns at times what is in force everywhere, until it is dropped: what nobody has asked about while all was well
+    /// could not be told from what is new once nobody can be asked.
+    pub(in crate::management) async fn watch_settled(&self) {
+        loop {
+            self.settled().await;
+            tokio::time::sleep(SETTLED_PAUSE).await;
+        }
+    }
+
+    /// What becomes of a change of a state. One that the record has refused because the state is the wanted one already
+    /// is done, where that is not yet in force everywhere: nobody is to take the refusal for a confirmation.
+    async fn state_changed<T>(
+        &self,
+        to: State,
+        changed: Result<(T, ChangeNumber), StoreError>,
+        now: impl AsyncFnOnce() -> Result<(ChangeNumber, T), Refusal>,
+    ) -> Result<Done<T>, Refusal> {
+        match changed {
+            Err(refused @ StoreError::WrongState { state, .. }) if state == to => {
+                let (number, value) = now().await?;
+                let receipt = self.receipt(number).await;
+                if receipt.is_complete() { Err(refused.into()) } else { Ok(Done { value, receipt }) }
+            }
+            changed => Ok(self.done(changed?).await),
+        }
     }
 
     async fn receipt(&self, change: ChangeNumber) -> Receipt {
@@ -127,7 +180,7 @@ impl Desk {
         loop {
             // once at least, however long it took here; what could be learnt last is what is told
             let limit = deadline.max(Instant::now() + SETTLED_PATIENCE);
-            match tokio::time::timeout_at(limit.into(), self.registry.gateways()).await {
+            match tokio::time::timeout_at(limit.into(), self.ask_for_gateways()).await {
                 Ok(Ok(gateways)) => receipt = gateways.receipt(change),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, %change, "where a change is in force cannot be asked");

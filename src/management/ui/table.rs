@@ -9,7 +9,7 @@ use super::moment::Moment;
 use super::page::Rendered;
 use super::view::{SIZES, View};
 use crate::model::State;
-use crate::store::{ChangeNumber, Marker, Page};
+use crate::store::{ChangeNumber, Marker, Page, Settled};
 
 /// A list.
 #[derive(Template)]
@@ -159,8 +159,8 @@ impl Cell {
     }
 
     /// A badge; `revision` is the last change of what has the state.
-    pub(super) fn state(state: State, revision: ChangeNumber, settled: ChangeNumber) -> Self {
-        Self::State(StateBadge { state, is_pending: revision > settled })
+    pub(super) fn state(state: State, revision: ChangeNumber, settled: Settled) -> Self {
+        Self::State(StateBadge { state, is_pending: settled.is_pending(revision, state) })
     }
 
     /// A badge for what is there, or is not any more.

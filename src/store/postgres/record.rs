@@ -31,6 +31,11 @@ impl Record {
         Self { postgres, link }
     }
 
+    /// Whether the record was reached when it was last asked.
+    pub(in crate::store) fn is_connected(&self) -> bool {
+        self.link.is_some()
+    }
+
     /// Makes a change. Refusals of a key's holder are written into the audit log.
     pub(in crate::store) fn change<T>(
         &mut self,
