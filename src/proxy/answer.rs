@@ -24,7 +24,9 @@ enum AnswerHead {
 pub(super) enum HeadFailure {
     /// The connection ended before anything of an answer had arrived.
     Closed,
-    /// The upstream says that it did not look at the request, and will not.
+    /// The upstream says that it did not look at the request: it takes no more on this connection.
+    GoneAway,
+    /// The upstream says that it did not look at the request.
     Refused,
     /// The upstream gave up this request alone.
     Reset,
@@ -32,11 +34,13 @@ pub(super) enum HeadFailure {
 }
 
 impl HeadFailure {
-    /// RFC 9113 §8.7: what was not processed at all.
-    fn of(error: &h2::Error) -> Self {
-        let refused = (error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR))
-            || (error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM));
-        if refused && error.is_remote() {
+    /// RFC 9113 §8.7: what was not processed at all. Whatever a GOAWAY's reason, the library hands it on to the streams
+    /// beyond the last that the upstream has looked at, and to no other.
+    pub(super) fn of(error: &h2::Error) -> Self {
+        if error.is_go_away() && error.is_remote() {
+            Self::GoneAway
+        } else if error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        {
             Self::Refused
         } else if error.is_io() {
             Self::Closed

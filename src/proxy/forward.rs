@@ -14,9 +14,9 @@ use super::refusal::Refusal;
 use super::respond;
 use super::streams::OpenStream;
 use super::worker::Worker;
-use crate::config::Timeouts;
+use crate::config::{Protocol, Timeouts};
 use crate::telemetry::WorkerMetrics;
-use crate::upstream::{Acquired, Asked, ConnectError, Permit, Place, Pool, Queued, Requester};
+use crate::upstream::{Acquired, Asked, Avoid, ConnectError, Permit, Place, Pool, Queued, Requester};
 use crate::wire::{
     BodyCopy, CopyError, Frames, HeadLimits, Http1Peer, Http2Upstream, Length, Peer, PeerError, Pipes,
     Received, ResponseHead, Version,
@@ -24,6 +24,11 @@ use crate::wire::{
 
 /// How long a client that has closed its direction may leave the answer unread.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// How often a request is sent again because the upstream says goodbye on connection after connection: it may take few
+/// requests on each.
+const MAX_GOODBYES: usize = 16;
+/// How often it is sent again because the upstream refuses it alone: that may be too much work.
+const MAX_REFUSALS: usize = 2;
 
 /// How far an exchange has come; read from outside when it is interrupted.
 #[derive(Debug, Default)]
@@ -116,12 +121,30 @@ impl Exchange<'_> {
             },
             Asked::Full => return Ended::Refused(Refusal::UpstreamBusy),
         };
-        let mut fresh = false;
+        let may_move = || self.permitted.is_fresh();
+        // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
+        let request = &self.permitted.admitted.head.fields;
+        let trailer_passes = |kind, name: &[u8]| {
+            passes_as_trailer(request, kind, name) && !self.permitted.headers_only.contains(name)
+        };
+        let copy = match self.permitted.admitted.head.protocol() {
+            None => {
+                BodyCopy::message(self.body_limit, &trailer_passes).only_while(&may_move).through(self.pipes)
+            }
+            Some(_) => BodyCopy::empty(),
+        };
+        let copy = match self.pool.upstream().protocol {
+            Protocol::Http1 => copy,
+            Protocol::Http2 => copy.keeping(&self.worker.kept_bodies),
+        };
+        let mut upload = Upload { copy, state: UploadState::Running, is_continued: false };
+        let mut avoid = Avoid::Nothing;
+        let (mut goodbyes, mut refusals) = (0, 0);
         loop {
             self.progress.phase.set(Phase::Connecting);
             // each endpoint has a limit of its own; this one is for all of them
             self.stream.set_deadline(self.timeouts.upstream_response);
-            let acquired = match self.pool.acquire(fresh).await {
+            let acquired = match self.pool.acquire(&avoid).await {
                 Ok(acquired) => acquired,
                 Err(ConnectError::NoRoom) => return Ended::Refused(Refusal::UpstreamBusy),
                 Err(error) => {
@@ -142,7 +165,12 @@ impl Exchange<'_> {
                 if let Acquired::Http1 { peer, endpoint, .. } = acquired {
                     self.pool.give_back(peer, endpoint, self.stream.about_now());
                 }
-                return Ended::Stale;
+                // a part of the body that was sent in vain has left its client: whoever begins anew would not get it
+                return if upload.copy.bytes == 0 {
+                    Ended::Stale
+                } else {
+                    Ended::Refused(Refusal::Unavailable(Duration::from_secs(1)))
+                };
             }
             // a client that has left meanwhile costs the upstream nothing; a kept connection was there at once
             let may_have_left = matches!(client, Peer::Http2(_))
@@ -158,23 +186,39 @@ impl Exchange<'_> {
             }
             match acquired {
                 Acquired::Http1 { peer, endpoint, reused } => {
-                    match self.over_http1(client, peer, endpoint, reused).await {
-                        // it was closed while it was kept: nothing of the request was taken
-                        None => fresh = true,
+                    let again = Again { after_end: reused, ..Again::default() };
+                    match self.over_http1(client, &mut upload, peer, endpoint, again).await {
+                        // it was closed while it was kept
+                        None => avoid = Avoid::Kept,
                         Some(ended) => return ended,
                     }
                 }
                 Acquired::Http2 { send, place, .. } => {
+                    let connection = place.connection();
                     self.place.replace(Some(place));
-                    let ended = Box::pin(self.over_http2(client, send, !fresh)).await;
+                    let again = Again {
+                        after_end: !matches!(avoid, Avoid::Kept),
+                        after_goodbye: goodbyes < MAX_GOODBYES,
+                        after_refusal: refusals < MAX_REFUSALS,
+                    };
+                    let ended = Box::pin(self.over_http2(client, &mut upload, send, again)).await;
                     self.place.replace(None);
                     match ended {
-                        // the upstream says that it did not look at the request: once more, on a new connection
-                        None => fresh = true,
-                        Some(ended) => return ended,
+                        Ok(ended) => return ended,
+                        Err(HeadFailure::GoneAway) => {
+                            goodbyes += 1;
+                            avoid = Avoid::Connection(connection);
+                        }
+                        Err(HeadFailure::Refused) => {
+                            refusals += 1;
+                            avoid = Avoid::Connection(connection);
+                        }
+                        Err(_) => avoid = Avoid::Kept,
                     }
                 }
             }
+            upload.copy.begin_again();
+            upload.state = UploadState::Running;
         }
     }
 
@@ -212,15 +256,16 @@ impl Exchange<'_> {
     async fn over_http1(
         &self,
         client: &mut Peer,
+        upload: &mut Upload<'_>,
         mut peer: Box<Http1Peer>,
         endpoint: usize,
-        reused: bool,
+        again: Again,
     ) -> Option<Ended> {
         self.write_http1_head(&mut peer);
         let mut upstream = Upstream::http1(peer);
-        let ended = self.exchange(client, &mut upstream, reused).await;
+        let ended = self.exchange(client, &mut upstream, upload, again).await;
         let (ended, upstream_reusable) = match ended {
-            Err(Failure::Dead) => return None,
+            Err(Failure::Again(_)) => return None,
             Err(Failure::Ended(ended)) => (ended, false),
             Ok((ended, reusable)) => (ended, reusable),
         };
@@ -230,35 +275,44 @@ impl Exchange<'_> {
         Some(ended)
     }
 
-    /// `None`: as for HTTP/1.1; only where this may be `repeated`.
+    /// `Err`: why the request can and may be sent again.
     async fn over_http2(
         &self,
         client: &mut Peer,
+        upload: &mut Upload<'_>,
         mut send: h2::client::SendRequest<bytes::Bytes>,
-        repeated: bool,
-    ) -> Option<Ended> {
+        again: Again,
+    ) -> Result<Ended, HeadFailure> {
         let admitted = self.permitted.admitted;
         if admitted.upgrade.is_some() {
-            return Some(Ended::Refused(Refusal::UpstreamBroken("upgrades need an upstream with HTTP/1.1")));
+            return Ok(Ended::Refused(Refusal::UpstreamBroken("upgrades need an upstream with HTTP/1.1")));
         }
         let request = match self.http2_request() {
             Ok(request) => request,
-            Err(refusal) => return Some(Ended::Refused(refusal)),
+            Err(refusal) => return Ok(Ended::Refused(refusal)),
         };
-        let Ok((response, stream)) = send.send_request(request, admitted.body == Length::NONE) else {
-            return Some(Ended::Refused(Refusal::UpstreamUnreachable));
+        let (response, stream) = match send.send_request(request, admitted.body == Length::NONE) {
+            Ok(sent) => sent,
+            // it has ended since it was taken: nothing of the request has left
+            Err(error) if (error.is_go_away() || error.is_io()) && again.after_goodbye => {
+                return Err(HeadFailure::GoneAway);
+            }
+            Err(_) => return Ok(Ended::Refused(Refusal::UpstreamUnreachable)),
         };
-        if admitted.expects_continue && !inform(client, 100, None).await {
-            return Some(Ended::Gone("the client is gone"));
+        if admitted.expects_continue
+            && !std::mem::replace(&mut upload.is_continued, true)
+            && !inform(client, 100, None).await
+        {
+            return Ok(Ended::Gone("the client is gone"));
         }
         let mut peer = Http2Upstream::new(stream);
         if admitted.body == Length::NONE {
             peer.sent();
         }
         let mut upstream = Upstream::http2(peer, response);
-        match self.exchange(client, &mut upstream, repeated).await {
-            Ok((ended, _)) | Err(Failure::Ended(ended)) => Some(ended),
-            Err(Failure::Dead) => None,
+        match self.exchange(client, &mut upstream, upload, again).await {
+            Ok((ended, _)) | Err(Failure::Ended(ended)) => Ok(ended),
+            Err(Failure::Again(why)) => Err(why),
         }
     }
 
@@ -267,26 +321,15 @@ impl Exchange<'_> {
         &self,
         client: &mut Peer,
         upstream: &mut Upstream,
-        reused: bool,
+        upload: &mut Upload<'_>,
+        again: Again,
     ) -> Result<(Ended, bool), Failure> {
         let may_move = || self.permitted.is_fresh();
-        // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
-        let request = &self.permitted.admitted.head.fields;
-        let trailer_passes = |kind, name: &[u8]| {
-            passes_as_trailer(request, kind, name) && !self.permitted.headers_only.contains(name)
-        };
-        let copy = match self.permitted.admitted.head.protocol() {
-            None => {
-                BodyCopy::message(self.body_limit, &trailer_passes).only_while(&may_move).through(self.pipes)
-            }
-            Some(_) => BodyCopy::empty(),
-        };
-        let mut upload = Upload { copy, state: UploadState::Running };
         let mut head = ResponseHead::default();
         let mut informational = 0;
         self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
         loop {
-            poll_fn(|cx| self.poll_answer_head(cx, client, upstream, &mut upload, &mut head, reused)).await?;
+            poll_fn(|cx| self.poll_answer_head(cx, client, upstream, upload, &mut head, again)).await?;
             match head.status {
                 101 => break,
                 100..=199 => {
@@ -303,6 +346,8 @@ impl Exchange<'_> {
                 _ => break,
             }
         }
+        // it is looked at: there is no second time
+        upload.copy.forget();
         if head.status == 101 {
             return Box::pin(self.tunnel(client, upstream, upload.copy.is_done(), &head)).await;
         }
@@ -341,8 +386,7 @@ impl Exchange<'_> {
         let trailer_passes = |kind, name: &[u8]| passes_as_trailer(&head.fields, kind, name);
         let mut download =
             BodyCopy::message(u64::MAX, &trailer_passes).only_while(&may_move).through(self.pipes);
-        let done =
-            poll_fn(|cx| self.poll_answer_body(cx, client, upstream, &mut upload, &mut download)).await;
+        let done = poll_fn(|cx| self.poll_answer_body(cx, client, upstream, upload, &mut download)).await;
         self.progress.sent.set(download.bytes);
         done?;
         let uploaded = upload.copy.is_done();
@@ -357,21 +401,27 @@ impl Exchange<'_> {
         upstream: &mut Upstream,
         upload: &mut Upload<'_>,
         head: &mut ResponseHead,
-        reused: bool,
+        again: Again,
     ) -> Poll<Result<(), Failure>> {
         self.poll_upload(cx, client, upstream, upload)?;
         match upstream.poll_head(cx, head, &self.response_limits) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(failure @ (HeadFailure::Closed | HeadFailure::Refused))) => {
-                // a kept connection may be closed by the upstream at any time. Where nothing of the request left,
-                // or doing it twice does no harm (RFC 9110 §9.2.2) and the body is still with the client, it is
+            Poll::Ready(Err(
+                failure @ (HeadFailure::Closed | HeadFailure::GoneAway | HeadFailure::Refused),
+            )) => {
+                // a kept connection may be closed by the upstream at any time. Where it says that it did not look at
+                // the request, nothing of the request left, or doing it twice does no harm (RFC 9110 §9.2.2), it is
                 // sent again; else nobody knows what the upstream did with it
-                let untouched = failure == HeadFailure::Refused || upstream.sent_nothing();
-                let repeatable = is_idempotent(&self.permitted.admitted.method) && upload.copy.is_untouched();
-                let unread = upload.copy.is_untouched()
-                    && (self.permitted.admitted.body == Length::NONE || !upload.copy.is_done());
-                if reused && unread && (untouched || repeatable) {
-                    return Poll::Ready(Err(Failure::Dead));
+                let may_repeat = match failure {
+                    HeadFailure::GoneAway => again.after_goodbye,
+                    HeadFailure::Refused => again.after_refusal,
+                    _ => {
+                        again.after_end
+                            && (upstream.sent_nothing() || is_idempotent(&self.permitted.admitted.method))
+                    }
+                };
+                if may_repeat && upload.copy.can_begin_again() {
+                    return Poll::Ready(Err(Failure::Again(failure)));
                 }
                 return Poll::Ready(Err(Failure::broken(
                     "the upstream closed the connection without an answer",
@@ -407,7 +457,7 @@ impl Exchange<'_> {
         if let Err(failure) = self.poll_upload(cx, client, upstream, upload) {
             // the answer was begun: there is no other
             return Poll::Ready(Err(match failure {
-                Failure::Ended(Ended::Refused(_)) | Failure::Dead => {
+                Failure::Ended(Ended::Refused(_)) | Failure::Again(_) => {
                     Failure::Ended(Ended::BrokenOff("the request broke off"))
                 }
                 failure @ Failure::Ended(_) => failure,
@@ -486,8 +536,8 @@ impl Exchange<'_> {
 
 /// Why an exchange did not come to its end.
 pub(super) enum Failure {
-    /// The kept connection was closed before it took the request.
-    Dead,
+    /// The upstream did not look at the request, or may do it twice: it can be sent again.
+    Again(HeadFailure),
     Ended(Ended),
 }
 
@@ -505,6 +555,19 @@ fn is_half_closed(client: &Peer) -> bool {
 struct Upload<'a> {
     copy: BodyCopy<'a>,
     state: UploadState,
+    /// The client was told to send its body.
+    is_continued: bool,
+}
+
+/// After what a request may be sent again.
+#[derive(Clone, Copy, Default)]
+struct Again {
+    /// The connection ended without an answer.
+    after_end: bool,
+    /// The upstream takes no more on the connection.
+    after_goodbye: bool,
+    /// The upstream did not look at the request.
+    after_refusal: bool,
 }
 
 #[derive(PartialEq, Eq)]

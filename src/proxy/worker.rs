@@ -28,7 +28,7 @@ use crate::auth::Authenticator;
 use crate::store::Change;
 use crate::telemetry::{AccessWriter, Alarm, WorkerMetrics};
 use crate::upstream::{Limits, Pool};
-use crate::wire::{Http1Peer, Pipes, Stream, Wire};
+use crate::wire::{Http1Peer, KeptBodies, Pipes, Stream, Wire};
 
 /// How long a worker lets answers, tunnels, and then connections end by themselves once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -187,6 +187,7 @@ pub(super) struct Worker {
     pub(super) streams: Rc<Streams>,
     pub(super) metrics: Arc<WorkerMetrics>,
     pub(super) pipes: Pipes,
+    pub(super) kept_bodies: KeptBodies,
     /// Answered requests whose clients may still be sending.
     pub(super) lingering: Cell<usize>,
     pub(super) access: RefCell<AccessWriter>,
@@ -216,6 +217,7 @@ impl Worker {
             shared,
             streams,
             metrics,
+            kept_bodies: KeptBodies::default(),
             pipes: Pipes::new(generation.snapshot.files.pipes),
             lingering: Cell::new(0),
             access: RefCell::new(access),

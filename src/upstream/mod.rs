@@ -10,5 +10,5 @@ mod tls;
 pub use connect::ConnectError;
 pub use endpoint::{BuildError, Upstream};
 pub use limit::{Asked, Limit, Limits, Permit, Queued, Requester};
-pub use pool::{Acquired, Pool};
-pub use shared::Place;
+pub use pool::{Acquired, Avoid, Pool};
+pub use shared::{Connection, Place};

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::connect::{ConnectError, connect};
 use super::endpoint::{Turn, Upstream};
 use super::limit::{Asked, Limit, Requester};
-use super::shared::{Place, SharedConnections};
+use super::shared::{Connection, Place, SharedConnections};
 use crate::config::Protocol;
 use crate::wire::{Http1Peer, Wire};
 
@@ -53,6 +53,16 @@ impl Acquired {
         let (Self::Http1 { reused, .. } | Self::Http2 { reused, .. }) = self;
         *reused
     }
+}
+
+/// What a request is not to be sent on, because it was in vain before.
+pub enum Avoid {
+    /// This is its first time.
+    Nothing,
+    /// A kept connection turned out dead, and others may be too.
+    Kept,
+    /// The upstream would not look at it on this one.
+    Connection(Connection),
 }
 
 /// One worker's connections to one upstream.
@@ -104,16 +114,21 @@ impl Pool {
     }
 
     /// A connection for one request: a kept one that is still open, else a new one; each endpoint is tried once.
-    /// `fresh`: a kept one just turned out dead, so take none of them.
-    pub async fn acquire(&self, fresh: bool) -> Result<Acquired, ConnectError> {
+    pub async fn acquire(&self, avoid: &Avoid) -> Result<Acquired, ConnectError> {
+        let connection = match avoid {
+            Avoid::Connection(connection) => Some(connection),
+            Avoid::Nothing | Avoid::Kept => None,
+        };
         let mut last = ConnectError::NoRoom;
         for endpoint in self.turn.order() {
-            if !fresh && let Some(kept) = self.take_kept(endpoint) {
+            if !matches!(avoid, Avoid::Kept)
+                && let Some(kept) = self.take_kept(endpoint, connection)
+            {
                 return Ok(kept);
             }
             let shared = &self.endpoints[endpoint].shared;
             if self.upstream.protocol == Protocol::Http2
-                && let Some((send, place)) = shared.take_opened().await
+                && let Some((send, place)) = shared.take_opened(connection).await
             {
                 return Ok(Acquired::Http2 { send, place, reused: true });
             }
@@ -128,7 +143,7 @@ impl Pool {
                 }
                 // not the endpoint's fault, and the best there is
                 Err(ConnectError::NoRoom) => {
-                    if let Some(kept) = self.take_kept(endpoint) {
+                    if let Some(kept) = self.take_kept(endpoint, None) {
                         return Ok(kept);
                     }
                 }
@@ -191,7 +206,7 @@ impl Pool {
         }
     }
 
-    fn take_kept(&self, endpoint: usize) -> Option<Acquired> {
+    fn take_kept(&self, endpoint: usize, avoid: Option<&Connection>) -> Option<Acquired> {
         match self.upstream.protocol {
             Protocol::Http1 => {
                 // the one used last is the one most likely to be open still
@@ -204,7 +219,7 @@ impl Pool {
                 }
             }
             Protocol::Http2 => {
-                let (send, place) = self.endpoints[endpoint].shared.take()?;
+                let (send, place) = self.endpoints[endpoint].shared.take(avoid)?;
                 Some(Acquired::Http2 { send, place, reused: true })
             }
         }

@@ -40,7 +40,15 @@ pub struct Place {
     load: Rc<Load>,
 }
 
+/// Which of the shared connections one is.
+pub struct Connection(Rc<Load>);
+
 impl Place {
+    /// The connection that it is on.
+    pub fn connection(&self) -> Connection {
+        Connection(Rc::clone(&self.load))
+    }
+
     /// Has later requests use another connection. What runs on this one goes on.
     pub fn distrust(&self) {
         self.load.distrusted.set(true);
@@ -69,23 +77,27 @@ impl Shared {
 }
 
 impl SharedConnections {
-    /// A place on a connection that is open and has room.
-    pub(super) fn take(&self) -> Option<(SendRequest<Bytes>, Place)> {
+    /// A place on a connection that is open, has room, and is another than this one.
+    pub(super) fn take(&self, avoid: Option<&Connection>) -> Option<(SendRequest<Bytes>, Place)> {
         let mut open = self.open.borrow_mut();
         open.retain_mut(Shared::is_open);
         // a request beyond what the upstream takes would wait for another's end, however long that lasts
-        let free =
-            open.iter().find(|shared| shared.load.streams.get() < shared.send.current_max_send_streams());
+        let mut others =
+            open.iter().filter(|shared| avoid.is_none_or(|avoid| !Rc::ptr_eq(&avoid.0, &shared.load)));
+        let free = others.find(|shared| shared.load.streams.get() < shared.send.current_max_send_streams());
         free.map(Shared::place)
     }
 
     /// As [`take`](Self::take), but waits while a connection is being opened: one opens it for all who wait, and
     /// where that fails each tries for itself.
-    pub(super) async fn take_opened(&self) -> Option<(SendRequest<Bytes>, Place)> {
+    pub(super) async fn take_opened(
+        &self,
+        avoid: Option<&Connection>,
+    ) -> Option<(SendRequest<Bytes>, Place)> {
         while self.opening.get() {
             let before = self.opened.get();
             self.changed.notified().await;
-            if let Some(taken) = self.take() {
+            if let Some(taken) = self.take(avoid) {
                 return Some(taken);
             }
             if self.opened.get() == before {

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
 use super::field_name::FieldName;
+use super::kept_body::{KeptBodies, KeptBody};
 use super::peer::{Http1Peer, Peer, PeerError, Received};
 use super::pipe::{Pipe, Pipes};
 use super::websocket::Frames;
@@ -38,6 +39,8 @@ pub struct BodyCopy<'a> {
     limit: u64,
     trailer_passes: &'a TrailerRule<'a>,
     state: State,
+    /// What [`BodyCopy::begin_again`] begins with.
+    begins: State,
     kind: Kind,
     /// What is told of the bytes that pass.
     frames: Option<&'a Cell<Frames>>,
@@ -48,6 +51,8 @@ pub struct BodyCopy<'a> {
     pipe: Option<Pipe<'a>>,
     /// Where less than this is to come, it is copied.
     least: u64,
+    /// What has been passed on, where it may be needed again.
+    kept: Option<KeptBody<'a>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,18 +76,20 @@ impl<'a> BodyCopy<'a> {
             limit,
             trailer_passes,
             state: State::Moving,
+            begins: State::Moving,
             kind: Kind::Message,
             frames: None,
             may_move: None,
             pipes: None,
             pipe: None,
             least: SPLICE_BYTES,
+            kept: None,
         }
     }
 
     /// The body of a message that has none, and whose sender goes on sending all the same: a tunnel is to follow.
     pub fn empty() -> Self {
-        Self { state: State::Finishing, ..Self::message(0, &|_, _| false) }
+        Self { state: State::Finishing, begins: State::Finishing, ..Self::message(0, &|_, _| false) }
     }
 
     /// One direction of a tunnel; where it is one of a WebSocket, `frames` is told what passes.
@@ -104,14 +111,34 @@ impl<'a> BodyCopy<'a> {
         Self { pipes: Some(pipes), ..self }
     }
 
+    /// Keeps what is passed on, as long as it is little: see [`BodyCopy::begin_again`].
+    #[must_use]
+    pub fn keeping(self, kept: &'a KeptBodies) -> Self {
+        Self { kept: Some(KeptBody::new(kept)), ..self }
+    }
+
+    /// Lets go of what was kept.
+    pub fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// Whether the whole body can be passed on once more, to somebody else: it is still with its sender, or what was
+    /// passed on is here.
+    pub fn can_begin_again(&self) -> bool {
+        (self.bytes == 0 && self.held() == 0) || self.kept.as_ref().is_some_and(KeptBody::is_whole)
+    }
+
+    /// Begins to pass the body on once more. Only where it [can](BodyCopy::can_begin_again).
+    pub fn begin_again(&mut self) {
+        self.state = self.begins;
+        if let Some(kept) = &mut self.kept {
+            kept.begin_again();
+        }
+    }
+
     /// Bytes that were received, and wait in a pipe for the other side to take them.
     pub fn held(&self) -> usize {
         self.pipe.as_ref().map_or(0, Pipe::held)
-    }
-
-    /// Whether the whole body is still with its sender.
-    pub fn is_untouched(&self) -> bool {
-        self.bytes == 0 && self.held() == 0
     }
 
     /// Whether everything has been passed on.
@@ -128,6 +155,14 @@ impl<'a> BodyCopy<'a> {
     ) -> Poll<Result<(), CopyError>> {
         let mut has_moved = false;
         while self.state == State::Moving {
+            if let Some(kept) = self.kept.as_mut().filter(|kept| kept.is_behind()) {
+                if !may_move(self.may_move, &mut has_moved) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                ready!(kept.poll_send(cx, to)).map_err(CopyError::To)?;
+                continue;
+            }
             if let (Peer::Http1(from), Peer::Http1(to)) = (&mut *from, &mut *to) {
                 ready!(self.poll_through_pipe(cx, from, to, &mut has_moved))?;
             }
@@ -153,6 +188,9 @@ impl<'a> BodyCopy<'a> {
                         let mut seen = frames.get();
                         seen.pass(&from.received()[..sent]);
                         frames.set(seen);
+                    }
+                    if let Some(kept) = &mut self.kept {
+                        kept.keep(&from.received()[..sent]);
                     }
                     from.consume(sent);
                     self.bytes += sent as u64;
