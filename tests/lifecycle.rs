@@ -1,18 +1,20 @@
 //! Keys, accounts, environments and memberships change by the command line while the gateway runs: it sees every
-//! change soon, ends what a change forbids, and leaves the rest alone. Cases 74, 77, 79 and 80 live here too.
+//! change soon, ends what a change forbids, and leaves the rest alone. Cases 74, 77, 79, 80 and 117 live here too.
 
 mod support;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use support::cli::{Key, basic, minted_secret};
 use support::clock::WallClock;
-use support::gateway::{Gateway, Plan};
+use support::gateway::{Gateway, Plan, Site};
 use support::http1::{Client, NoAnswer, Request, fresh_source};
+use support::postgres::{Postgres, Stop};
 use support::upstream::{Answer, Conversation, Recorded, Upstream};
 use support::{PATIENCE, marker, wait_for};
 
@@ -219,6 +221,87 @@ fn a_restarted_gateway_knows_what_was_revoked() {
     site.succeed(&["key", "activate", &revoked.access_key]);
     let house = House { gateway: site.start(), upstream: house.upstream };
     assert_eq!(house.status(IN_E1, &revoked), 200);
+}
+
+// --- the first answers of a gateway that starts ---
+
+/// A plan whose one listener has an address of this process's own, which is known before the gateway starts.
+fn with_known_address(plan: Plan, port: u16) -> (Plan, String) {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = format!("127.117.{high}.{low}:{port}");
+    (plan.listeners(&format!("  - address: {address}\n")), address)
+}
+
+/// Asks with a right key again and again; gives the answers.
+fn answers_until(over: &AtomicBool, address: &str, key: &Key, answered: &AtomicUsize) -> Vec<String> {
+    let mut answers = Vec::new();
+    while !over.load(Ordering::Acquire) {
+        let Ok(tcp) = TcpStream::connect(address) else {
+            std::thread::yield_now();
+            continue;
+        };
+        let mut client = Client::over(tcp);
+        client.send(Request::get(IN_E1).key(key).end());
+        answers.push(match client.try_read(false, PATIENCE) {
+            Ok(answer) => answer.status.to_string(),
+            Err(broken) => format!("{broken:?}"),
+        });
+        answered.fetch_add(1, Ordering::AcqRel);
+    }
+    answers
+}
+
+/// Starts a gateway while its key is in use: whatever it answers from its first moment on is right.
+#[track_caller]
+fn starts_with_right_answers(site: Site, address: &str, key: &Key) -> Gateway {
+    let (over, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let asking: Vec<_> =
+            (0..2).map(|_| scope.spawn(|| answers_until(&over, address, key, &answered))).collect();
+        let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let gateway = site.start();
+            wait_for(PATIENCE, "the gateway answers", || answered.load(Ordering::Acquire) >= 20);
+            gateway
+        }));
+        // whatever went wrong, nobody goes on asking
+        over.store(true, Ordering::Release);
+        for asking in asking {
+            let answers = asking.join().expect("it asks");
+            assert!(answers.iter().all(|answer| answer == "200"), "{answers:?}");
+        }
+        started.expect("the gateway starts")
+    })
+}
+
+#[test]
+fn case_117_the_first_answers_are_right_with_an_embedded_store() {
+    let upstream = Upstream::start();
+    let (plan, address) = with_known_address(Plan::new(&upstream), 8117);
+    let mut site = plan.prepare();
+    site.create_environment("e1");
+    let key = site.create_environment_key("e1");
+    for _ in 0..4 {
+        (site, _) = starts_with_right_answers(site, &address, &key).stop();
+    }
+}
+
+#[test]
+fn case_117_the_first_answers_are_right_with_postgresql_and_without_it_within_the_lease() {
+    let (server, upstream) = (Postgres::start(), Upstream::start());
+    let url = server.url(&server.create_database());
+    let (plan, address) = with_known_address(Plan::new(&upstream).postgres(&url, "one", "60s"), 8118);
+    let mut site = plan.prepare();
+    site.create_environment("e1");
+    let key = site.create_environment_key("e1");
+    for _ in 0..2 {
+        (site, _) = starts_with_right_answers(site, &address, &key).stop();
+    }
+    // the lease outlives a crash, in the replica
+    let mut site = starts_with_right_answers(site, &address, &key).crash();
+    server.stop(Stop::Fast);
+    for _ in 0..3 {
+        site = starts_with_right_answers(site, &address, &key).crash();
+    }
 }
 
 // --- what is open when a change comes ---

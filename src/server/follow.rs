@@ -53,11 +53,8 @@ pub(super) struct Follow {
     pub(super) presence: Option<Presence>,
 }
 
-/// Starts to follow; what is known of an embedded store counts as fresh from now on.
+/// Starts to follow.
 pub(super) fn spawn(follow: Follow, (tell, told): (Sender<Told>, Receiver<Told>)) -> io::Result<Following> {
-    if follow.presence.is_some() {
-        follow.read_at(BootTime::now());
-    }
     let thread = std::thread::Builder::new().name("follower".to_owned()).spawn(move || follow.run(&told))?;
     Ok(Following { tell, thread })
 }
@@ -110,7 +107,7 @@ impl Follow {
                     // a backlog that takes more than one look says that what is known is still old
                     if self.presence.is_some() && self.follower.is_caught_up() {
                         fresh_until = before + self.max_staleness;
-                        self.read_at(before);
+                        read_at(&self.authenticator, before, self.max_staleness);
                     }
                     if alarm.ends() {
                         tracing::info!("the store can be followed again");
@@ -137,10 +134,10 @@ impl Follow {
             tracing::warn!(%error, "cannot say in the store that this gateway is gone");
         }
     }
+}
 
-    /// The store was read to its end, and all of it is in force: at this moment that was the newest.
-    fn read_at(&self, moment: BootTime) {
-        self.authenticator.set_current_until(moment + Authenticator::CURRENT);
-        self.authenticator.set_fresh_until(moment + self.max_staleness);
-    }
+/// An embedded store was read to its end, and all of it is in force: at this moment that was the newest.
+pub(super) fn read_at(authenticator: &Authenticator, moment: BootTime, max_staleness: Duration) {
+    authenticator.set_current_until(moment + Authenticator::CURRENT);
+    authenticator.set_fresh_until(moment + max_staleness);
 }

@@ -21,7 +21,7 @@ use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
-use crate::store::{Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError};
+use crate::store::{BootTime, Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError};
 use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
@@ -140,7 +140,7 @@ impl Gateway {
         started
     }
 
-    /// Takes the lease when it begins to act.
+    /// Takes the lease when it begins to act. It listens after that, when it can decide on all that comes.
     fn start_with(
         mut config: Config,
         peppers: Peppers,
@@ -166,6 +166,16 @@ impl Gateway {
         let files = open_files::share_out(&mut config);
         let snapshot = Snapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
+        let management_tls = management_tls(&config)?;
+        let registry = match &config.management {
+            Some(management) => Some(Registry::open(&config.store, management.lists)?),
+            None => None,
+        };
+        match lease {
+            Some(lease) => lease.act(follower.position(), &authenticator)?,
+            // no cache holds anything yet: all that is read from here on is as new as the store
+            None => follow::read_at(&authenticator, BootTime::now(), config.max_staleness),
+        }
 
         let mut listeners = Vec::new();
         for listener in &config.listeners {
@@ -178,7 +188,6 @@ impl Gateway {
             ),
             None => None,
         };
-        let management_tls = management_tls(&config)?;
         let addresses = Addresses {
             listeners: listeners
                 .iter()
@@ -205,22 +214,12 @@ impl Gateway {
                 let _ = tell.send(Told::Look);
             }
         };
-        let plane = if management.is_none() {
-            None
-        } else {
-            let lists = config.management.as_ref().map(|management| management.lists).unwrap_or_default();
-            let registry = Registry::open(&config.store, lists)?;
+        let plane = registry.map(|registry| {
             let desk =
                 Desk::new(registry, Arc::clone(&authenticator), InForce::new(look.clone(), applied.clone()));
             let site = Site::new(&config, &addresses.listeners, management_tls);
-            Some(Arc::new(Management::new(
-                desk,
-                Arc::clone(&authenticator),
-                health,
-                Arc::clone(&history),
-                site,
-            )))
-        };
+            Arc::new(Management::new(desk, Arc::clone(&authenticator), health, Arc::clone(&history), site))
+        });
         let (orders, received) = mpsc::unbounded_channel();
         let control = Control {
             authenticator: Arc::clone(&authenticator),
@@ -235,9 +234,6 @@ impl Gateway {
             },
         };
         let control = control::spawn(control, received)?;
-        if let Some(lease) = lease {
-            lease.act(follower.position(), &authenticator)?;
-        }
         let lease = lease.take().map(|lease| {
             let lease = lease.lease(Arc::clone(&authenticator), Box::new(look), applied);
             lease.spawn((tell_lease, told_lease))
