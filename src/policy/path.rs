@@ -65,6 +65,23 @@ pub enum PathRefusal {
     EnvironmentVariant,
 }
 
+impl PathRefusal {
+    /// Whether it is no request target at all, by the bytes that stand in it (RFC 9112 §3.2).
+    pub fn is_no_target(self) -> bool {
+        matches!(
+            self,
+            Self::NotAbsolute
+                | Self::Fragment
+                | Self::Backslash
+                | Self::Control
+                | Self::Space
+                | Self::NotUrl
+                | Self::NonAscii
+                | Self::MalformedEscape
+        )
+    }
+}
+
 /// A request target whose bytes are admitted: only [`admit`] makes it.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {

@@ -72,7 +72,7 @@ pub(super) fn admit<'h>(
     let expects_continue = match single(head, FieldName::Expect)? {
         None => false,
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
-            head.version == Version::Http11 && body != Length::NONE
+            head.version != Version::Http10 && body != Length::NONE
         }
         Some(_) => return Err(Refusal::Expectation),
     };

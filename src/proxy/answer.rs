@@ -98,6 +98,9 @@ impl Upstream {
                     Ok(answer) => {
                         let (parts, body) = answer.into_parts();
                         head.from_http2(&parts);
+                        if !head.is_within(limits) {
+                            return Poll::Ready(Err(HeadFailure::Malformed));
+                        }
                         peer.expect_body(body);
                         Poll::Ready(Ok(()))
                     }
@@ -109,11 +112,16 @@ impl Upstream {
     }
 
     /// Prepares for the answer's body.
-    pub(super) fn begin_answer(&mut self, head: &ResponseHead, to_head: bool) -> Result<Length, BodyError> {
+    pub(super) fn begin_answer(
+        &mut self,
+        head: &ResponseHead,
+        to_head: bool,
+        limits: &HeadLimits,
+    ) -> Result<Length, BodyError> {
         match &mut self.peer {
             Peer::Http1(peer) => {
                 let length = Length::of_response(head, to_head)?;
-                peer.expect_body(length);
+                peer.expect_answer(length, *limits);
                 Ok(length)
             }
             Peer::Http2Upstream(peer) => peer.announced(head, to_head),

@@ -357,7 +357,7 @@ impl Exchange<'_> {
         }
         let to_head = self.permitted.admitted.method == Method::HEAD;
         let length = upstream
-            .begin_answer(&head, to_head)
+            .begin_answer(&head, to_head, &self.response_limits)
             .map_err(|_| Failure::broken("the upstream's answer has unclear framing"))?;
         // where it has broken off before anything of it went to the client, there is a better answer
         if let Some(Err(_)) = now(|cx| upstream.peer_mut().poll_receive(cx)) {
@@ -372,6 +372,7 @@ impl Exchange<'_> {
             version: self.permitted.admitted.head.version,
             cors: self.permitted.cors,
             has_cors_policy: self.permitted.has_cors_policy,
+            date: self.worker.date(),
         };
         self.answered(head.status);
         let client_reusable =

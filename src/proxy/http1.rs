@@ -14,6 +14,7 @@ use super::stall::Stall;
 use super::streams::{Interrupt, OpenStream};
 use super::worker::{Generation, Worker};
 use super::{http2, linger};
+use crate::config::Limits;
 use crate::wire::{HTTP2_PREFACE, HeadLimits, Http1Peer, Length, Peer, RequestHead, Wire};
 
 /// How long the last bytes to a client that has ended its direction may take.
@@ -146,8 +147,7 @@ async fn read_head(
     let limits = HeadLimits {
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
-        // the method, the version and an absolute form's authority beside the path
-        line_bytes: limits.uri_bytes + 320,
+        line_bytes: line_bytes(limits),
     };
     stream.set_deadline(timeouts.header);
     let mut scanned = 0;
@@ -186,6 +186,11 @@ async fn fill(wire: &mut Wire, stream: &OpenStream) -> Result<(), Came> {
         Err(Interrupt::Deadline) => Err(Came::Refused(Refusal::ClientTimeout)),
         Ok(_) | Err(_) => Err(Came::End),
     }
+}
+
+/// How long a request line may be: the target, and beside it the method, the version and the authority of a URL.
+pub(super) fn line_bytes(limits: &Limits) -> usize {
+    limits.uri_bytes + 320
 }
 
 /// How long a client may take for the first byte of a request.

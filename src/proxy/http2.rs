@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::headers::Client;
+use super::http1::line_bytes;
 use super::linger;
 use super::pipeline::{Afterwards, RequestContext};
 use super::refusal::Refusal;
@@ -30,8 +31,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
     let snapshot = Arc::clone(&worker.generation().snapshot);
     let (limits, timeouts) = (&snapshot.limits, &snapshot.timeouts);
     let http2_limits = Http2Limits {
-        header_bytes: limits.header_bytes + limits.uri_bytes,
+        header_bytes: limits.header_bytes,
         header_count: limits.header_count,
+        line_bytes: line_bytes(limits),
         streams: limits.http2_streams,
         early_resets: limits.http2_resets,
     };

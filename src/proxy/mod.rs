@@ -19,6 +19,7 @@
 
 mod admit;
 mod answer;
+mod date;
 mod destination;
 mod forward;
 mod headers;

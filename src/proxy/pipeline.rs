@@ -126,8 +126,9 @@ impl RequestContext<'_> {
         let afterwards = match &admitted {
             Err(refusal) => {
                 outcome.refusal = Some(refusal.clone());
+                // what comes after CONNECT may be meant for the tunnel, and written by others than the client (RFC 9931)
+                let terms = self.terms(head, self.keep_alive && head.method() != b"CONNECT", None);
                 // what the body is was not even asked
-                let terms = terms(head, self.keep_alive, None);
                 self.refuse(terms, Length::UntilClose, false, refusal, &outcome.progress.sent, client).await
             }
             Ok(admitted) => self.serve_admitted(admitted, client, &mut outcome).await,
@@ -153,7 +154,7 @@ impl RequestContext<'_> {
                 outcome.route = Some(&self.generation.snapshot.route_names[routed.index]);
                 let cors = preflight::grant(routed.route.cors.as_ref(), admitted.head);
                 if let Some(answer) = preflight::answer(routed.route.cors.as_ref(), admitted) {
-                    let terms = terms(admitted.head, keep_alive && !self.worker.is_draining(), cors);
+                    let terms = self.terms(admitted.head, keep_alive && !self.worker.is_draining(), cors);
                     let sent = respond::own(client, 204, answer.fields(self.request_id), &[], terms);
                     outcome.progress.status.set(Some(204));
                     return self.after_own_answer(admitted.head.version, admitted.body, sent, client).await;
@@ -169,7 +170,7 @@ impl RequestContext<'_> {
                 let challenge = !admitted.no_challenge && !admitted.is_websocket();
                 // a client that waits for 100 may send its body or not: what follows cannot be told apart
                 let body = if admitted.expects_continue { Length::UntilClose } else { admitted.body };
-                let terms = terms(admitted.head, keep_alive, cors);
+                let terms = self.terms(admitted.head, keep_alive, cors);
                 let afterwards =
                     self.refuse(terms, body, challenge, &refusal, &outcome.progress.sent, client).await;
                 outcome.refusal = Some(refusal);
@@ -498,8 +499,9 @@ impl RequestContext<'_> {
         // as with an upstream's answer: the gateway may have begun to stop while this was being decided
         terms.keep_alive &= !self.worker.is_draining();
         let reads_on = match refusal {
+            Refusal::ClientTimeout | Refusal::Stopping => false,
             // the stream of requests itself is unclear
-            Refusal::Framing(_) | Refusal::ClientTimeout | Refusal::Stopping => false,
+            refusal if refusal.is_ill_formed() => false,
             _ => can_drain(client, body),
         };
         terms.keep_alive &= reads_on;
@@ -538,6 +540,12 @@ impl RequestContext<'_> {
         if drained { Afterwards::KeepAlive } else { Afterwards::Close }
     }
 
+    /// How a request is answered, whatever the answer is.
+    fn terms<'a>(&self, head: &RequestHead, keep_alive: bool, cors: Option<CorsGrant<'a>>) -> Terms<'a> {
+        let (version, to_head, date) = (head.version, head.method() == b"HEAD", self.worker.date());
+        Terms { version, to_head, keep_alive, cors, date }
+    }
+
     pub(super) fn source(&self, head: &RequestHead) -> IpAddr {
         source_address(self.client, head, &self.generation.snapshot.trusted_proxies)
     }
@@ -554,11 +562,6 @@ fn gone(why: &'static str, client: &Peer, outcome: &mut Outcome<'_>) -> Afterwar
         }
     }
     Afterwards::Cut
-}
-
-/// How this request is answered, whatever the answer is.
-fn terms<'a>(head: &RequestHead, keep_alive: bool, cors: Option<CorsGrant<'a>>) -> Terms<'a> {
-    Terms { version: head.version, to_head: head.method() == b"HEAD", keep_alive, cors }
 }
 
 fn denied(denial: crate::policy::Denial) -> Refusal {

@@ -129,6 +129,15 @@ impl Refusal {
         Answer { status, cause, retry_after }
     }
 
+    /// Whether what came does not follow the grammar of HTTP/1.1: what comes after it may be anything (RFC 9112 §2.2).
+    pub(super) fn is_ill_formed(&self) -> bool {
+        match self {
+            Self::Head(_) | Self::Framing(_) | Self::Malformed(_) | Self::Repeated(_) => true,
+            Self::Path(refusal) => refusal.is_no_target(),
+            _ => false,
+        }
+    }
+
     /// The place of the cause in [`CAUSES`].
     pub(super) fn cause(&self) -> usize {
         let cause = self.answer().cause;

@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::date::HttpDate;
 use super::headers::{nominated, pass_response_fields};
 use super::preflight::CorsGrant;
 use super::refusal::Refusal;
@@ -21,13 +22,15 @@ pub(super) struct Answer<'a> {
     pub(super) cors: Option<CorsGrant<'a>>,
     /// The gateway has a CORS policy here, and the upstream's own does not count.
     pub(super) has_cors_policy: bool,
+    /// For an upstream that sends none.
+    pub(super) date: HttpDate,
 }
 
 /// Writes the answer's head. Tells whether the client's connection can carry a next request after this answer.
 pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, PeerError> {
     let head = answer.head;
-    // RFC 9110 §8.6: what HEAD and 304 announce is the length of a body that is not sent
-    let announced = head.fields.values(FieldName::ContentLength).next();
+    // RFC 9110 §8.6: what HEAD and 304 announce is the length of a body that is not sent; 204 announces nothing
+    let announced = head.fields.values(FieldName::ContentLength).next().filter(|_| head.status != 204);
     let has_no_body = answer.to_head || head.status == 304;
     match client {
         Peer::Http1(peer) => {
@@ -43,7 +46,9 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
             let output = peer.wire.output();
             status_line(output, head.status, head.reason());
             let cors = answer.has_cors_policy;
-            pass_response_fields(head, cors, |name, value| push_field(output, name, value));
+            if !pass_response_fields(head, cors, |name, value| push_field(output, name, value)) {
+                push_field(output, b"Date", answer.date.text());
+            }
             if let Some(grant) = answer.cors {
                 grant.each(|name, value| push_field(output, name, value));
             }
@@ -65,7 +70,9 @@ pub(super) fn begin(client: &mut Peer, answer: &Answer<'_>) -> Result<bool, Peer
         Peer::Http2(peer) => {
             peer.respond(head.status, answer.length == Length::NONE, |block| {
                 let cors = answer.has_cors_policy;
-                pass_response_fields(head, cors, |name, value| block.field(name, value));
+                if !pass_response_fields(head, cors, |name, value| block.field(name, value)) {
+                    block.field(b"date", answer.date.text());
+                }
                 if let Some(grant) = answer.cors {
                     grant.each(|name, value| block.field(name, value));
                 }
@@ -119,6 +126,7 @@ pub(super) struct Terms<'a> {
     pub(super) keep_alive: bool,
     /// What a script of the request's origin may do with the answer.
     pub(super) cors: Option<CorsGrant<'a>>,
+    pub(super) date: HttpDate,
 }
 
 /// Writes a refusal whole. Tells whether the connection can stay open, and the body's bytes.
@@ -143,12 +151,13 @@ pub(super) fn own<'f>(
     body: &[u8],
     terms: Terms<'_>,
 ) -> Result<bool, PeerError> {
-    let Terms { version, to_head, keep_alive, cors } = terms;
+    let Terms { version, to_head, keep_alive, cors, date } = terms;
     match client {
         Peer::Http1(peer) => {
             let output = peer.wire.output();
             let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
             status_line(output, status, reason.unwrap_or_default().as_bytes());
+            push_field(output, b"Date", date.text());
             for (name, value) in fields {
                 push_field(output, name, value);
             }
@@ -168,6 +177,7 @@ pub(super) fn own<'f>(
         Peer::Http2(peer) => {
             let ends = to_head || body.is_empty();
             peer.respond(status, ends, |block| {
+                block.field(b"date", date.text());
                 for (name, value) in fields {
                     block.field(name, value);
                 }

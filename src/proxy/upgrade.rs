@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::answer::Upstream;
+use super::date::HttpDate;
 use super::forward::{Ended, Exchange, Failure, Phase};
 use super::headers::pass_response_fields;
 use super::pipeline::CountedOpen;
@@ -87,7 +88,7 @@ impl Exchange<'_> {
         self.progress.phase.set(Phase::Tunnel);
         self.metrics.tunnels_open.increase();
         let _open = CountedOpen(&self.metrics.tunnels_open);
-        begin(client, upstream.peer_mut(), head, protocol)
+        begin(client, upstream.peer_mut(), head, protocol, self.worker.date())
             .map_err(|_| Failure::Ended(Ended::Gone("the client is gone")))?;
         let frames = admitted.is_websocket().then_some(&self.progress.frames);
         let frames_to_upstream = admitted.is_websocket().then_some(&self.progress.frames_to_upstream);
@@ -208,6 +209,7 @@ fn begin(
     upstream: &mut Peer,
     head: &ResponseHead,
     protocol: &[u8],
+    date: HttpDate,
 ) -> Result<(), PeerError> {
     match client {
         Peer::Http1(peer) => {
@@ -223,11 +225,14 @@ fn begin(
         // RFC 8441 §5: 200, without the parts of the handshake that HTTP/2 makes unnecessary
         Peer::Http2(peer) => {
             peer.respond(200, false, |block| {
-                pass_response_fields(head, false, |name, value| {
+                let has_date = pass_response_fields(head, false, |name, value| {
                     if !name.eq_ignore_ascii_case(b"Sec-WebSocket-Accept") {
                         block.field(name, value);
                     }
                 });
+                if !has_date {
+                    block.field(b"date", date.text());
+                }
             })?;
         }
         Peer::Http2Upstream(_) => return Err(PeerError::Closed),

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 
+use super::date::HttpDate;
 use super::headers::Client;
 use super::listener::BoundListener;
 use super::snapshot::Snapshot;
@@ -200,6 +201,7 @@ pub(super) struct Worker {
     accept_alarm: Alarm,
     random: RandomNumbers,
     calendar: Cell<Calendar>,
+    date: Cell<HttpDate>,
 }
 
 impl Worker {
@@ -213,6 +215,7 @@ impl Worker {
         let upstream_limits = Limits::default();
         let generation = Generation::new(shared.snapshot.load_full(), &upstream_limits);
         let streams = Streams::new(Arc::clone(&shared.authenticator));
+        let now = Calendar::now();
         let worker = Rc::new(Self {
             shared,
             streams,
@@ -227,7 +230,8 @@ impl Worker {
             stop_accepting: CancellationToken::new(),
             accept_alarm: Alarm::default(),
             random: RandomNumbers::new(),
-            calendar: Cell::new(Calendar::now()),
+            calendar: Cell::new(now),
+            date: Cell::new(HttpDate::at(now.unix_milliseconds, None)),
         });
         let mut accepting = Vec::new();
         for (number, socket) in sockets.into_iter().enumerate() {
@@ -267,7 +271,9 @@ impl Worker {
 
     fn tick(&self) {
         self.streams.tick();
-        self.calendar.set(Calendar::now());
+        let now = Calendar::now();
+        self.calendar.set(now);
+        self.date.set(HttpDate::at(now.unix_milliseconds, Some(self.date.get())));
         // what is known may be out of date by now: nothing that a key has opened goes on by it
         if !self.shared.authenticator.is_fresh() {
             self.streams.reconsider();
@@ -416,6 +422,11 @@ impl Worker {
             Some(after) => known.unix_milliseconds.saturating_add(milliseconds(after)),
             None => known.unix_milliseconds.saturating_sub(milliseconds(known.moment - moment)),
         }
+    }
+
+    /// The date of an answer, as of the last tick.
+    pub(super) fn date(&self) -> HttpDate {
+        self.date.get()
     }
 
     /// For request ids and the like; not for secrets.

@@ -1,9 +1,9 @@
 //! Where an HTTP/1.1 body ends (RFC 9112 §6), read from one side and written to the other.
 
-use super::chunked::{ChunkError, Chunked};
+use super::chunked::{ChunkError, Chunked, Sender};
 use super::field::FieldBlock;
 use super::field_name::FieldName;
-use super::head::{RequestHead, ResponseHead, Version};
+use super::head::{HeadLimits, RequestHead, ResponseHead, Version};
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,11 +116,20 @@ enum Decoder {
 }
 
 impl BodyDecoder {
-    /// A decoder for a body of this length.
+    /// A decoder for a client's body of this length.
     pub fn new(length: Length) -> Self {
+        Self::from(length, Sender::Client)
+    }
+
+    /// A decoder for an answer's body of this length, whose trailers are dropped where they exceed these limits.
+    pub fn of_answer(length: Length, limits: HeadLimits) -> Self {
+        Self::from(length, Sender::Upstream(limits))
+    }
+
+    fn from(length: Length, sender: Sender) -> Self {
         Self(match length {
             Length::Exact(length) => Decoder::Exact(length),
-            Length::Chunked => Decoder::Chunked(Chunked::default()),
+            Length::Chunked => Decoder::Chunked(Chunked::from(sender)),
             Length::UntilClose => Decoder::UntilClose,
         })
     }

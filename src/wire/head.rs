@@ -11,13 +11,16 @@ use super::field_name::FieldName;
 /// What a head may hold at most.
 #[derive(Debug, Clone, Copy)]
 pub struct HeadLimits {
-    /// Bytes of all field lines together.
+    /// Bytes of all field lines together, each with its CRLF.
     pub header_bytes: usize,
     /// Number of field lines.
     pub header_count: usize,
-    /// Bytes of the request line.
+    /// Bytes of the request line or the status line, without its CRLF.
     pub line_bytes: usize,
 }
+
+/// What a field line holds beside name and value, usually: a colon, a space and the CRLF.
+pub(super) const FIELD_BYTES: usize = 4;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -140,11 +143,10 @@ impl RequestHead {
     ) -> Result<Option<usize>, HeadError> {
         // RFC 9112 §2.2: an empty line before the request line is ignored; one is enough for old clients
         let skip = if input.starts_with(b"\r\n") { 2 } else { 0 };
-        let Some(end) = find_end(input, skip, scanned, limits.line_bytes, limits)? else { return Ok(None) };
+        let Some(end) = find_end(input, skip, scanned, Some(limits.line_bytes), limits.header_bytes)? else {
+            return Ok(None);
+        };
         let line_end = skip + line_length(&input[skip..])?;
-        if line_end - skip > limits.line_bytes {
-            return Err(HeadError::LineTooLong);
-        }
         self.fields.begin();
         self.fields.bytes.extend_from_slice(&input[skip..end]);
         let line = &input[skip..line_end];
@@ -191,7 +193,9 @@ impl ResponseHead {
         scanned: &mut usize,
         limits: &HeadLimits,
     ) -> Result<Option<usize>, HeadError> {
-        let Some(end) = find_end(input, 0, scanned, limits.line_bytes, limits)? else { return Ok(None) };
+        let Some(end) = find_end(input, 0, scanned, Some(limits.line_bytes), limits.header_bytes)? else {
+            return Ok(None);
+        };
         let line_end = line_length(input)?;
         self.fields.begin();
         self.fields.bytes.extend_from_slice(&input[..end]);
@@ -217,50 +221,61 @@ impl ResponseHead {
 pub(super) fn parse_trailers(
     block: &mut FieldBlock,
     input: &[u8],
+    scanned: &mut usize,
     limits: &HeadLimits,
 ) -> Result<Option<usize>, HeadError> {
     if input.starts_with(b"\r\n") {
         return Ok(Some(2));
     }
-    let Some(end) = find_end(input, 0, &mut 0, 0, limits)? else { return Ok(None) };
+    let Some(end) = find_end(input, 0, scanned, None, limits.header_bytes)? else { return Ok(None) };
     block.clear();
     block.bytes.extend_from_slice(&input[..end]);
     parse_fields(block, 0, limits.header_count)?;
     Ok(Some(end))
 }
 
-/// Where the empty line that ends a head ends. Looks at each byte once over all calls.
+/// Where the empty line that ends a head ends. Looks at each byte once over all calls. `line_limit`: of the first line,
+/// where there is one that is no field.
 fn find_end(
     input: &[u8],
     skip: usize,
     scanned: &mut usize,
-    line_limit: usize,
-    limits: &HeadLimits,
+    line_limit: Option<usize>,
+    header_limit: usize,
 ) -> Result<Option<usize>, HeadError> {
     let mut line_start = (*scanned).max(skip);
+    // where the fields begin, once it is known
+    let mut fields = match line_limit {
+        None => Some(skip),
+        Some(_) if line_start > skip => memchr::memchr(b'\n', &input[skip..]).map(|end| skip + end + 1),
+        Some(_) => None,
+    };
     loop {
-        let Some(offset) = memchr::memchr(b'\n', &input[line_start..]) else {
-            let first_line = line_start == skip;
-            if first_line && line_limit > 0 && input.len() - skip > line_limit {
-                return Err(HeadError::LineTooLong);
-            }
-            if input.len() - skip > line_limit + limits.header_bytes {
-                return Err(HeadError::TooLarge);
-            }
+        let found = memchr::memchr(b'\n', &input[line_start..]).map(|offset| line_start + offset);
+        // without the CRLF, of which the CR may be there already
+        let line_end = found.unwrap_or(input.len()).saturating_sub(1);
+        if fields.is_none() && line_limit.is_some_and(|limit| line_end.saturating_sub(skip) > limit) {
+            return Err(HeadError::LineTooLong);
+        }
+        let is_last = line_end <= line_start && line_start > skip;
+        if let Some(fields) = fields
+            && !is_last
+            && found.map_or(line_end, |end| end + 1).saturating_sub(fields) > header_limit
+        {
+            return Err(HeadError::TooLarge);
+        }
+        let Some(end) = found else {
             *scanned = line_start;
             return Ok(None);
         };
-        let line_end = line_start + offset;
-        if offset == 0 || input[line_end - 1] != b'\r' {
+        if end == line_start || input[end - 1] != b'\r' {
             return Err(HeadError::LineEnd);
         }
-        if line_end + 1 - skip > line_limit + limits.header_bytes {
-            return Err(HeadError::TooLarge);
+        if is_last {
+            return Ok(Some(end + 1));
         }
-        if offset == 1 && line_start > skip {
-            return Ok(Some(line_end + 1));
-        }
-        line_start = line_end + 1;
+        line_start = end + 1;
+        fields.get_or_insert(line_start);
     }
 }
 
@@ -445,6 +460,34 @@ mod tests {
         assert_eq!(parse(long.as_bytes()).map(|_| ()), Err(HeadError::TooLarge));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5));
         assert_eq!(parse(many.as_bytes()).map(|_| ()), Err(HeadError::TooMany));
+    }
+
+    #[test]
+    fn what_just_meets_the_limits_passes_and_one_byte_more_does_not_however_it_arrives() {
+        let head = |line: usize, fields: usize| {
+            let target = "a".repeat(line - "GET / HTTP/1.1".len());
+            format!("GET /{target} HTTP/1.1\r\nA: {}\r\nB: b\r\n\r\n", "a".repeat(fields - 11))
+        };
+        for (line, fields, error) in [
+            (64, 1024, None),
+            (64, 1025, Some(HeadError::TooLarge)),
+            (20, 1024, None),
+            (20, 1025, Some(HeadError::TooLarge)),
+            (65, 20, Some(HeadError::LineTooLong)),
+        ] {
+            let input = head(line, fields);
+            for step in [1, 7, 100, input.len()] {
+                let (mut head, mut scanned, mut end) = (RequestHead::default(), 0, 0);
+                let result = loop {
+                    end = (end + step).min(input.len());
+                    match head.parse(&input.as_bytes()[..end], &mut scanned, &LIMITS) {
+                        Ok(None) => assert!(end < input.len(), "{line} and {fields} by {step}: it is whole"),
+                        other => break other,
+                    }
+                };
+                assert_eq!(result, error.map_or(Ok(Some(input.len())), Err), "{line} and {fields} by {step}");
+            }
+        }
     }
 
     #[test]

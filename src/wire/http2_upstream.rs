@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::body::{BodyError, Length};
 use super::field::{FieldBlock, Span};
-use super::head::{ResponseHead, Version};
+use super::head::{FIELD_BYTES, HeadLimits, ResponseHead, Version};
 use super::http2::body_length;
 use super::peer::{PeerError, Received};
 
@@ -130,6 +130,12 @@ impl Http2Upstream {
 }
 
 impl ResponseHead {
+    /// Whether a head that came by HTTP/2 would be within these limits in HTTP/1.1.
+    pub fn is_within(&self, limits: &HeadLimits) -> bool {
+        self.fields.len() <= limits.header_count
+            && self.fields.bytes.len() + FIELD_BYTES * self.fields.len() <= limits.header_bytes
+    }
+
     /// Takes over a head from HTTP/2.
     pub fn from_http2(&mut self, response: &http::response::Parts) {
         self.fields.begin();

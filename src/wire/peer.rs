@@ -195,6 +195,12 @@ impl Http1Peer {
         self.ended_before = self.wire.is_eof();
     }
 
+    /// Expects an answer's body of this length next, with trailers within these limits.
+    pub fn expect_answer(&mut self, length: Length, limits: HeadLimits) {
+        self.expect_body(length);
+        self.decoder = BodyDecoder::of_answer(length, limits);
+    }
+
     /// Announces that a body of this length will be sent next.
     pub fn begin_body(&mut self, length: Length) {
         self.encoder = BodyEncoder::new(length);

@@ -33,7 +33,6 @@ pub(crate) const IN_RESPONSES: &[&str] = &[
     "body: Both",
     "body: ContentLength",
     "body: TransferEncoding",
-    "chunk: Size",
     "head: LineEnd",
     "head: StatusLine",
     "trailers: LineEnd",
@@ -79,7 +78,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         name: "chunk: Size",
-        why: "White space around a chunk's size, and chunk extensions that are none.",
+        why: "White space around a client's chunk size, and a client's chunk extensions that are none.",
     },
     Difference { name: "trailers: LineEnd", why: "A line of the trailers that ends in a bare LF." },
     Difference {

@@ -52,7 +52,8 @@ pub(crate) fn requests(input: &[u8]) -> Reading {
         let has_higher_version = has_higher_version(&rest[..taken]);
         let message =
             Message { start, fields: fields(&head.fields), has_higher_version, ..Message::default() };
-        let (message, refused, taken_by_body) = body(message, length, &rest[taken..]);
+        let (message, refused, taken_by_body) =
+            body(message, length, BodyDecoder::new(length), &rest[taken..]);
         let goes_on = message.is_whole
             && !has_option(&head.fields, b"close")
             && (head.version == Version::Http11 || has_option(&head.fields, b"keep-alive"));
@@ -95,14 +96,18 @@ pub(crate) fn response(input: &[u8], to_head: bool) -> Reading {
         let start = head.status.to_string().into_bytes();
         let message =
             Message { start, fields: fields(&head.fields), has_higher_version, ..Message::default() };
-        let (message, refused, _) = body(message, length, rest);
+        let (message, refused, _) = body(message, length, BodyDecoder::of_answer(length, LIMITS), rest);
         return Reading { messages: vec![message], refused };
     }
 }
 
 /// Reads a body from the front of `input`, behind which nothing comes. Tells how much it took.
-fn body(mut message: Message, length: Length, input: &[u8]) -> (Message, Option<Refused>, usize) {
-    let mut framing = BodyDecoder::new(length);
+fn body(
+    mut message: Message,
+    length: Length,
+    mut framing: BodyDecoder,
+    input: &[u8],
+) -> (Message, Option<Refused>, usize) {
     let mut trailers = FieldBlock::default();
     let mut at = 0;
     loop {

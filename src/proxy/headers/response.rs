@@ -4,12 +4,14 @@ use super::nominated;
 use crate::wire::{FieldName, ResponseHead};
 
 /// Hands to `emit` what passes to the client: all but what belongs to the upstream's connection and the framing,
-/// which the gateway decides anew. `cors`: the gateway speaks for the upstream to browsers.
+/// which the gateway decides anew. `cors`: the gateway speaks for the upstream to browsers. Tells whether `Date` was
+/// among them.
 pub(in crate::proxy) fn pass_response_fields(
     head: &ResponseHead,
     cors: bool,
     mut emit: impl FnMut(&[u8], &[u8]),
-) {
+) -> bool {
+    let mut has_date = false;
     let has_options = head.fields.values(FieldName::Connection).next().is_some();
     for (kind, name, value) in head.fields.iter() {
         let passes = match kind {
@@ -20,9 +22,11 @@ pub(in crate::proxy) fn pass_response_fields(
             kind => !kind.is_hop_by_hop(),
         };
         if passes && !(has_options && nominated(&head.fields, name)) {
+            has_date |= name.eq_ignore_ascii_case(b"date");
             emit(name, value);
         }
     }
+    has_date
 }
 
 fn is_framing_alias(name: &[u8]) -> bool {

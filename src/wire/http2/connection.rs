@@ -33,10 +33,12 @@ const IDLE_FRAMES_SPAN: Duration = Duration::from_secs(1);
 /// What a client may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Http2Limits {
-    /// Bytes of a head's lines, as RFC 9113 §6.5.2 counts them.
+    /// Bytes of a head's fields together, each with what it takes in HTTP/1.1 beside its name and value.
     pub header_bytes: usize,
-    /// Number of a head's lines.
+    /// Number of a head's fields.
     pub header_count: usize,
+    /// Bytes of what the request line says in HTTP/1.1.
+    pub line_bytes: usize,
     /// Streams at once.
     pub streams: u32,
     /// Streams that are reset before anybody could begin with them (rapid reset, CVE-2023-44487).

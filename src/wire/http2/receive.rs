@@ -247,7 +247,7 @@ impl Connection {
         block.frames += 1;
         self.wire.input_mut(end)[HEADER_BYTES..].zeroize();
         // a block is read as a whole, so there is an end to how much of it may come (RUSTSEC-2024-0332)
-        let most = 2 * self.limits.header_bytes + PAYLOAD_BYTES;
+        let most = 2 * (self.limits.header_bytes + self.limits.line_bytes) + PAYLOAD_BYTES;
         if block.bytes.len() > most || block.frames > MAX_SMALL_FRAMES + 2 * most / PAYLOAD_BYTES {
             return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
         }

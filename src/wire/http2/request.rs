@@ -3,9 +3,9 @@
 use super::super::body::{BodyError, Length, decimal};
 use super::super::field::FieldBlock;
 use super::super::field_name::FieldName;
-use super::super::head::{HeadError, RequestHead, Version};
+use super::super::head::{FIELD_BYTES, HeadError, RequestHead, Version};
 use super::Http2Limits;
-use super::table::{ENTRY_BYTES, Line, Name, Pseudo};
+use super::table::{Line, Name, Pseudo};
 
 const COOKIE: &[u8] = b"cookie";
 
@@ -15,9 +15,11 @@ pub(super) struct HeadReader<'a> {
     limits: &'a Http2Limits,
     is_trailers: bool,
     seen: Seen,
-    bytes: usize,
+    /// Of fields, and of pseudo-header fields.
+    field_bytes: usize,
+    line_bytes: usize,
     /// All pieces of the cookie, from the second on.
-    cookie: Vec<u8>,
+    cookie: Option<Vec<u8>>,
     has_fields: bool,
     is_malformed: bool,
     refused: Option<HeadError>,
@@ -61,8 +63,9 @@ impl<'a> HeadReader<'a> {
             limits,
             is_trailers,
             seen: Seen::default(),
-            bytes: 0,
-            cookie: Vec::new(),
+            field_bytes: 0,
+            line_bytes: 0,
+            cookie: None,
             has_fields: false,
             is_malformed: false,
             refused: None,
@@ -71,8 +74,15 @@ impl<'a> HeadReader<'a> {
 
     /// Takes the next line. Beyond the limits nothing is kept: a line may cost its sender a single byte.
     pub(super) fn take(&mut self, line: Line<'_>) {
-        self.bytes = self.bytes.saturating_add(line.name.len() + line.value.len() + ENTRY_BYTES);
-        if self.bytes > self.limits.header_bytes {
+        let bytes = line.value.len();
+        if matches!(line.kind, Name::Pseudo(_)) {
+            self.line_bytes = self.line_bytes.saturating_add(bytes);
+        } else {
+            self.field_bytes = self.field_bytes.saturating_add(line.name.len() + bytes + FIELD_BYTES);
+        }
+        if self.line_bytes > self.limits.line_bytes {
+            self.refused.get_or_insert(HeadError::LineTooLong);
+        } else if self.field_bytes > self.limits.header_bytes {
             self.refused.get_or_insert(HeadError::TooLarge);
         } else if self.head.fields.len() >= self.limits.header_count && line.name != COOKIE {
             self.refused.get_or_insert(HeadError::TooMany);
@@ -119,16 +129,16 @@ impl<'a> HeadReader<'a> {
             _ => {}
         }
         // HTTP/2 may send a cookie in pieces; HTTP/1.1 knows one line (RFC 9113 §8.2.3)
-        if line.name == COOKIE
-            && !self.is_trailers
-            && let Some((.., first)) = self.head.fields.iter().find(|(_, name, _)| *name == COOKIE)
-        {
-            if self.cookie.is_empty() {
-                self.cookie.extend_from_slice(first);
+        if line.name == COOKIE && !self.is_trailers {
+            if self.cookie.is_none() {
+                let mut cookies = self.head.fields.iter().filter(|(_, name, _)| *name == COOKIE);
+                self.cookie = cookies.next().map(|(.., first)| first.to_vec());
             }
-            self.cookie.extend_from_slice(b"; ");
-            self.cookie.extend_from_slice(line.value);
-            return true;
+            if let Some(cookie) = &mut self.cookie {
+                cookie.extend_from_slice(b"; ");
+                cookie.extend_from_slice(line.value);
+                return true;
+            }
         }
         self.head.fields.push_as(kind, line.name, line.value);
         true
@@ -157,9 +167,9 @@ impl<'a> HeadReader<'a> {
         if !is_whole || (seen.has(Pseudo::Protocol) && head.method() != b"CONNECT") {
             return Verdict::Malformed;
         }
-        if !self.cookie.is_empty() {
+        if let Some(cookie) = &self.cookie {
             head.fields.retain(|_, name| name != COOKIE);
-            head.fields.push(COOKIE, &self.cookie);
+            head.fields.push(COOKIE, cookie);
         }
         Verdict::Whole
     }
@@ -187,7 +197,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Http2Limits =
-        Http2Limits { header_bytes: 4096, header_count: 20, streams: 100, early_resets: 20 };
+        Http2Limits { header_bytes: 4096, header_count: 20, line_bytes: 100, streams: 100, early_resets: 20 };
     const GET: [(&str, &str); 4] =
         [(":method", "GET"), (":scheme", "https"), (":authority", "h"), (":path", "/a#b?c")];
 
@@ -272,6 +282,20 @@ mod tests {
         let (verdict, head) = with(&[("a", "b"), ("c", &long)]);
         assert_eq!(verdict, Verdict::Refused(HeadError::TooLarge));
         assert!(head.fields.bytes.len() < 200);
+    }
+
+    #[test]
+    fn what_just_meets_the_limits_passes_and_one_byte_more_does_not() {
+        // `a: v…` and its CRLF; GET, https, h and the path
+        for (value, path, verdict) in [
+            (4091, 100 - 9, Verdict::Whole),
+            (4092, 1, Verdict::Refused(HeadError::TooLarge)),
+            (1, 100 - 8, Verdict::Refused(HeadError::LineTooLong)),
+        ] {
+            let (value, path) = ("v".repeat(value), format!("/{}", "p".repeat(path - 1)));
+            let lines = [&GET[..3], &[(":path", &path), ("a", &value)]].concat();
+            assert_eq!(read(&lines).0, verdict);
+        }
     }
 
     #[test]

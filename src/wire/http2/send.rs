@@ -41,7 +41,7 @@ impl Connection {
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, self.limits.streams),
             (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
-            (setting::MAX_HEADER_LIST_SIZE, u32::try_from(self.limits.header_bytes).unwrap_or(u32::MAX)),
+            (setting::MAX_HEADER_LIST_SIZE, narrow(self.limits.header_bytes + self.limits.line_bytes)),
             (setting::ENABLE_CONNECT_PROTOCOL, 1),
         ];
         let mut payload = Vec::new();

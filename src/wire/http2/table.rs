@@ -101,7 +101,7 @@ static STATIC_NAMES: LazyLock<[Name; STATIC.len()]> =
 /// The size of a table that neither side has said anything about (RFC 9113 §6.5.2), in the bytes of RFC 7541 §4.1.
 pub(super) const DEFAULT_BYTES: usize = 4096;
 /// What an entry takes beside its name and value (RFC 7541 §4.1).
-pub(super) const ENTRY_BYTES: usize = 32;
+const ENTRY_BYTES: usize = 32;
 
 /// What the other side has entered, the newest first.
 pub(super) struct Table {

@@ -22,7 +22,7 @@ use super::streams::STREAM_WINDOW_BYTES;
 use super::*;
 
 const LIMITS: Http2Limits =
-    Http2Limits { header_bytes: 8192, header_count: 50, streams: 16, early_resets: 1000 };
+    Http2Limits { header_bytes: 8192, header_count: 50, line_bytes: 1024, streams: 16, early_resets: 1000 };
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Small deterministic random numbers (xorshift64*), so that a failure can be repeated from its seed.

@@ -12,8 +12,13 @@ use tokio::task::{LocalSet, spawn_local};
 use super::conversation::{ACK, Conversation, GOAWAY, PING};
 use super::{Log, Outcome, fields_of};
 
-const LIMITS: Http2Limits =
-    Http2Limits { header_bytes: 64 * 1024, header_count: 100, streams: 100, early_resets: 100 };
+const LIMITS: Http2Limits = Http2Limits {
+    header_bytes: 64 * 1024,
+    header_count: 100,
+    line_bytes: 64 * 1024,
+    streams: 100,
+    early_resets: 100,
+};
 /// Far more than any step takes.
 const PATIENCE: Duration = Duration::from_mins(1);
 
