@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::sync::Barrier;
+use std::thread;
+
 use serde_json::{Value, json};
 use support::api::{Api, key_in};
 use support::cli::Key;
+use support::http1::Request;
 use support::stage::Stage;
 
 /// An environment `e1` with an account in each role, an account without any, and what belongs to others.
@@ -222,4 +226,107 @@ fn accounts_and_environments_live_and_die_with_what_belongs_to_them() {
     assert_eq!((again.status, &again.json()["code"]), (422, &json!("NotUnique")), "an id never comes back");
     let again = admin.post("/v2-beta/projects", &json!({ "id": "a/b" }));
     assert_eq!((again.status, &again.json()["code"]), (422, &json!("InvalidCharacters")));
+}
+
+/// Whoever could choose an id would own what lies at the upstream under it already.
+#[test]
+fn case_130_users_make_environments_where_the_configuration_lets_them() {
+    let stage = Stage::with(|plan| plan.management("  environments_per_user: 2"));
+    let gateway = &stage.gateway;
+    let [ada, bob] = ["ada", "bob"].map(|name| gateway.create_account(name, "user"));
+    let [ada_key, bob_key] = ["ada", "bob"].map(|name| gateway.create_account_key(name));
+    let [api, other] = [&ada_key, &bob_key].map(|key| Api::new(gateway, key));
+    let admin = Api::admin(gateway);
+    let schema = api.document("/v2-beta/schemas/project");
+    assert_eq!(schema["collectionMethods"], json!(["GET", "POST"]));
+    assert_eq!(schema["resourceFields"]["id"]["create"], false);
+
+    // one that nobody can guess, whose owner is who asked, and nobody else reaches it
+    let made = api.create("/v2-beta/projects", &json!({ "name": "staging" }));
+    let id = made["id"].as_str().expect("an id").to_owned();
+    let random = id.strip_prefix("1e").expect("its form");
+    assert!(random.len() == 16 && random.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    assert_eq!(api.ids(&format!("/v2-beta/projects/{id}/projectmembers")), [format!("{id}:{ada}")]);
+    let writing = |key| Request::new("POST", format!("/v1/projects/{id}/x")).key(key);
+    stage.passes(writing(&ada_key));
+    stage.refuses(writing(&bob_key), &[403]);
+    let key = api.create_key(&format!("/v2-beta/projects/{id}/apikeys"), &json!({}));
+    stage.passes(writing(&key));
+
+    // an id of their own is refused, whether or not it is taken, and opens nothing at the upstream
+    for chosen in ["mine", "e1", "E1", "1e5"] {
+        let refused = api.post("/v2-beta/projects", &json!({ "id": chosen }));
+        assert_eq!(refused.status, 403, "{chosen}: {refused:?}");
+        assert!(refused.text().contains("leave it out"), "{refused:?}");
+        stage.refuses(Request::get(format!("/v1/projects/{chosen}/x")).key(&ada_key), &[403]);
+    }
+    let log = admin.document(&format!("/v2-beta/auditlogs?accountId={ada}&outcome=refused&action=create"));
+    assert_eq!(log["data"].as_array().map(Vec::len), Some(4), "{log}");
+    for nothing in [json!(null), json!("")] {
+        let made = other.create("/v2-beta/projects", &json!({ "id": nothing }));
+        assert!(made["id"].as_str().is_some_and(|id| id.len() == 18), "{made}");
+    }
+
+    // the maker is an owner, whatever else is named
+    let named = json!({ "members": [
+        { "externalId": bob, "externalIdType": "rancher_id", "role": "owner" },
+        { "externalId": ada, "externalIdType": "rancher_id", "role": "readonly" },
+    ]});
+    let second = api.create("/v2-beta/projects", &named)["id"].as_str().expect("an id").to_owned();
+    let members = api.document(&format!("/v2-beta/projects/{second}/projectmembers"));
+    let roles: Vec<_> =
+        members["data"].as_array().expect("a list").iter().map(|member| &member["role"]).collect();
+    assert_eq!(roles, ["owner", "owner"], "{members}");
+
+    // two it is: handing one over leaves the place taken, being given one takes none, removing frees one
+    let is_full = || {
+        let refused = api.post("/v2-beta/projects", &json!({ "name": "third" })).json();
+        assert_eq!(
+            (&refused["status"], &refused["code"]),
+            (&json!(422), &json!("MaxLimitExceeded")),
+            "{refused}"
+        );
+    };
+    is_full();
+    let handed =
+        json!({ "members": [{ "externalId": bob, "externalIdType": "rancher_id", "role": "owner" }] });
+    assert_eq!(api.post(&format!("/v2-beta/projects/{second}/?action=setmembers"), &handed).status, 200);
+    is_full();
+    gateway.add_member("e2", "ada", "owner");
+    assert_eq!(api.delete(&format!("/v2-beta/projects/{id}")).status, 200);
+    stage.refuses(writing(&key), &[401]);
+    let third = api.create("/v2-beta/projects", &json!({}))["id"].clone();
+    assert_ne!(third, json!(id));
+    is_full();
+
+    // admins choose ids, and are not bounded; environments make none; nobody does where the setting is absent
+    for body in [json!({ "id": "chosen" }), json!({}), json!({}), json!({})] {
+        admin.create("/v2-beta/projects", &body);
+    }
+    let own = Api::new(gateway, &stage.e1);
+    assert_eq!(own.post("/v2-beta/projects", &json!({})).status, 405);
+    let usual = house();
+    let api = Api::new(&usual.stage.gateway, &usual.owner);
+    assert_eq!(api.post("/v2-beta/projects", &json!({})).status, 405);
+    assert_eq!(api.document("/v2-beta/schemas/project")["collectionMethods"], json!(["GET"]));
+}
+
+#[test]
+fn case_130_many_requests_at_once_make_no_more_than_one_may() {
+    let stage = Stage::with(|plan| plan.management("  environments_per_user: 1"));
+    stage.gateway.create_account("ada", "user");
+    let key = stage.gateway.create_account_key("ada");
+    let start = Barrier::new(8);
+    let mut statuses: Vec<u16> = thread::scope(|scope| {
+        let ask = || {
+            let api = Api::new(&stage.gateway, &key);
+            start.wait();
+            api.post("/v2-beta/projects", &json!({})).status
+        };
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        asked.into_iter().map(|asked| asked.join().expect("it has asked")).collect()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses, [[201].as_slice(), &[422; 7]].concat());
+    assert_eq!(Api::new(&stage.gateway, &key).ids("/v2-beta/projects").len(), 1);
 }

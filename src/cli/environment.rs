@@ -11,18 +11,18 @@ use super::output::{Format, List, print, print_fields, print_json, text, time};
 use super::site::{self, EditArguments};
 use crate::management::document::{self, View};
 use crate::model::{Environment, EnvironmentId, Membership, Role, State};
-use crate::store::{MemberEntry, NewEnvironment};
+use crate::store::MemberEntry;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make an environment: a part of the upstream's resources, named by one path segment
     #[command(after_help = "Examples:\n  portcullis environment create --id 1a5\n  \
         portcullis environment create --id 1a7 --name production --owner alice\n  \
-        portcullis environment create --id 1a7 --url https://gateway.example:8081")]
+        portcullis environment create --name staging --url https://gateway.example:8081")]
     Create {
-        /// The path segment that stands for it at the upstream
+        /// The path segment that stands for it at the upstream; without it, one is made that nobody can guess
         #[arg(long)]
-        id: EnvironmentId,
+        id: Option<EnvironmentId>,
         /// What it is called
         #[arg(long)]
         name: Option<String>,
@@ -133,8 +133,7 @@ impl Command {
                     Some(owner) => vec![(backend.account_id(owner)?, Role::Owner)],
                     None => Vec::new(),
                 };
-                let new = NewEnvironment { id: id.clone(), name, description, members };
-                let mut made = backend.create_environment(&new)?;
+                let mut made = backend.create_environment(id.clone(), name, description, members)?;
                 backend.confirm(&mut made);
                 show(&made.seen, output)?;
                 Ok(made.exit())

@@ -26,6 +26,8 @@ pub struct Management {
     pub connections: usize,
     /// Connections at once from one address (an IPv4 address, or the /64 of an IPv6 one).
     pub connections_per_source: usize,
+    /// How many environments a user account may make, of those that are not removed.
+    pub environments_per_user: u32,
 }
 
 /// `management.session_idle`
@@ -67,6 +69,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
         "lists",
         "connections",
         "connections_per_source",
+        "environments_per_user",
     ];
     let section = reader.section(node, keys)?;
     let tls = section.get("tls").map(|node| read_tls(reader, node));
@@ -89,6 +92,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
     reader.set(&mut connections_per_source, section.get("connections_per_source"), |reader, node| {
         reader.number(node, 1..=connections)
     });
+    // only admins make any
+    let mut environments_per_user = 0;
+    reader.set(&mut environments_per_user, section.get("environments_per_user"), |reader, node| {
+        reader.number(node, 0..=10_000)
+    });
     let address_node = reader.required(&section, "address")?;
     let address = read_address(reader, address_node)?;
     if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
@@ -110,6 +118,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
         lists,
         connections,
         connections_per_source,
+        environments_per_user,
     })
 }
 

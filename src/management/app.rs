@@ -81,12 +81,14 @@ impl Management {
         site: Site,
     ) -> Self {
         let sessions = Sessions::default();
+        desk.set_environments_per_user(site.environments_per_user);
         Self { desk, authenticator, health, sessions, history, site: ArcSwap::from_pointee(site) }
     }
 
     /// Takes over what a reload has changed.
     pub fn reload(&self, site: Site) {
         self.desk.set_list_bounds(site.lists);
+        self.desk.set_environments_per_user(site.environments_per_user);
         self.site.store(Arc::new(site));
     }
 

@@ -42,6 +42,8 @@ pub enum Refusal {
         /// Why, where it is no secret.
         detail: Option<String>,
     },
+    /// The caller names an id that only the gateway may mint for them.
+    IdIsNotForTheCaller,
     /// There is no such object, or the caller may not know of it.
     NotFound,
     /// The object or the caller's role knows no such method.
@@ -102,7 +104,7 @@ impl Refusal {
             Self::Unavailable { .. } | Self::ListsBusy { .. } | Self::Unsure => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::IdIsNotForTheCaller => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
@@ -132,6 +134,9 @@ impl Refusal {
             | Self::ListsBusy { detail }
             | Self::Misdirected { detail } => Some(detail),
             Self::Forbidden { detail } | Self::MethodNotAllowed { detail, .. } => detail.as_deref(),
+            Self::IdIsNotForTheCaller => {
+                Some("only admins choose an environment's id: leave it out, and the gateway makes one")
+            }
             Self::TooLarge => Some("a request's body has 64 KiB at most"),
             Self::Unavailable { .. } => Some("the record cannot be reached now: try again"),
             Self::Unsure => Some(
@@ -165,6 +170,7 @@ impl Refusal {
     pub(super) fn for_want_of_permission(&self) -> Option<&'static str> {
         match self {
             Self::Forbidden { detail: None } => Some("the key that asked may not do this"),
+            Self::IdIsNotForTheCaller => Some("the key that asked may not choose an id"),
             Self::NotFound => Some("not there, or not for the key that asked to see"),
             Self::MethodNotAllowed { detail: None, .. } => {
                 Some("the role of the key that asked never does this")
@@ -227,7 +233,9 @@ impl From<StoreError> for Refusal {
             StoreError::LastOwner { .. } => {
                 Self::BadRequest { code: "InvalidFormat", field: Some("role"), detail }
             }
-            StoreError::TooCostly => Self::Invalid { code: "MaxLimitExceeded", field: None, detail },
+            StoreError::TooCostly | StoreError::TooManyEnvironments { .. } => {
+                Self::Invalid { code: "MaxLimitExceeded", field: None, detail }
+            }
             StoreError::TooManyLists { .. } => Self::TooManyLists { detail },
             StoreError::ListsBusy => Self::ListsBusy { detail },
             StoreError::Marker(_) => Self::invalid("InvalidOption", "marker", detail),

@@ -28,6 +28,8 @@ pub struct Site {
     pub(super) lists: Lists,
     /// How many connections the listener takes.
     pub(super) connections: Limits,
+    /// How many environments a user account may make.
+    pub(super) environments_per_user: u32,
     public_url: Option<String>,
     /// The proxy's first listener, and whether it speaks TLS.
     listener: Option<(SocketAddr, bool)>,
@@ -69,6 +71,7 @@ impl Site {
                 all: management.map(|management| management.connections).unwrap_or_default(),
                 of_source: management.map(|management| management.connections_per_source).unwrap_or_default(),
             },
+            environments_per_user: management.map_or(0, |management| management.environments_per_user),
             public_url: config.public_url.clone(),
             listener: listeners.first().copied(),
             routes: routes.collect(),

@@ -94,6 +94,12 @@ impl EnvironmentId {
             && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
     }
 
+    /// The id of an environment that was made without a wish: `1e`, and what nobody can guess. A number that is counted
+    /// up could be that of something which lies at the upstream already.
+    pub fn minted(random: u64) -> Self {
+        Self(format!("1e{random:016x}").into())
+    }
+
     /// The id as it is written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -191,6 +197,10 @@ mod tests {
     fn environment_ids_are_plain_path_segments() {
         for text in ["e1", "1a5", "A_b-c", &"x".repeat(64)] {
             assert!(text.parse::<EnvironmentId>().is_ok(), "{text:?}");
+        }
+        for random in [0, u64::MAX] {
+            let minted = EnvironmentId::minted(random);
+            assert_eq!(minted.as_str().parse(), Ok(minted));
         }
         for text in ["", "-a", "_a", ".", "a.b", "a/b", "a b", "é", &"x".repeat(65)] {
             assert!(text.parse::<EnvironmentId>().is_err(), "{text:?}");

@@ -26,6 +26,11 @@ pub enum Act {
     /// Make environments. An environment's id is a path segment of the upstream: whoever could choose one would reach
     /// what lies there already.
     CreateEnvironments,
+    /// Make an environment whose id the gateway mints: nothing lies there yet.
+    MintEnvironment {
+        /// How many a user account may make.
+        most: u32,
+    },
     /// Edit, activate, deactivate or delete an environment.
     ChangeEnvironment(EnvironmentId),
     /// See who belongs to an environment.
@@ -49,8 +54,8 @@ pub enum Verdict {
 
 /// Whether the owner of a verified key may do it.
 ///
-/// Admins may do everything. A user has the own account's keys, and in environments what the role gives: owners keys
-/// and members, members and restricted ones see keys and members, readonly ones see the environment. An environment
+/// Admins may do everything. A user has the own account's keys, makes environments where the configuration lets users
+/// do that, and has in environments what the role gives: owners keys and members, members and restricted ones see keys and members, readonly ones see the environment. An environment
 /// key only reads, and only its own environment.
 pub fn judge(principal: &Principal, act: &Act) -> Verdict {
     match &principal.owner {
@@ -91,9 +96,12 @@ fn judge_user(principal: &Principal, own: AccountId, act: &Act) -> Verdict {
             Some(_) => Verdict::Refused,
             None => Verdict::Hidden,
         },
-        Act::ImportKey | Act::ManageAccounts | Act::CreateEnvironments | Act::SeeEverything => {
-            Verdict::Refused
-        }
+        Act::MintEnvironment { most } if *most > 0 => Verdict::Allowed,
+        Act::ImportKey
+        | Act::ManageAccounts
+        | Act::CreateEnvironments
+        | Act::MintEnvironment { .. }
+        | Act::SeeEverything => Verdict::Refused,
     }
 }
 
@@ -109,9 +117,11 @@ fn judge_environment_key(own: &EnvironmentId, act: &Act) -> Verdict {
         {
             Verdict::Refused
         }
-        Act::ImportKey | Act::ManageAccounts | Act::CreateEnvironments | Act::SeeEverything => {
-            Verdict::Refused
-        }
+        Act::ImportKey
+        | Act::ManageAccounts
+        | Act::CreateEnvironments
+        | Act::MintEnvironment { .. }
+        | Act::SeeEverything => Verdict::Refused,
         _ => Verdict::Hidden,
     }
 }
@@ -157,6 +167,8 @@ mod tests {
             (Act::ImportKey, "arrrrrrrr"),
             (Act::SeeEverything, "arrrrrrrr"),
             (Act::CreateEnvironments, "arrrrrrrr"),
+            (Act::MintEnvironment { most: 0 }, "arrrrrrrr"),
+            (Act::MintEnvironment { most: 1 }, "aaaaaaarr"),
             (see_e1(State::Active), "aaaaahhah"),
             (see_e1(State::Inactive), "aahhhhhah"),
             (see_e1(State::Removed), "aahhhhhah"),

@@ -47,22 +47,22 @@ impl Store {
     ) -> Result<(Environment, ChangeNumber), StoreError> {
         self.change(&Attempt::new("create", "environment", &new.id), |at| {
             at.permit(&Act::CreateEnvironments)?;
-            refuse_taken_id(at, &new.id)?;
-            refuse_anothers_id(at, &new.id, new.name.as_ref())?;
-            at.prepare_cached(
-                "INSERT INTO environments (id, name, description, state, uuid, created)
-                 VALUES (?1, ?2, ?3, 'active', ?4, ?5)",
-            )?
-            .execute((
-                new.id.as_str(),
-                new.name.as_ref().map(Name::as_str),
-                new.description.as_ref().map(Description::as_str),
-                Uuid::new_v4().to_string(),
-                Timestamp::now().as_millisecond(),
-            ))?;
-            let (environment, _) = log(at, &new.id, "create", None)?;
-            memberships::add_all(at, &new.id, &new.members)?;
-            Ok((environment, change::head(at)?.number))
+            make(at, new)
+        })
+    }
+
+    /// The same with an id that the gateway has minted. Whoever may not choose ids may make `most`.
+    pub fn create_minted_environment(
+        &mut self,
+        new: &NewEnvironment,
+        most: u32,
+    ) -> Result<(Environment, ChangeNumber), StoreError> {
+        self.change(&Attempt::new("create", "environment", &new.id), |at| {
+            at.permit(&Act::MintEnvironment { most })?;
+            if at.permit(&Act::CreateEnvironments).is_err() && made_by(at)? >= most {
+                return Err(StoreError::TooManyEnvironments { most }.into());
+            }
+            make(at, new)
         })
     }
 
@@ -111,23 +111,6 @@ impl Store {
             SeenBy::Itself(id) => Cursor::few("environments.id = ?", vec![id.as_str().to_owned().into()]),
         };
         self.database.read(|at| Listing::ENVIRONMENTS.page(at, query, &cursor, entry))
-    }
-
-    /// An id that no environment has or had, for one that is made without a wish: `1e` and a number.
-    pub fn free_environment_id(&self) -> Result<EnvironmentId, StoreError> {
-        self.database.read(|at| {
-            let mut number: i64 = at
-                .prepare_cached("SELECT coalesce(max(row), 0) + 1 FROM environments")?
-                .query_row([], |row| row.get(0))?;
-            loop {
-                let id: EnvironmentId =
-                    format!("1e{number}").parse().map_err(|error| Fault::refused(format!("{error}")))?;
-                if refuse_taken_id(at, &id).is_ok() {
-                    return Ok(id);
-                }
-                number += 1;
-            }
-        })
     }
 
     /// Changes an environment's name or description.
@@ -200,6 +183,39 @@ fn enter(at: &Writing<'_>, id: &EnvironmentId, state: State) -> Result<(Environm
     }
     object::set_state(at, Kind::Environment, row, state)?;
     log(at, id, action, Some(&environment))
+}
+
+fn make(at: &Writing<'_>, new: &NewEnvironment) -> Result<(Environment, ChangeNumber), Fault> {
+    refuse_taken_id(at, &new.id)?;
+    refuse_anothers_id(at, &new.id, new.name.as_ref())?;
+    at.prepare_cached(
+        "INSERT INTO environments (id, name, description, state, uuid, created)
+         VALUES (?1, ?2, ?3, 'active', ?4, ?5)",
+    )?
+    .execute((
+        new.id.as_str(),
+        new.name.as_ref().map(Name::as_str),
+        new.description.as_ref().map(Description::as_str),
+        Uuid::new_v4().to_string(),
+        Timestamp::now().as_millisecond(),
+    ))?;
+    let (environment, _) = log(at, &new.id, "create", None)?;
+    memberships::add_all(at, &new.id, &new.members)?;
+    Ok((environment, change::head(at)?.number))
+}
+
+/// How many environments the author has made by a key, of those that are not removed. Who owns them does not count: they
+/// could be handed over, and more made. The audit log knows it, and nobody can take rows from there.
+fn made_by(at: &Writing<'_>) -> Result<u32, Fault> {
+    let made = at
+        .prepare_cached(
+            // the sign keeps SQLite from going through all that the author has ever done
+            "SELECT count(*) FROM environments WHERE state <> 'removed' AND EXISTS (
+                SELECT 1 FROM audit WHERE audit.object = environments.id AND subject = 'environment'
+                AND action = 'create' AND outcome = 'done' AND via IN ('api', 'page') AND +actor = ?1)",
+        )?
+        .query_row([at.author.name()], |row| row.get(0))?;
+    Ok(made)
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry<Environment>> {

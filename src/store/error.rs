@@ -232,6 +232,12 @@ pub enum StoreError {
         /// Which.
         environment: EnvironmentId,
     },
+    /// An account has made as many environments as a user account may.
+    #[error("this account has made {most} environments, and no user account may make more: remove one first")]
+    TooManyEnvironments {
+        /// How many there may be.
+        most: u32,
+    },
     /// A list took more steps, or more time, than a list may.
     #[error(
         "this list costs too much: narrow it with other filters, search for less, or ask for fewer rows at once"
@@ -280,6 +286,7 @@ impl StoreError {
                 | Self::NotPermitted
                 | Self::Taken { .. }
                 | Self::LastOwner { .. }
+                | Self::TooManyEnvironments { .. }
                 | Self::Refused(_)
         )
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::elsewhere::{Elsewhere, key_of, status_with, text, url};
 use crate::support::cli::Key;
+use crate::support::http1::Request;
 use crate::support::stage::Stage;
 
 #[test]
@@ -228,4 +229,22 @@ fn a_key_stops_itself_only_when_that_is_meant() {
     let stopped = cli.succeed(&["key", "deactivate", &key.access_key, "--confirm-self"]);
     assert!(stopped.stdout.contains("is inactive"), "{stopped:?}");
     assert!(cli.refused(&["key", "list"]).contains("(401)"));
+}
+
+#[test]
+fn case_130_a_user_makes_an_environment_from_elsewhere_and_does_not_choose_its_id() {
+    let stage = Stage::with(|plan| plan.management("  environments_per_user: 1"));
+    stage.gateway.create_account("ada", "user");
+    let key = stage.gateway.create_account_key("ada");
+    let cli = Elsewhere::with_key(url(&stage.gateway), &key);
+    assert!(cli.refused(&["environment", "create", "--id", "mine"]).contains("leave it out"));
+    let made = cli.json(&["environment", "create", "--name", "staging"]);
+    let id = text(&made, "id");
+    assert!(id.starts_with("1e") && id.len() == 18, "{made}");
+    stage.passes(Request::new("POST", format!("/v1/projects/{id}/x")).key(&key));
+    assert!(cli.refused(&["environment", "create"]).contains("remove one first"));
+    // beside the store the command line is bound to nothing
+    let made = stage.gateway.json(&["environment", "create"]);
+    assert!(text(&made, "id").starts_with("1e"), "{made}");
+    assert_eq!(text(&stage.gateway.json(&["environment", "create", "--id", "chosen"]), "id"), "chosen");
 }

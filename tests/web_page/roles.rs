@@ -5,6 +5,8 @@ use serde_json::json;
 use crate::house;
 use crate::support::api::Api;
 use crate::support::cli::Key;
+use crate::support::http1::Request;
+use crate::support::stage::Stage;
 use crate::support::{PATIENCE, marker, wait_for};
 use crate::visitor::{Visitor, row_of};
 
@@ -227,4 +229,28 @@ fn forms_that_a_role_does_not_give_are_in_the_audit_log() {
     let shown: Vec<_> =
         rows.map(|row| json!([row["action"], row["resourceType"], row["resourceId"], row["via"]])).collect();
     assert_eq!(shown, expected);
+}
+
+#[test]
+fn case_130_the_page_lets_users_make_environments_without_choosing_ids() {
+    let stage = Stage::with(|plan| plan.management("  environments_per_user: 1"));
+    stage.gateway.create_account("ada", "user");
+    let key = stage.gateway.create_account_key("ada");
+    let visitor = Visitor::signed_in(&stage.gateway, &key);
+    assert!(visitor.page("/environments").contains("Add Environment"));
+    let form = visitor.page("/environments/new");
+    assert!(form.contains("name=\"name\"") && !form.contains("name=\"id\""), "{form}");
+    let refused = visitor.post("/environments/new", &[("id", "mine"), ("name", "mine")]);
+    assert!(refused.status == 403 && refused.text().contains("leave it out"), "{refused:?}");
+    let made = visitor.post("/environments/new", &[("name", "staging")]);
+    let place = made.header("Location").unwrap_or_else(|| panic!("{made:?}"));
+    let id = place.strip_prefix("/environments/1e").unwrap_or_else(|| panic!("{made:?}"));
+    assert_eq!(id.len(), 16, "{place}");
+    let reading = Request::get(format!("/v1/projects/1e{id}/x")).key(&key);
+    stage.passes(reading);
+    let full = visitor.post("/environments/new", &[("name", "another")]);
+    assert!(full.status == 422 && full.text().contains("remove one first"), "{full:?}");
+    // an admin's form has the id
+    let admin = Visitor::signed_in(&stage.gateway, &stage.gateway.admin);
+    assert!(admin.page("/environments/new").contains("name=\"id\""));
 }

@@ -2,6 +2,7 @@
 
 use http::Method;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{Backend, Confirmation, Done, OnPart, Seen};
 use crate::cli::remote::{Body, RemoteError, read};
@@ -61,26 +62,31 @@ impl Backend {
         }
     }
 
-    /// Makes an environment. Over the API its first owner is the account whose key asks, where none is named.
+    /// Makes an environment, without an id with a minted one. Over the API its first owner is the account whose key asks, where none is named.
     pub(in crate::cli) fn create_environment(
         &mut self,
-        new: &NewEnvironment,
+        id: Option<EnvironmentId>,
+        name: Option<Name>,
+        description: Option<Description>,
+        members: Vec<(AccountId, Role)>,
     ) -> anyhow::Result<Done<Environment>> {
         let client = match self {
             Self::Store(site) => {
-                let (environment, number) = site.store.create_environment(new)?;
+                let id = id.unwrap_or_else(|| EnvironmentId::minted(Uuid::new_v4().as_u64_pair().1));
+                let new = NewEnvironment { id, name, description, members };
+                let (environment, number) = site.store.create_environment(&new)?;
                 return Ok(Done::ours(environment, number));
             }
             Self::Api(client) => client,
         };
         let member = |(account, role): &(AccountId, Role)| json!({ "externalId": account.to_string(), "externalIdType": ACCOUNT_ID_TYPE, "role": role.as_str() });
         let body = Body::json(&json!({
-            "id": new.id.as_str(),
-            "name": new.name.as_ref().map(Name::as_str),
-            "description": new.description.as_ref().map(Description::as_str),
-            "members": new.members.iter().map(member).collect::<Vec<_>>(),
+            "id": id.as_ref().map(EnvironmentId::as_str),
+            "name": name.as_ref().map(Name::as_str),
+            "description": description.as_ref().map(Description::as_str),
+            "members": members.iter().map(member).collect::<Vec<_>>(),
         }));
-        let is_meant = |environment: &Environment| environment.id == new.id;
+        let is_meant = |environment: &Environment| id.as_ref().is_none_or(|id| environment.id == *id);
         let answer = client.send(&Method::POST, PATH, Some(&body))?;
         Ok(super::done(client, answer, read::environment, is_meant)?)
     }

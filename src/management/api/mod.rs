@@ -109,7 +109,7 @@ async fn serve(
             Some(id)
         }
     };
-    let audience = Audience::of(caller, context.as_ref());
+    let audience = Audience::of(&management.desk, caller, context.as_ref());
     let settled = management.desk.settled().await;
     let call = Call { management, request, caller, context, audience, settled };
     let mut answer = call.dispatch(&target.thing).await?;

@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn schemas_differ_by_role() {
-        use Audience::{Admin, EnvironmentKey, Member, Owner, Readonly, User};
+        use Audience::{Admin, Creator, EnvironmentKey, Member, Owner, Readonly, User};
         let all = Some(("GET POST".to_owned(), "GET PUT DELETE".to_owned()));
         let change = Some(("GET".to_owned(), "GET PUT DELETE".to_owned()));
         let read = Some(("GET".to_owned(), "GET".to_owned()));
@@ -112,6 +112,9 @@ mod tests {
             (Type::ApiKey, Readonly, &None),
             (Type::Project, Admin, &all),
             (Type::Project, User, &change),
+            (Type::Project, Creator, &all),
+            (Type::Account, Creator, &read),
+            (Type::AuditLog, Creator, &None),
             (Type::Project, Member, &read),
             (Type::Project, EnvironmentKey, &read),
             (Type::Account, Admin, &all),

@@ -1,7 +1,7 @@
 //! The API's types: what they are called, which fields they have, and who may do what with them. The router, the
 //! schemas and the `OpenAPI` document are all made from this.
 
-use super::super::desk::Caller;
+use super::super::desk::{Caller, Desk};
 use crate::model::{EnvironmentId, Role};
 use crate::store::{ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, KEY_FIELDS, MEMBER_FIELDS};
 
@@ -33,7 +33,9 @@ pub(in crate::management) enum Audience {
     Admin,
     /// A user account's key, outside environments.
     User,
-    /// The same, inside an environment that the account owns.
+    /// The same, where users make environments.
+    Creator,
+    /// A user account's key, inside an environment that the account owns.
     Owner,
     /// The same, inside one where it is a member or restricted.
     Member,
@@ -46,11 +48,18 @@ pub(in crate::management) enum Audience {
 impl Audience {
     /// Every audience.
     #[cfg(test)]
-    pub(super) const ALL: [Self; 6] =
-        [Self::Admin, Self::User, Self::Owner, Self::Member, Self::Readonly, Self::EnvironmentKey];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Admin,
+        Self::User,
+        Self::Creator,
+        Self::Owner,
+        Self::Member,
+        Self::Readonly,
+        Self::EnvironmentKey,
+    ];
 
     /// What a caller is, inside `context` where there is one.
-    pub(super) fn of(caller: &Caller, context: Option<&EnvironmentId>) -> Self {
+    pub(super) fn of(desk: &Desk, caller: &Caller, context: Option<&EnvironmentId>) -> Self {
         if caller.is_admin() {
             return Self::Admin;
         }
@@ -58,6 +67,7 @@ impl Audience {
             return Self::EnvironmentKey;
         }
         match context.map(|id| caller.role_in(id)) {
+            None if desk.may_create_environments(caller) => Self::Creator,
             None => Self::User,
             Some(Some(Role::Owner)) => Self::Owner,
             Some(Some(Role::Member | Role::Restricted)) => Self::Member,
@@ -129,14 +139,15 @@ impl Type {
 
     /// What an audience may do with it; `None`: it does not know of it.
     pub(in crate::management) fn methods(self, audience: Audience) -> Option<Methods> {
-        use Audience::{Admin, EnvironmentKey, Member, Owner, Readonly, User};
+        use Audience::{Admin, Creator, EnvironmentKey, Member, Owner, Readonly, User};
         match (self, audience) {
-            (Self::ApiKey | Self::ProjectMember, Admin | User | Owner)
-            | (Self::Account | Self::Project, Admin) => Some(ALL),
-            // users change the environments that they own; only admins make new ones
+            (Self::ApiKey | Self::ProjectMember, Admin | User | Creator | Owner)
+            | (Self::Account, Admin)
+            | (Self::Project, Admin | Creator) => Some(ALL),
+            // users change the environments that they own
             (Self::Project, User | Owner) => Some(CHANGE),
             (Self::ApiKey | Self::ProjectMember, Readonly)
-            | (Self::AuditLog, User | Owner | Member | Readonly | EnvironmentKey) => None,
+            | (Self::AuditLog, User | Creator | Owner | Member | Readonly | EnvironmentKey) => None,
             (Self::ApiKey | Self::ProjectMember, Member | EnvironmentKey)
             | (Self::AuditLog, Admin)
             | (Self::Account | Self::Project | Self::ProjectTemplate | Self::Schema | Self::ApiVersion, _) => {

@@ -1,5 +1,9 @@
 //! Environments.
 
+use std::sync::atomic::Ordering;
+
+use uuid::Uuid;
+
 use super::members::missing_account;
 use super::{Caller, Desk, Done};
 use crate::management::refusal::Refusal;
@@ -44,8 +48,13 @@ impl Desk {
         self.list(caller, move |store| store.environment_page(&seen_by, &query)).await
     }
 
-    /// Makes an environment with these members; the caller becomes its owner where none are named. Without an id it
-    /// gets a free one.
+    /// Whether the caller may make environments, be it with minted ids only.
+    pub fn may_create_environments(&self, caller: &Caller) -> bool {
+        caller.may(&Act::MintEnvironment { most: self.environments_per_user.load(Ordering::Relaxed) })
+    }
+
+    /// Makes an environment with these members; the caller becomes its owner where none are named, and where the caller
+    /// is no admin always. Without an id it gets a minted one.
     pub async fn create_environment(
         &self,
         caller: &Caller,
@@ -54,19 +63,30 @@ impl Desk {
         description: Option<Description>,
         mut members: Vec<(AccountId, Role)>,
     ) -> Result<Done<Entry<Environment>>, Refusal> {
-        caller.require(&Act::CreateEnvironments)?;
-        if members.is_empty() {
-            members.extend(caller.account().map(|account| (account.id, Role::Owner)));
+        let most = self.environments_per_user.load(Ordering::Relaxed);
+        caller.require(&Act::MintEnvironment { most })?;
+        if id.is_some() && !caller.may(&Act::CreateEnvironments) {
+            return Err(Refusal::IdIsNotForTheCaller);
+        }
+        if let Some(own) = caller.account().map(|account| account.id)
+            && (members.is_empty() || !caller.is_admin())
+        {
+            members.retain(|(account, _)| *account != own);
+            members.push((own, Role::Owner));
         }
         let made = self
             .registry
             .write(caller.author(), move |store| {
-                let id = match id {
-                    Some(id) => id,
-                    None => store.free_environment_id()?,
+                let (environment, number) = match id {
+                    Some(id) => {
+                        store.create_environment(&NewEnvironment { id, name, description, members })?
+                    }
+                    None => {
+                        let id = EnvironmentId::minted(Uuid::new_v4().as_u64_pair().1);
+                        let new = NewEnvironment { id, name, description, members };
+                        store.create_minted_environment(&new, most)?
+                    }
                 };
-                let new = NewEnvironment { id, name, description, members };
-                let (environment, number) = store.create_environment(&new)?;
                 Ok((store.environment_entry(&environment.id)?, number))
             })
             .await

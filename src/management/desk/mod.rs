@@ -11,6 +11,7 @@ mod keys;
 mod members;
 mod refused;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,8 @@ pub struct Desk {
     settled: Arc<Mutex<Position>>,
     /// What keys were refused lately.
     refused: Arc<refused::Tally>,
+    /// `management.environments_per_user`
+    environments_per_user: Arc<AtomicU32>,
 }
 
 /// Something that was done in the record.
@@ -82,8 +85,20 @@ impl Desk {
     /// Operations on this record.
     pub fn new(registry: Registry, authenticator: Arc<Authenticator>, in_force: InForce) -> Self {
         let hashing = Arc::new(Semaphore::new(HASHING_AT_ONCE));
-        let (settled, refused) = (Arc::default(), Arc::default());
-        Self { registry, authenticator, in_force, hashing, settled, refused }
+        Self {
+            registry,
+            authenticator,
+            in_force,
+            hashing,
+            settled: Arc::default(),
+            refused: Arc::default(),
+            environments_per_user: Arc::default(),
+        }
+    }
+
+    /// Lets every user account make so many environments from now on.
+    pub(in crate::management) fn set_environments_per_user(&self, most: u32) {
+        self.environments_per_user.store(most, Ordering::Relaxed);
     }
 
     /// Gives lists other bounds from now on.

@@ -70,8 +70,8 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         heading: "Environments",
         intro: "An environment is a part of what stands behind the gateway. Its keys reach nothing outside it.",
         add: visit
-            .caller
-            .may(&Act::CreateEnvironments)
+            .desk()
+            .may_create_environments(&visit.caller)
             .then(|| ("Add Environment", with("/environments/new", &[("to", &visit.here())]))),
         table: table.searched("Id, name or description"),
     };
@@ -137,28 +137,33 @@ pub(super) async fn find(visit: &Visit<'_>, id: &str) -> Result<Entry<Environmen
 
 const NAME_HINT: &str = "What people call it";
 const DESCRIPTION_HINT: &str = "What it is for";
-const ID_HINT: &str = "The path segment that stands for it, such as e1 or 1a5; left empty, it gets a free one. It cannot be changed.";
+const ID_HINT: &str = "The path segment that stands for it, such as e1 or 1a5; left empty, it gets one that nobody can guess. It cannot be changed.";
 
 fn new_form(visit: &Visit<'_>, to: String, values: [String; 3]) -> FormPage {
     let [id, name, description] = values;
     let mut page =
         FormPage::new(visit, Section::Environments, "new-environment", "New Environment", "Create", to);
-    page.fields = vec![
-        Field {
+    let chooses_id = visit.caller.may(&Act::CreateEnvironments);
+    if chooses_id {
+        page.fields.push(Field {
             name: "id",
             label: "Id",
             input: Input::Line { longest: EnvironmentId::MAX_BYTES },
             ..Field::name(id, ID_HINT)
-        },
-        Field { is_first: false, ..Field::name(name, NAME_HINT) },
+        });
+    }
+    page.fields.extend([
+        Field { is_first: !chooses_id, ..Field::name(name, NAME_HINT) },
         Field::description(description, DESCRIPTION_HINT),
-    ];
+    ]);
     page
 }
 
 /// `/environments/new`, asked
 pub(super) fn ask_new(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    visit.caller.require(&Act::CreateEnvironments)?;
+    if !visit.desk().may_create_environments(&visit.caller) {
+        return Err(Refusal::Forbidden { detail: None });
+    }
     Ok(new_form(visit, visit.origin(LIST), Default::default()).show())
 }
 

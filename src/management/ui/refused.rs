@@ -56,7 +56,7 @@ fn words(refusal: &Refusal) -> (&'static str, &'static str) {
             ("Too many lists at once", "Try again in a moment.")
         }
         Refusal::Unsure => ("Perhaps done", "Look whether it was done."),
-        Refusal::Forbidden { .. } => {
+        Refusal::Forbidden { .. } | Refusal::IdIsNotForTheCaller => {
             ("Not permitted", "Your account may not do this. Ask an admin, or an owner of the environment.")
         }
         Refusal::NotFound => (
