@@ -5,11 +5,13 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
-use support::cli::Key;
+use support::cli::{Cli, Key};
 use support::gateway::{Gateway, Plan, Site};
 use support::http1::Request;
 use support::marker;
@@ -208,6 +210,43 @@ fn what_is_no_whole_copy_of_this_version_is_not_put_back() {
     let said = refused(&site, &restore);
     assert!(said.contains("cannot be told") && said.contains("--discard-newer"), "{said}");
     site.succeed(&[&restore[..], &["--discard-newer"]].concat());
+    let gateway = site.start();
+    assert!(passes(&upstream, &gateway, &key));
+}
+
+#[test]
+fn whenever_a_command_is_killed_copy_and_store_are_whole() {
+    let upstream = Upstream::start();
+    let site = prepare(&upstream);
+    let key = site.create_environment_key("e1");
+    let (good, file) = (copy(&site, "good.db"), copy(&site, "copy.db"));
+    site.succeed(&["store", "backup", &good]);
+    let kill = |arguments: &[&str], after: Duration| {
+        let mut program = Cli::program();
+        program.args(arguments).arg("--config").arg(site.config()).stderr(Stdio::null());
+        let mut child = program.spawn().expect("the program can be started");
+        std::thread::sleep(after);
+        // an error means that it has ended
+        let _ = child.kill();
+        child.wait().expect("it ends");
+    };
+    let is_whole = |file: &Path| {
+        let connection = Connection::open(file).expect("a file");
+        let found = connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+        let keys = connection.query_row("SELECT count(*) FROM keys", [], |row| row.get::<_, i64>(0));
+        assert_eq!((found.as_deref(), keys), (Ok("ok"), Ok(2)), "{}", file.display());
+    };
+    for step in 0..12 {
+        let after = Duration::from_millis(step * 9);
+        kill(&["store", "backup", &file, "--overwrite"], after);
+        if Path::new(&file).exists() {
+            is_whole(Path::new(&file));
+        }
+        kill(&["store", "restore", &good], after);
+        is_whole(&store(&site));
+    }
+    site.succeed(&["store", "backup", &file, "--overwrite"]);
+    site.succeed(&["store", "restore", &file]);
     let gateway = site.start();
     assert!(passes(&upstream, &gateway, &key));
 }
