@@ -365,8 +365,8 @@ impl Authenticator {
         self.refuse(Source::of(source))
     }
 
-    /// What the caches say holds until then: a gateway that follows the store calls this each time it has seen the
-    /// store's head and applied everything up to it, with the moment before it looked plus `store.max_staleness`.
+    /// What the caches say holds until then: the end of this gateway's lease, each time that it is extended. In the
+    /// past where they hold nothing true any more.
     pub fn set_fresh_until(&self, until: BootTime) {
         self.fresh_until.store(until.0, Ordering::Release);
     }
@@ -380,6 +380,11 @@ impl Authenticator {
     /// load and one look at the clock.
     pub fn is_fresh(&self) -> bool {
         self.is_fresh_at(BootTime::now())
+    }
+
+    /// For how long what the caches say holds.
+    pub fn fresh_for(&self) -> Duration {
+        BootTime(self.fresh_until.load(Ordering::Acquire)).remaining()
     }
 
     fn is_fresh_at(&self, now: BootTime) -> bool {

@@ -5,6 +5,7 @@ use std::fmt::{Display, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use http::header::{self, HeaderName};
@@ -21,6 +22,9 @@ use crate::policy::{
     Inquiry, RouteTable, Routed, Unrouted, admit, decide, destination_use, select,
 };
 use crate::store::{Reader, StoreError};
+
+/// How long the store may take to close.
+const CLOSING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -315,7 +319,10 @@ fn read_store<T>(
 ) -> anyhow::Result<T> {
     let reader = Reader::open(config.store.path(), 1)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    Ok(runtime.block_on(question(&reader))?)
+    let answer = runtime.block_on(question(&reader));
+    // or the process ends first, and leaves a write-ahead log beside the store
+    reader.close(Instant::now() + CLOSING);
+    Ok(answer?)
 }
 
 /// What would become of the request.

@@ -2,17 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::{self, Control, Order};
-use super::follow::{self, Follow, Told};
+use super::follow::{self, AtTheEnd, Follow, RowLease, Told};
 use super::lease::{self, Beginning};
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
@@ -21,13 +21,15 @@ use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
     self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
 };
-use crate::store::{BootTime, Follower, PepperId, Presence, Reader, Registry, Replica, Store, StoreError};
+use crate::store::{Follower, PepperId, Reader, Registry, Replica, Store, StoreError, unwritten_log};
 use crate::telemetry::{AccessLog, History, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
 const READER_THREADS: usize = 2;
 /// How long a stopping gateway waits for a record that does not answer.
 const LAST_ANSWER: Duration = Duration::from_secs(3);
+/// How long it then waits until the store is closed.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,9 @@ pub struct Gateway {
     orders: mpsc::UnboundedSender<Order>,
     control: JoinHandle<()>,
     follower: follow::Following,
+    reader: Reader,
+    /// Where there is a management listener.
+    registry: Option<Registry>,
     /// Where the record is in PostgreSQL.
     lease: Option<lease::Leasing>,
 }
@@ -114,10 +119,12 @@ pub struct Gateway {
 impl Gateway {
     /// Starts everything that `config` says. When this returns, connections are taken.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let path = config.store.path();
+        let path = config.store.path().to_owned();
         let name = gateway_name(&config);
-        let (replica, presence) = match &config.store {
-            config::Store::Sqlite { .. } => (None, Some(Presence::begin(path, &name, config.max_staleness)?)),
+        let (replica, row) = match &config.store {
+            config::Store::Sqlite { .. } => {
+                (None, Some(RowLease::begin(&path, &name, config.max_staleness)?))
+            }
             config::Store::Postgres(postgres) => {
                 let mut report = |progress: &str| tracing::info!("{progress}");
                 (Some(Replica::open(postgres, &name, config.max_staleness, &mut report)?), None)
@@ -130,12 +137,18 @@ impl Gateway {
             tracing::warn!(peppers = missing, "fingerprints under lost peppers are made anew by argon2id");
         }
         drop(store);
+        let reader = Reader::open(&path, READER_THREADS)?;
+        let registry = match &config.management {
+            Some(management) => Some(Registry::open(&config.store, management.lists)?),
+            None => None,
+        };
         let mut lease = replica.map(|replica| Beginning::new(replica, config.max_staleness)).transpose()?;
-        let started = Self::start_with(config, peppers, presence, &mut lease);
-        if started.is_err()
-            && let Some(lease) = lease
-        {
-            lease.withdraw();
+        let started = Self::start_with(config, peppers, (reader.clone(), registry.clone()), row, &mut lease);
+        if started.is_err() {
+            if let Some(lease) = lease {
+                lease.withdraw();
+            }
+            close(&path, &reader, registry.as_ref());
         }
         started
     }
@@ -144,17 +157,14 @@ impl Gateway {
     fn start_with(
         mut config: Config,
         peppers: Peppers,
-        mut presence: Option<Presence>,
+        (mut reader, registry): (Reader, Option<Registry>),
+        mut row: Option<RowLease>,
         lease: &mut Option<Beginning>,
     ) -> Result<Self, StartError> {
         let path = config.store.path();
         let (tell_lease, told_lease) = mpsc::unbounded_channel();
-        // the follower first: what it has not seen is not in any cache either
+        // before there is a cache: what it has not seen is not in any
         let follower = Follower::open(path)?;
-        if let Some(presence) = &mut presence {
-            presence.renew(follower.head())?;
-        }
-        let mut reader = Reader::open(path, READER_THREADS)?;
         if lease.is_some() {
             let tell = tell_lease.clone();
             reader = reader.with_outbox(move |note| {
@@ -167,14 +177,11 @@ impl Gateway {
         let snapshot = Snapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
         let management_tls = management_tls(&config)?;
-        let registry = match &config.management {
-            Some(management) => Some(Registry::open(&config.store, management.lists)?),
-            None => None,
-        };
-        match lease {
-            Some(lease) => lease.act(follower.position(), &authenticator)?,
-            // no cache holds anything yet: all that is read from here on is as new as the store
-            None => follow::read_at(&authenticator, BootTime::now(), config.max_staleness),
+        if let Some(lease) = lease {
+            lease.act(follower.position(), &authenticator)?;
+        }
+        if let Some(row) = &mut row {
+            row.act(follower.position(), &authenticator)?;
         }
 
         let mut listeners = Vec::new();
@@ -214,7 +221,7 @@ impl Gateway {
                 let _ = tell.send(Told::Look);
             }
         };
-        let plane = registry.map(|registry| {
+        let plane = registry.clone().map(|registry| {
             let desk =
                 Desk::new(registry, Arc::clone(&authenticator), InForce::new(look.clone(), applied.clone()));
             let site = Site::new(&config, &addresses.listeners, management_tls);
@@ -223,7 +230,7 @@ impl Gateway {
         let (orders, received) = mpsc::unbounded_channel();
         let control = Control {
             authenticator: Arc::clone(&authenticator),
-            reader,
+            reader: reader.clone(),
             history,
             workers: Arc::clone(&workers),
             management: management.zip(plane.clone()),
@@ -239,13 +246,7 @@ impl Gateway {
             lease.spawn((tell_lease, told_lease))
         });
         let lease = lease.transpose()?;
-        let follow = Follow {
-            follower,
-            authenticator,
-            max_staleness: config.max_staleness,
-            orders: orders.clone(),
-            presence,
-        };
+        let follow = Follow { follower, authenticator, orders: orders.clone(), row };
         let follower = follow::spawn(follow, (tell, told))?;
         Ok(Self {
             addresses,
@@ -258,6 +259,8 @@ impl Gateway {
             orders,
             control,
             follower,
+            reader,
+            registry,
             lease,
         })
     }
@@ -316,7 +319,8 @@ impl Gateway {
         for worker in self.workers.iter() {
             worker.tell(Command::Drain(self.config.timeouts.drain));
         }
-        let Self { workers, orders, control, follower, lease, access_log, .. } = self;
+        let path = self.config.store.path().to_owned();
+        let Self { workers, orders, control, follower, reader, registry, lease, access_log, .. } = self;
         let (done, stopped) = oneshot::channel();
         // joining threads blocks; the caller's runtime may be one that serves
         std::thread::spawn(move || {
@@ -329,7 +333,7 @@ impl Gateway {
             if orders.send(Order::EndManagement(ended)).is_ok() {
                 let _ = told.blocking_recv();
             }
-            follower.stop();
+            let store = follower.stop();
             let _ = orders.send(Order::Stop);
             drop(orders);
             if control.join().is_err() {
@@ -339,6 +343,11 @@ impl Gateway {
             if let Some(lease) = lease {
                 lease.stop(LAST_ANSWER);
             }
+            match store {
+                AtTheEnd::Whole => close(&path, &reader, registry.as_ref()),
+                // as long as a connection is open SQLite takes nothing away
+                AtTheEnd::ForeignLog => std::mem::forget(reader),
+            }
             for worker in Arc::into_inner(workers).into_iter().flatten() {
                 worker.join();
             }
@@ -347,6 +356,22 @@ impl Gateway {
         });
         // an error would mean that the thread above panicked: everything it waited for is gone then
         let _ = stopped.await;
+    }
+}
+
+/// Closes the store: whoever does so last writes the log back into the file, so that the file alone is all of it.
+fn close(path: &Path, reader: &Reader, registry: Option<&Registry>) {
+    let deadline = Instant::now() + CLOSING;
+    reader.close(deadline);
+    if let Some(registry) = registry {
+        registry.close(deadline);
+    }
+    if let Some(log) = unwritten_log(path) {
+        tracing::warn!(
+            "{} holds the newest changes: another process has the store open, or it cannot be written; a copy needs both \
+             files",
+            log.display()
+        );
     }
 }
 

@@ -208,12 +208,12 @@ impl Lease {
             }
             match self.replica.wait(&mut told, POLL) {
                 Woken::Look => {}
-                Woken::Told(Told::Note(note)) => notes.add(note),
+                Woken::Told(Told::Note(note)) => self.take(note, &mut notes),
                 Woken::Told(Told::Stop) | Woken::Ended => break,
             }
             while let Ok(next) = told.try_recv() {
                 match next {
-                    Told::Note(note) => notes.add(note),
+                    Told::Note(note) => self.take(note, &mut notes),
                     Told::Stop => {
                         self.end(&notes);
                         return;
@@ -222,6 +222,13 @@ impl Lease {
             }
         }
         self.end(&notes);
+    }
+
+    fn take(&mut self, note: Note, notes: &mut Notes) {
+        match note {
+            Note::Damage(file, why) => self.replica.report_damage(file, why),
+            note => notes.add(note),
+        }
     }
 
     /// Looks at the record, has what is new applied, and says so.
@@ -277,7 +284,7 @@ impl Lease {
             tracing::warn!(%error, "when keys were last used could not be saved");
         }
         if let Err(error) = self.replica.leave() {
-            tracing::warn!(%error, "this gateway's lease in the record ends by itself");
+            tracing::warn!(%error, "this gateway's lease in the record ends by itself; a restart may act within it");
         }
     }
 }
@@ -309,7 +316,7 @@ impl Notes {
             Note::Fingerprint(key, fingerprint) if self.fingerprints.len() < NOTES => {
                 self.fingerprints.push((key, fingerprint));
             }
-            Note::Fingerprint(..) => {}
+            Note::Fingerprint(..) | Note::Damage(..) => {}
         }
     }
 }

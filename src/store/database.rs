@@ -88,6 +88,10 @@ impl Database {
         }
         let mut database = Self::connect(path, purpose)?;
         database.is_replica = database.recognise().map_err(|fault| fault.at(path))?;
+        if matches!(purpose, Purpose::Record | Purpose::Notes) {
+            // copies (`VACUUM INTO`) are written without one
+            database.keep_log_ahead()?;
+        }
         Ok(database)
     }
 
@@ -198,11 +202,16 @@ impl Database {
     }
 
     /// Has changes written ahead into a log of their own (WAL), so that readers and the writer do not wait for each other.
-    pub(super) fn keep_log_ahead(&mut self) -> Result<(), StoreError> {
-        let connection = self.connection.get_mut();
-        connection
-            .pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))
-            .map_err(|error| Fault::from(error).at(&self.path))
+    pub(super) fn keep_log_ahead(&self) -> Result<(), StoreError> {
+        let connection = self.connection.borrow();
+        let keep = || {
+            let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+            if mode != "wal" {
+                connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+            }
+            Ok(())
+        };
+        keep().map_err(|fault: Fault| fault.at(&self.path))
     }
 
     /// Writes all that the store holds now into `file`, which must be empty.
@@ -311,6 +320,15 @@ impl Database {
             .borrow()
             .pragma_query_value(None, "data_version", |row| row.get(0))
             .map_err(|error| Fault::from(error).at(&self.path))
+    }
+
+    /// Writes the log back into the file, as far as nobody is still reading what was before. Where that fails, the next
+    /// write tries it again.
+    pub(super) fn checkpoint(&self) {
+        let done = self.connection.borrow().pragma(None, "wal_checkpoint", "passive", |_| Ok(()));
+        if let Err(error) = done {
+            tracing::debug!(%error, "the write-ahead log is not written back yet");
+        }
     }
 
     /// Closes the file. The last one to do so writes the log back into it and takes away what lies beside it.

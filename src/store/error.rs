@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use super::{ChangeNumber, InvalidMarker};
 use crate::model::{AccessKey, EnvironmentId, State};
@@ -105,14 +105,31 @@ pub enum StoreError {
         /// The store.
         path: PathBuf,
     },
-    /// The name at the path now leads to another file than the one in use.
+    /// The name at the path now leads to another file than the one in use, or somebody has written into that one.
     #[error(
-        "the store at {path} was replaced by another file while in use: restart the gateway",
+        "the store at {path} was {how} while in use: stop the gateway, put the right file there again with no \
+         {path}-wal and no {path}-shm beside it, or a copy by `portcullis store restore`, look at `portcullis key list` \
+         for keys that must not work, and start the gateway",
         path = .path.display()
     )]
     Replaced {
         /// The store.
         path: PathBuf,
+        /// `replaced by another file` or `written to by another program`
+        how: &'static str,
+    },
+    /// A file that SQLite keeps beside the store was taken away or cut short while the store is in use.
+    #[error(
+        "{file} was removed, replaced or cut short while the store at {path} is in use: stop the gateway, which writes \
+         back what it still has of it, look at `portcullis key list` for changes that are missing, and start the gateway",
+        file = .file.display(),
+        path = .path.display()
+    )]
+    LogLost {
+        /// The store.
+        path: PathBuf,
+        /// The file.
+        file: PathBuf,
     },
     /// The record in PostgreSQL does not answer now. Nothing was changed.
     #[error("the record at {record} cannot be reached, and nothing was changed: {detail}")]
@@ -274,6 +291,27 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether what a running gateway knows of its store may not be true any more, and only its operator can help.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Rewound { .. } | Self::Replaced { .. } | Self::LogLost { .. })
+    }
+
+    /// Whether the file does not hold what this program has written. A replica is made anew then.
+    pub(super) fn is_damage(&self) -> bool {
+        use rusqlite::Error::{QueryReturnedNoRows, SqlInputError, SqliteFailure};
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite { source: SqliteFailure(failure, _), .. } => matches!(
+                failure.code,
+                // a table or a column that is not there, and rows that do not go with those that are
+                ErrorCode::Unknown | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch
+            ),
+            // a row that every store has
+            Self::Sqlite { source, .. } => matches!(source, QueryReturnedNoRows | SqlInputError { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether the record said no, and nothing was wrong with the store.
     pub fn is_refusal(&self) -> bool {
         matches!(
@@ -334,6 +372,14 @@ impl Fault {
     }
 }
 
+/// SQLite's extended codes for files that cannot be read as they were written.
+const DAMAGED_FILES: [i32; 4] = [
+    ffi::SQLITE_IOERR_READ,
+    ffi::SQLITE_IOERR_SHORT_READ,
+    ffi::SQLITE_IOERR_DATA,
+    ffi::SQLITE_IOERR_CORRUPTFS,
+];
+
 fn by_code(source: rusqlite::Error, path: &Path) -> StoreError {
     let path = path.to_owned();
     match &source {
@@ -343,8 +389,12 @@ fn by_code(source: rusqlite::Error, path: &Path) -> StoreError {
             ErrorCode::OperationInterrupted => StoreError::TooCostly,
             ErrorCode::DiskFull => StoreError::Full { path },
             // a write past the process's file size limit, or a quota, comes as a failed write, not as a full disk
-            ErrorCode::SystemIoFailure if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE => {
+            ErrorCode::SystemIoFailure if failure.extended_code == ffi::SQLITE_IOERR_WRITE => {
                 StoreError::Full { path }
+            }
+            // the file or its log is shorter than its index says, or the file system finds it damaged
+            ErrorCode::SystemIoFailure if DAMAGED_FILES.contains(&failure.extended_code) => {
+                StoreError::Damaged { path, detail: failure.to_string() }
             }
             ErrorCode::CannotOpen if !path.exists() => StoreError::Missing { path },
             // the files that SQLite keeps beside the store cannot be made

@@ -6,6 +6,7 @@ use super::StoreError;
 use super::change::{self, Change, ChangeNumber, Head, Subject};
 use super::database::{self, Database, FileId, Purpose};
 use super::error::Fault;
+use super::file_watch::FileWatch;
 
 /// How many changes one poll hands over at most; the next one continues.
 const CHANGES_PER_POLL: u32 = 10_000;
@@ -16,6 +17,8 @@ pub struct Follower {
     database: Database,
     /// The file that is open.
     file: FileId,
+    /// Where it is no replica, which may be replaced at any time.
+    watch: Option<FileWatch>,
     /// The store's state when the log was last read to its end.
     read_at: Option<i64>,
     last: Head,
@@ -30,12 +33,19 @@ impl std::fmt::Debug for Follower {
 impl Follower {
     /// Starts at the newest change.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        drop(Database::open_checked(path, Purpose::Record)?);
+        let checked = Database::open_checked(path, Purpose::Record)?;
         let database = Database::open(path, Purpose::Reading)?;
         let last = database.read(change::head)?;
         // the one that was read
         let file = database.file();
-        Ok(Self { database, file, read_at: None, last })
+        let watch = if database.is_replica() {
+            None
+        } else {
+            // what a crash has left in the log looks like a checkpoint that was cut off: then nothing is noticed
+            checked.checkpoint();
+            Some(FileWatch::new(path, file)?)
+        };
+        Ok(Self { database, file, watch, read_at: None, last })
     }
 
     /// The newest change that this follower knows.
@@ -53,16 +63,20 @@ impl Follower {
         self.read_at.is_some()
     }
 
+    /// Whether another log lies in the place of the embedded store's own, and would be lost if the store were closed.
+    pub fn has_foreign_log(&self) -> bool {
+        self.watch.as_ref().is_some_and(FileWatch::has_foreign_log)
+    }
+
     /// The changes since the last call, oldest first. Costs a few microseconds where there are none.
     ///
-    /// [`StoreError::Rewound`] and [`StoreError::Replaced`] are final: what this process knows of the store is no
-    /// longer true.
+    /// Of an embedded store some errors are final ([`StoreError::is_final`]): what this process knows of it may not be
+    /// true any more.
     pub fn poll(&mut self) -> Result<Vec<Change>, StoreError> {
         let path = self.database.path();
-        if database::file_at(path)? != self.file {
-            if !self.database.is_replica() {
-                return Err(StoreError::Replaced { path: path.to_owned() });
-            }
+        if let Some(watch) = &mut self.watch {
+            watch.look()?;
+        } else if database::file_at(path)? != self.file {
             // a replica that was made anew: what its changes were nobody knows
             self.last = self.database.read(change::head)?;
             // the one that was read: another may have taken its place since

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 use super::budget::Budget;
-use super::reader::{Job, ask, start};
+use super::threads::Threads;
 use super::{Store, StoreError};
 use crate::config;
 use crate::model::KeyOwner;
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 2;
 /// Reads lists. Cloning is cheap.
 #[derive(Clone)]
 pub(super) struct Lists {
-    threads: mpsc::Sender<Job<Store>>,
+    threads: Threads<Store>,
     /// Whose turn it is: first come, first served, and one list of a caller at a time.
     turns: Arc<Semaphore>,
     callers: Arc<Callers>,
@@ -48,7 +48,7 @@ impl Lists {
         let stores = (0..AT_ONCE).map(|_| Store::open_to_read(path)).collect::<Result<_, _>>()?;
         Ok(Self {
             // whoever is sent there has a turn, so that there is a thread for it
-            threads: start("registry-list", stores, AT_ONCE, path)?,
+            threads: Threads::start("registry-list", stores, AT_ONCE, path)?,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             callers: Arc::default(),
             bounds: Arc::new(ArcSwap::from_pointee(bounds)),
@@ -78,14 +78,19 @@ impl Lists {
         };
         let budget = Budget::new(Instant::now() + timeout, steps);
         let _asking = budget.cancel_on_drop();
-        ask(&self.threads, move |store| {
+        let read = move |store: &mut Store| {
             store.database.set_budget(budget);
             let found = question(store);
             // kept until here: whoever is gone still uses the thread until SQLite has noticed
             drop((turn, own, place));
             found
-        })
-        .await
+        };
+        self.threads.ask(read).await
+    }
+
+    /// See [`super::Registry::close`].
+    pub(super) fn close(&self, deadline: Instant) {
+        self.threads.close(deadline);
     }
 }
 

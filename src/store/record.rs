@@ -138,6 +138,15 @@ impl Store {
         Ok(Position { file: self.database.file(), number })
     }
 
+    /// Whether an embedded store is still the one at its path: what is written into a file that was replaced is lost.
+    pub(super) fn check_in_place(&self) -> Result<(), StoreError> {
+        let path = self.database.path();
+        if self.record.is_none() && database::file_at(path)? != self.database.file() {
+            return Err(StoreError::Replaced { path: path.to_owned(), how: "replaced by another file" });
+        }
+        Ok(())
+    }
+
     /// Opens a checked store for reading only.
     pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
         Ok(Self::over(Database::open(path, Purpose::Reading)?))

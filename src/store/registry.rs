@@ -3,10 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
 use super::lists::Lists;
-use super::reader::{Job, ask, start};
+use super::threads::Threads;
 use super::{Author, Gateways, Store, StoreError};
 use crate::config;
 use crate::model::KeyOwner;
@@ -23,12 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Reads and changes the record without blocking. Cloning is cheap; the threads end with the last clone.
 #[derive(Clone)]
 pub struct Registry {
-    reading: mpsc::Sender<Job<Store>>,
+    reading: Threads<Store>,
     /// Lists, apart: a search through a million keys keeps no change, no receipt and no single object waiting.
     lists: Lists,
-    writing: mpsc::Sender<Job<Store>>,
+    writing: Threads<Store>,
     /// Which gateways there are: apart, so that who waits for a receipt is not held up by a change, nor the reverse.
-    watching: mpsc::Sender<Job<Store>>,
+    watching: Threads<Store>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -44,10 +42,10 @@ impl Registry {
         let writer = Store::of_running(store)?;
         let readers = (0..READERS).map(|_| Store::open_to_read(path)).collect::<Result<_, _>>()?;
         Ok(Self {
-            reading: start("registry-read", readers, QUEUE, path)?,
+            reading: Threads::start("registry-read", readers, QUEUE, path)?,
             lists: Lists::open(path, lists)?,
-            writing: start("registry-write", vec![writer], QUEUE, path)?,
-            watching: start("registry-watch", vec![Store::of_running(store)?], QUEUE, path)?,
+            writing: Threads::start("registry-write", vec![writer], QUEUE, path)?,
+            watching: Threads::start("registry-watch", vec![Store::of_running(store)?], QUEUE, path)?,
         })
     }
 
@@ -56,7 +54,7 @@ impl Registry {
         &self,
         question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        ask(&self.reading, |store| question(store)).await
+        self.reading.ask(|store| question(store)).await
     }
 
     /// Reads a list for a caller, in its turn and within its bounds.
@@ -75,7 +73,7 @@ impl Registry {
 
     /// Which gateways there are, and what each has applied.
     pub async fn gateways(&self) -> Result<Gateways, StoreError> {
-        ask(&self.watching, Store::gateways).await
+        self.watching.ask(Store::gateways).await
     }
 
     /// Makes changes for `author`. Once it was taken from the queue it is done whole, whether or not the caller still
@@ -86,14 +84,23 @@ impl Registry {
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let asked = Instant::now();
-        ask(&self.writing, move |store| {
+        let write = move |store: &mut Store| {
             // behind a write that has waited for the store in vain, all others would wait as long again
             if asked.elapsed() > PATIENCE {
                 return Err(store.locked());
             }
+            store.check_in_place()?;
             store.set_author(author);
             work(store)
-        })
-        .await
+        };
+        self.writing.ask(write).await
+    }
+
+    /// Closes the connections: nobody asks any more. Blocks; gives up at `deadline`.
+    pub fn close(&self, deadline: Instant) {
+        for threads in [&self.reading, &self.writing, &self.watching] {
+            threads.close(deadline);
+        }
+        self.lists.close(deadline);
     }
 }

@@ -491,6 +491,27 @@ fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
     assert!(matches!(follower.poll(), Err(StoreError::Replaced { .. })));
 }
 
+#[test]
+fn case_127_a_reader_tells_of_damage() {
+    let mut place = place();
+    let account = place.account("alice");
+    let key = place.key(&KeyOwner::Account(account.id), "a1");
+    let (tell, told) = std::sync::mpsc::channel();
+    let reader = Reader::open(&place.path, 1).unwrap().with_outbox(move |note| {
+        let _ = tell.send(note);
+    });
+    let other = rusqlite::Connection::open(&place.path).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let mut bytes = std::fs::read(&place.path).unwrap();
+    bytes[4096..].fill(0xa5);
+    std::fs::write(&place.path, bytes).unwrap();
+    let read = now(reader.key(&key.access_key));
+    assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
+    let file = database::file_at(&place.path).unwrap();
+    let noted = told.try_recv().unwrap();
+    assert!(matches!(&noted, Note::Damage(of, why) if *of == file && why.contains("damaged")), "{noted:?}");
+}
+
 fn a_role_is_given_to_members_only(place: &mut Place) {
     let account = place.account("alice").id;
     let environment = place.environment("e1").id;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::scene::{LEASE, Node, OFTEN, SOON, Scene};
 use crate::support::cli::Key;
+use crate::support::gateway::Plan;
 use crate::support::postgres::Stop;
 use crate::support::{PATIENCE, wait_for};
 
@@ -179,4 +180,86 @@ fn a_slow_record_is_a_record() {
     node.soon(SOON, &scene.key, 401);
     node.soon(SOON, &unknown(), 401);
     wait_for(PATIENCE, "nothing is said to be away", || !node.gateway.log().contains("cannot be followed"));
+}
+
+/// A lease that lasts while a gateway without its record is stopped and started.
+const LEASE_OVER_A_RESTART: &str = "20s";
+
+#[track_caller]
+fn node_over_a_restart(scene: &Scene) -> Node {
+    let relay = scene.server.relay();
+    let plan = Plan::new(&scene.upstream).postgres(&relay.url(&scene.database), "one", LEASE_OVER_A_RESTART);
+    let node = Node { gateway: plan.join(&scene.office).start(), relay };
+    node.soon(SOON, &scene.key, 200);
+    node
+}
+
+/// How many gateways the record waits for.
+fn waited_for(scene: &Scene) -> String {
+    let live = "SELECT count(*) FROM portcullis.gateways WHERE lease_until > now()";
+    scene.server.sql(&scene.database, live)
+}
+
+#[test]
+fn case_122_a_gateway_stopped_in_order_without_the_record_keeps_what_a_killed_one_keeps() {
+    let scene = Scene::start();
+    let Node { gateway, relay } = node_over_a_restart(&scene);
+    relay.cut();
+    let (site, code) = gateway.stop();
+    assert_eq!(code, Some(0));
+    let node = Node { gateway: site.start(), relay };
+    assert_eq!((node.status(&scene.key), node.readiness()), (200, 200));
+    node.logged(SOON, "starting from the replica alone");
+    // who changes something elsewhere waits for it
+    assert_eq!(waited_for(&scene), "1");
+    let outcome = scene.deactivate(&scene.key);
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+    assert!(outcome.stderr.contains("one"), "{outcome:?}");
+    node.relay.mend();
+    node.soon(PATIENCE, &scene.key, 401);
+}
+
+#[test]
+fn case_122_a_gateway_started_again_without_the_record_stops_with_its_lease() {
+    let scene = Scene::start();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    node.relay.cut();
+    let since = Instant::now();
+    let Node { gateway, relay } = node;
+    let node = Node { gateway: gateway.stop().0.start(), relay };
+    // its receipt comes when the lease in the record is over: from then on nobody may act on what was before
+    let outcome = scene.deactivate(&scene.key);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    node.is_refused_for_now(&scene.key);
+    assert!(since.elapsed() > LEASE / 2, "nobody waited for it: {:?}", since.elapsed());
+}
+
+#[test]
+fn case_122_a_silent_record_counts_as_away_when_a_gateway_is_stopped() {
+    let scene = Scene::start();
+    let Node { gateway, relay } = node_over_a_restart(&scene);
+    relay.black_hole();
+    let (site, code) = gateway.stop();
+    assert_eq!(code, Some(0));
+    // so that the start need not wait for it
+    relay.cut();
+    let node = Node { gateway: site.start(), relay };
+    assert_eq!((node.status(&scene.key), node.readiness()), (200, 200));
+    assert_eq!(waited_for(&scene), "1");
+}
+
+#[test]
+fn case_122_a_gateway_that_has_given_its_lease_up_is_trusted_no_longer() {
+    let scene = Scene::start();
+    let Node { gateway, relay } = node_over_a_restart(&scene);
+    let (site, code) = gateway.stop();
+    assert_eq!(code, Some(0));
+    assert_eq!(waited_for(&scene), "0", "a receipt need not wait for it");
+    relay.cut();
+    let node = Node { gateway: site.start(), relay };
+    node.is_refused_for_now(&scene.key);
+    assert_eq!(scene.deactivate(&scene.key).code, 0);
+    node.relay.mend();
+    node.soon(PATIENCE, &scene.key, 401);
 }

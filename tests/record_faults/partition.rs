@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::scene::{LONG_LEASE, SOON, Scene, names};
+use crate::scene::{LONG_LEASE, Node, SOON, Scene, names};
+use crate::support::gateway::Plan;
 use crate::support::{PATIENCE, wait_for};
 
 #[test]
@@ -147,4 +148,29 @@ fn a_change_by_one_gateways_api_is_in_force_on_the_other() {
         assert_eq!(names(&receipt["applied"]), ["one", "two"], "{receipt}");
         assert_eq!(one.status(&key), 401);
     }
+}
+
+#[test]
+fn case_127_a_record_that_goes_silent_in_the_middle_of_an_answer_is_given_up_after_5_s() {
+    let scene = Scene::start();
+    let relay = scene.server.relay();
+    let plan = Plan::new(&scene.upstream).postgres(&relay.url(&scene.database), "one", "60s");
+    let node = Node { gateway: plan.join(&scene.office).start(), relay };
+    node.soon(SOON, &scene.key, 200);
+    node.relay.fall_silent_in_an_answer_of(4096);
+    // many rows for the next fetch
+    let many = "INSERT INTO portcullis.audit (id, at, via, actor, action, subject, object, outcome)
+        SELECT audit + n, 0, 'api', '1a1', 'create', 'account', '-', 'refused'
+        FROM portcullis.change_head, generate_series(1, 1000) AS n;
+        UPDATE portcullis.change_head SET audit = audit + 1000";
+    scene.server.sql(&scene.database, &format!("BEGIN; {many}; COMMIT"));
+    wait_for(PATIENCE, "the record goes silent", || node.relay.has_swallowed());
+    let since = Instant::now();
+    let outcome = scene.deactivate(&scene.key);
+    assert!(matches!(outcome.code, 0 | 3), "{outcome:?}");
+    // long before its lease ends, by a connection that answers
+    node.soon(Duration::from_secs(10), &scene.key, 401);
+    assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
+    node.logged(SOON, "no answer within 5s");
+    assert_eq!(node.status(&scene.new_key()), 200);
 }

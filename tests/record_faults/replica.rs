@@ -241,3 +241,93 @@ fn a_replica_on_a_full_disk_ends_its_gateways_lease_and_no_others() {
     node.soon(SOON, &alive, 200);
     node.soon(SOON, &scene.key, 401);
 }
+
+/// The write-ahead log of the replica.
+fn log(site: &Site) -> PathBuf {
+    let mut log = file(site).into_os_string();
+    log.push("-wal");
+    PathBuf::from(log)
+}
+
+/// A running gateway whose replica knows a deactivated key by its write-ahead log.
+fn running(scene: &Scene) -> (Node, Key) {
+    let dead = scene.new_key();
+    let node = scene.node("one");
+    node.soon(SOON, &scene.key, 200);
+    assert_eq!(scene.deactivate(&dead).code, 0);
+    assert!(fs::metadata(log(&node.gateway)).is_ok_and(|log| log.len() > 0));
+    (node, dead)
+}
+
+#[track_caller]
+fn goes_on_anew(scene: &Scene, node: &Node, dead: &Key, before: &Path) {
+    node.logged(PATIENCE, "the replica is made anew from the record");
+    wait_for(PATIENCE, "another file is the replica", || file(&node.gateway) != before);
+    node.soon(PATIENCE, &scene.key, 200);
+    node.soon(SOON, dead, 401);
+    // commands beside it, too
+    let outcome = node.gateway.run(&["key", "deactivate", &scene.key.access_key]);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    assert_eq!(node.status(&scene.key), 401);
+}
+
+#[test]
+fn case_127_a_replica_whose_log_is_cut_short_while_it_is_open_is_made_anew() {
+    let scene = Scene::start();
+    let (node, dead) = running(&scene);
+    let before = file(&node.gateway);
+    // a command, say: as long as it has the replica open, the log's index speaks of what is not there any more
+    let other = rusqlite::Connection::open(&before).expect("the replica");
+    other.query_row("SELECT count(*) FROM keys", [], |_| Ok(())).expect("read");
+    let Node { gateway, relay } = node;
+    let site = gateway.crash();
+    fs::File::options().write(true).open(log(&site)).expect("the log").set_len(0).expect("cut");
+    let node = Node { gateway: site.start(), relay };
+    goes_on_anew(&scene, &node, &dead, &before);
+    drop(other);
+}
+
+#[test]
+fn case_127_a_replica_whose_log_is_removed_under_a_running_gateway_is_made_anew() {
+    let scene = Scene::start();
+    let (node, dead) = running(&scene);
+    let before = file(&node.gateway);
+    fs::remove_file(log(&node.gateway)).expect("removed");
+    goes_on_anew(&scene, &node, &dead, &before);
+}
+
+#[test]
+fn case_127_a_replica_that_is_overwritten_under_a_running_gateway_is_made_anew() {
+    let scene = Scene::start();
+    let (node, dead) = running(&scene);
+    let before = file(&node.gateway);
+    let other = rusqlite::Connection::open(&before).expect("the replica");
+    other.busy_timeout(PATIENCE).expect("a timeout");
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("all is in the file");
+    let mut bytes = fs::read(&before).expect("the replica");
+    bytes[4096..].fill(0xa5);
+    fs::write(&before, bytes).expect("overwritten");
+    goes_on_anew(&scene, &node, &dead, &before);
+    drop(other);
+}
+
+#[test]
+fn case_127_a_replica_that_lacks_what_every_replica_has_is_made_anew() {
+    let scene = Scene::start();
+    for harm in [
+        "DELETE FROM change_head",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 9999 WHERE name = 'keys'",
+    ] {
+        let (site, relay, dead) = stopped(&scene);
+        let connection = rusqlite::Connection::open(file(&site)).expect("the replica");
+        connection.execute_batch("PRAGMA foreign_keys = OFF").expect("set");
+        connection.execute_batch(harm).expect("harmed");
+        drop(connection);
+        starts_anew(&scene, site, relay, &dead);
+    }
+    let (site, relay, dead) = stopped(&scene);
+    let mut bytes = fs::read(file(&site)).expect("the replica");
+    bytes[..100].fill(0xa5);
+    fs::write(file(&site), bytes).expect("overwritten");
+    starts_anew(&scene, site, relay, &dead);
+}

@@ -357,8 +357,13 @@ impl World {
                 tell!(self, "gateway {at} is killed");
                 self.gateways[at].process = None;
             }
+            // in order: it gives its lease up where the record answers, and else keeps it as one that was killed does
             35..50 => {
-                if let Some(question) = self.gateways[at].stop() {
+                let answers = self.is_up && !self.gateways[at].is_cut_off && self.random.percent(90);
+                if !answers {
+                    tell!(self, "gateway {at} stops without the record");
+                    self.gateways[at].process = None;
+                } else if let Some(question) = self.gateways[at].stop() {
                     tell!(self, "gateway {at} stops");
                     self.send(at, question);
                 }

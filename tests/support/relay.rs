@@ -34,6 +34,8 @@ struct Shared {
     changed: Condvar,
     swallows_notices: AtomicBool,
     swallowed: AtomicUsize,
+    /// The next connection on which the server sends so many bytes at once falls silent; 0: none does.
+    silent_from: AtomicUsize,
     stopping: AtomicBool,
 }
 
@@ -52,6 +54,8 @@ struct Connection {
     server: UnixStream,
     /// Bytes were lost, so that it is of no use any more.
     holed: AtomicBool,
+    /// All that comes from now on is lost.
+    silent: AtomicBool,
 }
 
 impl Shared {
@@ -83,6 +87,7 @@ impl Relay {
             changed: Condvar::new(),
             swallows_notices: AtomicBool::new(false),
             swallowed: AtomicUsize::new(0),
+            silent_from: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         });
         let ours = Arc::clone(&shared);
@@ -151,6 +156,12 @@ impl Relay {
         self.shared.swallows_notices.store(swallow, Ordering::Release);
     }
 
+    /// The next connection on which the server sends so many bytes at once passes half of them on, and nothing more
+    /// either way. Others are served.
+    pub fn fall_silent_in_an_answer_of(&self, bytes: usize) {
+        self.shared.silent_from.store(bytes, Ordering::Release);
+    }
+
     /// How many announcements were taken out.
     pub fn swallowed(&self) -> usize {
         self.shared.swallowed.load(Ordering::Acquire)
@@ -212,7 +223,12 @@ fn take(client: TcpStream, shared: &Arc<Shared>) {
     let target = shared.lock().target.clone();
     // where no server listens it is as if the port were closed
     let Ok(server) = UnixStream::connect(target) else { return refuse(&client) };
-    let connection = Arc::new(Connection { client, server, holed: AtomicBool::new(false) });
+    let connection = Arc::new(Connection {
+        client,
+        server,
+        holed: AtomicBool::new(false),
+        silent: AtomicBool::new(false),
+    });
     {
         let mut state = shared.lock();
         state.connections.retain(|connection| connection.strong_count() > 0);
@@ -222,6 +238,12 @@ fn take(client: TcpStream, shared: &Arc<Shared>) {
     std::thread::spawn(move || {
         let mut messages = Messages::default();
         pump(&back, &shared_back, &back.server, &back.client, |chunk| {
+            let silent_from = shared_back.silent_from.load(Ordering::Acquire);
+            if silent_from > 0 && chunk.len() >= silent_from {
+                shared_back.silent_from.store(0, Ordering::Release);
+                back.silent.store(true, Ordering::Release);
+                chunk.truncate(chunk.len() / 2);
+            }
             let swallow = shared_back.swallows_notices.load(Ordering::Acquire);
             let taken = messages.filter(chunk, swallow);
             shared_back.swallowed.fetch_add(taken, Ordering::AcqRel);
@@ -250,6 +272,10 @@ fn pump<R, W>(
             return Ok(false);
         }
         let mut chunk = buffer[..read].to_vec();
+        if connection.silent.load(Ordering::Acquire) {
+            connection.holed.store(true, Ordering::Release);
+            return Ok(true);
+        }
         let wait = change(&mut chunk);
         std::thread::sleep(wait);
         match shared.mode().0 {

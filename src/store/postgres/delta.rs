@@ -1,13 +1,15 @@
 //! A [`Delta`] out of the record, and into it.
 
 use std::path::Path;
+use std::pin::pin;
 
+use futures_util::TryStreamExt as _;
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio::try_join;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::link::Trouble;
+use super::link::{Heard, Trouble};
 use crate::store::StoreError;
 use crate::store::change::{ChangeNumber, Hash, Head};
 use crate::store::delta::{Delta, Place, Rows, Touched};
@@ -46,7 +48,13 @@ pub(super) async fn place(client: &Client, lock: bool) -> Result<Place, Trouble>
 }
 
 /// How a replica at `since` stands to the record at `to`, in a transaction that sees one state of it.
-pub(super) async fn compare_with(client: &Client, since: Place, to: Place) -> Result<Standing, Trouble> {
+pub(super) async fn compare_with(
+    client: &Client,
+    heard: &Heard,
+    since: Place,
+    to: Place,
+) -> Result<Standing, Trouble> {
+    heard.note();
     if since == to {
         return Ok(Standing::Current);
     }
@@ -62,16 +70,16 @@ pub(super) async fn compare_with(client: &Client, since: Place, to: Place) -> Re
     if lacking.into_iter().any(|rows| rows > ROWS_AT_ONCE) {
         return Ok(Standing::FarBehind);
     }
-    Ok(Standing::Behind(Box::new(fetch(client, since, to).await?)))
+    Ok(Standing::Behind(Box::new(fetch(client, heard, since, to).await?)))
 }
 
-async fn fetch(client: &Client, since: Place, to: Place) -> Result<Delta, Trouble> {
+async fn fetch(client: &Client, heard: &Heard, since: Place, to: Place) -> Result<Delta, Trouble> {
     let (number, audit) = (since.head.number.0.cast_signed(), since.audit);
     let (after, after_id) = (&[(&number as _, Type::INT8)], &[(&audit as _, Type::INT8)]);
     // what is asked side by side is one way there and back
     let (changes, audit) = try_join!(
-        rows(client, &CHANGES, "WHERE number > $1 ORDER BY number", after),
-        rows(client, &AUDIT, "WHERE id > $1 ORDER BY id", after_id),
+        rows(client, heard, &CHANGES, "WHERE number > $1 ORDER BY number", after),
+        rows(client, heard, &AUDIT, "WHERE id > $1 ORDER BY id", after_id),
     )?;
     let touched =
         Touched::by(&changes).map_err(|fault| damaged(&fault.at(Path::new("PostgreSQL")).to_string()))?;
@@ -88,11 +96,11 @@ async fn fetch(client: &Client, since: Place, to: Place) -> Result<Delta, Troubl
     );
     let pairs = &[(&members_of as _, Type::INT8_ARRAY), (&environments_of as _, Type::TEXT_ARRAY)];
     let (accounts, environments, memberships, keys, fingerprints) = try_join!(
-        rows(client, &ACCOUNTS, by_id, account_ids),
-        rows(client, &ENVIRONMENTS, by_id, environment_ids),
-        rows(client, &MEMBERSHIPS, members, pairs),
-        rows(client, &KEYS, by_id, key_ids),
-        rows(client, &FINGERPRINTS, "WHERE key = ANY ($1)", key_ids),
+        rows(client, heard, &ACCOUNTS, by_id, account_ids),
+        rows(client, heard, &ENVIRONMENTS, by_id, environment_ids),
+        rows(client, heard, &MEMBERSHIPS, members, pairs),
+        rows(client, heard, &KEYS, by_id, key_ids),
+        rows(client, heard, &FINGERPRINTS, "WHERE key = ANY ($1)", key_ids),
     )?;
     let rows = Rows { accounts, environments, memberships, keys, fingerprints };
     Ok(Delta { since, to, changes, audit, touched, rows })
@@ -100,13 +108,19 @@ async fn fetch(client: &Client, since: Place, to: Place) -> Result<Delta, Troubl
 
 async fn rows(
     client: &Client,
+    heard: &Heard,
     table: &Table,
     rest: &str,
     parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Cells>, Trouble> {
     let statement = format!("SELECT {} FROM {} {rest}", table.names(), table.name);
-    let found = client.query_typed(&statement, parameters).await?;
-    Ok(found.iter().map(|row| table.cells_of(row)).collect::<Result<_, _>>()?)
+    let mut found = pin!(client.query_typed_raw(&statement, parameters.iter().cloned()).await?);
+    let mut rows = Vec::new();
+    while let Some(row) = found.try_next().await? {
+        heard.note();
+        rows.push(table.cells_of(&row)?);
+    }
+    Ok(rows)
 }
 
 /// Writes a delta into the record, whose head is locked and at [`Delta::since`]. All statements leave at once, in

@@ -1,12 +1,13 @@
 //! One connection to the record. Its methods block: a thread that may wait holds it.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config};
@@ -34,6 +35,32 @@ const GREETING: &str = "SET search_path TO portcullis;
     SET default_transaction_isolation = 'read committed';
     SET client_min_messages = warning;
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// When the record was last heard of by who asks it for much.
+#[derive(Debug)]
+pub(super) struct Heard(Cell<Instant>);
+
+impl Heard {
+    pub(super) fn new() -> Self {
+        Self(Cell::new(Instant::now()))
+    }
+
+    /// Something of the answer has come.
+    pub(super) fn note(&self) {
+        self.0.set(Instant::now());
+    }
+
+    /// Until nothing has come for [`PATIENCE`].
+    async fn silence(&self) {
+        loop {
+            let end = self.0.get() + PATIENCE;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
+    }
+}
 
 /// A connection to the record, with the runtime that it lives on.
 pub(in crate::store) struct Link {
@@ -142,6 +169,27 @@ impl Link {
                 detail: format!("no answer within {limit:?}"),
             }),
         }
+    }
+
+    /// The same for a long answer: the record may take `limit` for all of it, and be silent for [`PATIENCE`]. A server
+    /// that is gone is not waited for any longer in the middle of an answer than before one.
+    pub(super) fn within_unless_silent<T>(
+        &mut self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut Client, &Heard) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let record = self.record.clone();
+        self.within(limit, async |client| {
+            let heard = Heard::new();
+            let work = pin!(work(client, &heard));
+            tokio::select! {
+                done = work => done,
+                () = heard.silence() => {
+                    let detail = format!("no answer within {PATIENCE:?}");
+                    Err(StoreError::RecordAway { record, detail }.into())
+                }
+            }
+        })
     }
 
     pub(super) fn record(&self) -> &str {

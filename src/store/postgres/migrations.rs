@@ -37,7 +37,7 @@ pub(super) fn connect(postgres: &Postgres, empty: Empty) -> Result<Link, StoreEr
 /// Brings the schema to [`NEWEST`]: once, however many gateways start at once.
 fn run(link: &mut Link, empty: Empty) -> Result<(), StoreError> {
     let record = link.record().to_owned();
-    link.within(6 * PATIENCE, async |client| {
+    let found = link.within(PATIENCE, async |client| {
         let server = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await?;
         let found: i32 = server.try_get(0)?;
         if found < OLDEST_SERVER {
@@ -46,35 +46,42 @@ fn run(link: &mut Link, empty: Empty) -> Result<(), StoreError> {
         }
         let found = version(client).await?;
         if found.is_none() && empty == Empty::Refuse {
-            let detail = "its database holds no record: is it another one, or is it yet to be restored?".to_owned();
+            let detail =
+                "its database holds no record: is it another one, or is it yet to be restored?".to_owned();
             return Err(StoreError::RecordAway { record, detail }.into());
         }
-        if found != Some(NEWEST) {
-            client.batch_execute("BEGIN; SET LOCAL lock_timeout = '25s'").await?;
-            client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-            // read again under the lock: another gateway may have done it meanwhile
-            let found = version(client).await?.unwrap_or(0);
-            if found > NEWEST {
-                let detail = format!(
-                    "its schema has version {found}, this program knows up to {NEWEST}: use the newer portcullis"
-                );
-                return Err(StoreError::RecordUnusable { record, detail }.into());
-            }
-            if found == 0 {
-                client
-                    .batch_execute(
-                        "CREATE SCHEMA IF NOT EXISTS portcullis;
-                         CREATE TABLE portcullis.schema_version (version integer NOT NULL);
-                         INSERT INTO portcullis.schema_version VALUES (0)",
-                    )
-                    .await?;
-            }
-            for (_, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
-                client.batch_execute(migration).await?;
-            }
-            client.execute("UPDATE portcullis.schema_version SET version = $1", &[&NEWEST]).await?;
-            client.batch_execute("COMMIT").await?;
+        Ok(found)
+    })?;
+    if found == Some(NEWEST) { Ok(()) } else { migrate(link) }
+}
+
+fn migrate(link: &mut Link) -> Result<(), StoreError> {
+    let record = link.record().to_owned();
+    link.within(6 * PATIENCE, async |client| {
+        client.batch_execute("BEGIN; SET LOCAL lock_timeout = '25s'").await?;
+        client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+        // read again under the lock: another gateway may have done it meanwhile
+        let found = version(client).await?.unwrap_or(0);
+        if found > NEWEST {
+            let detail = format!(
+                "its schema has version {found}, this program knows up to {NEWEST}: use the newer portcullis"
+            );
+            return Err(StoreError::RecordUnusable { record, detail }.into());
         }
+        if found == 0 {
+            client
+                .batch_execute(
+                    "CREATE SCHEMA IF NOT EXISTS portcullis;
+                     CREATE TABLE portcullis.schema_version (version integer NOT NULL);
+                     INSERT INTO portcullis.schema_version VALUES (0)",
+                )
+                .await?;
+        }
+        for (_, migration) in MIGRATIONS.iter().filter(|(number, _)| *number > found) {
+            client.batch_execute(migration).await?;
+        }
+        client.execute("UPDATE portcullis.schema_version SET version = $1", &[&NEWEST]).await?;
+        client.batch_execute("COMMIT").await?;
         Ok(())
     })
 }

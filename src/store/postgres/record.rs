@@ -6,7 +6,7 @@ use futures_util::future::join;
 
 use super::delta::{self, Standing};
 use super::gateways;
-use super::link::{Link, PATIENCE};
+use super::link::{Heard, Link, PATIENCE};
 use crate::config::Postgres;
 use crate::store::audit::{self, Attempt};
 use crate::store::author::{Author, Writing};
@@ -110,7 +110,10 @@ impl Record {
     fn follow(&mut self, mut link: Link, database: &mut Database, place: Place) -> Result<Place, StoreError> {
         loop {
             let since = database.read(Place::of)?;
-            match link.within(PATIENCE, async |client| delta::compare_with(client, since, place).await)? {
+            let standing = link.within(PATIENCE, async |client| {
+                delta::compare_with(client, &Heard::new(), since, place).await
+            });
+            match standing? {
                 Standing::Current => {
                     self.link = Some(link);
                     return Ok(place);

@@ -16,8 +16,9 @@ use crate::config::Postgres;
 use crate::model::KeyId;
 use crate::store::boot::{self, BootTime};
 use crate::store::change::{self, ChangeNumber, Head};
-use crate::store::database::{Database, Purpose};
+use crate::store::database::{Database, FileId, Purpose, file_at};
 use crate::store::delta::Place;
+use crate::store::file_watch::Beside;
 use crate::store::{Fingerprint, KeyUse, LeaseState, Position, StoreError};
 
 /// What a gateway keeps of the record, and its connection to it. Its methods block.
@@ -26,6 +27,10 @@ pub struct Replica {
     postgres: Postgres,
     link: Option<Link>,
     database: Database,
+    /// What lies beside the file that is open, and which file that is.
+    beside: Option<(FileId, Beside)>,
+    /// What others have found wrong with a file.
+    damage: Option<(FileId, String)>,
     /// What was seen and is not in the record any more, where that was said there already.
     doubted: Option<Head>,
     /// Of which record: the file may be damaged or gone when that is to be known.
@@ -71,7 +76,18 @@ impl Replica {
         }
         let (postgres, name) = (postgres.clone(), name.to_owned());
         let record = record_of(&database, &postgres)?;
-        Ok(Self { postgres, link, database, doubted: None, record, id, name, lease })
+        Ok(Self {
+            postgres,
+            link,
+            database,
+            beside: None,
+            damage: None,
+            doubted: None,
+            record,
+            id,
+            name,
+            lease,
+        })
     }
 
     /// Whether the record was reached.
@@ -104,13 +120,47 @@ impl Replica {
     /// Asks the record for its newest change and brings the replica up to it.
     pub fn look(&mut self) -> Result<Reached, StoreError> {
         let mut link = self.connected()?;
+        let unusable = self.why_unusable();
         let Self { database, postgres, doubted, .. } = self;
-        bring_up(&mut link, database, postgres, doubted, &mut |progress| tracing::info!("{progress}"))?;
+        let report = &mut |progress: &str| tracing::info!("{progress}");
+        match unusable {
+            Some(why) => make_anew(&why, &mut link, database, postgres, doubted, report)?,
+            None => bring_up(&mut link, database, postgres, doubted, report)?,
+        }
         self.link = Some(link);
         let head = self.database.read(change::head)?;
         // the one that was read: another may have taken its place since, and numbers of two cannot be compared
         let file = self.database.file();
         Ok(Reached { position: Position { file, number: head.number }, head })
+    }
+
+    /// A file of this replica cannot be read as it was written: the next look makes it anew, where it is still in use.
+    pub fn report_damage(&mut self, file: FileId, why: String) {
+        self.damage = Some((file, why));
+    }
+
+    /// Why the replica cannot be used any more though it may be read from here: others have found it damaged, or its log
+    /// or the index of that is gone. A command that opens the replica then has others, and what it writes is not seen
+    /// here.
+    fn why_unusable(&mut self) -> Option<String> {
+        let file = self.database.file();
+        let path = self.database.path();
+        if file_at(path).ok() != Some(file) {
+            // made anew by somebody else: the next question goes to that
+            return None;
+        }
+        if let Some((of, why)) = self.damage.take()
+            && of == file
+        {
+            return Some(why);
+        }
+        if let Some((of, beside)) = &self.beside
+            && *of == file
+        {
+            return beside.missing().map(|gone| format!("{} was removed while in use", gone.display()));
+        }
+        self.beside = Beside::of(path).ok().map(|beside| (file, beside));
+        None
     }
 
     /// Extends this gateway's lease in the record; to be followed by [`Replica::look`]: in this order, so that a
@@ -178,9 +228,15 @@ impl Replica {
         })
     }
 
-    /// Takes this gateway's row out of the record: after its last request.
+    /// Takes this gateway's row out of the record, after its last request, and gives its lease up. Where the record is
+    /// away both stay: who comes back to the record waits for the row, and so a restart may act within the lease.
     pub fn leave(&mut self) -> Result<(), StoreError> {
-        // first: nobody waits any more for what a restart would do within the lease that it remembers
+        let mut link = self.connected()?;
+        // asked first, and only then the lease is given up: a record that does not answer is away
+        identify(&mut link, &self.record, &self.postgres)?;
+        self.link = Some(link);
+        // before the row goes: nobody waits any more for what a restart would do within the lease that it remembers, and
+        // that the row has gone is not always heard
         self.remember_lease(BootTime::default())?;
         self.withdraw()
     }
@@ -214,10 +270,11 @@ enum Unfollowable {
 impl From<StoreError> for Unfollowable {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Damaged { .. } | StoreError::Missing { .. } => Self::Gone(error.to_string()),
+            StoreError::Missing { .. } => Self::Gone(error.to_string()),
             StoreError::Vanished { path } => {
                 Self::Gone(format!("the replica at {} was deleted while in use", path.display()))
             }
+            error if error.is_damage() => Self::Gone(error.to_string()),
             error => Self::Store(error),
         }
     }
@@ -240,7 +297,7 @@ fn prepare(
             report("copying the record into a new replica");
             rebuild(link, postgres, report)?
         }
-        Err(error @ StoreError::Damaged { .. }) => {
+        Err(error) if error.is_damage() => {
             tracing::error!(%error, "the replica is made anew from the record");
             rebuild(link, postgres, report)?
         }
@@ -265,6 +322,17 @@ fn bring_up(
         Err(Unfollowable::Store(error)) => return Err(error),
         Err(Unfollowable::Gone(why)) => why,
     };
+    make_anew(&why, link, database, postgres, doubted, report)
+}
+
+fn make_anew(
+    why: &str,
+    link: &mut Link,
+    database: &mut Database,
+    postgres: &Postgres,
+    doubted: &mut Option<Head>,
+    report: &mut dyn FnMut(&str),
+) -> Result<(), StoreError> {
     tracing::error!("{why}: the replica is made anew from the record");
     *database = rebuild(link, postgres, report)?;
     // where another process has made it anew meanwhile, that one may lack the newest
@@ -345,12 +413,12 @@ fn catch_up(
         if link.within(PATIENCE, async |client| delta::place(client, false).await)? == since {
             return Ok(since.head.number);
         }
-        let standing = link.within(6 * PATIENCE, async |client| {
+        let standing = link.within_unless_silent(6 * PATIENCE, async |client, heard| {
             let beginning = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
             // both leave at once, in this order
             let (begun, to) = join(beginning, delta::place(client, false)).await;
             begun?;
-            let standing = delta::compare_with(client, since, to?).await?;
+            let standing = delta::compare_with(client, heard, since, to?).await?;
             client.batch_execute("COMMIT").await?;
             Ok(standing)
         })?;
