@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use support::cli::{Key, basic};
 use support::gateway::{Gateway, Plan, ROUTES};
 use support::http1::{Client, Request, Response};
+use support::stage::Stage;
 use support::upstream::{Answer, Recorded, Upstream};
 use support::{PATIENCE, marker, wait_for};
 
@@ -587,6 +588,71 @@ fn a_refusal_names_the_gateway_and_the_rule_but_not_which_environments_exist() {
             );
         }
     }
+}
+
+// --- own environments outside ---
+
+/// Rancher Compose with an environment's key and `http://gateway` as its address asks for stacks there.
+#[test]
+fn case_129_an_environment_key_has_its_environment_outside_where_the_route_says_so() {
+    let own =
+        TABLE_ROUTES.replacen("account: allow", "account: deny\n    environment_key: own_environment", 1);
+    let third = "  - path: /v3\n    upstream: api\n    environment_key: own_environment\n";
+    let stage = Stage::with(|plan| plan.routes(&format!("{}\n{third}", own.trim_end())));
+    let told = |recorded: &Recorded| ["X-API-Project-Id", "X-API-Roles"].map(|name| recorded.header(name));
+    for (key, id) in [(&stage.e1, "e1"), (&stage.e2, "e2")] {
+        for (method, path) in [
+            ("GET", "/v1/settings/rancher.compose.version"),
+            ("GET", "/v1/stacks?name=web&removed_null=%3Cnil%3E"),
+            ("POST", "/v1/stacks"),
+            ("DELETE", "/v1/stacks/1st5"),
+        ] {
+            let seen = stage.passes(Request::new(method, path).key(key));
+            assert_eq!(told(&seen), [Some(id.to_owned()), Some("project".to_owned())], "{method} {path}");
+        }
+    }
+    // what a client says of it never passes: it chooses among environments where the route says so, and is removed elsewhere
+    for name in ["X-API-Project-Id", "X_API_Project_Id", "X.Api.Project.Id", "x-api_project-id"] {
+        stage.refuses(Request::new("POST", "/v1/stacks").key(&stage.e1).header(name, "e2"), &[403]);
+        let request =
+            Request::new("POST", "/v3/stacks").key(&stage.e1).header(name, "environment-of-another");
+        let seen = stage.passes(request);
+        assert_eq!(told(&seen)[0].as_deref(), Some("e1"), "{name}");
+        assert!(!String::from_utf8_lossy(&seen.raw).contains("environment-of-another"), "{seen:?}");
+    }
+    for request in [
+        Request::get("/v1/stacks?projectId=e2"),
+        Request::get("/v1/projects/e2/stacks"),
+        Request::new("POST", "/v1/schemas"),
+        // by its other name outside, too, only owners write it
+        Request::new("POST", "/v1/projectmembers"),
+        Request::new("DELETE", "/v1/projectmembers/1pm1"),
+        Request::new("DELETE", "/v1/projects/e1"),
+        // a route that does not say so
+        Request::get("/v2/stacks"),
+    ] {
+        stage.refuses(request.key(&stage.e1), &[403]);
+    }
+    stage.refuses(Request::new("DELETE", "/v1/ProjectMembers/1pm1").key(&stage.e1), &[400]);
+    stage.passes(Request::get("/v1/projectmembers").key(&stage.e1));
+    // it opens nothing to accounts, and nothing at all where it is not said
+    stage.gateway.create_account("ada", "user");
+    let ada = stage.gateway.create_account_key("ada");
+    stage.refuses(Request::get("/v1/stacks").key(&ada), &[403]);
+    table().send(Who::KeyOfE1, Request::get("/v1/stacks")).0.assert_refused(403);
+
+    let rule = "counts what lies outside environments as an environment key's own environment";
+    let explained = stage.gateway.succeed(&["explain", "--key", &stage.e1.access_key, "POST", "/v1/stacks"]);
+    assert!(explained.stdout.contains(rule), "{explained:?}");
+    let checked = stage.gateway.succeed(&["check"]);
+    let warned = "environment_key: own_environment: keys of every environment read and write";
+    let printed = format!("{}{}", checked.stdout, checked.stderr);
+    assert!(printed.contains("and keys of every environment, to whom it is their own"), "{checked:?}");
+    assert!(printed.contains(warned), "{checked:?}");
+
+    // a key that is stopped has nothing there either
+    stage.gateway.succeed(&["key", "deactivate", &stage.e1.id]);
+    stage.refuses(Request::get("/v1/stacks").key(&stage.e1), &[401]);
 }
 
 // --- access control disabled ---

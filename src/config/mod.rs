@@ -39,8 +39,9 @@ pub use management::{Lists, Management};
 pub use postgres::{Postgres, Roots, Trust, parse as parse_record_url};
 pub use roots::trusted_roots;
 pub use route::{
-    Access, AccessControl, AccountAccess, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern,
-    Place, QueryName, Route, RoutePath, RouteTextError, Selectors, Template, TemplateSegment, UpgradePattern,
+    Access, AccessControl, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, MethodOverride,
+    OwnerPattern, PathPattern, Place, QueryName, Route, RoutePath, RouteTextError, Selectors, Template,
+    TemplateSegment, UpgradePattern,
 };
 pub use store::Store;
 pub use upstream::{

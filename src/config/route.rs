@@ -58,6 +58,8 @@ pub struct KeyAccess {
     pub environment: Vec<Template>,
     /// Whether user accounts reach what lies outside environments.
     pub account: AccountAccess,
+    /// What lies outside environments is for an environment's key.
+    pub environment_key: EnvironmentKeyAccess,
     /// What every key may read.
     pub shared: Vec<PathPattern>,
     /// What only owners and admins may write.
@@ -79,6 +81,17 @@ pub enum AccountAccess {
     /// Only admins do.
     #[default]
     Deny,
+}
+
+/// `environment_key: deny | own_environment`: what lies outside environments is for an environment's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentKeyAccess {
+    /// Out of its reach, but for what is shared.
+    #[default]
+    Deny,
+    /// Its own environment: the upstream confines it to the one that `X-API-Project-Id` names.
+    OwnEnvironment,
 }
 
 /// `access_control: enabled | disabled`: whether requests without a key are refused.

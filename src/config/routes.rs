@@ -10,13 +10,21 @@ use super::limits::body_size;
 use super::node::{Node, Value};
 use super::reader::{Reader, Section};
 use super::{
-    Access, AccountAccess, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern, QueryName,
-    Route, RoutePath, Selectors, Template, UpgradePattern, Upstream,
+    Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, MethodOverride, OwnerPattern,
+    PathPattern, QueryName, Route, RoutePath, Selectors, Template, UpgradePattern, Upstream,
 };
 
 /// Keys that only mean something where keys are needed.
-const KEYED: [&str; 7] =
-    ["environment", "account", "shared", "owner_only", "selectors", "method_override", "readonly_upgrades"];
+const KEYED: [&str; 8] = [
+    "environment",
+    "account",
+    "environment_key",
+    "shared",
+    "owner_only",
+    "selectors",
+    "method_override",
+    "readonly_upgrades",
+];
 
 /// Reads every route. `upstreams` is `None` where they could not be read at all: then none is missed.
 pub(super) fn read_all(
@@ -35,6 +43,7 @@ pub(super) fn read_all(
                 "methods",
                 "environment",
                 "account",
+                "environment_key",
                 "shared",
                 "owner_only",
                 "selectors",
@@ -142,6 +151,11 @@ fn read_keyed(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) 
     });
     reader.set(&mut keys.account, section.get("account"), |reader, node| {
         reader.word(node, &[("allow", AccountAccess::Allow), ("deny", AccountAccess::Deny)])
+    });
+    reader.set(&mut keys.environment_key, section.get("environment_key"), |reader, node| {
+        let words =
+            [("deny", EnvironmentKeyAccess::Deny), ("own_environment", EnvironmentKeyAccess::OwnEnvironment)];
+        reader.word(node, &words)
     });
     reader.set(&mut keys.shared, section.get("shared"), |reader, node| {
         let expected = "a list of paths such as [/v2-beta, /v2-beta/schemas/**]";

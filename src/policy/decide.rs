@@ -6,7 +6,7 @@ use http::Method;
 
 use super::methods::is_safe;
 use super::route::{Class, EnvironmentName, Routed};
-use crate::config::{Access, AccessControl, AccountAccess};
+use crate::config::{Access, AccessControl, AccountAccess, EnvironmentKeyAccess};
 use crate::model::{Environment, EnvironmentId, Owner, Principal, Role};
 
 /// What the directory knows of the environment that a request names. [`Default`]: nothing.
@@ -114,6 +114,7 @@ pub enum Rule {
     OwnEnvironment,
     OtherEnvironment,
     OutsideEnvironmentByEnvironmentKey,
+    OutsideAsOwnEnvironment,
     Owner,
     Member,
     ReadonlyReading,
@@ -150,6 +151,10 @@ impl Rule {
             Self::OtherEnvironment => "an environment key reaches no environment but its own",
             Self::OutsideEnvironmentByEnvironmentKey => {
                 "an environment key reaches nothing outside its environment but shared paths"
+            }
+            Self::OutsideAsOwnEnvironment => {
+                "the route counts what lies outside environments as an environment key's own environment \
+                 ('environment_key: own_environment')"
             }
             Self::Owner => "owners reach everything in their environment",
             Self::Member => "members reach their environment",
@@ -310,13 +315,23 @@ fn environment_key_rule(
     match place {
         Place::SharedReading => Ok(Rule::SharedReading),
         Place::SharedWriting => Err(forbidden(Rule::SharedWritingByEnvironmentKey)),
-        Place::Account => Err(forbidden(Rule::OutsideEnvironmentByEnvironmentKey)),
+        Place::Account if !counts_as_own_environment(inquiry.routed) => {
+            Err(forbidden(Rule::OutsideEnvironmentByEnvironmentKey))
+        }
         Place::UnknownEnvironment => Err(forbidden(Rule::UnknownEnvironment)),
         Place::Environment(id) if id != own.as_str() => Err(forbidden(Rule::OtherEnvironment)),
-        Place::Environment(_) if inquiry.routed.owner_only && !is_reading(inquiry) => {
+        Place::Environment(_) | Place::Account if inquiry.routed.owner_only && !is_reading(inquiry) => {
             Err(forbidden(Rule::OwnerOnly))
         }
         Place::Environment(_) => Ok(Rule::OwnEnvironment),
+        Place::Account => Ok(Rule::OutsideAsOwnEnvironment),
+    }
+}
+
+fn counts_as_own_environment(routed: &Routed<'_, '_>) -> bool {
+    match &routed.route.access {
+        Access::Keys(access) => access.environment_key == EnvironmentKeyAccess::OwnEnvironment,
+        Access::Public { .. } => false,
     }
 }
 

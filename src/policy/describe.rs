@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::methods::is_safe;
-use crate::config::{Access, AccountAccess, EncodedSlash, KeyAccess, Route};
+use crate::config::{Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, Route};
 
 /// Who reaches what under a route, one line each.
 pub fn reach(route: &Route) -> Vec<String> {
@@ -30,7 +30,13 @@ pub fn reach(route: &Route) -> Vec<String> {
         AccountAccess::Allow => "every account",
         AccountAccess::Deny => "admins only",
     };
-    lines.push(format!("everything else under {}: {everything_else}", route.path));
+    let and_keys = match access.environment_key {
+        EnvironmentKeyAccess::Deny => "",
+        EnvironmentKeyAccess::OwnEnvironment => {
+            ", and keys of every environment, to whom it is their own (X-API-Project-Id names it)"
+        }
+    };
+    lines.push(format!("everything else under {}: {everything_else}{and_keys}", route.path));
     lines.extend(choices(access));
     lines
 }
@@ -87,6 +93,14 @@ pub fn weakenings(route: &Route) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if access.environment_key == EnvironmentKeyAccess::OwnEnvironment {
+        sentences.push(
+            "environment_key: own_environment: keys of every environment read and write what lies outside \
+             environments, and the gateway does not see whose it is; the upstream must confine each to the environment \
+             that X-API-Project-Id names"
+                .to_owned(),
+        );
+    }
     for pattern in &access.readonly_upgrades {
         sentences.push(format!(
             "readonly_upgrades: {pattern}: a tunnel opened here counts as reading, though the gateway cannot see what \
@@ -138,10 +152,13 @@ mod tests {
     fn each_weakening_is_told() {
         let mut route = rancher();
         route.encoded_slash = EncodedSlash::Allow;
+        access(&mut route).environment_key = EnvironmentKeyAccess::OwnEnvironment;
+        assert!(text(&reach(&route)).contains("every account, and keys of every environment"));
         let told = text(&weakenings(&route));
         for expected in [
             "encoded_slash: allow",
             "account: allow",
+            "environment_key: own_environment",
             "readonly_upgrades: /v2-beta/projects/{environment}/subscribe",
         ] {
             assert!(told.contains(expected), "{expected:?} is not in:\n{told}");

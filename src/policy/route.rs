@@ -38,7 +38,8 @@ pub struct Routed<'t, 'p> {
     pub index: usize,
     /// What the path is there.
     pub class: Class<'p>,
-    /// Whether only owners and admins may write: the environment's own path, and what `owner_only` lists.
+    /// Whether only owners and admins may write in the environment: its own path, and what `owner_only` lists. Outside
+    /// environments it is so for environment keys, where what lies there counts as their environment.
     pub owner_only: bool,
     /// Whether a tunnel opened here only reads.
     pub readonly_upgrade: bool,
@@ -295,7 +296,7 @@ impl<'t, 'p> Walk<'t, 'p> {
             route: &self.table.routes[index],
             index,
             class,
-            owner_only: self.owner_only && matches!(class, Class::Environment(_)),
+            owner_only: self.owner_only && matches!(class, Class::Environment(_) | Class::Account),
             readonly_upgrade: self.readonly_upgrade,
             basis,
         }

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::steps;
-use crate::config::{Access, KeyAccess, Place, Route, TemplateSegment};
+use crate::config::{Access, EnvironmentKeyAccess, KeyAccess, Place, Route, TemplateSegment};
 
 /// What a route's configuration gets wrong in the company of others, or of itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -179,6 +179,10 @@ impl Tree {
                     note(route, tree.add_pattern(routes, index, &pattern, |marks| marks.owner_only = true));
                 }
             }
+            if access.environment_key == EnvironmentKeyAccess::OwnEnvironment {
+                let result = tree.add_owner_only_outside(routes, index, route, access);
+                note(route, result);
+            }
             for upgrade in &access.readonly_upgrades {
                 let text = upgrade.to_string();
                 let pattern =
@@ -216,6 +220,38 @@ impl Tree {
         self.check_territory(routes, route, text, &way)?;
         let at = way.last().copied().unwrap_or(Self::ROOT);
         self.nodes[at.0].template = Some(text.into());
+        Ok(())
+    }
+
+    /// Where what lies outside environments counts as an environment, the upstream has it there by the same names: what
+    /// only owners may write inside is nothing for environment keys to write outside.
+    fn add_owner_only_outside(
+        &mut self,
+        routes: &[Route],
+        index: usize,
+        route: &Route,
+        access: &KeyAccess,
+    ) -> Result<(), Problem> {
+        for (owner, template) in access
+            .owner_only
+            .iter()
+            .flat_map(|owner| access.environment.iter().map(move |template| (owner, template)))
+        {
+            let Some(inside) = owner.segments().strip_prefix(template.segments()) else { continue };
+            if inside.is_empty() {
+                continue; // the environment as a whole has no other path
+            }
+            let segments = [route.path.segments(), inside].concat();
+            let text = owner.to_string();
+            for prefix in [false, owner.is_prefix()] {
+                let pattern = Pattern { text: &text, segments: &segments, prefix };
+                match self.add_pattern(routes, index, &pattern, |marks| marks.owner_only = true) {
+                    // another route has it, or it is the place of an environment's id: it does not lie outside here
+                    Err(Problem::InOtherRoute { .. } | Problem::LiteralBesideEnvironment { .. }) => {}
+                    result => result?,
+                }
+            }
+        }
         Ok(())
     }
 

@@ -163,7 +163,8 @@ pub fn path(random: &mut Random, world: &World) -> Vec<u8> {
 
 fn legal(random: &mut Random, world: &World) -> Vec<u8> {
     let spec = random.pick(world.specs);
-    let patterns = [&[spec.path][..], spec.templates, spec.shared, spec.owner_only].concat();
+    let patterns =
+        [&[spec.path][..], spec.templates, spec.shared, spec.owner_only, spec.owner_only_outside].concat();
     let pattern = random.pick(&patterns);
     let mut segments: Vec<&str> = words(pattern).into_iter().filter(|word| *word != "**").collect();
     for segment in &mut segments {

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 use portcullis::config::{
-    Access, EncodedSlash, KeyAccess, OwnerPattern, PathPattern, Place, Route, RoutePath, Template,
+    Access, EncodedSlash, EnvironmentKeyAccess, KeyAccess, OwnerPattern, PathPattern, Place, Route,
+    RoutePath, Template,
 };
 use portcullis::policy::{Class, EnvironmentName, PathRefusal, RouteTable, Unrouted, admit};
 
@@ -21,6 +22,8 @@ pub struct Spec {
     pub templates: &'static [&'static str],
     pub shared: &'static [&'static str],
     pub owner_only: &'static [&'static str],
+    /// What `environment_key: own_environment` adds to it outside environments; without any, the route does not say so.
+    pub owner_only_outside: &'static [&'static str],
     pub allows_encoded_slash: bool,
 }
 
@@ -39,6 +42,7 @@ const RANCHER: Spec = Spec {
         "/v2-beta/projects/{environment}/projectmembers/**",
         "/v2-beta/project/{environment}/a/secret",
     ],
+    owner_only_outside: &[],
     allows_encoded_slash: false,
 };
 
@@ -48,11 +52,13 @@ const HEALTH: Spec = Spec {
     templates: &[],
     shared: &[],
     owner_only: &[],
+    owner_only_outside: &[],
     allows_encoded_slash: false,
 };
 
-const WORLDS: [&[Spec]; 4] = [
+const WORLDS: [&[Spec]; 5] = [
     &[RANCHER, HEALTH],
+    &[Spec { owner_only_outside: &["/v2-beta/projectmembers/**", "/v2-beta/a/secret"], ..RANCHER }, HEALTH],
     &[Spec { allows_encoded_slash: true, ..RANCHER }, HEALTH],
     // a route over everything, an environment in the first segment, a template that goes on after it
     &[
@@ -62,6 +68,7 @@ const WORLDS: [&[Spec]; 4] = [
             templates: &["/{environment}/api/v1"],
             shared: &["/**"],
             owner_only: &["/{environment}/api/v1/keys"],
+            owner_only_outside: &[],
             allows_encoded_slash: true,
         },
         Spec { path: "/", ..HEALTH },
@@ -74,6 +81,7 @@ const WORLDS: [&[Spec]; 4] = [
             templates: &[],
             shared: &["/**"],
             owner_only: &[],
+            owner_only_outside: &[],
             allows_encoded_slash: false,
         },
         Spec {
@@ -82,6 +90,7 @@ const WORLDS: [&[Spec]; 4] = [
             templates: &["/API/class/{environment}"],
             shared: &["/API/.well-known"],
             owner_only: &["/API/class/{environment}/Files/**"],
+            owner_only_outside: &[],
             allows_encoded_slash: true,
         },
         Spec {
@@ -90,6 +99,7 @@ const WORLDS: [&[Spec]; 4] = [
             templates: &[],
             shared: &[],
             owner_only: &[],
+            owner_only_outside: &[],
             allows_encoded_slash: false,
         },
         Spec { path: "/API/ping", ..HEALTH },
@@ -218,6 +228,12 @@ impl World {
             return Seen::NoRoute;
         };
 
+        let is_in = |patterns: &[&str]| {
+            patterns.iter().any(|pattern| match pattern.strip_suffix("/**") {
+                Some(prefix) => matching.starts(prefix, &segments),
+                None => matching.equal(pattern, &segments),
+            })
+        };
         let template = spec
             .templates
             .iter()
@@ -226,12 +242,8 @@ impl World {
         if let Some(template) = template {
             let place = words(template).iter().position(|word| *word == "{environment}").unwrap_or_default();
             let is_own_path = words(template).len() >= segments.len();
-            let is_listed = spec.owner_only.iter().any(|pattern| match pattern.strip_suffix("/**") {
-                Some(prefix) => matching.starts(prefix, &segments),
-                None => matching.equal(pattern, &segments),
-            });
             let class = SeenClass::Environment(id(with_empty_last[place]));
-            return Seen::Route { index, class, owner_only: is_own_path || is_listed };
+            return Seen::Route { index, class, owner_only: is_own_path || is_in(spec.owner_only) };
         }
         let covers = |pattern: &&str| {
             let beneath = pattern.strip_suffix("/**");
@@ -247,7 +259,7 @@ impl World {
         let is_shared = shared.clone().any(covers)
             || shared.clone().any(names) && (!trailing_slash || shared.any(continues));
         let class = if is_shared { SeenClass::Shared } else { SeenClass::Account };
-        Seen::Route { index, class, owner_only: false }
+        Seen::Route { index, class, owner_only: !is_shared && is_in(spec.owner_only_outside) }
     }
 }
 
@@ -270,6 +282,11 @@ impl Spec {
                     .iter()
                     .map(|text| OwnerPattern::parse(text, &path).expect("a pattern"))
                     .collect(),
+                environment_key: if self.owner_only_outside.is_empty() {
+                    EnvironmentKeyAccess::Deny
+                } else {
+                    EnvironmentKeyAccess::OwnEnvironment
+                },
                 ..KeyAccess::default()
             })
         };

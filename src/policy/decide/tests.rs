@@ -1,4 +1,4 @@
-use super::super::fixture::{account_key, classify, environment_key, keyed, public, rancher};
+use super::super::fixture::{access, account_key, classify, environment_key, keyed, public, rancher};
 use super::super::{RouteTable, Routed};
 use super::*;
 use crate::model::{AccountKind, State};
@@ -84,6 +84,60 @@ fn row_no_key() {
         assert_row(None, &READING, path, Err((401, Rule::NoKey)));
         assert_row(None, &WRITING, path, Err((401, Rule::NoKey)));
     }
+}
+
+#[test]
+fn case_129_what_lies_outside_environments_is_an_environment_keys_own_where_the_route_says_so() {
+    let mut route = rancher();
+    access(&mut route).environment_key = EnvironmentKeyAccess::OwnEnvironment;
+    let mut closed = keyed("/closed", &["/closed/{environment}"], &[], &["/closed/{environment}/keys"]);
+    access(&mut closed).environment_key = EnvironmentKeyAccess::OwnEnvironment;
+    let table =
+        RouteTable::new(&[route, closed, keyed("/usual", &[], &[], &[]), public("/healthz")]).unwrap();
+    let key = environment_key("e1");
+    let told = |method: &str, path: &str| {
+        let routed = classify(&table, path).unwrap();
+        let method = method.parse().unwrap();
+        decide(&Inquiry {
+            principal: Some(&key),
+            access_control: AccessControl::Enabled,
+            method: &method,
+            upgrade: false,
+            routed: &routed,
+            destination: None,
+            environment: Some(ACTIVE),
+        })
+        .map(|grant| {
+            assert_eq!((grant.environment(), grant.role()), (Some("e1"), Some("project")), "{path}");
+            grant.rule()
+        })
+        .map_err(|denial| denial.rule)
+    };
+    for method in ["GET", "POST", "DELETE"] {
+        for path in ["/v2-beta/stacks", "/v2-beta/stacks/1st5/services", "/v2-beta/projects", "/v2-beta/"] {
+            assert_eq!(told(method, path), Ok(Rule::OutsideAsOwnEnvironment), "{method} {path}");
+        }
+        assert_eq!(told(method, "/v2-beta/projects/e2/stacks"), Err(Rule::OtherEnvironment));
+        assert_eq!(told(method, "/v2-beta/projects/-/stacks"), Err(Rule::UnknownEnvironment));
+        assert_eq!(told(method, "/usual/stacks"), Err(Rule::OutsideEnvironmentByEnvironmentKey));
+    }
+    // what only owners may write inside is the same to the upstream outside
+    for path in [
+        "/v2-beta/projectmembers",
+        "/v2-beta/projectmembers/",
+        "/v2-beta/projectmembers/1pm3",
+        "/v2-beta/projects/e1",
+    ] {
+        assert_eq!(told("POST", path), Err(Rule::OwnerOnly), "{path}");
+        assert!(told("GET", path).is_ok(), "{path}");
+    }
+    assert!(classify(&table, "/v2-beta/ProjectMembers/1pm3").is_err(), "another spelling is another reading");
+    // an id stands there
+    assert_eq!(told("POST", "/closed/keys"), Err(Rule::OtherEnvironment));
+    // what is shared stays for reading, and a public path's other methods stay closed
+    assert_eq!(told("GET", SHARED), Ok(Rule::SharedReading));
+    assert_eq!(told("POST", SHARED), Err(Rule::SharedWritingByEnvironmentKey));
+    assert_eq!(told("POST", PUBLIC), Err(Rule::OutsideEnvironmentByEnvironmentKey));
 }
 
 #[test]
