@@ -292,7 +292,7 @@ impl Exchange<'_> {
             Err(refusal) => return Ok(Ended::Refused(refusal)),
         };
         let (response, stream) = match send.send_request(request, admitted.body == Length::NONE) {
-            Ok(sent) => sent,
+            Ok(begun) => begun,
             // it has ended since it was taken: nothing of the request has left
             Err(error) if (error.is_go_away() || error.is_io()) && again.after_goodbye => {
                 return Err(HeadFailure::GoneAway);

@@ -70,9 +70,9 @@ impl Store {
             copy.close()?;
             let bytes = fs::metadata(&unfinished).map_err(|source| io_at(to, source))?.len();
             if overwrite {
-                put_in_place(&unfinished, to)?
+                put_in_place(&unfinished, to)?;
             } else {
-                database::publish(&unfinished, to)?
+                database::publish(&unfinished, to)?;
             }
             Ok(Backup { change, bytes })
         };
@@ -171,7 +171,6 @@ fn take_over(path: &Path, copy: Database, discard_newer: bool) -> Result<Restore
     let mut lost = 0;
     let mut forgotten = Forgotten::default();
     match take_alone(path) {
-        Ok(None) => {}
         Ok(Some(current)) => {
             let head = current.read(change::head)?;
             lost = head.number.0 - common(&current, &copy)?;
@@ -191,7 +190,8 @@ fn take_over(path: &Path, copy: Database, discard_newer: bool) -> Result<Restore
                 "{error}; whether it has changes that the copy lacks cannot be told: with --discard-newer it is replaced"
             )));
         }
-        Err(StoreError::Damaged { .. }) => {}
+        // nothing is there, or nothing of use
+        Ok(None) | Err(StoreError::Damaged { .. }) => {}
         Err(error) => return Err(error),
     }
     let mut store = Store::over(copy);

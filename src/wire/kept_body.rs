@@ -90,14 +90,14 @@ mod tests {
     fn case_111_what_is_kept_of_bodies_has_a_bound() {
         let worker = KeptBodies::default();
         let mut one = KeptBody::new(&worker);
-        one.keep(&[1; BODY_BYTES]);
+        one.keep(&vec![1; BODY_BYTES]);
         assert!(one.is_whole() && worker.bytes.get() == BODY_BYTES);
         one.keep(&[1]);
         assert!(!one.is_whole() && worker.bytes.get() == 0, "a longer one is not kept");
         let many: Vec<_> = (0..2 * WORKER_BYTES / BODY_BYTES)
             .map(|_| {
                 let mut body = KeptBody::new(&worker);
-                body.keep(&[1; BODY_BYTES]);
+                body.keep(&vec![1; BODY_BYTES]);
                 body
             })
             .collect();

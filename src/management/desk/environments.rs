@@ -77,15 +77,12 @@ impl Desk {
         let made = self
             .registry
             .write(caller.author(), move |store| {
-                let (environment, number) = match id {
-                    Some(id) => {
-                        store.create_environment(&NewEnvironment { id, name, description, members })?
-                    }
-                    None => {
-                        let id = EnvironmentId::minted(Uuid::new_v4().as_u64_pair().1);
-                        let new = NewEnvironment { id, name, description, members };
-                        store.create_minted_environment(&new, most)?
-                    }
+                let (environment, number) = if let Some(id) = id {
+                    store.create_environment(&NewEnvironment { id, name, description, members })?
+                } else {
+                    let id = EnvironmentId::minted(Uuid::new_v4().as_u64_pair().1);
+                    store
+                        .create_minted_environment(&NewEnvironment { id, name, description, members }, most)?
                 };
                 Ok((store.environment_entry(&environment.id)?, number))
             })
