@@ -509,7 +509,9 @@ fn modes_are_right(folder: &Path, private: &[&str]) {
             let name = name.to_string_lossy().into_owned();
             let mode = metadata.permissions().mode() & 0o777;
             assert_eq!(mode & 0o022, 0, "{name} has mode {mode:o}");
-            if private.contains(&name.as_str()) || name.ends_with(".key") {
+            if private.contains(&name.as_str())
+                || Path::new(&name).extension().is_some_and(|end| end == "key")
+            {
                 assert_eq!(mode, 0o600, "{name} has mode {mode:o}");
             }
             if metadata.is_dir() {

@@ -299,7 +299,7 @@ fn case_114_curl_and_wget_show_the_refusal_of_an_upload() {
 fn case_114_a_slow_sender_reads_its_refusal_at_the_end() {
     let stage = refusing();
     // longer in all than a silence may be
-    let pieces = |mut send: Box<dyn FnMut(&[u8]) + '_>| {
+    let pieces = |send: &mut dyn FnMut(&[u8])| {
         for _ in 0..24 {
             send(&[b'u'; 16_000]);
             std::thread::sleep(Duration::from_millis(250));
@@ -310,7 +310,7 @@ fn case_114_a_slow_sender_reads_its_refusal_at_the_end() {
             let mut client = stage.gateway.connect();
             let request = Request::new("POST", "/v1/projects/e1/x").header("Content-Length", "384000").end();
             client.send(request);
-            pieces(Box::new(|piece| client.try_send(piece).expect("the connection is open")));
+            pieces(&mut |piece| client.try_send(piece).expect("the connection is open"));
             client.read().assert_refused(401);
             assert!(client.ends_within(PATIENCE));
         });
@@ -319,7 +319,7 @@ fn case_114_a_slow_sender_reads_its_refusal_at_the_end() {
             client
                 .headers(1, &unauthenticated("POST", b"/v1/projects/e1/x"), false)
                 .expect("an open connection");
-            pieces(Box::new(|piece| client.data(1, piece, false).expect("the connection is open")));
+            pieces(&mut |piece| client.data(1, piece, false).expect("the connection is open"));
             client.data(1, b"", true).expect("the connection is open");
             assert_eq!(client.fate_of(1), Fate::Status(401));
             // all was taken: nothing is left to be reset
