@@ -12,6 +12,7 @@ use super::headers::passes_as_trailer;
 use super::pipeline::{CountedOpen, Permitted};
 use super::refusal::Refusal;
 use super::respond;
+use super::stall::Stall;
 use super::streams::OpenStream;
 use super::worker::Worker;
 use crate::config::{Protocol, Timeouts};
@@ -34,6 +35,10 @@ const MAX_REFUSALS: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) phase: Cell<Phase>,
+    /// Whether the side that has to take bytes still takes any; for phases in which one has to.
+    stall: Cell<Option<Stall>>,
+    /// The time is up for a look at that.
+    pub(super) look_is_due: Cell<bool>,
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
     /// The status of the answer, once its head was begun towards the client.
@@ -64,6 +69,13 @@ pub(super) enum Phase {
     Client,
     /// Bytes of a tunnel.
     Tunnel,
+}
+
+impl Phase {
+    /// Whether what is waited for is that the other side takes bytes: those it takes are progress.
+    pub(super) fn takes_bytes(self) -> bool {
+        matches!(self, Self::Upstream | Self::Client)
+    }
 }
 
 /// How an exchange ended.
@@ -301,7 +313,7 @@ impl Exchange<'_> {
         };
         if admitted.expects_continue
             && !std::mem::replace(&mut upload.is_continued, true)
-            && !inform(client, 100, None).await
+            && !self.inform(client, 100, None).await
         {
             return Ok(Ended::Gone("the client is gone"));
         }
@@ -339,7 +351,7 @@ impl Exchange<'_> {
                     }
                     // HTTP/1.0 knows no interim answers (RFC 9110 §15.2)
                     let understood = self.permitted.admitted.head.version != Version::Http10;
-                    if understood && !inform(client, head.status, Some(&head)).await {
+                    if understood && !self.inform(client, head.status, Some(&head)).await {
                         return Err(Failure::Ended(Ended::Gone("the client is gone")));
                     }
                 }
@@ -439,6 +451,10 @@ impl Exchange<'_> {
         if upload.copy.is_done() && client.poll_left(cx).is_ready() {
             return Poll::Ready(Err(Failure::Ended(Ended::Gone("the client is gone"))));
         }
+        if self.is_stalled(upstream.peer_mut()) {
+            self.distrust_upstream();
+            return Poll::Ready(Err(Failure::Ended(Ended::Refused(Refusal::UpstreamTimeout))));
+        }
         Poll::Pending
     }
 
@@ -482,10 +498,12 @@ impl Exchange<'_> {
         let waits_for_client = unsent > 0 || holds_more;
         let phase = if waits_for_client { Phase::Client } else { Phase::Answer };
         if before != ((upload.copy.bytes, download.bytes, phase), after) {
-            self.progress.phase.set(phase);
             self.progress.sent.set(download.bytes);
             let limit = if waits_for_client { self.timeouts.write } else { self.timeouts.upstream_body };
-            self.stream.set_deadline(if half_closed { limit.min(HALF_CLOSED) } else { limit });
+            self.wait_for(phase, if half_closed { limit.min(HALF_CLOSED) } else { limit });
+        }
+        if self.is_stalled(client) {
+            return Poll::Ready(Err(Failure::Ended(Ended::Gone("the client took nothing"))));
         }
         Poll::Pending
     }
@@ -530,8 +548,50 @@ impl Exchange<'_> {
     }
 
     fn wait_for(&self, phase: Phase, limit: Duration) {
-        self.progress.phase.set(phase);
-        self.stream.set_deadline(limit);
+        let before = self.progress.phase.replace(phase);
+        self.progress.look_is_due.set(false);
+        if phase.takes_bytes() {
+            let now = self.stream.about_now();
+            let mut stall = self.progress.stall.get().filter(|_| before == phase);
+            stall.get_or_insert_with(|| Stall::new(limit, now)).moved(limit, now);
+            self.progress.stall.set(stall);
+            self.stream.set_deadline(Stall::first_look(limit));
+        } else {
+            self.stream.set_deadline(limit);
+        }
+    }
+
+    /// Where a look is due: whether the side that is waited for has taken nothing for as long as it may.
+    fn is_stalled(&self, side: &Peer) -> bool {
+        if !self.progress.look_is_due.take() {
+            return false;
+        }
+        let progress = match side {
+            Peer::Http2Upstream(_) => self.place.borrow().as_ref().and_then(Place::progress),
+            peer => peer.progress(),
+        };
+        let Some(mut stall) = self.progress.stall.get() else { return true };
+        let next = stall.look(self.stream.about_now(), progress);
+        self.progress.stall.set(Some(stall));
+        if let Some(next) = next {
+            self.stream.set_deadline(next);
+        }
+        next.is_none()
+    }
+
+    /// Sends an interim answer; `false`: the client is gone, or takes nothing.
+    async fn inform(&self, client: &mut Peer, status: u16, head: Option<&ResponseHead>) -> bool {
+        if respond::inform(client, status, head).is_err() {
+            return false;
+        }
+        self.wait_for(Phase::Client, self.timeouts.write);
+        let sent = poll_fn(|cx| match client.poll_flush(cx) {
+            Poll::Pending if self.is_stalled(client) => Poll::Ready(false),
+            flushed => flushed.map(|flushed| flushed.is_ok()),
+        })
+        .await;
+        self.wait_for(Phase::Upstream, self.timeouts.upstream_response);
+        sent
     }
 }
 
@@ -592,14 +652,6 @@ fn now<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
     match poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(ready) => Some(ready),
         Poll::Pending => None,
-    }
-}
-
-/// Sends an interim answer; `false`: the client is gone.
-async fn inform(client: &mut Peer, status: u16, head: Option<&ResponseHead>) -> bool {
-    match respond::inform(client, status, head) {
-        Ok(()) => poll_fn(|cx| client.poll_flush(cx)).await.is_ok(),
-        Err(_) => false,
     }
 }
 

@@ -41,7 +41,13 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
 
     let cut = Rc::new(Cell::new(0u64));
     let mut served = 0u64;
-    let look = |served| Seen { served, carried: stream.carried(), unsent: connection.unsent() };
+    let look = |served| {
+        let unsent = connection.unsent();
+        // a slow client fetches what the kernel holds before this is less
+        let progress = if unsent > 0 { connection.progress() } else { None };
+        let acknowledged = progress.map(|progress| progress.acknowledged);
+        Seen { served, carried: stream.carried(), unsent, acknowledged }
+    };
     let mut seen = look(served);
     let mut seen_since = stream.about_now();
     let mut patience = timeouts.idle;
@@ -78,8 +84,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
                     return;
                 }
                 let now = stream.about_now();
-                if seen != look(served) {
-                    (seen, seen_since) = (look(served), now);
+                let before = std::mem::replace(&mut seen, look(served));
+                if before != seen {
+                    seen_since = now;
                 }
                 // streams that have ended may still be on their way to a client that is slow
                 let patience_now = if seen.unsent > 0 { timeouts.write } else { patience };
@@ -90,7 +97,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: Wire, client: Rc<Client>) {
                     (false, true) => connection.drain(),
                     (false, false) => {}
                 }
-                stream.set_deadline(patience);
+                stream.set_deadline(patience.min(patience_now));
             }
         }
     }
@@ -102,6 +109,7 @@ struct Seen {
     served: u64,
     carried: u32,
     unsent: usize,
+    acknowledged: Option<u64>,
 }
 
 /// One stream's surroundings.

@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -185,12 +184,11 @@ impl RequestContext<'_> {
             Ended::BrokenOff(why) => {
                 outcome.broken = Some(why);
                 let limit = self.generation.snapshot.timeouts.write;
-                let delivered = match client {
-                    Peer::Http1(peer) => stall::flush(&mut peer.wire, self.stream, limit).await,
-                    // what its connection holds leaves before the reset
-                    _ => true,
-                };
-                if delivered { Afterwards::BreakOff } else { gone(why, client, outcome) }
+                if stall::flush(client, self.stream, limit).await {
+                    Afterwards::BreakOff
+                } else {
+                    gone(why, client, outcome)
+                }
             }
             Ended::Lost(refusal) => {
                 outcome.broken = Some("the key lost the right to this");
@@ -363,7 +361,13 @@ impl RequestContext<'_> {
                 Interrupt::Close if answered => return Ended::BrokenOff("the gateway is stopping"),
                 Interrupt::Close => return Ended::Refused(Refusal::Stopping),
                 Interrupt::Deadline => {
-                    return match exchange.progress.phase.get() {
+                    let phase = exchange.progress.phase.get();
+                    // whether a slow side still takes bytes is looked at where its connection is at hand
+                    if phase.takes_bytes() && !exchange.progress.look_is_due.replace(true) {
+                        self.stream.set_deadline(Duration::ZERO);
+                        continue;
+                    }
+                    return match phase {
                         Phase::Queued => Ended::Refused(Refusal::UpstreamBusy),
                         Phase::Connecting => Ended::Refused(Refusal::UpstreamTimeout),
                         Phase::Upstream => {
@@ -521,15 +525,10 @@ impl RequestContext<'_> {
         client: &mut Peer,
     ) -> Afterwards {
         let Ok(keep_alive) = sent else { return Afterwards::Cut };
-        self.stream.set_deadline(DRAIN_TIME);
-        // once before anything can interrupt it: the word that the gateway stops should still leave
-        let flushed = match std::future::poll_fn(|cx| Poll::Ready(client.poll_flush(cx))).await {
-            Poll::Ready(flushed) => Ok(flushed),
-            Poll::Pending => self.stream.run_through(std::future::poll_fn(|cx| client.poll_flush(cx))).await,
-        };
-        if !matches!(flushed, Ok(Ok(()))) {
+        if !stall::flush(client, self.stream, DRAIN_TIME).await {
             return Afterwards::Cut;
         }
+        self.stream.set_deadline(DRAIN_TIME);
         // an HTTP/2 connection goes on whatever becomes of the rest of a request
         if !keep_alive || version == Version::Http2 {
             return Afterwards::Close;

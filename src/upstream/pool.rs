@@ -17,7 +17,7 @@ use super::endpoint::{Turn, Upstream};
 use super::limit::{Asked, Limit, Requester};
 use super::shared::{Connection, Place, SharedConnections};
 use crate::config::Protocol;
-use crate::wire::{Http1Peer, Wire};
+use crate::wire::{Http1Peer, SharedStream, Wire};
 
 /// What an HTTP/2 upstream may send ahead on one stream; so much of an answer is held for a client that reads slowly.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -237,6 +237,8 @@ impl Pool {
             Protocol::Http2 => {
                 let counted = self.limit.open_connection().ok_or(ConnectError::NoRoom)?;
                 let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
+                let stream = SharedStream::new(stream);
+                let socket = stream.watch();
                 let not_http2 = |detail: String| ConnectError::NotHttp2 {
                     host: target.host.clone(),
                     port: target.port,
@@ -277,7 +279,7 @@ impl Pool {
                 }
                 poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| not_http2(error.to_string()))?;
                 self.limit.set_streams(send.current_max_send_streams());
-                let (send, place) = self.endpoints[endpoint].shared.add(send);
+                let (send, place) = self.endpoints[endpoint].shared.add(send, socket);
                 Ok(Acquired::Http2 { send, place, reused: false })
             }
         }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::sync::Notify;
 
+use crate::wire::{StreamWatch, TcpProgress};
+
 /// One worker's connections to one HTTP/2 endpoint.
 #[derive(Default)]
 pub(super) struct SharedConnections {
@@ -33,6 +35,7 @@ struct Load {
     idle_since: Cell<Instant>,
     /// A request waited on it in vain: it may be dead without the system knowing.
     distrusted: Cell<bool>,
+    socket: StreamWatch,
 }
 
 /// A place for one stream on a shared connection, free again when this is dropped.
@@ -52,6 +55,11 @@ impl Place {
     /// Has later requests use another connection. What runs on this one goes on.
     pub fn distrust(&self) {
         self.load.distrusted.set(true);
+    }
+
+    /// How far the upstream has taken what was sent on the connection. `None` where the kernel does not say.
+    pub fn progress(&self) -> Option<TcpProgress> {
+        self.load.socket.progress()
     }
 }
 
@@ -114,11 +122,12 @@ impl SharedConnections {
     }
 
     /// Adds an open connection, and takes a place on it.
-    pub(super) fn add(&self, send: SendRequest<Bytes>) -> (SendRequest<Bytes>, Place) {
+    pub(super) fn add(&self, send: SendRequest<Bytes>, socket: StreamWatch) -> (SendRequest<Bytes>, Place) {
         let load = Load {
             streams: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             distrusted: Cell::new(false),
+            socket,
         };
         let shared = Shared { send, load: Rc::new(load) };
         let place = shared.place();

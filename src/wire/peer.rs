@@ -10,6 +10,7 @@ use super::head::{HeadLimits, RequestHead};
 use super::http2::Http2Peer;
 use super::http2_upstream::Http2Upstream;
 use super::pipe::Pipe;
+use super::tcp_progress::TcpProgress;
 
 /// Why a message could not be received or sent.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +119,16 @@ impl Peer {
             Self::Http1(peer) => peer.wire.unsent(),
             // what the connection's own task has is not known here
             Self::Http2(_) | Self::Http2Upstream(_) => 0,
+        }
+    }
+
+    /// How far the other side has taken what was sent. `None` where the kernel does not say, and for a stream to an
+    /// upstream, whose connection others share: its place knows.
+    pub fn progress(&self) -> Option<TcpProgress> {
+        match self {
+            Self::Http1(peer) => peer.wire.progress(),
+            Self::Http2(peer) => peer.progress(),
+            Self::Http2Upstream(_) => None,
         }
     }
 

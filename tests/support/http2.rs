@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustls::{ClientConnection, StreamOwned};
 
-use super::tls::{believing, handshake};
+use super::tls::{believing, handshake, handshake_over};
 use super::{PATIENCE, show};
 
 /// The answer to one request.
@@ -142,6 +142,25 @@ impl RawHttp2 {
         connection.write_bytes(PREFACE).expect("an open connection");
         connection.write(SETTINGS, 0, 0, &[]).expect("an open connection");
         connection
+    }
+
+    /// The same over a connection that is open already.
+    #[track_caller]
+    pub fn over(tcp: TcpStream) -> Self {
+        let tls = handshake_over(tcp, "localhost", believing(&["h2"])).expect("the handshake succeeds");
+        tls.sock.set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        let mut connection = Self { tls, ahead: Vec::new() };
+        connection.write_bytes(PREFACE).expect("an open connection");
+        connection.write(SETTINGS, 0, 0, &[]).expect("an open connection");
+        connection
+    }
+
+    /// Reads so many bytes at most, and keeps them for [`read`](Self::read).
+    pub fn take_in(&mut self, most: usize) -> io::Result<usize> {
+        let mut buffer = vec![0; most];
+        let count = self.tls.read(&mut buffer)?;
+        self.ahead.extend_from_slice(&buffer[..count]);
+        Ok(count)
     }
 
     /// Connects with `h2` agreed on, and sends nothing.

@@ -19,7 +19,22 @@ impl Plain {
     pub fn start(
         code: impl Fn(usize, BufReader<TcpStream>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        Self::over(TcpListener::bind("127.0.0.1:0").expect("a free port"), code)
+    }
+
+    /// The same with connections that hold little for code that does not read.
+    pub fn narrow(
+        code: impl Fn(usize, BufReader<TcpStream>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        SockRef::from(&listener).set_recv_buffer_size(16_384).expect("a socket option");
+        Self::over(listener, code)
+    }
+
+    fn over(
+        listener: TcpListener,
+        code: impl Fn(usize, BufReader<TcpStream>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("a bound socket");
         let connections = Arc::new(AtomicUsize::new(0));
         let (counter, code) = (Arc::clone(&connections), Arc::new(code));

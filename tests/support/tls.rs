@@ -58,7 +58,8 @@ pub fn handshake(
     handshake_over(open_from(fresh_source(), address)?, name, config)
 }
 
-fn handshake_over(
+/// The same over a connection that is open already.
+pub fn handshake_over(
     mut tcp: TcpStream,
     name: &str,
     config: Arc<ClientConfig>,

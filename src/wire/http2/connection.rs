@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::body::{BodyError, Length};
 use super::super::buffer::Wire;
 use super::super::head::{HeadError, RequestHead};
+use super::super::tcp_progress::TcpProgress;
 use super::closed::{Closed, ClosedStreams};
 use super::decode::Decoder;
 use super::frame::{DEFAULT_WINDOW, Reason};
@@ -176,6 +177,11 @@ impl Http2Connection {
     /// How many bytes wait for the client to fetch them, about.
     pub fn unsent(&self) -> usize {
         self.connection.borrow().wire.unsent()
+    }
+
+    /// How far the client has fetched what was sent. `None` where the kernel does not say.
+    pub fn progress(&self) -> Option<TcpProgress> {
+        self.connection.borrow().wire.progress()
     }
 
     /// Ends the connection and all that is on it, and says why.

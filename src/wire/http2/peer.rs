@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use super::super::field::FieldBlock;
 use super::super::peer::{PeerError, Received};
 use super::super::spare;
+use super::super::tcp_progress::TcpProgress;
 use super::connection::Connection;
 use super::encode::HeadBlock;
 use super::frame::{Reason, narrow};
@@ -83,6 +84,10 @@ impl Http2Peer {
     /// Ends the stream at once.
     pub fn reset(&mut self, reason: Reason) {
         self.connection.borrow_mut().reset(self.stream, reason);
+    }
+
+    pub(in super::super) fn progress(&self) -> Option<TcpProgress> {
+        self.connection.borrow().wire.progress()
     }
 
     pub(in super::super) fn received(&self) -> &[u8] {
