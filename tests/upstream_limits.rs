@@ -351,7 +351,9 @@ fn many_requests_at_once_make_no_connections_over_and_over() {
     let request = stage.request("GET", "/v1/projects/e1/x").end();
     let mut clients: Vec<Client> = (0..CLIENTS).map(|_| stage.gateway.connect()).collect();
     for _ in 0..4 {
-        clients.iter_mut().for_each(|client| client.send(&request));
+        for client in &mut clients {
+            client.send(&request);
+        }
         for client in &mut clients {
             assert_eq!(client.read().status, 200);
         }
