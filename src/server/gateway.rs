@@ -27,9 +27,9 @@ use crate::telemetry::{AccessLog, History, TelemetryError};
 /// Threads that answer the request path's questions to the store.
 const READER_THREADS: usize = 2;
 /// How long a stopping gateway waits for a record that does not answer.
-const LAST_ANSWER: Duration = Duration::from_secs(3);
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// How long it then waits until the store is closed.
-const CLOSING: Duration = Duration::from_secs(3);
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]

@@ -52,6 +52,9 @@ impl<D: Send + 'static> Threads<D> {
                 {
                     job(&mut database);
                 }
+                // one after the other: of two that close at once, each would leave SQLite's log to the other
+                let _closing = jobs.lock().unwrap_or_else(PoisonError::into_inner);
+                drop(database);
             };
             thread::Builder::new()
                 .name(name.to_owned())
