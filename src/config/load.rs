@@ -34,6 +34,8 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+const NO_CONFIGURATION: &str = "there is no configuration here: 'portcullis init' writes one to begin with, '--config FILE' names one elsewhere";
+
 fn read_file(path: &Path) -> Result<String, ConfigErrors> {
     let refused = |message: String| {
         ConfigErrors(vec![ConfigError {
@@ -49,14 +51,10 @@ fn read_file(path: &Path) -> Result<String, ConfigErrors> {
         // one byte more than allowed shows that there is more
         .and_then(|file| file.take(node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| {
-            match error.kind() {
-            ErrorKind::NotFound => refused(
-                "there is no configuration here: 'portcullis init' writes one to begin with, '--config FILE' \
-                 names one elsewhere"
-                    .to_owned(),
-            ),
-            _ => refused(format!("cannot read the configuration: {error}")),
-        }
+            refused(match error.kind() {
+                ErrorKind::NotFound => NO_CONFIGURATION.to_owned(),
+                _ => format!("cannot read the configuration: {error}"),
+            })
         })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();

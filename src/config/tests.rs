@@ -508,8 +508,7 @@ fn a_private_key_with_a_passphrase_is_called_encrypted() {
         std::fs::write(folder.path().join("a.key"), text).unwrap();
         std::fs::write(folder.path().join("a.pem"), "").unwrap();
         let tls = "listeners:\n  - address: 127.0.0.1:1\n    tls: { certificates: [ { certificate: a.pem, key: a.key } ] }";
-        let yaml =
-            LEAST.lines().filter(|line| !line.contains("127.0.0.1:8") && !line.starts_with("listeners"));
+        let yaml = LEAST.lines().filter(|line| !line.starts_with("listeners"));
         let config = folder.path().join("portcullis.yaml");
         std::fs::write(&config, format!("{tls}\n{}", yaml.collect::<Vec<_>>().join("\n"))).unwrap();
         let said = load_to_serve(&config).unwrap_err().to_string();
