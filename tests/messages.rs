@@ -338,6 +338,15 @@ fn small() -> &'static Stage {
 fn case_119_limits_on_request_heads_hold_to_the_byte() {
     let stage = small();
     let target = |bytes: usize| format!("{ECHO}?{}", "q".repeat(bytes - ECHO.len() - 1));
+    // bytes of the target, bytes and number of the fields, and the answer's status
+    let at_the_limits = [
+        (256, 1024, 10, 200),
+        (30, 1024, 3, 200),
+        (257, 500, 3, 414),
+        (256, 1025, 3, 431),
+        (30, 1025, 3, 431),
+        (30, 1024, 11, 431),
+    ];
     let request = |uri: usize, fields: usize, lines: usize| {
         let mut request = stage.request("GET", &target(uri));
         // Host and Authorization are there, one that fills the rest will be
@@ -348,14 +357,7 @@ fn case_119_limits_on_request_heads_hold_to_the_byte() {
         let taken = request.clone().unfinished().len() - line + "P: \r\n".len();
         request.header("P", "p".repeat(fields - taken)).end()
     };
-    for (uri, fields, lines, status) in [
-        (256, 1024, 10, 200),
-        (30, 1024, 3, 200),
-        (257, 500, 3, 414),
-        (256, 1025, 3, 431),
-        (30, 1025, 3, 431),
-        (30, 1024, 11, 431),
-    ] {
+    for (uri, fields, lines, status) in at_the_limits {
         let bytes = request(uri, fields, lines);
         assert_eq!(stage.gateway.exchange(&bytes).status, status, "{uri}, {fields}, {lines}");
         // and when the head comes in pieces
@@ -385,14 +387,7 @@ fn case_119_limits_on_request_heads_hold_to_the_byte() {
         client.headers(1, &head, true).expect("an open connection");
         client.fate_of(1)
     };
-    for (uri, fields, lines, status) in [
-        (256, 1024, 10, 200),
-        (30, 1024, 3, 200),
-        (257, 500, 3, 414),
-        (256, 1025, 3, 431),
-        (30, 1025, 3, 431),
-        (30, 1024, 11, 431),
-    ] {
+    for (uri, fields, lines, status) in at_the_limits {
         assert_eq!(request(uri, fields, lines), Fate::Status(status), "{uri}, {fields}, {lines} over HTTP/2");
     }
 }

@@ -173,9 +173,7 @@ impl Rule {
             }
         }
     }
-}
 
-impl Rule {
     /// The rule as a client is told it. Whether an environment exists, or is inactive, is for those alone who reach it.
     pub fn for_clients(self) -> &'static str {
         match self {

@@ -54,9 +54,9 @@ pub enum Verdict {
 
 /// Whether the owner of a verified key may do it.
 ///
-/// Admins may do everything. A user has the own account's keys, makes environments where the configuration lets users
-/// do that, and has in environments what the role gives: owners keys and members, members and restricted ones see keys and members, readonly ones see the environment. An environment
-/// key only reads, and only its own environment.
+/// Admins can do everything. A user has the keys of the own account, and makes environments if the configuration lets
+/// users do that. In an environment the role decides: owners manage keys and members; members and restricted ones see
+/// both; readonly ones see the environment. An environment key only reads, and only its own environment.
 pub fn judge(principal: &Principal, act: &Act) -> Verdict {
     match &principal.owner {
         Owner::Account { account, .. } if account.kind == AccountKind::Admin => Verdict::Allowed,
