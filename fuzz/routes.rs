@@ -1,7 +1,7 @@
 //! Routes with all that a target can meet, for the fuzz targets.
 
 use portcullis::config::{
-    Access, EncodedSlash, KeyAccess, MethodOverride, PathPattern, Place, Route, RoutePath, Selectors, Template,
+    Access, EncodedSlash, KeyAccess, MethodOverride, PathPattern, FilePosition, Route, RoutePath, Selectors, Template,
 };
 use portcullis::policy::RouteTable;
 
@@ -22,7 +22,7 @@ pub fn with_selectors() -> RouteTable {
         upstream: 0,
         access,
         encoded_slash: EncodedSlash::Allow,
-        place: Place::default(),
+        position: FilePosition::default(),
         cors: None,
         body_bytes: None,
     };

@@ -1,11 +1,11 @@
 //! Portcullis: a gateway that stands in front of an existing HTTP API and decides, request by request, who may pass.
 //!
-//! # The map
+//! # Modules
 //!
-//! Rooms in the order of the layers; a room may use those below it, never those above or beside it
-//! (`tests/layers.rs` holds this):
+//! The modules by layer. A module may use those below it, never those above or beside it (`tests/layers.rs` checks
+//! this):
 //!
-//! | layer | room | what it is for |
+//! | layer | module | what it is for |
 //! |---|---|---|
 //! | 1 | [`cli`] | the commands: parse, call, print |
 //! | 2 | [`server`] | puts the parts together: start, reload, drain |

@@ -398,7 +398,18 @@ fn the_example_passes_once_it_is_prepared() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.yaml");
     std::fs::copy(example, &path).expect("the example can be copied");
     let cli = Cli::new(&path);
-    assert_eq!(cli.run(&["check"]).code, 1, "nothing is there yet");
+    // in a fresh checkout nothing is wrong with it but what `init` makes
+    let outcome = cli.run(&["check"]);
+    let complaints: Vec<_> = outcome.stderr.lines().collect();
+    for (complaint, key) in complaints.iter().zip([
+        "listeners[1].tls.certificates[0].certificate: ",
+        "listeners[1].tls.certificates[0].key: ",
+        "store.sqlite: ",
+        "pepper_file: ",
+    ]) {
+        assert!(complaint.contains(key), "{outcome:?}");
+    }
+    assert_eq!((outcome.code, complaints.len()), (1, 5), "{outcome:?}");
     cli.succeed(&["init"]);
     let outcome = cli.succeed(&["check"]);
     assert!(outcome.stdout.contains("/v2-beta"), "{outcome:?}");

@@ -6,9 +6,11 @@ use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::Value;
 
-use super::backend::{Backend, Confirmation, Done, Seen};
-use super::output::{Format, List, print, print_fields, print_json, text, time};
-use super::site::{self, EditArguments};
+use super::arguments::{self, Confirmation, EditArguments};
+use super::backend::Backend;
+use super::list::List;
+use super::output::{Format, fields_text, print, print_fields, print_json, text, time};
+use super::results::{Changed, Fetched};
 use crate::management::document::{self, View};
 use crate::model::{Account, AccountKind, KeyOwner, State};
 use crate::store::NewAccount;
@@ -91,17 +93,17 @@ impl Command {
         match self {
             Self::Create { name, kind, description } => {
                 let name =
-                    site::name(Some(name))?.ok_or_else(|| anyhow::anyhow!("an account needs a name"))?;
-                let description = site::description(description.as_deref())?;
+                    arguments::name(Some(name))?.ok_or_else(|| anyhow::anyhow!("an account needs a name"))?;
+                let description = arguments::description(description.as_deref())?;
                 let mut made = backend.create_account(&NewAccount { name, kind: *kind, description })?;
                 backend.confirm(&mut made);
-                show(&made.seen, output)?;
+                print_made(&made, output)?;
                 Ok(made.exit())
             }
             Self::List => {
                 let headings = ["ID", "NAME", "KIND", "STATE", "CREATED", "DESCRIPTION"];
                 let mut list = List::new(output, headings);
-                backend.accounts(&mut |part| list.part(&part, "account", row, ours))?;
+                backend.accounts(&mut |part| list.part(&part, "account", row, to_document))?;
                 list.end()?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -112,7 +114,7 @@ impl Command {
             Self::Edit { account, edit } => {
                 let mut edited = backend.edit_account(account, &edit.edit()?)?;
                 backend.confirm(&mut edited);
-                show(&edited.seen, output)?;
+                print_made(&edited, output)?;
                 Ok(edited.exit())
             }
             Self::Activate { account } => {
@@ -139,51 +141,64 @@ fn set_state(
     backend.confirm(&mut changed);
     print_change(&changed, output)?;
     if state != State::Active {
-        backend.warn_where_no_admin_is_left(&KeyOwner::Account(changed.seen.object.id))?;
+        backend.warn_where_no_admin_is_left(&KeyOwner::Account(changed.fetched.object.id))?;
     }
     Ok(changed.exit())
 }
 
 /// The document where the API has sent none.
-fn ours(account: &Account, view: &View) -> Value {
+fn to_document(account: &Account, view: &View) -> Value {
     document::account(account, view)
 }
 
-fn print_change(changed: &Done<Account>, output: Format) -> anyhow::Result<()> {
-    let account = &changed.seen.object;
+fn print_change(changed: &Changed<Account>, output: Format) -> anyhow::Result<()> {
     match output {
-        Format::Json => print_json(&changed.document(ours)),
-        Format::Table => {
-            let what = format!("account {} ({}) is {}", account.name, account.id, account.state);
-            print(&changed.lines(what))
-        }
+        Format::Json => print_json(&changed.document(to_document)),
+        Format::Table => print(&change_lines(changed)),
     }
 }
 
-fn show(seen: &Seen<Account>, output: Format) -> anyhow::Result<()> {
-    let account = &seen.object;
+/// Prints an account that was created or edited, whole.
+fn print_made(changed: &Changed<Account>, output: Format) -> anyhow::Result<()> {
     match output {
-        Format::Json => print_json(&seen.document(ours)),
-        Format::Table => print_fields(&[
-            ("id", account.id.to_string()),
-            ("name", account.name.to_string()),
-            ("kind", account.kind.as_str().to_owned()),
-            ("state", seen.state(account.state)),
-            ("description", text(account.description.as_ref())),
-            ("created", time(Some(account.created))),
-            ("removed", time(account.removed)),
-            ("uuid", account.uuid.clone()),
-        ]),
+        Format::Json => print_change(changed, output),
+        Format::Table => print(&(fields_text(&fields(&changed.fetched)) + &change_lines(changed))),
     }
 }
 
-fn row(seen: &Seen<Account>) -> [String; 6] {
-    let account = &seen.object;
+fn change_lines(changed: &Changed<Account>) -> String {
+    let account = &changed.fetched.object;
+    changed.lines(format_args!("account {} ({}) is {}", account.name, account.id, account.state))
+}
+
+fn show(fetched: &Fetched<Account>, output: Format) -> anyhow::Result<()> {
+    match output {
+        Format::Json => print_json(&fetched.document(to_document)),
+        Format::Table => print_fields(&fields(fetched)),
+    }
+}
+
+fn fields(fetched: &Fetched<Account>) -> [(&'static str, String); 8] {
+    let account = &fetched.object;
+    [
+        ("id", account.id.to_string()),
+        ("name", account.name.to_string()),
+        ("kind", account.kind.as_str().to_owned()),
+        ("state", fetched.state(account.state)),
+        ("description", text(account.description.as_ref())),
+        ("created", time(Some(account.created))),
+        ("removed", time(account.removed)),
+        ("uuid", account.uuid.clone()),
+    ]
+}
+
+fn row(fetched: &Fetched<Account>) -> [String; 6] {
+    let account = &fetched.object;
     [
         account.id.to_string(),
         account.name.to_string(),
         account.kind.as_str().to_owned(),
-        seen.state(account.state),
+        fetched.state(account.state),
         time(Some(account.created)),
         text(account.description.as_ref()),
     ]

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::local_store;
 use super::output::{Format, print, print_json};
-use super::routing::route_table;
-use super::site;
-use super::weakness::weakenings;
+use super::route_table::route_table;
+use super::security_warnings::security_warnings;
 use crate::auth::Peppers;
 use crate::config::{Access, AccessControl, Config, ConfigError, ConfigErrors, Route, load_to_serve};
 use crate::policy;
@@ -56,7 +56,7 @@ fn unusable(config: &Config) -> Vec<ConfigError> {
         path: path.to_owned(),
         message: why.to_string(),
     };
-    let store = site::open_store(config).map_err(|error| mistake("store", &error));
+    let store = local_store::open_store(config).map_err(|error| mistake("store", &error));
     let peppers = Peppers::load(&config.pepper_files).map_err(|error| mistake("pepper_file", &error));
     match (store, peppers) {
         (Ok(store), Ok(peppers)) => missing_peppers(config, &peppers, &store)
@@ -101,20 +101,20 @@ fn text(config: &Config) -> String {
     for route in &config.routes {
         let upstream = &config.upstreams[route.upstream];
         let endpoints: Vec<_> = upstream.endpoints.iter().map(ToString::to_string).collect();
-        let place = route.place;
+        let position = route.position;
         let _ = writeln!(
             text,
             "  {}  to {} ({}), line {}",
             route.path,
             upstream.name,
             endpoints.join(", "),
-            place.line
+            position.line
         );
         for line in policy::reach(route) {
             let _ = writeln!(text, "    {line}");
         }
     }
-    let weak = weakenings(config);
+    let weak = security_warnings(config);
     if !weak.is_empty() {
         let _ = writeln!(text, "\nWhat this configuration opens or weakens");
         for sentence in weak {
@@ -149,7 +149,7 @@ fn document(config: &Config) -> Value {
         "listeners": listeners,
         "management": management,
         "routes": routes,
-        "weakenings": weakenings(config),
+        "weakenings": security_warnings(config),
     })
 }
 
@@ -157,8 +157,8 @@ fn route_document(config: &Config, route: &Route) -> Value {
     let upstream = &config.upstreams[route.upstream];
     json!({
         "path": route.path.to_string(),
-        "line": route.place.line,
-        "column": route.place.column,
+        "line": route.position.line,
+        "column": route.position.column,
         "upstream": upstream.name,
         "endpoints": upstream.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "access": match route.access {

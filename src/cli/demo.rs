@@ -4,8 +4,8 @@
 
 mod api;
 mod fixture;
-mod folder;
-mod lines;
+mod temporary_folder;
+mod text;
 mod websocket;
 
 use std::io::{self, Write as _};
@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::server::Gateway;
 use crate::telemetry;
-use folder::TemporaryFolder;
+use temporary_folder::TemporaryFolder;
 
 /// What the demo listens on where it is free: easy to type.
 const EASY_PORTS: Ports = Ports { plain: 8080, tls: 8443, management: 8081 };
@@ -63,8 +63,8 @@ async fn show() -> anyhow::Result<()> {
         )
     };
     let management = gateway.addresses().management.context("the demo's configuration has management")?;
-    let text = lines::text(&fixture, plain, tls, management, folder.path(), &std::env::current_exe()?);
-    // without a terminal there is nobody to tell; the demo runs all the same
+    let text = text::text(&fixture, plain, tls, management, folder.path(), &std::env::current_exe()?);
+    // without a terminal there is nobody to read it; the demo runs all the same
     let _ = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
     stop.wait().await;
     gateway.stop().await;

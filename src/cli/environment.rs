@@ -6,9 +6,11 @@ use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::Value;
 
-use super::backend::{Backend, Seen};
-use super::output::{Format, List, print, print_fields, print_json, text, time};
-use super::site::{self, EditArguments};
+use super::arguments::{self, EditArguments};
+use super::backend::Backend;
+use super::list::List;
+use super::output::{Format, fields_text, print, print_fields, print_json, text, time};
+use super::results::{Changed, Fetched};
 use crate::management::document::{self, View};
 use crate::model::{Environment, EnvironmentId, Membership, Role, State};
 use crate::store::MemberEntry;
@@ -127,20 +129,20 @@ impl Command {
     pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
             Self::Create { id, name, description, owner } => {
-                let name = site::name(name.as_deref())?;
-                let description = site::description(description.as_deref())?;
+                let name = arguments::name(name.as_deref())?;
+                let description = arguments::description(description.as_deref())?;
                 let members = match owner {
                     Some(owner) => vec![(backend.account_id(owner)?, Role::Owner)],
                     None => Vec::new(),
                 };
                 let mut made = backend.create_environment(id.clone(), name, description, members)?;
                 backend.confirm(&mut made);
-                show(&made.seen, output)?;
+                print_made(&made, output)?;
                 Ok(made.exit())
             }
             Self::List => {
                 let mut list = List::new(output, ["ID", "NAME", "STATE", "CREATED", "DESCRIPTION"]);
-                backend.environments(&mut |part| list.part(&part, "project", row, ours))?;
+                backend.environments(&mut |part| list.part(&part, "project", row, to_document))?;
                 list.end()?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -151,7 +153,7 @@ impl Command {
             Self::Edit { environment, edit } => {
                 let mut edited = backend.edit_environment(environment, &edit.edit()?)?;
                 backend.confirm(&mut edited);
-                show(&edited.seen, output)?;
+                print_made(&edited, output)?;
                 Ok(edited.exit())
             }
             Self::Activate { environment } => set_state(backend, environment, State::Active, output),
@@ -172,7 +174,7 @@ impl Member {
                 let mut added = backend.add_member(&membership)?;
                 backend.confirm(&mut added);
                 match output {
-                    Format::Json => print_json(&added.document(our_member)),
+                    Format::Json => print_json(&added.document(member_to_document)),
                     Format::Table => {
                         let environment = &membership.environment;
                         let what = format!("account {account} is {role} in environment {environment}");
@@ -188,9 +190,9 @@ impl Member {
                 backend.confirm(&mut removed);
                 match output {
                     Format::Json => print_json(&removed.document(|entry, view| {
-                        let mut document = our_member(entry, view);
+                        let mut document = member_to_document(entry, view);
                         // as the API says it of a membership that has just ended
-                        document["state"] = removed.seen.state(State::Removed).into();
+                        document["state"] = removed.fetched.state(State::Removed).into();
                         document
                     })),
                     Format::Table => {
@@ -203,12 +205,13 @@ impl Member {
             Self::List { environment } => {
                 let environment = backend.environment(environment)?.object.id;
                 let mut list = List::new(output, ["ACCOUNT", "NAME", "ROLE"]);
-                let row = |Seen { object, .. }: &Seen<MemberEntry>| {
+                let row = |Fetched { object, .. }: &Fetched<MemberEntry>| {
                     let Membership { account, role, .. } = &object.membership;
                     [account.to_string(), object.name.clone(), role.to_string()]
                 };
-                backend
-                    .members(&environment, &mut |part| list.part(&part, "projectMember", row, our_member))?;
+                backend.members(&environment, &mut |part| {
+                    list.part(&part, "projectMember", row, member_to_document)
+                })?;
                 list.end()?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -224,48 +227,61 @@ fn set_state(
 ) -> anyhow::Result<ExitCode> {
     let mut changed = backend.set_environment_state(environment, state)?;
     backend.confirm(&mut changed);
-    let environment = &changed.seen.object;
     match output {
-        Format::Json => print_json(&changed.document(ours)),
-        Format::Table => {
-            let what = format!("environment {} is {}", environment.id, environment.state);
-            print(&changed.lines(what))
-        }
+        Format::Json => print_json(&changed.document(to_document)),
+        Format::Table => print(&change_lines(&changed)),
     }?;
     Ok(changed.exit())
 }
 
-/// The document where the API has sent none.
-fn ours(environment: &Environment, view: &View) -> Value {
-    document::environment(environment, view)
-}
-
-fn our_member(entry: &MemberEntry, view: &View) -> Value {
-    document::member(entry, view)
-}
-
-fn show(seen: &Seen<Environment>, output: Format) -> anyhow::Result<()> {
-    let environment = &seen.object;
+/// Prints an environment that was created or edited, whole.
+fn print_made(changed: &Changed<Environment>, output: Format) -> anyhow::Result<()> {
     match output {
-        Format::Json => print_json(&seen.document(ours)),
-        Format::Table => print_fields(&[
-            ("id", environment.id.to_string()),
-            ("name", text(environment.name.as_ref())),
-            ("state", seen.state(environment.state)),
-            ("description", text(environment.description.as_ref())),
-            ("created", time(Some(environment.created))),
-            ("removed", time(environment.removed)),
-            ("uuid", environment.uuid.clone()),
-        ]),
+        Format::Json => print_json(&changed.document(to_document)),
+        Format::Table => print(&(fields_text(&fields(&changed.fetched)) + &change_lines(changed))),
     }
 }
 
-fn row(seen: &Seen<Environment>) -> [String; 5] {
-    let environment = &seen.object;
+fn change_lines(changed: &Changed<Environment>) -> String {
+    let environment = &changed.fetched.object;
+    changed.lines(format_args!("environment {} is {}", environment.id, environment.state))
+}
+
+/// The document where the API has sent none.
+fn to_document(environment: &Environment, view: &View) -> Value {
+    document::environment(environment, view)
+}
+
+fn member_to_document(entry: &MemberEntry, view: &View) -> Value {
+    document::member(entry, view)
+}
+
+fn show(fetched: &Fetched<Environment>, output: Format) -> anyhow::Result<()> {
+    match output {
+        Format::Json => print_json(&fetched.document(to_document)),
+        Format::Table => print_fields(&fields(fetched)),
+    }
+}
+
+fn fields(fetched: &Fetched<Environment>) -> [(&'static str, String); 7] {
+    let environment = &fetched.object;
+    [
+        ("id", environment.id.to_string()),
+        ("name", text(environment.name.as_ref())),
+        ("state", fetched.state(environment.state)),
+        ("description", text(environment.description.as_ref())),
+        ("created", time(Some(environment.created))),
+        ("removed", time(environment.removed)),
+        ("uuid", environment.uuid.clone()),
+    ]
+}
+
+fn row(fetched: &Fetched<Environment>) -> [String; 5] {
+    let environment = &fetched.object;
     [
         environment.id.to_string(),
         text(environment.name.as_ref()),
-        seen.state(environment.state),
+        fetched.state(environment.state),
         time(Some(environment.created)),
         text(environment.description.as_ref()),
     ]

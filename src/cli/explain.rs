@@ -12,9 +12,9 @@ use http::header::{self, HeaderName};
 use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
+use super::local_store;
 use super::output::{Format, print, print_json};
-use super::routing::route_table;
-use super::site;
+use super::route_table::route_table;
 use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
@@ -210,7 +210,7 @@ impl Explain {
     fn principal(&self, config: &Config) -> anyhow::Result<Who> {
         let Some(wanted) = &self.key else { return Ok(Who::Nobody) };
         // an id is as good as an access key; what is neither is an access key that nobody has
-        let access_key = match site::open_store(config)?.find_key(wanted) {
+        let access_key = match local_store::open_store(config)?.find_key(wanted) {
             Ok(key) if key.state == State::Removed => return Ok(Who::Removed(key.access_key)),
             Ok(key) => key.access_key,
             Err(StoreError::NotFound { .. }) => wanted.parse::<AccessKey>().context("--key")?,
@@ -226,7 +226,7 @@ impl Explain {
 
 fn route(config: &Config, routed: &Routed<'_, '_>) -> String {
     let upstream = &config.upstreams[routed.route.upstream].name;
-    format!("{} to {upstream} ({}:{})", routed.route.path, config.file.display(), routed.route.place.line)
+    format!("{} to {upstream} ({}:{})", routed.route.path, config.file.display(), routed.route.position.line)
 }
 
 /// Listeners may differ; where that matters, the strictest is told, and that there is another.

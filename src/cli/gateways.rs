@@ -5,9 +5,10 @@ use std::path::Path;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::backend::{Part, Seen};
-use super::output::{Format, List, time};
-use super::site::Site;
+use super::list::List;
+use super::local_store::LocalStore;
+use super::output::{Format, time};
+use super::results::{Fetched, ListPart};
 use crate::store::{ChangeNumber, GatewayEntry, Gateways};
 
 #[derive(Debug, Args)]
@@ -22,9 +23,9 @@ use crate::store::{ChangeNumber, GatewayEntry, Gateways};
 pub(super) struct GatewayList {}
 
 pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
-    let Gateways { head, entries, .. } = Site::open(config)?.store.gateways()?;
+    let Gateways { head, entries, .. } = LocalStore::open(config)?.store.gateways()?;
     let mut list = List::new(output, ["ID", "NAME", "APPLIED", "LAG", "LEASE", "UNTIL", "STARTED"]);
-    let row = |Seen { object: gateway, .. }: &Seen<GatewayEntry>| {
+    let row = |Fetched { object: gateway, .. }: &Fetched<GatewayEntry>| {
         [
             gateway.id.clone(),
             gateway.name.clone(),
@@ -35,8 +36,8 @@ pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
             time(Some(gateway.started)),
         ]
     };
-    // short: what a reader of the list has seen is all of it
-    let _ = list.part(&Part::whole(entries), "gateway", row, |gateway, _| document(gateway, head))?;
+    // the list is printed whole; there is no next part to leave out
+    let _ = list.part(&ListPart::whole(entries), "gateway", row, |gateway, _| document(gateway, head))?;
     list.end()
 }
 

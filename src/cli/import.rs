@@ -1,4 +1,4 @@
-//! Keys brought from elsewhere: an access key and a secret that the gateway did not mint.
+//! Keys from elsewhere: an access key and a secret that the gateway did not mint.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -7,30 +7,30 @@ use std::path::Path;
 use anyhow::Context as _;
 use zeroize::Zeroizing;
 
-use super::output::tell;
-use super::site::Site;
+use super::local_store::LocalStore;
+use super::output::eprint_line;
 use crate::auth::{ChosenPair, STRONG_BITS};
 use crate::model::{ApiKey, Description, KeyOwner, Name};
 use crate::store::{ChangeNumber, NewKey};
 
 /// Stores a chosen pair, and says so where its secret is weak.
 pub(super) fn import_key(
-    site: &mut Site,
+    local_store: &mut LocalStore,
     owner: KeyOwner,
     pair: &ChosenPair,
     name: Option<Name>,
     description: Option<Description>,
 ) -> anyhow::Result<(ApiKey, ChangeNumber)> {
     warn_where_weak(pair.bits());
-    let verifier = pair.verifier(&site.config.argon2).context("cannot hash the secret")?;
+    let verifier = pair.verifier(&local_store.config.argon2).context("cannot hash the secret")?;
     let access_key = pair.access_key().clone();
-    Ok(site.store.create_key(&NewKey { owner, access_key, name, description, verifier })?)
+    Ok(local_store.store.create_key(&NewKey { owner, access_key, name, description, verifier })?)
 }
 
 /// Says so where a secret of at most so many bits is weak.
 pub(super) fn warn_where_weak(bits: u32) {
     if bits < STRONG_BITS {
-        tell(format_args!(
+        eprint_line(format_args!(
             "warning: this secret is weak (about {bits} bits at most): use one of 20 random characters or more, \
              or let the gateway mint one"
         ));

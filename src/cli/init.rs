@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::backend::Seen;
-use super::issue::{self, IssuedKey};
+use super::issue_key::{self, IssuedKey};
 use super::output::{Format, print};
-use super::{certificate, key, site};
+use super::results::Fetched;
+use super::{certificate, key, local_store};
 use crate::auth::Peppers;
 use crate::config::{self, CertificateFiles, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
@@ -51,7 +51,7 @@ impl Init {
             }
             config::Store::Sqlite { .. } => None,
             config::Store::Postgres(_) => {
-                let store = site::open_store(&config)?;
+                let store = local_store::open_store(&config)?;
                 store.refuse_begun()?;
                 Some(store)
             }
@@ -77,7 +77,7 @@ impl Init {
             // where this cannot be written, the key below cannot either, and that is reported
             let _ = print(&(report.0 + &key_follows));
         }
-        key::print_new(&Seen::ours(issued.entry), issued.secret.as_str(), output)
+        key::print_new(&Fetched::from_store(issued.entry), issued.secret.as_str(), output)
     }
 }
 
@@ -85,7 +85,7 @@ fn first_key(store: &mut Store, config: &Config, peppers: &Peppers) -> anyhow::R
     let name = Name::parse(FIRST_ACCOUNT)?.context("the first account has a name")?;
     let (account, _) =
         store.create_first_account(&NewAccount { name, kind: AccountKind::Admin, description: None })?;
-    issue::issue_key(store, config, peppers, KeyOwner::Account(account.id), None, None)
+    issue_key::issue_key(store, config, peppers, KeyOwner::Account(account.id), None, None)
 }
 
 /// The peppers, the current one made where its file is missing.

@@ -7,15 +7,20 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::backend::{Backend, Brought, Confirmation, Done, Seen};
+use super::arguments::{self, Confirmation, EditArguments};
+use super::backend::{Backend, ImportedPair};
 use super::import;
+use super::list::List;
 use super::output::{
-    Format, List, fields_text, json_text, print, print_fields, print_json, print_once, tell, text, time,
+    Format, JSON_END, eprint_line, fields_text, json_text, nested, print, print_fields, print_json,
+    print_once, text, time,
 };
-use super::site::{self, EditArguments};
+use super::results::{Changed, Fetched};
 use crate::management::document::{self, View};
 use crate::model::{AccessKey, ApiKey, KeyOwner, State};
 use crate::store::{KeyEntry, KeyUsage};
+
+const SHOWN_ONCE: &str = "The secret key is shown this once and cannot be read again: keep it now.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -121,25 +126,36 @@ impl Command {
     pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
             Self::Create { owner, name, description, access_key, secret_file } => {
-                let name = site::name(name.as_deref())?;
-                let description = site::description(description.as_deref())?;
+                let name = arguments::name(name.as_deref())?;
+                let description = arguments::description(description.as_deref())?;
                 let owner = backend
                     .owner(owner.account.as_deref(), owner.environment.as_deref())?
                     .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
                 match access_key.as_ref().zip(secret_file.as_deref()) {
                     None => {
                         let mut new = backend.create_key(owner, name, description)?;
-                        // first of all: what is not printed now is lost
-                        print_new(&new.done.seen, &new.secret, output)?;
-                        backend.confirm(&mut new.done);
-                        Ok(new.done.exit())
+                        // before the wait for other gateways: if the command is killed, the secret is not lost
+                        let text = new_key_text(&new.changed.fetched, &new.secret, output);
+                        let end = if output == Format::Json { JSON_END } else { "" };
+                        let key = &new.changed.fetched.object.key;
+                        print_secret(text.strip_suffix(end).unwrap_or(&text), key)?;
+                        backend.confirm(&mut new.changed);
+                        print(&match (output, &new.changed.receipt) {
+                            (Format::Table, _) => change_lines(&new.changed),
+                            (Format::Json, None) => end.to_owned(),
+                            (Format::Json, Some(receipt)) => {
+                                format!(",\n  \"receipt\": {}{end}", nested(receipt, 2))
+                            }
+                        })?;
+                        eprint_line(SHOWN_ONCE);
+                        Ok(new.changed.exit())
                     }
                     Some((access_key, file)) => {
                         let secret = import::read_secret(file)?;
-                        let brought = Brought { access_key: access_key.clone(), secret };
-                        let mut made = backend.import_key(owner, name, description, brought)?;
+                        let imported = ImportedPair { access_key: access_key.clone(), secret };
+                        let mut made = backend.import_key(owner, name, description, imported)?;
                         backend.confirm(&mut made);
-                        show(&made.seen, output)?;
+                        print_made(&made, output)?;
                         Ok(made.exit())
                     }
                 }
@@ -149,7 +165,7 @@ impl Command {
                 let headings =
                     ["ID", "ACCESS KEY", "OWNER", "NAME", "STATE", "CREATED", "LAST USED", "DESCRIPTION"];
                 let mut list = List::new(output, headings);
-                backend.keys(owner.as_ref(), &mut |part| list.part(&part, "apiKey", row, ours))?;
+                backend.keys(owner.as_ref(), &mut |part| list.part(&part, "apiKey", row, to_document))?;
                 list.end()?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -160,7 +176,7 @@ impl Command {
             Self::Edit { key, edit } => {
                 let mut edited = backend.edit_key(key, &edit.edit()?)?;
                 backend.confirm(&mut edited);
-                show(&edited.seen, output)?;
+                print_made(&edited, output)?;
                 Ok(edited.exit())
             }
             Self::Activate { key } => set_state(backend, key, State::Active, Confirmation::NONE, output),
@@ -185,33 +201,60 @@ fn set_state(
     backend.confirm(&mut changed);
     print_change(&changed, output)?;
     if state != State::Active {
-        backend.warn_where_no_admin_is_left(&changed.seen.object.key.owner)?;
+        backend.warn_where_no_admin_is_left(&changed.fetched.object.key.owner)?;
     }
     Ok(changed.exit())
 }
 
 /// The document where the API has sent none.
-fn ours(entry: &KeyEntry, view: &View) -> Value {
+fn to_document(entry: &KeyEntry, view: &View) -> Value {
     document::key(entry, None, view)
 }
 
-fn print_change(changed: &Done<KeyEntry>, output: Format) -> anyhow::Result<()> {
-    let key = &changed.seen.object.key;
+fn print_change(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()> {
     match output {
-        Format::Json => print_json(&changed.document(ours)),
-        Format::Table => {
-            let what = format!("key {} ({}) is {}", key.access_key, key.id, key.state);
-            print(&changed.lines(what))
-        }
+        Format::Json => print_json(&changed.document(to_document)),
+        Format::Table => print(&change_lines(changed)),
     }
 }
 
-/// Prints a new key with its secret. Where that fails, the key is of no use to anyone.
-pub(super) fn print_new(new: &Seen<KeyEntry>, secret: &str, output: Format) -> anyhow::Result<()> {
+/// Prints a key that was created or edited, whole.
+fn print_made(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()> {
+    match output {
+        Format::Json => print_change(changed, output),
+        Format::Table => print(&(fields_text(&fields(&changed.fetched)) + &change_lines(changed))),
+    }
+}
+
+fn change_lines(changed: &Changed<KeyEntry>) -> String {
+    let key = &changed.fetched.object.key;
+    changed.lines(format_args!("key {} ({}) is {}", key.access_key, key.id, key.state))
+}
+
+/// Prints a new key with its secret.
+pub(super) fn print_new(new: &Fetched<KeyEntry>, secret: &str, output: Format) -> anyhow::Result<()> {
+    print_secret(&new_key_text(new, secret, output), &new.object.key)?;
+    eprint_line(SHOWN_ONCE);
+    Ok(())
+}
+
+/// Prints a text that holds the secret of a new key. If that fails, nobody can use the key.
+fn print_secret(text: &str, key: &ApiKey) -> anyhow::Result<()> {
+    print_once(text).map_err(|error| {
+        error.context(format!(
+            "key {} was made, but its secret was not shown: make another (`portcullis key create`), and deactivate \
+             and delete this one",
+            key.access_key
+        ))
+    })
+}
+
+/// A new key as it is printed, with its secret.
+fn new_key_text(new: &Fetched<KeyEntry>, secret: &str, output: Format) -> Zeroizing<String> {
     let key = &new.object.key;
-    let shown = Zeroizing::new(match output {
+    Zeroizing::new(match output {
         Format::Json => {
-            let mut document = new.document(ours).into_owned();
+            let mut document = new.document(to_document).into_owned();
             document["secretValue"] = secret.into();
             let text = json_text(&document);
             if let Some(Value::String(secret)) = document.get_mut("secretValue") {
@@ -226,35 +269,30 @@ pub(super) fn print_new(new: &Seen<KeyEntry>, secret: &str, output: Format) -> a
             ("owner", owner(key)),
             ("name", text(key.name.as_ref())),
         ]),
-    });
-    print_once(&shown).map_err(|error| {
-        error.context(format!(
-            "key {} was made, but its secret was not shown: make another (`portcullis key create`), and deactivate \
-             and delete this one",
-            key.access_key
-        ))
-    })?;
-    tell("The secret key is shown this once and cannot be read again: keep it now.");
-    Ok(())
+    })
 }
 
-fn show(seen: &Seen<KeyEntry>, output: Format) -> anyhow::Result<()> {
-    let KeyEntry { key, usage, .. } = &seen.object;
+fn show(fetched: &Fetched<KeyEntry>, output: Format) -> anyhow::Result<()> {
     match output {
-        Format::Json => print_json(&seen.document(ours)),
-        Format::Table => print_fields(&[
-            ("id", key.id.to_string()),
-            ("access key", key.access_key.to_string()),
-            ("owner", owner(key)),
-            ("name", text(key.name.as_ref())),
-            ("state", seen.state(key.state)),
-            ("description", text(key.description.as_ref())),
-            ("created", time(Some(key.created))),
-            ("last used", last_used(usage)),
-            ("removed", time(key.removed)),
-            ("uuid", key.uuid.clone()),
-        ]),
+        Format::Json => print_json(&fetched.document(to_document)),
+        Format::Table => print_fields(&fields(fetched)),
     }
+}
+
+fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 10] {
+    let KeyEntry { key, usage, .. } = &fetched.object;
+    [
+        ("id", key.id.to_string()),
+        ("access key", key.access_key.to_string()),
+        ("owner", owner(key)),
+        ("name", text(key.name.as_ref())),
+        ("state", fetched.state(key.state)),
+        ("description", text(key.description.as_ref())),
+        ("created", time(Some(key.created))),
+        ("last used", last_used(usage)),
+        ("removed", time(key.removed)),
+        ("uuid", key.uuid.clone()),
+    ]
 }
 
 /// When, from where, how often.
@@ -270,14 +308,14 @@ fn last_used(usage: &KeyUsage) -> String {
     }
 }
 
-fn row(seen: &Seen<KeyEntry>) -> [String; 8] {
-    let KeyEntry { key, usage, .. } = &seen.object;
+fn row(fetched: &Fetched<KeyEntry>) -> [String; 8] {
+    let KeyEntry { key, usage, .. } = &fetched.object;
     [
         key.id.to_string(),
         key.access_key.to_string(),
         owner(key),
         text(key.name.as_ref()),
-        seen.state(key.state),
+        fetched.state(key.state),
         time(Some(key.created)),
         time(usage.at),
         text(key.description.as_ref()),

@@ -4,8 +4,10 @@
 //! confirmed by every gateway.
 
 mod account;
+mod arguments;
 mod backend;
 mod certificate;
+mod certificate_expiry;
 mod check;
 mod demo;
 mod environment;
@@ -13,16 +15,17 @@ mod explain;
 mod gateways;
 mod import;
 mod init;
-mod issue;
+mod issue_key;
 mod key;
+mod list;
+mod local_store;
 mod output;
 mod remote;
-mod routing;
+mod results;
+mod route_table;
+mod security_warnings;
 mod serve;
-mod site;
 mod store;
-mod validity;
-mod weakness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +35,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::ConfigErrors;
 use crate::server::ServeError;
 use backend::Backend;
-use output::{Format, tell};
+use output::{Format, eprint_line};
 use remote::Remote;
 
 /// A gateway in front of an HTTP API that knows which API key may reach what.
@@ -119,11 +122,11 @@ pub fn main() -> ExitCode {
         };
         if let Some(errors) = errors {
             // each line begins with its own place, as editors expect it
-            tell(errors);
+            eprint_line(errors);
             let (count, s) = (errors.0.len(), if errors.0.len() == 1 { "" } else { "s" });
-            tell(format_args!("portcullis: {count} mistake{s} in the configuration"));
+            eprint_line(format_args!("portcullis: {count} mistake{s} in the configuration"));
         } else {
-            tell(format_args!("portcullis: {}", reason(&error)));
+            eprint_line(format_args!("portcullis: {}", reason(&error)));
         }
         ExitCode::FAILURE
     })

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use clap::error::ErrorKind;
 
-use super::output::tell;
+use super::output::eprint_line;
 use crate::config::{self, Postgres, parse_record_url};
 use crate::store::{Backup, Restored, Store};
 
@@ -28,16 +28,16 @@ pub(super) enum Command {
     Copy {
         /// The store that is read: a file, or a URL of PostgreSQL
         #[arg(long, value_name = "FILE|URL")]
-        from: Hidden,
+        from: StoreArgument,
         /// The store that is made
         #[arg(long, value_name = "FILE|URL")]
-        to: Hidden,
+        to: StoreArgument,
     },
     /// Copy the store into a file while it is in use
     #[command(
         long_about = "Copies the embedded store, or this gateway's replica of a record in PostgreSQL, into a file, while \
             gateways and commands use it. The copy is one state of the store. It is checked whole before it gets its \
-            name, so no half of one is ever seen; only its owner can read it. Every copy is an embedded store: it can \
+            name, so nobody ever sees half a copy; only its owner can read it. Every copy is an embedded store: it can \
             be put back with 'store restore', and taken into an empty database of PostgreSQL with 'store copy'. The \
             peppers are not in it: keep them elsewhere.",
         after_help = "Examples:\n  portcullis store backup /var/backups/portcullis.db\n  \
@@ -74,15 +74,15 @@ pub(super) enum Command {
 /// An argument as it was given. A URL may hold a password, and an error of clap's would repeat it: what it means is
 /// asked afterwards.
 #[derive(Clone)]
-pub(super) struct Hidden(String);
+pub(super) struct StoreArgument(String);
 
-impl fmt::Debug for Hidden {
+impl fmt::Debug for StoreArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
     }
 }
 
-impl FromStr for Hidden {
+impl FromStr for StoreArgument {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
@@ -96,7 +96,7 @@ enum Place {
     Record(Box<Postgres>),
 }
 
-impl Hidden {
+impl StoreArgument {
     fn place(&self, option: &str) -> Result<Place, clap::Error> {
         let Self(text) = self;
         if !text.contains("://") {
@@ -123,14 +123,14 @@ impl Command {
 }
 
 fn progress(progress: &str) {
-    tell(format_args!("portcullis: {progress}"));
+    eprint_line(format_args!("portcullis: {progress}"));
 }
 
 fn backup(config: &Path, file: &Path, overwrite: bool) -> anyhow::Result<()> {
     let config = config::load(config)?;
     let Backup { change, bytes } = Store::backup(config.store.path(), file, overwrite, &mut progress)
         .with_context(|| format!("the store was not copied to {}", file.display()))?;
-    tell(format_args!(
+    eprint_line(format_args!(
         "portcullis: the store is in {}, up to change {change} ({bytes} bytes)",
         file.display()
     ));
@@ -149,13 +149,13 @@ fn restore(config: &Path, file: &Path, discard_newer: bool) -> anyhow::Result<()
     };
     let Restored { change, lost, made_again } = Store::restore(path, file, discard_newer, &mut progress)
         .with_context(|| format!("{} was not put back, and the store is as it was", file.display()))?;
-    tell(format_args!(
+    eprint_line(format_args!(
         "portcullis: {} is as {} has it, up to change {change}",
         path.display(),
         file.display()
     ));
     if lost > 0 {
-        tell(format_args!(
+        eprint_line(format_args!(
             "portcullis: {lost} newer changes are lost, and their numbers will be given to others; {made_again} \
              deactivations, removals and lesser roles among them were made again"
         ));
@@ -163,7 +163,7 @@ fn restore(config: &Path, file: &Path, discard_newer: bool) -> anyhow::Result<()
     Ok(())
 }
 
-fn copy(from: &Hidden, to: &Hidden) -> anyhow::Result<()> {
+fn copy(from: &StoreArgument, to: &StoreArgument) -> anyhow::Result<()> {
     let (from, to) = (from.place("--from")?, to.place("--to")?);
     let report = &mut progress;
     match (from, to) {
@@ -176,6 +176,6 @@ fn copy(from: &Hidden, to: &Hidden) -> anyhow::Result<()> {
             bail!("one of the two must be a file; a database is copied with pg_dump")
         }
     }
-    tell("portcullis: everything is copied");
+    eprint_line("portcullis: everything is copied");
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::node::{Node, Value};
 use super::reader::{Files, Reader, size_text};
+use super::yaml::{Node, Value};
 
 /// `argon2:`, the parameters of new hashes and the means given to verification.
 #[derive(Debug, Clone, PartialEq, Eq)]

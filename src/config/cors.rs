@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::node::Node;
 use super::reader::Reader;
 use super::routes::{distinct, read_header_name, read_method};
+use super::yaml::Node;
 
 /// How the gateway speaks to browsers for a route (the Fetch standard's CORS protocol).
 #[derive(Debug, Clone, PartialEq, Eq)]

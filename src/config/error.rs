@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-/// One mistake, at its place.
+/// One mistake, at its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.line_of_text())]
 pub struct ConfigError {
@@ -22,17 +22,17 @@ pub struct ConfigError {
 impl ConfigError {
     fn line_of_text(&self) -> String {
         let file = self.file.display();
-        let place =
+        let position =
             if self.line == 0 { format!("{file}") } else { format!("{file}:{}:{}", self.line, self.column) };
         if self.path.is_empty() {
-            format!("{place}: {}", self.message)
+            format!("{position}: {}", self.message)
         } else {
-            format!("{place}: {}: {}", self.path, self.message)
+            format!("{position}: {}: {}", self.path, self.message)
         }
     }
 }
 
-/// Every mistake of a configuration, in the order of their places. Never empty.
+/// Every mistake of a configuration, in the order of their positions. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 

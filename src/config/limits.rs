@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::node::Node;
 use super::reader::Reader;
+use super::yaml::Node;
 
 /// `limits:`
 #[derive(Debug, Clone, PartialEq, Eq)]

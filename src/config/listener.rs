@@ -10,8 +10,8 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use super::AccessControl;
-use super::node::Node;
 use super::reader::{Files, Reader};
+use super::yaml::Node;
 
 /// One address on which the proxy accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use ipnet::IpNet;
 
-use super::node::{self, Node};
+use super::environment_variables::substitute;
 use super::reader::{Files, Reader};
-use super::substitute::substitute;
+use super::yaml::{self, Node};
 use super::{
     AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyPrefixes, Limits,
     Log, Throttle, Timeouts, authentication, cores, limits, listener, log, management, routes, store,
@@ -49,7 +49,7 @@ fn read_file(path: &Path) -> Result<String, ConfigErrors> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         // one byte more than allowed shows that there is more
-        .and_then(|file| file.take(node::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| {
             refused(match error.kind() {
                 ErrorKind::NotFound => NO_CONFIGURATION.to_owned(),
@@ -78,19 +78,19 @@ fn read(
 }
 
 pub(super) fn read_with(reader: &mut Reader<'_>, text: &str) -> Option<Config> {
-    match node::parse(text) {
+    match yaml::parse(text) {
         Ok(mut root) => {
             substitute(reader, &mut root);
             read_root(reader, &root)
         }
-        Err((place, message)) => {
-            reader.error_at(place, "", message);
+        Err((position, message)) => {
+            reader.error_at(position, "", message);
             None
         }
     }
 }
 
-/// An alias repeats its anchor's mistakes at the same place: one is enough.
+/// An alias repeats its anchor's mistakes at the same position: one is enough.
 fn in_order(mut errors: Vec<ConfigError>) -> ConfigErrors {
     errors.sort_by(|a, b| (a.line, a.column, &a.message).cmp(&(b.line, b.column, &b.message)));
     errors.dedup_by(|a, b| (a.line, a.column, &a.message) == (b.line, b.column, &b.message));

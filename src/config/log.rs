@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
-use super::node::{Node, Value};
 use super::reader::{Files, Reader};
+use super::yaml::{Node, Value};
 
 /// `log:`
 #[derive(Debug, Clone, PartialEq, Eq)]

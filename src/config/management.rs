@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::listener::{Listener, ListenerTls, read_address, read_tls};
-use super::node::Node;
 use super::reader::Reader;
+use super::yaml::Node;
 
 /// The management listener: never reachable through the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]

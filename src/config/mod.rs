@@ -5,23 +5,24 @@
 
 mod authentication;
 mod cors;
+mod environment_variables;
 mod error;
 mod limits;
 mod listener;
 mod load;
 mod log;
 mod management;
-mod node;
+mod path_pattern;
 mod postgres;
 mod reader;
-mod roots;
 mod route;
 mod routes;
 mod store;
-mod substitute;
 #[cfg(test)]
 mod tests;
+mod trusted_roots;
 mod upstream;
+mod yaml;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,14 +37,17 @@ pub use listener::{CertificateFiles, Listener, ListenerTls};
 pub use load::{load, load_to_serve, parse};
 pub use log::{AccessLog, Log, LogFormat};
 pub use management::{Lists, Management};
-pub use postgres::{Postgres, Roots, Trust, parse as parse_record_url};
-pub use roots::trusted_roots;
+pub use path_pattern::{
+    OwnerPattern, PathPattern, QueryName, RoutePath, RouteTextError, Template, TemplateSegment,
+    UpgradePattern,
+};
+pub use postgres::{Postgres, ServerTrust, TrustedRoots, parse as parse_record_url};
 pub use route::{
-    Access, AccessControl, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, MethodOverride,
-    OwnerPattern, PathPattern, Place, QueryName, Route, RoutePath, RouteTextError, Selectors, Template,
-    TemplateSegment, UpgradePattern,
+    Access, AccessControl, AccountAccess, EncodedSlash, EnvironmentKeyAccess, FilePosition, KeyAccess,
+    MethodOverride, Route, Selectors,
 };
 pub use store::Store;
+pub use trusted_roots::trusted_roots;
 pub use upstream::{
     AuthorizationHeader, DEFAULT_MAX_CONNECTIONS, EndpointUrl, Protocol, SecretFileError, Upstream,
     UpstreamCredential,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::{Host, SslMode};
 
-use super::node::Node;
 use super::reader::Reader;
+use super::yaml::Node;
 
 /// The record in PostgreSQL, and this gateway's copy of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,25 +15,25 @@ pub struct Postgres {
     /// Where the server is, and as whom to connect. Prints no password.
     pub connection: tokio_postgres::Config,
     /// How the server proves what it is.
-    pub trust: Trust,
+    pub trust: ServerTrust,
     /// The replica's file.
     pub replica: PathBuf,
 }
 
 /// What is checked of the server's certificate: the rest of libpq's `sslmode`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trust {
+pub enum ServerTrust {
     /// Nothing: `disable`, `prefer` and `require`.
     Anything,
     /// Its chain, not the name: `verify-ca`.
-    Chain(Roots),
+    Chain(TrustedRoots),
     /// Its chain and its name: `verify-full`.
-    Name(Roots),
+    Name(TrustedRoots),
 }
 
 /// Which certificates a chain may end at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Roots {
+pub enum TrustedRoots {
     /// Those of the operating system: `sslrootcert=system`, or none given.
     System,
     /// Those in this PEM file: `sslrootcert`.
@@ -42,7 +42,7 @@ pub enum Roots {
 
 impl Postgres {
     /// The server and the database, for messages.
-    pub fn shown(&self) -> String {
+    pub fn server_and_database(&self) -> String {
         let hosts: Vec<_> = self
             .connection
             .get_hosts()
@@ -70,20 +70,20 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Postgres> {
 }
 
 /// Reads a URL of the record outside a configuration; relative paths in it are relative to `folder`.
-pub fn parse(url: &str, folder: &Path) -> Result<(tokio_postgres::Config, Trust), String> {
+pub fn parse(url: &str, folder: &Path) -> Result<(tokio_postgres::Config, ServerTrust), String> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err("it begins with postgres://".to_owned());
     }
     let (bare, query) = url.split_once('?').unwrap_or((url, ""));
-    let (mut mode, mut roots) = (None, Roots::System);
+    let (mut mode, mut roots) = (None, TrustedRoots::System);
     let mut rest = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         let value = percent_decode_str(value).decode_utf8_lossy();
         match name {
             "sslmode" => mode = Some(value.into_owned()),
-            "sslrootcert" if value == "system" => roots = Roots::System,
-            "sslrootcert" => roots = Roots::File(folder.join(&*value)),
+            "sslrootcert" if value == "system" => roots = TrustedRoots::System,
+            "sslrootcert" => roots = TrustedRoots::File(folder.join(&*value)),
             _ => rest.push(parameter),
         }
     }
@@ -97,17 +97,17 @@ pub fn parse(url: &str, folder: &Path) -> Result<(tokio_postgres::Config, Trust)
     if connection.get_dbname().is_none() {
         return Err("it names no database".to_owned());
     }
-    let is_file = matches!(roots, Roots::File(_));
+    let is_file = matches!(roots, TrustedRoots::File(_));
     let (ssl, trust) = match mode.as_deref() {
-        Some("disable") => (SslMode::Disable, Trust::Anything),
+        Some("disable") => (SslMode::Disable, ServerTrust::Anything),
         // on this machine nobody listens in, and a server there seldom has a certificate
-        None if connection.get_hosts().iter().all(is_here) => (SslMode::Prefer, Trust::Anything),
-        Some("allow" | "prefer") => (SslMode::Prefer, Trust::Anything),
+        None if connection.get_hosts().iter().all(is_here) => (SslMode::Prefer, ServerTrust::Anything),
+        Some("allow" | "prefer") => (SslMode::Prefer, ServerTrust::Anything),
         // as libpq has it: with roots at hand the chain is checked
-        Some("require") if is_file => (SslMode::Require, Trust::Chain(roots)),
-        Some("require") => (SslMode::Require, Trust::Anything),
-        Some("verify-ca") => (SslMode::Require, Trust::Chain(roots)),
-        None | Some("verify-full") => (SslMode::Require, Trust::Name(roots)),
+        Some("require") if is_file => (SslMode::Require, ServerTrust::Chain(roots)),
+        Some("require") => (SslMode::Require, ServerTrust::Anything),
+        Some("verify-ca") => (SslMode::Require, ServerTrust::Chain(roots)),
+        None | Some("verify-full") => (SslMode::Require, ServerTrust::Name(roots)),
         Some(_) => {
             return Err("sslmode is one of disable, prefer, require, verify-ca and verify-full".to_owned());
         }
@@ -127,24 +127,30 @@ fn is_here(host: &Host) -> bool {
 mod tests {
     use super::*;
 
-    fn mode(url: &str) -> (SslMode, Trust) {
+    fn mode(url: &str) -> (SslMode, ServerTrust) {
         let (connection, trust) = parse(url, Path::new("etc")).unwrap();
         (connection.get_ssl_mode(), trust)
     }
 
     #[test]
     fn a_server_elsewhere_must_prove_its_name_unless_the_url_says_otherwise() {
-        assert_eq!(mode("postgres://u@db.example/p"), (SslMode::Require, Trust::Name(Roots::System)));
-        assert_eq!(mode("postgres://u@127.0.0.1/p"), (SslMode::Prefer, Trust::Anything));
-        assert_eq!(mode("postgresql://u@localhost:5433/p"), (SslMode::Prefer, Trust::Anything));
+        assert_eq!(
+            mode("postgres://u@db.example/p"),
+            (SslMode::Require, ServerTrust::Name(TrustedRoots::System))
+        );
+        assert_eq!(mode("postgres://u@127.0.0.1/p"), (SslMode::Prefer, ServerTrust::Anything));
+        assert_eq!(mode("postgresql://u@localhost:5433/p"), (SslMode::Prefer, ServerTrust::Anything));
         assert_eq!(mode("postgres://u@localhost,db.example/p").0, SslMode::Require);
         assert_eq!(mode("postgres://u@db.example/p?sslmode=disable").0, SslMode::Disable);
-        assert_eq!(mode("postgres://u@db.example/p?sslmode=require"), (SslMode::Require, Trust::Anything));
-        let root = Roots::File("etc/ca.pem".into());
+        assert_eq!(
+            mode("postgres://u@db.example/p?sslmode=require"),
+            (SslMode::Require, ServerTrust::Anything)
+        );
+        let root = TrustedRoots::File("etc/ca.pem".into());
         for (word, trust) in [
-            ("require", Trust::Chain(root.clone())),
-            ("verify-ca", Trust::Chain(root.clone())),
-            ("verify-full", Trust::Name(root)),
+            ("require", ServerTrust::Chain(root.clone())),
+            ("verify-ca", ServerTrust::Chain(root.clone())),
+            ("verify-full", ServerTrust::Name(root)),
         ] {
             let url =
                 format!("postgres://u@db.example/p?sslmode={word}&connect_timeout=3&sslrootcert=ca.pem");

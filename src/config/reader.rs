@@ -1,4 +1,4 @@
-//! Reads values out of the document and keeps every mistake, each at its place.
+//! Reads values out of the document and keeps every mistake, each at its position.
 //!
 //! A reading function answers `None` after it has kept a mistake; its caller goes on with the next value, so that
 //! one run shows everything.
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::node::{Entry, Node, Text, Value};
-use super::{ConfigError, Place};
+use super::yaml::{Entry, Node, Text, Value};
+use super::{ConfigError, FilePosition};
 
 /// Whether files that the configuration names are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +47,14 @@ impl<'e> Reader<'e> {
     }
 
     pub(super) fn error(&mut self, node: &Node, message: impl Into<String>) {
-        self.error_at(node.place, &node.path, message);
+        self.error_at(node.position, &node.path, message);
     }
 
-    pub(super) fn error_at(&mut self, place: Place, path: &str, message: impl Into<String>) {
+    pub(super) fn error_at(&mut self, position: FilePosition, path: &str, message: impl Into<String>) {
         self.errors.push(ConfigError {
             file: self.file.to_owned(),
-            line: place.line,
-            column: place.column,
+            line: position.line,
+            column: position.column,
             path: path.to_owned(),
             message: message.into(),
         });
@@ -87,7 +87,7 @@ impl<'e> Reader<'e> {
                 None => format!("expected {}", any_of(keys)),
             };
             let message = format!("unknown key '{}': {hint}", entry.key.escape_debug());
-            self.error_at(entry.place, &entry.node.path, message);
+            self.error_at(entry.position, &entry.node.path, message);
         }
         Some(Section { node, entries })
     }
@@ -104,8 +104,8 @@ impl<'e> Reader<'e> {
     fn repeated_keys(&mut self, entries: &[Entry]) {
         for (n, entry) in entries.iter().enumerate() {
             if let Some(first) = entries[..n].iter().find(|first| first.key == entry.key) {
-                let message = format!("the key is given twice, first in line {}", first.place.line);
-                self.error_at(entry.place, &entry.node.path, message);
+                let message = format!("the key is given twice, first in line {}", first.position.line);
+                self.error_at(entry.position, &entry.node.path, message);
             }
         }
     }

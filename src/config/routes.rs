@@ -7,8 +7,8 @@ use http::{HeaderName, Method};
 
 use super::cors;
 use super::limits::body_size;
-use super::node::{Node, Value};
 use super::reader::{Reader, Section};
+use super::yaml::{Node, Value};
 use super::{
     Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, MethodOverride, OwnerPattern,
     PathPattern, QueryName, Route, RoutePath, Selectors, Template, UpgradePattern, Upstream,
@@ -81,14 +81,14 @@ pub(super) fn read_all(
         {
             reader.error(path_node, format!("the route '{path}' is given twice, first in line {line}"));
         }
-        paths.push((path.clone(), is_public, path_node.place.line));
+        paths.push((path.clone(), is_public, path_node.position.line));
 
         Some(Route {
             path,
             upstream: upstream?,
             access: access?,
             encoded_slash,
-            place: node.place,
+            position: node.position,
             cors: match cors {
                 None => None,
                 Some(cors) => Some(cors?),
@@ -121,13 +121,13 @@ fn read_access(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath)
         if let Some(entry) = section.entry("methods") {
             let message =
                 "'methods' has no meaning where keys are needed: expected it beside 'access: public'";
-            reader.error_at(entry.place, &entry.node.path, message);
+            reader.error_at(entry.position, &entry.node.path, message);
         }
         return Some(Access::Keys(read_keyed(reader, section, path)));
     }
     for entry in KEYED.iter().filter_map(|key| section.entry(key)) {
         let message = format!("'{}' has no meaning on a public route, which needs no key", entry.key);
-        reader.error_at(entry.place, &entry.node.path, message);
+        reader.error_at(entry.position, &entry.node.path, message);
     }
     let mut methods = vec![Method::GET, Method::HEAD];
     reader.set(&mut methods, section.get("methods"), |reader, node| {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::node::Node;
 use super::reader::{Files, Reader};
+use super::yaml::Node;
 use super::{DEFAULT_MAX_STALENESS, Postgres, postgres};
 
 /// The record of keys, accounts and environments.
@@ -54,7 +54,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Section> {
     let store = match (section.entry("sqlite"), section.entry("postgres")) {
         (Some(_), Some(second)) => {
             reader.error_at(
-                second.place,
+                second.position,
                 &second.node.path,
                 "the record is one: give 'sqlite' or 'postgres'",
             );

@@ -1,4 +1,4 @@
-//! The loader as a whole: the example, the places of mistakes, what is refused and why.
+//! The loader as a whole: the example, the positions of mistakes, what is refused and why.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -41,15 +41,15 @@ fn mistakes(text: &str) -> String {
     })
 }
 
-/// One mistake, at the place marked with `»`, with this text.
+/// One mistake, at the position marked with `»`, with this text.
 #[track_caller]
 fn one_mistake(text: &str, message: &str) {
-    let (text, place) = marked(text);
+    let (text, position) = marked(text);
     let text = text.as_str();
     let found = mistakes(text);
     assert!(
-        found.starts_with(&format!("{place} ")) && found.lines().count() == 1 && found.contains(message),
-        "expected {place} {message}\nfound    {found}--- in\n{text}"
+        found.starts_with(&format!("{position} ")) && found.lines().count() == 1 && found.contains(message),
+        "expected {position} {message}\nfound    {found}--- in\n{text}"
     );
 }
 
@@ -152,7 +152,7 @@ fn an_upstream_that_wrote_out_its_defaults_is_the_one_that_did_not() {
 }
 
 #[test]
-fn all_mistakes_come_at_once_in_the_order_of_their_places() {
+fn all_mistakes_come_at_once_in_the_order_of_their_positions() {
     let text = "\
 # a comment
 listeners:
@@ -193,8 +193,8 @@ drain_time: 3s
     for expected in expected {
         assert!(lines.iter().any(|line| line.starts_with(expected)), "{expected}\nis not in\n{found}");
     }
-    let places: Vec<_> = read(text).unwrap_err().0.iter().map(|e| (e.line, e.column)).collect();
-    assert!(places.is_sorted(), "{places:?}");
+    let positions: Vec<_> = read(text).unwrap_err().0.iter().map(|e| (e.line, e.column)).collect();
+    assert!(positions.is_sorted(), "{positions:?}");
     assert!(!found.contains("hunter2"), "{found}");
 }
 
@@ -263,7 +263,7 @@ fn a_switch_is_true_or_false_written_or_substituted() {
 }
 
 #[test]
-fn an_unset_variable_is_one_mistake_at_its_place() {
+fn an_unset_variable_is_one_mistake_at_its_position() {
     one_mistake(&format!("{LEAST}workers: »${{NONE}}\n"), "NONE is not set");
 }
 
@@ -546,7 +546,7 @@ fn every_piece_of_the_documentation_is_a_configuration() {
 
 #[test]
 fn bounds_that_bound_nothing_are_mistakes() {
-    for (key, text, place) in [
+    for (key, text, position) in [
         ("management", "{ address: 127.0.0.1:1, connections: 0 }", "management.connections:"),
         (
             "management",
@@ -559,7 +559,7 @@ fn bounds_that_bound_nothing_are_mistakes() {
         ("authentication", "{ verification_timeout: 1ms }", "authentication.verification_timeout:"),
     ] {
         let found = mistakes(&with(key, &format!("{key}: {text}")));
-        assert!(found.contains(place), "{text}: {found}");
+        assert!(found.contains(position), "{text}: {found}");
     }
     let few = good(&with("management", "management: { address: 127.0.0.1:1, connections: 4 }"));
     assert_eq!(few.management.unwrap().connections_per_source, 4);

@@ -11,8 +11,8 @@ use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use super::listener::read_certificates;
-use super::node::{Entry, Node};
 use super::reader::{Files, Reader};
+use super::yaml::{Entry, Node};
 
 /// An API behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +207,7 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if !(1..=64).contains(&entry.key.len()) || !entry.key.bytes().all(plain) {
         let message = "expected an upstream's name of 1 to 64 of the characters A-Z a-z 0-9 . _ -";
-        reader.error_at(entry.place, &entry.node.path, message);
+        reader.error_at(entry.position, &entry.node.path, message);
     }
     let keys = &[
         "endpoints",

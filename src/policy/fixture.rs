@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::{RouteTable, Routed, Unrouted, admit};
 use crate::config::{
-    Access, AccountAccess, EncodedSlash, KeyAccess, MethodOverride, OwnerPattern, PathPattern, Place, Route,
-    RoutePath, Selectors, Template, UpgradePattern,
+    Access, AccountAccess, EncodedSlash, FilePosition, KeyAccess, MethodOverride, OwnerPattern, PathPattern,
+    Route, RoutePath, Selectors, Template, UpgradePattern,
 };
 use crate::model::{
     Account, AccountId, AccountKind, ApiKey, Environment, KeyId, KeyOwner, Name, Owner, Principal, Role,
@@ -19,7 +19,7 @@ pub(super) fn route(path: &str, access: Access) -> Route {
         upstream: 0,
         access,
         encoded_slash: EncodedSlash::Refuse,
-        place: Place { line: 1, column: 1 },
+        position: FilePosition { line: 1, column: 1 },
         cors: None,
         body_bytes: None,
     }

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::steps;
-use crate::config::{Access, EnvironmentKeyAccess, KeyAccess, Place, Route, TemplateSegment};
+use crate::config::{Access, EnvironmentKeyAccess, FilePosition, KeyAccess, Route, TemplateSegment};
 
 /// What a route's configuration gets wrong in the company of others, or of itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub struct RouteProblem {
     /// The route's path.
     pub path: String,
     /// Where the route stands in the configuration.
-    pub place: Place,
+    pub position: FilePosition,
     /// What is wrong.
     pub problem: Problem,
 }
@@ -143,7 +143,7 @@ impl Tree {
         let mut note = |route: &Route, result: Result<(), Problem>| {
             problems.extend(result.err().map(|problem| RouteProblem {
                 path: route.path.to_string(),
-                place: route.place,
+                position: route.position,
                 problem,
             }));
         };

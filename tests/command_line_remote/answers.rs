@@ -62,7 +62,12 @@ fn a_server_that_is_no_portcullis_is_called_so() {
     ] {
         let outcome = met(answer(status, "", body), &show);
         assert_eq!((outcome.code, &*outcome.stdout), (1, ""), "{status} {body}: {outcome:?}");
-        assert!(outcome.stderr.contains("no Portcullis management API"), "{status} {body}: {outcome:?}");
+        assert!(outcome.stderr.contains("not a Portcullis management API"), "{status} {body}: {outcome:?}");
+    }
+    // a gateway's port for clients refuses with the same document, and says nothing of schemas
+    for status in ["401 Unauthorized", "403 Forbidden", "404 Not Found"] {
+        let outcome = met(answer(status, "", "{\"type\":\"error\",\"detail\":\"no\"}"), &show);
+        assert!(outcome.stderr.contains("not a Portcullis management API"), "{status}: {outcome:?}");
     }
     let garbage = met("SSH-2.0-OpenSSH_9.9\r\n", &show);
     assert!(garbage.code == 1 && garbage.stderr.contains("does not speak HTTP"), "{garbage:?}");
@@ -165,7 +170,11 @@ fn a_refusal_says_what_the_gateway_says_without_the_secret() {
         document["type"] = json!("error");
         document["detail"] =
             json!(format!("because {SECRET}\u{1b}[2J\u{202e}\nis long {}", "!".repeat(9_999)));
-        let refused = answer(status, "Retry-After: 86400\r\n", &document.to_string());
+        let refused = answer(
+            status,
+            "Retry-After: 86400\r\nX-API-Schemas: /v2-beta/schemas\r\n",
+            &document.to_string(),
+        );
         let outcome = met(refused, &["key", "list"]);
         assert_eq!((outcome.code, &*outcome.stdout), (1, ""), "{status}: {outcome:?}");
         assert!(outcome.stderr.contains(said) && outcome.stderr.len() < 700, "{status}: {outcome:?}");

@@ -23,6 +23,16 @@ fn a_key_lives_its_whole_life_by_a_key_on_the_command_line() {
     assert!(text(&made["links"], "endpoint").ends_with("/v1/projects/e1"), "as the API sends it: {made}");
     assert_eq!(status_with(&stage.gateway, &key, "/v1/projects/e1/hosts"), 200);
 
+    // at the port for clients of the API, the same command says which port it needs
+    let proxy = Elsewhere::with_key(format!("http://{}", stage.gateway.http()), admin);
+    for command in [&["key", "list"][..], &["key", "show", &key.id]] {
+        let refused = proxy.refused(command);
+        assert!(
+            refused.contains("not a Portcullis management API") && refused.contains("'management:'"),
+            "{refused}"
+        );
+    }
+
     let table = cli.succeed(&["key", "create", "--account", "admin"]).stdout;
     assert!(table.contains("access key  pca_") && table.contains("secret key  pcs_"), "{table}");
 

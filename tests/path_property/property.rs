@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use portcullis::config::{
-    Access, EncodedSlash, EnvironmentKeyAccess, KeyAccess, OwnerPattern, PathPattern, Place, Route,
+    Access, EncodedSlash, EnvironmentKeyAccess, FilePosition, KeyAccess, OwnerPattern, PathPattern, Route,
     RoutePath, Template,
 };
 use portcullis::policy::{Class, EnvironmentName, PathRefusal, RouteTable, Unrouted, admit};
@@ -297,7 +297,7 @@ impl Spec {
             upstream: 0,
             access,
             encoded_slash,
-            place: Place::default(),
+            position: FilePosition::default(),
             cors: None,
             body_bytes: None,
         }

@@ -43,6 +43,34 @@ fn a_receipt_names_every_gateway_and_the_change() {
         let made = Api::admin(house.one()).create(&format!("/v2-beta/{list}"), &body);
         assert_eq!(names(&made, "applied").len(), 3, "{made}");
     }
+    // and so has every command that makes or edits something, beside the record and over the API
+    let admin = &house.one().admin;
+    let url = format!("http://{}", house.one().management());
+    let pair = format!("{}:{}", admin.access_key, admin.secret);
+    let remote = ["--url", &*url, "--key", &*pair];
+    for (round, options) in [&[][..], &remote].into_iter().enumerate() {
+        let commands = [
+            format!("account create --name dave{round}"),
+            format!("account edit dave{round} --description d"),
+            format!("environment create --id e2{round}"),
+            format!("environment edit e2{round} --name n"),
+            format!("key create --environment e2{round}"),
+            format!("key edit {} --name n", key.id),
+        ];
+        for command in &commands {
+            let words: Vec<_> = command.split(' ').chain(options.iter().copied()).collect();
+            let lines = house.one().run(&words);
+            let (what, gateways) = lines.stdout.trim_end().rsplit_once('\n').expect("lines");
+            assert!(lines.code == 0 && what.ends_with(')'), "{command}: {lines:?}");
+            assert_eq!(gateways, "in force on gw-one, gw-three, gw-two", "{command}: {lines:?}");
+            // the document of a new key is printed in two parts
+            let again = command.replace("dave", "erin").replace("e2", "e3");
+            let words: Vec<_> = again.split(' ').chain(options.iter().copied()).collect();
+            let document = house.one().json(&words);
+            assert_eq!(names(&document, "applied").len(), 3, "{again}: {document}");
+            assert_eq!(document["secretValue"].is_string(), again.starts_with("key create"), "{document}");
+        }
+    }
     // without a change there is none: it would say what was true then
     let shown = Api::admin(house.one()).document(&format!("/v2-beta/apikeys/{}", key.id));
     assert_eq!(shown.get("receipt"), None);

@@ -3,9 +3,11 @@
 use http::Method;
 use serde_json::json;
 
-use super::{Backend, Confirmation, Done, OnPart, Seen};
-use crate::cli::remote::{Body, read};
-use crate::cli::site::Site;
+use super::{Backend, OnListPart, api};
+use crate::cli::arguments::Confirmation;
+use crate::cli::local_store::LocalStore;
+use crate::cli::remote::{Body, resources};
+use crate::cli::results::{Changed, Fetched};
 use crate::model::{Account, AccountId, Description, State};
 use crate::store::{Edit, Entry, NewAccount, Settled};
 
@@ -17,24 +19,24 @@ fn path(id: AccountId) -> String {
 
 impl Backend {
     /// The account with this id, or else the only one with this name.
-    pub(in crate::cli) fn account(&mut self, id_or_name: &str) -> anyhow::Result<Seen<Account>> {
+    pub(in crate::cli) fn account(&mut self, id_or_name: &str) -> anyhow::Result<Fetched<Account>> {
         let client = match self {
-            Self::Store(site) => {
-                let id = site.store.find_account(id_or_name)?.id;
-                let settled = site.store.settled();
-                return Ok(seen(site.store.account_entry(id)?, settled));
+            Self::Store(local_store) => {
+                let id = local_store.store.find_account(id_or_name)?.id;
+                let settled = local_store.store.settled();
+                return Ok(fetched(local_store.store.account_entry(id)?, settled));
             }
             Self::Api(client) => client,
         };
         if let Ok(id) = id_or_name.parse::<AccountId>()
             && let Some(answer) = client.find(&path(id))?
         {
-            return Ok(super::seen(client, answer, read::account, |account| account.id == id)?);
+            return Ok(api::fetched(client, answer, resources::account, |account| account.id == id)?);
         }
-        let target = super::with_query(PATH, &[("name", id_or_name)]);
+        let target = api::with_query(PATH, &[("name", id_or_name)]);
         let is_meant = |account: &Account| account.name.as_str() == id_or_name;
-        let found = super::matching(client, &target, read::account, is_meant)?;
-        Ok(super::only_one("account", id_or_name, found, |account| account.id.to_string())?)
+        let found = api::matching(client, &target, resources::account, is_meant)?;
+        Ok(api::only_one("account", id_or_name, found, |account| account.id.to_string())?)
     }
 
     /// The id of an account that is to become a member, or is one. Who owns an environment may name accounts that only
@@ -47,26 +49,26 @@ impl Backend {
     }
 
     /// All accounts.
-    pub(in crate::cli) fn accounts(&mut self, on_part: &mut OnPart<'_, Account>) -> anyhow::Result<()> {
+    pub(in crate::cli) fn accounts(&mut self, on_part: &mut OnListPart<'_, Account>) -> anyhow::Result<()> {
         match self {
-            Self::Store(site) => {
-                let settled = site.store.settled();
+            Self::Store(local_store) => {
+                let settled = local_store.store.settled();
                 super::stored_parts(
-                    |query| site.store.account_page(None, query),
-                    |entry| seen(entry, settled),
+                    |query| local_store.store.account_page(None, query),
+                    |entry| fetched(entry, settled),
                     on_part,
                 )
             }
-            Self::Api(client) => super::sent_parts(client, PATH, read::account, on_part),
+            Self::Api(client) => api::sent_parts(client, PATH, resources::account, on_part),
         }
     }
 
     /// Makes an account.
-    pub(in crate::cli) fn create_account(&mut self, new: &NewAccount) -> anyhow::Result<Done<Account>> {
+    pub(in crate::cli) fn create_account(&mut self, new: &NewAccount) -> anyhow::Result<Changed<Account>> {
         match self {
-            Self::Store(site) => {
-                let (account, number) = site.store.create_account(new)?;
-                Ok(Done::ours(account, number))
+            Self::Store(local_store) => {
+                let (account, number) = local_store.store.create_account(new)?;
+                Ok(Changed::in_store(account, number))
             }
             Self::Api(client) => {
                 let body = Body::json(&json!({
@@ -75,7 +77,7 @@ impl Backend {
                     "description": new.description.as_ref().map(Description::as_str),
                 }));
                 let answer = client.send(&Method::POST, PATH, Some(&body))?;
-                Ok(super::done(client, answer, read::account, |account| account.kind == new.kind)?)
+                Ok(api::changed(client, answer, resources::account, |account| account.kind == new.kind)?)
             }
         }
     }
@@ -85,16 +87,16 @@ impl Backend {
         &mut self,
         account: &str,
         edit: &Edit,
-    ) -> anyhow::Result<Done<Account>> {
+    ) -> anyhow::Result<Changed<Account>> {
         let id = self.account(account)?.object.id;
         match self {
-            Self::Store(site) => {
-                site.store.edit_account(id, edit)?;
-                stored(site, id)
+            Self::Store(local_store) => {
+                local_store.store.edit_account(id, edit)?;
+                changed_in_store(local_store, id)
             }
             Self::Api(client) => {
-                let answer = client.send(&Method::PUT, &path(id), Some(&super::edit_body(edit)))?;
-                Ok(super::done(client, answer, read::account, |account| account.id == id)?)
+                let answer = client.send(&Method::PUT, &path(id), Some(&api::edit_body(edit)))?;
+                Ok(api::changed(client, answer, resources::account, |account| account.id == id)?)
             }
         }
     }
@@ -105,27 +107,27 @@ impl Backend {
         account: &str,
         state: State,
         confirmation: Confirmation,
-    ) -> anyhow::Result<Done<Account>> {
+    ) -> anyhow::Result<Changed<Account>> {
         let id = self.account(account)?.object.id;
         match self {
-            Self::Store(site) => {
-                site.store.set_account_state(id, state)?;
-                stored(site, id)
+            Self::Store(local_store) => {
+                local_store.store.set_account_state(id, state)?;
+                changed_in_store(local_store, id)
             }
             Self::Api(client) => {
-                let answer = super::change_state(client, &path(id), state, confirmation)?;
-                Ok(super::done(client, answer, read::account, |account| account.id == id)?)
+                let answer = api::change_state(client, &path(id), state, confirmation)?;
+                Ok(api::changed(client, answer, resources::account, |account| account.id == id)?)
             }
         }
     }
 }
 
-fn seen(entry: Entry<Account>, settled: Settled) -> Seen<Account> {
+fn fetched(entry: Entry<Account>, settled: Settled) -> Fetched<Account> {
     let state = entry.object.state;
-    Seen::stored(entry.object, entry.revision, state, settled)
+    Fetched::from_store_after(entry.object, entry.revision, state, settled)
 }
 
-fn stored(site: &Site, id: AccountId) -> anyhow::Result<Done<Account>> {
-    let entry = site.store.account_entry(id)?;
-    Ok(Done::ours(entry.object, entry.revision))
+fn changed_in_store(local_store: &LocalStore, id: AccountId) -> anyhow::Result<Changed<Account>> {
+    let entry = local_store.store.account_entry(id)?;
+    Ok(Changed::in_store(entry.object, entry.revision))
 }

@@ -4,9 +4,11 @@ use http::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Backend, Confirmation, Done, OnPart, Seen};
-use crate::cli::remote::{Body, RemoteError, read};
-use crate::cli::site::Site;
+use super::{Backend, OnListPart, api};
+use crate::cli::arguments::Confirmation;
+use crate::cli::local_store::LocalStore;
+use crate::cli::remote::{Body, RemoteError, resources};
+use crate::cli::results::{Changed, Fetched};
 use crate::management::document::ACCOUNT_ID_TYPE;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, Membership, Name, Role, State};
 use crate::store::{
@@ -22,43 +24,45 @@ fn path(id: &EnvironmentId) -> String {
 
 impl Backend {
     /// The environment with this id, or else the only one with this name.
-    pub(in crate::cli) fn environment(&mut self, id_or_name: &str) -> anyhow::Result<Seen<Environment>> {
+    pub(in crate::cli) fn environment(&mut self, id_or_name: &str) -> anyhow::Result<Fetched<Environment>> {
         let client = match self {
-            Self::Store(site) => {
-                let id = site.store.find_environment(id_or_name)?.id;
-                let settled = site.store.settled();
-                return Ok(seen(site.store.environment_entry(&id)?, settled));
+            Self::Store(local_store) => {
+                let id = local_store.store.find_environment(id_or_name)?.id;
+                let settled = local_store.store.settled();
+                return Ok(fetched(local_store.store.environment_entry(&id)?, settled));
             }
             Self::Api(client) => client,
         };
         if let Ok(id) = id_or_name.parse::<EnvironmentId>()
             && let Some(answer) = client.find(&path(&id))?
         {
-            return Ok(super::seen(client, answer, read::environment, |environment| environment.id == id)?);
+            return Ok(api::fetched(client, answer, resources::environment, |environment| {
+                environment.id == id
+            })?);
         }
-        let target = super::with_query(PATH, &[("name", id_or_name)]);
+        let target = api::with_query(PATH, &[("name", id_or_name)]);
         let is_meant = |environment: &Environment| {
             environment.name.as_ref().is_some_and(|name| name.as_str() == id_or_name)
         };
-        let found = super::matching(client, &target, read::environment, is_meant)?;
-        Ok(super::only_one("environment", id_or_name, found, |environment| environment.id.to_string())?)
+        let found = api::matching(client, &target, resources::environment, is_meant)?;
+        Ok(api::only_one("environment", id_or_name, found, |environment| environment.id.to_string())?)
     }
 
     /// All environments, in the order of their creation.
     pub(in crate::cli) fn environments(
         &mut self,
-        on_part: &mut OnPart<'_, Environment>,
+        on_part: &mut OnListPart<'_, Environment>,
     ) -> anyhow::Result<()> {
         match self {
-            Self::Store(site) => {
-                let settled = site.store.settled();
+            Self::Store(local_store) => {
+                let settled = local_store.store.settled();
                 super::stored_parts(
-                    |query| site.store.environment_page(&SeenBy::Everyone, query),
-                    |entry| seen(entry, settled),
+                    |query| local_store.store.environment_page(&SeenBy::Everyone, query),
+                    |entry| fetched(entry, settled),
                     on_part,
                 )
             }
-            Self::Api(client) => super::sent_parts(client, PATH, read::environment, on_part),
+            Self::Api(client) => api::sent_parts(client, PATH, resources::environment, on_part),
         }
     }
 
@@ -69,13 +73,13 @@ impl Backend {
         name: Option<Name>,
         description: Option<Description>,
         members: Vec<(AccountId, Role)>,
-    ) -> anyhow::Result<Done<Environment>> {
+    ) -> anyhow::Result<Changed<Environment>> {
         let client = match self {
-            Self::Store(site) => {
+            Self::Store(local_store) => {
                 let id = id.unwrap_or_else(|| EnvironmentId::minted(Uuid::new_v4().as_u64_pair().1));
                 let new = NewEnvironment { id, name, description, members };
-                let (environment, number) = site.store.create_environment(&new)?;
-                return Ok(Done::ours(environment, number));
+                let (environment, number) = local_store.store.create_environment(&new)?;
+                return Ok(Changed::in_store(environment, number));
             }
             Self::Api(client) => client,
         };
@@ -88,7 +92,7 @@ impl Backend {
         }));
         let is_meant = |environment: &Environment| id.as_ref().is_none_or(|id| environment.id == *id);
         let answer = client.send(&Method::POST, PATH, Some(&body))?;
-        Ok(super::done(client, answer, read::environment, is_meant)?)
+        Ok(api::changed(client, answer, resources::environment, is_meant)?)
     }
 
     /// Changes an environment's name or description.
@@ -96,16 +100,16 @@ impl Backend {
         &mut self,
         environment: &str,
         edit: &Edit,
-    ) -> anyhow::Result<Done<Environment>> {
+    ) -> anyhow::Result<Changed<Environment>> {
         let id = self.environment(environment)?.object.id;
         match self {
-            Self::Store(site) => {
-                site.store.edit_environment(&id, edit)?;
-                stored(site, &id)
+            Self::Store(local_store) => {
+                local_store.store.edit_environment(&id, edit)?;
+                changed_in_store(local_store, &id)
             }
             Self::Api(client) => {
-                let answer = client.send(&Method::PUT, &path(&id), Some(&super::edit_body(edit)))?;
-                Ok(super::done(client, answer, read::environment, |environment| environment.id == id)?)
+                let answer = client.send(&Method::PUT, &path(&id), Some(&api::edit_body(edit)))?;
+                Ok(api::changed(client, answer, resources::environment, |environment| environment.id == id)?)
             }
         }
     }
@@ -115,19 +119,19 @@ impl Backend {
         &mut self,
         environment: &str,
         state: State,
-    ) -> anyhow::Result<Done<Environment>> {
+    ) -> anyhow::Result<Changed<Environment>> {
         let id = self.environment(environment)?.object.id;
         match self {
-            Self::Store(site) => {
+            Self::Store(local_store) => {
                 match state {
-                    State::Removed => site.store.remove_environment(&id, &Expected::Any)?,
-                    State::Active | State::Inactive => site.store.set_environment_state(&id, state)?,
+                    State::Removed => local_store.store.remove_environment(&id, &Expected::Any)?,
+                    State::Active | State::Inactive => local_store.store.set_environment_state(&id, state)?,
                 };
-                stored(site, &id)
+                changed_in_store(local_store, &id)
             }
             Self::Api(client) => {
-                let answer = super::change_state(client, &path(&id), state, Confirmation::NONE)?;
-                Ok(super::done(client, answer, read::environment, |environment| environment.id == id)?)
+                let answer = api::change_state(client, &path(&id), state, Confirmation::NONE)?;
+                Ok(api::changed(client, answer, resources::environment, |environment| environment.id == id)?)
             }
         }
     }
@@ -136,16 +140,20 @@ impl Backend {
     pub(in crate::cli) fn members(
         &mut self,
         environment: &EnvironmentId,
-        on_part: &mut OnPart<'_, MemberEntry>,
+        on_part: &mut OnListPart<'_, MemberEntry>,
     ) -> anyhow::Result<()> {
         match self {
-            Self::Store(site) => {
+            Self::Store(local_store) => {
                 let of = MembersOf::Environment(environment.clone());
-                super::stored_parts(|query| site.store.member_page(&of, query), Seen::ours, on_part)
+                super::stored_parts(
+                    |query| local_store.store.member_page(&of, query),
+                    Fetched::from_store,
+                    on_part,
+                )
             }
             Self::Api(client) => {
                 let path = format!("{}/projectmembers", path(environment));
-                super::sent_parts(client, &path, read::member, on_part)
+                api::sent_parts(client, &path, resources::member, on_part)
             }
         }
     }
@@ -154,12 +162,12 @@ impl Backend {
     pub(in crate::cli) fn add_member(
         &mut self,
         membership: &Membership,
-    ) -> anyhow::Result<Done<MemberEntry>> {
+    ) -> anyhow::Result<Changed<MemberEntry>> {
         let Membership { account, environment, role } = membership;
         match self {
-            Self::Store(site) => {
-                let number = site.store.add_member(membership)?;
-                Ok(Done::ours(site.store.member_entry(*account, environment)?, number))
+            Self::Store(local_store) => {
+                let number = local_store.store.add_member(membership)?;
+                Ok(Changed::in_store(local_store.store.member_entry(*account, environment)?, number))
             }
             Self::Api(client) => {
                 let body = Body::json(&json!({
@@ -169,7 +177,7 @@ impl Backend {
                     "role": role.as_str(),
                 }));
                 let answer = client.send(&Method::POST, MEMBERS, Some(&body))?;
-                Ok(super::done(client, answer, read::member, |entry| entry.membership == *membership)?)
+                Ok(api::changed(client, answer, resources::member, |entry| entry.membership == *membership)?)
             }
         }
     }
@@ -179,12 +187,12 @@ impl Backend {
         &mut self,
         account: AccountId,
         environment: &EnvironmentId,
-    ) -> anyhow::Result<Done<MemberEntry>> {
+    ) -> anyhow::Result<Changed<MemberEntry>> {
         match self {
-            Self::Store(site) => {
-                let entry = site.store.member_entry(account, environment)?;
-                let number = site.store.remove_member(account, environment)?;
-                Ok(Done::ours(entry, number))
+            Self::Store(local_store) => {
+                let entry = local_store.store.member_entry(account, environment)?;
+                let number = local_store.store.remove_member(account, environment)?;
+                Ok(Changed::in_store(entry, number))
             }
             Self::Api(client) => {
                 let target = format!("{MEMBERS}/{environment}:{account}");
@@ -198,18 +206,18 @@ impl Backend {
                 let is_meant = |entry: &MemberEntry| {
                     (entry.membership.account, &entry.membership.environment) == (account, environment)
                 };
-                Ok(super::done(client, answer, read::member, is_meant)?)
+                Ok(api::changed(client, answer, resources::member, is_meant)?)
             }
         }
     }
 }
 
-fn seen(entry: Entry<Environment>, settled: Settled) -> Seen<Environment> {
+fn fetched(entry: Entry<Environment>, settled: Settled) -> Fetched<Environment> {
     let state = entry.object.state;
-    Seen::stored(entry.object, entry.revision, state, settled)
+    Fetched::from_store_after(entry.object, entry.revision, state, settled)
 }
 
-fn stored(site: &Site, id: &EnvironmentId) -> anyhow::Result<Done<Environment>> {
-    let entry = site.store.environment_entry(id)?;
-    Ok(Done::ours(entry.object, entry.revision))
+fn changed_in_store(local_store: &LocalStore, id: &EnvironmentId) -> anyhow::Result<Changed<Environment>> {
+    let entry = local_store.store.environment_entry(id)?;
+    Ok(Changed::in_store(entry.object, entry.revision))
 }

@@ -6,12 +6,14 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Backend, Confirmation, Done, OnPart, Seen};
+use super::{Backend, OnListPart, api};
 use crate::auth::{ChosenPair, ChosenPairError, Peppers, secret_bits};
+use crate::cli::arguments::Confirmation;
 use crate::cli::import;
-use crate::cli::issue;
-use crate::cli::remote::{Body, Client, read};
-use crate::cli::site::Site;
+use crate::cli::issue_key::issue_key;
+use crate::cli::local_store::LocalStore;
+use crate::cli::remote::{Body, Client, resources};
+use crate::cli::results::{Changed, Fetched};
 use crate::model::{AccessKey, AccountKind, Description, KeyId, KeyOwner, Name, State};
 use crate::store::{Edit, KeyEntry, Settled};
 
@@ -20,12 +22,12 @@ const BODY_BYTES: usize = 32 << 10;
 
 /// A new key, with the secret that is shown this once.
 pub(in crate::cli) struct NewKey {
-    pub(in crate::cli) done: Done<KeyEntry>,
+    pub(in crate::cli) changed: Changed<KeyEntry>,
     pub(in crate::cli) secret: Zeroizing<String>,
 }
 
 /// A pair that somebody brings.
-pub(in crate::cli) struct Brought {
+pub(in crate::cli) struct ImportedPair {
     pub(in crate::cli) access_key: AccessKey,
     pub(in crate::cli) secret: Zeroizing<Vec<u8>>,
 }
@@ -74,23 +76,23 @@ impl Backend {
     }
 
     /// The key with this id or access key.
-    pub(in crate::cli) fn key(&mut self, id_or_access_key: &str) -> anyhow::Result<Seen<KeyEntry>> {
+    pub(in crate::cli) fn key(&mut self, id_or_access_key: &str) -> anyhow::Result<Fetched<KeyEntry>> {
         let client = match self {
-            Self::Store(site) => {
-                let id = site.store.find_key(id_or_access_key)?.id;
-                let settled = site.store.settled();
-                return Ok(seen(site.store.key_entry(id)?, settled));
+            Self::Store(local_store) => {
+                let id = local_store.store.find_key(id_or_access_key)?.id;
+                let settled = local_store.store.settled();
+                return Ok(fetched(local_store.store.key_entry(id)?, settled));
             }
             Self::Api(client) => client,
         };
         if let Ok(id) = id_or_access_key.parse::<KeyId>()
             && let Some(answer) = client.find(&path(id))?
         {
-            return Ok(super::seen(client, answer, read::key, |entry| entry.key.id == id)?);
+            return Ok(api::fetched(client, answer, resources::key, |entry| entry.key.id == id)?);
         }
-        let target = super::with_query("/v2-beta/apikeys", &[("publicValue", id_or_access_key)]);
+        let target = api::with_query("/v2-beta/apikeys", &[("publicValue", id_or_access_key)]);
         let is_meant = |entry: &KeyEntry| entry.key.access_key.as_str() == id_or_access_key;
-        let found = super::matching(client, &target, read::key, is_meant)?;
+        let found = api::matching(client, &target, resources::key, is_meant)?;
         if found.is_empty() && !client.is_admin() {
             // the list at the top holds the own account's keys only
             bail!(
@@ -98,21 +100,21 @@ impl Backend {
                  environment's key is named by its id, which `portcullis key list --environment` shows"
             );
         }
-        Ok(super::only_one("key", id_or_access_key, found, |entry| entry.key.id.to_string())?)
+        Ok(api::only_one("key", id_or_access_key, found, |entry| entry.key.id.to_string())?)
     }
 
     /// All keys, or those of one owner.
     pub(in crate::cli) fn keys(
         &mut self,
         owner: Option<&KeyOwner>,
-        on_part: &mut OnPart<'_, KeyEntry>,
+        on_part: &mut OnListPart<'_, KeyEntry>,
     ) -> anyhow::Result<()> {
         match self {
-            Self::Store(site) => {
-                let settled = site.store.settled();
+            Self::Store(local_store) => {
+                let settled = local_store.store.settled();
                 super::stored_parts(
-                    |query| site.store.key_page(owner, query),
-                    |entry| seen(entry, settled),
+                    |query| local_store.store.key_page(owner, query),
+                    |entry| fetched(entry, settled),
                     on_part,
                 )
             }
@@ -122,7 +124,7 @@ impl Backend {
                     Some(KeyOwner::Account(id)) => format!("/v2-beta/accounts/{id}/apikeys"),
                     Some(KeyOwner::Environment(id)) => format!("/v2-beta/projects/{id}/apikeys"),
                 };
-                super::sent_parts(client, &path, read::key, on_part)
+                api::sent_parts(client, &path, resources::key, on_part)
             }
         }
     }
@@ -135,24 +137,25 @@ impl Backend {
         description: Option<Description>,
     ) -> anyhow::Result<NewKey> {
         match self {
-            Self::Store(site) => {
-                let peppers = Peppers::load(&site.config.pepper_files)?;
-                let Site { config, store } = &mut **site;
-                let issued = issue::issue_key(store, config, &peppers, owner, name, description)?;
+            Self::Store(local_store) => {
+                let peppers = Peppers::load(&local_store.config.pepper_files)?;
+                let LocalStore { config, store } = &mut **local_store;
+                let issued = issue_key(store, config, &peppers, owner, name, description)?;
                 let secret = Zeroizing::new(issued.secret.as_str().to_owned());
                 let revision = issued.entry.revision;
-                Ok(NewKey { done: Done::ours(issued.entry, revision), secret })
+                Ok(NewKey { changed: Changed::in_store(issued.entry, revision), secret })
             }
             Self::Api(client) => {
-                let mut done = post(client, &owner, name.as_ref(), description.as_ref(), None)?;
-                let secret = done.seen.sent.as_mut().and_then(|document| document.get_mut("secretValue"));
+                let mut changed = post(client, &owner, name.as_ref(), description.as_ref(), None)?;
+                let secret =
+                    changed.fetched.sent.as_mut().and_then(|document| document.get_mut("secretValue"));
                 let Some(Value::String(secret)) = secret.map(Value::take) else {
                     bail!(
                         "the gateway has made key {}, and not shown its secret: deactivate and delete it",
-                        done.seen.object.key.id
+                        changed.fetched.object.key.id
                     );
                 };
-                Ok(NewKey { done, secret: Zeroizing::new(secret) })
+                Ok(NewKey { changed, secret: Zeroizing::new(secret) })
             }
         }
     }
@@ -163,36 +166,37 @@ impl Backend {
         owner: KeyOwner,
         name: Option<Name>,
         description: Option<Description>,
-        brought: Brought,
-    ) -> anyhow::Result<Done<KeyEntry>> {
+        imported: ImportedPair,
+    ) -> anyhow::Result<Changed<KeyEntry>> {
         match self {
-            Self::Store(site) => {
-                let pair = ChosenPair::new(brought.access_key, brought.secret, &site.config.key_prefix)?;
-                let (key, number) = import::import_key(site, owner, &pair, name, description)?;
-                Ok(Done::ours(site.store.key_entry(key.id)?, number))
+            Self::Store(local_store) => {
+                let pair =
+                    ChosenPair::new(imported.access_key, imported.secret, &local_store.config.key_prefix)?;
+                let (key, number) = import::import_key(local_store, owner, &pair, name, description)?;
+                Ok(Changed::in_store(local_store.store.key_entry(key.id)?, number))
             }
             Self::Api(client) => {
                 // who is none would get another pair instead
                 if !client.is_admin() {
                     bail!("only an admin's key can bring a pair from elsewhere");
                 }
-                import::warn_where_weak(secret_bits(&brought.secret));
-                post(client, &owner, name.as_ref(), description.as_ref(), Some(&brought))
+                import::warn_where_weak(secret_bits(&imported.secret));
+                post(client, &owner, name.as_ref(), description.as_ref(), Some(&imported))
             }
         }
     }
 
     /// Changes a key's name or description.
-    pub(in crate::cli) fn edit_key(&mut self, key: &str, edit: &Edit) -> anyhow::Result<Done<KeyEntry>> {
+    pub(in crate::cli) fn edit_key(&mut self, key: &str, edit: &Edit) -> anyhow::Result<Changed<KeyEntry>> {
         let id = self.key(key)?.object.key.id;
         match self {
-            Self::Store(site) => {
-                site.store.edit_key(id, edit)?;
-                stored(site, id)
+            Self::Store(local_store) => {
+                local_store.store.edit_key(id, edit)?;
+                changed_in_store(local_store, id)
             }
             Self::Api(client) => {
-                let answer = client.send(&Method::PUT, &path(id), Some(&super::edit_body(edit)))?;
-                Ok(super::done(client, answer, read::key, |entry| entry.key.id == id)?)
+                let answer = client.send(&Method::PUT, &path(id), Some(&api::edit_body(edit)))?;
+                Ok(api::changed(client, answer, resources::key, |entry| entry.key.id == id)?)
             }
         }
     }
@@ -203,16 +207,16 @@ impl Backend {
         key: &str,
         state: State,
         confirmation: Confirmation,
-    ) -> anyhow::Result<Done<KeyEntry>> {
+    ) -> anyhow::Result<Changed<KeyEntry>> {
         let id = self.key(key)?.object.key.id;
         match self {
-            Self::Store(site) => {
-                site.store.set_key_state(id, state)?;
-                stored(site, id)
+            Self::Store(local_store) => {
+                local_store.store.set_key_state(id, state)?;
+                changed_in_store(local_store, id)
             }
             Self::Api(client) => {
-                let answer = super::change_state(client, &path(id), state, confirmation)?;
-                Ok(super::done(client, answer, read::key, |entry| entry.key.id == id)?)
+                let answer = api::change_state(client, &path(id), state, confirmation)?;
+                Ok(api::changed(client, answer, resources::key, |entry| entry.key.id == id)?)
             }
         }
     }
@@ -220,25 +224,25 @@ impl Backend {
     /// Says so where a key has stopped that was the last with which an admin could log in.
     pub(in crate::cli) fn warn_where_no_admin_is_left(&self, owner: &KeyOwner) -> anyhow::Result<()> {
         match (self, owner) {
-            (Self::Store(site), KeyOwner::Account(id))
-                if site.store.account_entry(*id)?.object.kind == AccountKind::Admin =>
+            (Self::Store(local_store), KeyOwner::Account(id))
+                if local_store.store.account_entry(*id)?.object.kind == AccountKind::Admin =>
             {
-                site.warn_without_admin_key()
+                local_store.warn_without_admin_key()
             }
             _ => Ok(()),
         }
     }
 }
 
-fn seen(entry: KeyEntry, settled: Settled) -> Seen<KeyEntry> {
+fn fetched(entry: KeyEntry, settled: Settled) -> Fetched<KeyEntry> {
     let (revision, state) = (entry.revision, entry.key.state);
-    Seen::stored(entry, revision, state, settled)
+    Fetched::from_store_after(entry, revision, state, settled)
 }
 
-fn stored(site: &Site, id: KeyId) -> anyhow::Result<Done<KeyEntry>> {
-    let entry = site.store.key_entry(id)?;
+fn changed_in_store(local_store: &LocalStore, id: KeyId) -> anyhow::Result<Changed<KeyEntry>> {
+    let entry = local_store.store.key_entry(id)?;
     let number = entry.revision;
-    Ok(Done::ours(entry, number))
+    Ok(Changed::in_store(entry, number))
 }
 
 /// Has the API make a key.
@@ -247,23 +251,23 @@ fn post(
     owner: &KeyOwner,
     name: Option<&Name>,
     description: Option<&Description>,
-    brought: Option<&Brought>,
-) -> anyhow::Result<Done<KeyEntry>> {
+    imported: Option<&ImportedPair>,
+) -> anyhow::Result<Changed<KeyEntry>> {
     let (target, account_id) = match owner {
         KeyOwner::Account(id) => ("/v2-beta/apikeys".to_owned(), Some(id.to_string())),
         KeyOwner::Environment(id) => (format!("/v2-beta/projects/{id}/apikeys"), None),
     };
-    let secret = brought.map(|pair| std::str::from_utf8(&pair.secret)).transpose();
+    let secret = imported.map(|pair| std::str::from_utf8(&pair.secret)).transpose();
     let body = NewKeyBody {
         account_id,
         name: name.map(Name::as_str),
         description: description.map(Description::as_str),
-        public_value: brought.map(|pair| pair.access_key.as_str()),
+        public_value: imported.map(|pair| pair.access_key.as_str()),
         secret_value: secret.map_err(|_| ChosenPairError::NotText)?,
     };
     let answer = client.send(&Method::POST, &target, Some(&body.write()?))?;
     let is_meant = |entry: &KeyEntry| {
-        entry.key.owner == *owner && brought.is_none_or(|pair| pair.access_key == entry.key.access_key)
+        entry.key.owner == *owner && imported.is_none_or(|pair| pair.access_key == entry.key.access_key)
     };
-    Ok(super::done(client, answer, read::key, is_meant)?)
+    Ok(api::changed(client, answer, resources::key, is_meant)?)
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::Ports;
 use crate::auth::Peppers;
 use crate::cli::certificate;
-use crate::cli::issue::{IssuedKey, issue_key};
+use crate::cli::issue_key::{IssuedKey, issue_key};
 use crate::config::{self, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
 use crate::store::{NewAccount, NewEnvironment, Store};

@@ -19,24 +19,25 @@ use super::connect::{Tls, connect};
 use super::credential::Credential;
 use super::error::{RemoteError, printable};
 use super::origin::Origin;
-use super::read::Unexpected;
-use crate::cli::backend::is_in_transition;
-use crate::cli::output::tell;
+use super::resources::Unexpected;
+use crate::cli::output::eprint_line;
+use crate::cli::results::is_in_transition;
 use crate::store::ChangeNumber;
 
+const SCHEMAS: HeaderName = HeaderName::from_static("x-api-schemas");
 const CHANGE: HeaderName = HeaderName::from_static("x-api-change");
 const ACCOUNT_KIND: HeaderName = HeaderName::from_static("x-api-account-kind");
 
 /// The largest answer: a page of 1,000 keys, each with the longest of names and descriptions.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Room for any single document.
-const USUAL_ANSWER_BYTES: usize = 64 << 10;
+const INITIAL_ANSWER_BYTES: usize = 64 << 10;
 /// How often a request is sent again that the gateway could not do at the time.
 const TRIES: u32 = 4;
 
 /// How long a command waits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For a connection, TLS included.
     pub(super) connect: Duration,
     /// For a whole answer.
@@ -45,9 +46,9 @@ pub(super) struct Patience {
     pub(super) pause: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     /// What the commands have.
-    pub(super) const USUAL: Self = Self {
+    pub(super) const DEFAULT: Self = Self {
         connect: Duration::from_secs(10),
         answer: Duration::from_secs(30),
         pause: Duration::from_secs(10),
@@ -62,7 +63,7 @@ pub(in crate::cli) struct Client {
     tls: Option<Tls>,
     credential: Credential,
     authorization: HeaderValue,
-    patience: Patience,
+    timeouts: Timeouts,
     /// What the gateway said last of the account whose key this is.
     account_kind: Option<HeaderValue>,
 }
@@ -89,12 +90,12 @@ pub(in crate::cli) struct Answer {
     pub(in crate::cli) document: Value,
     /// The change that it tells of, or the last one that touched the object.
     pub(in crate::cli) number: Option<ChangeNumber>,
-    /// Done in the record, and not yet confirmed.
+    /// Changed in the record, and not yet confirmed.
     pub(in crate::cli) is_pending: bool,
 }
 
 /// A head and a body, bounded and not yet judged.
-struct Raw {
+struct RawAnswer {
     status: StatusCode,
     headers: HeaderMap,
     body: Zeroizing<Vec<u8>>,
@@ -106,13 +107,13 @@ impl Client {
         origin: Origin,
         credential: Credential,
         ca_file: Option<&Path>,
-        patience: Patience,
+        timeouts: Timeouts,
     ) -> anyhow::Result<Self> {
         let tls = if origin.is_tls { Some(Tls::new(&origin, ca_file)?) } else { None };
         let authorization = credential.authorization()?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let (connection, account_kind) = (None, None);
-        Ok(Self { runtime, connection, origin, tls, credential, authorization, patience, account_kind })
+        Ok(Self { runtime, connection, origin, tls, credential, authorization, timeouts, account_kind })
     }
 
     /// Whether the last answer said that the key is an admin's.
@@ -175,9 +176,9 @@ impl Client {
             let answer = self.exchange(method, target, body).and_then(|raw| self.judge(method, raw));
             match &answer {
                 Err(RemoteError::Busy { origin, status, after, .. })
-                    if tries < TRIES && *after <= self.patience.pause =>
+                    if tries < TRIES && *after <= self.timeouts.pause =>
                 {
-                    tell(format_args!(
+                    eprint_line(format_args!(
                         "portcullis: {origin} cannot do it now ({status}): trying again in {after:?}"
                     ));
                     self.runtime.block_on(async { tokio::time::sleep(*after).await });
@@ -203,7 +204,12 @@ impl Client {
     }
 
     /// One request and its answer.
-    fn exchange(&mut self, method: &Method, target: &str, body: Option<&Body>) -> Result<Raw, RemoteError> {
+    fn exchange(
+        &mut self,
+        method: &Method,
+        target: &str,
+        body: Option<&Body>,
+    ) -> Result<RawAnswer, RemoteError> {
         let (origin, is_change) = (self.origin.to_string(), *method != Method::GET);
         loop {
             let kept = self.connection.take().filter(|connection| !connection.is_closed());
@@ -211,11 +217,11 @@ impl Client {
             let mut connection = match kept {
                 Some(connection) => connection,
                 None => {
-                    self.runtime.block_on(connect(&self.origin, self.tls.as_ref(), self.patience.connect))?
+                    self.runtime.block_on(connect(&self.origin, self.tls.as_ref(), self.timeouts.connect))?
                 }
             };
             let request = self.request(method, target, body)?;
-            let limit = self.patience.answer;
+            let limit = self.timeouts.answer;
             let exchanged = self.runtime.block_on(async {
                 let exchange = async {
                     let answer = connection.send_request(request).await.map_err(Failure::Http)?;
@@ -270,8 +276,8 @@ impl Client {
     }
 
     /// An answer as a document, or why there is none.
-    fn judge(&mut self, method: &Method, raw: Raw) -> Result<Answer, RemoteError> {
-        let Raw { status, headers, body } = raw;
+    fn judge(&mut self, method: &Method, raw: RawAnswer) -> Result<Answer, RemoteError> {
+        let RawAnswer { status, headers, body } = raw;
         let origin = || self.origin.to_string();
         if status.is_redirection() {
             let to = headers.get(LOCATION).and_then(|value| value.to_str().ok());
@@ -303,6 +309,13 @@ impl Client {
         document: &Value,
     ) -> RemoteError {
         let text = |field: &str| document.get(field).and_then(Value::as_str);
+        // every answer of the management API has this field; the gateway's refusals at its other port have the same
+        // documents without it
+        let is_answer_of_a_proxy = !headers.contains_key(SCHEMAS)
+            && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+        if is_answer_of_a_proxy {
+            return RemoteError::NotApi { origin: self.origin.to_string(), status: status.as_u16() };
+        }
         let detail = text("detail").map(|detail| self.shown(detail));
         let (origin, code) = (self.origin.to_string(), text("code").unwrap_or_default());
         let after: Option<u64> = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -346,10 +359,10 @@ enum Failure {
 }
 
 /// Reads an answer whole.
-async fn read(answer: http::Response<Incoming>) -> Result<Raw, Failure> {
+async fn read(answer: http::Response<Incoming>) -> Result<RawAnswer, Failure> {
     let (head, mut incoming) = answer.into_parts();
     // a buffer that grows leaves copies behind
-    let mut body = Zeroizing::new(Vec::with_capacity(USUAL_ANSWER_BYTES));
+    let mut body = Zeroizing::new(Vec::with_capacity(INITIAL_ANSWER_BYTES));
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(Failure::Http)?.into_data() else { continue };
         if body.len() + data.len() > MAX_ANSWER_BYTES {
@@ -357,7 +370,7 @@ async fn read(answer: http::Response<Incoming>) -> Result<Raw, Failure> {
         }
         body.extend_from_slice(&data);
     }
-    Ok(Raw { status: head.status, headers: head.headers, body })
+    Ok(RawAnswer { status: head.status, headers: head.headers, body })
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::netrc;
 use super::origin::Origin;
 use crate::auth;
-use crate::cli::output::tell;
+use crate::cli::output::eprint_line;
 use crate::model::AccessKey;
 
 /// The whole pair, or its access key.
@@ -29,15 +29,15 @@ const MAX_NETRC_BYTES: usize = 1 << 20;
 
 /// `ACCESS_KEY:SECRET_KEY`, or the access key alone, as it was given. It does not print.
 #[derive(Clone)]
-pub(super) struct GivenKey(Zeroizing<String>);
+pub(super) struct KeyArgument(Zeroizing<String>);
 
-impl fmt::Debug for GivenKey {
+impl fmt::Debug for KeyArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("GivenKey(..)")
+        f.write_str("KeyArgument(..)")
     }
 }
 
-impl FromStr for GivenKey {
+impl FromStr for KeyArgument {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -72,10 +72,10 @@ impl fmt::Display for Source {
 
 impl Credential {
     /// The key for a gateway. None of the errors quotes what was given: halves are easily mistaken for each other.
-    pub(super) fn find(given: Option<&GivenKey>, origin: &Origin) -> anyhow::Result<Self> {
+    pub(super) fn find(given: Option<&KeyArgument>, origin: &Origin) -> anyhow::Result<Self> {
         let variable = variable(KEY_VARIABLE)?;
         let (pair, source) = match (given, &variable) {
-            (Some(GivenKey(pair)), _) => (pair, Source::Option),
+            (Some(KeyArgument(pair)), _) => (pair, Source::Option),
             (None, Some(pair)) => (pair, Source::Variable),
             (None, None) => return Self::in_netrc(origin),
         };
@@ -171,7 +171,9 @@ fn entry(host: &str, login: Option<&str>) -> anyhow::Result<Option<(netrc::Entry
     let text = std::str::from_utf8(&text).map_err(|_| anyhow::anyhow!("{name} is not UTF-8"))?;
     let found = netrc::find(text, host, login).with_context(|| name.to_string())?;
     if found.is_some() && is_open {
-        tell(format_args!("warning: {name} holds a secret and can be read by others: chmod 600 {name}"));
+        eprint_line(format_args!(
+            "warning: {name} holds a secret and can be read by others: chmod 600 {name}"
+        ));
     }
     Ok(found.map(|entry| (entry, path)))
 }
@@ -219,6 +221,6 @@ mod tests {
     fn a_text_that_repeats_the_secret_is_shown_without_it() {
         let credential = credential("a", "hush").unwrap();
         assert_eq!(credential.redact("no 'hush' and no YTpodXNo!"), "no '…' and no …!");
-        assert!(!format!("{:?}", "a:hush".parse::<GivenKey>()).contains("hush"));
+        assert!(!format!("{:?}", "a:hush".parse::<KeyArgument>()).contains("hush"));
     }
 }

@@ -44,8 +44,8 @@ pub(in crate::cli) enum RemoteError {
     Redirect { origin: String, status: u16, to: String },
     /// What answers is something else.
     #[error(
-        "what answers at {origin} is no Portcullis management API (status {status}): --url is the address of \
-         'management:' in the gateway's configuration"
+        "what answers at {origin} is not a Portcullis management API (status {status}): --url needs the address under \
+         'management:' in the gateway's configuration, not the one that clients of your API use"
     )]
     NotApi { origin: String, status: u16 },
     /// A document that the gateway cannot have meant.

@@ -9,16 +9,16 @@ mod credential;
 mod error;
 mod netrc;
 mod origin;
-pub(super) mod read;
+pub(super) mod resources;
 
 use std::path::PathBuf;
 
 use clap::Args;
 use clap::error::ErrorKind;
 
-use client::Patience;
+use client::Timeouts;
 pub(super) use client::{Answer, Body, Client};
-use credential::{Credential, GivenKey};
+use credential::{Credential, KeyArgument};
 pub(super) use error::RemoteError;
 use origin::Origin;
 
@@ -56,7 +56,7 @@ pub(super) struct Remote {
         help_heading = HEADING,
         display_order = 103
     )]
-    key: Option<GivenKey>,
+    key: Option<KeyArgument>,
 
     #[arg(
         long,
@@ -86,7 +86,7 @@ impl Remote {
         let origin: Origin =
             url.parse().map_err(|error| usage(&format!("the URL cannot be used: {error}")))?;
         let credential = Credential::find(self.key.as_ref(), &origin)?;
-        Client::new(origin, credential, self.cacert.as_deref(), Patience::USUAL).map(Some)
+        Client::new(origin, credential, self.cacert.as_deref(), Timeouts::DEFAULT).map(Some)
     }
 }
 

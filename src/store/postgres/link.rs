@@ -95,7 +95,7 @@ impl Link {
     }
 
     fn open_one(postgres: &Postgres, mut config: Config) -> Result<Self, StoreError> {
-        let record = postgres.shown();
+        let record = postgres.server_and_database();
         let away = |detail: String| StoreError::RecordAway { record: record.clone(), detail };
         let tls = tls::connector(&postgres.trust)
             .map_err(|detail| StoreError::RecordUnusable { record: record.clone(), detail })?;

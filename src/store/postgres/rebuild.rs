@@ -32,7 +32,10 @@ pub(super) fn rebuild(
 ) -> Result<Database, StoreError> {
     let path = &postgres.replica;
     if !is_free(path) {
-        return Err(StoreError::ForeignReplica { path: path.clone(), record: postgres.shown() });
+        return Err(StoreError::ForeignReplica {
+            path: path.clone(),
+            record: postgres.server_and_database(),
+        });
     }
     remove_abandoned(path);
     let beside = |name: &str| {

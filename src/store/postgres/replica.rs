@@ -386,7 +386,7 @@ fn record_of(database: &Database, postgres: &Postgres) -> Result<String, StoreEr
 }
 
 fn foreign(postgres: &Postgres) -> StoreError {
-    StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.shown() }
+    StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.server_and_database() }
 }
 
 pub(super) fn record_id(link: &mut Link) -> Result<String, StoreError> {
@@ -444,7 +444,7 @@ fn catch_up(
                 return Err(Unfollowable::Gone(format!(
                     "the record at {} has been put back to an earlier state: change {} was seen here, and is not in \
                      it any more",
-                    postgres.shown(),
+                    postgres.server_and_database(),
                     since.head.number
                 )));
             }

@@ -9,21 +9,21 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{Roots, Trust, trusted_roots};
+use crate::config::{ServerTrust, TrustedRoots, trusted_roots};
 
 /// How connections to the record speak TLS; the error says what is wrong with the roots.
-pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect, String> {
+pub(super) fn connector(trust: &ServerTrust) -> Result<MakeRustlsConnect, String> {
     let builder = ClientConfig::builder();
     let config = match trust {
-        Trust::Name(roots) => builder.with_root_certificates(trusted(roots)?).with_no_client_auth(),
-        Trust::Chain(roots) => {
+        ServerTrust::Name(roots) => builder.with_root_certificates(trusted(roots)?).with_no_client_auth(),
+        ServerTrust::Chain(roots) => {
             let whole = WebPkiServerVerifier::builder(Arc::new(trusted(roots)?))
                 .build()
                 .map_err(|error| error.to_string())?;
             let verifier = Verifier { provider: aws_lc_rs::default_provider(), chain: Some(whole) };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
         }
-        Trust::Anything => {
+        ServerTrust::Anything => {
             let verifier = Verifier { provider: aws_lc_rs::default_provider(), chain: None };
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
         }
@@ -31,11 +31,11 @@ pub(super) fn connector(trust: &Trust) -> Result<MakeRustlsConnect, String> {
     Ok(MakeRustlsConnect::new(config))
 }
 
-fn trusted(roots: &Roots) -> Result<RootCertStore, String> {
+fn trusted(roots: &TrustedRoots) -> Result<RootCertStore, String> {
     match roots {
-        Roots::System => trusted_roots(None)
+        TrustedRoots::System => trusted_roots(None)
             .map_err(|why| format!("the system's root certificates (sslrootcert names others): {why}")),
-        Roots::File(path) => trusted_roots(Some(path))
+        TrustedRoots::File(path) => trusted_roots(Some(path))
             .map_err(|why| format!("the root certificates in {} (sslrootcert): {why}", path.display())),
     }
 }

@@ -3,9 +3,9 @@ use std::net::TcpListener;
 use std::sync::mpsc::{self, Receiver};
 
 use super::*;
-use crate::cli::remote::credential::GivenKey;
+use crate::cli::remote::credential::KeyArgument;
 
-const PATIENCE: Patience = Patience {
+const PATIENCE: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
     answer: Duration::from_millis(300),
     pause: Duration::from_secs(2),
@@ -70,7 +70,7 @@ fn server(answers: impl FnOnce(u16) -> Vec<String>) -> (u16, Receiver<Request>) 
 
 fn client(port: u16) -> Client {
     let origin: Origin = format!("http://127.0.0.1:{port}").parse().unwrap();
-    let given: GivenKey = "pca_x:hush-hush".parse().unwrap();
+    let given: KeyArgument = "pca_x:hush-hush".parse().unwrap();
     let credential = Credential::find(Some(&given), &origin).unwrap();
     Client::new(origin, credential, None, PATIENCE).unwrap()
 }
@@ -166,7 +166,7 @@ fn an_answer_without_end_is_cut_off() {
     let endless = answer("200 OK", "", &"x".repeat(MAX_ANSWER_BYTES + 1));
     let (port, _requests) = server(|_| vec![endless]);
     let mut client = client(port);
-    client.patience.answer = Duration::from_secs(30);
+    client.timeouts.answer = Duration::from_secs(30);
     let error = client.get("/v2-beta").unwrap_err();
     assert!(matches!(error, RemoteError::TooLarge { .. }), "{error}");
 }

@@ -1,8 +1,8 @@
 //! `${NAME}` and `${NAME:-default}` in values. It happens after the document was parsed, so what the process
 //! environment holds is always one value and never more YAML.
 
-use super::node::{Node, Text, Value};
 use super::reader::Reader;
+use super::yaml::{Node, Text, Value};
 
 /// Replaces the variables in every text of `node`; keys are left alone.
 pub(super) fn substitute(reader: &mut Reader<'_>, node: &mut Node) {

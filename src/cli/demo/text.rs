@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::fixture::{ENVIRONMENTS, Fixture};
-use crate::cli::issue::IssuedKey;
+use crate::cli::issue_key::IssuedKey;
 
 /// The whole text. It holds the demo's secrets, so it is wiped when it goes.
 pub(super) fn text(

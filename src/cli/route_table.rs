@@ -1,22 +1,22 @@
 //! The routes of a configuration, put together: what `check` prints and `explain` asks.
 
-use crate::config::{Config, ConfigError, ConfigErrors, Place};
+use crate::config::{Config, ConfigError, ConfigErrors, FilePosition};
 use crate::policy::RouteTable;
 use crate::proxy::selectors_not_forwarded;
 
-/// Puts the routes together; what they may not do in each other's company is told at the routes' places.
+/// Puts the routes together; what they may not do in each other's company is told at the routes' positions.
 pub(super) fn route_table(config: &Config) -> Result<RouteTable, ConfigErrors> {
-    let mistake = |place: Place, path: &str, message| ConfigError {
+    let mistake = |position: FilePosition, path: &str, message| ConfigError {
         file: config.file.clone(),
-        line: place.line,
-        column: place.column,
+        line: position.line,
+        column: position.column,
         path: format!("route {path}"),
         message,
     };
     let mut errors: Vec<_> = selectors_not_forwarded(config)
         .map(|(route, name)| {
             let why = "cannot select an environment: the gateway removes this header";
-            mistake(route.place, &route.path.to_string(), format!("'{name}' {why}"))
+            mistake(route.position, &route.path.to_string(), format!("'{name}' {why}"))
         })
         .collect();
     match RouteTable::new(&config.routes) {
@@ -25,7 +25,7 @@ pub(super) fn route_table(config: &Config) -> Result<RouteTable, ConfigErrors> {
         Err(problems) => errors.extend(
             problems
                 .into_iter()
-                .map(|problem| mistake(problem.place, &problem.path, problem.problem.to_string())),
+                .map(|problem| mistake(problem.position, &problem.path, problem.problem.to_string())),
         ),
     }
     errors.sort_by_key(|error| (error.line, error.column));

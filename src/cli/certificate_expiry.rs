@@ -15,7 +15,7 @@ use rustls::{CertificateError, Error, RootCertStore};
 const NOTICE: Duration = Duration::from_hours(14 * 24);
 
 /// What is wrong with the time of the certificate in `file`, or soon will be.
-pub(super) fn complaint(file: &Path) -> Option<String> {
+pub(super) fn warning(file: &Path) -> Option<String> {
     let certificate = CertificateDer::from_pem_file(file).ok()?;
     let now = UnixTime::now();
     let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(NOTICE));
@@ -67,22 +67,22 @@ mod tests {
         let issuer =
             CertifiedIssuer::self_signed(CertificateParams::new(vec!["ca".to_owned()]).unwrap(), key())
                 .unwrap();
-        let complaint_about = |from: i32, to: i32| {
+        let warning_about = |from: i32, to: i32| {
             let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
             params.not_before = date_time_ymd(from, 1, 1);
             params.not_after = date_time_ymd(to, 1, 1);
             let own_key = key();
             let own = params.self_signed(&own_key).unwrap().pem();
             let signed = params.signed_by(&own_key, &issuer).unwrap().pem();
-            let complaints = [own, signed].map(|pem| {
+            let warnings = [own, signed].map(|pem| {
                 std::fs::write(&file, pem).unwrap();
-                complaint(&file).unwrap_or_default()
+                warning(&file).unwrap_or_default()
             });
-            assert_eq!(complaints[0], complaints[1], "self-signed and not");
-            complaints[0].clone()
+            assert_eq!(warnings[0], warnings[1], "self-signed and not");
+            warnings[0].clone()
         };
-        assert!(complaint_about(2020, 2021).contains("expired 2021-01-01T00:00:00Z: clients refuse it"));
-        assert!(complaint_about(3020, 3021).contains("not valid before 3020-01-01"));
-        assert_eq!(complaint_about(2020, 3021), "");
+        assert!(warning_about(2020, 2021).contains("expired 2021-01-01T00:00:00Z: clients refuse it"));
+        assert!(warning_about(3020, 3021).contains("not valid before 3020-01-01"));
+        assert_eq!(warning_about(2020, 3021), "");
     }
 }

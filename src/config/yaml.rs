@@ -1,24 +1,24 @@
-//! The YAML document as a tree in which every value knows its place.
+//! The YAML document as a tree in which every value knows its position.
 //!
 //! The YAML library tells line and column only in its errors. So every scalar is read by a visitor that keeps the
-//! value and then fails: the failure carries the place, and a scalar that was refused is as consumed as one that
-//! was taken. A list or mapping has no place of its own: it stands where its key stands, or its first scalar.
+//! value and then fails: the failure carries the position, and a scalar that was refused is as consumed as one that
+//! was taken. A list or mapping has no position of its own: it stands where its key stands, or its first scalar.
 
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Place;
+use super::FilePosition;
 
 /// The largest configuration, in bytes.
 pub(super) const MAX_BYTES: usize = 4 << 20;
 /// Values in a configuration once its aliases are written out: a few lines of aliases of aliases make billions.
 const MAX_NODES: usize = 200_000;
 
-/// A value at its place.
+/// A value at its position.
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) position: FilePosition,
     /// Such as `routes[2].shared[0]`; empty for the document.
     pub(super) path: String,
     pub(super) value: Value,
@@ -45,51 +45,56 @@ pub(super) struct Text {
 /// One key of a mapping. The same key may come twice: the reader reports that.
 pub(super) struct Entry {
     pub(super) key: String,
-    pub(super) place: Place,
+    pub(super) position: FilePosition,
     pub(super) node: Node,
 }
 
-/// Reads a document. The error is the one that stopped the YAML library, with its place.
-pub(super) fn parse(text: &str) -> Result<Node, (Place, String)> {
-    let start = Place { line: 1, column: 1 };
+/// Reads a document. The error is the one that stopped the YAML library, with its position.
+pub(super) fn parse(text: &str) -> Result<Node, (FilePosition, String)> {
+    let start = FilePosition { line: 1, column: 1 };
     if text.len() > MAX_BYTES {
         return Err((start, format!("expected at most {MAX_BYTES} bytes, found {}", text.len())));
     }
     let nodes = Cell::new(0);
     match (Seed { nodes: &nodes }).deserialize(serde_yaml::Deserializer::from_str(text)) {
         Ok(mut node) => {
-            settle(&mut node, start, String::new());
+            complete_positions(&mut node, start, String::new());
             Ok(node)
         }
         Err(error) => {
-            let place = error.location().map_or(start, |at| Place { line: at.line(), column: at.column() });
-            Err((place, in_plain_words(text, place, &without_places(&error.to_string()))))
+            let position =
+                error.location().map_or(start, |at| FilePosition { line: at.line(), column: at.column() });
+            Err((position, in_plain_words(text, position, &without_positions(&error.to_string()))))
         }
     }
 }
 
 /// Stands for "not known yet" until [`settle`] has run.
-const NOWHERE: Place = Place { line: 0, column: 0 };
+const UNKNOWN_POSITION: FilePosition = FilePosition { line: 0, column: 0 };
 
-/// Gives every value its path, and a place to those that have none of their own.
-fn settle(node: &mut Node, place: Place, path: String) {
-    if node.place == NOWHERE {
-        node.place = place;
+/// Gives every value its path, and a position to those that have none of their own.
+fn complete_positions(node: &mut Node, position: FilePosition, path: String) {
+    if node.position == UNKNOWN_POSITION {
+        node.position = position;
     }
     match &mut node.value {
         Value::List(items) => {
             for (n, item) in items.iter_mut().enumerate() {
-                settle(item, node.place, format!("{path}[{n}]"));
+                complete_positions(item, node.position, format!("{path}[{n}]"));
             }
         }
         Value::Map(entries) => {
             for entry in entries {
                 // an empty value stands after its key, often at the end of a line: the key is the better place
                 if matches!(entry.node.value, Value::Null | Value::List(_) | Value::Map(_)) {
-                    entry.node.place = entry.place;
+                    entry.node.position = entry.position;
                 }
                 let dot = if path.is_empty() { "" } else { "." };
-                settle(&mut entry.node, entry.place, format!("{path}{dot}{}", entry.key.escape_debug()));
+                complete_positions(
+                    &mut entry.node,
+                    entry.position,
+                    format!("{path}{dot}{}", entry.key.escape_debug()),
+                );
             }
         }
         _ => {}
@@ -98,14 +103,14 @@ fn settle(node: &mut Node, place: Place, path: String) {
 }
 
 /// Reads ` at line 3 column 5` at the end of what the YAML library says.
-fn place_in(text: &str) -> Option<Place> {
-    let (_, place) = text.rsplit_once(" at line ")?;
-    let (line, column) = place.split_once(" column ")?;
-    Some(Place { line: line.parse().ok()?, column: column.parse().ok()? })
+fn position_in(text: &str) -> Option<FilePosition> {
+    let (_, position) = text.rsplit_once(" at line ")?;
+    let (line, column) = position.split_once(" column ")?;
+    Some(FilePosition { line: line.parse().ok()?, column: column.parse().ok()? })
 }
 
 /// Takes every ` at line 3 column 5` out of what the YAML library says.
-fn without_places(text: &str) -> String {
+fn without_positions(text: &str) -> String {
     let mut pieces = text.split(" at line ");
     let mut kept = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {
@@ -120,8 +125,8 @@ fn without_places(text: &str) -> String {
 }
 
 /// What the YAML library says of indentation and punctuation, for people who do not know its grammar.
-fn in_plain_words(text: &str, place: Place, said: &str) -> String {
-    let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+fn in_plain_words(text: &str, position: FilePosition, said: &str) -> String {
+    let line = text.lines().nth(position.line.saturating_sub(1)).unwrap_or_default();
     let indentation = &line[..line.len() - line.trim_start().len()];
     let meaning = if indentation.contains('\t') {
         "a tab indents this line: indent with spaces"
@@ -161,15 +166,15 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
             Ok(node) => Ok(node),
             Err(error) => {
                 let Some(value) = scalar.take() else { return Err(error) };
-                // the library leaves the place out where it is the very start
-                let place = place_in(&error.to_string()).unwrap_or(Place { line: 1, column: 1 });
-                Ok(Node { place, path: String::new(), value })
+                // the library leaves the position out where it is the very start
+                let position = position_in(&error.to_string()).unwrap_or(FilePosition { line: 1, column: 1 });
+                Ok(Node { position, path: String::new(), value })
             }
         }
     }
 }
 
-/// Keeps a scalar and fails, so that its place becomes known; takes lists and mappings whole.
+/// Keeps a scalar and fails, so that its position becomes known; takes lists and mappings whole.
 struct Visit<'c> {
     seed: Seed<'c>,
     scalar: &'c Cell<Option<Value>>,
@@ -230,8 +235,8 @@ impl<'de> Visitor<'de> for Visit<'_> {
         while let Some(item) = list.next_element_seed(self.seed)? {
             items.push(item);
         }
-        let place = items.first().map_or(NOWHERE, |item| item.place);
-        Ok(Node { place, path: String::new(), value: Value::List(items) })
+        let position = items.first().map_or(UNKNOWN_POSITION, |item| item.position);
+        Ok(Node { position, path: String::new(), value: Value::List(items) })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
@@ -245,10 +250,10 @@ impl<'de> Visitor<'de> for Visit<'_> {
                 _ => return Err(de::Error::custom("expected text as a key")),
             };
             let node = map.next_value_seed(self.seed)?;
-            entries.push(Entry { key: text, place: key.place, node });
+            entries.push(Entry { key: text, position: key.position, node });
         }
-        let place = entries.first().map_or(NOWHERE, |entry| entry.place);
-        Ok(Node { place, path: String::new(), value: Value::Map(entries) })
+        let position = entries.first().map_or(UNKNOWN_POSITION, |entry| entry.position);
+        Ok(Node { position, path: String::new(), value: Value::Map(entries) })
     }
 }
 
@@ -257,26 +262,26 @@ mod tests {
     use super::*;
 
     /// Every value as `path line:column`.
-    fn places(node: &Node, into: &mut Vec<String>) {
-        into.push(format!("{} {}:{}", node.path, node.place.line, node.place.column));
+    fn positions(node: &Node, into: &mut Vec<String>) {
+        into.push(format!("{} {}:{}", node.path, node.position.line, node.position.column));
         match &node.value {
-            Value::List(items) => items.iter().for_each(|item| places(item, into)),
-            Value::Map(entries) => entries.iter().for_each(|entry| places(&entry.node, into)),
+            Value::List(items) => items.iter().for_each(|item| positions(item, into)),
+            Value::Map(entries) => entries.iter().for_each(|entry| positions(&entry.node, into)),
             _ => {}
         }
     }
 
-    fn places_of(text: &str) -> Vec<String> {
+    fn positions_of(text: &str) -> Vec<String> {
         let mut all = Vec::new();
-        places(&parse(text).unwrap_or_else(|error| panic!("{error:?}")), &mut all);
+        positions(&parse(text).unwrap_or_else(|error| panic!("{error:?}")), &mut all);
         all
     }
 
     #[test]
-    fn block_style_places() {
+    fn block_style_positions() {
         let text = "# a comment\na: 1\nb:\n  - c: x\n    d: [y, zz]   # more\n  - plain\n\n  - e:\n";
         assert_eq!(
-            places_of(text),
+            positions_of(text),
             [
                 " 2:1",
                 "a 2:4",
@@ -299,26 +304,26 @@ mod tests {
         assert!(parse(text).is_err(), "a block scalar in flow style");
         let text = "{ \"a b\": 'x', c: {}, d: [[], [1]],\n  e: true }";
         assert_eq!(
-            places_of(text),
+            positions_of(text),
             [" 1:3", "a b 1:10", "c 1:15", "d 1:22", "d[0] 1:22", "d[1] 1:31", "d[1][0] 1:31", "e 2:6"]
         );
     }
 
     #[test]
     fn columns_count_characters_and_block_scalars_stand_at_their_mark() {
-        assert_eq!(places_of("é: ü\nb: |\n  x\n  y\nc: z"), [" 1:1", "é 1:4", "b 2:4", "c 5:4"]);
+        assert_eq!(positions_of("é: ü\nb: |\n  x\n  y\nc: z"), [" 1:1", "é 1:4", "b 2:4", "c 5:4"]);
     }
 
     #[test]
     fn an_alias_stands_where_its_anchor_is() {
         assert_eq!(
-            places_of("a: &x [1, 2]\nb: *x\nc: &y 5\nd: *y"),
+            positions_of("a: &x [1, 2]\nb: *x\nc: &y 5\nd: *y"),
             [" 1:1", "a 1:1", "a[0] 1:8", "a[1] 1:11", "b 2:1", "b[0] 1:8", "b[1] 1:11", "c 3:4", "d 3:4"]
         );
     }
 
     #[test]
-    fn what_is_no_yaml_has_a_place() {
+    fn what_is_no_yaml_has_a_position() {
         for (text, line, column, message) in [
             ("a: 1\nb: [1, 2\nc: 3", 3, 2, "did not find expected ',' or ']'"),
             ("a: 1\n  b: 2", 2, 4, "mapping values are not allowed in this context"),
@@ -327,10 +332,10 @@ mod tests {
             ("a: 1\n[2]: b", 1, 1, "expected text as a key"),
             ("a: 1\n---\nb: 1", 1, 1, "more than one document"),
         ] {
-            let Err((place, found)) = parse(text) else { panic!("{text:?} was read") };
+            let Err((position, found)) = parse(text) else { panic!("{text:?} was read") };
             assert!(found.contains(message), "{text:?}: {found}");
             assert!(!found.contains(" at line"), "{text:?}: {found}");
-            assert_eq!((place.line, place.column), (line, column), "{text:?}: {found}");
+            assert_eq!((position.line, position.column), (line, column), "{text:?}: {found}");
         }
     }
 

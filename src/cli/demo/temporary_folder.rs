@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::cli::output::tell;
+use crate::cli::output::eprint_line;
 
 /// A new folder that only its owner can read; removed with all that is in it when this goes.
 #[derive(Debug)]
@@ -27,7 +27,10 @@ impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             // the log may have ended by now
-            tell(format_args!("portcullis: cannot remove the demo's folder {}: {error}", self.0.display()));
+            eprint_line(format_args!(
+                "portcullis: cannot remove the demo's folder {}: {error}",
+                self.0.display()
+            ));
         }
     }
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::validity;
+use super::certificate_expiry;
 use crate::config::{
     Access, AccessControl, Argon2, AuthorizationHeader, Config, Cors, Listener, ListenerTls, Route, Upstream,
 };
 use crate::policy;
 
-/// Every weakening, the widest first.
-pub(super) fn weakenings(config: &Config) -> Vec<String> {
+/// Every such sentence, the widest opening first.
+pub(super) fn security_warnings(config: &Config) -> Vec<String> {
     let mut sentences = Vec::new();
     for listener in &config.listeners {
         of_listener(config, listener, &mut sentences);
@@ -60,7 +60,7 @@ fn of_listener(config: &Config, listener: &Listener, sentences: &mut Vec<String>
 
 fn of_certificates(tls: Option<&ListenerTls>, sentences: &mut Vec<String>) {
     for files in tls.iter().flat_map(|tls| &tls.certificates) {
-        sentences.extend(validity::complaint(&files.certificate));
+        sentences.extend(certificate_expiry::warning(&files.certificate));
         if is_read_by_all(&files.key) {
             sentences.push(format!("'{}' can be read by every user of this machine", files.key.display()));
         }
@@ -68,7 +68,7 @@ fn of_certificates(tls: Option<&ListenerTls>, sentences: &mut Vec<String>) {
 }
 
 fn of_route(route: &Route, sentences: &mut Vec<String>) {
-    let line = route.place.line;
+    let line = route.position.line;
     if matches!(route.access, Access::Public { .. }) {
         sentences.push(format!("line {line}: access: public: {} needs no key", route.path));
     }
