@@ -17,8 +17,9 @@
 //!
 //! # The way of a request
 //!
-//! `proxy::worker` accepts, `proxy::http1` or `proxy::http2` reads the head, and `proxy::pipeline` takes it through
-//! admit → route → authenticate → decide → forward → record, a value of its own type at each step.
+//! `proxy::accept` takes the connection, `proxy::http1_connection` or `proxy::http2_connection` reads the head, and
+//! `proxy::pipeline` shows the six steps in one function: admit → route → authenticate → decide → forward → record. Each
+//! step has a file of its own and hands on a value of its own type.
 //!
 //! A request to the management listener is judged by `management::app` (host, body, caller), read by `management::api`
 //! or `management::ui`, and done by `management::desk`, the one set of operations: it asks `policy::judge`, has

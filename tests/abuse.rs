@@ -182,7 +182,7 @@ fn case_82_requests_without_a_key_whose_answers_nobody_reads_are_bounded() {
 }
 
 #[test]
-fn case_82_a_body_that_moves_may_take_its_time() {
+fn case_82_a_slow_body_that_keeps_moving_is_not_ended() {
     let mark = marker();
     let mut client = stage().gateway.connect();
     client
@@ -278,7 +278,7 @@ fn case_82_http2_without_a_preface_is_ended() {
 }
 
 #[test]
-fn connections_end_in_good_order_after_their_number_of_requests() {
+fn a_connection_closes_in_order_after_requests_per_connection() {
     let stage = Stage::with(|plan| plan.top("limits: { requests_per_connection: 3 }"));
     let mut client = stage.gateway.connect();
     for number in 1..=3 {
@@ -767,7 +767,7 @@ fn connections_beyond_a_limit_are_refused_until_one_ends() {
 }
 
 #[test]
-fn too_few_open_files_are_told_now_and_then_and_waited_out() {
+fn too_few_open_files_are_logged_now_and_then_and_accepting_goes_on() {
     let stage = Stage::start();
     let pid = stage.gateway.pid();
     let allow = |count: usize| {

@@ -70,7 +70,7 @@ fn log_line(stage: &Stage, mark: &str) -> String {
 }
 
 #[test]
-fn case_112_what_came_of_an_answer_is_delivered_and_visibly_unfinished() {
+fn case_112_an_answer_that_breaks_off_is_delivered_as_far_as_it_came_and_looks_unfinished() {
     let stage = broken();
     let mut asked = Vec::new();
     for how in BREAKS {
@@ -116,7 +116,7 @@ fn case_112_what_came_of_an_answer_is_delivered_and_visibly_unfinished() {
 }
 
 #[test]
-fn case_112_http2_clients_get_what_came_and_then_a_reset() {
+fn case_112_an_http2_client_gets_a_reset_after_an_answer_that_breaks_off() {
     let stage = broken();
     let key = stage.e1.authorization();
     for how in BREAKS {
@@ -206,7 +206,7 @@ fn breaking_http2_upstream() -> Plain {
 }
 
 #[test]
-fn case_112_what_came_of_an_http2_upstream_is_delivered() {
+fn case_112_an_answer_of_an_http2_upstream_that_breaks_off_is_delivered_as_far_as_it_came() {
     let upstream = breaking_http2_upstream();
     let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
     let stage = Stage::with(|plan| plan.upstreams(&entry).listeners("  - address: 127.0.0.1:0\n"));
@@ -360,7 +360,7 @@ fn unauthenticated<'a>(method: &'a str, path: &'a [u8]) -> [(&'a [u8], &'a [u8])
 }
 
 #[test]
-fn case_114_what_is_refused_is_drained_within_bounds() {
+fn case_114_the_body_of_a_refused_request_is_read_and_dropped_within_bounds() {
     let stage = refusing();
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -474,7 +474,7 @@ fn case_113_a_client_that_leaves_before_the_answer_ends_the_upstreams_request() 
 }
 
 #[test]
-fn case_113_an_end_behind_a_whole_next_request_is_no_sign() {
+fn case_113_a_client_that_ends_its_direction_after_a_pipelined_request_has_not_left() {
     let stage = Stage::start();
     for next in ["GET", "POST", "chunked"] {
         let path = format!("/v1/projects/e1/{}", marker());
@@ -604,7 +604,7 @@ fn case_109_a_steady_slow_client_gets_all_of_its_answer() {
 }
 
 #[test]
-fn case_109_a_client_that_takes_nothing_is_cut_after_write() {
+fn case_109_a_client_that_takes_nothing_is_disconnected_after_the_write_timeout() {
     let upstream = large_upstream();
     let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")).top("timeouts: { write: 1s }"));
     let path = format!("/v1/projects/e1/{}", marker());
@@ -671,7 +671,7 @@ fn upload_slowly(size: u64) {
 }
 
 #[test]
-fn case_110_an_upstream_that_takes_nothing_is_504_after_body() {
+fn case_110_an_upstream_that_takes_nothing_is_504_after_the_body_timeout() {
     let upstream = Plain::start(|_, reader| {
         std::thread::sleep(PATIENCE);
         drop(reader);

@@ -128,7 +128,7 @@ fn case_44_forged_identity_is_removed_where_there_is_none_of_ours() {
 }
 
 #[test]
-fn case_44_what_clients_may_say_with_such_names_passes() {
+fn case_44_x_api_headers_that_clients_may_send_pass() {
     let seen =
         stage().passes(get_as_e1().header("X-API-No-Challenge", "true").header("X-API-Action-Links", "a"));
     assert_eq!(seen.all("X-API-No-Challenge"), ["true"]);
@@ -176,7 +176,7 @@ fn case_45_other_spellings_of_identity_headers() {
 }
 
 #[test]
-fn case_46_connection_cannot_remove_what_the_gateway_says() {
+fn case_46_connection_cannot_remove_headers_that_the_gateway_adds() {
     let nominated = "close, X-API-Account-Id, X-API-Key-Id, X-API-Project-Id, X-API-Roles, X-API-Account-Kind, \
                      X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, X-Request-Id, Via, Authorization, Host, \
                      X-Mine";
@@ -362,7 +362,7 @@ fn case_49_a_proxy_protocol_header_is_no_request() {
 }
 
 #[test]
-fn case_50_trailers_cannot_say_what_headers_may_not() {
+fn case_50_trailers_cannot_carry_what_headers_may_not() {
     let mark = marker();
     let path = own_path();
     let head = Request::new("POST", &path)

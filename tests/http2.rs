@@ -316,7 +316,7 @@ fn what_breaks_the_rules_of_a_stream_ends_only_the_stream() {
 }
 
 #[test]
-fn what_means_nothing_is_put_up_with() {
+fn what_has_no_meaning_is_ignored() {
     let mut client = connect();
     let write = |client: &mut RawHttp2, kind, flags, stream, payload: &[u8]| {
         client.write(kind, flags, stream, payload).expect("an open connection");
@@ -376,7 +376,7 @@ fn body_bytes(frames: &[Frame]) -> usize {
 }
 
 #[test]
-fn the_initial_window_moves_the_windows_of_open_streams_below_nothing_too() {
+fn a_smaller_initial_window_makes_the_windows_of_open_streams_smaller_and_even_negative() {
     let mut client = connect();
     let initial = |client: &mut RawHttp2, value| {
         client.write(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, value)).expect("an open connection");
@@ -414,7 +414,7 @@ fn the_initial_window_moves_the_windows_of_open_streams_below_nothing_too() {
 }
 
 #[test]
-fn a_client_that_sets_the_size_of_its_table_hears_that_it_is_not_used() {
+fn a_client_that_sets_its_hpack_table_size_is_told_that_the_table_is_not_used() {
     let mut client = connect();
     let first_octet = |client: &mut RawHttp2, stream| {
         ask(client, stream, "GET", ECHO, true);
@@ -567,7 +567,7 @@ impl Careful {
 }
 
 #[test]
-fn uploads_leave_the_connection_s_window_as_it_was_however_they_end() {
+fn every_upload_gives_the_connection_window_back_however_it_ends() {
     let mut client = Careful::connect(stage());
     let key = key();
     let pad = |content: usize, padding: u8| {
@@ -607,7 +607,7 @@ fn uploads_leave_the_connection_s_window_as_it_was_however_they_end() {
 }
 
 #[test]
-fn downloads_share_a_small_window_and_those_that_are_cancelled_hold_up_none() {
+fn downloads_share_a_small_window_and_cancelled_ones_do_not_hold_up_others() {
     for cancelled in [false, true] {
         let mut client = Careful::connect(stage());
         let key = key();
@@ -651,7 +651,7 @@ fn downloads_share_a_small_window_and_those_that_are_cancelled_hold_up_none() {
 }
 
 #[test]
-fn small_messages_in_great_number_are_no_flood() {
+fn many_small_messages_are_not_taken_for_a_flood() {
     let mut client = Careful::connect(stage());
     let key = key();
     client.begin(1, "POST", ECHO, Some(&key), false);
@@ -747,7 +747,7 @@ fn impatient() -> &'static Stage {
 }
 
 #[test]
-fn a_client_that_goes_on_asking_is_not_sent_away() {
+fn a_client_that_keeps_sending_requests_keeps_its_connection() {
     let stage = impatient();
     let key = stage.e1.authorization();
     let mut client = Careful::connect(stage);
@@ -779,7 +779,7 @@ fn a_refusal_that_nobody_fetches_does_not_keep_its_stream() {
 }
 
 #[test]
-fn a_client_that_does_not_hear_of_the_end_is_not_served_for_ever() {
+fn a_client_that_ignores_goaway_is_not_served_for_ever() {
     let limits = "timeouts: { header: 1s, idle: 1s }\nlimits: { requests_per_connection: 3 }";
     let stage = Stage::with(|plan| plan.top(limits));
     prepare(&stage);
@@ -824,7 +824,7 @@ fn runs(pid: u32) -> bool {
 }
 
 #[test]
-fn answers_that_are_done_reach_a_slow_client_though_the_gateway_stops() {
+fn finished_answers_reach_a_slow_client_while_the_gateway_stops() {
     const STREAMS: u32 = 120;
     let mut stage = Stage::start();
     let path = "/v1/projects/e1/long-heads";

@@ -151,7 +151,7 @@ fn data_or_headers_for_a_stream_that_both_sides_have_ended_end_the_connection() 
 }
 
 #[test]
-fn data_or_headers_behind_the_client_s_own_end_are_an_error_of_the_stream() {
+fn data_or_headers_after_end_stream_are_an_error_of_the_stream() {
     for (about, kind, flags, payload) in late() {
         let mut client = connect();
         write(&mut client, HEADERS, WHOLE, 1, &with_key("GET", HELD));
@@ -163,7 +163,7 @@ fn data_or_headers_behind_the_client_s_own_end_are_an_error_of_the_stream() {
 
 /// RFC 9113 §5.4.2: whoever has reset a stream takes what the other side sent before it knew.
 #[test]
-fn what_comes_late_for_a_stream_that_the_gateway_has_ended_early_is_harmless() {
+fn late_frames_for_a_stream_that_the_gateway_has_ended_early_are_ignored() {
     let mark = marker();
     let malformed = head("POST", ECHO, None, &[(b"te", b"gzip")]);
     for (about, head) in [
@@ -228,7 +228,7 @@ fn anything_but_priority_for_a_stream_that_never_began_ends_the_connection() {
 
 /// What is remembered of streams has a bound: what is older is taken for something that the gateway has ended.
 #[test]
-fn of_streams_long_gone_nothing_is_held_against_the_client() {
+fn late_frames_for_streams_that_ended_long_ago_are_ignored() {
     let mut client = connect();
     assert_serves(&mut client, 1, "the first");
     // as far as identifiers go, a thousand streams later
@@ -283,7 +283,7 @@ fn a_stream_that_depends_on_itself_is_reset_and_the_header_table_stays_in_step()
 }
 
 #[test]
-fn a_scheme_is_a_scheme() {
+fn an_invalid_scheme_is_refused() {
     let mut client = connect();
     let key = stage().e1.authorization();
     let mut stream = 1;
@@ -311,7 +311,7 @@ fn a_scheme_is_a_scheme() {
 }
 
 #[test]
-fn who_says_goodbye_gets_what_it_has_asked_for_and_then_the_end() {
+fn a_client_that_sends_goaway_gets_its_answers_and_then_the_connection_ends() {
     for code in [NO_ERROR, UNKNOWN] {
         let mut client = connect();
         let mark = marker();
@@ -353,7 +353,7 @@ fn who_says_goodbye_gets_what_it_has_asked_for_and_then_the_end() {
 }
 
 #[test]
-fn a_stream_that_the_client_has_ended_still_hears_of_windows_priorities_and_resets() {
+fn window_updates_priorities_and_resets_count_after_the_client_has_ended_its_stream() {
     let mut client = connect();
     // the settings of one frame count in their order
     let initial_window = |size: u32| [&[0, 4][..], &size.to_be_bytes()].concat();
@@ -394,7 +394,7 @@ fn a_stream_that_the_client_has_ended_still_hears_of_windows_priorities_and_rese
 type Written = (u8, u8, u32, Vec<u8>);
 
 #[test]
-fn frames_that_may_not_stand_where_they_do_end_the_connection() {
+fn frames_that_are_not_allowed_where_they_come_end_the_connection() {
     let get = with_key("GET", ECHO);
     let post = with_key("POST", ECHO);
     let literal = |rest: &[u8]| [&get[..], rest].concat();
@@ -468,7 +468,7 @@ fn frames_that_may_not_stand_where_they_do_end_the_connection() {
 }
 
 #[test]
-fn header_blocks_of_every_form_are_understood() {
+fn header_blocks_of_every_form_are_read() {
     // `x-test: h2spec`, or its like
     let plain_name = b"\x06x-test";
     let (plain, coded) = (&b"\x06h2spec"[..], &b"\x84\x9c\x48\xac\xa4"[..]);

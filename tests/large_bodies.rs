@@ -123,7 +123,7 @@ fn pipes_of(pid: u32) -> usize {
 }
 
 #[test]
-fn what_breaks_off_is_not_whole() {
+fn a_body_that_breaks_off_is_not_taken_for_whole() {
     let upstream = Plain::start(|_, mut reader| {
         plain::head(&mut reader)?;
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
@@ -182,7 +182,7 @@ fn a_key_that_is_deactivated_gets_no_more_of_a_large_body() {
 }
 
 #[test]
-fn what_follows_an_upload_is_the_next_request() {
+fn the_next_request_follows_right_after_an_upload() {
     let upstream = upstream();
     let stage = Stage::with(|plan| plan.upstreams(&upstream.entry("api")));
     let body = bytes(0, 300_000);

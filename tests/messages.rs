@@ -67,7 +67,7 @@ fn with_another_behind(first: &[u8], status: u16) -> (Response, Result<Response,
 }
 
 #[test]
-fn case_108_after_what_is_no_http_the_connection_is_closed() {
+fn case_108_the_connection_is_closed_after_a_request_that_is_no_http() {
     let key = stage().e1.authorization();
     let with =
         |line: &str, rest: &str| format!("{line}\r\nHost: gw.test\r\nAuthorization: {key}\r\n{rest}\r\n");
@@ -117,7 +117,7 @@ fn case_108_after_what_is_no_http_the_connection_is_closed() {
 }
 
 #[test]
-fn case_108_what_is_well_formed_and_refused_keeps_the_connection() {
+fn case_108_the_connection_stays_open_after_a_well_formed_request_is_refused() {
     let own = |method: &str, path: &str| stage().request(method, path);
     for (first, status) in [
         (own("GET", "/v1/projects/e1/../e2").end(), 400),
@@ -203,7 +203,7 @@ fn case_115_a_client_with_http_2_is_told_to_continue_when_the_body_is_wanted() {
 }
 
 #[test]
-fn case_115_also_where_the_upstream_speaks_http_2() {
+fn case_115_the_gateway_sends_100_continue_for_an_upstream_with_http_2() {
     let upstream = Http2Upstream::start(None);
     let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
     let stage = Stage::with(|plan| plan.upstreams(&entry));
@@ -293,7 +293,7 @@ fn case_119_an_answer_without_a_date_gets_one_and_another_keeps_its_own() {
 }
 
 #[test]
-fn case_119_only_what_may_announce_a_length_announces_one() {
+fn case_119_content_length_is_sent_only_where_it_is_allowed() {
     let head = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n");
     let early = "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n";
     for (method, bytes, status, expected) in [
@@ -407,7 +407,7 @@ fn case_119_limits_on_the_heads_of_answers_hold_to_the_byte() {
 }
 
 #[test]
-fn case_119_large_trailers_of_an_upstream_pass_and_too_large_ones_cost_only_themselves() {
+fn case_119_large_trailers_of_an_upstream_pass_and_only_too_large_ones_are_dropped() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
     for (line, count, kept) in [(100, 90, 90), (60_000, 1, 1), (300, 199, 199), (10, 201, 0), (70_000, 2, 0)]
     {
@@ -465,7 +465,7 @@ fn case_119_padded_chunk_sizes_of_an_upstream_are_read() {
 }
 
 #[test]
-fn case_119_chunk_extensions_of_clients_are_extensions_or_refused() {
+fn case_119_malformed_chunk_extensions_of_clients_are_refused() {
     let request = |line: &str, mark: &str| {
         let request = stage().request("POST", ECHO).mark(mark).header("Transfer-Encoding", "chunked");
         request.raw(format!("\r\n{line}\r\nhello\r\n0\r\n\r\n")).unfinished()

@@ -95,7 +95,7 @@ fn a_request_that_never_ends_is_ended_after_the_drain_timeout() {
 }
 
 #[test]
-fn a_waiting_request_is_told_of_the_stop() {
+fn a_request_that_waits_for_the_upstream_is_answered_503_when_the_gateway_stops() {
     let mut stage = Stage::with(|plan| plan.top("drain_timeout: 1s"));
     stage.upstream.answer(
         "/v1/projects/e1/silent",
@@ -339,7 +339,7 @@ fn case_116_a_websocket_on_an_http2_stream_closes_with_1001_too() {
 }
 
 #[test]
-fn http2_clients_are_told_and_their_streams_finish() {
+fn http2_clients_get_goaway_and_their_streams_finish() {
     let mut stage = Stage::start();
     let finish = held(&stage, "/v1/projects/e1/held");
     let key = stage.e1.authorization();

@@ -254,7 +254,7 @@ fn an_early_answer_on_an_http2_stream_leaves_the_connection_whole() {
 }
 
 #[test]
-fn continue_is_the_upstream_s_word_and_comes_only_when_the_key_is_accepted() {
+fn a_100_continue_comes_from_the_upstream_and_only_after_the_key_is_accepted() {
     stage().upstream.answer(
         "/v1/projects/e1/expecting",
         Answer::after_head(|request, conversation| {
@@ -428,7 +428,7 @@ fn http2_carries_trailers_and_hints_too() {
 }
 
 #[test]
-fn hints_lose_what_is_for_one_hop_on_http2() {
+fn early_hints_lose_hop_by_hop_headers_on_http2() {
     stage().upstream.answer(
         "/v1/projects/e1/hop",
         Answer::Bytes(

@@ -85,7 +85,7 @@ fn metrics_are_for_admins_and_every_one_is_documented() {
 }
 
 #[test]
-fn requests_are_counted_by_what_became_of_them() {
+fn requests_are_counted_by_their_outcome() {
     let stage = Stage::start();
     stage.passes(stage.request("GET", "/v1/projects/e1/x"));
     stage.refuses(stage.request("GET", "/v1/projects/e2/x"), &[403]);
@@ -187,7 +187,7 @@ fn a_rotated_access_log_is_opened_again_on_sighup() {
 }
 
 #[test]
-fn an_access_log_that_cannot_be_written_is_told_once_and_holds_up_no_request() {
+fn an_access_log_that_cannot_be_written_is_reported_once_and_holds_up_no_request() {
     let stage = Stage::with(|plan| plan.top("log: { access: { file: /dev/full } }"));
     stage.passes(stage.request("GET", "/v1/projects/e1/one"));
     let told = "lines of the access log are lost until it can be written again";

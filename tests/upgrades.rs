@@ -397,7 +397,7 @@ fn after_deactivation(last: &'static [u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_websocket_that_loses_its_key_is_told_so_where_a_frame_may_stand() {
+fn a_websocket_whose_key_is_deactivated_gets_a_close_frame_between_two_frames() {
     assert_eq!(after_deactivation(b"\x81\x05hello\x02\x7e\x00\x80"), b"", "in the middle of a frame");
     assert_eq!(after_deactivation(b"\x81\x05hello"), CLOSED_1008, "between two frames");
     assert_eq!(after_deactivation(b""), CLOSED_1008, "before the first");
@@ -405,7 +405,7 @@ fn a_websocket_that_loses_its_key_is_told_so_where_a_frame_may_stand() {
 }
 
 #[test]
-fn a_websocket_on_an_http2_stream_is_told_so_too() {
+fn a_websocket_on_an_http2_stream_gets_that_close_frame_too() {
     let key = stage().gateway.create_environment_key("e1");
     let mut client = RawHttp2::connect(stage().gateway.https());
     let authorization = key.authorization();

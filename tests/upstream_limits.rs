@@ -259,7 +259,7 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn case_103_the_queue_serves_in_turn_forgets_who_leaves_and_has_an_end() {
+fn case_103_the_queue_serves_in_turn_forgets_clients_that_leave_and_is_bounded() {
     let top = "timeouts: { upstream_connect: 10s }";
     let stage = stage(", max_connections: 1, max_waiting: 6", top, &[]);
     let gate = Arc::new(Gate::default());
@@ -290,7 +290,7 @@ fn case_103_the_queue_serves_in_turn_forgets_who_leaves_and_has_an_end() {
 }
 
 #[test]
-fn case_103_who_waits_too_long_is_told_to_come_again() {
+fn case_103_a_request_that_waits_too_long_gets_503_with_retry_after() {
     let stage = stage(", max_connections: 1", "timeouts: { upstream_connect: 300ms }", &[]);
     stage.upstream.answer(SLOW, silent());
     on_one_connection(&stage, async |mut client| {
@@ -308,7 +308,7 @@ fn case_103_who_waits_too_long_is_told_to_come_again() {
 }
 
 #[test]
-fn case_103_a_reload_keeps_the_bound() {
+fn case_103_a_reload_keeps_the_limit() {
     let stage = stage(", max_connections: 4, max_waiting: 0", "drain_timeout: 100ms", &[]);
     stage.upstream.answer(SLOW, silent());
     on_one_connection(&stage, async |mut client| {

@@ -530,7 +530,7 @@ fn requests_share_a_connection_to_an_http2_upstream() {
 }
 
 #[test]
-fn a_reset_or_silent_stream_is_that_request_s_alone() {
+fn a_reset_or_silent_stream_affects_only_its_own_request() {
     let (stage, upstream) = http2();
     let path = format!("/v1/projects/e1/{}/reset", marker());
     stage.gateway.exchange(stage.request("GET", &path).end()).assert_refused(502);
@@ -560,7 +560,7 @@ fn an_http2_connection_that_went_silent_is_not_used_again() {
 }
 
 #[test]
-fn an_http2_upstream_that_says_goodbye_is_connected_anew() {
+fn after_goaway_an_http2_upstream_is_connected_to_anew() {
     let (stage, _) = http2();
     for _ in 0..5 {
         let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/goaway").body("bye"));
@@ -571,7 +571,7 @@ fn an_http2_upstream_that_says_goodbye_is_connected_anew() {
 }
 
 #[test]
-fn goodbyes_of_a_busy_http2_upstream_cost_no_request_without_a_body() {
+fn goaway_of_a_busy_http2_upstream_costs_no_request_without_a_body() {
     let (stage, _) = http2();
     std::thread::scope(|scope| {
         for thread in 0..8 {

@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use portcullis::proxy::pass_request_fields;
-use portcullis::wire::{HeadLimits, NameList, RequestHead};
+use portcullis::wire::{HeadLimits, FieldNameSet, RequestHead};
 
 const LIMITS: HeadLimits = HeadLimits { header_bytes: 16 * 1024, header_count: 100, line_bytes: 8 * 1024 };
 
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let mut head = RequestHead::default();
     let Ok(Some(length)) = head.parse(&input, &mut 0, &LIMITS) else { return };
     assert!(length <= input.len());
-    let stripped = NameList::new(["x-secret"]);
+    let stripped = FieldNameSet::new(["x-secret"]);
     let nominated: Vec<Vec<u8>> = head
         .fields
         .iter()

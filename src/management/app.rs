@@ -26,8 +26,8 @@ use super::site::Site;
 use super::{api, ui};
 use crate::auth::{AuthRefusal, Authenticator, Credential, CredentialError};
 use crate::store::Via;
-use crate::telemetry::History;
-use crate::wire::CHALLENGE;
+use crate::telemetry::RequestHistory;
+use crate::wire::BASIC_CHALLENGE;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const JSON: &str = "application/json; charset=utf-8";
@@ -42,7 +42,7 @@ pub struct Management {
     pub(super) health: Health,
     pub(super) sessions: Sessions,
     /// Requests of the last hour, by what became of them.
-    pub(super) history: Arc<History>,
+    pub(super) history: Arc<RequestHistory>,
     site: ArcSwap<Site>,
 }
 
@@ -77,7 +77,7 @@ impl Management {
         desk: Desk,
         authenticator: Arc<Authenticator>,
         health: Health,
-        history: Arc<History>,
+        history: Arc<RequestHistory>,
         site: Site,
     ) -> Self {
         let sessions = Sessions::default();
@@ -261,7 +261,7 @@ pub(super) fn refuse(refusal: &Refusal, id: &str) -> Answer {
     let headers = answer.headers_mut();
     match refusal {
         Refusal::Unauthorized => {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(BASIC_CHALLENGE));
         }
         Refusal::MethodNotAllowed { allow, .. } => {
             if let Ok(allow) = HeaderValue::from_str(allow) {

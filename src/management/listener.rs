@@ -22,7 +22,7 @@ use super::connections::{Connections, Place};
 use super::request::{Connection, ServerName};
 use super::write_timeout::WriteTimeout;
 use crate::model::Source;
-use crate::telemetry::Alarm;
+use crate::telemetry::LogThrottle;
 
 /// After a failed accept: pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -64,7 +64,7 @@ pub async fn serve(
             return;
         }
     };
-    let alarm = Alarm::default();
+    let log_throttle = LogThrottle::default();
     let (connections, tasks) = (Connections::default(), TaskTracker::new());
     let (watching, stopping) = (Arc::clone(&management), stop.clone());
     tasks.spawn(async move { stopping.run_until_cancelled(watching.desk.watch_settled()).await });
@@ -76,7 +76,7 @@ pub async fn serve(
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                if alarm.rings() {
+                if log_throttle.should_log() {
                     tracing::warn!(%error, "cannot accept management connections");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;

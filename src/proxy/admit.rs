@@ -7,7 +7,7 @@ use http::Method;
 use super::refusal::Refusal;
 use crate::config::Limits;
 use crate::policy::{self, Target};
-use crate::wire::{FieldName, Length, RequestHead, Version};
+use crate::wire::{BodyLength, FieldKind, RequestHead, Version};
 
 /// The most options a `Connection` header may name: each is compared with each header.
 const MAX_CONNECTION_OPTIONS: usize = 100;
@@ -21,7 +21,7 @@ pub(super) struct Admitted<'h> {
     pub(super) origin_form: &'h [u8],
     /// `Host`, or HTTP/2's `:authority`; empty only for HTTP/1.0 without a `Host`.
     pub(super) host: &'h [u8],
-    pub(super) body: Length,
+    pub(super) body: BodyLength,
     pub(super) expects_continue: bool,
     /// The protocol that the client wants to change to.
     pub(super) upgrade: Option<&'h [u8]>,
@@ -37,6 +37,30 @@ impl Admitted<'_> {
     pub(super) fn is_websocket(&self) -> bool {
         self.upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
     }
+
+    /// Whether the client takes trailers (`TE: trailers`).
+    pub(super) fn accepts_trailers(&self) -> bool {
+        self.head
+            .fields
+            .values(FieldKind::Te)
+            .flat_map(list)
+            .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
+    }
+
+    /// Whether this is what a browser asks before it sends the real request.
+    pub(super) fn is_preflight(&self) -> bool {
+        self.method == Method::OPTIONS
+            && self.head.fields.values(FieldKind::Origin).next().is_some()
+            && self.head.fields.values(FieldKind::AccessControlRequestMethod).next().is_some()
+    }
+
+    /// What the client's version and `Connection` say (RFC 9112 §9.3).
+    pub(super) fn keeps_alive(&self) -> bool {
+        match self.head.version {
+            Version::Http10 => self.connection.keep_alive && !self.connection.close,
+            Version::Http11 | Version::Http2 => !self.connection.close,
+        }
+    }
 }
 
 /// What the `Connection` header says.
@@ -50,7 +74,7 @@ pub(super) struct ConnectionOptions {
 /// Looks at a head as it came; `origin_form` holds the target where it had to be taken out of a URL.
 pub(super) fn admit<'h>(
     head: &'h RequestHead,
-    body: Length,
+    body: BodyLength,
     limits: &Limits,
     origin_form: &'h mut Vec<u8>,
 ) -> Result<Admitted<'h>, Refusal> {
@@ -69,14 +93,14 @@ pub(super) fn admit<'h>(
         }
     };
     let target = policy::admit(origin_form).map_err(Refusal::Path)?;
-    let expects_continue = match single(head, FieldName::Expect)? {
+    let expects_continue = match single(head, FieldKind::Expect)? {
         None => false,
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
-            head.version != Version::Http10 && body != Length::NONE
+            head.version != Version::Http10 && body != BodyLength::NONE
         }
         Some(_) => return Err(Refusal::Expectation),
     };
-    let authorization = single(head, FieldName::Authorization)?;
+    let authorization = single(head, FieldKind::Authorization)?;
     // two credentials joined by a comma are two credentials
     if authorization.is_some_and(|value| is_basic(value) && value.contains(&b',')) {
         return Err(Refusal::Repeated("Authorization"));
@@ -86,7 +110,7 @@ pub(super) fn admit<'h>(
         None if connection.upgrade && head.version == Version::Http11 => upgrade_protocol(head),
         None => None,
     };
-    let no_challenge = single(head, FieldName::NoChallenge)?.is_some_and(|v| v.eq_ignore_ascii_case(b"true"));
+    let no_challenge = single(head, FieldKind::NoChallenge)?.is_some_and(|v| v.eq_ignore_ascii_case(b"true"));
     let method = if head.protocol().is_some() { Method::GET } else { method };
     Ok(Admitted {
         head,
@@ -121,7 +145,7 @@ fn method(head: &RequestHead) -> Result<Method, Refusal> {
 
 /// The host, and the target in origin form (RFC 9112 §3.2).
 fn host_and_target<'h>(head: &'h RequestHead, method: &Method) -> Result<(&'h [u8], Cow<'h, [u8]>), Refusal> {
-    let header = single(head, FieldName::Host)?;
+    let header = single(head, FieldKind::Host)?;
     let target = head.target();
     if head.version == Version::Http2 {
         let host = match (head.authority(), header) {
@@ -209,14 +233,14 @@ fn valid_host(host: &[u8]) -> Result<&[u8], Refusal> {
 }
 
 /// The value of a field that may be there once at most.
-fn single(head: &RequestHead, name: FieldName) -> Result<Option<&[u8]>, Refusal> {
+fn single(head: &RequestHead, name: FieldKind) -> Result<Option<&[u8]>, Refusal> {
     let mut values = head.fields.values(name);
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
         _ => Err(Refusal::Repeated(match name {
-            FieldName::Authorization => "Authorization",
-            FieldName::Host => "Host",
-            FieldName::Expect => "Expect",
+            FieldKind::Authorization => "Authorization",
+            FieldKind::Host => "Host",
+            FieldKind::Expect => "Expect",
             _ => "a header that may stand once",
         })),
     }
@@ -229,7 +253,7 @@ fn is_basic(authorization: &[u8]) -> bool {
 fn connection_options(head: &RequestHead) -> Result<ConnectionOptions, Refusal> {
     let mut options = ConnectionOptions::default();
     let mut count = 0;
-    for option in head.fields.values(FieldName::Connection).flat_map(list) {
+    for option in head.fields.values(FieldKind::Connection).flat_map(list) {
         count += 1;
         if count > MAX_CONNECTION_OPTIONS {
             return Err(Refusal::Malformed("Connection names too many options"));
@@ -248,7 +272,7 @@ fn connection_options(head: &RequestHead) -> Result<ConnectionOptions, Refusal> 
 /// The one protocol that `Upgrade` asks for, if it is one that may be tunnelled. `h2c` and `TLS` change how the same
 /// connection's next requests are read, past every rule here: they are never offered (RFC 9110 §7.8).
 fn upgrade_protocol(head: &RequestHead) -> Option<&[u8]> {
-    let mut values = head.fields.values(FieldName::Upgrade);
+    let mut values = head.fields.values(FieldKind::Upgrade);
     let (Some(protocol), None) = (values.next(), values.next()) else { return None };
     let is_one = !protocol.is_empty()
         && protocol

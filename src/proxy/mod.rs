@@ -2,48 +2,66 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `worker` | one thread: runtime, listeners, everything that is open on it |
-//! | `listener`, `tls` | sockets; certificates by SNI |
-//! | `http1`, `http2` | one client connection |
-//! | `linger` | clients that still send when they have been answered |
-//! | `pipeline` | admit → route → authenticate → decide → forward → record, each step visible |
-//! | `admit` | what is refused before anything is looked up |
-//! | `preflight` | CORS preflights, answered here |
-//! | `forward` | one exchange: the request to the upstream, the answer back, tunnels |
-//! | `request`, `headers`, `answer`, `respond`, `upgrade` | the request as it goes out; the upstream's answer; heads to the client; changes of protocol |
-//! | `stall` | whether a slow side still takes bytes |
-//! | `streams` | what is open, so that it can be ended |
-//! | `request_id` | what a request is called |
-//! | `record` | counters, access log |
-//! | `refusal` | every refusal, and where it becomes an answer |
+//! | `worker`, `accept` | one thread and its listeners; TLS handshakes |
+//! | `http1_connection`, `http2_connection`, `lingering_close` | one client connection, and its end |
+//! | `pipeline` | all steps of a request, in one function |
+//! | `admit` | step 1: what is refused before anything is looked up |
+//! | `route`, `webdav_destination`, `cors` | step 2: the route, the second path of COPY and MOVE, CORS |
+//! | `authenticate` | step 3: whose key it is |
+//! | `decide` | step 4: whether the request may pass |
+//! | `forward` | step 5: the exchange with the upstream, until it ends or is interrupted |
+//! | `send_with_retries`, `relay`, `upload`, `tunnel` | the exchange itself, in the order in which it happens |
+//! | `record_outcome` | step 6: counters, access log |
+//! | `upstream_request`, `upstream_response`, `headers`, `websocket` | what goes to the upstream, and what it answers |
+//! | `client_response`, `own_response`, `refusal` | heads of responses to the client; the gateway's own responses; every refusal |
+//! | `exchange`, `request_context`, `worker_context`, `shared_state` | what an exchange, a request, a worker, all workers work with |
+//! | `open_streams`, `stall_detector` | what is open, so that it can be ended; whether a slow side still takes bytes |
+//! | `config_snapshot`, `listener`, `tls` | what a configuration becomes: routes, upstreams, sockets, certificates |
+//! | `clock`, `http_date`, `random_numbers`, `request_id` | times and identifiers |
 
+mod accept;
 mod admit;
-mod answer;
-mod date;
-mod destination;
+mod authenticate;
+mod client_response;
+mod clock;
+mod config_snapshot;
+mod cors;
+mod decide;
+mod exchange;
 mod forward;
 mod headers;
-mod http1;
-mod http2;
-mod linger;
+mod http1_connection;
+mod http2_connection;
+mod http_date;
+mod lingering_close;
 mod listener;
+mod open_streams;
+mod own_response;
 mod pipeline;
-mod preflight;
-mod record;
+mod random_numbers;
+mod record_outcome;
 mod refusal;
-mod request;
+mod relay;
+mod request_context;
 mod request_id;
-mod respond;
-mod snapshot;
-mod stall;
-mod streams;
+mod route;
+mod send_with_retries;
+mod shared_state;
+mod stall_detector;
 mod tls;
-mod upgrade;
+mod tunnel;
+mod upload;
+mod upstream_request;
+mod upstream_response;
+mod webdav_destination;
+mod websocket;
 mod worker;
+mod worker_context;
 
+pub use config_snapshot::{ConfigSnapshot, ConfigSnapshotError, WorkerFileLimits, selectors_not_forwarded};
 pub use headers::pass_request_fields;
 pub use listener::{BindError, BoundListener};
-pub use refusal::CAUSES;
-pub use snapshot::{Snapshot, SnapshotError, WorkerFiles, selectors_not_forwarded};
+pub use refusal::REFUSAL_CAUSES;
+pub use shared_state::SharedState;
 pub use tls::{TlsError, server_config};
-pub use worker::{Command, Shared, WorkerHandle, spawn};
+pub use worker::{WorkerCommand, WorkerHandle, spawn_workers};

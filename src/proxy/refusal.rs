@@ -7,10 +7,10 @@ use http::StatusCode;
 
 use crate::auth::AuthRefusal;
 use crate::policy::{PathRefusal, Rule, SelectorRefusal};
-use crate::wire::{BodyError, CHALLENGE, HeadError, error_document};
+use crate::wire::{BASIC_CHALLENGE, BodyError, HeadError, error_document};
 
 /// The causes of refusals, as metrics and the access log name them.
-pub const CAUSES: &[&str] = &[
+pub const REFUSAL_CAUSES: &[&str] = &[
     "malformed",
     "framing",
     "ambiguous_path",
@@ -86,9 +86,9 @@ pub(super) enum Refusal {
     UpstreamBusy,
 }
 
-/// An answer of the gateway's own, without the request's id.
+/// The status that a refusal is answered with, and the words that belong to it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
+pub(super) struct RefusalResponse {
     pub(super) status: u16,
     /// For metrics and the access log: one word.
     pub(super) cause: &'static str,
@@ -100,7 +100,7 @@ type OwnField<'r> = (&'static str, Cow<'r, str>);
 
 impl Refusal {
     /// The status and the words that belong to it.
-    pub(super) fn answer(&self) -> Answer {
+    pub(super) fn response(&self) -> RefusalResponse {
         let (status, cause, retry_after) = match self {
             Self::Head(HeadError::LineTooLong) | Self::UriTooLong => (414, "uri_too_long", None),
             Self::Head(HeadError::TooLarge | HeadError::TooMany) => (431, "header_too_large", None),
@@ -126,7 +126,7 @@ impl Refusal {
             Self::UpstreamTimeout => (504, "upstream_timeout", None),
             Self::UpstreamBusy => (503, "upstream_busy", Some(Duration::from_secs(1))),
         };
-        Answer { status, cause, retry_after }
+        RefusalResponse { status, cause, retry_after }
     }
 
     /// Whether what came does not follow the grammar of HTTP/1.1: what comes after it may be anything (RFC 9112 §2.2).
@@ -138,18 +138,18 @@ impl Refusal {
         }
     }
 
-    /// The place of the cause in [`CAUSES`].
+    /// The place of the cause in [`REFUSAL_CAUSES`].
     pub(super) fn cause(&self) -> usize {
-        let cause = self.answer().cause;
-        CAUSES.iter().position(|known| *known == cause).unwrap_or_default()
+        let cause = self.response().cause;
+        REFUSAL_CAUSES.iter().position(|known| *known == cause).unwrap_or_default()
     }
 
     /// Why, for the access log: the cause, and what was seen.
     pub(super) fn reason(&self) -> Cow<'static, str> {
         match (self, self.detail()) {
             (Self::Forbidden(rule), _) => rule.to_string().into(),
-            (_, Some(detail)) => format!("{}: {detail}", self.answer().cause).into(),
-            (_, None) => self.answer().cause.into(),
+            (_, Some(detail)) => format!("{}: {detail}", self.response().cause).into(),
+            (_, None) => self.response().cause.into(),
         }
     }
 
@@ -210,7 +210,7 @@ impl Refusal {
         request_id: &'r str,
         challenge: bool,
     ) -> ([Option<OwnField<'r>>; 7], Vec<u8>) {
-        let answer = self.answer();
+        let answer = self.response();
         // whole seconds, and not too early
         let seconds = |after: Duration| after.as_millis().div_ceil(1000).max(1).to_string();
         let challenge = answer.status == 401 && challenge;
@@ -220,7 +220,7 @@ impl Refusal {
             Some(("Cache-Control", Cow::Borrowed("no-store"))),
             Some(("X-Content-Type-Options", Cow::Borrowed("nosniff"))),
             Some(("X-Request-Id", Cow::Borrowed(request_id))),
-            challenge.then_some(("WWW-Authenticate", Cow::Borrowed(CHALLENGE))),
+            challenge.then_some(("WWW-Authenticate", Cow::Borrowed(BASIC_CHALLENGE))),
             (answer.status == 405).then_some(("Allow", Cow::Borrowed(methods))),
             answer.retry_after.map(|after| ("Retry-After", Cow::Owned(seconds(after)))),
         ];

@@ -1,19 +1,19 @@
-//! The id under which a request is known: to the upstream, to the client, in the access log.
+//! The request id: what a request is called towards the upstream, towards the client and in the access log.
 
 use uuid::fmt::Hyphenated;
 
-use super::headers::Client;
-use crate::wire::{FieldName, RequestHead};
+use super::headers::ClientInfo;
+use crate::wire::{FieldKind, RequestHead};
 
 /// The longest id that is taken over.
 const MAX_BYTES: usize = 128;
 
-/// Room for a new id.
+/// Space for a new id.
 pub(super) type Buffer = [u8; Hyphenated::LENGTH];
 
 /// What a trusted proxy has called the request, if that is plain; else a random UUID, made in `buffer`.
 pub(super) fn choose<'b>(
-    client: &Client,
+    client: &ClientInfo,
     head: &'b RequestHead,
     random: impl FnOnce() -> [u8; 16],
     buffer: &'b mut Buffer,
@@ -24,11 +24,11 @@ pub(super) fn choose<'b>(
     }
 }
 
-fn believed<'h>(client: &Client, head: &'h RequestHead) -> Option<&'h str> {
+fn believed<'h>(client: &ClientInfo, head: &'h RequestHead) -> Option<&'h str> {
     if !client.is_trusted() {
         return None;
     }
-    let mut ids = head.fields.values(FieldName::RequestId);
+    let mut ids = head.fields.values(FieldKind::RequestId);
     let (Some(id), None) = (ids.next(), ids.next()) else { return None };
     let is_plain = (1..=MAX_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     std::str::from_utf8(id).ok().filter(|_| is_plain)

@@ -11,18 +11,20 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::control::{self, Control, Order};
-use super::follow::{self, AtTheEnd, Follow, RowLease, Told};
-use super::lease::{self, Beginning};
+use super::control_plane::{self, ControlCommand, ControlPlane};
+use super::embedded_lease::EmbeddedLease;
+use super::follower::{self, FollowerCommand, FollowerThread, StoreAtStop};
+use super::record_lease::{self, StartingLease};
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config};
 use crate::management::{self, Desk, Health, InForce, Management, Site};
 use crate::proxy::{
-    self, BindError, BoundListener, Command, Shared, Snapshot, SnapshotError, TlsError, WorkerHandle,
+    self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
+    WorkerCommand, WorkerHandle,
 };
 use crate::store::{Follower, PepperId, Reader, Registry, Replica, Store, StoreError, unwritten_log};
-use crate::telemetry::{AccessLog, History, TelemetryError};
+use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
 const READER_THREADS: usize = 2;
@@ -55,7 +57,7 @@ pub enum StartError {
     },
     /// Routes, upstreams or certificates.
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Snapshot(#[from] ConfigSnapshotError),
     /// An address.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -81,7 +83,7 @@ pub enum ReloadError {
     },
     /// Routes, upstreams or certificates.
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Snapshot(#[from] ConfigSnapshotError),
     /// The management listener's certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -101,19 +103,19 @@ pub struct Gateway {
     addresses: Addresses,
     config: Config,
     /// What answers on the management listener, where there is one.
-    plane: Option<Arc<Management>>,
-    shared: Arc<Shared>,
+    management_plane: Option<Arc<Management>>,
+    shared: Arc<SharedState>,
     access_log: AccessLog,
     workers: Arc<Vec<WorkerHandle>>,
     draining: Arc<AtomicBool>,
-    orders: mpsc::UnboundedSender<Order>,
+    control_commands: mpsc::UnboundedSender<ControlCommand>,
     control: JoinHandle<()>,
-    follower: follow::Following,
+    follower: follower::FollowerHandle,
     reader: Reader,
     /// Where there is a management listener.
     registry: Option<Registry>,
     /// Where the record is in PostgreSQL.
-    lease: Option<lease::Leasing>,
+    lease: Option<record_lease::LeaseHandle>,
 }
 
 impl Gateway {
@@ -123,7 +125,7 @@ impl Gateway {
         let name = gateway_name(&config);
         let (replica, row) = match &config.store {
             config::Store::Sqlite { .. } => {
-                (None, Some(RowLease::begin(&path, &name, config.max_staleness)?))
+                (None, Some(EmbeddedLease::begin(&path, &name, config.max_staleness)?))
             }
             config::Store::Postgres(postgres) => {
                 let mut report = |progress: &str| tracing::info!("{progress}");
@@ -142,7 +144,8 @@ impl Gateway {
             Some(management) => Some(Registry::open(&config.store, management.lists)?),
             None => None,
         };
-        let mut lease = replica.map(|replica| Beginning::new(replica, config.max_staleness)).transpose()?;
+        let mut lease =
+            replica.map(|replica| StartingLease::new(replica, config.max_staleness)).transpose()?;
         let started = Self::start_with(config, peppers, (reader.clone(), registry.clone()), row, &mut lease);
         if started.is_err() {
             if let Some(lease) = lease {
@@ -158,23 +161,23 @@ impl Gateway {
         mut config: Config,
         peppers: Peppers,
         (mut reader, registry): (Reader, Option<Registry>),
-        mut row: Option<RowLease>,
-        lease: &mut Option<Beginning>,
+        mut row: Option<EmbeddedLease>,
+        lease: &mut Option<StartingLease>,
     ) -> Result<Self, StartError> {
         let path = config.store.path();
-        let (tell_lease, told_lease) = mpsc::unbounded_channel();
+        let (lease_commands, lease_receiver) = mpsc::unbounded_channel();
         // before there is a cache: what it has not seen is not in any
         let follower = Follower::open(path)?;
         if lease.is_some() {
-            let tell = tell_lease.clone();
+            let commands = lease_commands.clone();
             reader = reader.with_outbox(move |note| {
                 // an error means that the gateway is stopping
-                let _ = tell.send(lease::Told::Note(note));
+                let _ = commands.send(record_lease::LeaseCommand::Note(note));
             });
         }
         let authenticator = Arc::new(Authenticator::new(&config, peppers, reader.clone())?);
-        let files = open_files::share_out(&mut config);
-        let snapshot = Snapshot::new(&config, files)?;
+        let files = open_files::divide_open_files(&mut config);
+        let snapshot = ConfigSnapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
         let management_tls = management_tls(&config)?;
         if let Some(lease) = lease {
@@ -205,58 +208,60 @@ impl Gateway {
         };
 
         let (metrics, worker_metrics) = metrics::build(config.workers, &authenticator, &access_log);
-        let shared = Shared::new(snapshot, Arc::clone(&authenticator));
-        let workers = Arc::new(proxy::spawn(&shared, listeners, worker_metrics, || access_log.writer())?);
+        let shared = SharedState::new(snapshot, Arc::clone(&authenticator));
+        let workers =
+            Arc::new(proxy::spawn_workers(&shared, listeners, worker_metrics, || access_log.writer())?);
         let draining = Arc::new(AtomicBool::new(false));
-        let (tell, told) = std::sync::mpsc::channel();
+        let (follower_commands, follower_receiver) = std::sync::mpsc::channel();
         let (in_force, applied) = watch::channel(follower.position());
         let metrics = Arc::new(metrics);
-        let history = Arc::new(History::new(Arc::clone(&metrics)));
+        let history = Arc::new(RequestHistory::new(Arc::clone(&metrics)));
         let health =
             Health { authenticator: Arc::clone(&authenticator), draining: Arc::clone(&draining), metrics };
         let look = {
-            let tell = tell.clone();
+            let commands = follower_commands.clone();
             move || {
                 // an error means that the gateway is stopping
-                let _ = tell.send(Told::Look);
+                let _ = commands.send(FollowerCommand::Look);
             }
         };
-        let plane = registry.clone().map(|registry| {
+        let management_plane = registry.clone().map(|registry| {
             let desk =
                 Desk::new(registry, Arc::clone(&authenticator), InForce::new(look.clone(), applied.clone()));
             let site = Site::new(&config, &addresses.listeners, management_tls);
             Arc::new(Management::new(desk, Arc::clone(&authenticator), health, Arc::clone(&history), site))
         });
-        let (orders, received) = mpsc::unbounded_channel();
-        let control = Control {
+        let (control_commands, received) = mpsc::unbounded_channel();
+        let control = ControlPlane {
             authenticator: Arc::clone(&authenticator),
             reader: reader.clone(),
             history,
             workers: Arc::clone(&workers),
-            management: management.zip(plane.clone()),
+            management: management.zip(management_plane.clone()),
             in_force,
             management_timeouts: management::Timeouts {
                 header: config.timeouts.header,
                 write: config.timeouts.write,
             },
         };
-        let control = control::spawn(control, received)?;
+        let control = control_plane::spawn(control, received)?;
         let lease = lease.take().map(|lease| {
             let lease = lease.lease(Arc::clone(&authenticator), Box::new(look), applied);
-            lease.spawn((tell_lease, told_lease))
+            lease.spawn((lease_commands, lease_receiver))
         });
         let lease = lease.transpose()?;
-        let follow = Follow { follower, authenticator, orders: orders.clone(), row };
-        let follower = follow::spawn(follow, (tell, told))?;
+        let follow =
+            FollowerThread { follower, authenticator, control_commands: control_commands.clone(), row };
+        let follower = follower::spawn(follow, (follower_commands, follower_receiver))?;
         Ok(Self {
             addresses,
             config,
-            plane,
+            management_plane,
             shared,
             access_log,
             workers,
             draining,
-            orders,
+            control_commands,
             control,
             follower,
             reader,
@@ -296,12 +301,12 @@ impl Gateway {
             return Err(ReloadError::NeedsRestart { keys });
         }
         // all that can fail before anything is taken over
-        let files = open_files::share_out(&mut config);
-        let snapshot = Snapshot::new(&config, files)?;
+        let files = open_files::divide_open_files(&mut config);
+        let snapshot = ConfigSnapshot::new(&config, files)?;
         let tls = management_tls(&config)?;
         self.shared.snapshot.store(Arc::new(snapshot));
-        if let Some(plane) = &self.plane {
-            plane.reload(Site::new(&config, &self.addresses.listeners, tls));
+        if let Some(management_plane) = &self.management_plane {
+            management_plane.reload(Site::new(&config, &self.addresses.listeners, tls));
         }
         self.config = config;
         Ok(())
@@ -317,25 +322,27 @@ impl Gateway {
     pub async fn stop(self) {
         self.draining.store(true, Ordering::Relaxed);
         for worker in self.workers.iter() {
-            worker.tell(Command::Drain(self.config.timeouts.drain));
+            worker.send(WorkerCommand::Drain(self.config.timeouts.drain));
         }
         let path = self.config.store.path().to_owned();
-        let Self { workers, orders, control, follower, reader, registry, lease, access_log, .. } = self;
+        let Self {
+            workers, control_commands, control, follower, reader, registry, lease, access_log, ..
+        } = self;
         let (done, stopped) = oneshot::channel();
         // joining threads blocks; the caller's runtime may be one that serves
         std::thread::spawn(move || {
             // the control plane holds the workers too, until it has ended; they are asked for their end here
             while workers.iter().any(|worker| !worker.is_finished()) {
-                std::thread::sleep(control::POLL);
+                std::thread::sleep(control_plane::POLL);
             }
             // before the follower ends: what they change comes into force through it
-            let (ended, told) = oneshot::channel();
-            if orders.send(Order::EndManagement(ended)).is_ok() {
-                let _ = told.blocking_recv();
+            let (finished, ended) = oneshot::channel();
+            if control_commands.send(ControlCommand::EndManagement(finished)).is_ok() {
+                let _ = ended.blocking_recv();
             }
             let store = follower.stop();
-            let _ = orders.send(Order::Stop);
-            drop(orders);
+            let _ = control_commands.send(ControlCommand::Stop);
+            drop(control_commands);
             if control.join().is_err() {
                 tracing::error!("the control thread panicked");
             }
@@ -344,9 +351,9 @@ impl Gateway {
                 lease.stop(LAST_ANSWER);
             }
             match store {
-                AtTheEnd::Whole => close(&path, &reader, registry.as_ref()),
+                StoreAtStop::Intact => close(&path, &reader, registry.as_ref()),
                 // as long as a connection is open SQLite takes nothing away
-                AtTheEnd::ForeignLog => std::mem::forget(reader),
+                StoreAtStop::ForeignLog => std::mem::forget(reader),
             }
             for worker in Arc::into_inner(workers).into_iter().flatten() {
                 worker.join();

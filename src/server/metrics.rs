@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::auth::Authenticator;
-use crate::proxy::CAUSES;
-use crate::telemetry::{AccessLog, Kind, Metrics, Source, WorkerMetrics};
+use crate::proxy::REFUSAL_CAUSES;
+use crate::telemetry::{AccessLog, MetricKind, MetricSource, Metrics, WorkerMetrics};
 
 /// The metrics of a gateway with so many workers.
 pub(super) fn build(
@@ -12,16 +12,16 @@ pub(super) fn build(
     authenticator: &Arc<Authenticator>,
     access_log: &AccessLog,
 ) -> (Metrics, Vec<Arc<WorkerMetrics>>) {
-    let mut sources: Vec<Source> = authenticator
+    let mut sources: Vec<MetricSource> = authenticator
         .counters()
         .named()
         .map(|(name, _)| {
             let authenticator = Arc::clone(authenticator);
-            Source {
+            MetricSource {
                 name: "authentication",
                 help: "What authentication has done, by what it was",
                 label: Some(("event", name)),
-                kind: Kind::Counter,
+                kind: MetricKind::Counter,
                 read: Box::new(move || {
                     let counters = authenticator.counters();
                     counters.named().find(|(other, _)| *other == name).map_or(0, |(_, value)| value)
@@ -30,27 +30,27 @@ pub(super) fn build(
         })
         .collect();
     let queue = Arc::clone(authenticator);
-    sources.push(Source {
+    sources.push(MetricSource {
         name: "argon2_open",
         help: "Secrets that argon2 is verifying, or that wait for it",
         label: None,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         read: Box::new(move || queue.verifications_open() as u64),
     });
     let staleness = Arc::clone(authenticator);
-    sources.push(Source {
+    sources.push(MetricSource {
         name: "record_staleness_seconds",
         help: "How long ago the record was last known to be read to its end; 0 while it is followed",
         label: None,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         read: Box::new(move || staleness.staleness().map_or(0, |age| age.as_secs())),
     });
-    sources.push(Source {
+    sources.push(MetricSource {
         name: "access_log_lines_dropped",
         help: "Lines of the access log that were lost because its target was too slow",
         label: None,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         read: Box::new(access_log.dropped_reader()),
     });
-    Metrics::new(workers, CAUSES, sources)
+    Metrics::new(workers, REFUSAL_CAUSES, sources)
 }

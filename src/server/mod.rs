@@ -1,11 +1,12 @@
 //! Puts the parts together: start, follow the store, reload, drain.
 
-mod control;
-mod follow;
+mod control_plane;
+mod embedded_lease;
+mod follower;
 mod gateway;
-mod lease;
 mod metrics;
 mod open_files;
+mod record_lease;
 mod serve;
 
 pub use gateway::{Addresses, Gateway, ReloadError, StartError, missing_peppers};

@@ -7,10 +7,10 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::{Config, DEFAULT_MAX_CONNECTIONS};
-use crate::proxy::WorkerFiles;
-use crate::wire::Pipes;
+use crate::proxy::WorkerFileLimits;
+use crate::wire::PipePool;
 
-/// For the store, the record, the logs, and what is open for a moment.
+/// Files for the store, the record, the logs, and what is open for a moment.
 const OWN: usize = 96;
 /// A worker's event loop, and what it holds between accepting a connection and refusing it.
 const OWN_OF_WORKER: usize = 8;
@@ -41,7 +41,7 @@ impl Shares {
             clients: config.limits.connections,
             management: config.management.as_ref().map_or(0, |management| management.connections),
             upstreams: upstreams.fold(0, usize::saturating_add),
-            pipes: Pipes::LIMIT,
+            pipes: PipePool::LIMIT,
         }
     }
 
@@ -75,7 +75,7 @@ fn own(config: &Config) -> usize {
 
 /// Raises the soft limit of open files as far as the configuration needs and the system allows, and lowers in the
 /// configuration what does not fit.
-pub(super) fn share_out(config: &mut Config) -> WorkerFiles {
+pub(super) fn divide_open_files(config: &mut Config) -> WorkerFileLimits {
     let wanted = Shares::wanted(config);
     let needed = wanted.files(config);
     let allowed = raise(needed);
@@ -110,7 +110,7 @@ pub(super) fn share_out(config: &mut Config) -> WorkerFiles {
             lowered.join(", ")
         );
     }
-    WorkerFiles { upstream_connections: shares.upstreams, pipes: shares.pipes }
+    WorkerFileLimits { upstream_connections: shares.upstreams, pipes: shares.pipes }
 }
 
 /// How many files the process may open, after the limit was raised towards `wanted`. Shells usually allow 1,024.
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_side_does_not_need_is_the_others() {
+    fn open_files_that_one_side_does_not_need_go_to_the_other() {
         let few = config("limits: { connections: 100 }");
         let shares = Shares::of(4096, &few);
         assert_eq!(shares.clients, 100);

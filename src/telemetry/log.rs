@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use super::TelemetryError;
-use super::queue::Queue;
+use super::line_queue::LineQueue;
 use crate::config::{self, LogFormat};
 
 /// Lines that may wait for a slow standard error.
@@ -19,14 +19,14 @@ const QUEUED_LINES: usize = 4096;
 /// The log of this process. When it goes, lines that wait are written first, for two seconds at most.
 #[derive(Debug)]
 pub struct Log {
-    queue: Queue,
+    queue: LineQueue,
 }
 
 impl Log {
     /// Sets up the log of this process, once.
     pub fn start(log: &config::Log) -> Result<Self, TelemetryError> {
         let filter = parse_filter(&log.filter)?;
-        let queue = Queue::start("log", QUEUED_LINES, io::stderr()).map_err(TelemetryError::Thread)?;
+        let queue = LineQueue::start("log", QUEUED_LINES, io::stderr()).map_err(TelemetryError::Thread)?;
         subscriber(filter, log.format, queue.clone()).try_init().map_err(|_| TelemetryError::AlreadySet)?;
         Ok(Self { queue })
     }
@@ -69,9 +69,9 @@ where
 
 /// One line on its way to the queue.
 #[derive(Debug)]
-pub(super) struct Line(Queue);
+pub(super) struct Line(LineQueue);
 
-impl MakeWriter<'_> for Queue {
+impl MakeWriter<'_> for LineQueue {
     type Writer = Line;
 
     fn make_writer(&self) -> Line {
@@ -123,7 +123,7 @@ fn without_controls(line: &[u8]) -> Vec<u8> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::queue::Output;
+    use super::super::line_queue::Output;
     use super::*;
 
     struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -142,7 +142,7 @@ mod tests {
     /// What the log holds after `events`.
     fn logged(filter: &str, format: LogFormat, events: impl FnOnce()) -> String {
         let written = Arc::default();
-        let queue = Queue::start("test-log", 16, Memory(Arc::clone(&written))).unwrap();
+        let queue = LineQueue::start("test-log", 16, Memory(Arc::clone(&written))).unwrap();
         let subscriber = subscriber(parse_filter(filter).unwrap(), format, queue.clone());
         tracing::subscriber::with_default(subscriber, events);
         queue.flush();

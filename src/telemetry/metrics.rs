@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
-use super::history::{Outcome, OutcomeCounts};
+use super::request_history::{Outcome, OutcomeCounts};
 
 /// The upper bounds of the latency buckets, in microseconds; above the last there is one more.
 const BUCKETS_US: [u64; 16] = [
@@ -52,6 +52,23 @@ impl Count {
     /// The present value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A gauge that is one higher until this is dropped: a request or a tunnel may end by being dropped with its connection.
+pub struct GaugeGuard<'a>(&'a Count);
+
+impl<'a> GaugeGuard<'a> {
+    /// One more.
+    pub fn increase(gauge: &'a Count) -> Self {
+        gauge.increase();
+        Self(gauge)
+    }
+}
+
+impl Drop for GaugeGuard<'_> {
+    fn drop(&mut self) {
+        self.0.decrease();
     }
 }
 
@@ -144,17 +161,17 @@ impl WorkerMetrics {
     }
 }
 
-/// What a value of a [`Source`] means.
+/// What a value of a [`MetricSource`] means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// It only rises.
     Counter,
     /// It rises and falls.
     Gauge,
 }
 
-/// A value that another room keeps, read when the metrics are read.
-pub struct Source {
+/// A value that another module keeps, read when the metrics are read.
+pub struct MetricSource {
     /// Without the prefix `portcullis_` and, for counters, without `_total`.
     pub name: &'static str,
     /// One sentence without a full stop at its end. Sources of one name stand together and share the first one's.
@@ -162,12 +179,12 @@ pub struct Source {
     /// A label that tells sources of one name apart.
     pub label: Option<(&'static str, &'static str)>,
     /// Counter or gauge.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Reads the value.
     pub read: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for MetricSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source").field("name", &self.name).field("label", &self.label).finish_non_exhaustive()
     }
@@ -185,7 +202,7 @@ impl Metrics {
     pub fn new(
         workers: usize,
         causes: &'static [&'static str],
-        sources: Vec<Source>,
+        sources: Vec<MetricSource>,
     ) -> (Self, Vec<Arc<WorkerMetrics>>) {
         let workers: Vec<_> = (0..workers).map(|_| Arc::new(WorkerMetrics::new(causes.len()))).collect();
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -227,7 +244,7 @@ impl Metrics {
 struct Gathered {
     workers: Vec<Arc<WorkerMetrics>>,
     causes: &'static [&'static str],
-    sources: Vec<Source>,
+    sources: Vec<MetricSource>,
     started: Duration,
 }
 
@@ -242,7 +259,7 @@ impl Gathered {
     fn one(
         &self,
         encoder: &mut DescriptorEncoder<'_>,
-        kind: Kind,
+        kind: MetricKind,
         (name, help): (&str, &str),
         count: impl Fn(&WorkerMetrics) -> &Count,
     ) -> fmt::Result {
@@ -257,7 +274,7 @@ impl Gathered {
             let labels = [("class", name)];
             write_value(
                 &mut allowed.encode_family(&labels)?,
-                Kind::Counter,
+                MetricKind::Counter,
                 self.sum(|worker| &worker.allowed[class]),
             )?;
         }
@@ -268,7 +285,7 @@ impl Gathered {
             let labels = [("status", name.as_str())];
             write_value(
                 &mut refused.encode_family(&labels)?,
-                Kind::Counter,
+                MetricKind::Counter,
                 self.sum(|worker| &worker.refused[at]),
             )?;
         }
@@ -278,7 +295,7 @@ impl Gathered {
             let labels = [("cause", *cause)];
             write_value(
                 &mut causes.encode_family(&labels)?,
-                Kind::Counter,
+                MetricKind::Counter,
                 self.sum(|worker| &worker.causes[at]),
             )?;
         }
@@ -317,17 +334,17 @@ impl Gathered {
     }
 }
 
-fn metric_type(kind: Kind) -> MetricType {
+fn metric_type(kind: MetricKind) -> MetricType {
     match kind {
-        Kind::Counter => MetricType::Counter,
-        Kind::Gauge => MetricType::Gauge,
+        MetricKind::Counter => MetricType::Counter,
+        MetricKind::Gauge => MetricType::Gauge,
     }
 }
 
-fn write_value(metric: &mut MetricEncoder<'_>, kind: Kind, value: u64) -> fmt::Result {
+fn write_value(metric: &mut MetricEncoder<'_>, kind: MetricKind, value: u64) -> fmt::Result {
     match kind {
-        Kind::Counter => metric.encode_counter(&value, NO_EXEMPLAR),
-        Kind::Gauge => metric.encode_gauge(&value),
+        MetricKind::Counter => metric.encode_counter(&value, NO_EXEMPLAR),
+        MetricKind::Gauge => metric.encode_gauge(&value),
     }
 }
 
@@ -341,7 +358,7 @@ impl Collector for Gathered {
             .encode_descriptor("start_time_seconds", "When the process started", None, MetricType::Gauge)?
             .encode_gauge(&self.started.as_secs())?;
 
-        let counter = Kind::Counter;
+        let counter = MetricKind::Counter;
         let help = ("connections_accepted", "Connections taken");
         self.one(encoder, counter, help, |worker| &worker.connections_accepted)?;
         let help = ("connections_refused", "Connections closed at once because a limit was reached");
@@ -359,7 +376,7 @@ impl Collector for Gathered {
         let help = ("upstream_failures", "Requests for which no connection to the upstream could be made");
         self.one(encoder, counter, help, |worker| &worker.upstream_failures)?;
 
-        let gauge = Kind::Gauge;
+        let gauge = MetricKind::Gauge;
         let help = ("connections_open", "Client connections open now");
         self.one(encoder, gauge, help, |worker| &worker.connections_open)?;
         let help = ("requests_open", "Requests in work now");
@@ -434,21 +451,21 @@ mod tests {
     fn sources_of_one_name_are_one_family() {
         let value = Arc::new(AtomicU64::new(7));
         let read = Arc::clone(&value);
-        let rung = |label, read: Box<dyn Fn() -> u64 + Send + Sync>| Source {
+        let rung = |label, read: Box<dyn Fn() -> u64 + Send + Sync>| MetricSource {
             name: "authentications",
             help: "Verified keys, by rung",
             label: Some(("rung", label)),
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             read,
         };
         let sources = vec![
             rung("memory", Box::new(move || read.load(Ordering::Relaxed))),
             rung("argon2", Box::new(|| 1)),
-            Source {
+            MetricSource {
                 name: "keys_cached",
                 help: "Keys",
                 label: None,
-                kind: Kind::Gauge,
+                kind: MetricKind::Gauge,
                 read: Box::new(|| 3),
             },
         ];

@@ -3,18 +3,20 @@
 //! Nothing in here ever makes a request wait: lines go through bounded queues to threads of their own, and what does
 //! not fit is dropped and counted; counters belong to one worker each and are summed when they are read.
 
-mod access;
-mod alarm;
-mod history;
+mod access_line;
+mod access_log;
+mod line_queue;
 mod log;
+mod log_throttle;
 mod metrics;
-mod queue;
+mod request_history;
 
-pub use access::{AccessLog, AccessWriter, ReasonText, Record};
-pub use alarm::Alarm;
-pub use history::{History, Minute, Outcome, OutcomeCounts};
+pub use access_line::{AccessRecord, ReasonText};
+pub use access_log::{AccessLog, AccessLogWriter};
 pub use log::Log;
-pub use metrics::{Count, Histogram, Kind, Metrics, Source, WorkerMetrics};
+pub use log_throttle::LogThrottle;
+pub use metrics::{Count, GaugeGuard, Histogram, MetricKind, MetricSource, Metrics, WorkerMetrics};
+pub use request_history::{Minute, Outcome, OutcomeCounts, RequestHistory};
 
 use std::io;
 use std::path::PathBuf;

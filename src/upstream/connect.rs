@@ -8,7 +8,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::endpoint::Endpoint;
 use crate::config::Protocol;
-use crate::wire::Stream;
+use crate::wire::Socket;
 
 /// Why no connection to an upstream could be had.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum ConnectError {
     },
     /// As many are open as may be, and none of them takes another request.
     #[error("all connections to the upstream are in use")]
-    NoRoom,
+    AllInUse,
     /// It took longer than allowed.
     #[error("{host}:{port} was not connected within {limit:?}")]
     Timeout {
@@ -63,20 +63,20 @@ pub(super) async fn connect(
     endpoint: &Endpoint,
     protocol: Protocol,
     limit: Duration,
-) -> Result<Stream, ConnectError> {
+) -> Result<Socket, ConnectError> {
     match tokio::time::timeout(limit, open(endpoint, protocol)).await {
         Ok(opened) => opened,
         Err(_) => Err(ConnectError::Timeout { host: endpoint.host.clone(), port: endpoint.port, limit }),
     }
 }
 
-async fn open(endpoint: &Endpoint, protocol: Protocol) -> Result<Stream, ConnectError> {
+async fn open(endpoint: &Endpoint, protocol: Protocol) -> Result<Socket, ConnectError> {
     let Endpoint { host, port, tls } = endpoint;
     let failed = |source| ConnectError::Connect { host: host.clone(), port: *port, source };
     let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
     // requests are written whole; waiting for more would only delay them
     tcp.set_nodelay(true).map_err(failed)?;
-    let Some(tls) = tls else { return Ok(Stream::Plain(tcp)) };
+    let Some(tls) = tls else { return Ok(Socket::Plain(tcp)) };
     let stream = TlsConnector::from(tls.config.clone())
         .connect(tls.server_name.clone(), tcp)
         .await
@@ -85,5 +85,5 @@ async fn open(endpoint: &Endpoint, protocol: Protocol) -> Result<Stream, Connect
         let detail = "it did not choose 'h2' by ALPN".to_owned();
         return Err(ConnectError::NotHttp2 { host: host.clone(), port: *port, detail });
     }
-    Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+    Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }

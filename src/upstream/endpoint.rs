@@ -1,9 +1,7 @@
-//! An upstream as the request path needs it: endpoints in turn, TLS prepared, its credential rendered.
+//! An upstream as the request path needs it: its endpoints, TLS prepared, its credential rendered.
 
-use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
@@ -11,12 +9,9 @@ use zeroize::Zeroizing;
 use super::tls::{self, TlsClient};
 use crate::config;
 
-/// How long an endpoint that could not be connected to is passed over while others are there.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-
 /// Why an upstream of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
+pub enum UpstreamError {
     /// The certificates that may sign the upstream's.
     #[error("upstream '{upstream}': cannot use the certificates in {path}: {detail}")]
     Roots {
@@ -94,14 +89,14 @@ pub(super) struct Endpoint {
 
 impl Upstream {
     /// Prepares an upstream of the configuration: reads its certificates and its password.
-    pub fn new(config: &config::Upstream) -> Result<Arc<Self>, BuildError> {
+    pub fn new(config: &config::Upstream) -> Result<Arc<Self>, UpstreamError> {
         if let Some(host) = config.host.as_ref().filter(|host| HeaderValue::from_str(host).is_err()) {
-            return Err(BuildError::Host { upstream: config.name.clone(), host: host.clone() });
+            return Err(UpstreamError::Host { upstream: config.name.clone(), host: host.clone() });
         }
         let credential =
             config.credential.as_ref().map(config::UpstreamCredential::authorization).transpose();
-        let credential =
-            credential.map_err(|source| BuildError::Credential { upstream: config.name.clone(), source })?;
+        let credential = credential
+            .map_err(|source| UpstreamError::Credential { upstream: config.name.clone(), source })?;
         let mut client = None;
         let mut endpoints = Vec::new();
         for url in &config.endpoints {
@@ -140,64 +135,5 @@ impl Upstream {
     /// Whether it is reached over TLS.
     pub fn is_tls(&self) -> bool {
         self.endpoints.iter().any(|endpoint| endpoint.tls.is_some())
-    }
-}
-
-/// Which endpoint is next, for one worker.
-pub(super) struct Turn {
-    next: Cell<usize>,
-    paused_until: Vec<Cell<Option<Instant>>>,
-}
-
-impl Turn {
-    pub(super) fn new(endpoints: usize) -> Self {
-        Self { next: Cell::new(0), paused_until: (0..endpoints).map(|_| Cell::new(None)).collect() }
-    }
-
-    /// The endpoints in the order in which this request should try them: in turn, those that just failed last.
-    pub(super) fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let count = self.paused_until.len();
-        let first = self.next.get() % count;
-        self.next.set(first + 1);
-        // decided now, so that one that fails meanwhile is not tried twice; a bit each, the configuration allows 64
-        let mut paused = 0u64;
-        if count > 1 {
-            let now = Instant::now();
-            for (endpoint, until) in self.paused_until.iter().enumerate() {
-                paused |= u64::from(until.get().is_some_and(|until| until > now)) << endpoint;
-            }
-        }
-        let rotation = move |wanted| {
-            (0..count).map(move |step| (first + step) % count).filter(move |at| (paused >> at) & 1 == wanted)
-        };
-        rotation(0).chain(rotation(1))
-    }
-
-    /// Pauses an endpoint; `false` where it was paused already.
-    pub(super) fn failed(&self, endpoint: usize) -> bool {
-        let now = Instant::now();
-        let before = self.paused_until[endpoint].replace(Some(now + PAUSE_AFTER_FAILURE));
-        before.is_none_or(|until| until <= now)
-    }
-
-    pub(super) fn succeeded(&self, endpoint: usize) {
-        self.paused_until[endpoint].set(None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_take_turns_and_a_failed_one_comes_last() {
-        let turn = Turn::new(3);
-        assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(turn.order().collect::<Vec<_>>(), [1, 2, 0]);
-        turn.failed(2);
-        assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
-        turn.succeeded(2);
-        assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(turn.order().collect::<Vec<_>>(), [1, 2, 0]);
     }
 }

@@ -1,14 +1,17 @@
-//! Connections to upstreams: which endpoint, over which socket, how many at once, kept for how long.
+//! Connections to upstreams: to which endpoint, how many at once, kept for how long.
 
+mod concurrency_limit;
 mod connect;
 mod endpoint;
-mod limit;
+mod endpoint_rotation;
+mod http2_connections;
 mod pool;
-mod shared;
 mod tls;
 
+pub use concurrency_limit::{
+    ConcurrencyLimit, ConcurrencyLimits, Permit, PermitRequest, QueuedRequest, Requester,
+};
 pub use connect::ConnectError;
-pub use endpoint::{BuildError, Upstream};
-pub use limit::{Asked, Limit, Limits, Permit, Queued, Requester};
-pub use pool::{Acquired, Avoid, Pool};
-pub use shared::{Connection, Place};
+pub use endpoint::{Upstream, UpstreamError};
+pub use http2_connections::{ConnectionId, StreamSlot};
+pub use pool::{AcquiredConnection, ExcludedConnections, Pool};

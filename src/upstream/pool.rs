@@ -12,12 +12,13 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::sync::oneshot;
 
+use super::concurrency_limit::{ConcurrencyLimit, PermitRequest, Requester};
 use super::connect::{ConnectError, connect};
-use super::endpoint::{Turn, Upstream};
-use super::limit::{Asked, Limit, Requester};
-use super::shared::{Connection, Place, SharedConnections};
+use super::endpoint::Upstream;
+use super::endpoint_rotation::EndpointRotation;
+use super::http2_connections::{ConnectionId, Http2Connections, StreamSlot};
 use crate::config::Protocol;
-use crate::wire::{Http1Peer, SharedStream, Wire};
+use crate::wire::{BufferedSocket, Http1Peer, WatchedSocket};
 
 /// What an HTTP/2 upstream may send ahead on one stream; so much of an answer is held for a client that reads slowly.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -26,7 +27,7 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// A connection on which one request may be sent.
-pub enum Acquired {
+pub enum AcquiredConnection {
     /// An HTTP/1.1 connection of one's own, to be given back with [`Pool::give_back`] when it may be used again.
     Http1 {
         /// The connection.
@@ -41,13 +42,13 @@ pub enum Acquired {
         /// Where to send the request.
         send: SendRequest<Bytes>,
         /// To be held as long as the request runs.
-        place: Place,
+        slot: StreamSlot,
         /// Whether the connection was there before.
         reused: bool,
     },
 }
 
-impl Acquired {
+impl AcquiredConnection {
     /// Whether no connection had to be made.
     pub fn is_reused(&self) -> bool {
         let (Self::Http1 { reused, .. } | Self::Http2 { reused, .. }) = self;
@@ -55,32 +56,32 @@ impl Acquired {
     }
 }
 
-/// What a request is not to be sent on, because it was in vain before.
-pub enum Avoid {
-    /// This is its first time.
-    Nothing,
-    /// A kept connection turned out dead, and others may be too.
+/// Connections that a request is not to be sent on again, because it failed on them.
+pub enum ExcludedConnections {
+    /// None: it is sent for the first time.
+    None,
+    /// All that were kept: one turned out dead, and others may be too.
     Kept,
-    /// The upstream would not look at it on this one.
-    Connection(Connection),
+    /// This one: the upstream did not look at the request on it.
+    One(ConnectionId),
 }
 
 /// One worker's connections to one upstream.
 pub struct Pool {
     upstream: Arc<Upstream>,
-    limit: Rc<Limit>,
+    limit: Rc<ConcurrencyLimit>,
     connect_timeout: Duration,
-    turn: Turn,
-    endpoints: Vec<Connections>,
+    rotation: EndpointRotation,
+    endpoints: Vec<EndpointConnections>,
     idle: Cell<usize>,
-    /// A reload has put another pool in its place: what still runs may end, nothing is kept.
+    /// A reload has replaced this pool: what still runs may end, nothing is kept.
     retired: Cell<bool>,
 }
 
 #[derive(Default)]
-struct Connections {
+struct EndpointConnections {
     idle: RefCell<Vec<Idle>>,
-    shared: SharedConnections,
+    shared: Http2Connections,
 }
 
 struct Idle {
@@ -90,14 +91,14 @@ struct Idle {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(upstream: Arc<Upstream>, limit: Rc<Limit>, connect_timeout: Duration) -> Self {
+    pub fn new(upstream: Arc<Upstream>, limit: Rc<ConcurrencyLimit>, connect_timeout: Duration) -> Self {
         let count = upstream.endpoints.len();
         Self {
             upstream,
             limit,
             connect_timeout,
-            turn: Turn::new(count),
-            endpoints: (0..count).map(|_| Connections::default()).collect(),
+            rotation: EndpointRotation::new(count),
+            endpoints: (0..count).map(|_| EndpointConnections::default()).collect(),
             idle: Cell::new(0),
             retired: Cell::new(false),
         }
@@ -109,28 +110,28 @@ impl Pool {
     }
 
     /// Asks for the permit that a request needs before it may acquire a connection, and keeps for as long as it has it.
-    pub fn ask(&self, requester: Requester) -> Asked {
-        self.limit.ask(requester)
+    pub fn request_permit(&self, requester: Requester) -> PermitRequest {
+        self.limit.request_permit(requester)
     }
 
     /// A connection for one request: a kept one that is still open, else a new one; each endpoint is tried once.
-    pub async fn acquire(&self, avoid: &Avoid) -> Result<Acquired, ConnectError> {
-        let connection = match avoid {
-            Avoid::Connection(connection) => Some(connection),
-            Avoid::Nothing | Avoid::Kept => None,
+    pub async fn acquire(&self, excluded: &ExcludedConnections) -> Result<AcquiredConnection, ConnectError> {
+        let connection = match excluded {
+            ExcludedConnections::One(connection) => Some(connection),
+            ExcludedConnections::None | ExcludedConnections::Kept => None,
         };
-        let mut last = ConnectError::NoRoom;
-        for endpoint in self.turn.order() {
-            if !matches!(avoid, Avoid::Kept)
+        let mut last = ConnectError::AllInUse;
+        for endpoint in self.rotation.order() {
+            if !matches!(excluded, ExcludedConnections::Kept)
                 && let Some(kept) = self.take_kept(endpoint, connection)
             {
                 return Ok(kept);
             }
             let shared = &self.endpoints[endpoint].shared;
             if self.upstream.protocol == Protocol::Http2
-                && let Some((send, place)) = shared.take_opened(connection).await
+                && let Some((send, slot)) = shared.take_or_wait(connection).await
             {
-                return Ok(Acquired::Http2 { send, place, reused: true });
+                return Ok(AcquiredConnection::Http2 { send, slot, reused: true });
             }
             let opening = (self.upstream.protocol == Protocol::Http2).then(|| shared.begin_opening());
             // on the heap: most requests find a kept connection, and need not carry the room for this
@@ -138,18 +139,18 @@ impl Pool {
             drop(opening);
             match opened {
                 Ok(acquired) => {
-                    self.turn.succeeded(endpoint);
+                    self.rotation.succeeded(endpoint);
                     return Ok(acquired);
                 }
                 // not the endpoint's fault, and the best there is
-                Err(ConnectError::NoRoom) => {
+                Err(ConnectError::AllInUse) => {
                     if let Some(kept) = self.take_kept(endpoint, None) {
                         return Ok(kept);
                     }
                 }
                 Err(error) => {
                     // once a pause: an upstream that is down fails every request
-                    if self.turn.failed(endpoint) {
+                    if self.rotation.failed(endpoint) {
                         tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
                     }
                     last = error;
@@ -164,8 +165,8 @@ impl Pool {
     pub fn give_back(&self, mut peer: Box<Http1Peer>, endpoint: usize, now: Instant) {
         let kept_at_most = self.upstream.idle_connections.min(self.limit.max_connections());
         let has_room = self.idle.get() < kept_at_most && !self.retired.get();
-        if has_room && peer.wire.input().is_empty() {
-            peer.wire.release();
+        if has_room && peer.socket.input().is_empty() {
+            peer.socket.release();
             self.idle.set(self.idle.get() + 1);
             self.endpoints[endpoint].idle.borrow_mut().push(Idle { peer, since: now });
         }
@@ -206,38 +207,38 @@ impl Pool {
         }
     }
 
-    fn take_kept(&self, endpoint: usize, avoid: Option<&Connection>) -> Option<Acquired> {
+    fn take_kept(&self, endpoint: usize, excluded: Option<&ConnectionId>) -> Option<AcquiredConnection> {
         match self.upstream.protocol {
             Protocol::Http1 => {
                 // the one used last is the one most likely to be open still
                 loop {
                     let mut idle = self.endpoints[endpoint].idle.borrow_mut().pop()?;
                     self.idle.set(self.idle.get() - 1);
-                    if is_open(&mut idle.peer.wire) {
-                        return Some(Acquired::Http1 { peer: idle.peer, endpoint, reused: true });
+                    if is_open(&mut idle.peer.socket) {
+                        return Some(AcquiredConnection::Http1 { peer: idle.peer, endpoint, reused: true });
                     }
                 }
             }
             Protocol::Http2 => {
-                let (send, place) = self.endpoints[endpoint].shared.take(avoid)?;
-                Some(Acquired::Http2 { send, place, reused: true })
+                let (send, slot) = self.endpoints[endpoint].shared.take(excluded)?;
+                Some(AcquiredConnection::Http2 { send, slot, reused: true })
             }
         }
     }
 
-    async fn open(&self, endpoint: usize) -> Result<Acquired, ConnectError> {
+    async fn open(&self, endpoint: usize) -> Result<AcquiredConnection, ConnectError> {
         let target = &self.upstream.endpoints[endpoint];
         match self.upstream.protocol {
             Protocol::Http1 => {
                 self.make_room();
                 let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
-                let peer = Box::new(Http1Peer::new(Wire::new(stream)));
-                Ok(Acquired::Http1 { peer, endpoint, reused: false })
+                let peer = Box::new(Http1Peer::new(BufferedSocket::new(stream)));
+                Ok(AcquiredConnection::Http1 { peer, endpoint, reused: false })
             }
             Protocol::Http2 => {
-                let counted = self.limit.open_connection().ok_or(ConnectError::NoRoom)?;
+                let counted = self.limit.reserve_connection().ok_or(ConnectError::AllInUse)?;
                 let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
-                let stream = SharedStream::new(stream);
+                let stream = WatchedSocket::new(stream);
                 let socket = stream.watch();
                 let not_http2 = |detail: String| ConnectError::NotHttp2 {
                     host: target.host.clone(),
@@ -279,8 +280,8 @@ impl Pool {
                 }
                 poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| not_http2(error.to_string()))?;
                 self.limit.set_streams(send.current_max_send_streams());
-                let (send, place) = self.endpoints[endpoint].shared.add(send, socket);
-                Ok(Acquired::Http2 { send, place, reused: false })
+                let (send, slot) = self.endpoints[endpoint].shared.add(send, socket);
+                Ok(AcquiredConnection::Http2 { send, slot, reused: false })
             }
         }
     }
@@ -288,15 +289,15 @@ impl Pool {
 
 /// Whether a kept connection is still open and silent. Costs no system call unless something has arrived: the
 /// worker's event loop has already noted a close.
-fn is_open(wire: &mut Wire) -> bool {
+fn is_open(socket: &mut BufferedSocket) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     // TLS may hold bytes that the socket has given it already: an answer to a question nobody asked yet
-    if wire.stream().is_tls() {
-        return wire.poll_fill(&mut cx).is_pending();
+    if socket.is_tls() {
+        return socket.poll_fill(&mut cx).is_pending();
     }
-    match wire.stream().tcp().poll_read_ready(&mut cx) {
+    match socket.tcp().poll_read_ready(&mut cx) {
         Poll::Pending => true,
         // an end, or bytes nobody asked for, is fatal
-        Poll::Ready(_) => wire.poll_fill(&mut cx).is_pending(),
+        Poll::Ready(_) => socket.poll_fill(&mut cx).is_pending(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::endpoint::BuildError;
+use super::endpoint::UpstreamError;
 use crate::config::{self, Protocol, trusted_roots};
 
 /// How to open TLS to one endpoint.
@@ -19,21 +19,23 @@ impl TlsClient {
         upstream: &config::Upstream,
         config: Arc<ClientConfig>,
         host: &str,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, UpstreamError> {
         let name = upstream.server_name.as_deref().unwrap_or(host);
-        let server_name = ServerName::try_from(name.to_owned())
-            .map_err(|_| BuildError::ServerName { upstream: upstream.name.clone(), name: name.to_owned() })?;
+        let server_name = ServerName::try_from(name.to_owned()).map_err(|_| UpstreamError::ServerName {
+            upstream: upstream.name.clone(),
+            name: name.to_owned(),
+        })?;
         Ok(Self { config, server_name })
     }
 }
 
 /// The client configuration of an upstream: whom it trusts, and the protocol it asks for.
-pub(super) fn client_config(upstream: &config::Upstream) -> Result<Arc<ClientConfig>, BuildError> {
+pub(super) fn client_config(upstream: &config::Upstream) -> Result<Arc<ClientConfig>, UpstreamError> {
     let roots = trusted_roots(upstream.ca_file.as_deref()).map_err(|detail| {
         let name = upstream.name.clone();
         match &upstream.ca_file {
-            Some(path) => BuildError::Roots { upstream: name, path: path.clone(), detail },
-            None => BuildError::SystemRoots { upstream: name, detail },
+            Some(path) => UpstreamError::Roots { upstream: name, path: path.clone(), detail },
+            None => UpstreamError::SystemRoots { upstream: name, detail },
         }
     })?;
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

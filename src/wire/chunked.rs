@@ -1,8 +1,9 @@
-//! The chunked transfer coding (RFC 9112 §7.1): read strictly from clients, less so from upstreams.
+//! Reads the chunked transfer coding (RFC 9112 §7.1): strictly from clients, less so from upstreams.
 
-use super::body::Decoded;
-use super::field::FieldBlock;
-use super::head::{HeadError, HeadLimits, is_field_text, is_token, parse_trailers};
+use super::body_framing::Decoded;
+use super::field_block::FieldBlock;
+use super::field_syntax::{is_field_text, is_token};
+use super::head::{HeadError, HeadLimits, parse_trailers};
 
 /// The longest chunk-size line with its extension. Extensions are dropped; nobody known sends any, and a lax reader
 /// of them was broken more than once (Kestrel CVE-2025-55315).
@@ -11,9 +12,9 @@ const MAX_SIZE_LINE_BYTES: usize = 256;
 /// What a client's trailer section may hold at most.
 const TRAILER_LIMITS: HeadLimits = HeadLimits { header_bytes: 8 * 1024, header_count: 32, line_bytes: 0 };
 
-/// Who sends the chunks.
+/// Who sends the chunks, and so how strictly they are read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Sender {
+pub(super) enum ChunkSender {
     /// Nothing ill-formed is taken.
     Client,
     /// Old servers pad sizes with blanks. Extensions are dropped whatever they are. So are trailers beyond these limits:
@@ -35,8 +36,8 @@ pub enum ChunkError {
     Trailers(HeadError),
 }
 
-pub(super) struct Chunked {
-    sender: Sender,
+pub(super) struct ChunkedDecoder {
+    sender: ChunkSender,
     state: State,
 }
 
@@ -56,8 +57,8 @@ enum State {
     Done,
 }
 
-impl Chunked {
-    pub(super) fn from(sender: Sender) -> Self {
+impl ChunkedDecoder {
+    pub(super) fn from(sender: ChunkSender) -> Self {
         Self { sender, state: State::Size }
     }
 
@@ -65,7 +66,7 @@ impl Chunked {
         matches!(self.state, State::Done)
     }
 
-    /// As [`BodyDecoder::decode`](super::body::BodyDecoder).
+    /// As [`BodyDecoder::decode`](super::body_framing::BodyDecoder).
     pub(super) fn decode(
         &mut self,
         input: &[u8],
@@ -97,8 +98,8 @@ impl Chunked {
                 },
                 State::Trailers { scanned } => {
                     let limits = match &self.sender {
-                        Sender::Client => &TRAILER_LIMITS,
-                        Sender::Upstream(limits) => limits,
+                        ChunkSender::Client => &TRAILER_LIMITS,
+                        ChunkSender::Upstream(limits) => limits,
                     };
                     match (parse_trailers(trailers, rest, scanned, limits), self.sender) {
                         (Ok(None), _) => return Ok((skipped, Decoded::NeedMore)),
@@ -106,7 +107,7 @@ impl Chunked {
                             skipped += taken;
                             self.state = State::Done;
                         }
-                        (Err(HeadError::TooLarge | HeadError::TooMany), Sender::Upstream(_)) => {
+                        (Err(HeadError::TooLarge | HeadError::TooMany), ChunkSender::Upstream(_)) => {
                             trailers.clear();
                             self.state = State::Dropped { in_line: false };
                         }
@@ -146,7 +147,7 @@ impl Chunked {
 }
 
 /// Reads `SIZE [; extension] CRLF`: how many bytes it took, and the size.
-fn size_line(input: &[u8], sender: Sender) -> Result<Option<(usize, u64)>, ChunkError> {
+fn size_line(input: &[u8], sender: ChunkSender) -> Result<Option<(usize, u64)>, ChunkError> {
     let window = &input[..input.len().min(MAX_SIZE_LINE_BYTES)];
     let digits = window.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     // refused as early as it is seen, so that nothing waits for a line end that never comes
@@ -154,8 +155,8 @@ fn size_line(input: &[u8], sender: Sender) -> Result<Option<(usize, u64)>, Chunk
         return Err(ChunkError::Size);
     }
     let blanks = match sender {
-        Sender::Client => 0,
-        Sender::Upstream(_) => blanks(&window[digits..]),
+        ChunkSender::Client => 0,
+        ChunkSender::Upstream(_) => blanks(&window[digits..]),
     };
     let after = digits + blanks;
     if window.get(after).is_some_and(|byte| !matches!(byte, b'\r' | b';')) {
@@ -172,8 +173,8 @@ fn size_line(input: &[u8], sender: Sender) -> Result<Option<(usize, u64)>, Chunk
     let line = window[..end].strip_suffix(b"\r").ok_or(ChunkError::Size)?;
     let extensions = &line[after..];
     let is_valid = match sender {
-        Sender::Client => is_field_text(extensions) && are_extensions(extensions),
-        Sender::Upstream(_) => is_field_text(extensions),
+        ChunkSender::Client => is_field_text(extensions) && are_extensions(extensions),
+        ChunkSender::Upstream(_) => is_field_text(extensions),
     };
     if !is_valid {
         return Err(ChunkError::Size);
@@ -236,16 +237,20 @@ fn quoted(text: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    const UPSTREAM: Sender =
-        Sender::Upstream(HeadLimits { header_bytes: 100, header_count: 3, line_bytes: 0 });
+    const UPSTREAM: ChunkSender =
+        ChunkSender::Upstream(HeadLimits { header_bytes: 100, header_count: 3, line_bytes: 0 });
 
     /// Feeds `input` in pieces of `step` bytes; the body and the trailers, or the error.
     fn read(input: &[u8], step: usize) -> Result<(Vec<u8>, usize), Option<ChunkError>> {
-        read_from(Sender::Client, input, step)
+        read_from(ChunkSender::Client, input, step)
     }
 
-    fn read_from(sender: Sender, input: &[u8], step: usize) -> Result<(Vec<u8>, usize), Option<ChunkError>> {
-        let (mut chunked, mut trailers) = (Chunked::from(sender), FieldBlock::default());
+    fn read_from(
+        sender: ChunkSender,
+        input: &[u8],
+        step: usize,
+    ) -> Result<(Vec<u8>, usize), Option<ChunkError>> {
+        let (mut chunked, mut trailers) = (ChunkedDecoder::from(sender), FieldBlock::default());
         let (mut body, mut at, mut end) = (Vec::new(), 0, 0);
         loop {
             let (skipped, decoded) = chunked.decode(&input[at..end], &mut trailers)?;

@@ -5,8 +5,9 @@
 
 use zeroize::Zeroize as _;
 
-use super::field::{Field, FieldBlock, Span};
-use super::field_name::FieldName;
+use super::field_block::{Field, FieldBlock, Span};
+use super::field_kind::FieldKind;
+use super::field_syntax::{is_field_text, is_token};
 
 /// What a head may hold at most.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +20,7 @@ pub struct HeadLimits {
     pub line_bytes: usize,
 }
 
-/// What a field line holds beside name and value, usually: a colon, a space and the CRLF.
+/// What a field line holds beside name and value: a colon, a space and the CRLF.
 pub(super) const FIELD_BYTES: usize = 4;
 
 /// Why a head is refused.
@@ -340,54 +341,10 @@ fn parse_fields(block: &mut FieldBlock, start: usize, limit: usize) -> Result<()
         }
         let name = Span::new(at, at + colon);
         let value = Span::new(at + value_start, at + value_end);
-        fields.push(Field { name, value, kind: FieldName::of(&line[..colon]) });
+        fields.push(Field { name, value, kind: FieldKind::of(&line[..colon]) });
         at = line_end + 2;
     }
 }
-
-/// Whether all bytes may stand in a field value (RFC 9110 §5.5). Written without branches, so that it runs over
-/// many bytes at a time.
-#[expect(
-    clippy::needless_bitwise_bool,
-    reason = "branches would keep it from running over many bytes at a time"
-)]
-pub(super) fn is_field_text(bytes: &[u8]) -> bool {
-    !bytes.iter().fold(false, |bad, &b| bad | ((b < 0x20) & (b != b'\t')) | (b == 0x7f))
-}
-
-/// RFC 9110 §5.6.2.
-pub(super) fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize]
-}
-
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        #[expect(clippy::cast_possible_truncation, reason = "the loop stays below 256")]
-        let b = byte as u8;
-        table[byte] = b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            );
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

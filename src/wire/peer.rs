@@ -1,15 +1,15 @@
-//! One side of a proxied exchange, whatever protocol it speaks.
+//! The two peers of a proxied exchange, client and upstream, whatever protocol each speaks.
 
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::body::{BodyDecoder, BodyEncoder, BodyError, Decoded, Length};
-use super::buffer::Wire;
-use super::field::FieldBlock;
+use super::body_framing::{BodyDecoder, BodyEncoder, BodyError, BodyLength, Decoded};
+use super::buffered_socket::BufferedSocket;
+use super::field_block::FieldBlock;
 use super::head::{HeadLimits, RequestHead};
 use super::http2::Http2Peer;
-use super::http2_upstream::Http2Upstream;
-use super::pipe::Pipe;
+use super::http2_upstream_peer::Http2UpstreamPeer;
+use super::splice::Pipe;
 use super::tcp_progress::TcpProgress;
 
 /// Why a message could not be received or sent.
@@ -38,14 +38,14 @@ pub enum Received {
     End,
 }
 
-/// A client or an upstream during one exchange.
+/// The client or the upstream of one exchange, whatever protocol it speaks.
 pub enum Peer {
     /// An HTTP/1.1 connection.
     Http1(Box<Http1Peer>),
     /// A stream of a client's HTTP/2 connection.
     Http2(Http2Peer),
     /// A stream of an HTTP/2 connection to an upstream.
-    Http2Upstream(Http2Upstream),
+    Http2Upstream(Http2UpstreamPeer),
 }
 
 impl Peer {
@@ -61,7 +61,7 @@ impl Peer {
     /// The body bytes received and not yet consumed.
     pub fn received(&self) -> &[u8] {
         match self {
-            Self::Http1(peer) => &peer.wire.input()[..peer.ready],
+            Self::Http1(peer) => &peer.socket.input()[..peer.ready],
             Self::Http2(peer) => peer.received(),
             Self::Http2Upstream(peer) => peer.received(),
         }
@@ -97,7 +97,7 @@ impl Peer {
     /// Ends the sent body. To be called once; [`poll_flush`](Self::poll_flush) then brings it out.
     pub fn finish(&mut self, trailers: &FieldBlock) -> Result<(), PeerError> {
         match self {
-            Self::Http1(peer) => Ok(peer.encoder.finish(trailers, peer.wire.output())?),
+            Self::Http1(peer) => Ok(peer.encoder.finish(trailers, peer.socket.output())?),
             Self::Http2(peer) => peer.finish(trailers),
             Self::Http2Upstream(peer) => peer.finish(trailers),
         }
@@ -106,17 +106,17 @@ impl Peer {
     /// Writes out what was taken.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         match self {
-            Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.wire.poll_flush(cx))?)),
+            Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.socket.poll_flush(cx))?)),
             Self::Http2(peer) => peer.poll_flush(cx),
             // the connection's own task writes
             Self::Http2Upstream(_) => Poll::Ready(Ok(())),
         }
     }
 
-    /// How many bytes wait to be written, about: it changes while the other side takes any.
+    /// How many bytes wait to be written, roughly. It changes while the other side takes any.
     pub fn unsent(&self) -> usize {
         match self {
-            Self::Http1(peer) => peer.wire.unsent(),
+            Self::Http1(peer) => peer.socket.unsent(),
             // what the connection's own task has is not known here
             Self::Http2(_) | Self::Http2Upstream(_) => 0,
         }
@@ -126,7 +126,7 @@ impl Peer {
     /// upstream, whose connection others share: its place knows.
     pub fn progress(&self) -> Option<TcpProgress> {
         match self {
-            Self::Http1(peer) => peer.wire.progress(),
+            Self::Http1(peer) => peer.socket.progress(),
             Self::Http2(peer) => peer.progress(),
             Self::Http2Upstream(_) => None,
         }
@@ -135,7 +135,7 @@ impl Peer {
     /// Tells the other side of a tunnel that nothing more will come.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PeerError>> {
         match self {
-            Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.wire.poll_shutdown(cx))?)),
+            Self::Http1(peer) => Poll::Ready(Ok(ready!(peer.socket.poll_shutdown(cx))?)),
             Self::Http2(peer) => Poll::Ready(peer.finish(&FieldBlock::default())),
             Self::Http2Upstream(peer) => Poll::Ready(peer.finish(&FieldBlock::default())),
         }
@@ -150,21 +150,21 @@ impl Peer {
         }
     }
 
-    /// Waits, before an answer begins, for a sign that nobody waits for it: a client that ends its direction has left,
-    /// unless a whole next request came before that.
-    pub fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits, before a response begins, for a sign that the client has left: a failed connection, or a client that has
+    /// ended its direction and has not sent a whole next request before.
+    pub fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Http1(peer) => peer.poll_left(cx),
-            Self::Http2(_) | Self::Http2Upstream(_) => self.poll_gone(cx),
+            Self::Http1(peer) => peer.poll_abandoned(cx),
+            Self::Http2(_) | Self::Http2Upstream(_) => self.poll_disconnected(cx),
         }
     }
 
-    /// Waits, while an answer is sent, for a sign that nobody waits for the rest of it.
-    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits, while a response is sent, for a sign that the client has left: only a failed connection is one.
+    pub fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Http1(peer) => peer.poll_gone(cx),
-            Self::Http2(peer) => peer.poll_gone(cx),
-            Self::Http2Upstream(peer) => peer.poll_gone(cx),
+            Self::Http1(peer) => peer.poll_disconnected(cx),
+            Self::Http2(peer) => peer.poll_disconnected(cx),
+            Self::Http2Upstream(peer) => peer.poll_disconnected(cx),
         }
     }
 }
@@ -172,26 +172,26 @@ impl Peer {
 /// An HTTP/1.1 connection during one exchange.
 pub struct Http1Peer {
     /// The connection.
-    pub wire: Wire,
+    pub socket: BufferedSocket,
     decoder: BodyDecoder,
     encoder: BodyEncoder,
     /// How many bytes at the front of the input are body.
     ready: usize,
     trailers: FieldBlock,
-    /// The other side had ended its direction before the message began that is being received.
+    /// The other side had ended its direction before the message that is being received began.
     ended_before: bool,
 }
 
-/// How much may arrive ahead of its turn while an answer is prepared: a pipelined request or two.
+/// How much is read of pipelined requests while a response is prepared.
 const READ_AHEAD_BYTES: usize = 16 * 1024;
 
 impl Http1Peer {
     /// A connection that receives and sends nothing yet.
-    pub fn new(wire: Wire) -> Self {
+    pub fn new(socket: BufferedSocket) -> Self {
         Self {
-            wire,
-            decoder: BodyDecoder::new(Length::NONE),
-            encoder: BodyEncoder::new(Length::NONE),
+            socket,
+            decoder: BodyDecoder::new(BodyLength::NONE),
+            encoder: BodyEncoder::new(BodyLength::NONE),
             ready: 0,
             trailers: FieldBlock::default(),
             ended_before: false,
@@ -199,21 +199,21 @@ impl Http1Peer {
     }
 
     /// Expects a body of this length next.
-    pub fn expect_body(&mut self, length: Length) {
+    pub fn expect_body(&mut self, length: BodyLength) {
         self.decoder = BodyDecoder::new(length);
         self.ready = 0;
         self.trailers.clear();
-        self.ended_before = self.wire.is_eof();
+        self.ended_before = self.socket.is_eof();
     }
 
     /// Expects an answer's body of this length next, with trailers within these limits.
-    pub fn expect_answer(&mut self, length: Length, limits: HeadLimits) {
+    pub fn expect_answer(&mut self, length: BodyLength, limits: HeadLimits) {
         self.expect_body(length);
         self.decoder = BodyDecoder::of_answer(length, limits);
     }
 
     /// Announces that a body of this length will be sent next.
-    pub fn begin_body(&mut self, length: Length) {
+    pub fn begin_body(&mut self, length: BodyLength) {
         self.encoder = BodyEncoder::new(length);
     }
 
@@ -228,39 +228,39 @@ impl Http1Peer {
                 return Poll::Ready(Ok(Received::Data));
             }
             let (skipped, decoded) =
-                self.decoder.decode(self.wire.input(), self.wire.is_eof(), &mut self.trailers)?;
-            self.wire.consume(skipped);
+                self.decoder.decode(self.socket.input(), self.socket.is_eof(), &mut self.trailers)?;
+            self.socket.consume(skipped);
             match decoded {
                 Decoded::Data(ready) => self.ready = ready,
                 Decoded::End => return Poll::Ready(Ok(Received::End)),
                 // at the end of the stream the decoder says whether the body may end there
                 Decoded::NeedMore => {
-                    ready!(self.wire.poll_fill(cx))?;
+                    ready!(self.socket.poll_fill(cx))?;
                 }
             }
         }
     }
 
     fn consume(&mut self, count: usize) {
-        self.wire.consume(count);
+        self.socket.consume(count);
         self.decoder.consumed(count);
         self.ready -= count;
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, PeerError>> {
-        let count = self.encoder.begin(bytes.len(), self.wire.output())?;
-        let sent = ready!(self.wire.poll_send(cx, &bytes[..count]))?;
-        self.encoder.written(sent, self.wire.output());
+        let count = self.encoder.begin(bytes.len(), self.socket.output())?;
+        let sent = ready!(self.socket.poll_send(cx, &bytes[..count]))?;
+        self.encoder.written(sent, self.socket.output());
         Poll::Ready(Ok(sent))
     }
 
     /// Whether what comes next of the body received can go to `to` as it is, and is `least` bytes or more.
     pub(super) fn may_splice(&self, to: &Self, least: u64) -> bool {
         self.decoder.exact().is_some_and(|left| left >= least && to.encoder.exact() == Some(left))
-            && self.wire.input().is_empty()
-            && !self.wire.is_eof()
-            && !self.wire.stream().is_tls()
-            && !to.wire.stream().is_tls()
+            && self.socket.input().is_empty()
+            && !self.socket.is_eof()
+            && !self.socket.is_tls()
+            && !to.socket.is_tls()
     }
 
     /// Takes more of the body into an empty pipe; 0 at the end of the stream.
@@ -270,7 +270,7 @@ impl Http1Peer {
         pipe: &mut Pipe<'_>,
     ) -> Poll<Result<usize, PeerError>> {
         let Some(left) = self.decoder.exact() else { return Poll::Ready(Ok(0)) };
-        let taken = ready!(self.wire.poll_fill_pipe(cx, pipe, left))?;
+        let taken = ready!(self.socket.poll_fill_pipe(cx, pipe, left))?;
         self.decoder.consumed(taken);
         Poll::Ready(Ok(taken))
     }
@@ -281,20 +281,20 @@ impl Http1Peer {
         cx: &mut Context<'_>,
         pipe: &mut Pipe<'_>,
     ) -> Poll<Result<usize, PeerError>> {
-        let sent = ready!(self.wire.poll_empty_pipe(cx, pipe))?;
-        self.encoder.written(sent, self.wire.output());
+        let sent = ready!(self.socket.poll_empty_pipe(cx, pipe))?;
+        self.encoder.written(sent, self.socket.output());
         Poll::Ready(Ok(sent))
     }
 
     /// Ready when the connection failed, or ended with nothing behind the request that waits for its answer.
-    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.poll_gone(cx).is_ready() {
+    fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_disconnected(cx).is_ready() {
             return Poll::Ready(());
         }
-        let has_left = self.wire.is_eof()
+        let has_left = self.socket.is_eof()
             && if self.ended_before {
                 // it sent several requests and then ended its direction; if it is gone, it resets what it is answered
-                !matches!(self.wire.stream().tcp().take_error(), Ok(None))
+                !matches!(self.socket.tcp().take_error(), Ok(None))
             } else {
                 !self.holds_request()
             };
@@ -305,10 +305,10 @@ impl Http1Peer {
     fn holds_request(&self) -> bool {
         let most = READ_AHEAD_BYTES;
         let limits = HeadLimits { header_bytes: most, header_count: most, line_bytes: most };
-        let input = self.wire.input();
+        let input = self.socket.input();
         let mut head = RequestHead::default();
         let Ok(Some(mut at)) = head.parse(input, &mut 0, &limits) else { return false };
-        let Ok(length) = Length::of_request(&head) else { return false };
+        let Ok(length) = BodyLength::of_request(&head) else { return false };
         let mut decoder = BodyDecoder::new(length);
         let mut trailers = FieldBlock::default();
         while let Ok((skipped, decoded)) = decoder.decode(&input[at..], true, &mut trailers) {
@@ -327,9 +327,9 @@ impl Http1Peer {
 
     /// Ready when the connection failed. The end of the stream alone is no such sign: a client may close its
     /// direction after the request and still read the answer.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.wire.is_eof() && self.wire.input().len() < READ_AHEAD_BYTES {
-            if ready!(self.wire.poll_fill(cx)).is_err() {
+    fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while !self.socket.is_eof() && self.socket.input().len() < READ_AHEAD_BYTES {
+            if ready!(self.socket.poll_fill(cx)).is_err() {
                 return Poll::Ready(());
             }
         }

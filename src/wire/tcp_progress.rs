@@ -13,7 +13,7 @@ use rustix::net::{
 };
 use tokio::net::TcpStream;
 
-/// What the other side has taken so far.
+/// How much of what was sent the other side has acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpProgress {
     /// Bytes that it has acknowledged since the connection began.
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tells_what_the_other_side_has_acknowledged_and_what_waits() {
+    async fn the_kernel_reports_acknowledged_and_waiting_bytes() {
         for (listens, calls) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "::1"), ("[::]:0", "127.0.0.1")] {
             let listener = TcpListener::bind(listens).await.unwrap();
             let port = listener.local_addr().unwrap().port();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_none_says_nothing() {
+    fn a_malformed_kernel_answer_is_ignored() {
         for length in [0, 3, 16, 20, 88, 92, 200] {
             let mut answer = vec![0; length];
             assert_eq!(TcpProgress::read(&answer), None);

@@ -1,7 +1,7 @@
 //! HTTP/1.1 bytes as `wire` reads them.
 
 use portcullis::wire::{
-    BodyDecoder, Decoded, FieldBlock, FieldName, HeadLimits, Length, RequestHead, ResponseHead, Version,
+    BodyDecoder, BodyLength, Decoded, FieldBlock, FieldKind, HeadLimits, RequestHead, ResponseHead, Version,
 };
 
 use crate::message::{Field, Message, Reading, Refused, sorted};
@@ -16,7 +16,7 @@ fn fields(block: &FieldBlock) -> Vec<Field> {
 /// Whether `Connection` names the option.
 fn has_option(block: &FieldBlock, option: &[u8]) -> bool {
     block
-        .values(FieldName::Connection)
+        .values(FieldKind::Connection)
         .flat_map(|value| value.split(|&byte| byte == b','))
         .any(|named| named.trim_ascii().eq_ignore_ascii_case(option))
 }
@@ -41,7 +41,7 @@ pub(crate) fn requests(input: &[u8]) -> Reading {
                 break;
             }
         };
-        let length = match Length::of_request(&head) {
+        let length = match BodyLength::of_request(&head) {
             Ok(length) => length,
             Err(error) => {
                 reading.refused = Some(Refused::Body(error));
@@ -84,7 +84,7 @@ pub(crate) fn response(input: &[u8], to_head: bool) -> Reading {
         };
         let length = match refused {
             Some(refused) => return Reading { messages: Vec::new(), refused: Some(refused) },
-            None => Length::of_response(&head, to_head),
+            None => BodyLength::of_response(&head, to_head),
         };
         let length = match length {
             Ok(length) => length,
@@ -104,7 +104,7 @@ pub(crate) fn response(input: &[u8], to_head: bool) -> Reading {
 /// Reads a body from the front of `input`, behind which nothing comes. Tells how much it took.
 fn body(
     mut message: Message,
-    length: Length,
+    length: BodyLength,
     mut framing: BodyDecoder,
     input: &[u8],
 ) -> (Message, Option<Refused>, usize) {
@@ -128,7 +128,7 @@ fn body(
                 return (message, None, at);
             }
             Decoded::NeedMore => {
-                message.is_whole = length == Length::UntilClose;
+                message.is_whole = length == BodyLength::UntilClose;
                 return (message, None, at);
             }
         }

@@ -8,7 +8,7 @@ mod servers;
 
 use std::net::Ipv4Addr;
 
-use portcullis::wire::READ_BY_SERVERS;
+use portcullis::wire::SPOOFABLE_HEADERS;
 use serde_json::{Value, json};
 use servers::{Server, daphne, gunicorn, php_fpm};
 use support::gateway::{Plan, ROUTES};
@@ -113,7 +113,7 @@ fn headers_move_nothing(front: &Front) {
         }
     }
     let all: Vec<String> =
-        READ_BY_SERVERS.iter().flat_map(|(_, names)| *names).flat_map(|name| spellings(name)).collect();
+        SPOOFABLE_HEADERS.iter().flat_map(|(_, names)| *names).flat_map(|name| spellings(name)).collect();
     for names in all.chunks(50) {
         for value in ["/v1/projects/e1", "/v1/projects/e2/x", "192.0.2.7", "admin"] {
             let mut request = front.as_e1("GET", target);

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use super::error::{RemoteError, Trusted, printable};
 use super::origin::Origin;
 use crate::config::trusted_roots;
-use crate::wire::Stream;
+use crate::wire::Socket;
 
 /// The most that the head of an answer may take.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -68,11 +68,11 @@ async fn open(origin: &Origin, tls: Option<&Tls>) -> Result<SendRequest<Full<Byt
     let tcp = TcpStream::connect((origin.host.as_str(), origin.port)).await.map_err(failed)?;
     tcp.set_nodelay(true).map_err(failed)?;
     let stream = match tls {
-        None => Stream::Plain(tcp),
+        None => Socket::Plain(tcp),
         Some(tls) => {
             let connected = tls.connector.connect(tls.name.clone(), tcp).await;
             let stream = connected.map_err(|error| tls_error(origin, tls, &error))?;
-            Stream::Tls(Box::new(TlsStream::Client(stream)))
+            Socket::Tls(Box::new(TlsStream::Client(stream)))
         }
     };
     let begun = http1::Builder::new().max_buf_size(MAX_HEAD_BYTES).handshake(TokioIo::new(stream)).await;

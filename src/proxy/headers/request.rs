@@ -2,24 +2,24 @@
 
 use std::borrow::Cow;
 
-use super::forwarded::{Client, port, scheme};
+use super::client_info::{ClientInfo, port, scheme};
 use super::identity;
-use super::nominated;
+use super::is_named_by_connection;
 use crate::auth::Identity;
 use crate::config::AuthorizationHeader;
 use crate::policy::Grant;
 use crate::proxy::admit::Admitted;
 use crate::upstream::Upstream;
-use crate::wire::{FieldName, NameList, RequestHead, Version};
+use crate::wire::{FieldKind, FieldNameSet, RequestHead, Version};
 
 /// All that the fields to the upstream are made from.
 pub(in crate::proxy) struct RequestFields<'a> {
     pub(in crate::proxy) admitted: &'a Admitted<'a>,
-    pub(in crate::proxy) client: &'a Client,
+    pub(in crate::proxy) client: &'a ClientInfo,
     pub(in crate::proxy) identity: Option<&'a Identity>,
     pub(in crate::proxy) grant: &'a Grant<'a>,
     pub(in crate::proxy) upstream: &'a Upstream,
-    pub(in crate::proxy) stripped: &'a NameList,
+    pub(in crate::proxy) stripped: &'a FieldNameSet,
     pub(in crate::proxy) request_id: &'a str,
 }
 
@@ -41,10 +41,10 @@ impl RequestFields<'_> {
         if let Some(credential) = &self.upstream.credential {
             emit(b"Authorization", credential.as_bytes());
         }
-        self.own(take);
+        self.gateway_fields(take);
     }
 
-    fn own(&self, mut take: impl FnMut(Fields<'_>)) {
+    fn gateway_fields(&self, mut take: impl FnMut(Fields<'_>)) {
         let head = self.admitted.head;
         if let Some(identity) = self.identity {
             take(Fields::Lines(identity.rendered(identity::lines)));
@@ -76,25 +76,25 @@ impl RequestFields<'_> {
             Version::Http11 => b"1.1 portcullis",
             Version::Http2 => b"2.0 portcullis",
         };
-        emit(b"Via", &joined(head.fields.values(FieldName::Via), via));
+        emit(b"Via", &joined(head.fields.values(FieldKind::Via), via));
     }
 
     /// What a trusted proxy says of how the client came, and what is known where it says nothing.
     fn forwarded(&self, mut emit: impl FnMut(&[u8], &[u8])) {
-        let Client { peer, tls, .. } = self.client;
+        let ClientInfo { peer, tls, .. } = self.client;
         let fields = &self.admitted.head.fields;
         let said = |kind| fields.values(kind).next();
         let address = peer.ip().to_string();
-        emit(b"X-Forwarded-For", &joined(fields.values(FieldName::ForwardedFor), address.as_bytes()));
-        let scheme = said(FieldName::ForwardedProto).unwrap_or(scheme(*tls).as_bytes());
+        emit(b"X-Forwarded-For", &joined(fields.values(FieldKind::ForwardedFor), address.as_bytes()));
+        let scheme = said(FieldKind::ForwardedProto).unwrap_or(scheme(*tls).as_bytes());
         emit(b"X-Forwarded-Proto", scheme);
-        let host = said(FieldName::ForwardedHost).unwrap_or(self.admitted.host);
+        let host = said(FieldKind::ForwardedHost).unwrap_or(self.admitted.host);
         if !host.is_empty() {
             emit(b"X-Forwarded-Host", host);
         }
-        emit(b"X-Forwarded-Port", said(FieldName::ForwardedPort).unwrap_or(port(host, scheme)));
-        for (_, name, value) in fields.iter().filter(|(kind, ..)| *kind == FieldName::FromProxies) {
-            if !self.stripped.contains(name) && !nominated(fields, name) {
+        emit(b"X-Forwarded-Port", said(FieldKind::ForwardedPort).unwrap_or(port(host, scheme)));
+        for (_, name, value) in fields.iter().filter(|(kind, ..)| *kind == FieldKind::TrustedProxyOnly) {
+            if !self.stripped.contains(name) && !is_named_by_connection(fields, name) {
                 emit(name, value);
             }
         }
@@ -121,30 +121,31 @@ fn joined<'v>(before: impl Iterator<Item = &'v [u8]>, last: &'v [u8]) -> Cow<'v,
 pub fn pass_request_fields(
     head: &RequestHead,
     authorization: bool,
-    stripped: &NameList,
+    stripped: &FieldNameSet,
     mut emit: impl FnMut(&[u8], &[u8]),
 ) {
-    let has_options = head.fields.values(FieldName::Connection).next().is_some();
+    let has_options = head.fields.values(FieldKind::Connection).next().is_some();
     for (kind, name, value) in head.fields.iter() {
         let passes = match kind {
-            FieldName::Other
-            | FieldName::ContentType
-            | FieldName::Origin
-            | FieldName::Destination
-            | FieldName::WebSocket
-            | FieldName::AccessControl
-            | FieldName::AccessControlRequestMethod
-            | FieldName::NoChallenge => true,
-            FieldName::Authorization => authorization,
+            FieldKind::Other
+            | FieldKind::ContentType
+            | FieldKind::Origin
+            | FieldKind::Destination
+            | FieldKind::WebSocket
+            | FieldKind::AccessControl
+            | FieldKind::AccessControlRequestMethod
+            | FieldKind::NoChallenge => true,
+            FieldKind::Authorization => authorization,
             _ => false,
         };
-        if passes && !stripped.contains(name) && !(has_options && nominated(&head.fields, name)) {
+        if passes && !stripped.contains(name) && !(has_options && is_named_by_connection(&head.fields, name))
+        {
             emit(name, value);
         }
     }
 }
 
-/// Fields as they come: by name and value, or several of them as lines of HTTP/1.1 that this room wrote.
+/// Fields to be sent: one by name and value, or several as lines of HTTP/1.1 that this module wrote.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) enum Fields<'a> {
     One(&'a [u8], &'a [u8]),

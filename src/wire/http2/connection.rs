@@ -1,30 +1,30 @@
-//! A connection's life: from the preface to the last word.
+//! A client's HTTP/2 connection, from its preface to its end.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use super::super::body::{BodyError, Length};
-use super::super::buffer::Wire;
+use super::super::body_framing::{BodyError, BodyLength};
+use super::super::buffered_socket::BufferedSocket;
 use super::super::head::{HeadError, RequestHead};
 use super::super::tcp_progress::TcpProgress;
-use super::closed::{Closed, ClosedStreams};
-use super::decode::Decoder;
+use super::closed_streams::{ClosedState, ClosedStreams};
 use super::frame::{DEFAULT_WINDOW, Reason};
+use super::hpack_decoder::HpackDecoder;
 use super::peer::Http2Peer;
-use super::receive::{Begun, Block, Step, Violation};
-use super::streams::{Ended, Streams};
+use super::receive::{FrameOutcome, NewRequest, PartialHeaderBlock, Violation};
+use super::streams::{EndReason, Streams};
 
-/// What a client may send ahead of what is taken, on all streams together.
+/// The flow-control window of a connection: what a client may send before the gateway has taken any of it.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// Where more than this waits to be written, no more is read: what a client asks for has to be fetched by it.
+/// If more than this waits to be written, nothing is read: a client must fetch what it asks for.
 pub(super) const UNSENT_BYTES: usize = 128 * 1024;
-/// What is read from a client that was told goodbye, before the connection is closed whatever it sends: bytes that
-/// are left unread would have the system reset the connection, and the goodbye with it.
+/// How much is read and dropped after the last GOAWAY, before the connection is closed. If bytes were left unread, the
+/// system would reset the connection, and the client might lose the GOAWAY.
 const LINGER_BYTES: usize = 256 * 1024;
 /// Streams that may have to be reset because of the client's errors, beyond those that were served, before the
-/// connection is given up (`MadeYouReset`, CVE-2025-8671).
+/// connection is ended (`MadeYouReset`, CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 256;
 /// How many frames in a second a client may send that ask for nothing and bring nothing (pings, settings, empty
 /// bodies, priorities: CVE-2019-9512 and its kin).
@@ -53,7 +53,7 @@ pub struct Http2Request {
     /// Why the head is not served.
     pub refused: Option<HeadError>,
     /// How long the body is.
-    pub length: Result<Length, BodyError>,
+    pub length: Result<BodyLength, BodyError>,
     /// The stream.
     pub peer: Http2Peer,
 }
@@ -64,19 +64,19 @@ pub struct Http2Connection {
 }
 
 pub(super) struct Connection {
-    pub(super) wire: Wire,
+    pub(super) socket: BufferedSocket,
     pub(super) limits: Http2Limits,
     pub(super) state: State,
     pub(super) streams: Streams,
     pub(super) closed: ClosedStreams,
 
     // what comes
-    pub(super) decoder: Decoder,
+    pub(super) decoder: HpackDecoder,
     /// How much of the preface has come.
     pub(super) preface: usize,
     pub(super) has_settings: bool,
     /// A header block of which more is to come.
-    pub(super) block: Option<Block>,
+    pub(super) block: Option<PartialHeaderBlock>,
     pub(super) receive_window: u32,
     pub(super) taken: u32,
     idle_frames: u32,
@@ -86,8 +86,8 @@ pub(super) struct Connection {
     // what goes
     pub(super) send_window: i64,
     pub(super) initial_send_window: u32,
-    /// The client has set the size of its table, and is to hear that it is not used.
-    pub(super) forget: bool,
+    /// The client has set the size of its HPACK table, and must be told that the gateway uses none.
+    pub(super) announce_no_table: bool,
     pub(super) head_block: Vec<u8>,
     /// Of the task that reads and writes.
     pub(super) task: Option<Waker>,
@@ -96,35 +96,35 @@ pub(super) struct Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Open,
-    /// The client was told that there will be an end; whether it knows, its answer to a ping will show.
-    Leaving,
-    /// The client knows which streams are still served: the last of them ends the connection.
-    Left,
+    /// The client was told that the connection will end. Its answer to a ping will show that it knows.
+    Draining,
+    /// No new streams are served. The connection ends with the last open one.
+    LastStreams,
     /// Nothing more is served. What waits is written, then the connection is closed.
     Closing {
         discarded: usize,
     },
     /// The socket is of no use any more.
-    Gone,
+    Closed,
 }
 
 impl State {
     /// Whether nothing more is served.
     pub(super) fn is_over(self) -> bool {
-        matches!(self, Self::Closing { .. } | Self::Gone)
+        matches!(self, Self::Closing { .. } | Self::Closed)
     }
 }
 
 impl Http2Connection {
     /// Begins with a client that has sent, or is to send, the preface.
-    pub fn new(wire: Wire, limits: Http2Limits, now: Instant) -> Self {
+    pub fn new(socket: BufferedSocket, limits: Http2Limits, now: Instant) -> Self {
         let mut connection = Connection {
-            wire,
+            socket,
             limits,
             state: State::Open,
             streams: Streams::default(),
             closed: ClosedStreams::new(),
-            decoder: Decoder::new(),
+            decoder: HpackDecoder::new(),
             preface: 0,
             has_settings: false,
             block: None,
@@ -135,26 +135,26 @@ impl Http2Connection {
             error_resets: 0,
             send_window: i64::from(DEFAULT_WINDOW),
             initial_send_window: DEFAULT_WINDOW,
-            forget: false,
+            announce_no_table: false,
             head_block: Vec::new(),
             task: None,
         };
-        connection.greet();
+        connection.send_preface();
         Self { connection: Rc::new(RefCell::new(connection)) }
     }
 
     /// Reads and writes, until there is a next request. `None`: the connection is over. `now` may be as old as a tick of
     /// the worker.
     pub fn poll_request(&self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Http2Request>> {
-        let begun = ready!(self.connection.borrow_mut().poll(cx, now));
-        Poll::Ready(begun.map(|Begun { head, refused, length, stream }| {
+        let request = ready!(self.connection.borrow_mut().poll(cx, now));
+        Poll::Ready(request.map(|NewRequest { head, refused, length, stream }| {
             let peer = Http2Peer::new(Rc::clone(&self.connection), stream);
             Http2Request { head, refused, length, peer }
         }))
     }
 
-    /// Whether the client has shown that it speaks HTTP/2.
-    pub fn is_greeted(&self) -> bool {
+    /// Whether the client's SETTINGS have come, which shows that it speaks HTTP/2.
+    pub fn has_received_settings(&self) -> bool {
         self.connection.borrow().has_settings
     }
 
@@ -163,69 +163,68 @@ impl Http2Connection {
         self.connection.borrow_mut().drain();
     }
 
-    /// Whether the client was told so, or the connection is over for another reason.
+    /// Whether no new streams are wanted, because of a [`drain`](Self::drain) or for another reason.
     pub fn is_draining(&self) -> bool {
         self.connection.borrow().state != State::Open
     }
 
-    /// The client has had the time to hear of the [`drain`](Self::drain): nothing new is served any more, whether it
-    /// says that it knows or not.
-    pub fn stop_waiting(&self) {
-        self.connection.borrow_mut().farewell_is_known();
+    /// Ends a [`drain`](Self::drain): no new streams are served from now on, whether or not the client has answered.
+    pub fn finish_draining(&self) {
+        self.connection.borrow_mut().shutdown_ping_answered();
     }
 
     /// How many bytes wait for the client to fetch them, about.
     pub fn unsent(&self) -> usize {
-        self.connection.borrow().wire.unsent()
+        self.connection.borrow().socket.unsent()
     }
 
     /// How far the client has fetched what was sent. `None` where the kernel does not say.
     pub fn progress(&self) -> Option<TcpProgress> {
-        self.connection.borrow().wire.progress()
+        self.connection.borrow().socket.progress()
     }
 
-    /// Ends the connection and all that is on it, and says why.
-    pub fn give_up(&self, reason: Reason) {
-        self.connection.borrow_mut().give_up(reason);
+    /// Ends the connection and all of its streams, and tells the client why.
+    pub fn abort(&self, reason: Reason) {
+        self.connection.borrow_mut().abort(reason);
     }
 }
 
 impl Connection {
-    fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Begun>> {
+    fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<NewRequest>> {
         if now.saturating_duration_since(self.idle_frames_since) >= IDLE_FRAMES_SPAN {
             (self.idle_frames, self.idle_frames_since) = (0, now);
         }
         loop {
-            if let Some(begun) = self.read_on() {
-                return Poll::Ready(Some(begun));
+            if let Some(request) = self.read_on() {
+                return Poll::Ready(Some(request));
             }
             let was_full = self.is_full();
-            let flushed = self.wire.poll_flush(cx);
+            let flushed = self.socket.poll_flush(cx);
             if matches!(flushed, Poll::Ready(Err(_))) {
-                self.lose();
+                self.socket_closed();
             }
-            self.offer_room();
+            self.wake_senders();
             // what was left unread meanwhile may be all that ever comes
             if was_full && !self.is_full() {
                 continue;
             }
-            if self.state == State::Left && self.streams.len() == 0 {
+            if self.state == State::LastStreams && self.streams.len() == 0 {
                 self.state = State::Closing { discarded: 0 };
             }
             let filled = match self.state {
-                State::Gone => return Poll::Ready(None),
+                State::Closed => return Poll::Ready(None),
                 State::Closing { .. } => {
-                    if flushed.is_pending() || self.wire.poll_shutdown(cx).is_pending() {
+                    if flushed.is_pending() || self.socket.poll_shutdown(cx).is_pending() {
                         return Poll::Pending;
                     }
-                    self.wire.poll_fill(cx)
+                    self.socket.poll_fill(cx)
                 }
                 _ if self.is_full() => Poll::Pending,
-                _ => self.wire.poll_fill(cx),
+                _ => self.socket.poll_fill(cx),
             };
             match filled {
                 Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(_) => self.lose(),
+                Poll::Ready(_) => self.socket_closed(),
                 Poll::Pending => {
                     self.task = Some(cx.waker().clone());
                     return Poll::Pending;
@@ -234,50 +233,50 @@ impl Connection {
         }
     }
 
-    /// Whether the client has yet to fetch so much that it is not listened to.
+    /// Whether so much waits to be written that nothing more is read.
     fn is_full(&self) -> bool {
-        self.wire.unsent() > UNSENT_BYTES
+        self.socket.unsent() > UNSENT_BYTES
     }
 
-    /// Understands what has been read, as far as the next request.
-    fn read_on(&mut self) -> Option<Begun> {
+    /// Handles frames that have been read, as far as the next request.
+    fn read_on(&mut self) -> Option<NewRequest> {
         while !self.state.is_over() && !self.is_full() {
             match self.receive() {
-                Ok(Step::Begun(begun)) => return Some(begun),
-                Ok(Step::Done) => {}
-                Ok(Step::NeedMore) => return None,
+                Ok(FrameOutcome::Request(request)) => return Some(request),
+                Ok(FrameOutcome::Handled) => {}
+                Ok(FrameOutcome::Incomplete) => return None,
                 Err(Violation::Stream(id, reason)) => self.reset_for(id, reason),
-                Err(Violation::Connection(reason)) => self.give_up(reason),
+                Err(Violation::Connection(reason)) => self.abort(reason),
             }
         }
         if let State::Closing { discarded } = &mut self.state {
-            let waiting = self.wire.input().len();
-            self.wire.consume(waiting);
+            let waiting = self.socket.input().len();
+            self.socket.consume(waiting);
             *discarded += waiting;
             if *discarded > LINGER_BYTES {
-                self.lose();
+                self.socket_closed();
             }
         }
         None
     }
 
-    /// A frame came that asks for nothing and brings nothing.
-    pub(super) fn idle_frame(&mut self) -> Result<Step, Violation> {
+    /// Counts a frame that asks for nothing and brings nothing.
+    pub(super) fn count_idle_frame(&mut self) -> Result<FrameOutcome, Violation> {
         self.idle_frames += 1;
         if self.idle_frames > MAX_IDLE_FRAMES {
             return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
         }
-        Ok(Step::Done)
+        Ok(FrameOutcome::Handled)
     }
 
-    /// Something useful was done, which brings so many idle frames along.
-    pub(super) fn excuse_idle_frames(&mut self, count: u32) {
+    /// Forgives idle frames after something useful was done.
+    pub(super) fn credit_idle_frames(&mut self, count: u32) {
         self.idle_frames = self.idle_frames.saturating_sub(count);
     }
 
-    /// A request was answered whole: one that could not be is forgotten, or a client that shares its connection among
-    /// many, for days, would lose it in the end.
-    pub(super) fn excuse_error(&mut self) {
+    /// Forgives one error after a request was answered whole. Otherwise a connection that many share for days would be
+    /// ended at some point.
+    pub(super) fn credit_error_reset(&mut self) {
         self.error_resets = self.error_resets.saturating_sub(1);
     }
 
@@ -285,10 +284,10 @@ impl Connection {
     fn reset_for(&mut self, id: u32, reason: Reason) {
         self.error_resets += 1;
         if self.error_resets > MAX_ERROR_RESETS {
-            return self.give_up(Reason::ENHANCE_YOUR_CALM);
+            return self.abort(Reason::ENHANCE_YOUR_CALM);
         }
         match self.streams.find(id) {
-            Some(number) if self.streams.get(number).closed() != Some(Closed::Reset) => {
+            Some(number) if self.streams.get(number).closed() != Some(ClosedState::Reset) => {
                 self.reset(number, reason);
             }
             _ => self.send_reset(id, reason),
@@ -298,51 +297,51 @@ impl Connection {
     fn drain(&mut self) {
         if self.state == State::Open {
             // what it sends until it knows is served too (RFC 9113 §6.8)
-            self.send_goodbye(u32::MAX >> 1, Reason::NO_ERROR);
-            self.send_farewell_ping();
-            self.state = State::Leaving;
+            self.send_goaway(u32::MAX >> 1, Reason::NO_ERROR);
+            self.send_shutdown_ping();
+            self.state = State::Draining;
         }
     }
 
-    /// The client has answered the ping: what it has begun before it knew of the goodbye has come.
-    pub(super) fn farewell_is_known(&mut self) {
-        if self.state == State::Leaving {
-            self.leave();
+    /// The client has answered the ping: all streams that it began before it knew of the GOAWAY have come.
+    pub(super) fn shutdown_ping_answered(&mut self) {
+        if self.state == State::Draining {
+            self.refuse_new_streams();
         }
     }
 
-    /// The client has said goodbye. It gets what it has asked for.
-    pub(super) fn client_leaves(&mut self) {
-        if matches!(self.state, State::Open | State::Leaving) {
-            self.leave();
+    /// The client has sent GOAWAY. It still gets what it has asked for.
+    pub(super) fn client_sent_goaway(&mut self) {
+        if matches!(self.state, State::Open | State::Draining) {
+            self.refuse_new_streams();
         }
     }
 
-    fn leave(&mut self) {
-        self.send_goodbye(self.closed.last(), Reason::NO_ERROR);
-        self.state = State::Left;
+    fn refuse_new_streams(&mut self) {
+        self.send_goaway(self.closed.last(), Reason::NO_ERROR);
+        self.state = State::LastStreams;
         // the last of its streams may have ended
         self.wake();
     }
 
-    fn give_up(&mut self, reason: Reason) {
+    fn abort(&mut self, reason: Reason) {
         if self.state.is_over() {
             return;
         }
-        self.send_goodbye(self.closed.last(), reason);
+        self.send_goaway(self.closed.last(), reason);
         self.state = State::Closing { discarded: 0 };
         self.end_streams();
     }
 
     /// The socket has failed, or the client has closed it.
-    fn lose(&mut self) {
-        self.state = State::Gone;
+    fn socket_closed(&mut self) {
+        self.state = State::Closed;
         self.end_streams();
     }
 
     fn end_streams(&mut self) {
         self.block = None;
-        self.streams.each().for_each(|stream| stream.end(Ended::Connection));
+        self.streams.each().for_each(|stream| stream.end(EndReason::ConnectionClosed));
     }
 
     pub(super) fn wake(&mut self) {

@@ -11,8 +11,8 @@ pub(super) const DEFAULT_WINDOW: u32 = 65_535;
 /// What a client begins with (RFC 9113 §3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What the ping after a goodbye carries.
-pub(super) const FAREWELL: [u8; 8] = *b"farewell";
+/// What the PING after the first GOAWAY carries; its answer shows that the client knows (RFC 9113 §6.8).
+pub(super) const SHUTDOWN_PING: [u8; 8] = *b"farewell";
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;

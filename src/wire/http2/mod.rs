@@ -1,11 +1,11 @@
 //! HTTP/2 as a server (RFC 9113): one client connection, and the streams on it.
 //!
 //! ```text
-//!          bytes                                     a request
-//!  Wire ──────────▶ receive (frame, decode, request) ──────────▶ proxy::http2
-//!    ▲                     │ bodies, resets, windows
-//!    │                     ▼
-//!    └── send (encode) ◀── streams ◀──────▶ peer: one stream, as its exchange sees it
+//!                    bytes                                                 a request
+//!  BufferedSocket ──────────▶ receive (frame, hpack_decoder, request_head) ──────────▶ proxy::http2_connection
+//!    ▲                               │ bodies, resets, windows
+//!    │                               ▼
+//!    └── send (hpack_encoder) ◀── streams ◀──────▶ peer: one stream, as its exchange sees it
 //! ```
 //!
 //! One task reads and writes the connection ([`Http2Connection`]); each stream is worked on by a task of its own, which
@@ -15,23 +15,23 @@
 //!
 //! `docs/decisions/0010-own-http2.md` says why this is not a library.
 
-mod closed;
+mod closed_streams;
 mod connection;
-mod decode;
-mod encode;
 mod frame;
-mod huffman;
+mod hpack_decoder;
+mod hpack_encoder;
+mod hpack_huffman;
+mod hpack_table;
 mod peer;
 mod receive;
-mod request;
+mod request_head;
 mod send;
 mod streams;
-mod table;
 #[cfg(test)]
 mod tests;
 
 pub use connection::{Http2Connection, Http2Limits, Http2Request};
-pub use encode::HeadBlock;
 pub use frame::{PREFACE as HTTP2_PREFACE, Reason};
+pub use hpack_encoder::HeaderBlockWriter;
 pub use peer::Http2Peer;
-pub(super) use request::body_length;
+pub(super) use request_head::body_length;

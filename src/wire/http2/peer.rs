@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::super::field::FieldBlock;
+use super::super::buffer_pool;
+use super::super::field_block::FieldBlock;
 use super::super::peer::{PeerError, Received};
-use super::super::spare;
 use super::super::tcp_progress::TcpProgress;
 use super::connection::Connection;
-use super::encode::HeadBlock;
 use super::frame::{Reason, narrow};
-use super::send::Room;
+use super::hpack_encoder::HeaderBlockWriter;
+use super::send::SendCapacity;
 use super::streams::SPARE_BYTES;
 
 /// A client's stream during one exchange. Dropping it ends what of the stream is still open.
@@ -49,7 +49,7 @@ impl Http2Peer {
         &mut self,
         status: u16,
         ends: bool,
-        write: impl FnOnce(&mut HeadBlock<'_>),
+        write: impl FnOnce(&mut HeaderBlockWriter<'_>),
     ) -> Result<(), PeerError> {
         let mut connection = self.connection.borrow_mut();
         let stream = connection.streams.get(self.stream);
@@ -87,7 +87,7 @@ impl Http2Peer {
     }
 
     pub(in super::super) fn progress(&self) -> Option<TcpProgress> {
-        self.connection.borrow().wire.progress()
+        self.connection.borrow().socket.progress()
     }
 
     pub(in super::super) fn received(&self) -> &[u8] {
@@ -97,7 +97,7 @@ impl Http2Peer {
     pub(in super::super) fn consume(&mut self, count: usize) {
         self.taken += count;
         // a chunk is never larger than the window
-        self.connection.borrow_mut().took(Some(self.stream), narrow(count));
+        self.connection.borrow_mut().release_capacity(Some(self.stream), narrow(count));
     }
 
     pub(in super::super) fn trailers(&mut self) -> &mut FieldBlock {
@@ -144,19 +144,19 @@ impl Http2Peer {
         bytes: &[u8],
     ) -> Poll<Result<usize, PeerError>> {
         let mut connection = self.connection.borrow_mut();
-        let room = match connection.room(self.stream) {
-            Room::Bytes(room) => room,
-            Room::Ended => return Poll::Ready(Err(PeerError::Closed)),
-            Room::ClosedWindow => {
+        let room = match connection.send_capacity(self.stream) {
+            SendCapacity::Bytes(room) => room,
+            SendCapacity::Ended => return Poll::Ready(Err(PeerError::Closed)),
+            SendCapacity::StreamWindowClosed => {
                 connection.streams.get(self.stream).wake_with(cx);
-                connection.offer_room();
+                connection.wake_senders();
                 return Poll::Pending;
             }
-            Room::Full => {
+            SendCapacity::Wait => {
                 connection.streams.get(self.stream).wake_with(cx);
                 connection.streams.wait(self.stream);
                 // to those that wait longer, where it is only their turn
-                connection.offer_room();
+                connection.wake_senders();
                 return Poll::Pending;
             }
         };
@@ -200,7 +200,7 @@ impl Http2Peer {
         Ok(())
     }
 
-    pub(in super::super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(in super::super) fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut connection = self.connection.borrow_mut();
         let stream = connection.streams.get(self.stream);
         if stream.ended.is_some() {
@@ -214,6 +214,6 @@ impl Http2Peer {
 impl Drop for Http2Peer {
     fn drop(&mut self) {
         self.connection.borrow_mut().close(self.stream, self.chunk.len() - self.taken);
-        spare::give_output(std::mem::take(&mut self.chunk), SPARE_BYTES);
+        buffer_pool::give_output(std::mem::take(&mut self.chunk), SPARE_BYTES);
     }
 }

@@ -2,36 +2,36 @@
 
 use zeroize::Zeroize;
 
-use super::super::body::{BodyError, Length};
+use super::super::body_framing::{BodyError, BodyLength};
 use super::super::head::{HeadError, RequestHead};
-use super::closed::Closed;
+use super::closed_streams::ClosedState;
 use super::connection::{Connection, Http2Limits, State};
-use super::decode::Decoder;
 use super::frame::{
     self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHeader, GOAWAY, HEADER_BYTES, HEADERS,
     MAX_WINDOW, PAYLOAD_BYTES, PING, PREFACE, PRIORITISED, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
     SETTINGS, WINDOW_UPDATE, narrow, setting,
 };
-use super::request::{HeadReader, Verdict, body_length};
+use super::hpack_decoder::HpackDecoder;
+use super::request_head::{HeadReader, HeadValidation, body_length};
 
-/// What came of a frame.
-pub(super) enum Step {
-    /// It is not whole yet.
-    NeedMore,
-    Done,
-    Begun(Begun),
+/// What came of reading a frame.
+pub(super) enum FrameOutcome {
+    /// The frame is not whole yet.
+    Incomplete,
+    Handled,
+    Request(NewRequest),
 }
 
-/// A stream has begun.
-pub(super) struct Begun {
+/// A request has begun, on a new stream.
+pub(super) struct NewRequest {
     pub(super) head: RequestHead,
     pub(super) refused: Option<HeadError>,
-    pub(super) length: Result<Length, BodyError>,
+    pub(super) length: Result<BodyLength, BodyError>,
     /// Its number.
     pub(super) stream: usize,
 }
 
-/// A rule was broken.
+/// The client broke a rule of the protocol.
 pub(super) enum Violation {
     /// On one stream, with this identifier.
     Stream(u32, Reason),
@@ -42,7 +42,7 @@ const PROTOCOL_ERROR: Violation = Violation::Connection(Reason::PROTOCOL_ERROR);
 const FRAME_SIZE_ERROR: Violation = Violation::Connection(Reason::FRAME_SIZE_ERROR);
 
 /// A header block that comes in several frames.
-pub(super) struct Block {
+pub(super) struct PartialHeaderBlock {
     stream: u32,
     ends_stream: bool,
     depends_on_itself: bool,
@@ -50,26 +50,28 @@ pub(super) struct Block {
     frames: usize,
 }
 
-/// How many frames may share a block, beside those that are full.
+/// How many frames may make up a header block, beside those that are full.
 const MAX_SMALL_FRAMES: usize = 16;
-/// A client that opens its windows by less may as well leave it.
+/// Window updates by less than this count as idle frames.
 const SMALL_INCREMENT: u32 = 1024;
-/// How many idle frames a request may bring along: pings that measure, windows that open.
+/// How many idle frames a request excuses: pings that measure, windows that open.
 const PER_REQUEST: u32 = 4;
 
 impl Connection {
     /// Takes the next frame from the input.
-    pub(super) fn receive(&mut self) -> Result<Step, Violation> {
+    pub(super) fn receive(&mut self) -> Result<FrameOutcome, Violation> {
         if self.preface < PREFACE.len() {
             let missing = &PREFACE[self.preface..];
-            let count = missing.len().min(self.wire.input().len());
-            if self.wire.input()[..count] != missing[..count] {
+            let count = missing.len().min(self.socket.input().len());
+            if self.socket.input()[..count] != missing[..count] {
                 return Err(PROTOCOL_ERROR);
             }
-            self.wire.consume(count);
+            self.socket.consume(count);
             self.preface += count;
         }
-        let Some(header) = FrameHeader::read(self.wire.input()) else { return Ok(Step::NeedMore) };
+        let Some(header) = FrameHeader::read(self.socket.input()) else {
+            return Ok(FrameOutcome::Incomplete);
+        };
         if header.length > PAYLOAD_BYTES {
             return Err(FRAME_SIZE_ERROR);
         }
@@ -83,15 +85,15 @@ impl Connection {
             return Err(PROTOCOL_ERROR);
         }
         let length = HEADER_BYTES + header.length;
-        if self.wire.input().len() < length {
-            return Ok(Step::NeedMore);
+        if self.socket.input().len() < length {
+            return Ok(FrameOutcome::Incomplete);
         }
         let step = self.frame(header);
-        self.wire.consume(length);
+        self.socket.consume(length);
         step
     }
 
-    fn frame(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn frame(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let is_about_stream =
             matches!(header.kind, DATA | HEADERS | PRIORITY | RST_STREAM | PUSH_PROMISE | CONTINUATION);
         let is_about_connection = matches!(header.kind, SETTINGS | PING | GOAWAY);
@@ -107,78 +109,78 @@ impl Connection {
             PING => self.ping(header),
             WINDOW_UPDATE => self.window_update(header),
             PRIORITY => self.priority(header),
-            GOAWAY => self.goodbye(header),
+            GOAWAY => self.goaway(header),
             // a client cannot push
             PUSH_PROMISE => Err(PROTOCOL_ERROR),
             // others mean nothing (RFC 9113 §4.1)
-            _ => self.idle_frame(),
+            _ => self.count_idle_frame(),
         }
     }
 
-    /// Priorities are for nobody (RFC 9113 §5.3.2). That a stream cannot depend on itself is left of RFC 7540 (§5.3.1).
-    fn priority(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    /// Priorities are ignored (RFC 9113 §5.3.2), but a stream must not depend on itself (RFC 7540 §5.3.1).
+    fn priority(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let payload: [u8; 5] = self.payload(header)?;
         if depends_on(&payload) == Some(header.stream) {
             return Err(Violation::Stream(header.stream, Reason::PROTOCOL_ERROR));
         }
-        self.idle_frame()
+        self.count_idle_frame()
     }
 
-    /// The client begins nothing new, and reads what it has asked for.
-    fn goodbye(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    /// The client begins no new streams, and reads what it has asked for.
+    fn goaway(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         if header.length < 8 {
             return Err(FRAME_SIZE_ERROR);
         }
-        self.client_leaves();
-        self.idle_frame()
+        self.client_sent_goaway();
+        self.count_idle_frame()
     }
 
-    /// Something other than PRIORITY came for a stream that has ended, or never was.
-    fn late(&mut self, id: u32, closed: Closed) -> Result<Step, Violation> {
+    /// Handles a frame other than PRIORITY for a stream that has ended or never began.
+    fn late_frame(&mut self, id: u32, closed: ClosedState) -> Result<FrameOutcome, Violation> {
         match closed {
-            Closed::Idle => Err(PROTOCOL_ERROR),
-            Closed::Early => self.idle_frame(),
-            Closed::Reset => Err(Violation::Stream(id, Reason::STREAM_CLOSED)),
-            Closed::Whole => Err(Violation::Connection(Reason::STREAM_CLOSED)),
+            ClosedState::Idle => Err(PROTOCOL_ERROR),
+            ClosedState::EndedHere => self.count_idle_frame(),
+            ClosedState::Reset => Err(Violation::Stream(id, Reason::STREAM_CLOSED)),
+            ClosedState::Complete => Err(Violation::Connection(Reason::STREAM_CLOSED)),
         }
     }
 
     /// The payload of the frame at the front of the input, where it has this length.
     fn payload<const N: usize>(&self, header: FrameHeader) -> Result<[u8; N], Violation> {
-        let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
+        let payload = &self.socket.input()[HEADER_BYTES..][..header.length];
         payload.try_into().map_err(|_| FRAME_SIZE_ERROR)
     }
 
-    fn data(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn data(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let (id, ends) = (header.stream, header.has(END_STREAM));
         let length = narrow(header.length);
         if length > self.receive_window {
             return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
         }
         self.receive_window -= length;
-        let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
+        let payload = &self.socket.input()[HEADER_BYTES..][..header.length];
         let content = header.content(payload).ok_or(PROTOCOL_ERROR)?;
         let number = self.streams.find(id);
         let ends_stream = ends && number.is_some_and(|number| self.streams.get(number).receives());
         // messages may be small and many; what says nothing at all, or comes too late, is of no use to anybody
         if content.is_empty() && !ends_stream {
-            self.idle_frame()?;
+            self.count_idle_frame()?;
         }
         let closed = match number {
             Some(number) => self.streams.get(number).closed(),
             None => Some(self.closed.of(id)),
         };
         let Some(number) = number.filter(|_| closed.is_none()) else {
-            self.took(None, length);
+            self.release_capacity(None, length);
             return match closed {
                 // it was answered before its body had come, and the client does not know yet
-                None | Some(Closed::Early) => Ok(Step::Done),
-                Some(closed) => self.late(id, closed),
+                None | Some(ClosedState::EndedHere) => Ok(FrameOutcome::Handled),
+                Some(closed) => self.late_frame(id, closed),
             };
         };
         let stream = self.streams.get(number);
         if stream.is_received {
-            self.took(None, length);
+            self.release_capacity(None, length);
             return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
         }
         let count = content.len();
@@ -192,28 +194,28 @@ impl Connection {
             None
         };
         if let Some(reason) = violation {
-            self.took(None, length);
+            self.release_capacity(None, length);
             return Err(Violation::Stream(id, reason));
         }
         stream.receive_window -= length;
         stream.announced = left.flatten();
-        stream.received.extend_from_slice(&self.wire.input()[HEADER_BYTES..][content]);
+        stream.received.extend_from_slice(&self.socket.input()[HEADER_BYTES..][content]);
         stream.is_received = ends;
         stream.wake();
         // padding is taken at once
         let padding = length - narrow(count);
         if padding > 0 {
-            self.took(Some(number), padding);
+            self.release_capacity(Some(number), padding);
         }
-        Ok(Step::Done)
+        Ok(FrameOutcome::Handled)
     }
 
-    fn headers(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn headers(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         // clients' streams have odd numbers
         if header.stream.is_multiple_of(2) {
             return Err(PROTOCOL_ERROR);
         }
-        let payload = &self.wire.input()[HEADER_BYTES..][..header.length];
+        let payload = &self.socket.input()[HEADER_BYTES..][..header.length];
         let mut content = header.content(payload).ok_or(PROTOCOL_ERROR)?;
         let mut depends_on_itself = false;
         if header.has(PRIORITISED) {
@@ -227,25 +229,25 @@ impl Connection {
         let (stream, ends_stream) = (header.stream, header.has(END_STREAM));
         if header.has(END_HEADERS) {
             let known = self.streams.find(stream);
-            let Self { decoder, wire, limits, .. } = self;
-            let read = read(decoder, limits, &wire.input()[place.clone()], known.is_some());
-            if !matches!(read, Ok(Read { holds_credential: false, .. })) {
-                wire.input_mut(place.end)[place.start..].zeroize();
+            let Self { decoder, socket, limits, .. } = self;
+            let read = read(decoder, limits, &socket.input()[place.clone()], known.is_some());
+            if !matches!(read, Ok(HeaderBlock { holds_credential: false, .. })) {
+                socket.input_mut(place.end)[place.start..].zeroize();
             }
-            return self.block_came(stream, known, ends_stream, read?.malformed_if(depends_on_itself));
+            return self.header_block(stream, known, ends_stream, read?.malformed_if(depends_on_itself));
         }
-        let bytes = self.wire.input()[place.clone()].to_vec();
-        self.wire.input_mut(place.end)[place.start..].zeroize();
-        self.block = Some(Block { stream, ends_stream, depends_on_itself, bytes, frames: 1 });
-        Ok(Step::Done)
+        let bytes = self.socket.input()[place.clone()].to_vec();
+        self.socket.input_mut(place.end)[place.start..].zeroize();
+        self.block = Some(PartialHeaderBlock { stream, ends_stream, depends_on_itself, bytes, frames: 1 });
+        Ok(FrameOutcome::Handled)
     }
 
-    fn continuation(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn continuation(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let Some(mut block) = self.block.take() else { return Err(PROTOCOL_ERROR) };
         let end = HEADER_BYTES + header.length;
-        block.append(&self.wire.input()[HEADER_BYTES..end]);
+        block.append(&self.socket.input()[HEADER_BYTES..end]);
         block.frames += 1;
-        self.wire.input_mut(end)[HEADER_BYTES..].zeroize();
+        self.socket.input_mut(end)[HEADER_BYTES..].zeroize();
         // a block is read as a whole, so there is an end to how much of it may come (RUSTSEC-2024-0332)
         let most = 2 * (self.limits.header_bytes + self.limits.line_bytes) + PAYLOAD_BYTES;
         if block.bytes.len() > most || block.frames > MAX_SMALL_FRAMES + 2 * most / PAYLOAD_BYTES {
@@ -253,116 +255,121 @@ impl Connection {
         }
         if !header.has(END_HEADERS) {
             self.block = Some(block);
-            return Ok(Step::Done);
+            return Ok(FrameOutcome::Handled);
         }
         let known = self.streams.find(block.stream);
         let read = read(&mut self.decoder, &self.limits, &block.bytes, known.is_some())?;
-        self.block_came(block.stream, known, block.ends_stream, read.malformed_if(block.depends_on_itself))
+        self.header_block(block.stream, known, block.ends_stream, read.malformed_if(block.depends_on_itself))
     }
 
     /// `known`: the number of the stream, if it is one that somebody works on.
-    fn block_came(
+    fn header_block(
         &mut self,
         id: u32,
         known: Option<usize>,
         ends_stream: bool,
-        read: Read,
-    ) -> Result<Step, Violation> {
+        read: HeaderBlock,
+    ) -> Result<FrameOutcome, Violation> {
         if let Some(number) = known {
             return self.trailers(number, ends_stream, read);
         }
         if id <= self.closed.last() {
-            return self.late(id, self.closed.of(id));
+            return self.late_frame(id, self.closed.of(id));
         }
         self.closed.begin(id);
-        let has_room = self.streams.len() - self.streams.given_up < self.limits.streams as usize
+        let has_room = self.streams.len() - self.streams.reset_by_client < self.limits.streams as usize
             // tasks whose streams are gone have not all noticed
-            && self.streams.given_up < self.limits.streams as usize;
-        if self.state == State::Left || !has_room {
+            && self.streams.reset_by_client < self.limits.streams as usize;
+        if self.state == State::LastStreams || !has_room {
             self.send_reset(id, Reason::REFUSED_STREAM);
-            return self.idle_frame();
+            return self.count_idle_frame();
         }
-        let refused = match read.verdict {
-            Verdict::Malformed => return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR)),
-            Verdict::Refused(error) => Some(error),
-            Verdict::Whole => None,
+        let refused = match read.validation {
+            HeadValidation::Malformed => return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR)),
+            HeadValidation::Refused(error) => Some(error),
+            HeadValidation::Valid => None,
         };
         let head = read.head;
         let is_tunnel = head.protocol().is_some();
-        let length = if is_tunnel { Ok(Length::NONE) } else { body_length(&head.fields, ends_stream) };
+        let length = if is_tunnel { Ok(BodyLength::NONE) } else { body_length(&head.fields, ends_stream) };
         let announced = match length {
-            Ok(Length::Exact(length)) if !is_tunnel => Some(length),
+            Ok(BodyLength::Exact(length)) if !is_tunnel => Some(length),
             _ => None,
         };
         if ends_stream && announced.is_some_and(|length| length > 0) {
             return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR));
         }
-        self.excuse_idle_frames(PER_REQUEST);
+        self.credit_idle_frames(PER_REQUEST);
         let stream = self.streams.open(id, i64::from(self.initial_send_window), announced, ends_stream);
-        Ok(Step::Begun(Begun { head, refused, length, stream }))
+        Ok(FrameOutcome::Request(NewRequest { head, refused, length, stream }))
     }
 
-    fn trailers(&mut self, number: usize, ends_stream: bool, read: Read) -> Result<Step, Violation> {
+    fn trailers(
+        &mut self,
+        number: usize,
+        ends_stream: bool,
+        read: HeaderBlock,
+    ) -> Result<FrameOutcome, Violation> {
         let stream = self.streams.get(number);
         let id = stream.id;
         if let Some(closed) = stream.closed() {
-            return self.late(id, closed);
+            return self.late_frame(id, closed);
         }
         if stream.is_received {
             return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
         }
         let is_short = stream.announced.is_some_and(|left| left > 0);
-        if !ends_stream || is_short || read.verdict != Verdict::Whole {
+        if !ends_stream || is_short || read.validation != HeadValidation::Valid {
             return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR));
         }
         let mut head = read.head;
         stream.trailers = std::mem::take(&mut head.fields);
         stream.is_received = true;
         stream.wake();
-        Ok(Step::Done)
+        Ok(FrameOutcome::Handled)
     }
 
-    fn reset_stream(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn reset_stream(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let _: [u8; 4] = self.payload(header)?;
         let id = header.stream;
         let Some(number) = self.streams.find(id) else {
             return match self.closed.of(id) {
-                Closed::Idle => Err(PROTOCOL_ERROR),
-                Closed::Whole => self.idle_frame(),
-                Closed::Early | Closed::Reset => {
-                    self.closed.end(id, Closed::Reset);
-                    self.idle_frame()
+                ClosedState::Idle => Err(PROTOCOL_ERROR),
+                ClosedState::Complete => self.count_idle_frame(),
+                ClosedState::EndedHere | ClosedState::Reset => {
+                    self.closed.end(id, ClosedState::Reset);
+                    self.count_idle_frame()
                 }
             };
         };
-        self.streams.give_up(number);
-        if self.streams.given_up_early > self.limits.early_resets {
+        self.streams.client_reset(number);
+        if self.streams.reset_early > self.limits.early_resets {
             return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
         }
-        Ok(Step::Done)
+        Ok(FrameOutcome::Handled)
     }
 
-    fn settings(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn settings(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         if header.has(ACK) {
-            return if header.length == 0 { Ok(Step::Done) } else { Err(FRAME_SIZE_ERROR) };
+            return if header.length == 0 { Ok(FrameOutcome::Handled) } else { Err(FRAME_SIZE_ERROR) };
         }
         if !header.length.is_multiple_of(6) {
             return Err(FRAME_SIZE_ERROR);
         }
         for at in (0..header.length).step_by(6) {
-            let setting = &self.wire.input()[HEADER_BYTES + at..][..6];
+            let setting = &self.socket.input()[HEADER_BYTES + at..][..6];
             let name = u16::from_be_bytes([setting[0], setting[1]]);
             let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]);
             self.setting(name, value)?;
         }
         self.has_settings = true;
         self.send(SETTINGS, ACK, 0, &[]);
-        self.idle_frame()
+        self.count_idle_frame()
     }
 
     fn setting(&mut self, name: u16, value: u32) -> Result<(), Violation> {
         match name {
-            setting::HEADER_TABLE_SIZE => self.forget = true,
+            setting::HEADER_TABLE_SIZE => self.announce_no_table = true,
             setting::ENABLE_PUSH | setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
                 return Err(PROTOCOL_ERROR);
             }
@@ -374,7 +381,7 @@ impl Connection {
                     return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
                 }
                 // each is worked on for every stream, and a frame may hold thousands
-                self.idle_frame()?;
+                self.count_idle_frame()?;
                 let by = i64::from(value) - i64::from(self.initial_send_window);
                 self.initial_send_window = value;
                 if !self.streams.each().all(|stream| stream.widen(by)) {
@@ -386,22 +393,22 @@ impl Connection {
         Ok(())
     }
 
-    fn ping(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn ping(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let payload: [u8; 8] = self.payload(header)?;
         if header.has(ACK) {
-            if payload == frame::FAREWELL {
-                self.farewell_is_known();
+            if payload == frame::SHUTDOWN_PING {
+                self.shutdown_ping_answered();
             }
-            return self.idle_frame();
+            return self.count_idle_frame();
         }
         self.send(PING, ACK, 0, &payload);
-        self.idle_frame()
+        self.count_idle_frame()
     }
 
-    fn window_update(&mut self, header: FrameHeader) -> Result<Step, Violation> {
+    fn window_update(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let increment = u32::from_be_bytes(self.payload(header)?) & 0x7fff_ffff;
         if increment < SMALL_INCREMENT {
-            self.idle_frame()?;
+            self.count_idle_frame()?;
         }
         if header.stream == 0 {
             self.send_window += i64::from(increment);
@@ -411,12 +418,12 @@ impl Connection {
             if self.send_window > MAX_WINDOW {
                 return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
             }
-            self.offer_room();
-            return Ok(Step::Done);
+            self.wake_senders();
+            return Ok(FrameOutcome::Handled);
         }
         let Some(number) = self.streams.find(header.stream) else {
-            let is_idle = self.closed.of(header.stream) == Closed::Idle;
-            return if is_idle { Err(PROTOCOL_ERROR) } else { self.idle_frame() };
+            let is_idle = self.closed.of(header.stream) == ClosedState::Idle;
+            return if is_idle { Err(PROTOCOL_ERROR) } else { self.count_idle_frame() };
         };
         if increment == 0 {
             return Err(Violation::Stream(header.stream, Reason::PROTOCOL_ERROR));
@@ -424,23 +431,23 @@ impl Connection {
         if !self.streams.get(number).widen(i64::from(increment)) {
             return Err(Violation::Stream(header.stream, Reason::FLOW_CONTROL_ERROR));
         }
-        Ok(Step::Done)
+        Ok(FrameOutcome::Handled)
     }
 }
 
 /// What a header block says.
-struct Read {
+struct HeaderBlock {
     head: RequestHead,
-    verdict: Verdict,
+    validation: HeadValidation,
     /// The block's own bytes hold a credential.
     holds_credential: bool,
 }
 
-impl Read {
+impl HeaderBlock {
     /// The same, but malformed where `broken`.
     fn malformed_if(mut self, broken: bool) -> Self {
         if broken {
-            self.verdict = Verdict::Malformed;
+            self.validation = HeadValidation::Malformed;
         }
         self
     }
@@ -453,11 +460,11 @@ fn depends_on(priority: &[u8]) -> Option<u32> {
 
 /// Reads a whole block, whatever becomes of it: what it enters into the table counts for those after it.
 fn read(
-    decoder: &mut Decoder,
+    decoder: &mut HpackDecoder,
     limits: &Http2Limits,
     block: &[u8],
     is_trailers: bool,
-) -> Result<Read, Violation> {
+) -> Result<HeaderBlock, Violation> {
     let mut head = RequestHead::default();
     let mut reader = if is_trailers {
         HeadReader::trailers(&mut head, limits)
@@ -467,11 +474,11 @@ fn read(
     let holds_credential = decoder
         .decode(block, |line| reader.take(line))
         .map_err(|_| Violation::Connection(Reason::COMPRESSION_ERROR))?;
-    let verdict = reader.finish();
-    Ok(Read { head, verdict, holds_credential })
+    let validation = reader.finish();
+    Ok(HeaderBlock { head, validation, holds_credential })
 }
 
-impl Block {
+impl PartialHeaderBlock {
     /// Appends the next part. What the bytes are moved out of is wiped as well.
     fn append(&mut self, part: &[u8]) {
         if self.bytes.capacity() - self.bytes.len() < part.len() {
@@ -484,7 +491,7 @@ impl Block {
 }
 
 /// A part of a head may hold a credential.
-impl Drop for Block {
+impl Drop for PartialHeaderBlock {
     fn drop(&mut self) {
         self.bytes.zeroize();
     }

@@ -1,43 +1,43 @@
-//! What goes to the client. All of it is put behind what waits to be written, and the connection's task writes.
+//! What goes to the client. All of it is appended to what waits to be written; the connection's task writes.
 
 use super::connection::{CONNECTION_WINDOW_BYTES, Connection};
-use super::encode::HeadBlock;
 use super::frame::{
-    self, CONTINUATION, DATA, DEFAULT_WINDOW, END_HEADERS, END_STREAM, FAREWELL, FrameHeader, GOAWAY,
-    HEADERS, PAYLOAD_BYTES, PING, RST_STREAM, Reason, SETTINGS, WINDOW_UPDATE, narrow, setting,
+    self, CONTINUATION, DATA, DEFAULT_WINDOW, END_HEADERS, END_STREAM, FrameHeader, GOAWAY, HEADERS,
+    PAYLOAD_BYTES, PING, RST_STREAM, Reason, SETTINGS, SHUTDOWN_PING, WINDOW_UPDATE, narrow, setting,
 };
-use super::streams::{Ended, STREAM_WINDOW_BYTES, Stream, Turn};
+use super::hpack_encoder::HeaderBlockWriter;
+use super::streams::{EndReason, STREAM_WINDOW_BYTES, SendTurn, Stream};
 
-/// How much of bodies may wait to be written: the streams of a connection take turns at it.
-const ROOM_BYTES: usize = 32 * 1024;
-/// Rather than in smaller pieces a body waits.
-const SMALL_ROOM_BYTES: usize = 1024;
-/// How many idle frames a piece of a body may bring along, if it is not tiny.
+/// How much of bodies may wait to be written. The streams of a connection take turns.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+/// A body waits rather than being sent in smaller pieces.
+const MIN_PIECE_BYTES: usize = 1024;
+/// How many idle frames a piece of a body excuses, if it is not tiny.
 const PER_PIECE: u32 = 2;
 const TINY_PIECE: usize = 32;
 
-/// Whether something may be sent on a stream now.
-pub(super) enum Room {
+/// How much of a body may be sent on a stream now.
+pub(super) enum SendCapacity {
     /// So many bytes.
     Bytes(usize),
-    /// When the client opens the stream's window.
-    ClosedWindow,
-    /// When others have been served, or the client opens the connection's window.
-    Full,
-    /// Never.
+    /// Nothing, until the client opens the stream's window.
+    StreamWindowClosed,
+    /// Nothing, until other streams have been served or the client opens the connection's window.
+    Wait,
+    /// Nothing any more.
     Ended,
 }
 
 impl Connection {
     pub(super) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         if !self.state.is_over() {
-            frame::write(self.wire.output(), kind, flags, stream, payload);
+            frame::write(self.socket.output(), kind, flags, stream, payload);
             self.wake();
         }
     }
 
-    /// The server's first words (RFC 9113 §3.4).
-    pub(super) fn greet(&mut self) {
+    /// Sends the server's connection preface (RFC 9113 §3.4).
+    pub(super) fn send_preface(&mut self) {
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, self.limits.streams),
             (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
@@ -61,15 +61,15 @@ impl Connection {
         self.send(RST_STREAM, 0, stream, &reason.0.to_be_bytes());
     }
 
-    pub(super) fn send_goodbye(&mut self, last: u32, reason: Reason) {
+    pub(super) fn send_goaway(&mut self, last: u32, reason: Reason) {
         let mut payload = [0; 8];
         payload[..4].copy_from_slice(&last.to_be_bytes());
         payload[4..].copy_from_slice(&reason.0.to_be_bytes());
         self.send(GOAWAY, 0, 0, &payload);
     }
 
-    pub(super) fn send_farewell_ping(&mut self) {
-        self.send(PING, 0, 0, &FAREWELL);
+    pub(super) fn send_shutdown_ping(&mut self) {
+        self.send(PING, 0, 0, &SHUTDOWN_PING);
     }
 
     /// Ends a stream before its time.
@@ -77,15 +77,20 @@ impl Connection {
         let stream = self.streams.get(number);
         if stream.ended.is_none() {
             let id = stream.id;
-            stream.end(Ended::Ours);
+            stream.end(EndReason::ResetHere);
             self.send_reset(id, reason);
         }
     }
 
     /// Sends a header block with the lines that `write` gives.
-    pub(super) fn send_head(&mut self, number: usize, ends: bool, write: impl FnOnce(&mut HeadBlock<'_>)) {
+    pub(super) fn send_head(
+        &mut self,
+        number: usize,
+        ends: bool,
+        write: impl FnOnce(&mut HeaderBlockWriter<'_>),
+    ) {
         let mut block = std::mem::take(&mut self.head_block);
-        write(&mut HeadBlock::new(&mut block, std::mem::take(&mut self.forget)));
+        write(&mut HeaderBlockWriter::new(&mut block, std::mem::take(&mut self.announce_no_table)));
         let stream = self.streams.get(number);
         stream.is_sent = ends;
         let id = stream.id;
@@ -97,7 +102,7 @@ impl Connection {
             if tail.is_empty() {
                 flags |= END_HEADERS;
             }
-            frame::write(self.wire.output(), kind, flags, id, payload);
+            frame::write(self.socket.output(), kind, flags, id, payload);
             if tail.is_empty() {
                 break;
             }
@@ -111,22 +116,22 @@ impl Connection {
     }
 
     /// How much of a body may be sent on a stream now.
-    pub(super) fn room(&mut self, number: usize) -> Room {
-        let room = ROOM_BYTES.saturating_sub(self.wire.unsent());
+    pub(super) fn send_capacity(&mut self, number: usize) -> SendCapacity {
+        let room = SEND_BUFFER_BYTES.saturating_sub(self.socket.unsent());
         let stream = self.streams.get(number);
         if stream.ended.is_some() || stream.is_sent {
-            return Room::Ended;
+            return SendCapacity::Ended;
         }
         if stream.send_window <= 0 {
-            return Room::ClosedWindow;
+            return SendCapacity::StreamWindowClosed;
         }
-        let (window, is_next) = (stream.send_window.min(self.send_window), stream.turn == Turn::Next);
+        let (window, is_next) = (stream.send_window.min(self.send_window), stream.turn == SendTurn::Next);
         // nobody goes before those that wait
         let is_others_turn = !is_next && !self.streams.waiting.is_empty();
-        if self.send_window <= 0 || room < SMALL_ROOM_BYTES || is_others_turn {
-            return Room::Full;
+        if self.send_window <= 0 || room < MIN_PIECE_BYTES || is_others_turn {
+            return SendCapacity::Wait;
         }
-        Room::Bytes(usize::try_from(window).unwrap_or(usize::MAX).min(room).min(PAYLOAD_BYTES))
+        SendCapacity::Bytes(usize::try_from(window).unwrap_or(usize::MAX).min(room).min(PAYLOAD_BYTES))
     }
 
     /// Sends a piece of a body for which there is room.
@@ -136,30 +141,30 @@ impl Connection {
         stream.send_window -= count;
         self.send_window -= count;
         stream.is_sent = ends;
-        if stream.turn == Turn::Next {
-            stream.turn = Turn::None;
+        if stream.turn == SendTurn::Next {
+            stream.turn = SendTurn::None;
         }
         let flags = if ends { END_STREAM } else { 0 };
-        let output = self.wire.output();
+        let output = self.socket.output();
         FrameHeader { length: bytes.len(), kind: DATA, flags, stream: stream.id }.write(output);
         output.extend_from_slice(bytes);
         if bytes.len() >= TINY_PIECE {
-            self.excuse_idle_frames(PER_PIECE);
+            self.credit_idle_frames(PER_PIECE);
         }
         self.wake();
     }
 
-    /// Wakes as many of those that wait for room as there is room for. Each that writes has the connection's task
-    /// come here again; each that does not, comes here itself.
-    pub(super) fn offer_room(&mut self) {
-        let mut room = ROOM_BYTES.saturating_sub(self.wire.unsent());
-        while room >= SMALL_ROOM_BYTES && self.send_window > 0 && self.streams.wake_next() {
+    /// Wakes as many of the waiting streams as there is room for. Each that writes has the connection's task come here
+    /// again; each that does not, comes here itself.
+    pub(super) fn wake_senders(&mut self) {
+        let mut room = SEND_BUFFER_BYTES.saturating_sub(self.socket.unsent());
+        while room >= MIN_PIECE_BYTES && self.send_window > 0 && self.streams.wake_next() {
             room = room.saturating_sub(PAYLOAD_BYTES);
         }
     }
 
-    /// So much of what came was taken, of a stream or of none: the client may send as much again.
-    pub(super) fn took(&mut self, number: Option<usize>, count: u32) {
+    /// Notes that received bytes were taken, of a stream or of none: the client may send as many again.
+    pub(super) fn release_capacity(&mut self, number: Option<usize>, count: u32) {
         self.taken += count;
         if self.taken >= CONNECTION_WINDOW_BYTES / 2 {
             let increment = std::mem::take(&mut self.taken);
@@ -175,7 +180,7 @@ impl Connection {
         }
     }
 
-    /// Nobody works on a stream any more. `unread`: what was handed out of it and not taken.
+    /// Removes a stream whose exchange is over. `unread`: what was handed out of it and not taken.
     pub(super) fn close(&mut self, number: usize, unread: usize) {
         let stream: Stream = self.streams.close(number);
         if let Some(closed) = stream.closed() {
@@ -183,15 +188,15 @@ impl Connection {
         }
         match (stream.ended, stream.is_sent, stream.is_received) {
             (Some(_), ..) => {}
-            (None, true, true) => self.excuse_error(),
+            (None, true, true) => self.credit_error_reset(),
             // the answer is whole, and the rest of the request is of no use (RFC 9113 §8.1)
             (None, true, false) => self.send_reset(stream.id, Reason::NO_ERROR),
             (None, false, _) => self.send_reset(stream.id, Reason::INTERNAL_ERROR),
         }
         // bounded by the window
-        self.took(None, narrow(stream.received.len() + unread));
+        self.release_capacity(None, narrow(stream.received.len() + unread));
         // it may have been given room and not have taken it
-        self.offer_room();
+        self.wake_senders();
         if self.streams.len() == 0 {
             self.wake();
         }

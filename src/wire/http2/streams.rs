@@ -1,16 +1,16 @@
-//! The streams of a connection that somebody works on.
+//! The open streams of a connection.
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use slab::Slab;
 
-use super::super::field::FieldBlock;
-use super::super::spare;
-use super::closed::Closed;
+use super::super::buffer_pool;
+use super::super::field_block::FieldBlock;
+use super::closed_streams::ClosedState;
 use super::frame::MAX_WINDOW;
 
-/// What a client may send ahead of what is taken, on one stream.
+/// The flow-control window of a stream: what a client may send before the gateway has taken any of it.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// A buffer for received bytes that has grown beyond this is not kept for others.
 pub(super) const SPARE_BYTES: usize = 32 * 1024;
@@ -22,44 +22,44 @@ pub(super) struct Stream {
     waker: Option<Waker>,
     /// What has come and was not taken yet.
     pub(super) received: Vec<u8>,
-    /// The other side has said all.
+    /// The client has sent everything.
     pub(super) is_received: bool,
     pub(super) trailers: FieldBlock,
     /// What is still to come, where it was announced.
     pub(super) announced: Option<u64>,
-    /// How much the other side may still send.
+    /// How much the client may still send.
     pub(super) receive_window: u32,
-    /// What was taken, and the other side has not been told of yet.
+    /// What was taken, and the client has not been told of yet.
     pub(super) taken: u32,
-    /// How much may be sent; less than nothing after the other side has made its windows smaller.
+    /// How much may be sent. Negative after the client has made its windows smaller.
     pub(super) send_window: i64,
-    /// This side has said all.
+    /// The gateway has sent everything.
     pub(super) is_sent: bool,
     /// Why it ended before its time.
-    pub(super) ended: Option<Ended>,
-    pub(super) turn: Turn,
+    pub(super) ended: Option<EndReason>,
+    pub(super) turn: SendTurn,
 }
 
 /// A stream's place among those that want to send a part of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum SendTurn {
     /// It has none.
     None,
     /// It waits for room on the connection.
-    Waits,
+    Waiting,
     /// It was the first of those that wait, and has not sent anything since.
     Next,
 }
 
 /// Why a stream ended before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The other side has reset it; `early`: before anybody could begin with it.
-    Theirs { early: bool },
-    /// This side has.
-    Ours,
+pub(super) enum EndReason {
+    /// The client has reset it; `early`: before work on it began.
+    ResetByClient { early: bool },
+    /// The gateway has.
+    ResetHere,
     /// The connection is over.
-    Connection,
+    ConnectionClosed,
 }
 
 impl Stream {
@@ -76,7 +76,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn end(&mut self, why: Ended) {
+    pub(super) fn end(&mut self, why: EndReason) {
         self.ended.get_or_insert(why);
         self.wake();
     }
@@ -88,11 +88,11 @@ impl Stream {
 
     /// How it has ended, where nothing more may come for it. Where the client has said all and this side has not, it has
     /// not ended.
-    pub(super) fn closed(&self) -> Option<Closed> {
+    pub(super) fn closed(&self) -> Option<ClosedState> {
         match self.ended {
-            Some(Ended::Theirs { .. }) => Some(Closed::Reset),
-            Some(_) => Some(Closed::Early),
-            None => (self.is_sent && self.is_received).then_some(Closed::Whole),
+            Some(EndReason::ResetByClient { .. }) => Some(ClosedState::Reset),
+            Some(_) => Some(ClosedState::EndedHere),
+            None => (self.is_sent && self.is_received).then_some(ClosedState::Complete),
         }
     }
 
@@ -106,15 +106,15 @@ impl Stream {
     }
 }
 
-/// All of them, by the number that their peers know them by, and by their identifiers.
+/// All open streams, by the number that their peers know them by, and by their identifiers.
 #[derive(Default)]
 pub(super) struct Streams {
     slots: Slab<Stream>,
     /// Identifiers and numbers. Identifiers only rise, so they are in order.
     ids: VecDeque<(u32, usize)>,
-    /// How many of them the other side has reset, and how many of those before anybody could begin with them.
-    pub(super) given_up: usize,
-    pub(super) given_up_early: usize,
+    /// How many of them the client has reset, and how many of those before work on them began.
+    pub(super) reset_by_client: usize,
+    pub(super) reset_early: usize,
     /// Those that wait for room on the connection, in turn.
     pub(super) waiting: VecDeque<usize>,
 }
@@ -139,7 +139,7 @@ impl Streams {
             send_window,
             is_sent: false,
             ended: None,
-            turn: Turn::None,
+            turn: SendTurn::None,
         };
         let number = self.slots.insert(stream);
         self.ids.push_back((id, number));
@@ -151,24 +151,24 @@ impl Streams {
         if let Ok(at) = self.ids.binary_search_by_key(&stream.id, |(id, _)| *id) {
             self.ids.remove(at);
         }
-        if stream.turn == Turn::Waits {
+        if stream.turn == SendTurn::Waiting {
             self.waiting.retain(|waiting| *waiting != number);
         }
-        if let Some(Ended::Theirs { early }) = stream.ended {
-            self.given_up -= 1;
-            self.given_up_early -= usize::from(early);
+        if let Some(EndReason::ResetByClient { early }) = stream.ended {
+            self.reset_by_client -= 1;
+            self.reset_early -= usize::from(early);
         }
         stream
     }
 
-    /// The other side has reset a stream.
-    pub(super) fn give_up(&mut self, number: usize) {
+    /// The client has reset a stream.
+    pub(super) fn client_reset(&mut self, number: usize) {
         let stream = &mut self.slots[number];
         if stream.ended.is_none() {
             let early = stream.waker.is_none();
-            self.given_up += 1;
-            self.given_up_early += usize::from(early);
-            stream.end(Ended::Theirs { early });
+            self.reset_by_client += 1;
+            self.reset_early += usize::from(early);
+            stream.end(EndReason::ResetByClient { early });
         }
     }
 
@@ -189,13 +189,13 @@ impl Streams {
         self.slots.iter_mut().map(|(_, stream)| stream)
     }
 
-    /// Puts a stream among those that wait for room, unless it is there. One whose room was taken by others before it
-    /// came stays the first: behind a stream that always takes all, it would never be served.
+    /// Puts a stream among those that wait for room, unless it waits already. One that was next, but came after others had
+    /// taken the room, stays first: otherwise a stream that always takes everything could starve it.
     pub(super) fn wait(&mut self, number: usize) {
-        match std::mem::replace(&mut self.slots[number].turn, Turn::Waits) {
-            Turn::None => self.waiting.push_back(number),
-            Turn::Next => self.waiting.push_front(number),
-            Turn::Waits => {}
+        match std::mem::replace(&mut self.slots[number].turn, SendTurn::Waiting) {
+            SendTurn::None => self.waiting.push_back(number),
+            SendTurn::Next => self.waiting.push_front(number),
+            SendTurn::Waiting => {}
         }
     }
 
@@ -203,7 +203,7 @@ impl Streams {
     pub(super) fn wake_next(&mut self) -> bool {
         let Some(number) = self.waiting.pop_front() else { return false };
         let stream = &mut self.slots[number];
-        stream.turn = Turn::Next;
+        stream.turn = SendTurn::Next;
         stream.wake();
         true
     }
@@ -211,6 +211,6 @@ impl Streams {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        spare::give_output(std::mem::take(&mut self.received), SPARE_BYTES);
+        buffer_pool::give_output(std::mem::take(&mut self.received), SPARE_BYTES);
     }
 }

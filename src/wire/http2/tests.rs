@@ -10,9 +10,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
-use super::super::buffer::Wire;
+use super::super::buffered_socket::BufferedSocket;
 use super::super::peer::{PeerError, Received};
-use super::super::stream::Stream;
+use super::super::socket::Socket;
 use super::connection::{CONNECTION_WINDOW_BYTES, State, UNSENT_BYTES};
 use super::frame::{
     self, ACK, CONTINUATION, DATA, DEFAULT_WINDOW, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING,
@@ -55,8 +55,8 @@ async fn connected() -> (TcpStream, Rc<Http2Connection>) {
     let (server, _) = listener.accept().await.unwrap();
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let wire = Wire::new(Stream::Plain(server));
-    (client, Rc::new(Http2Connection::new(wire, LIMITS, Instant::now())))
+    let socket = BufferedSocket::new(Socket::Plain(server));
+    (client, Rc::new(Http2Connection::new(socket, LIMITS, Instant::now())))
 }
 
 /// Serves until the connection is over.
@@ -97,7 +97,7 @@ async fn exchange(request: Http2Request) -> Result<(), PeerError> {
             send(&mut peer, &vec![b'6'; 4_000_000]).await?;
         }
         // never looks at what comes
-        Some(b'7') => poll_fn(|cx| peer.poll_gone(cx)).await,
+        Some(b'7') => poll_fn(|cx| peer.poll_disconnected(cx)).await,
         _ => {
             peer.respond(200, false, |_| ())?;
             while let Some(piece) = receive(&mut peer).await? {
@@ -346,7 +346,7 @@ fn whatever_streams_suffer_the_connection_keeps_its_windows() {
                 assert_eq!(window, CONNECTION_WINDOW_BYTES, "seed {seed}: some of the window is lost");
                 assert_eq!(client.known.borrow().window, i64::from(connection.receive_window), "seed {seed}");
                 let streams = &connection.streams;
-                assert_eq!((streams.given_up, streams.given_up_early), (0, 0), "seed {seed}");
+                assert_eq!((streams.reset_by_client, streams.reset_early), (0, 0), "seed {seed}");
                 assert!(streams.waiting.is_empty(), "seed {seed}: streams that are gone wait");
             }
 
@@ -477,15 +477,15 @@ fn what_was_left_unread_is_read_when_there_is_room_again() {
         let mut bytes = PREFACE.to_vec();
         frame::write(&mut bytes, SETTINGS, 0, 0, &[]);
         socket.write_all(&bytes).await.unwrap();
-        while !connection.is_greeted() {
+        while !connection.has_received_settings() {
             yield_now().await;
         }
         // so much that the socket does not take it, and as much behind it as may wait
-        while connection.connection.borrow().wire.unsent() < UNSENT_BYTES {
+        while connection.connection.borrow().socket.unsent() < UNSENT_BYTES {
             {
                 let mut connection = connection.connection.borrow_mut();
-                let more = UNSENT_BYTES - connection.wire.unsent();
-                connection.wire.output().extend(std::iter::repeat_n(0, more));
+                let more = UNSENT_BYTES - connection.socket.unsent();
+                connection.socket.output().extend(std::iter::repeat_n(0, more));
                 connection.wake();
             }
             yield_now().await;
@@ -495,7 +495,7 @@ fn what_was_left_unread_is_read_when_there_is_room_again() {
         frame::write(&mut bytes, PING, 0, 0, &[1; 8]);
         frame::write(&mut bytes, HEADERS, END_HEADERS | END_STREAM, 1, &[0x82, 0x87, 0x84, 0x41, 1, b'h']);
         socket.write_all(&bytes).await.unwrap();
-        while connection.connection.borrow().wire.unsent() == UNSENT_BYTES {
+        while connection.connection.borrow().socket.unsent() == UNSENT_BYTES {
             yield_now().await;
         }
         assert!(!serving.is_finished());

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
 
-use portcullis::wire::{Http2Connection, Http2Limits, Http2Request, Peer, Received, Stream, Wire};
+use portcullis::wire::{BufferedSocket, Http2Connection, Http2Limits, Http2Request, Peer, Received, Socket};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -38,7 +38,7 @@ async fn converse(conversation: &Conversation) -> Outcome {
     // closed with a reset: many thousands of connections would use up the ports
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
     socket.set_nodelay(true).expect("an option");
-    let connection = Http2Connection::new(Wire::new(Stream::Plain(socket)), LIMITS, Instant::now());
+    let connection = Http2Connection::new(BufferedSocket::new(Socket::Plain(socket)), LIMITS, Instant::now());
     let log = Log::default();
     let serving = spawn_local(accept(connection, log.clone()));
     let mut ended_at = usize::MAX;

@@ -1,0 +1,125 @@
+//! A configuration made ready to serve requests: immutable, and replaced as a whole by a reload.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rustls::ServerConfig;
+
+use super::tls::{self, TlsError};
+use crate::config::{Access, AccessControl, Config, Limits, Route, Timeouts};
+use crate::policy::{RouteProblem, RouteTable};
+use crate::upstream::{Upstream, UpstreamError};
+use crate::wire::{FieldKind, FieldNameSet};
+
+/// Routes, upstreams, limits and certificates. Running requests keep the one they began with.
+pub struct ConfigSnapshot {
+    pub(super) routes: RouteTable,
+    /// The routes' paths, as the access log names them.
+    pub(super) route_names: Vec<String>,
+    pub(super) upstreams: Vec<Arc<Upstream>>,
+    pub(super) files: WorkerFileLimits,
+    pub(super) listeners: Vec<ListenerSettings>,
+    pub(super) limits: Limits,
+    pub(super) timeouts: Timeouts,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    /// What `strip_headers` lists.
+    pub(super) stripped: FieldNameSet,
+    /// What no trailer of a request may be named: what is stripped, and what a rule reads as a header.
+    pub(super) headers_only: FieldNameSet,
+}
+
+/// How many files each worker may have open beside its connections to clients.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerFileLimits {
+    /// Connections to all upstreams together.
+    pub upstream_connections: usize,
+    /// Pipes, two open files each.
+    pub pipes: usize,
+}
+
+/// What belongs to one listener, in the order of the configuration.
+pub(super) struct ListenerSettings {
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) access_control: AccessControl,
+}
+
+/// Why a configuration cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigSnapshotError {
+    /// Routes that contradict each other.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Routes(Vec<RouteProblem>),
+    /// A header that would be judged, and that the upstream does not get.
+    #[error("route '{route}': '{name}' cannot select an environment: the gateway removes this header")]
+    Selector {
+        /// the route's path
+        route: String,
+        /// the header's name
+        name: String,
+    },
+    /// An upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// A listener's certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl ConfigSnapshot {
+    /// Builds and validates all that requests are served by: reads certificates and passwords.
+    pub fn new(config: &Config, files: WorkerFileLimits) -> Result<Self, ConfigSnapshotError> {
+        let listeners = config.listeners.iter().map(|listener| {
+            Ok(ListenerSettings {
+                tls: listener.tls.as_ref().map(tls::server_config).transpose()?,
+                access_control: listener.access_control.unwrap_or(config.access_control),
+            })
+        });
+        if let Some((route, name)) = selectors_not_forwarded(config).next() {
+            return Err(ConfigSnapshotError::Selector {
+                route: route.path.to_string(),
+                name: name.to_owned(),
+            });
+        }
+        let stripped = FieldNameSet::new(&config.strip_headers);
+        let selectors = header_selectors(config).map(|(_, name)| name);
+        Ok(Self {
+            routes: RouteTable::new(&config.routes).map_err(ConfigSnapshotError::Routes)?,
+            route_names: config.routes.iter().map(|route| route.path.to_string()).collect(),
+            upstreams: config.upstreams.iter().map(Upstream::new).collect::<Result<_, _>>()?,
+            files,
+            listeners: listeners.collect::<Result<_, TlsError>>()?,
+            limits: config.limits.clone(),
+            timeouts: config.timeouts.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            headers_only: FieldNameSet::new(config.strip_headers.iter().map(String::as_str).chain(selectors)),
+            stripped,
+        })
+    }
+
+    /// Whether a listener wants a key. A reload changes no listeners, so their numbers stand for the same ones.
+    pub(super) fn access_control(&self, listener: usize) -> AccessControl {
+        self.listeners.get(listener).map_or(AccessControl::Enabled, |listener| listener.access_control)
+    }
+}
+
+/// The headers by which routes let a client choose an environment, and that the gateway removes all the same: it would
+/// judge an environment that the upstream does not hear of. In the place of `X-API-Project-Id` the upstream gets the
+/// gateway's own, with the environment that was judged.
+pub fn selectors_not_forwarded(config: &Config) -> impl Iterator<Item = (&Route, &str)> {
+    let stripped = FieldNameSet::new(&config.strip_headers);
+    header_selectors(config).filter(move |(_, name)| {
+        let passes =
+            FieldKind::of(name.as_bytes()) == FieldKind::Other && !stripped.contains(name.as_bytes());
+        !passes && *name != "x-api-project-id"
+    })
+}
+
+fn header_selectors(config: &Config) -> impl Iterator<Item = (&Route, &str)> {
+    config.routes.iter().flat_map(|route| {
+        let headers = match &route.access {
+            Access::Keys(access) => access.selectors.headers.as_slice(),
+            Access::Public { .. } => &[],
+        };
+        headers.iter().map(move |name| (route, name.as_str()))
+    })
+}

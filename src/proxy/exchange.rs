@@ -1,0 +1,205 @@
+//! One exchange with the upstream: what it works with, what it waits for, how it ends.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::client_response;
+use super::decide::Permitted;
+use super::open_streams::OpenStream;
+use super::refusal::Refusal;
+use super::stall_detector::StallDetector;
+use super::upstream_response::ResponseHeadError;
+use super::worker_context::WorkerContext;
+use crate::config::Timeouts;
+use crate::telemetry::WorkerMetrics;
+use crate::upstream::{Pool, Requester, StreamSlot};
+use crate::wire::{HeadLimits, Peer, PipePool, ResponseHead, WebSocketFrames};
+
+/// How far an exchange has come. It is read from outside when the exchange is interrupted.
+#[derive(Debug, Default)]
+pub(super) struct ExchangeProgress {
+    pub(super) waiting_for: Cell<WaitingFor>,
+    /// Whether the side that has to take bytes still takes any, where the exchange waits for that.
+    pub(super) stall: Cell<Option<StallDetector>>,
+    /// It is time to look at that.
+    pub(super) stall_check_due: Cell<bool>,
+    pub(super) received: Cell<u64>,
+    pub(super) sent: Cell<u64>,
+    /// The status of the answer, once its head was begun towards the client.
+    pub(super) status: Cell<Option<u16>>,
+    /// What has passed of a WebSocket's frames to the client.
+    pub(super) frames: Cell<WebSocketFrames>,
+    /// The same to the upstream.
+    pub(super) frames_to_upstream: Cell<WebSocketFrames>,
+    /// The gateway is stopping: a WebSocket is closed in order, both ways.
+    pub(super) closes_websocket: Cell<bool>,
+}
+
+/// What an exchange waits for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitingFor {
+    /// Permission to use a connection to the upstream, in a queue.
+    Permit,
+    /// A connection to the upstream.
+    #[default]
+    Connection,
+    /// The client's body.
+    ClientBody,
+    /// The upstream, to take the body or to answer.
+    Upstream,
+    /// The answer's body from the upstream.
+    ResponseBody,
+    /// The client, to take the answer.
+    Client,
+    /// Bytes of a tunnel.
+    TunnelBytes,
+}
+
+impl WaitingFor {
+    /// Whether what is waited for is that the other side takes bytes: those it takes are progress.
+    pub(super) fn takes_bytes(self) -> bool {
+        matches!(self, Self::Upstream | Self::Client)
+    }
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(super) enum ExchangeEnd {
+    /// The answer was sent whole; `reusable`: nothing is left of this request on the client's connection.
+    Completed {
+        /// Whether the client's connection can carry a next request.
+        reusable: bool,
+    },
+    /// The key changed before anything was sent: authenticate and decide again.
+    DecideAgain,
+    /// Nothing was sent to the client: answer with this.
+    Refused(Refusal),
+    /// The client is gone, or takes nothing: the connection or stream is reset.
+    ClientGone(&'static str),
+    /// The answer broke off. The client gets what came of it, and then sees that it is not whole.
+    Aborted(&'static str),
+    /// The answer was begun, and the key has lost the right to the rest of it.
+    AccessLost(Refusal),
+}
+
+/// What one exchange works with.
+pub(super) struct Exchange<'a> {
+    pub(super) permitted: &'a Permitted<'a>,
+    pub(super) pool: &'a Pool,
+    pub(super) requester: Requester,
+    pub(super) stream: &'a OpenStream,
+    pub(super) progress: &'a ExchangeProgress,
+    pub(super) metrics: &'a WorkerMetrics,
+    /// What large bodies may go through.
+    pub(super) pipe_pool: &'a PipePool,
+    /// When the request's head had arrived.
+    pub(super) arrived: Instant,
+    pub(super) timeouts: &'a Timeouts,
+    pub(super) response_limits: HeadLimits,
+    pub(super) max_informational: usize,
+    pub(super) body_limit: u64,
+    /// Whether the client's connection may stay open afterwards.
+    pub(super) keep_alive: bool,
+    pub(super) worker: &'a WorkerContext,
+    /// Its stream on a shared HTTP/2 connection, while it runs.
+    pub(super) slot: RefCell<Option<StreamSlot>>,
+}
+
+impl Exchange<'_> {
+    /// Keeps later requests off a shared connection whose upstream was silent for too long: it may be dead. A connection
+    /// of the request's own is closed with it anyway.
+    pub(super) fn mark_upstream_unresponsive(&self) {
+        if let Some(slot) = self.slot.borrow().as_ref() {
+            slot.mark_unresponsive();
+        }
+    }
+
+    /// Notes that the head of the upstream's answer has arrived and goes to the client.
+    pub(super) fn answered(&self, status: u16) {
+        self.progress.status.set(Some(status));
+        self.metrics.latency.observe(self.arrived.elapsed());
+    }
+
+    /// Whether it is a WebSocket whose tunnel is open.
+    pub(super) fn is_open_websocket(&self) -> bool {
+        self.progress.waiting_for.get() == WaitingFor::TunnelBytes && self.permitted.admitted.is_websocket()
+    }
+
+    /// Notes what is waited for from now on, and for how long at most.
+    pub(super) fn wait_for(&self, waiting_for: WaitingFor, limit: Duration) {
+        let before = self.progress.waiting_for.replace(waiting_for);
+        self.progress.stall_check_due.set(false);
+        if waiting_for.takes_bytes() {
+            let now = self.stream.coarse_now();
+            let mut stall = self.progress.stall.get().filter(|_| before == waiting_for);
+            stall.get_or_insert_with(|| StallDetector::new(limit, now)).bytes_moved(limit, now);
+            self.progress.stall.set(stall);
+            self.stream.set_deadline(StallDetector::first_check(limit));
+        } else {
+            self.stream.set_deadline(limit);
+        }
+    }
+
+    /// Whether the side that is waited for has taken nothing for as long as it may. Asks the kernel only when that is
+    /// due.
+    pub(super) fn is_stalled(&self, side: &Peer) -> bool {
+        if !self.progress.stall_check_due.take() {
+            return false;
+        }
+        let progress = match side {
+            Peer::Http2Upstream(_) => self.slot.borrow().as_ref().and_then(StreamSlot::progress),
+            peer => peer.progress(),
+        };
+        let Some(mut stall) = self.progress.stall.get() else { return true };
+        let next = stall.check(self.stream.coarse_now(), progress);
+        self.progress.stall.set(Some(stall));
+        if let Some(next) = next {
+            self.stream.set_deadline(next);
+        }
+        next.is_none()
+    }
+
+    /// Sends an interim answer; `false`: the client is gone, or takes nothing.
+    pub(super) async fn send_interim(
+        &self,
+        client: &mut Peer,
+        status: u16,
+        head: Option<&ResponseHead>,
+    ) -> bool {
+        if client_response::send_interim(client, status, head).is_err() {
+            return false;
+        }
+        self.wait_for(WaitingFor::Client, self.timeouts.write);
+        let sent = poll_fn(|cx| match client.poll_flush(cx) {
+            Poll::Pending if self.is_stalled(client) => Poll::Ready(false),
+            flushed => flushed.map(|flushed| flushed.is_ok()),
+        })
+        .await;
+        self.wait_for(WaitingFor::Upstream, self.timeouts.upstream_response);
+        sent
+    }
+}
+
+/// Why an exchange did not come to its end.
+pub(super) enum ExchangeFailure {
+    /// The upstream did not look at the request, or may do it twice: it can be sent again.
+    Retry(ResponseHeadError),
+    Ended(ExchangeEnd),
+}
+
+impl ExchangeFailure {
+    /// The upstream did something that cannot be passed on.
+    pub(super) fn broken(what: &'static str) -> Self {
+        Self::Ended(ExchangeEnd::Refused(Refusal::UpstreamBroken(what)))
+    }
+}
+
+/// The result of `poll`, if it is there at once.
+pub(super) fn poll_once<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    match poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ready) => Some(ready),
+        Poll::Pending => None,
+    }
+}

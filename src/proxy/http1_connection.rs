@@ -1,0 +1,238 @@
+//! One client connection with HTTP/1.1: heads in, one request after the other.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::headers::{ClientInfo, is_named_by_connection};
+use super::open_streams::{Interrupt, OpenStream};
+use super::refusal::Refusal;
+use super::request_context::{AfterRequest, RequestContext};
+use super::request_id;
+use super::stall_detector::StallDetector;
+use super::worker_context::{ActiveConfig, WorkerContext};
+use super::{http2_connection, lingering_close};
+use crate::config::Limits;
+use crate::wire::{BodyLength, BufferedSocket, HTTP2_PREFACE, HeadLimits, Http1Peer, Peer, RequestHead};
+
+/// How long the end of TLS may take to reach a client that has ended its direction.
+const TLS_CLOSE_TIME: Duration = Duration::from_secs(2);
+/// How often to look whether a client that is about to be reset has acknowledged everything.
+const ACKNOWLEDGED_POLL: Duration = Duration::from_millis(20);
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(worker: &Rc<WorkerContext>, mut peer: Box<Http1Peer>, client: Rc<ClientInfo>) {
+    let stream = worker.streams.open();
+    let mut served = 0;
+    loop {
+        if peer.socket.input().is_empty() {
+            stream.set_deadline(first_byte_timeout(worker, served));
+            stream.set_idle(true);
+            // a connection that waits keeps this small future and nothing else
+            let filled = poll_fn(|cx| stream.poll_ignoring_changes(cx, |cx| peer.socket.poll_fill(cx))).await;
+            stream.set_idle(false);
+            if !matches!(filled, Ok(Ok(1..))) {
+                return;
+            }
+        }
+        // serving takes many times the memory that waiting does: it is freed when the request ends
+        let next = Box::pin(serve_next(worker, &client, &stream, peer, &mut served)).await;
+        let NextRequest::Served { peer: served_peer, after, is_last } = next else {
+            if let NextRequest::Http2(peer) = next {
+                drop(stream);
+                Box::pin(http2_connection::serve(worker, peer.socket, client)).await;
+            }
+            return;
+        };
+        peer = served_peer;
+        match after {
+            AfterRequest::KeepAlive if !worker.is_draining() => {}
+            AfterRequest::Reset => return reset(&peer.socket),
+            AfterRequest::ResetWhenSent if peer.sends_until_close() => {
+                return Box::pin(reset_when_acknowledged(&peer.socket, &stream, worker)).await;
+            }
+            _ => return Box::pin(close(worker, &mut peer.socket, &stream, is_last)).await,
+        }
+    }
+}
+
+/// What came of waiting for a next request on a connection.
+enum NextRequest {
+    /// It carried a request, and an answer as far as it came.
+    Served {
+        /// The connection.
+        peer: Box<Http1Peer>,
+        /// What becomes of it.
+        after: AfterRequest,
+        /// The client has said that it sends no other, and has sent all of this one.
+        is_last: bool,
+    },
+    /// The client speaks HTTP/2 without having asked.
+    Http2(Box<Http1Peer>),
+    /// The client is gone, or has been silent for too long.
+    End,
+}
+
+/// Serves the request that has begun to arrive.
+async fn serve_next(
+    worker: &Rc<WorkerContext>,
+    client: &ClientInfo,
+    stream: &OpenStream,
+    mut peer: Box<Http1Peer>,
+    served: &mut u64,
+) -> NextRequest {
+    let mut head = RequestHead::default();
+    let read = read_head(&mut peer.socket, &mut head, stream, &worker.active_config(), *served == 0).await;
+    let arrived = Instant::now();
+    // asked after the wait: a request is judged by the configuration in force when it came, not when it began to
+    let active_config = worker.active_config();
+    client.check_trusted(&active_config.snapshot.trusted_proxies);
+    let (body, is_readable) = match read {
+        ReadHead::Request => (body_length(&head), true),
+        ReadHead::Refused(refusal) => {
+            head = RequestHead::default();
+            (Err(refusal), false)
+        }
+        ReadHead::Http2 => return NextRequest::Http2(peer),
+        ReadHead::End => return NextRequest::End,
+    };
+    *served += 1;
+    if let Ok(length) = &body {
+        peer.expect_body(*length);
+    }
+    let mut id = [0; _];
+    let context = RequestContext {
+        worker,
+        active_config: &active_config,
+        client,
+        stream,
+        access_control: active_config.snapshot.access_control(client.listener),
+        request_id: request_id::choose(client, &head, || worker.random_bytes(), &mut id),
+        arrived,
+        keep_alive: is_readable
+            && *served < active_config.snapshot.limits.requests_per_connection
+            && !worker.is_draining(),
+    };
+    let mut peer = Peer::Http1(peer);
+    let after = context.serve(&head, body, &mut peer).await;
+    let is_last = peer.is_received() && is_named_by_connection(&head.fields, b"close");
+    match peer {
+        Peer::Http1(peer) => NextRequest::Served { peer, after, is_last },
+        _ => NextRequest::End,
+    }
+}
+
+/// What came of reading a request's head.
+enum ReadHead {
+    Request,
+    Refused(Refusal),
+    /// The client speaks HTTP/2 without having asked.
+    Http2,
+    /// The client is gone, or has been silent for too long.
+    End,
+}
+
+/// Reads the head of the request that has begun to arrive.
+async fn read_head(
+    socket: &mut BufferedSocket,
+    head: &mut RequestHead,
+    stream: &OpenStream,
+    active_config: &ActiveConfig,
+    first: bool,
+) -> ReadHead {
+    let timeouts = &active_config.snapshot.timeouts;
+    let limits = &active_config.snapshot.limits;
+    let limits = HeadLimits {
+        header_bytes: limits.header_bytes,
+        header_count: limits.header_count,
+        line_bytes: line_bytes(limits),
+    };
+    stream.set_deadline(timeouts.header);
+    let mut scanned = 0;
+    loop {
+        if first && !socket.is_tls() && socket.input().starts_with(&HTTP2_PREFACE[..3]) {
+            let length = socket.input().len().min(HTTP2_PREFACE.len());
+            if socket.input()[..length] == HTTP2_PREFACE[..length] {
+                if length == HTTP2_PREFACE.len() {
+                    return ReadHead::Http2;
+                }
+                match fill(socket, stream).await {
+                    Ok(()) => continue,
+                    Err(next) => return next,
+                }
+            }
+        }
+        match head.parse(socket.input(), &mut scanned, &limits) {
+            Ok(Some(length)) => {
+                head.wipe_credentials_in(socket.input_mut(length));
+                socket.consume(length);
+                stream.clear_deadline();
+                return ReadHead::Request;
+            }
+            Ok(None) => {}
+            Err(error) => return ReadHead::Refused(Refusal::Head(error)),
+        }
+        if let Err(next) = fill(socket, stream).await {
+            return next;
+        }
+    }
+}
+
+async fn fill(socket: &mut BufferedSocket, stream: &OpenStream) -> Result<(), ReadHead> {
+    match stream.run_ignoring_changes(socket.fill()).await {
+        Ok(Ok(1..)) => Ok(()),
+        Err(Interrupt::Deadline) => Err(ReadHead::Refused(Refusal::ClientTimeout)),
+        Ok(_) | Err(_) => Err(ReadHead::End),
+    }
+}
+
+/// How long a request line may be: the target, and beside it the method, the version and the authority of a URL.
+pub(super) fn line_bytes(limits: &Limits) -> usize {
+    limits.uri_bytes + 320
+}
+
+/// How long a client may take for the first byte of a request.
+fn first_byte_timeout(worker: &WorkerContext, served: u64) -> Duration {
+    let timeouts = &worker.active_config().snapshot.timeouts;
+    if served == 0 { timeouts.header } else { timeouts.idle }
+}
+
+fn body_length(head: &RequestHead) -> Result<BodyLength, Refusal> {
+    BodyLength::of_request(head).map_err(Refusal::Framing)
+}
+
+/// Closes in order, so that the client can read the answer: if bytes were left unread, the system would reset the
+/// connection. `is_last`: nothing more will come.
+async fn close(worker: &WorkerContext, socket: &mut BufferedSocket, stream: &OpenStream, is_last: bool) {
+    if !is_last || !socket.input().is_empty() {
+        lingering_close::end_connection(worker, stream, socket).await;
+    } else if socket.is_tls() {
+        // TLS says that it was the whole of it
+        stream.set_deadline(TLS_CLOSE_TIME);
+        // whatever ends it, the connection is closed now
+        let _ = stream.run_ignoring_changes(socket.shutdown()).await;
+    }
+}
+
+/// Resets the connection once the client has acknowledged what was sent. After an orderly end it would take the answer for
+/// a whole one.
+async fn reset_when_acknowledged(socket: &BufferedSocket, stream: &OpenStream, worker: &WorkerContext) {
+    let limit = worker.active_config().snapshot.timeouts.write;
+    let mut stall = StallDetector::new(limit, stream.coarse_now());
+    stream.clear_deadline();
+    while let Some(progress) = socket.progress().filter(|progress| progress.waiting > 0) {
+        let is_stalled = stall.check(stream.coarse_now(), Some(progress)).is_none();
+        if is_stalled || stream.run_ignoring_changes(tokio::time::sleep(ACKNOWLEDGED_POLL)).await.is_err() {
+            break;
+        }
+    }
+    reset(socket);
+}
+
+/// Resets the connection, so that half an answer is not taken for a whole one.
+fn reset(socket: &BufferedSocket) {
+    // what cannot be reset is closed: the client then sees an early end
+    let _ = SockRef::from(socket.tcp()).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,76 @@
+//! The sixth step: what is counted and logged of a request. It never waits, and never holds a secret.
+
+use std::sync::Arc;
+
+use super::exchange::ExchangeProgress;
+use super::refusal::Refusal;
+use super::request_context::RequestContext;
+use crate::auth::Identity;
+use crate::telemetry::{AccessRecord, ReasonText};
+use crate::wire::{RequestHead, Version};
+
+/// What is known of a request when it is over.
+#[derive(Default)]
+pub(super) struct RequestOutcome<'a> {
+    pub(super) refusal: Option<Refusal>,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) route: Option<&'a str>,
+    pub(super) upstream: Option<&'a str>,
+    /// What let it pass.
+    pub(super) rule: Option<crate::policy::Rule>,
+    pub(super) progress: ExchangeProgress,
+    /// Why it ended before its end.
+    pub(super) aborted: Option<&'static str>,
+}
+
+impl RequestContext<'_> {
+    /// Counts and logs.
+    pub(super) fn record(&self, head: &RequestHead, outcome: &RequestOutcome<'_>) {
+        let metrics = &self.worker.metrics;
+        let progress = &outcome.progress;
+        let duration = self.arrived.elapsed();
+        let answered = progress.status.get();
+        let status = match (answered, &outcome.refusal) {
+            (Some(status), _) => {
+                metrics.count_allowed(status);
+                status
+            }
+            (None, Some(refusal)) => {
+                let answer = refusal.response();
+                metrics.count_refused(answer.status, refusal.cause());
+                answer.status
+            }
+            (None, None) => 0,
+        };
+        metrics.bytes_received.add(progress.received.get());
+        metrics.bytes_sent.add(progress.sent.get());
+        let refused = outcome.refusal.as_ref().map(Refusal::reason);
+        let reason: Option<&dyn ReasonText> = match (&refused, &outcome.aborted, &outcome.rule) {
+            (Some(refused), _, _) => Some(refused),
+            (None, Some(aborted), _) => Some(aborted),
+            (None, None, Some(rule)) => Some(rule),
+            (None, None, None) => None,
+        };
+        let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
+        self.worker.access_log.borrow_mut().record(&AccessRecord {
+            time_unix_ms: self.worker.unix_milliseconds(self.arrived),
+            source: self.source(head),
+            protocol: match head.version {
+                Version::Http10 => "HTTP/1.0",
+                Version::Http11 => "HTTP/1.1",
+                Version::Http2 => "HTTP/2.0",
+            },
+            method: std::str::from_utf8(head.method()).unwrap_or("?"),
+            path: head.target(),
+            status,
+            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            bytes_in: progress.received.get(),
+            bytes_out: progress.sent.get(),
+            access_key,
+            route: outcome.route,
+            reason,
+            request_id: self.request_id,
+            upstream: outcome.upstream,
+        });
+    }
+}

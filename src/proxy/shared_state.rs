@@ -1,0 +1,73 @@
+//! What all workers share: the configuration in use, the authenticator, and how many connections there are.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::config_snapshot::ConfigSnapshot;
+use crate::auth::Authenticator;
+
+/// What all workers share.
+pub struct SharedState {
+    /// What requests are served by.
+    pub snapshot: ArcSwap<ConfigSnapshot>,
+    /// Who a credential belongs to.
+    pub authenticator: Arc<Authenticator>,
+    connections: AtomicUsize,
+    /// Touched when connections open and close, never by a request.
+    connections_by_source: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl SharedState {
+    /// The shared state of a new gateway.
+    pub fn new(snapshot: ConfigSnapshot, authenticator: Arc<Authenticator>) -> Arc<Self> {
+        Arc::new(Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            authenticator,
+            connections: AtomicUsize::new(0),
+            connections_by_source: Mutex::default(),
+        })
+    }
+
+    /// Counts a new connection, unless there are too many already.
+    pub(super) fn count_connection(
+        self: &Arc<Self>,
+        source: IpAddr,
+        snapshot: &ConfigSnapshot,
+    ) -> Option<CountedConnection> {
+        let limits = &snapshot.limits;
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let counted = CountedConnection { shared: Arc::clone(self), source };
+        let mut sources = self.connections_by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sources.entry(source).or_insert(0);
+        *count += 1;
+        let within = *count <= limits.connections_per_source;
+        drop(sources);
+        within.then_some(counted)
+    }
+}
+
+/// A connection that counts against the limits until it is dropped.
+pub(super) struct CountedConnection {
+    shared: Arc<SharedState>,
+    source: IpAddr,
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let mut sources = self.shared.connections_by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = sources.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                sources.remove(&self.source);
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What one worker has for all of its requests: the configuration in use, connections to upstreams, counters, clock.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::clock::Clock;
+use super::config_snapshot::ConfigSnapshot;
+use super::http_date::HttpDate;
+use super::open_streams::OpenStreams;
+use super::random_numbers::RandomNumbers;
+use super::shared_state::SharedState;
+use crate::telemetry::{AccessLogWriter, WorkerMetrics};
+use crate::upstream::{ConcurrencyLimits, Pool};
+use crate::wire::{PipePool, ReplayBudget};
+
+/// A configuration that requests are served by, and the connections to its upstreams. A request keeps the one that it
+/// began with.
+pub(super) struct ActiveConfig {
+    pub(super) snapshot: Arc<ConfigSnapshot>,
+    pub(super) pools: Vec<Pool>,
+}
+
+impl ActiveConfig {
+    fn new(snapshot: Arc<ConfigSnapshot>, limits: &ConcurrencyLimits) -> Rc<Self> {
+        let timeout = snapshot.timeouts.upstream_connect;
+        let limits = limits.for_upstreams(&snapshot.upstreams, snapshot.files.upstream_connections);
+        let upstreams = snapshot.upstreams.iter().zip(limits);
+        let pools = upstreams.map(|(upstream, limit)| Pool::new(Arc::clone(upstream), limit, timeout));
+        let pools = pools.collect();
+        Rc::new(Self { snapshot, pools })
+    }
+}
+
+/// What one worker has for all of its connections and requests. Never leaves its thread.
+pub(super) struct WorkerContext {
+    pub(super) shared: Arc<SharedState>,
+    pub(super) streams: Rc<OpenStreams>,
+    pub(super) metrics: Arc<WorkerMetrics>,
+    pub(super) pipe_pool: PipePool,
+    pub(super) replay_budget: ReplayBudget,
+    /// Answered requests whose clients may still be sending.
+    pub(super) lingering: Cell<usize>,
+    pub(super) access_log: RefCell<AccessLogWriter>,
+    active_config: RefCell<Rc<ActiveConfig>>,
+    /// What the connections to upstreams are bounded by, those of earlier configurations too.
+    upstream_limits: ConcurrencyLimits,
+    draining: Cell<bool>,
+    random: RandomNumbers,
+    clock: Cell<Clock>,
+    date: Cell<HttpDate>,
+}
+
+impl WorkerContext {
+    pub(super) fn new(
+        shared: Arc<SharedState>,
+        metrics: Arc<WorkerMetrics>,
+        access_log: AccessLogWriter,
+    ) -> Rc<Self> {
+        let upstream_limits = ConcurrencyLimits::default();
+        let active_config = ActiveConfig::new(shared.snapshot.load_full(), &upstream_limits);
+        let streams = OpenStreams::new(Arc::clone(&shared.authenticator));
+        let clock = Clock::now();
+        Rc::new(Self {
+            shared,
+            streams,
+            metrics,
+            replay_budget: ReplayBudget::default(),
+            pipe_pool: PipePool::new(active_config.snapshot.files.pipes),
+            lingering: Cell::new(0),
+            access_log: RefCell::new(access_log),
+            active_config: RefCell::new(active_config),
+            upstream_limits,
+            draining: Cell::new(false),
+            random: RandomNumbers::new(),
+            clock: Cell::new(clock),
+            date: Cell::new(HttpDate::at(clock.unix_milliseconds, None)),
+        })
+    }
+
+    /// What is to be done a few times a second: timeouts, the clock, the access log, idle connections.
+    pub(super) fn tick(&self) {
+        self.streams.tick();
+        let clock = Clock::now();
+        self.clock.set(clock);
+        self.date.set(HttpDate::at(clock.unix_milliseconds, Some(self.date.get())));
+        // what is known may be out of date by now: nothing that a key has opened goes on by it
+        if !self.shared.authenticator.is_fresh() {
+            self.streams.recheck_keys();
+        }
+        self.access_log.borrow_mut().flush();
+        let active_config = self.active_config();
+        if let Some(oldest) = Instant::now().checked_sub(active_config.snapshot.timeouts.upstream_idle) {
+            for pool in &active_config.pools {
+                pool.close_idle(oldest);
+            }
+        }
+        self.upstream_limits.forget_unused(&active_config.snapshot.upstreams);
+    }
+
+    /// What the next request is served by.
+    pub(super) fn active_config(&self) -> Rc<ActiveConfig> {
+        let current = self.shared.snapshot.load();
+        let mut active_config = self.active_config.borrow_mut();
+        if !Arc::ptr_eq(&current, &active_config.snapshot) {
+            // before the limits are divided anew: what it keeps idle is closed
+            active_config.pools.iter().for_each(Pool::retire);
+            *active_config = ActiveConfig::new(Arc::clone(&current), &self.upstream_limits);
+        }
+        Rc::clone(&active_config)
+    }
+
+    /// Keeps no connection open for a next request from now on.
+    pub(super) fn begin_draining(&self) {
+        self.draining.set(true);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// A moment as milliseconds since 1970, by the system's clock as of the last tick.
+    pub(super) fn unix_milliseconds(&self, moment: Instant) -> i64 {
+        self.clock.get().unix_milliseconds_at(moment)
+    }
+
+    /// The date of a response, as of the last tick.
+    pub(super) fn date(&self) -> HttpDate {
+        self.date.get()
+    }
+
+    /// For request ids and the like; not for secrets.
+    pub(super) fn random_bytes(&self) -> [u8; 16] {
+        self.random.next()
+    }
+}

@@ -1,0 +1,123 @@
+//! Header and trailer fields as spans over the bytes they came in.
+
+use std::ops::Range;
+
+use zeroize::Zeroize;
+
+use super::buffer_pool;
+use super::field_kind::FieldKind;
+
+/// A range of a block's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The range `start..end`; a block is bounded by the head limits, far below 4 GiB.
+    pub fn new(start: usize, end: usize) -> Self {
+        let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: narrow(start), end: narrow(end) }
+    }
+
+    /// The bytes of `bytes` that the span covers.
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+}
+
+/// One field line.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The name as it was sent.
+    pub name: Span,
+    /// The value without surrounding white space.
+    pub value: Span,
+    /// Which rule the name falls under.
+    pub kind: FieldKind,
+}
+
+/// Field lines and the bytes they stand in.
+#[derive(Clone, Default)]
+pub struct FieldBlock {
+    pub(super) bytes: Vec<u8>,
+    pub(super) fields: Vec<Field>,
+}
+
+impl FieldBlock {
+    /// Empties the block and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.fields.clear();
+    }
+
+    /// Empties the block, and sees to it that it has memory to be filled.
+    pub(super) fn begin(&mut self) {
+        self.clear();
+        if self.bytes.capacity() == 0 {
+            (self.bytes, self.fields) = buffer_pool::take_block();
+        }
+    }
+
+    /// Whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Appends a field; name and value must already be valid.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.push_as(FieldKind::of(name), name, value);
+    }
+
+    /// As [`push`](Self::push), for a name whose rule is known.
+    pub(super) fn push_as(&mut self, kind: FieldKind, name: &[u8], value: &[u8]) {
+        let name = self.append(name);
+        let value = self.append(value);
+        self.fields.push(Field { name, value, kind });
+    }
+
+    /// Keeps only the fields for which `keep` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(FieldKind, &[u8]) -> bool) {
+        let Self { bytes, fields } = self;
+        fields.retain(|field| keep(field.kind, field.name.of(bytes)));
+    }
+
+    /// The fields in order: rule, name, value.
+    pub fn iter(&self) -> impl Iterator<Item = (FieldKind, &[u8], &[u8])> {
+        self.fields.iter().map(|field| (field.kind, field.name.of(&self.bytes), field.value.of(&self.bytes)))
+    }
+
+    /// The values of the fields that fall under `kind`.
+    pub fn values(&self, kind: FieldKind) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().filter(move |field| field.kind == kind).map(|field| field.value.of(&self.bytes))
+    }
+
+    /// Where the values of credentials stand in the block's bytes.
+    pub(super) fn credentials_of(fields: &[Field]) -> impl Iterator<Item = Range<usize>> + '_ {
+        fields
+            .iter()
+            .filter(|field| matches!(field.kind, FieldKind::Authorization | FieldKind::ProxyAuthorization))
+            .map(|field| field.value.start as usize..field.value.end as usize)
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Span::new(start, self.bytes.len())
+    }
+}
+
+/// Overwrites the credentials, so that neither this memory nor what it becomes next tells a secret.
+impl Drop for FieldBlock {
+    fn drop(&mut self) {
+        let (mut bytes, fields) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
+        Self::credentials_of(&fields).for_each(|range| bytes[range].zeroize());
+        buffer_pool::give_block(bytes, fields);
+    }
+}
