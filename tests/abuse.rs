@@ -1,4 +1,4 @@
-//! Clients that are slow, greedy or hostile: each is ended in time, and the others notice nothing.
+//! Slow, greedy and hostile clients: each is ended in time, and the others notice nothing.
 //! Attack cases 82 to 84.
 
 mod support;

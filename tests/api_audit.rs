@@ -1,4 +1,4 @@
-//! The audit log: who did, or tried, what; and races that only one can win.
+//! The audit log: who changed or tried what. And races that only one caller can win.
 
 mod support;
 

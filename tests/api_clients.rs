@@ -1,5 +1,5 @@
-//! Clients that were not written for Portcullis: Rancher's own Python client, the requests of Rancher's command line,
-//! and a fuzzer that only knows the `OpenAPI` document.
+//! Clients that were not written for Portcullis: Rancher's own Python client, the recorded requests of Rancher's
+//! command line, and a fuzzer that knows only the `OpenAPI` document.
 
 mod support;
 

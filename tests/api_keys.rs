@@ -1,4 +1,4 @@
-//! `apiKey` over the management API: its life, its statuses, its secret.
+//! The type `apiKey` of the management API: its states, its statuses, its secret.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Lists of the management API: filters, orders, pages, as Rancher's clients ask for them.
+//! Lists of the management API: filters, orders and pages, as Rancher's clients use them.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Who may do what over the management API. What one may not see is 404, what one may see and not do is 403 or 405.
+//! Who can do what over the management API: 404 for what the caller cannot see, 403 or 405 for what it can only see.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! `portcullis store backup` and `store restore`: copies of a store that is in use, and what is refused to be put back.
+//! `portcullis store backup` and `store restore`: copies of a store in use, and which copies are refused.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! The browser of the tests, tried on a page of the harness's own: what the tests of the real pages rely on.
+//! The browser harness of the tests, on a page of its own.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What `benches/compare` needs of the rest still fits: a run of it takes too long to be a test.
+//! A quick check that `benches/compare` still works: a full run takes too long for a test.
 
 mod support;
 

@@ -1,7 +1,8 @@
-//! What a request costs, in instructions: a guard against slow growth that no timing on a shared machine would show.
+//! What a request costs, in instructions. It guards against slow growth that no timing on a shared machine would
+//! show.
 //!
-//! Counted by callgrind, so the same on every machine and whatever else it does; in the build of the tests, which takes
-//! several times what a release takes, but what is added to one is added to the other. `benches/compare` has the times.
+//! callgrind counts them, so the result is the same on every machine and under every load. The build of the tests
+//! takes several times as many as a release, but both grow by the same code. `benches/compare` has the times.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! Attacks by credentials: cases 1 to 20. One canonical reading of `Authorization`, one answer to every key that does
-//! not work, and nothing of a secret left anywhere.
+//! Attacks with credentials, cases 1 to 20: `Authorization` has one canonical reading, every key that does not work
+//! gets the same answer, and no secret is left anywhere.
 
 mod support;
 

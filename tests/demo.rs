@@ -1,4 +1,4 @@
-//! The demo keeps what it prints: every line that it offers, pasted into a shell, shows the status it promises.
+//! Every line that the demo prints, pasted into a shell, gives the status that it promises.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 

@@ -1,5 +1,5 @@
-//! What `deploy/` holds is right, as far as a machine without Docker and Kubernetes can tell: the configuration is one
-//! that the gateway takes, and everything around it agrees with it.
+//! The files in `deploy/`, as far as a machine without Docker and Kubernetes can check them: the gateway accepts the
+//! configuration, and the other files agree with it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 

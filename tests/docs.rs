@@ -1,5 +1,5 @@
-//! The documents tell the truth about what can be checked: links lead somewhere, commands and their options exist, and
-//! the attacks have the tests that the documents name.
+//! What can be checked in the documents: links lead somewhere, commands and options exist, and each attack has the
+//! tests that the documents name.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 

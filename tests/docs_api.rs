@@ -1,5 +1,5 @@
-//! `docs/api.md` tells the truth: its commands run in the order of the page and get the statuses that stand behind
-//! them, and its tables name every error and every filter that there is.
+//! Runs the commands of `docs/api.md` in the order of the page and compares their statuses. Its tables must name
+//! every error and every filter.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 

@@ -1,5 +1,4 @@
-//! `docs/quick-start.md` tells the truth: its blocks run in the order of the page, as a reader would run them, and each
-//! `curl` gets the status that stands behind it.
+//! Runs the blocks of `docs/quick-start.md` in the order of the page, and compares the status of each `curl`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 

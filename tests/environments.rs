@@ -1,5 +1,5 @@
-//! The decision table of `docs/permissions.md`, end to end: every principal, on every class of path, with every method;
-//! and the settings that change a row of it.
+//! The decision table of `docs/permissions.md`, end to end: every principal, every class of path, every method, and
+//! the settings that change a row.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! How exchanges end before their end, and at what pace they may go.
+//! Answers that break off, clients that leave, and slow readers and writers.
 
 mod support;
 

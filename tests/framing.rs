@@ -1,4 +1,4 @@
-//! Where a message ends: two readings of one connection must never differ. Attack cases 56 to 64.
+//! Where a message ends: gateway and upstream must never disagree. Attack cases 56 to 64.
 
 mod support;
 

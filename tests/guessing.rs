@@ -1,5 +1,4 @@
-//! Attacks by guessing at secrets that people chose: cases 104 to 106. Wrong guesses are bounded, tell nothing, and hold
-//! up nobody else.
+//! Guesses at chosen secrets, cases 104 to 106: they are limited, reveal nothing, and hold up nobody else.
 
 mod support;
 

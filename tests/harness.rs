@@ -1,4 +1,4 @@
-//! The harness looks at itself: what it says about a gateway must be true of a plain connection to its upstream.
+//! Tests of the test harness: what it says about a gateway must also be true of a plain connection to its upstream.
 
 mod support;
 

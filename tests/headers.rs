@@ -1,5 +1,5 @@
-//! Attacks by headers: cases 44 to 53, 55 and 118. Who is calling is for the gateway alone to say; what concerns one
-//! connection stays on it.
+//! Attacks with headers, cases 44 to 53, 55 and 118: only the gateway says who is calling, and headers of one
+//! connection stay on it.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! The rules of HTTP/2 (RFC 9113) towards clients: what ends a stream, what ends a connection, what is put up with, and
-//! that windows, places and turns come out even whatever streams suffer.
+//! The rules of HTTP/2 (RFC 9113) towards clients: what ends a stream, what ends a connection, and what is tolerated.
+//! Windows and counts stay right whatever happens to streams.
 
 mod support;
 

@@ -1,6 +1,5 @@
-//! What a client may send on a stream depends on what became of the stream (RFC 9113 §5.1). The cases are those of
-//! h2spec, the public suite, as far as `tests/http2.rs` and `tests/framing.rs` do not have them already, and more of
-//! their kind.
+//! What a client can send on a stream depends on the state of the stream (RFC 9113 §5.1). The cases are those of
+//! h2spec, the public suite, that `tests/http2.rs` and `tests/framing.rs` lack, and more of their kind.
 
 mod support;
 

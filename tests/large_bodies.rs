@@ -1,5 +1,5 @@
-//! Large bodies between plain sockets go through pipes (splice): what arrives is what was sent, whatever the length,
-//! the pace and the company, and what breaks off is not taken for whole.
+//! Large bodies between plain sockets go through pipes (splice): they arrive complete, whatever their length and
+//! pace, and a body that breaks off is never taken for complete.
 
 mod support;
 

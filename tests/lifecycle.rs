@@ -1,5 +1,5 @@
-//! Keys, accounts, environments and memberships change by the command line while the gateway runs: it sees every
-//! change soon, ends what a change forbids, and leaves the rest alone. Cases 74, 77, 79, 80 and 117 live here too.
+//! Keys, accounts, environments and memberships change by the command line while the gateway runs. It sees every
+//! change soon, ends what the change forbids, and leaves the rest alone. Cases 74, 77, 79, 80 and 117 are here too.
 
 mod support;
 

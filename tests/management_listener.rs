@@ -1,4 +1,4 @@
-//! The management listener itself: apart from the proxy, and only under names it is known by.
+//! The management listener: it is separate from the proxy, and answers only to known names.
 
 mod support;
 

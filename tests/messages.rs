@@ -1,4 +1,4 @@
-//! What messages look like on both sides, beside where they end: cases 108, 115 and 119.
+//! What messages look like on both sides, apart from their framing: cases 108, 115 and 119.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Attacks on the environment boundary by paths: cases 21 to 43. Every refusal is looked at from both sides: the
+//! Attacks on the environment boundary with paths, cases 21 to 43. Every refusal is checked on both sides: the
 //! client's answer, and that the upstream saw no byte.
 
 mod support;

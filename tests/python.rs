@@ -1,4 +1,4 @@
-//! The tests' own Python: that it holds what its list says, and that the tools in it start.
+//! The Python environment of the tests: it has what its list names, and the tools in it start.
 
 mod support;
 

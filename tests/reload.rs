@@ -1,4 +1,4 @@
-//! SIGHUP: the configuration is taken over while connections stay, and what comes next is judged by the new one.
+//! SIGHUP: the gateway takes a new configuration, connections stay, and new requests follow the new one.
 
 mod support;
 

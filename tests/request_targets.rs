@@ -1,4 +1,4 @@
-//! Request targets that are unusual and legal, or look so: cases 96, 97, 100, 101 and 121.
+//! Request targets that are unusual but legal, or look so: cases 96, 97, 100, 101 and 121.
 
 mod support;
 

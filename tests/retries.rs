@@ -1,4 +1,5 @@
-//! What an HTTP/2 upstream says it has not looked at is sent again elsewhere, and nothing else is (RFC 9113 §8.7).
+//! Which requests to an HTTP/2 upstream are sent again: those that it says it has not looked at (RFC 9113 §8.7), and
+//! no others.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Stopping in good order: no new connections, running requests finish, tunnels are closed last.
+//! An orderly stop: no new connections, running requests finish, tunnels are closed last.
 
 mod support;
 

@@ -1,6 +1,6 @@
-//! A store that meets trouble: killed processes, full disks, damaged, newer and locked files.
+//! Faults of the store: killed processes, full disks, damaged, newer and locked files.
 //!
-//! What was acknowledged is there afterwards, whatever happened; what cannot be used is refused with what to do.
+//! A confirmed change is still there afterwards. A store that cannot be used is refused with what to do.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader};

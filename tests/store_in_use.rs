@@ -1,5 +1,5 @@
-//! An embedded store under a running gateway: what other programs do to its files is noticed (case 126), the gateway
-//! acts no longer than its row in the store says (case 124), and after its end the file alone is all of it.
+//! The SQLite store of a running gateway: it notices what other programs do to the files (case 126), it acts only
+//! within its lease (case 124), and after its end the file alone is the whole store.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Bodies of any size pass as they come, both ways: nothing is held back, nothing piles up.
+//! Bodies of any size pass as they come, in both directions: nothing is held back or collected.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! What operators see: metrics and the access log, on the running program.
+//! Metrics and the access log of the running program.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 

@@ -1,4 +1,4 @@
-//! Upgrades become tunnels only after the upstream's own 101, and only for those who may open them.
+//! Upgrades become tunnels only after the upstream's own 101, and only for those who are allowed to open them.
 //! Attack cases 65 to 68.
 
 mod support;

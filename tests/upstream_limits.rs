@@ -1,4 +1,4 @@
-//! How many connections to upstreams there are at once, who gets them, and who waits.
+//! Limits of connections to upstreams: how many there are, who gets them, and who waits.
 
 mod support;
 

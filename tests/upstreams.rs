@@ -1,4 +1,4 @@
-//! Connections to upstreams: several endpoints, dead ones, TLS, HTTP/2, and those that are slow or broken.
+//! Connections to upstreams: several endpoints, dead, slow and broken ones, TLS, HTTP/2.
 
 mod support;
 

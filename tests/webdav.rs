@@ -1,5 +1,5 @@
-//! `WebDAV`: COPY and MOVE name a second path (case 93), and reading has more methods than GET (case 95). Before a server
-//! that was not made for these tests, rclone's, with a client that was not either, cadaver.
+//! `WebDAV`: COPY and MOVE name a second path (case 93), and more methods than GET only read (case 95). The server is
+//! rclone's, a client is cadaver: neither was made for these tests.
 
 mod support;
 

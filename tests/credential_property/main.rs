@@ -1,5 +1,5 @@
-//! Credentials, read twice: by the gateway, and by a second reading without regard to speed. The same property is the
-//! fuzz target `credential`.
+//! The gateway and a second, plain implementation must read every credential alike. The fuzz target `credential`
+//! checks the same.
 
 mod property;
 

@@ -1,4 +1,4 @@
-//! Holds what two readers made of the same bytes against one another.
+//! Compares what two readers understood of the same bytes.
 
 use crate::differences;
 use crate::message::{Message, Reading, Refused};

@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages, mostly well-formed, and what is done to them to make them less so.
+//! Generates HTTP/1.1 messages, mostly well-formed, and mutates them.
 
 use crate::random::Random;
 

@@ -1,4 +1,4 @@
-//! Connections in memory, and a way to run what reads them without a runtime.
+//! Connections in memory, and a way to run their readers without a runtime.
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! What a reader understood of a run of bytes, in a form in which two readers can be compared.
+//! What a reader understood of a message, in a form that can be compared.
 
 use std::fmt;
 

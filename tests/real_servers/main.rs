@@ -1,5 +1,5 @@
-//! Case 92 before real servers: gunicorn with Flask, Daphne with Django, nginx with PHP-FPM. Whatever a client says about
-//! paths, methods and itself, the handler that runs is the one that the gateway decided on.
+//! Case 92 with real servers: gunicorn with Flask, Daphne with Django, nginx with PHP-FPM. Whatever a client says
+//! about paths, methods and itself, the handler runs that the gateway has decided on.
 
 #[path = "../support/mod.rs"]
 mod support;

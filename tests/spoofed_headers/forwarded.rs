@@ -1,4 +1,4 @@
-//! Cases 98 and 99: what the upstream is told of how a request came, and whom the gateway takes for its source.
+//! Cases 98 and 99: what the upstream learns of how a request came, and which address counts as its source.
 
 use std::sync::OnceLock;
 

@@ -1,5 +1,5 @@
-//! Headers that somebody believes: the server behind, a rule of the gateway, or the gateway itself where a trusted proxy
-//! stands before it. Cases 92, 94, 98 and 99.
+//! Headers that somebody trusts: the server behind the gateway, a rule of the gateway, or the gateway itself behind a
+//! trusted proxy. Cases 92, 94, 98 and 99.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The program's command line, as an operator uses it.
+//! Runs the program's command line.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,4 @@
-//! A client that sends whatever bytes it is given and reads answers strictly.
+//! An HTTP/1.1 client that sends any bytes and reads answers strictly.
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! An upstream whose every connection is in the hands of the test, for what is too large to be written down.
+//! An upstream whose connections the test serves itself, for bodies that are too large to be recorded.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Random numbers for tests that try much.
+//! Random numbers for tests.
 
 /// Small deterministic random numbers (xorshift64*), so that a failure can be repeated from its seed.
 #[derive(Debug)]

@@ -1,5 +1,4 @@
-//! What stands between a gateway and its PostgreSQL in a test: a port of our own, behind which the network misbehaves
-//! as the test says.
+//! A relay between a gateway and its PostgreSQL, which makes the network fail as the test says.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

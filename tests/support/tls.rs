@@ -1,4 +1,4 @@
-//! TLS clients: one that believes every certificate, one that believes only what it is told.
+//! TLS clients: one that accepts every certificate, one that accepts only given ones.
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! An upstream that writes down every byte it gets and answers as it was told.
+//! An upstream that records every byte it gets and answers as the test says.
 
 use std::collections::HashMap;
 use std::fmt;
