@@ -21,9 +21,9 @@
 //! `proxy::pipeline` shows the six steps in one function: admit → route → authenticate → decide → forward → record. Each
 //! step has a file of its own and hands on a value of its own type.
 //!
-//! A request to the management listener is judged by `management::app` (host, body, caller), read by `management::api`
-//! or `management::ui`, and done by `management::desk`, the one set of operations: it asks `policy::judge`, has
-//! `store::Registry` make the change, and waits until that is in force.
+//! A request to the management listener goes through `management::service`: `admit` (host, origin, body) → `identify`
+//! (the caller) → `api` or `ui`, which read what it asks for, call `management::operations`, and render the outcome. An
+//! operation asks `policy::judge`, has `store::Registry` make the change, and waits until the gateways have applied it.
 
 pub mod auth;
 pub mod cli;

@@ -30,11 +30,11 @@ fn layers(map: &str) -> Layers {
     layers
 }
 
-/// The rooms that `source` names as `crate::room` or `crate::{room::…, other}`.
-fn rooms_used(source: &str) -> Vec<String> {
+/// The rooms that `source` names after `prefix`: `crate::room` or `crate::{room::…, other}`.
+fn rooms_used(source: &str, prefix: &str) -> Vec<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
     let mut rooms = Vec::new();
-    for (at, path) in source.match_indices("crate::") {
+    for (at, path) in source.match_indices(prefix) {
         if source[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
             continue; // the end of another word
         }
@@ -102,7 +102,7 @@ fn a_room_uses_only_rooms_below_it() {
         let first = inside.components().next().expect("a file has a name").as_os_str().to_string_lossy();
         let room = first.trim_end_matches(".rs");
         let Some(own) = layers.get(room) else { continue }; // main.rs and lib.rs are above all rooms
-        for used in rooms_used(&code(&file)) {
+        for used in rooms_used(&code(&file), "crate::") {
             let allowed = used == room || layers.get(&used).is_some_and(|other| other > own);
             if !allowed {
                 wrong.push(format!("src/{}: {room} may not use {used}", inside.display()));
@@ -113,7 +113,46 @@ fn a_room_uses_only_rooms_below_it() {
 }
 
 #[test]
+fn a_module_of_the_management_plane_uses_only_modules_below_it() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/management");
+    let map = fs::read_to_string(folder.join("mod.rs")).expect("src/management/mod.rs can be read");
+    let layers = layers(&map);
+
+    let mut declared: Vec<&str> = map
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+        .collect();
+    declared.sort_unstable();
+    assert_eq!(
+        declared,
+        layers.keys().map(String::as_str).collect::<Vec<_>>(),
+        "the table in src/management/mod.rs and its `mod` lines name different modules"
+    );
+
+    let mut files = Vec::new();
+    source_files(&folder, &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let inside = file.strip_prefix(&folder).expect("it was found in there").with_extension("");
+        let mut path: Vec<_> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        if path.last().is_some_and(|last| last == "mod") {
+            path.pop();
+        }
+        let Some(own) = path.first() else { continue }; // mod.rs itself only names them
+        let source = code(&file);
+        for prefix in ["super::".repeat(path.len()), "crate::management::".to_owned()] {
+            for used in rooms_used(&source, &prefix) {
+                if used != *own && layers.get(&used).is_some_and(|other| *other <= layers[own]) {
+                    wrong.push(format!("src/management/{}: {own} may not use {used}", inside.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that do not point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn the_reader_finds_rooms_in_every_spelling() {
     let source = "use crate::store::Reader;\nuse crate::{\n    auth::{a, b::{c}},\n    model,\n};\nlet x = crate::policy::decide();\nfn other_crate::x() {}";
-    assert_eq!(rooms_used(source), ["store", "auth", "model", "policy"]);
+    assert_eq!(rooms_used(source, "crate::"), ["store", "auth", "model", "policy"]);
 }

@@ -11,7 +11,7 @@ use super::backend::Backend;
 use super::list::List;
 use super::output::{Format, fields_text, print, print_fields, print_json, text, time};
 use super::results::{Changed, Fetched};
-use crate::management::document::{self, View};
+use crate::management::resource_json::{self, RenderOptions};
 use crate::model::{Account, AccountKind, KeyOwner, State};
 use crate::store::NewAccount;
 
@@ -147,8 +147,8 @@ fn set_state(
 }
 
 /// The document where the API has sent none.
-fn to_document(account: &Account, view: &View) -> Value {
-    document::account(account, view)
+fn to_document(account: &Account, options: &RenderOptions) -> Value {
+    resource_json::account(account, options)
 }
 
 fn print_change(changed: &Changed<Account>, output: Format) -> anyhow::Result<()> {

@@ -11,7 +11,7 @@ use super::backend::Backend;
 use super::list::List;
 use super::output::{Format, fields_text, print, print_fields, print_json, text, time};
 use super::results::{Changed, Fetched};
-use crate::management::document::{self, View};
+use crate::management::resource_json::{self, RenderOptions};
 use crate::model::{Environment, EnvironmentId, Membership, Role, State};
 use crate::store::MemberEntry;
 
@@ -189,8 +189,8 @@ impl Member {
                 let mut removed = backend.remove_member(account, &environment)?;
                 backend.confirm(&mut removed);
                 match output {
-                    Format::Json => print_json(&removed.document(|entry, view| {
-                        let mut document = member_to_document(entry, view);
+                    Format::Json => print_json(&removed.document(|entry, options| {
+                        let mut document = member_to_document(entry, options);
                         // as the API says it of a membership that has just ended
                         document["state"] = removed.fetched.state(State::Removed).into();
                         document
@@ -248,12 +248,12 @@ fn change_lines(changed: &Changed<Environment>) -> String {
 }
 
 /// The document where the API has sent none.
-fn to_document(environment: &Environment, view: &View) -> Value {
-    document::environment(environment, view)
+fn to_document(environment: &Environment, options: &RenderOptions) -> Value {
+    resource_json::environment(environment, options)
 }
 
-fn member_to_document(entry: &MemberEntry, view: &View) -> Value {
-    document::member(entry, view)
+fn member_to_document(entry: &MemberEntry, options: &RenderOptions) -> Value {
+    resource_json::member(entry, options)
 }
 
 fn show(fetched: &Fetched<Environment>, output: Format) -> anyhow::Result<()> {

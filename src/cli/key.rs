@@ -16,7 +16,7 @@ use super::output::{
     print_once, text, time,
 };
 use super::results::{Changed, Fetched};
-use crate::management::document::{self, View};
+use crate::management::resource_json::{self, RenderOptions};
 use crate::model::{AccessKey, ApiKey, KeyOwner, State};
 use crate::store::{KeyEntry, KeyUsage};
 
@@ -207,8 +207,8 @@ fn set_state(
 }
 
 /// The document where the API has sent none.
-fn to_document(entry: &KeyEntry, view: &View) -> Value {
-    document::key(entry, None, view)
+fn to_document(entry: &KeyEntry, options: &RenderOptions) -> Value {
+    resource_json::key(entry, None, options)
 }
 
 fn print_change(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()> {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::output::{Format, UNWRITTEN, nested, on_one_line, print, write};
 use super::results::{Fetched, ListPart};
-use crate::management::document::{self, View};
+use crate::management::resource_json::{self, RenderOptions};
 
 /// A list that is printed part by part: rows below their headings, or the items of one JSON collection.
 pub(super) struct List<const COLUMNS: usize> {
@@ -34,14 +34,14 @@ impl<const COLUMNS: usize> List<COLUMNS> {
         part: &ListPart<T>,
         kind: &str,
         row: impl Fn(&Fetched<T>) -> [String; COLUMNS],
-        document: impl Fn(&T, &View) -> Value,
+        document: impl Fn(&T, &RenderOptions) -> Value,
     ) -> anyhow::Result<ControlFlow<()>> {
         let mut text = String::new();
         match self.format {
             Format::Table => self.rows(part.items.iter().map(row), &mut text),
             Format::Json => {
                 if !self.has_begun {
-                    begin_collection(&part.collection(|| document::collection(kind, &[])), &mut text);
+                    begin_collection(&part.collection(|| resource_json::collection(kind, &[])), &mut text);
                 }
                 for item in &part.items {
                     let item = nested(&item.document(&document), 4);

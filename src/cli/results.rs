@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::output::eprint_line;
-use crate::management::document::{self, View};
+use crate::management::resource_json::{self, RenderOptions};
 use crate::model::State;
-use crate::store::{ChangeNumber, Settled};
+use crate::store::{ChangeNumber, ConfirmedUpTo};
 
 /// The exit status of a change that is made in the record, and that not every gateway has confirmed.
 const UNCONFIRMED: u8 = 3;
@@ -61,9 +61,9 @@ impl<T> Fetched<T> {
         object: T,
         revision: ChangeNumber,
         state: State,
-        settled: Settled,
+        confirmed_up_to: ConfirmedUpTo,
     ) -> Self {
-        Self { is_pending: settled.is_pending(revision, state), ..Self::from_store(object) }
+        Self { is_pending: confirmed_up_to.is_pending(revision, state), ..Self::from_store(object) }
     }
 
     /// What the API has sent.
@@ -72,16 +72,16 @@ impl<T> Fetched<T> {
     }
 
     /// The document: the one that the API sent, or what `to_document` makes of the object.
-    pub(super) fn document(&self, to_document: impl Fn(&T, &View) -> Value) -> Cow<'_, Value> {
+    pub(super) fn document(&self, to_document: impl Fn(&T, &RenderOptions) -> Value) -> Cow<'_, Value> {
         match &self.sent {
             Some(document) => Cow::Borrowed(document),
-            None => Cow::Owned(to_document(&self.object, &View::without_links(self.is_pending))),
+            None => Cow::Owned(to_document(&self.object, &RenderOptions::without_links(self.is_pending))),
         }
     }
 
     /// The word for the object's state.
     pub(super) fn state(&self, state: State) -> String {
-        document::state_word(state, self.is_pending).to_owned()
+        resource_json::state_word(state, self.is_pending).to_owned()
     }
 }
 
@@ -94,7 +94,7 @@ impl<T> Changed<T> {
     }
 
     /// The document with the receipt in it.
-    pub(super) fn document(&self, to_document: impl Fn(&T, &View) -> Value) -> Value {
+    pub(super) fn document(&self, to_document: impl Fn(&T, &RenderOptions) -> Value) -> Value {
         let mut document = self.fetched.document(to_document).into_owned();
         if let (Value::Object(fields), Some(receipt)) = (&mut document, &self.receipt) {
             fields.insert("receipt".to_owned(), receipt.clone());
@@ -113,7 +113,7 @@ impl<T> Changed<T> {
 
     /// How the command ends, by the receipt alone; says so where not every gateway has confirmed.
     pub(super) fn exit(&self) -> ExitCode {
-        let is_confirmed = self.receipt.as_ref().map_or(!self.is_pending, document::is_complete);
+        let is_confirmed = self.receipt.as_ref().map_or(!self.is_pending, resource_json::is_complete);
         if is_confirmed {
             return ExitCode::SUCCESS;
         }

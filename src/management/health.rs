@@ -1,4 +1,4 @@
-//! Health and metrics.
+//! Health checks and metrics.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use uuid::Uuid;
 
-use super::app::{Answer, refuse, with_body};
+use super::answer::{Answer, refuse, with_body};
 use super::refusal::Refusal;
 use crate::auth::{Authenticator, Credential};
 use crate::telemetry::Metrics;
@@ -18,30 +18,30 @@ use crate::telemetry::Metrics;
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether [`Health::answer`] answers it.
+/// Whether [`Health::answer`] answers this path.
 pub(super) fn is_path(path: &str) -> bool {
     is_check(path) || path == "/metrics"
 }
 
-/// Whether it asks if the gateway works, and nothing else.
+/// Whether this is the path of a health check.
 pub(super) fn is_check(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz")
 }
 
-/// What the management listener knows of the gateway's state.
+/// The gateway's health.
 #[derive(Clone)]
 pub struct Health {
-    /// Whether what the gateway knows is fresh, and who asks for metrics.
+    /// Tells whether the gateway's knowledge of keys is fresh, and verifies who asks for metrics.
     pub authenticator: Arc<Authenticator>,
     /// The gateway is stopping.
     pub draining: Arc<AtomicBool>,
-    /// All figures.
+    /// All metrics.
     pub metrics: Arc<Metrics>,
 }
 
 impl Health {
-    /// `/healthz`: the process answers. `/readyz`: it can serve keys. `/metrics`: for keys of admin accounts. `None`:
-    /// another path. These are asked by machines under whatever name they know, so the host does not count.
+    /// Answers `/healthz` (the process runs), `/readyz` (it can serve keys) and `/metrics` (for admin keys); `None` for
+    /// any other path. Monitoring may use any host name, so `Host` is not checked.
     pub(super) async fn answer(&self, head: &Parts, source: IpAddr) -> Option<Answer> {
         let path = head.uri.path();
         if !is_path(path) {

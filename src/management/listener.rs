@@ -1,4 +1,4 @@
-//! The management listener: connections, and one answer for each request.
+//! The management listener: it accepts connections and serves HTTP/1.1 on them.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,28 +17,29 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::app::Management;
-use super::connections::{Connections, Place};
+use super::connection_slots::{ConnectionSlots, Slot};
 use super::request::{Connection, ServerName};
+use super::service;
+use super::state::Management;
 use super::write_timeout::WriteTimeout;
 use crate::model::Source;
 use crate::telemetry::LogThrottle;
 
-/// After a failed accept: pressing on would only burn the core.
+/// Pause after a failed accept, which would most likely fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What running requests are given when the gateway stops: more than the record makes a write wait.
+/// How long running requests may take when the gateway stops: longer than a write waits for the record.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
-/// What connections without a request are given then: an answer may still be on its way.
-const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+/// How long connections without a request stay open then: an answer may still be on its way.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
-/// What connections may take.
+/// Timeouts of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For a handshake, for a request's head, and between two requests.
+    /// For the TLS handshake, for a request's head, and between two requests.
     pub header: Duration,
-    /// Without the client taking a byte of the answer.
+    /// While the client takes no byte of an answer.
     pub write: Duration,
 }
 
@@ -49,8 +50,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Answers on the management listener until `stop`; then running requests finish: what one of them has changed is told,
-/// and a new key's secret is told nowhere else.
+/// Serves until `stop`. Then running requests finish: a client must learn of a change that was made, and the answer is
+/// the only place that has a new key's secret.
 pub async fn serve(
     listener: TcpListener,
     management: Arc<Management>,
@@ -65,9 +66,9 @@ pub async fn serve(
         }
     };
     let log_throttle = LogThrottle::default();
-    let (connections, tasks) = (Connections::default(), TaskTracker::new());
+    let (connections, tasks) = (ConnectionSlots::default(), TaskTracker::new());
     let (watching, stopping) = (Arc::clone(&management), stop.clone());
-    tasks.spawn(async move { stopping.run_until_cancelled(watching.desk.watch_settled()).await });
+    tasks.spawn(async move { stopping.run_until_cancelled(watching.operations.watch_confirmations()).await });
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -83,25 +84,25 @@ pub async fn serve(
                 continue;
             }
         };
-        // the one of now: a reload may have brought a renewed certificate, and other limits
-        let site = management.site();
-        // beyond the limits a connection is closed at once: the file descriptors are the proxy's
-        let Some(place) = connections.admit(Source::of(peer.ip()), site.connections) else { continue };
+        // read for each connection: a reload may have changed certificate and limits
+        let settings = management.settings();
+        // without a slot the connection is closed at once: the proxy needs the file descriptors
+        let Some(slot) = connections.admit(Source::of(peer.ip()), settings.connections) else { continue };
         let (management, stop) = (Arc::clone(&management), stop.clone());
-        let tls = site.tls.clone().map(TlsAcceptor::from);
-        let place = Arc::new(place);
-        let served = serve_connection(tcp, peer, tls, Arc::clone(&place), management, timeouts, stop);
+        let tls = settings.tls.clone().map(TlsAcceptor::from);
+        let slot = Arc::new(slot);
+        let served = serve_connection(tcp, peer, tls, Arc::clone(&slot), management, timeouts, stop);
         tasks.spawn(async move {
             tokio::select! {
                 () = served => (),
-                () = place.closed() => tracing::debug!(%peer, "a silent management connection gives way"),
+                () = slot.closed() => tracing::debug!(%peer, "a silent management connection gives way"),
             }
         });
     }
     drop(listener);
     tasks.close();
-    // a little longer than connections wait for their own end
-    if tokio::time::timeout(FINISH_WITHIN + LEAVE_WITHIN, tasks.wait()).await.is_err() {
+    // a little longer than each connection waits
+    if tokio::time::timeout(FINISH_WITHIN + CLOSE_WITHIN, tasks.wait()).await.is_err() {
         tracing::warn!("management requests that were running are cut off");
     }
 }
@@ -110,19 +111,19 @@ async fn serve_connection(
     tcp: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    place: Arc<Place>,
+    slot: Arc<Slot>,
     management: Arc<Management>,
     timeouts: Timeouts,
     stop: CancellationToken,
 ) {
     match tls {
-        None => connection(tcp, Connection { peer, tls: None }, place, management, timeouts, stop).await,
+        None => connection(tcp, Connection { peer, tls: None }, slot, management, timeouts, stop).await,
         Some(tls) => {
             let accepted = tokio::time::timeout(timeouts.header, tls.accept(tcp)).await;
             if let Ok(Ok(stream)) = accepted {
                 let name = stream.get_ref().1.server_name().map(str::to_owned);
-                let way = Connection { peer, tls: Some(ServerName(name)) };
-                connection(stream, way, place, management, timeouts, stop).await;
+                let origin = Connection { peer, tls: Some(ServerName(name)) };
+                connection(stream, origin, slot, management, timeouts, stop).await;
             }
         }
     }
@@ -130,25 +131,25 @@ async fn serve_connection(
 
 async fn connection<S>(
     stream: S,
-    way: Connection,
-    place: Arc<Place>,
+    origin: Connection,
+    slot: Arc<Slot>,
     management: Arc<Management>,
     timeouts: Timeouts,
     stop: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let peer = way.peer;
-    let way = Arc::new(way);
+    let peer = origin.peer;
+    let origin = Arc::new(origin);
     let is_answering = Arc::new(AtomicBool::new(false));
     let answering = Arc::clone(&is_answering);
     let service = service_fn(move |request| {
-        let (management, way, place, answering) =
-            (Arc::clone(&management), Arc::clone(&way), Arc::clone(&place), Arc::clone(&answering));
+        let (management, origin, slot, answering) =
+            (Arc::clone(&management), Arc::clone(&origin), Arc::clone(&slot), Arc::clone(&answering));
         async move {
             answering.store(true, Ordering::Relaxed);
-            let answer = management.answer(request, &way, &place).await;
-            place.end_request();
+            let answer = service::answer(&management, request, &origin, &slot).await;
+            slot.end_request();
             answering.store(false, Ordering::Relaxed);
             Ok::<_, Infallible>(answer)
         }
@@ -162,8 +163,8 @@ async fn connection<S>(
         served = connection.as_mut() => served,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let patience = if is_answering.load(Ordering::Relaxed) { FINISH_WITHIN } else { LEAVE_WITHIN };
-            // an error means that the client did not send the rest, or did not take it
+            let patience = if is_answering.load(Ordering::Relaxed) { FINISH_WITHIN } else { CLOSE_WITHIN };
+            // an error means that the client did not send the rest of the request, or did not take the answer
             tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
         }
     };

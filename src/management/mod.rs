@@ -1,28 +1,43 @@
 //! The management plane: its own listener, never reachable through the proxy.
 //!
-//! A request goes through `app`: its host is judged, its body read, its caller verified. Then `api` or `ui` reads what
-//! it asks for and has `desk` do it: the one set of operations, which judges the caller and waits until a change is in
-//! force.
+//! A request goes through these steps: admit → identify → read → operate → render. A module uses only modules of the
+//! layers below its own (`tests/layers.rs` holds this):
+//!
+//! | layer | modules | what they hold |
+//! |---|---|---|
+//! | 1 | `listener` | accepts connections |
+//! | 2 | `service` | takes one request through the steps |
+//! | 3 | `api`, `ui` | the REST API; the web page |
+//! | 4 | `admit`, `identify` | host, origin, body; the caller |
+//! | 5 | `state` | [`Management`]: what every request needs |
+//! | 6 | `health`, `operations`, `session` | health checks; what a caller can do; who has signed in on the page |
+//! | 7 | `answer`, `settings` | whole responses; the configuration, as far as it is used here |
+//! | 8 | `refusal`, `request`, `resource_json` | why a request fails; one admitted request; objects as JSON |
+//! | 9 | `applied`, `connection_slots`, `flash`, `write_timeout` | small parts, one job each |
 
+mod admit;
+mod answer;
 mod api;
-mod app;
-mod connections;
-mod desk;
-pub mod document;
+mod applied;
+mod connection_slots;
+mod flash;
 mod health;
-mod in_force;
+mod identify;
 mod listener;
-mod pocket;
+mod operations;
 mod refusal;
 mod request;
+pub mod resource_json;
+mod service;
 mod session;
-mod site;
+mod settings;
+mod state;
 mod ui;
 mod write_timeout;
 
-pub use app::Management;
-pub use desk::Desk;
+pub use applied::AppliedChanges;
 pub use health::Health;
-pub use in_force::InForce;
 pub use listener::{Timeouts, bind, serve};
-pub use site::Site;
+pub use operations::Operations;
+pub use settings::Settings;
+pub use state::Management;

@@ -9,76 +9,75 @@ use serde_json::{Value, json};
 use crate::auth::{AuthRefusal, ChosenPairError};
 use crate::store::StoreError;
 
-/// Why a request is not answered with what it asked for.
+/// Why a request fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// No credential, or one that opens nothing.
+    /// No credential, or one that is not valid.
     Unauthorized,
-    /// The same, from a source that has failed too often.
+    /// Too many failed credentials from the client's address.
     Throttled {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// The record cannot be reached now, or too much is waiting.
+    /// The record cannot be reached now, or too many requests are waiting.
     Unavailable {
         /// How long to wait.
         retry_after: Duration,
     },
-    /// The caller has too many lists that are being read or waiting.
+    /// Too many lists of the caller are being read or waiting.
     TooManyLists {
         /// What to do.
         detail: String,
     },
-    /// Too many lists of everybody are being read or waiting.
+    /// Too many lists of all callers are being read or waiting.
     ListsBusy {
         /// What to do.
         detail: String,
     },
-    /// The record went away while it was being changed: whether it was is not known. To repeat it blindly might do it
-    /// twice.
+    /// The connection to the record broke during a change, which may or may not be made. Repeating it could make it twice.
     Unsure,
-    /// The caller may see the object, and not do this with it.
+    /// The caller may see the object, but not do this with it.
     Forbidden {
-        /// Why, where it is no secret.
+        /// Why, if the caller may know.
         detail: Option<String>,
     },
-    /// The caller names an id that only the gateway may mint for them.
-    IdIsNotForTheCaller,
-    /// There is no such object, or the caller may not know of it.
+    /// The caller chose an environment's id, which only admins may.
+    IdIsForAdmins,
+    /// There is no such object, or the caller may not know that there is.
     NotFound,
-    /// The object or the caller's role knows no such method.
+    /// The object does not have this method, or not for the caller's role.
     MethodNotAllowed {
-        /// Those that it knows, as in `Allow`.
+        /// The methods that it has, as in `Allow`.
         allow: String,
-        /// Why, where there is more to say.
+        /// Why, if there is more to say.
         detail: Option<String>,
     },
     /// The request cannot be read.
     BadRequest {
         /// The error document's code.
         code: &'static str,
-        /// Which field of the request.
+        /// The field of the request that is wrong.
         field: Option<&'static str>,
         /// What is wrong, and what to do.
         detail: String,
     },
-    /// The request can be read, and what it says cannot be.
+    /// The request can be read, but asks for something impossible.
     Invalid {
         /// The error document's code.
         code: &'static str,
-        /// Which field of the request.
+        /// The field of the request that is wrong.
         field: Option<String>,
         /// What is wrong, and what to do.
         detail: String,
     },
-    /// Somebody else has changed the object since the caller looked at it.
-    Changed {
+    /// Somebody else has changed the object since the caller read it.
+    PreconditionFailed {
         /// What to do.
         detail: String,
     },
-    /// The body is larger than any request needs.
+    /// The body is too large.
     TooLarge,
-    /// The request is for a name that this listener is not known by.
+    /// The `Host` is not a name of this listener.
     Misdirected {
         /// What to do.
         detail: String,
@@ -86,12 +85,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A field that is longer than it may be.
+    /// A field that is too long.
     pub(super) fn too_long(field: &str, detail: String) -> Self {
         Self::Invalid { code: "MaxLengthExceeded", field: Some(field.to_owned()), detail }
     }
 
-    /// A value that is none of those that can be.
+    /// A field with a value that it cannot have.
     pub(super) fn invalid(code: &'static str, field: &str, detail: impl Into<String>) -> Self {
         Self::Invalid { code, field: Some(field.to_owned()), detail: detail.into() }
     }
@@ -104,18 +103,18 @@ impl Refusal {
             Self::Unavailable { .. } | Self::ListsBusy { .. } | Self::Unsure => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Forbidden { .. } | Self::IdIsNotForTheCaller => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::IdIsForAdmins => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Changed { .. } => StatusCode::PRECONDITION_FAILED,
+            Self::PreconditionFailed { .. } => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
         }
     }
 
-    /// The error document's code: Rancher's words where it has one.
+    /// The error document's code: Rancher's, where it has one.
     fn code(&self) -> &'static str {
         match self {
             Self::BadRequest { code, .. } | Self::Invalid { code, .. } => code,
@@ -129,12 +128,12 @@ impl Refusal {
         match self {
             Self::BadRequest { detail, .. }
             | Self::Invalid { detail, .. }
-            | Self::Changed { detail }
+            | Self::PreconditionFailed { detail }
             | Self::TooManyLists { detail }
             | Self::ListsBusy { detail }
             | Self::Misdirected { detail } => Some(detail),
             Self::Forbidden { detail } | Self::MethodNotAllowed { detail, .. } => detail.as_deref(),
-            Self::IdIsNotForTheCaller => {
+            Self::IdIsForAdmins => {
                 Some("only admins choose an environment's id: leave it out, and the gateway makes one")
             }
             Self::TooLarge => Some("a request's body has 64 KiB at most"),
@@ -147,7 +146,7 @@ impl Refusal {
         }
     }
 
-    /// Which field of the request is wrong.
+    /// The field of the request that is wrong.
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::BadRequest { field, .. } => *field,
@@ -165,12 +164,12 @@ impl Refusal {
         }
     }
 
-    /// Why a change was refused before the record was asked, where the caller's role is why. What the record refuses
-    /// has its row in the audit log already, and says something of its own.
-    pub(super) fn for_want_of_permission(&self) -> Option<&'static str> {
+    /// The audit log's reason, if the caller's role does not permit the change. What the record refuses has its row in the
+    /// audit log already.
+    pub(super) fn not_permitted(&self) -> Option<&'static str> {
         match self {
             Self::Forbidden { detail: None } => Some("the key that asked may not do this"),
-            Self::IdIsNotForTheCaller => Some("the key that asked may not choose an id"),
+            Self::IdIsForAdmins => Some("the key that asked may not choose an id"),
             Self::NotFound => Some("not there, or not for the key that asked to see"),
             Self::MethodNotAllowed { detail: None, .. } => {
                 Some("the role of the key that asked never does this")
@@ -223,7 +222,7 @@ impl From<StoreError> for Refusal {
                 detail: Some(format!("the {what} is active: deactivate it first")),
             },
             StoreError::WrongState { .. } => Self::invalid("ActionNotAvailable", "action", detail),
-            StoreError::Changed { .. } => Self::Changed { detail },
+            StoreError::Changed { .. } => Self::PreconditionFailed { detail },
             StoreError::AuthorGone { .. } => Self::Unauthorized,
             StoreError::NotPermitted => Self::Forbidden { detail: Some(detail) },
             StoreError::Taken { what, .. } => {

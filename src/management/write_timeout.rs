@@ -1,5 +1,5 @@
-//! Ends a connection whose client does not take its answer: otherwise a few clients that never read would hold every
-//! place on the listener for good.
+//! Ends a connection whose client does not take its answer. Otherwise a few clients that never read would hold all slots
+//! of the listener for good.
 
 use std::io;
 use std::pin::Pin;
@@ -9,17 +9,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// A connection that fails when no byte could be written for some time.
+/// A connection that fails if no byte could be written for some time.
 pub(super) struct WriteTimeout<S> {
     stream: S,
-    patience: Duration,
+    timeout: Duration,
     /// Runs while something waits to be written.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteTimeout<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+    pub(super) fn new(stream: S, timeout: Duration) -> Self {
+        Self { stream, timeout, waiting: None }
     }
 }
 
@@ -34,10 +34,10 @@ impl<S: Unpin> WriteTimeout<S> {
             self.waiting = None;
             return written;
         }
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.timeout)));
         waiting.as_mut().poll(cx).map(|()| {
-            let patience = self.patience;
-            Err(io::Error::new(io::ErrorKind::TimedOut, format!("the client took nothing for {patience:?}")))
+            let timeout = self.timeout;
+            Err(io::Error::new(io::ErrorKind::TimedOut, format!("the client took nothing for {timeout:?}")))
         })
     }
 }

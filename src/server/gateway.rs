@@ -18,7 +18,7 @@ use super::record_lease::{self, StartingLease};
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config};
-use crate::management::{self, Desk, Health, InForce, Management, Site};
+use crate::management::{self, AppliedChanges, Health, Management, Operations, Settings};
 use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
     WorkerCommand, WorkerHandle,
@@ -226,10 +226,19 @@ impl Gateway {
             }
         };
         let management_plane = registry.clone().map(|registry| {
-            let desk =
-                Desk::new(registry, Arc::clone(&authenticator), InForce::new(look.clone(), applied.clone()));
-            let site = Site::new(&config, &addresses.listeners, management_tls);
-            Arc::new(Management::new(desk, Arc::clone(&authenticator), health, Arc::clone(&history), site))
+            let operations = Operations::new(
+                registry,
+                Arc::clone(&authenticator),
+                AppliedChanges::new(look.clone(), applied.clone()),
+            );
+            let settings = Settings::new(&config, &addresses.listeners, management_tls);
+            Arc::new(Management::new(
+                operations,
+                Arc::clone(&authenticator),
+                health,
+                Arc::clone(&history),
+                settings,
+            ))
         });
         let (control_commands, received) = mpsc::unbounded_channel();
         let control = ControlPlane {
@@ -306,7 +315,7 @@ impl Gateway {
         let tls = management_tls(&config)?;
         self.shared.snapshot.store(Arc::new(snapshot));
         if let Some(management_plane) = &self.management_plane {
-            management_plane.reload(Site::new(&config, &self.addresses.listeners, tls));
+            management_plane.reload(Settings::new(&config, &self.addresses.listeners, tls));
         }
         self.config = config;
         Ok(())

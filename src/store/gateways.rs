@@ -84,7 +84,7 @@ impl Receipt {
 impl Gateways {
     /// The newest change that is in force on every gateway; `None` while there may be some that the record does not know
     /// of.
-    pub fn settled(&self) -> Option<ChangeNumber> {
+    pub fn confirmed_up_to(&self) -> Option<ChangeNumber> {
         if self.unsure_until.is_some() {
             return None;
         }
@@ -107,17 +107,17 @@ impl Gateways {
 /// Up to which change all is known to be in force on every gateway. What was once in force everywhere stays so: a gateway
 /// that starts later begins with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settled {
+pub struct ConfirmedUpTo {
     number: ChangeNumber,
     /// Whether the gateways could be asked, and none is missing among them.
     is_known: bool,
 }
 
-impl Settled {
+impl ConfirmedUpTo {
     /// Nobody can be asked, and nothing is known from before.
     pub const UNKNOWN: Self = Self { number: ChangeNumber(0), is_known: false };
 
-    /// What [`Gateways::settled`] says now, and the newest change of which it was known before.
+    /// What [`Gateways::confirmed_up_to`] says now, and the newest change of which it was known before.
     pub fn new(now: Option<ChangeNumber>, before: ChangeNumber) -> Self {
         Self { number: now.unwrap_or_default().max(before), is_known: now.is_some() }
     }
@@ -155,11 +155,13 @@ impl Store {
 
     /// Up to which change all is known to be in force everywhere. A record that was away a moment ago is not waited for
     /// again.
-    pub fn settled(&mut self) -> Settled {
+    pub fn confirmed_up_to(&mut self) -> ConfirmedUpTo {
         if self.record.as_ref().is_some_and(|record| !record.is_connected()) {
-            return Settled::UNKNOWN;
+            return ConfirmedUpTo::UNKNOWN;
         }
-        self.gateways().map_or(Settled::UNKNOWN, |found| Settled::new(found.settled(), ChangeNumber(0)))
+        self.gateways().map_or(ConfirmedUpTo::UNKNOWN, |found| {
+            ConfirmedUpTo::new(found.confirmed_up_to(), ChangeNumber(0))
+        })
     }
 
     /// Waits until change `number` is in force on every gateway, or [`RECEIPT_PATIENCE`] is over.

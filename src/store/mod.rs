@@ -58,7 +58,9 @@ pub use error::StoreError;
 pub use file_watch::unwritten_log;
 pub use follower::{Follower, Position};
 pub use forgotten::lost;
-pub use gateways::{GatewayEntry, Gateways, Presence, RECEIPT_PATIENCE, Receipt, Settled, receipt_pause};
+pub use gateways::{
+    ConfirmedUpTo, GatewayEntry, Gateways, Presence, RECEIPT_PATIENCE, Receipt, receipt_pause,
+};
 pub use keys::NewKey;
 pub use lease::{LeaseState, Next};
 pub use lookup::{Entry, EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse};

@@ -178,7 +178,7 @@ impl Store {
     }
 
     /// Writes down what the author was refused before the record was asked.
-    pub fn note_refused(&mut self, attempt: &Attempt, reason: &str) -> Result<(), StoreError> {
+    pub fn audit_refusal(&mut self, attempt: &Attempt, reason: &str) -> Result<(), StoreError> {
         let Self { database, record, author } = self;
         match record {
             None => database.write(|connection| audit::refused(connection, author, attempt, reason)),

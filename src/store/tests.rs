@@ -581,7 +581,7 @@ fn what_a_key_is_refused_is_undone_and_told(place: &mut Place) {
     let [(action, object, reason)] = &told(place, 1)[..] else { panic!("one row") };
     assert_eq!((action.as_str(), object.as_str()), ("deactivate", "e1"));
     assert!(reason.as_ref().is_some_and(|reason| reason.contains("may not")), "{reason:?}");
-    place.store.note_refused(&Attempt::claimed("edit", "account", "1a9"), "not yours").unwrap();
+    place.store.audit_refusal(&Attempt::claimed("edit", "account", "1a9"), "not yours").unwrap();
     assert_eq!(told(place, 1), [("edit".to_owned(), "1a9".to_owned(), Some("not yours".to_owned()))]);
 
     // a key that was stopped meanwhile changes nothing any more, its own account's keys neither

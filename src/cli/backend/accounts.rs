@@ -9,7 +9,7 @@ use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{Account, AccountId, Description, State};
-use crate::store::{Edit, Entry, NewAccount, Settled};
+use crate::store::{ConfirmedUpTo, Edit, Entry, NewAccount};
 
 const PATH: &str = "/v2-beta/accounts";
 
@@ -23,8 +23,8 @@ impl Backend {
         let client = match self {
             Self::Store(local_store) => {
                 let id = local_store.store.find_account(id_or_name)?.id;
-                let settled = local_store.store.settled();
-                return Ok(fetched(local_store.store.account_entry(id)?, settled));
+                let confirmed_up_to = local_store.store.confirmed_up_to();
+                return Ok(fetched(local_store.store.account_entry(id)?, confirmed_up_to));
             }
             Self::Api(client) => client,
         };
@@ -52,10 +52,10 @@ impl Backend {
     pub(in crate::cli) fn accounts(&mut self, on_part: &mut OnListPart<'_, Account>) -> anyhow::Result<()> {
         match self {
             Self::Store(local_store) => {
-                let settled = local_store.store.settled();
+                let confirmed_up_to = local_store.store.confirmed_up_to();
                 super::stored_parts(
                     |query| local_store.store.account_page(None, query),
-                    |entry| fetched(entry, settled),
+                    |entry| fetched(entry, confirmed_up_to),
                     on_part,
                 )
             }
@@ -122,9 +122,9 @@ impl Backend {
     }
 }
 
-fn fetched(entry: Entry<Account>, settled: Settled) -> Fetched<Account> {
+fn fetched(entry: Entry<Account>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Account> {
     let state = entry.object.state;
-    Fetched::from_store_after(entry.object, entry.revision, state, settled)
+    Fetched::from_store_after(entry.object, entry.revision, state, confirmed_up_to)
 }
 
 fn changed_in_store(local_store: &LocalStore, id: AccountId) -> anyhow::Result<Changed<Account>> {

@@ -11,7 +11,7 @@ use crate::cli::arguments::Confirmation;
 use crate::cli::remote::resources::Unexpected;
 use crate::cli::remote::{Answer, Body, Client, RemoteError};
 use crate::cli::results::{Changed, Fetched, ListPart};
-use crate::management::document;
+use crate::management::resource_json;
 use crate::model::{Description, Name, State};
 use crate::store::{Edit, StoreError};
 
@@ -132,7 +132,7 @@ pub(super) fn change_state(
         Err(refused @ RemoteError::WrongState { .. }) => {
             let now = client.get(path)?;
             // "deactivating" is inactive in the record, and not yet confirmed
-            let there = [false, true].map(|is_pending| document::state_word(state, is_pending));
+            let there = [false, true].map(|is_pending| resource_json::state_word(state, is_pending));
             let is_there =
                 now.document.get("state").and_then(Value::as_str).is_some_and(|state| there.contains(&state));
             if is_there { Ok(now) } else { Err(refused) }

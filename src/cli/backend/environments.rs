@@ -9,10 +9,10 @@ use crate::cli::arguments::Confirmation;
 use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, RemoteError, resources};
 use crate::cli::results::{Changed, Fetched};
-use crate::management::document::ACCOUNT_ID_TYPE;
+use crate::management::resource_json::ACCOUNT_ID_TYPE;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, Membership, Name, Role, State};
 use crate::store::{
-    Edit, Entry, Expected, MemberEntry, MembersOf, NewEnvironment, SeenBy, Settled, StoreError,
+    ConfirmedUpTo, Edit, Entry, Expected, MemberEntry, MembersOf, NewEnvironment, SeenBy, StoreError,
 };
 
 const PATH: &str = "/v2-beta/projects";
@@ -28,8 +28,8 @@ impl Backend {
         let client = match self {
             Self::Store(local_store) => {
                 let id = local_store.store.find_environment(id_or_name)?.id;
-                let settled = local_store.store.settled();
-                return Ok(fetched(local_store.store.environment_entry(&id)?, settled));
+                let confirmed_up_to = local_store.store.confirmed_up_to();
+                return Ok(fetched(local_store.store.environment_entry(&id)?, confirmed_up_to));
             }
             Self::Api(client) => client,
         };
@@ -55,10 +55,10 @@ impl Backend {
     ) -> anyhow::Result<()> {
         match self {
             Self::Store(local_store) => {
-                let settled = local_store.store.settled();
+                let confirmed_up_to = local_store.store.confirmed_up_to();
                 super::stored_parts(
                     |query| local_store.store.environment_page(&SeenBy::Everyone, query),
-                    |entry| fetched(entry, settled),
+                    |entry| fetched(entry, confirmed_up_to),
                     on_part,
                 )
             }
@@ -212,9 +212,9 @@ impl Backend {
     }
 }
 
-fn fetched(entry: Entry<Environment>, settled: Settled) -> Fetched<Environment> {
+fn fetched(entry: Entry<Environment>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Environment> {
     let state = entry.object.state;
-    Fetched::from_store_after(entry.object, entry.revision, state, settled)
+    Fetched::from_store_after(entry.object, entry.revision, state, confirmed_up_to)
 }
 
 fn changed_in_store(local_store: &LocalStore, id: &EnvironmentId) -> anyhow::Result<Changed<Environment>> {

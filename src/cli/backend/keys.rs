@@ -15,7 +15,7 @@ use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, Client, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{AccessKey, AccountKind, Description, KeyId, KeyOwner, Name, State};
-use crate::store::{Edit, KeyEntry, Settled};
+use crate::store::{ConfirmedUpTo, Edit, KeyEntry};
 
 /// Room for the largest body of a new key.
 const BODY_BYTES: usize = 32 << 10;
@@ -80,8 +80,8 @@ impl Backend {
         let client = match self {
             Self::Store(local_store) => {
                 let id = local_store.store.find_key(id_or_access_key)?.id;
-                let settled = local_store.store.settled();
-                return Ok(fetched(local_store.store.key_entry(id)?, settled));
+                let confirmed_up_to = local_store.store.confirmed_up_to();
+                return Ok(fetched(local_store.store.key_entry(id)?, confirmed_up_to));
             }
             Self::Api(client) => client,
         };
@@ -111,10 +111,10 @@ impl Backend {
     ) -> anyhow::Result<()> {
         match self {
             Self::Store(local_store) => {
-                let settled = local_store.store.settled();
+                let confirmed_up_to = local_store.store.confirmed_up_to();
                 super::stored_parts(
                     |query| local_store.store.key_page(owner, query),
-                    |entry| fetched(entry, settled),
+                    |entry| fetched(entry, confirmed_up_to),
                     on_part,
                 )
             }
@@ -234,9 +234,9 @@ impl Backend {
     }
 }
 
-fn fetched(entry: KeyEntry, settled: Settled) -> Fetched<KeyEntry> {
+fn fetched(entry: KeyEntry, confirmed_up_to: ConfirmedUpTo) -> Fetched<KeyEntry> {
     let (revision, state) = (entry.revision, entry.key.state);
-    Fetched::from_store_after(entry, revision, state, settled)
+    Fetched::from_store_after(entry, revision, state, confirmed_up_to)
 }
 
 fn changed_in_store(local_store: &LocalStore, id: KeyId) -> anyhow::Result<Changed<KeyEntry>> {

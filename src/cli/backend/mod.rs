@@ -15,7 +15,7 @@ use super::local_store::LocalStore;
 use super::output::eprint_line;
 use super::remote::{Client, Remote};
 use super::results::{Changed, Fetched, ListPart};
-use crate::management::document;
+use crate::management::resource_json;
 use crate::store::{Marker, Page, Query, Receipt, StoreError};
 
 /// Rows on a page: what a list holds in memory at once.
@@ -48,7 +48,7 @@ impl Backend {
             Receipt::unknown(changed.number.unwrap_or_default())
         });
         changed.fetched.is_pending = !receipt.is_complete();
-        changed.receipt = Some(document::receipt(&receipt));
+        changed.receipt = Some(resource_json::receipt(&receipt));
     }
 }
 

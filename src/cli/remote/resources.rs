@@ -168,7 +168,7 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::management::document::{self, View};
+    use crate::management::resource_json::{self, RenderOptions};
 
     fn entry() -> KeyEntry {
         KeyEntry {
@@ -195,18 +195,18 @@ mod tests {
     #[test]
     fn what_the_api_writes_is_read_as_it_was() {
         let mut owned = entry();
-        assert_eq!(key(&document::key(&owned, None, &View::default())), Ok(owned.clone()));
+        assert_eq!(key(&resource_json::key(&owned, None, &RenderOptions::default())), Ok(owned.clone()));
         // an environment may be called as an account is
         owned.key.owner = KeyOwner::Account("1a5".parse().unwrap());
         owned.key.removed = None;
         owned.key.state = State::Active;
         owned.usage = KeyUsage::default();
-        assert_eq!(key(&document::key(&owned, Some("secret"), &View::default())), Ok(owned));
+        assert_eq!(key(&resource_json::key(&owned, Some("secret"), &RenderOptions::default())), Ok(owned));
     }
 
     #[test]
     fn what_no_gateway_writes_is_refused() {
-        let whole = document::key(&entry(), None, &View::default());
+        let whole = resource_json::key(&entry(), None, &RenderOptions::default());
         for (field, value) in [
             ("type", "account".into()),
             ("id", "1a5".into()),

@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::call::Call;
+use super::api_request::ApiRequest;
 use super::query::{Listed, with};
 use super::types::Type;
 use crate::store::Marker;
 
 /// The document of a page.
 pub(super) fn document(
-    call: &Call<'_>,
+    call: &ApiRequest<'_>,
     kind: Type,
     listed: &Listed,
     data: &[Value],

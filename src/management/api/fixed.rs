@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::call::Call;
+use super::api_request::ApiRequest;
 use super::query;
 use super::types::Type;
-use crate::management::document::TEMPLATE_ID;
+use crate::management::resource_json::TEMPLATE_ID;
 
 pub(super) const VERSION_ID: &str = "v2-beta";
 const TEMPLATE_NAME: &str = "Cattle";
 
-impl Call<'_> {
+impl ApiRequest<'_> {
     /// `apiVersion`: where everything begins.
     pub(super) fn version(&self) -> Value {
         let prefix = self.top();

@@ -4,9 +4,9 @@
 //! method ([`types`]), and hands over to the file of the type.
 
 mod account;
-mod attempt;
+mod api_request;
+mod attempted_change;
 mod audit;
-mod call;
 mod collection;
 mod fixed;
 mod input;
@@ -22,13 +22,15 @@ mod types;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderName, HeaderValue, Method};
 
-use super::app::{Answer, Management, refuse};
-use super::desk::Caller;
-use super::document::TEMPLATE_ID;
+use super::answer::{Answer, refuse};
+use super::identify::{self, Visitor};
+use super::operations::Caller;
 use super::refusal::Refusal;
 use super::request::Request;
+use super::resource_json::TEMPLATE_ID;
+use super::state::Management;
 use crate::model::{EnvironmentId, State};
-use call::Call;
+use api_request::ApiRequest;
 use fixed::VERSION_ID;
 use path::{ROOT, Target, Thing};
 use types::{Audience, Type};
@@ -87,9 +89,9 @@ async fn handle(management: &Management, request: &Request, target: &Target) -> 
     let caller = identify(management, request).await?;
     let answer = serve(management, request, target, &caller).await;
     if let Err(refusal) = &answer
-        && let Some(attempt) = attempt::of(request, target, &caller)
+        && let Some(attempt) = attempted_change::of(request, target, &caller)
     {
-        management.desk.note_refused(&caller, attempt, refusal).await;
+        management.operations.audit_refusal(&caller, attempt, refusal).await;
     }
     answer
 }
@@ -105,13 +107,13 @@ async fn serve(
         None => None,
         Some(id) => {
             let id = id.map_err(|()| Refusal::NotFound)?;
-            management.desk.present_environment(caller, &id).await?;
+            management.operations.present_environment(caller, &id).await?;
             Some(id)
         }
     };
-    let audience = Audience::of(&management.desk, caller, context.as_ref());
-    let settled = management.desk.settled().await;
-    let call = Call { management, request, caller, context, audience, settled };
+    let audience = Audience::of(&management.operations, caller, context.as_ref());
+    let confirmed_up_to = management.operations.confirmed_up_to().await;
+    let call = ApiRequest { management, request, caller, context, audience, confirmed_up_to };
     let mut answer = call.dispatch(&target.thing).await?;
     call.say_who(&mut answer);
     Ok(answer)
@@ -121,14 +123,14 @@ async fn serve(
 async fn identify(management: &Management, request: &Request) -> Result<Caller, Refusal> {
     if !request.has_credential()
         && request.head.method == Method::GET
-        && let Some((caller, _)) = management.signed_in(request).await?
+        && let Visitor::SignedIn(caller, _) = identify::by_session(management, request).await?
     {
         return Ok(caller);
     }
-    management.authenticate(request).await
+    identify::by_credential(management, request).await
 }
 
-impl Call<'_> {
+impl ApiRequest<'_> {
     async fn dispatch(&self, thing: &Thing) -> Result<Answer, Refusal> {
         let method = &self.request.head.method;
         let is_here = |kind: Type| self.context.is_none() || kind.is_seen_through_environments();

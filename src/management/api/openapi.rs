@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::path::ROOT;
 use super::types::{Audience, Type};
-use crate::management::app::{Answer, json as json_answer, refuse};
+use crate::management::answer::{Answer, json as json_answer, refuse};
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
 use operation::{follow, path_parameter};

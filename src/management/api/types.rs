@@ -1,7 +1,7 @@
 //! The API's types: what they are called, which fields they have, and who may do what with them. The router, the
 //! schemas and the `OpenAPI` document are all made from this.
 
-use super::super::desk::{Caller, Desk};
+use super::super::operations::{Caller, Operations};
 use crate::model::{EnvironmentId, Role};
 use crate::store::{ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, KEY_FIELDS, MEMBER_FIELDS};
 
@@ -59,7 +59,7 @@ impl Audience {
     ];
 
     /// What a caller is, inside `context` where there is one.
-    pub(super) fn of(desk: &Desk, caller: &Caller, context: Option<&EnvironmentId>) -> Self {
+    pub(super) fn of(operations: &Operations, caller: &Caller, context: Option<&EnvironmentId>) -> Self {
         if caller.is_admin() {
             return Self::Admin;
         }
@@ -67,7 +67,7 @@ impl Audience {
             return Self::EnvironmentKey;
         }
         match context.map(|id| caller.role_in(id)) {
-            None if desk.may_create_environments(caller) => Self::Creator,
+            None if operations.may_create_environments(caller) => Self::Creator,
             None => Self::User,
             Some(Some(Role::Owner)) => Self::Owner,
             Some(Some(Role::Member | Role::Restricted)) => Self::Member,

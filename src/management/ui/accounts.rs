@@ -3,7 +3,7 @@
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::super::app::Answer;
+use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::details::Details;
 use super::form::Form;
@@ -27,8 +27,8 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
     let usual =
         Usual { prefix: "", anchor: "accounts", fields: ACCOUNT_FIELDS, sort: "name", descending: false };
     let view = View::read(visit.request, usual);
-    let page = visit.desk().accounts(&visit.caller, view.query()?).await?;
-    let settled = visit.desk().settled().await;
+    let page = visit.operations().accounts(&visit.caller, view.query()?).await?;
+    let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let columns = vec![
         sorted("State", "state"),
         sorted("Name", "name"),
@@ -43,7 +43,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         Row {
             id: account.id.to_string(),
             cells: vec![
-                Cell::state(account.state, entry.revision, settled),
+                Cell::state(account.state, entry.revision, confirmed_up_to),
                 Cell::link(&account.name, path(account.id)),
                 Cell::text(Some(account.id)),
                 Cell::tag(account.kind.as_str()),
@@ -99,7 +99,7 @@ fn menu(visit: &Visit<'_>, account: &Account, here: &str) -> Vec<Item> {
 /// `/accounts/{id}`: for admins, and for its own holder
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let Entry { object: account, revision } = find(visit, id).await?;
-    let settled = visit.desk().settled().await;
+    let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let mut page = Details::new(visit, Section::Accounts, format!("Account {}", account.name));
     page.up = if visit.caller.may(&Act::ManageAccounts) {
         (LIST.to_owned(), "Accounts")
@@ -111,7 +111,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
         page.links = vec![("API keys of this account", keys_of(account.id))];
     }
     page.facts = vec![
-        ("State", Cell::state(account.state, revision, settled)),
+        ("State", Cell::state(account.state, revision, confirmed_up_to)),
         ("Id", Cell::Code(account.id.to_string())),
         ("Kind", Cell::tag(account.kind.as_str())),
         ("Name", Cell::text(Some(account.name))),
@@ -124,7 +124,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
 
 async fn find(visit: &Visit<'_>, id: &str) -> Result<Entry<Account>, Refusal> {
     let id: AccountId = id.parse().map_err(|_| Refusal::NotFound)?;
-    visit.desk().account(&visit.caller, id).await
+    visit.operations().account(&visit.caller, id).await
 }
 
 const NAME_HINT: &str = "The person or service, such as alice or billing";
@@ -159,13 +159,13 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
         let kind = form.value("kind").parse().map_err(|_| {
             Refusal::invalid("InvalidOption", "kind", "an account is of kind 'admin' or 'user'")
         })?;
-        visit.desk().create_account(&visit.caller, NewAccount { name, kind, description }).await
+        visit.operations().create_account(&visit.caller, NewAccount { name, kind, description }).await
     };
     match made.await {
         Ok(done) => {
             let account = &done.value.object;
             let text = format!("Account {} ({}) is active; it has no keys yet.", account.name, account.id);
-            visit.session.pocket.leave_notice(notice_of(&done, &text));
+            visit.session.flash.set_notice(notice_of(&done, &text));
             Ok(see_other(&path(account.id)))
         }
         Err(refusal) => {
@@ -208,7 +208,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
             return Err(Refusal::invalid("MissingRequired", "name", "an account needs a name"));
         }
         let edit = Edit { name: Some(name), description: Some(description), expected: expected(form)? };
-        visit.desk().edit_account(&visit.caller, account, edit).await
+        visit.operations().edit_account(&visit.caller, account, edit).await
     };
     match edited.await {
         Ok(done) => {
@@ -220,7 +220,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
             let description = form.lines("description");
             let values = [form.value("name"), &description];
             let mut page = edit_form(visit, &entry, origin_of(form, LIST), values);
-            if let Refusal::Changed { .. } = refusal {
+            if let Refusal::PreconditionFailed { .. } = refusal {
                 page.current = current(Some(&entry.object.name), entry.object.description.as_ref());
             }
             page.show_refused(refusal)
@@ -280,10 +280,10 @@ pub(super) async fn set_state(
 ) -> Result<Answer, Refusal> {
     let account = find(visit, id).await?.object;
     let name = &account.name;
-    match visit.desk().set_account_state(&visit.caller, account.id, state, confirmed(form)).await {
+    match visit.operations().set_account_state(&visit.caller, account.id, state, confirmed(form)).await {
         Ok(done) if is_own(visit, &account) => Ok(sign_in::end(visit, Why::own(&done))),
         Ok(done) if state == State::Removed => {
-            visit.session.pocket.leave_notice(notice_of(&done, &format!("Account {name} is deleted.")));
+            visit.session.flash.set_notice(notice_of(&done, &format!("Account {name} is deleted.")));
             Ok(see_other(LIST))
         }
         Ok(done) => Ok(visit.back(form, LIST, notice_of(&done, &format!("Account {name} is {state}.")))),

@@ -6,9 +6,9 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::app::Answer;
-use super::super::document::resource_type;
+use super::super::answer::Answer;
 use super::super::refusal::Refusal;
+use super::super::resource_json::resource_type;
 use super::moment::full;
 use super::page::{Frame, Section, render};
 use super::table::{Cell, Row, Table, plain, sorted};
@@ -66,7 +66,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         }
         shown.push(Shown { name, label, choices, value });
     }
-    let page = visit.desk().audit(&visit.caller, query).await?;
+    let page = visit.operations().audit(&visit.caller, query).await?;
     let columns = vec![
         sorted("When", "id"),
         plain("Done by"),

@@ -44,7 +44,7 @@ impl Chooser {
             limit: MOST_OFFERED,
             ..Query::default()
         };
-        let page = visit.desk().environments(&visit.caller, query).await?;
+        let page = visit.operations().environments(&visit.caller, query).await?;
         let mut offered: Vec<_> = page.items.into_iter().map(|entry| entry.object).collect();
         let wanted = match visit.parameter(CHOSEN) {
             Some(id) => Some(id.parse::<EnvironmentId>().map_err(|_| Refusal::NotFound)?),
@@ -56,7 +56,8 @@ impl Chooser {
                 // the filter decides where it was just set
                 None if !filter.is_empty() && !offered.is_empty() => Some(0),
                 None => {
-                    offered.insert(0, visit.desk().present_environment(&visit.caller, &id).await?.object);
+                    offered
+                        .insert(0, visit.operations().present_environment(&visit.caller, &id).await?.object);
                     Some(0)
                 }
             }

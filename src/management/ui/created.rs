@@ -3,7 +3,7 @@
 use askama::Template;
 use http::{Method, StatusCode};
 
-use super::super::app::Answer;
+use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::keys::{list_of, shown};
 use super::page::{Frame, Section, render};
@@ -33,16 +33,16 @@ impl CreatedPage {
 /// `/keys/{id}/created`
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let id: KeyId = id.parse().map_err(|_| Refusal::NotFound)?;
-    let key = visit.desk().key(&visit.caller, id).await?.key;
+    let key = visit.operations().key(&visit.caller, id).await?.key;
     // nobody reads the answer to a HEAD, and a page elsewhere that leads here may not use the one time up
     let is_read = visit.request.head.method == Method::GET
         && matches!(visit.request.field("sec-fetch-site"), None | Some("same-origin"));
-    let secret = if is_read { visit.session.pocket.take_secret(id, std::time::Instant::now()) } else { None };
+    let secret = if is_read { visit.session.flash.take_secret(id, std::time::Instant::now()) } else { None };
     let page = CreatedPage {
         frame: visit.frame("API Key Created", Section::Keys),
         name: shown(&key).to_owned(),
         secret,
-        endpoint: visit.management.site().endpoints(&key.owner, &visit.request.host).into_iter().next(),
+        endpoint: visit.management.settings().endpoints(&key.owner, &visit.request.host).into_iter().next(),
         close: visit.origin(&list_of(visit, &key.owner)),
         key,
     };

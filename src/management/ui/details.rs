@@ -3,7 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::super::app::Answer;
+use super::super::answer::Answer;
 use super::page::{Frame, Section, render};
 use super::table::{Cell, Item, Table};
 use super::visit::Visit;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::super::app::Answer;
+use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::chooser::present;
 use super::details::Details;
@@ -33,8 +33,8 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         descending: false,
     };
     let view = View::read(visit.request, usual);
-    let page = visit.desk().environments(&visit.caller, view.query()?).await?;
-    let settled = visit.desk().settled().await;
+    let page = visit.operations().environments(&visit.caller, view.query()?).await?;
+    let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let columns = vec![
         sorted("State", "state"),
         sorted("Id", "id"),
@@ -49,7 +49,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         Row {
             id: environment.id.to_string(),
             cells: vec![
-                Cell::state(environment.state, entry.revision, settled),
+                Cell::state(environment.state, entry.revision, confirmed_up_to),
                 Cell::link(&environment.id, path(&environment.id)),
                 Cell::text(environment.name.as_ref()),
                 Cell::text(environment.description.as_ref()),
@@ -70,7 +70,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         heading: "Environments",
         intro: "An environment is a part of what stands behind the gateway. Its keys reach nothing outside it.",
         add: visit
-            .desk()
+            .operations()
             .may_create_environments(&visit.caller)
             .then(|| ("Add Environment", with("/environments/new", &[("to", &visit.here())]))),
         table: table.searched("Id, name or description"),
@@ -105,7 +105,7 @@ fn menu(visit: &Visit<'_>, environment: &Environment, here: &str) -> Vec<Item> {
 /// `/environments/{id}`
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let Entry { object: environment, revision } = find(visit, id).await?;
-    let settled = visit.desk().settled().await;
+    let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let id = &environment.id;
     let mut page =
         Details::new(visit, Section::Environments, format!("Environment {}", present(&environment)));
@@ -119,7 +119,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     }
     page.list = members::section(visit, &environment).await?;
     page.facts = vec![
-        ("State", Cell::state(environment.state, revision, settled)),
+        ("State", Cell::state(environment.state, revision, confirmed_up_to)),
         ("Id", Cell::Code(environment.id.to_string())),
         ("Name", Cell::text(environment.name)),
         ("Description", Cell::text(environment.description)),
@@ -132,7 +132,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
 /// The environment with this id, if the caller may see it.
 pub(super) async fn find(visit: &Visit<'_>, id: &str) -> Result<Entry<Environment>, Refusal> {
     let id: EnvironmentId = id.parse().map_err(|_| Refusal::NotFound)?;
-    visit.desk().environment(&visit.caller, &id).await
+    visit.operations().environment(&visit.caller, &id).await
 }
 
 const NAME_HINT: &str = "What people call it";
@@ -161,7 +161,7 @@ fn new_form(visit: &Visit<'_>, to: String, values: [String; 3]) -> FormPage {
 
 /// `/environments/new`, asked
 pub(super) fn ask_new(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    if !visit.desk().may_create_environments(&visit.caller) {
+    if !visit.operations().may_create_environments(&visit.caller) {
         return Err(Refusal::Forbidden { detail: None });
     }
     Ok(new_form(visit, visit.origin(LIST), Default::default()).show())
@@ -178,12 +178,12 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
             ),
         };
         let (name, description) = texts(form)?;
-        visit.desk().create_environment(&visit.caller, id, name, description, Vec::new()).await
+        visit.operations().create_environment(&visit.caller, id, name, description, Vec::new()).await
     };
     match made.await {
         Ok(done) => {
             let text = format!("Environment {} is active.", present(&done.value.object));
-            visit.session.pocket.leave_notice(notice_of(&done, &text));
+            visit.session.flash.set_notice(notice_of(&done, &text));
             Ok(see_other(&path(&done.value.object.id)))
         }
         Err(refusal) => {
@@ -221,7 +221,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
     let edited = async {
         let (name, description) = texts(form)?;
         let edit = Edit { name: Some(name), description: Some(description), expected: expected(form)? };
-        visit.desk().edit_environment(&visit.caller, id.clone(), edit).await
+        visit.operations().edit_environment(&visit.caller, id.clone(), edit).await
     };
     match edited.await {
         Ok(done) => {
@@ -232,7 +232,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
             let entry = find(visit, id.as_str()).await?;
             let values = [form.value("name").to_owned(), form.lines("description")];
             let mut page = edit_form(visit, &entry, origin_of(form, LIST), values);
-            if let Refusal::Changed { .. } = refusal {
+            if let Refusal::PreconditionFailed { .. } = refusal {
                 page.current = current(entry.object.name.as_ref(), entry.object.description.as_ref());
             }
             page.show_refused(refusal)
@@ -286,12 +286,14 @@ pub(super) async fn set_state(
     let environment = find(visit, id).await?.object;
     let name = present(&environment);
     let done = match state {
-        State::Removed => visit.desk().remove_environment(&visit.caller, environment.id, Expected::Any).await,
-        _ => visit.desk().set_environment_state(&visit.caller, environment.id, state).await,
+        State::Removed => {
+            visit.operations().remove_environment(&visit.caller, environment.id, Expected::Any).await
+        }
+        _ => visit.operations().set_environment_state(&visit.caller, environment.id, state).await,
     };
     match done {
         Ok(done) if state == State::Removed => {
-            visit.session.pocket.leave_notice(notice_of(&done, &format!("Environment {name} is deleted.")));
+            visit.session.flash.set_notice(notice_of(&done, &format!("Environment {name} is deleted.")));
             Ok(see_other(LIST))
         }
         Ok(done) => Ok(visit.back(form, LIST, notice_of(&done, &format!("Environment {name} is {state}.")))),

@@ -3,9 +3,9 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::super::app::Answer;
-use super::super::desk::Confirmed;
-use super::super::pocket::Tone;
+use super::super::answer::Answer;
+use super::super::flash::NoticeKind;
+use super::super::operations::SelfLockout;
 use super::super::refusal::Refusal;
 use super::form::Form;
 use super::page::{Frame, Section, render};
@@ -108,7 +108,7 @@ impl FormPage {
         let detail = match &refusal {
             Refusal::Invalid { detail, .. }
             | Refusal::BadRequest { detail, .. }
-            | Refusal::Changed { detail }
+            | Refusal::PreconditionFailed { detail }
             | Refusal::MethodNotAllowed { detail: Some(detail), .. } => sentence(detail),
             _ => return Err(refusal),
         };
@@ -133,7 +133,7 @@ impl FormPage {
 
     #[allow(clippy::unused_self, reason = "templates ask the value that they are given")]
     fn tone(&self) -> &'static str {
-        Tone::Problem.as_str()
+        NoticeKind::Problem.as_str()
     }
 }
 
@@ -214,8 +214,8 @@ pub(super) fn expected(form: &Form) -> Result<Expected, Refusal> {
 }
 
 /// Whether a question was answered with "I mean my own key".
-pub(super) fn confirmed(form: &Form) -> Confirmed {
-    if form.value("confirm") == "self" { Confirmed::Itself } else { Confirmed::No }
+pub(super) fn confirmed(form: &Form) -> SelfLockout {
+    if form.value("confirm") == "self" { SelfLockout::Confirmed } else { SelfLockout::NotConfirmed }
 }
 
 /// What an object is like now, to be compared with what was typed.

@@ -8,9 +8,9 @@ use askama::filters::HtmlSafe;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::super::app::Answer;
-use super::super::desk::{Desk, Done, NewPair};
-use super::super::pocket::{FETCHED_WITHIN, Notice, Pocket, Tone};
+use super::super::answer::Answer;
+use super::super::flash::{Flash, Notice, NoticeKind, SECRET_LIFETIME};
+use super::super::operations::{Changed, NewPair, Operations};
 use super::super::refusal::Refusal;
 use super::chooser::{Chooser, present};
 use super::details::Details;
@@ -67,7 +67,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
 }
 
 async fn account_section(visit: &Visit<'_>, id: AccountId) -> Result<KeySection, Refusal> {
-    let account = visit.desk().account(&visit.caller, id).await?.object;
+    let account = visit.operations().account(&visit.caller, id).await?.object;
     let is_own = visit.caller.account().is_some_and(|own| own.id == id);
     let owner = KeyOwner::Account(id);
     let intro = if is_own {
@@ -140,7 +140,7 @@ async fn environment_section(visit: &Visit<'_>) -> Result<KeySection, Refusal> {
 }
 
 fn endpoints(visit: &Visit<'_>, owner: &KeyOwner) -> Vec<String> {
-    visit.management.site().endpoints(owner, &visit.request.host)
+    visit.management.settings().endpoints(owner, &visit.request.host)
 }
 
 fn add_link(visit: &Visit<'_>, owner: &KeyOwner, label: &'static str) -> Option<(&'static str, String)> {
@@ -163,8 +163,8 @@ async fn table(
 ) -> Result<Table, Refusal> {
     let (id, now) = (usual.anchor, Timestamp::now());
     let view = View::read(visit.request, usual);
-    let page = visit.desk().keys(&visit.caller, Some(owner.clone()), view.query()?).await?;
-    let settled = visit.desk().settled().await;
+    let page = visit.operations().keys(&visit.caller, Some(owner.clone()), view.query()?).await?;
+    let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let may_change = visit.caller.may(&Act::ChangeKeys(owner.clone()));
     let columns = vec![
         sorted("State", "state"),
@@ -181,7 +181,7 @@ async fn table(
         Row {
             id: key.id.to_string(),
             cells: vec![
-                Cell::state(key.state, entry.revision, settled),
+                Cell::state(key.state, entry.revision, confirmed_up_to),
                 match &key.name {
                     Some(name) => Cell::link(name, format!("/keys/{}", key.id)),
                     None => Cell::Text(None),
@@ -252,10 +252,10 @@ fn menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<Item> {
 /// `/keys/{id}`
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let entry = find(visit, id).await?;
-    let settled = visit.desk().settled().await;
+    let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let now = Timestamp::now();
     let used = used(&entry, now);
-    let state = Cell::state(entry.key.state, entry.revision, settled);
+    let state = Cell::state(entry.key.state, entry.revision, confirmed_up_to);
     let key = entry.key;
     let may_change = visit.caller.may(&Act::ChangeKeys(key.owner.clone()));
     let owner = match &key.owner {
@@ -282,7 +282,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
 
 async fn find(visit: &Visit<'_>, id: &str) -> Result<KeyEntry, Refusal> {
     let id: KeyId = id.parse().map_err(|_| Refusal::NotFound)?;
-    visit.desk().key(&visit.caller, id).await
+    visit.operations().key(&visit.caller, id).await
 }
 
 /// The page on which a key stands.
@@ -301,7 +301,7 @@ pub(super) fn list_of(visit: &Visit<'_>, owner: &KeyOwner) -> String {
 /// Whose key is to be made, as the query string says.
 fn wanted_owner(visit: &Visit<'_>) -> Result<KeyOwner, Refusal> {
     match (visit.parameter("account"), visit.parameter("environment")) {
-        (None, None) => Ok(Desk::own_keys(&visit.caller)),
+        (None, None) => Ok(Operations::own_keys(&visit.caller)),
         (Some(id), None) => id.parse::<AccountId>().map(KeyOwner::Account).map_err(|_| Refusal::NotFound),
         (None, Some(id)) => {
             id.parse::<EnvironmentId>().map(KeyOwner::Environment).map_err(|_| Refusal::NotFound)
@@ -313,10 +313,10 @@ fn wanted_owner(visit: &Visit<'_>) -> Result<KeyOwner, Refusal> {
 async fn new_form(visit: &Visit<'_>, owner: &KeyOwner, to: String) -> Result<FormPage, Refusal> {
     let whose = match owner {
         KeyOwner::Account(id) => {
-            format!("for the account {}", visit.desk().account(&visit.caller, *id).await?.object.name)
+            format!("for the account {}", visit.operations().account(&visit.caller, *id).await?.object.name)
         }
         KeyOwner::Environment(id) => {
-            let entry = visit.desk().present_environment(&visit.caller, id).await?;
+            let entry = visit.operations().present_environment(&visit.caller, id).await?;
             format!("for the environment {}", present(&entry.object))
         }
     };
@@ -350,16 +350,16 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
     let to = origin_of(form, &list_of(visit, &owner));
     let made = async {
         let (name, description) = texts(form)?;
-        visit.desk().create_key(&visit.caller, owner.clone(), name, description, NewPair::Minted).await
+        visit.operations().create_key(&visit.caller, owner.clone(), name, description, NewPair::Minted).await
     };
     match made.await {
         Ok(issued) => {
-            let id = issued.done.value.key.id;
+            let id = issued.changed.value.key.id;
             if let Some(secret) = issued.secret {
-                visit.session.pocket.leave_secret(id, secret, Instant::now());
-                forget_later(Arc::clone(&visit.session.pocket));
+                visit.session.flash.put_secret(id, secret, Instant::now());
+                forget_later(Arc::clone(&visit.session.flash));
             }
-            visit.session.pocket.leave_notice(notice_of_new(&issued.done));
+            visit.session.flash.set_notice(notice_of_new(&issued.changed));
             Ok(see_other(&with(&format!("/keys/{id}/created"), &[("to", &to)])))
         }
         Err(refusal) => {
@@ -374,9 +374,9 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
 }
 
 /// What is said of a new key. The page that says it shows the secret once, so nobody is asked to reload it.
-fn notice_of_new(done: &Done<KeyEntry>) -> Notice {
+fn notice_of_new(done: &Changed<KeyEntry>) -> Notice {
     let name = shown(&done.value.key);
-    if done.is_in_force() {
+    if done.is_confirmed() {
         return notice_of(done, &format!("Key “{name}” is active."));
     }
     let text = format!(
@@ -385,14 +385,14 @@ fn notice_of_new(done: &Done<KeyEntry>) -> Notice {
         done.receipt.number,
         waiting(&done.receipt)
     );
-    Notice { tone: Tone::Pending, text }
+    Notice { kind: NoticeKind::Pending, text }
 }
 
 /// Wipes the secret when nobody has come for it.
-fn forget_later(pocket: Arc<Pocket>) {
+fn forget_later(flash: Arc<Flash>) {
     tokio::spawn(async move {
-        tokio::time::sleep(FETCHED_WITHIN).await;
-        pocket.forget_old(Instant::now());
+        tokio::time::sleep(SECRET_LIFETIME).await;
+        flash.drop_expired(Instant::now());
     });
 }
 
@@ -426,7 +426,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
     let edited = async {
         let (name, description) = texts(form)?;
         let edit = Edit { name: Some(name), description: Some(description), expected: expected(form)? };
-        visit.desk().edit_key(&visit.caller, entry.key.id, edit).await
+        visit.operations().edit_key(&visit.caller, entry.key.id, edit).await
     };
     match edited.await {
         Ok(done) => {
@@ -437,7 +437,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
             // as it is now: it may have changed since it was looked at above
             let entry = find(visit, id).await?;
             let mut page = edit_form(visit, &entry, origin_of(form, &usual));
-            if let Refusal::Changed { .. } = refusal {
+            if let Refusal::PreconditionFailed { .. } = refusal {
                 page.current = current(entry.key.name.as_ref(), entry.key.description.as_ref());
             }
             page.fields = vec![
@@ -501,7 +501,7 @@ pub(super) async fn set_state(
 ) -> Result<Answer, Refusal> {
     let entry = find(visit, id).await?;
     let usual = list_of(visit, &entry.key.owner);
-    match visit.desk().set_key_state(&visit.caller, entry.key.id, state, confirmed(form)).await {
+    match visit.operations().set_key_state(&visit.caller, entry.key.id, state, confirmed(form)).await {
         Ok(done) if visit.caller.principal().key.id == entry.key.id => {
             Ok(sign_in::end(visit, Why::own(&done)))
         }
@@ -515,7 +515,7 @@ pub(super) async fn set_state(
             let own_page = format!("/keys/{}", entry.key.id);
             let to = origin_of(form, &usual);
             if state == State::Removed && to.starts_with(&own_page) {
-                visit.session.pocket.leave_notice(notice_of(&done, &text));
+                visit.session.flash.set_notice(notice_of(&done, &text));
                 return Ok(see_other(&usual));
             }
             Ok(visit.back(form, &usual, notice_of(&done, &text)))

@@ -1,6 +1,6 @@
 //! Who belongs to an environment.
 
-use super::super::app::Answer;
+use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::chooser::present;
 use super::environments::find;
@@ -10,7 +10,7 @@ use super::page::Section;
 use super::table::{Cell, Item, Row, Table, plain};
 use super::view::{Usual, View};
 use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, with};
-use crate::management::desk::MemberEntry;
+use crate::management::operations::MemberEntry;
 use crate::model::{AccountId, Environment, EnvironmentId, Membership, Name, Role, State};
 use crate::policy::Act;
 use crate::store::{ACCOUNT_FIELDS, Filter, MEMBER_FIELDS, Modifier, Query};
@@ -26,7 +26,7 @@ pub(super) async fn section(visit: &Visit<'_>, environment: &Environment) -> Res
     let usual =
         Usual { prefix: "", anchor: "members", fields: MEMBER_FIELDS, sort: "projectId", descending: false };
     let view = View::read(visit.request, usual);
-    let page = visit.desk().members(&visit.caller, Some(id), view.query()?).await?;
+    let page = visit.operations().members(&visit.caller, Some(id), view.query()?).await?;
     let may_change = visit.caller.may(&Act::ChangeMembers(id.clone()));
     let here = format!("{}#members", visit.here());
     let row = |entry: &MemberEntry| {
@@ -129,7 +129,7 @@ pub(super) async fn add(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Answ
     let added = async {
         let account = account(visit, form.value("externalId").trim()).await?;
         let membership = Membership { account, environment: environment.id.clone(), role: read_role(form)? };
-        visit.desk().add_member(&visit.caller, membership).await
+        visit.operations().add_member(&visit.caller, membership).await
     };
     match added.await {
         Ok(done) => {
@@ -156,7 +156,7 @@ async fn account(visit: &Visit<'_>, wanted: &str) -> Result<AccountId, Refusal> 
     let test = field.and_then(|field| Some((field, field.test(Modifier::Eq, wanted).ok()?)));
     let filters = test.map(|(field, test)| Filter { field, test }).into_iter().collect();
     let query = Query { filters, limit: 2, ..Query::default() };
-    match visit.desk().accounts(&visit.caller, query).await?.items.as_slice() {
+    match visit.operations().accounts(&visit.caller, query).await?.items.as_slice() {
         [only] => Ok(only.object.id),
         [] => Err(invalid("there is no account with this id or name")),
         _ => Err(invalid("several accounts have this name: use the id")),
@@ -171,7 +171,7 @@ async fn find_member(
 ) -> Result<(Environment, MemberEntry), Refusal> {
     let environment = changeable(visit, id).await?;
     let account: AccountId = account.parse().map_err(|_| Refusal::NotFound)?;
-    let member = visit.desk().member(&visit.caller, &environment.id, account).await?;
+    let member = visit.operations().member(&visit.caller, &environment.id, account).await?;
     Ok((environment, member))
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn set_role(
     let usual = path(&environment.id);
     let changed = async {
         let membership = Membership { role: read_role(form)?, ..member.membership.clone() };
-        visit.desk().set_role(&visit.caller, membership).await
+        visit.operations().set_role(&visit.caller, membership).await
     };
     match changed.await {
         Ok(done) => {
@@ -245,13 +245,13 @@ pub(super) async fn remove(
     let (environment, member) = find_member(visit, id, account).await?;
     let usual = path(&environment.id);
     let account = member.membership.account;
-    match visit.desk().remove_member(&visit.caller, &environment.id, account).await {
+    match visit.operations().remove_member(&visit.caller, &environment.id, account).await {
         Ok(done) => {
             let notice = notice_of(&done, &format!("{} is not a member any more.", member.name));
             let is_own = visit.caller.account().is_some_and(|own| own.id == account);
             if is_own && !visit.caller.is_admin() {
                 // the environment is not to be seen any more
-                visit.session.pocket.leave_notice(notice);
+                visit.session.flash.set_notice(notice);
                 return Ok(see_other("/environments"));
             }
             Ok(visit.back(form, &usual, notice))

@@ -1,11 +1,11 @@
 //! The web page, rendered on the server: a `match` on the path's segments, and on whether something is sent.
 //!
 //! What is sent needs the session's form token (`form`), and an origin that is this listener's own
-//! (`management::request`). A page that has done something sends the browser on to one that shows it (`visit`), so that
+//! (`management::admit`). A page that has done something sends the browser on to one that shows it (`visit`), so that
 //! reloading repeats nothing. Every page works without a script; the script only copies, opens forms as dialogs, and closes menus.
 
 mod accounts;
-mod attempt;
+mod attempted_change;
 mod audit;
 mod chart;
 mod chooser;
@@ -29,9 +29,11 @@ mod visit;
 
 use http::Method;
 
-use super::app::{Answer, Management, Visitor};
+use super::answer::Answer;
+use super::identify::{self, Visitor};
 use super::refusal::Refusal;
 use super::request::Request;
+use super::state::Management;
 use crate::model::State;
 use form::Form;
 use visit::Visit;
@@ -65,7 +67,7 @@ async fn respond(management: &Management, request: &Request) -> Answer {
         return file;
     }
     let segments = segments(request.path());
-    let visitor = match management.visitor(request).await {
+    let visitor = match identify::by_session(management, request).await {
         Ok(visitor) => visitor,
         Err(refusal) => return refused::answer(None, &refusal, &request.id),
     };
@@ -74,8 +76,8 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     }
     let (caller, session) = match visitor {
         Visitor::SignedIn(caller, session) => (caller, session),
-        Visitor::Stranger => return sign_in::send_there(request, None),
-        Visitor::Ended(ending) => return sign_in::send_there(request, Some(ending.into())),
+        Visitor::Anonymous => return sign_in::send_there(request, None),
+        Visitor::SessionEnded(end) => return sign_in::send_there(request, Some(end.into())),
     };
     let visit = Visit { management, request, caller, session };
     if let Some(form) = &sent
@@ -85,9 +87,9 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     }
     let answer = pages(&visit, &segments, sent.as_ref()).await;
     if let (Err(refusal), Some(form)) = (&answer, &sent)
-        && let Some(attempt) = attempt::of(&visit, &segments, form)
+        && let Some(attempt) = attempted_change::of(&visit, &segments, form)
     {
-        visit.desk().note_refused(&visit.caller, attempt, refusal).await;
+        visit.operations().audit_refusal(&visit.caller, attempt, refusal).await;
     }
     match answer {
         Ok(answer) => answer,

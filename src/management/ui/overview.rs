@@ -4,7 +4,7 @@ use askama::Template;
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::super::app::Answer;
+use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::chart::{Chart, Minute};
 use super::keys::{shown, used};
@@ -58,7 +58,7 @@ fn last_hour(visit: &Visit<'_>, now: Timestamp) -> Vec<Minute> {
 
 /// The gateways that share the record.
 async fn gateways(visit: &Visit<'_>, now: Timestamp) -> Option<Table> {
-    let Gateways { head, entries, .. } = visit.desk().gateways().await?;
+    let Gateways { head, entries, .. } = visit.operations().gateways().await?;
     let row = |gateway: &GatewayEntry| Row {
         id: gateway.id.clone(),
         cells: vec![
@@ -91,8 +91,8 @@ async fn top(
 ) -> Result<Table, Refusal> {
     let sort = KEY_FIELDS.iter().find(|field| field.name == order);
     let query = Query { sort, descending, limit: SHOWN, ..Query::default() };
-    let mut page = visit.desk().keys(&visit.caller, None, query).await?;
-    let settled = visit.desk().settled().await;
+    let mut page = visit.operations().keys(&visit.caller, None, query).await?;
+    let confirmed_up_to = visit.operations().confirmed_up_to().await;
     // the first are all that is shown here
     page.next = None;
     if descending {
@@ -101,7 +101,7 @@ async fn top(
     let row = |entry: &KeyEntry| Row {
         id: entry.key.id.to_string(),
         cells: vec![
-            Cell::state(entry.key.state, entry.revision, settled),
+            Cell::state(entry.key.state, entry.revision, confirmed_up_to),
             Cell::link(shown(&entry.key), format!("/keys/{}", entry.key.id)),
             match &entry.key.owner {
                 KeyOwner::Account(id) => Cell::link(&format!("account {id}"), format!("/accounts/{id}")),

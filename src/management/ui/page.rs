@@ -8,8 +8,8 @@ use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_FRAME_OPTIONS};
 use zeroize::Zeroizing;
 
-use super::super::app::{Answer, with_body};
-use super::super::pocket::{Notice, Tone};
+use super::super::answer::{Answer, with_body};
+use super::super::flash::{Notice, NoticeKind};
 use super::static_files::{ICON, SCRIPT, STYLE};
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -100,7 +100,7 @@ impl Frame {
     }
 }
 
-impl Tone {
+impl NoticeKind {
     /// The word in the style sheet.
     pub(super) fn as_str(self) -> &'static str {
         match self {

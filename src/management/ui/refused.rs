@@ -4,7 +4,7 @@ use askama::Template;
 use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
-use super::super::app::Answer;
+use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::page::{Frame, render};
 use super::visit::{Visit, sentence};
@@ -56,7 +56,7 @@ fn words(refusal: &Refusal) -> (&'static str, &'static str) {
             ("Too many lists at once", "Try again in a moment.")
         }
         Refusal::Unsure => ("Perhaps done", "Look whether it was done."),
-        Refusal::Forbidden { .. } | Refusal::IdIsNotForTheCaller => {
+        Refusal::Forbidden { .. } | Refusal::IdIsForAdmins => {
             ("Not permitted", "Your account may not do this. Ask an admin, or an owner of the environment.")
         }
         Refusal::NotFound => (
@@ -67,8 +67,8 @@ fn words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::BadRequest { .. } | Refusal::Invalid { .. } => {
             ("That was not understood", "Go back, and try again.")
         }
-        Refusal::Changed { .. } => ("Changed meanwhile", "Look at it again."),
+        Refusal::PreconditionFailed { .. } => ("Changed meanwhile", "Look at it again."),
         Refusal::TooLarge => ("Too large", "Send less."),
-        Refusal::Misdirected { .. } => ("Unknown host name", "Call this page by its address."),
+        Refusal::Misdirected { .. } => ("Unknown host name", "ApiRequest this page by its address."),
     }
 }

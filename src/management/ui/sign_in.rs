@@ -12,11 +12,13 @@ use http::header::{RETRY_AFTER, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use zeroize::Zeroizing;
 
-use super::super::app::{Answer, Ending, Management, Visitor};
-use super::super::desk::Done;
+use super::super::answer::Answer;
+use super::super::identify::{self, SessionEnd, Visitor};
+use super::super::operations::Changed;
 use super::super::refusal::Refusal;
 use super::super::request::Request;
 use super::super::session::{clear_cookie, cookie_name, set_cookie};
+use super::super::state::Management;
 use super::form::Form;
 use super::page::{Frame, render};
 use super::refused;
@@ -39,11 +41,11 @@ pub(super) enum Why {
     SignedOut,
 }
 
-impl From<Ending> for Why {
-    fn from(ending: Ending) -> Self {
-        match ending {
-            Ending::Time => Self::Time,
-            Ending::Key => Self::Key,
+impl From<SessionEnd> for Why {
+    fn from(end: SessionEnd) -> Self {
+        match end {
+            SessionEnd::Expired => Self::Time,
+            SessionEnd::KeyStopped => Self::Key,
         }
     }
 }
@@ -52,8 +54,8 @@ impl Why {
     const ALL: [Self; 5] = [Self::Time, Self::Key, Self::Own, Self::OwnPending, Self::SignedOut];
 
     /// Somebody has stopped the key that they are using.
-    pub(super) fn own<T>(done: &Done<T>) -> Self {
-        if done.is_in_force() { Self::Own } else { Self::OwnPending }
+    pub(super) fn own<T>(done: &Changed<T>) -> Self {
+        if done.is_confirmed() { Self::Own } else { Self::OwnPending }
     }
 
     /// The word in the page's address.
@@ -129,7 +131,7 @@ async fn sign_in(management: &Management, request: &Request, form: &Form) -> Res
     let Some(credential) = credential(form) else {
         return Err(management.authenticator.refuse_unreadable(request.source).into());
     };
-    let caller = management.verify(&credential, request, Via::Page).await?;
+    let caller = identify::verify(management, &credential, request, Via::Page).await?;
     if caller.account().is_none() {
         let to = origin_of(form, "/");
         let problem = Some(ENVIRONMENT_KEY.to_owned());
@@ -139,7 +141,7 @@ async fn sign_in(management: &Management, request: &Request, form: &Form) -> Res
     if let Some(former) = request.cookie(cookie_name(request.is_secure)) {
         management.sessions.end(former);
     }
-    let token = management.sessions.begin(caller.identity, &management.site(), Instant::now());
+    let token = management.sessions.begin(caller.identity, &management.settings(), Instant::now());
     let mut answer = see_other(&origin_of(form, "/"));
     let cookie = set_cookie(&token, request.is_secure);
     if let Ok(mut value) = HeaderValue::from_str(&cookie) {

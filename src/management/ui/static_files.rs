@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 
-use super::super::app::{Answer, with_body};
+use super::super::answer::{Answer, with_body};
 
 /// A file that every page links.
 pub(super) struct StaticFile {

@@ -9,7 +9,7 @@ use super::moment::Moment;
 use super::page::Rendered;
 use super::view::{SIZES, View};
 use crate::model::State;
-use crate::store::{ChangeNumber, Marker, Page, Settled};
+use crate::store::{ChangeNumber, ConfirmedUpTo, Marker, Page};
 
 /// A list.
 #[derive(Template)]
@@ -159,8 +159,8 @@ impl Cell {
     }
 
     /// A badge; `revision` is the last change of what has the state.
-    pub(super) fn state(state: State, revision: ChangeNumber, settled: Settled) -> Self {
-        Self::State(StateBadge { state, is_pending: settled.is_pending(revision, state) })
+    pub(super) fn state(state: State, revision: ChangeNumber, confirmed_up_to: ConfirmedUpTo) -> Self {
+        Self::State(StateBadge { state, is_pending: confirmed_up_to.is_pending(revision, state) })
     }
 
     /// A badge for what is there, or is not any more.

@@ -6,12 +6,13 @@ use form_urlencoded::Serializer;
 use http::header::LOCATION;
 use http::{HeaderValue, Method, StatusCode};
 
-use super::super::app::{Answer, Management, with_body};
-use super::super::desk::{Caller, Desk, Done};
-use super::super::pocket::{Notice, Tone};
+use super::super::answer::{Answer, with_body};
+use super::super::flash::{Notice, NoticeKind};
+use super::super::operations::{Caller, Changed, Operations};
 use super::super::refusal::Refusal;
 use super::super::request::Request;
 use super::super::session::Session;
+use super::super::state::Management;
 use super::form::Form;
 use super::page::{Frame, Section, Who};
 use crate::store::{GatewayEntry, Receipt};
@@ -25,8 +26,8 @@ pub(super) struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    pub(super) fn desk(&self) -> &Desk {
-        &self.management.desk
+    pub(super) fn operations(&self) -> &Operations {
+        &self.management.operations
     }
 
     /// The frame of a page. What the page before has left is shown in it, and gone.
@@ -49,7 +50,7 @@ impl Visit<'_> {
             notice: if self.request.head.method == Method::HEAD {
                 None
             } else {
-                self.session.pocket.take_notice()
+                self.session.flash.take_notice()
             },
             age: self.management.authenticator.staleness().map(|age| age.as_secs()),
         }
@@ -72,7 +73,7 @@ impl Visit<'_> {
 
     /// Sends the browser back to where a form was asked from, with a notice.
     pub(super) fn back(&self, form: &Form, usual: &str, notice: Notice) -> Answer {
-        self.session.pocket.leave_notice(notice);
+        self.session.flash.set_notice(notice);
         see_other(&origin_of(form, usual))
     }
 }
@@ -117,11 +118,11 @@ pub(super) fn see_other(path: &str) -> Answer {
 }
 
 /// What is said of something that was done: the sentence, and whether it is in force.
-pub(super) fn notice_of<T>(done: &Done<T>, sentence: &str) -> Notice {
+pub(super) fn notice_of<T>(done: &Changed<T>, sentence: &str) -> Notice {
     let change = done.receipt.number;
-    if done.is_in_force() {
+    if done.is_confirmed() {
         Notice {
-            tone: Tone::Done,
+            kind: NoticeKind::Done,
             text: format!("{sentence} In force on {} since change {change}.", names(&done.receipt.applied)),
         }
     } else {
@@ -133,7 +134,7 @@ pub(super) fn notice_of<T>(done: &Done<T>, sentence: &str) -> Notice {
         let text = format!(
             "{sentence} It is recorded as change {change}, but not yet confirmed by {waiting}. {until}"
         );
-        Notice { tone: Tone::Pending, text }
+        Notice { kind: NoticeKind::Pending, text }
     }
 }
 
@@ -153,11 +154,11 @@ pub(super) fn problem_of(refusal: Refusal) -> Result<Notice, Refusal> {
     let text = match &refusal {
         Refusal::Invalid { detail, .. }
         | Refusal::BadRequest { detail, .. }
-        | Refusal::Changed { detail }
+        | Refusal::PreconditionFailed { detail }
         | Refusal::MethodNotAllowed { detail: Some(detail), .. } => sentence(detail),
         _ => return Err(refusal),
     };
-    Ok(Notice { tone: Tone::Problem, text })
+    Ok(Notice { kind: NoticeKind::Problem, text })
 }
 
 /// An error's words as a sentence.

@@ -58,28 +58,31 @@ fn a_receipt_counts_the_live_gateways_only() {
 }
 
 #[test]
-fn what_all_live_gateways_have_is_settled() {
-    assert_eq!(three().settled(), Some(ChangeNumber(5)));
+fn what_all_live_gateways_have_is_confirmed() {
+    assert_eq!(three().confirmed_up_to(), Some(ChangeNumber(5)));
     let alone = Gateways { head: ChangeNumber(9), ..Gateways::default() };
-    assert_eq!(alone.settled(), Some(ChangeNumber(9)));
+    assert_eq!(alone.confirmed_up_to(), Some(ChangeNumber(9)));
     let doubted = Gateways { unsure_until: Some(Timestamp::MAX), ..three() };
-    assert_eq!(doubted.settled(), None);
+    assert_eq!(doubted.confirmed_up_to(), None);
 }
 
 #[test]
 fn what_was_settled_stays_so_and_of_the_rest_the_worst_is_assumed() {
     let (old, new) = (ChangeNumber(5), ChangeNumber(6));
-    let known = Settled::new(Some(old), ChangeNumber(0));
-    let doubted = Settled::new(None, old);
+    let known = ConfirmedUpTo::new(Some(old), ChangeNumber(0));
+    let doubted = ConfirmedUpTo::new(None, old);
     // a gateway that is just starting has not said yet what it has applied
-    assert_eq!(Settled::new(Some(ChangeNumber(0)), old), known);
-    for settled in [known, doubted] {
-        assert_eq!(settled.number(), old);
-        assert!(!settled.is_pending(old, State::Inactive) && settled.is_pending(new, State::Inactive));
-        assert!(settled.is_pending(new, State::Removed));
+    assert_eq!(ConfirmedUpTo::new(Some(ChangeNumber(0)), old), known);
+    for confirmed_up_to in [known, doubted] {
+        assert_eq!(confirmed_up_to.number(), old);
+        assert!(
+            !confirmed_up_to.is_pending(old, State::Inactive)
+                && confirmed_up_to.is_pending(new, State::Inactive)
+        );
+        assert!(confirmed_up_to.is_pending(new, State::Removed));
     }
     assert!(known.is_pending(new, State::Active) && !doubted.is_pending(new, State::Active));
-    assert!(Settled::UNKNOWN.is_pending(ChangeNumber(1), State::Inactive));
+    assert!(ConfirmedUpTo::UNKNOWN.is_pending(ChangeNumber(1), State::Inactive));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::types::{FieldSpec, Type, Who};
-use crate::management::document::{ACCOUNT_ID_TYPE, TEMPLATE_ID};
+use crate::management::resource_json::{ACCOUNT_ID_TYPE, TEMPLATE_ID};
 
 /// An environment's id, as in `model::EnvironmentId`.
 pub(super) const ENVIRONMENT_ID: &str = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}";

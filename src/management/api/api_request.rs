@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use super::types::{Audience, Type};
 use super::{collection, prefix, query};
-use crate::management::app::{Answer, Management, json as json_answer};
-use crate::management::desk::{Caller, Confirmed, Desk};
-use crate::management::document::{self, View};
+use crate::management::answer::{Answer, json as json_answer};
+use crate::management::operations::{Caller, Operations, SelfLockout};
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
+use crate::management::resource_json::{self, RenderOptions};
+use crate::management::state::Management;
 use crate::model::{EnvironmentId, KeyOwner, Name, State};
-use crate::store::{ChangeNumber, Expected, Receipt, Settled, Transition};
+use crate::store::{ChangeNumber, ConfirmedUpTo, Expected, Receipt, Transition};
 
 const ACCOUNT_ID: HeaderName = HeaderName::from_static("x-api-account-id");
 const ACCOUNT_KIND: HeaderName = HeaderName::from_static("x-api-account-kind");
@@ -26,7 +27,7 @@ const USER_ID: HeaderName = HeaderName::from_static("x-api-user-id");
 const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
 
 /// One request of the API, by a verified caller.
-pub(super) struct Call<'a> {
+pub(super) struct ApiRequest<'a> {
     pub(super) management: &'a Management,
     pub(super) request: &'a Request,
     pub(super) caller: &'a Caller,
@@ -34,12 +35,12 @@ pub(super) struct Call<'a> {
     pub(super) context: Option<EnvironmentId>,
     pub(super) audience: Audience,
     /// What is known to be in force on every gateway.
-    pub(super) settled: Settled,
+    pub(super) confirmed_up_to: ConfirmedUpTo,
 }
 
-impl Call<'_> {
-    pub(super) fn desk(&self) -> &Desk {
-        &self.management.desk
+impl ApiRequest<'_> {
+    pub(super) fn operations(&self) -> &Operations {
+        &self.management.operations
     }
 
     pub(super) fn prefix(&self) -> String {
@@ -51,20 +52,20 @@ impl Call<'_> {
     }
 
     /// How documents are seen from here.
-    pub(super) fn view(&self, offers_actions: bool, is_pending: bool) -> View {
-        View { prefix: Some(self.prefix()), offers_actions, is_pending }
+    pub(super) fn view(&self, offers_actions: bool, is_pending: bool) -> RenderOptions {
+        RenderOptions { prefix: Some(self.prefix()), offers_actions, is_pending }
     }
 
     /// The same outside any environment.
-    pub(super) fn top_view(&self, offers_actions: bool, is_pending: bool) -> View {
-        View { prefix: Some(self.top()), offers_actions, is_pending }
+    pub(super) fn top_view(&self, offers_actions: bool, is_pending: bool) -> RenderOptions {
+        RenderOptions { prefix: Some(self.top()), offers_actions, is_pending }
     }
 
     /// Whether the caller has said that the own key is meant.
-    pub(super) fn confirmed(&self) -> Confirmed {
+    pub(super) fn confirmed(&self) -> SelfLockout {
         let is_said =
             query::pairs(self.request.query()).any(|(name, value)| name == "confirm" && value == "self");
-        if is_said { Confirmed::Itself } else { Confirmed::No }
+        if is_said { SelfLockout::Confirmed } else { SelfLockout::NotConfirmed }
     }
 
     /// As what the caller knows the resource, by `If-Match` (RFC 9110 section 13.1.1). The record judges it, in the
@@ -117,7 +118,7 @@ impl Call<'_> {
     }
 
     pub(super) fn done(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
-        document["receipt"] = document::receipt(receipt);
+        document["receipt"] = resource_json::receipt(receipt);
         numbered(
             tagged(self.answer(Self::status(receipt, StatusCode::OK), &document), revision),
             receipt.number,
@@ -127,7 +128,7 @@ impl Call<'_> {
     /// The answer to the creation of what has a state: 201 in any case, since it takes no rights away. What it holds is
     /// wiped: it may be a secret.
     pub(super) fn once(&self, mut document: Value, revision: ChangeNumber, receipt: &Receipt) -> Answer {
-        document["receipt"] = document::receipt(receipt);
+        document["receipt"] = resource_json::receipt(receipt);
         let answer = tagged(self.answer(StatusCode::CREATED, &document), revision);
         let answer = numbered(answer, receipt.number);
         if let Some(Value::String(secret)) = document.get_mut("secretValue") {

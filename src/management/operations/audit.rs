@@ -1,11 +1,11 @@
-//! The audit log.
+//! Reading the audit log.
 
-use super::{Caller, Desk};
+use super::{Caller, Operations};
 use crate::management::refusal::Refusal;
 use crate::policy::Act;
 use crate::store::{AuditEntry, Page, Query};
 
-impl Desk {
+impl Operations {
     /// A page of the audit log, for admins.
     pub async fn audit(&self, caller: &Caller, query: Query) -> Result<Page<AuditEntry>, Refusal> {
         caller.require(&Act::SeeEverything)?;

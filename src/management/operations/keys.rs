@@ -1,30 +1,30 @@
-//! API keys.
+//! Operations on API keys.
 
 use zeroize::Zeroizing;
 
-use super::{Caller, Confirmed, Desk, Done, refuse_unconfirmed};
+use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::auth::{MintedPair, Secret};
 use crate::management::refusal::Refusal;
 use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, Owner, State};
 use crate::policy::Act;
 use crate::store::{Edit, KeyEntry, NewKey, Page, Query, Transition};
 
-/// A new key, with the secret that is shown this once.
+/// A new key.
 #[derive(Debug)]
 pub struct IssuedKey {
-    /// The key as it is stored.
-    pub done: Done<KeyEntry>,
-    /// Its other half; `None` for a pair that the caller brought.
+    /// The key, without its secret.
+    pub changed: Changed<KeyEntry>,
+    /// Its secret, which is nowhere else; `None` if the caller chose it.
     pub secret: Option<Secret>,
 }
 
-/// Which pair a new key gets.
+/// The access key and secret key of a new key.
 #[derive(Debug, Default)]
 pub enum NewPair {
-    /// One that the gateway mints.
+    /// The gateway mints them.
     #[default]
     Minted,
-    /// One that somebody chose, elsewhere. For admins.
+    /// Somebody chose them. For admins.
     Chosen {
         /// The public half.
         access_key: AccessKey,
@@ -33,8 +33,8 @@ pub enum NewPair {
     },
 }
 
-impl Desk {
-    /// A key that the caller may see, a removed one too.
+impl Operations {
+    /// A key that the caller may see, even a removed one.
     pub async fn key(&self, caller: &Caller, id: KeyId) -> Result<KeyEntry, Refusal> {
         let entry = self.registry.read(move |store| store.key_entry(id)).await?;
         match caller.require(&Act::SeeKeys(entry.key.owner.clone())) {
@@ -43,8 +43,8 @@ impl Desk {
         }
     }
 
-    /// A page of the keys of `owner`; without one, of those that the caller may see: all for admins, the own
-    /// account's for users, its environment's for an environment key.
+    /// A page of the keys of `owner`. Without one, of the keys that the caller may see: all for admins, those of the own
+    /// account for users, those of its environment for an environment key.
     pub async fn keys(
         &self,
         caller: &Caller,
@@ -62,7 +62,7 @@ impl Desk {
         self.list(caller, move |store| store.key_page(owner.as_ref(), &query)).await
     }
 
-    /// Makes a key for `owner`.
+    /// Creates a key for `owner`.
     pub async fn create_key(
         &self,
         caller: &Caller,
@@ -90,18 +90,23 @@ impl Desk {
             }
         };
         let new = NewKey { owner, access_key, name, description, verifier };
-        let made = self
+        let created = self
             .registry
             .write(caller.author(), move |store| {
                 let (key, number) = store.create_key(&new)?;
                 Ok((store.key_entry(key.id)?, number))
             })
             .await?;
-        Ok(IssuedKey { done: self.done(made).await, secret })
+        Ok(IssuedKey { changed: self.with_receipt(created).await, secret })
     }
 
     /// Changes a key's name or description.
-    pub async fn edit_key(&self, caller: &Caller, id: KeyId, edit: Edit) -> Result<Done<KeyEntry>, Refusal> {
+    pub async fn edit_key(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        edit: Edit,
+    ) -> Result<Changed<KeyEntry>, Refusal> {
         let entry = self.key(caller, id).await?;
         caller.require(&Act::ChangeKeys(entry.key.owner))?;
         let edited = self
@@ -111,7 +116,7 @@ impl Desk {
                 Ok((store.key_entry(id)?, number))
             })
             .await?;
-        Ok(self.done(edited).await)
+        Ok(self.with_receipt(edited).await)
     }
 
     /// Activates, deactivates or removes a key.
@@ -120,13 +125,13 @@ impl Desk {
         caller: &Caller,
         id: KeyId,
         transition: impl Into<Transition>,
-        confirmed: Confirmed,
-    ) -> Result<Done<KeyEntry>, Refusal> {
+        lockout: SelfLockout,
+    ) -> Result<Changed<KeyEntry>, Refusal> {
         let transition = transition.into();
         let entry = self.key(caller, id).await?;
         caller.require(&Act::ChangeKeys(entry.key.owner))?;
         let to = transition.to;
-        refuse_unconfirmed(to != State::Active && caller.principal().key.id == id, confirmed)?;
+        refuse_self_lockout(to != State::Active && caller.principal().key.id == id, lockout)?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {
@@ -138,7 +143,7 @@ impl Desk {
         self.state_changed(to, changed, now).await
     }
 
-    /// The owner whose keys a caller works with where nothing else is said.
+    /// The owner of keys if a request names none: the caller's account or environment.
     pub fn own_keys(caller: &Caller) -> KeyOwner {
         match &caller.principal().owner {
             Owner::Account { account, .. } => KeyOwner::Account(account.id),
@@ -146,7 +151,7 @@ impl Desk {
         }
     }
 
-    /// Runs what hashes a secret beside the runtime, a few at once.
+    /// Hashes a secret on a thread for blocking work, a few at once.
     async fn hash<T: Send + 'static>(
         &self,
         work: impl FnOnce(&crate::auth::Authenticator) -> Result<T, crate::auth::ChosenPairError> + Send + 'static,

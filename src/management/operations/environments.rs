@@ -1,18 +1,18 @@
-//! Environments.
+//! Operations on environments.
 
 use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
 use super::members::missing_account;
-use super::{Caller, Desk, Done};
+use super::{Caller, Changed, Operations};
 use crate::management::refusal::Refusal;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, KeyOwner, Name, Role, State};
 use crate::policy::Act;
 use crate::store::{Edit, Entry, Expected, NewEnvironment, Page, Query, SeenBy, Transition};
 
-impl Desk {
-    /// An environment that the caller may see, a removed one too.
+impl Operations {
+    /// An environment that the caller may see, even a removed one.
     pub async fn environment(
         &self,
         caller: &Caller,
@@ -24,7 +24,7 @@ impl Desk {
         Ok(entry)
     }
 
-    /// An environment that the caller may see and that was not removed: what a path through it needs.
+    /// An environment that the caller may see and that is not removed.
     pub async fn present_environment(
         &self,
         caller: &Caller,
@@ -48,13 +48,13 @@ impl Desk {
         self.list(caller, move |store| store.environment_page(&seen_by, &query)).await
     }
 
-    /// Whether the caller may make environments, be it with minted ids only.
+    /// Whether the caller may create environments, if only with minted ids.
     pub fn may_create_environments(&self, caller: &Caller) -> bool {
         caller.may(&Act::MintEnvironment { most: self.environments_per_user.load(Ordering::Relaxed) })
     }
 
-    /// Makes an environment with these members; the caller becomes its owner where none are named, and where the caller
-    /// is no admin always. Without an id it gets a minted one.
+    /// Creates an environment with these members. The caller becomes an owner if there are none; callers who are not
+    /// admins always do. Without an id it gets a minted one.
     pub async fn create_environment(
         &self,
         caller: &Caller,
@@ -62,11 +62,11 @@ impl Desk {
         name: Option<Name>,
         description: Option<Description>,
         mut members: Vec<(AccountId, Role)>,
-    ) -> Result<Done<Entry<Environment>>, Refusal> {
+    ) -> Result<Changed<Entry<Environment>>, Refusal> {
         let most = self.environments_per_user.load(Ordering::Relaxed);
         caller.require(&Act::MintEnvironment { most })?;
         if id.is_some() && !caller.may(&Act::CreateEnvironments) {
-            return Err(Refusal::IdIsNotForTheCaller);
+            return Err(Refusal::IdIsForAdmins);
         }
         if let Some(own) = caller.account().map(|account| account.id)
             && (members.is_empty() || !caller.is_admin())
@@ -74,7 +74,7 @@ impl Desk {
             members.retain(|(account, _)| *account != own);
             members.push((own, Role::Owner));
         }
-        let made = self
+        let created = self
             .registry
             .write(caller.author(), move |store| {
                 let (environment, number) = if let Some(id) = id {
@@ -88,7 +88,7 @@ impl Desk {
             })
             .await
             .map_err(missing_account)?;
-        Ok(self.done(made).await)
+        Ok(self.with_receipt(created).await)
     }
 
     /// Changes an environment's name or description.
@@ -97,7 +97,7 @@ impl Desk {
         caller: &Caller,
         id: EnvironmentId,
         edit: Edit,
-    ) -> Result<Done<Entry<Environment>>, Refusal> {
+    ) -> Result<Changed<Entry<Environment>>, Refusal> {
         self.environment(caller, &id).await?;
         caller.require(&Act::ChangeEnvironment(id.clone()))?;
         let edited = self
@@ -107,16 +107,16 @@ impl Desk {
                 Ok((store.environment_entry(&id)?, number))
             })
             .await?;
-        Ok(self.done(edited).await)
+        Ok(self.with_receipt(edited).await)
     }
 
-    /// Activates or deactivates an environment, or removes an inactive one; its keys and memberships go with it.
+    /// Activates or deactivates an environment, or removes an inactive one. With it go its keys and memberships.
     pub async fn set_environment_state(
         &self,
         caller: &Caller,
         id: EnvironmentId,
         transition: impl Into<Transition>,
-    ) -> Result<Done<Entry<Environment>>, Refusal> {
+    ) -> Result<Changed<Entry<Environment>>, Refusal> {
         let transition = transition.into();
         self.environment(caller, &id).await?;
         caller.require(&Act::ChangeEnvironment(id.clone()))?;
@@ -132,13 +132,13 @@ impl Desk {
         self.state_changed(to, changed, now).await
     }
 
-    /// Removes an environment, an active one too; its keys and memberships go with it.
+    /// Removes an environment, even an active one. With it go its keys and memberships.
     pub async fn remove_environment(
         &self,
         caller: &Caller,
         id: EnvironmentId,
         expected: Expected,
-    ) -> Result<Done<Entry<Environment>>, Refusal> {
+    ) -> Result<Changed<Entry<Environment>>, Refusal> {
         self.environment(caller, &id).await?;
         caller.require(&Act::ChangeEnvironment(id.clone()))?;
         let environment = id.clone();

@@ -1,19 +1,19 @@
-//! Accounts.
+//! Operations on accounts.
 
-use super::{Caller, Confirmed, Desk, Done, refuse_unconfirmed};
+use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::management::refusal::Refusal;
 use crate::model::{Account, AccountId, State};
 use crate::policy::Act;
 use crate::store::{Edit, Entry, NewAccount, Page, Query, Transition};
 
-impl Desk {
-    /// An account that the caller may see, a removed one too.
+impl Operations {
+    /// An account that the caller may see, even a removed one.
     pub async fn account(&self, caller: &Caller, id: AccountId) -> Result<Entry<Account>, Refusal> {
         caller.require(&Act::SeeAccount(id))?;
         Ok(self.registry.read(move |store| store.account_entry(id)).await?)
     }
 
-    /// A page of the accounts that the caller may see: all for admins, the own one for users.
+    /// A page of the accounts that the caller may see: all for admins, the own account for users.
     pub async fn accounts(&self, caller: &Caller, query: Query) -> Result<Page<Entry<Account>>, Refusal> {
         if caller.is_admin() {
             return self.list(caller, move |store| store.account_page(None, &query)).await;
@@ -24,21 +24,21 @@ impl Desk {
         }
     }
 
-    /// Makes an account.
+    /// Creates an account.
     pub async fn create_account(
         &self,
         caller: &Caller,
         new: NewAccount,
-    ) -> Result<Done<Entry<Account>>, Refusal> {
+    ) -> Result<Changed<Entry<Account>>, Refusal> {
         caller.require(&Act::ManageAccounts)?;
-        let made = self
+        let created = self
             .registry
             .write(caller.author(), move |store| {
                 let (account, number) = store.create_account(&new)?;
                 Ok((store.account_entry(account.id)?, number))
             })
             .await?;
-        Ok(self.done(made).await)
+        Ok(self.with_receipt(created).await)
     }
 
     /// Changes an account's name or description.
@@ -47,7 +47,7 @@ impl Desk {
         caller: &Caller,
         id: AccountId,
         edit: Edit,
-    ) -> Result<Done<Entry<Account>>, Refusal> {
+    ) -> Result<Changed<Entry<Account>>, Refusal> {
         self.account(caller, id).await?;
         caller.require(&Act::ManageAccounts)?;
         let edited = self
@@ -57,23 +57,23 @@ impl Desk {
                 Ok((store.account_entry(id)?, number))
             })
             .await?;
-        Ok(self.done(edited).await)
+        Ok(self.with_receipt(edited).await)
     }
 
-    /// Activates, deactivates or removes an account; its keys and memberships go with it.
+    /// Activates, deactivates or removes an account. With it go its keys and memberships.
     pub async fn set_account_state(
         &self,
         caller: &Caller,
         id: AccountId,
         transition: impl Into<Transition>,
-        confirmed: Confirmed,
-    ) -> Result<Done<Entry<Account>>, Refusal> {
+        lockout: SelfLockout,
+    ) -> Result<Changed<Entry<Account>>, Refusal> {
         let transition = transition.into();
         self.account(caller, id).await?;
         caller.require(&Act::ManageAccounts)?;
         let to = transition.to;
         let is_own = caller.account().is_some_and(|own| own.id == id);
-        refuse_unconfirmed(to != State::Active && is_own, confirmed)?;
+        refuse_self_lockout(to != State::Active && is_own, lockout)?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {

@@ -1,6 +1,6 @@
-//! Who belongs to an environment.
+//! Operations on memberships.
 
-use super::{Caller, Desk, Done};
+use super::{Caller, Changed, Operations};
 use crate::management::refusal::Refusal;
 use crate::model::{AccountId, EnvironmentId, KeyOwner, Membership, Role};
 use crate::policy::Act;
@@ -8,9 +8,9 @@ use crate::store::{Expected, MembersOf, Page, Query};
 
 pub use crate::store::MemberEntry;
 
-impl Desk {
-    /// A page of an environment's members; without one, of the memberships that the caller may see: all for admins,
-    /// the own ones for users, its environment's for an environment key.
+impl Operations {
+    /// A page of an environment's members. Without one, of the memberships that the caller may see: all for admins, the
+    /// own ones for users, those of its environment for an environment key.
     pub async fn members(
         &self,
         caller: &Caller,
@@ -46,12 +46,12 @@ impl Desk {
         Ok(self.registry.read(move |store| store.member_entry(account, &environment)).await?)
     }
 
-    /// Makes an account a member; one that is a member already gets the role instead of its own.
+    /// Adds a member, or gives a member another role.
     pub async fn add_member(
         &self,
         caller: &Caller,
         membership: Membership,
-    ) -> Result<Done<MemberEntry>, Refusal> {
+    ) -> Result<Changed<MemberEntry>, Refusal> {
         self.present_environment(caller, &membership.environment).await?;
         caller.require(&Act::ChangeMembers(membership.environment.clone()))?;
         let added = self
@@ -61,7 +61,7 @@ impl Desk {
                 Ok((store.member_entry(membership.account, &membership.environment)?, number))
             })
             .await;
-        Ok(self.done(added.map_err(missing_account)?).await)
+        Ok(self.with_receipt(added.map_err(missing_account)?).await)
     }
 
     /// Gives a member another role.
@@ -69,7 +69,7 @@ impl Desk {
         &self,
         caller: &Caller,
         membership: Membership,
-    ) -> Result<Done<MemberEntry>, Refusal> {
+    ) -> Result<Changed<MemberEntry>, Refusal> {
         self.member(caller, &membership.environment, membership.account).await?;
         caller.require(&Act::ChangeMembers(membership.environment.clone()))?;
         let changed = self
@@ -79,16 +79,16 @@ impl Desk {
                 Ok((store.member_entry(membership.account, &membership.environment)?, number))
             })
             .await?;
-        Ok(self.done(changed).await)
+        Ok(self.with_receipt(changed).await)
     }
 
-    /// Ends a membership; the answer is what it was.
+    /// Ends a membership, and returns what it was.
     pub async fn remove_member(
         &self,
         caller: &Caller,
         environment: &EnvironmentId,
         account: AccountId,
-    ) -> Result<Done<MemberEntry>, Refusal> {
+    ) -> Result<Changed<MemberEntry>, Refusal> {
         let member = self.member(caller, environment, account).await?;
         caller.require(&Act::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
@@ -96,17 +96,17 @@ impl Desk {
             .registry
             .write(caller.author(), move |store| store.remove_member(account, &environment))
             .await?;
-        Ok(self.done((member, number)).await)
+        Ok(self.with_receipt((member, number)).await)
     }
 
-    /// Makes these the members of an environment, and no others.
+    /// Replaces the members of an environment.
     pub async fn set_members(
         &self,
         caller: &Caller,
         environment: &EnvironmentId,
         members: Vec<(AccountId, Role)>,
         expected: Expected,
-    ) -> Result<Done<()>, Refusal> {
+    ) -> Result<Changed<()>, Refusal> {
         self.present_environment(caller, environment).await?;
         caller.require(&Act::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
@@ -115,11 +115,11 @@ impl Desk {
             .write(caller.author(), move |store| store.set_members(&environment, &members, &expected))
             .await
             .map_err(missing_account)?;
-        Ok(self.done(((), number)).await)
+        Ok(self.with_receipt(((), number)).await)
     }
 }
 
-/// The account that is to become a member is not there: the request names it, so that is not a 404.
+/// A new member's account that does not exist is an invalid field of the request, and no 404.
 pub(super) fn missing_account(error: crate::store::StoreError) -> Refusal {
     match error {
         crate::store::StoreError::NotFound { what: "account", .. } => {

@@ -1,4 +1,4 @@
-//! What the management plane knows of the configuration. A reload replaces it whole.
+//! The configuration, as far as the management plane uses it. A reload replaces it whole.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,48 +7,48 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
-use super::connections::Limits;
+use super::connection_slots::Limits;
 use crate::config::{Access, Config, Lists};
 use crate::model::KeyOwner;
 
-/// Settings and facts of the configuration.
+/// The management plane's settings.
 #[derive(Debug, Clone)]
-pub struct Site {
-    /// Names that the listener may be called by, in lower case.
+pub struct Settings {
+    /// Host names of this listener, in lower case.
     pub(super) hosts: Vec<String>,
-    /// Peers whose `X-Forwarded-*` is believed.
+    /// Peers whose `X-Forwarded-*` counts.
     pub(super) trusted_proxies: Vec<IpNet>,
-    /// The TLS that new connections are taken with.
+    /// TLS for new connections; `None`: the listener speaks plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// A session ends when it was not used for this long.
+    /// A session that nobody has used for this long ends.
     pub(super) session_idle: Duration,
     /// A session ends this long after it began.
     pub(super) session_lifetime: Duration,
-    /// What lists may cost.
+    /// Limits of lists.
     pub(super) lists: Lists,
-    /// How many connections the listener takes.
+    /// Limits of connections.
     pub(super) connections: Limits,
-    /// How many environments a user account may make.
+    /// How many environments a user account may create.
     pub(super) environments_per_user: u32,
     public_url: Option<String>,
     /// The proxy's first listener, and whether it speaks TLS.
     listener: Option<(SocketAddr, bool)>,
-    routes: Vec<ShownRoute>,
+    routes: Vec<KeyRoute>,
 }
 
-/// A route that keys can reach, as far as it is shown to their holders.
+/// A route for keys, as far as their holders see it.
 #[derive(Debug, Clone)]
-struct ShownRoute {
+struct KeyRoute {
     path: String,
-    /// The first environment template, if it has one.
+    /// Its first environment template, if it has one.
     template: Option<String>,
 }
 
-impl Site {
-    /// What `config` says; `listeners` are the proxy's, with their real ports, `tls` is this listener's own.
+impl Settings {
+    /// Reads `config`. `listeners` are the proxy's, with their real ports; `tls` is this listener's own.
     pub fn new(config: &Config, listeners: &[(SocketAddr, bool)], tls: Option<Arc<ServerConfig>>) -> Self {
         let routes = config.routes.iter().filter_map(|route| match &route.access {
-            Access::Keys(keys) => Some(ShownRoute {
+            Access::Keys(keys) => Some(KeyRoute {
                 path: route.path.to_string(),
                 template: keys.environment.first().map(ToString::to_string),
             }),
@@ -59,7 +59,7 @@ impl Site {
             hosts: management.map(|management| management.hosts.clone()).unwrap_or_default(),
             trusted_proxies: config.trusted_proxies.clone(),
             tls: tls.map(|tls| {
-                // what is served here speaks HTTP/1.1
+                // this listener speaks HTTP/1.1 only
                 let mut tls = (*tls).clone();
                 tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                 Arc::new(tls)
@@ -78,15 +78,15 @@ impl Site {
         }
     }
 
-    /// The URLs under which the proxy is reached with a key of `owner`, the first route's first. `called` is the host
-    /// that the client has called the management listener by: it knows the machine under that name.
-    pub fn endpoints(&self, owner: &KeyOwner, called: &str) -> Vec<String> {
+    /// The proxy's URLs that a key of `owner` can reach, in the order of the routes. `host` is the `Host` of the request
+    /// to this listener: the client knows the machine by that name.
+    pub fn endpoints(&self, owner: &KeyOwner, host: &str) -> Vec<String> {
         let base = match (&self.public_url, self.listener) {
             (Some(url), _) => url.clone(),
             (None, Some((address, tls))) => {
                 let scheme = if tls { "https" } else { "http" };
                 let host = if address.ip().is_unspecified() {
-                    host_without_port(called).to_owned()
+                    host_without_port(host).to_owned()
                 } else {
                     match address.ip() {
                         IpAddr::V4(address) => address.to_string(),
@@ -110,7 +110,7 @@ impl Site {
     }
 }
 
-/// The host of a `Host` value.
+/// The host in a `Host` header.
 pub(super) fn host_without_port(host: &str) -> &str {
     match host.strip_prefix('[') {
         // an IPv6 address keeps its brackets

@@ -1,9 +1,8 @@
-//! The connections of the management listener: how many there are, whose, and which gives way when there are too many.
+//! How many connections the management listener takes, and which one it closes when there are too many.
 //!
-//! A connection that waits for a whole request holds no place against others: where the listener is full, the one that
-//! has waited longest is closed, of the source that has most. So silent connections never keep a health check out, not
-//! even from their own address. Where all places are taken by requests under way, a few more are kept for health
-//! checks.
+//! If all slots are taken, a connection that waits for a whole request is closed: the one that has waited longest, of
+//! the source that has most. So silent connections never keep a health check out, not even one from their own address.
+//! If requests under way take all slots, a few more are kept for health checks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,18 +12,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::Source;
 
-/// Connections beyond the limits, which are answered nothing but whether the gateway works.
-const HEALTH_PLACES: usize = 16;
+/// Slots beyond the limits, for health checks only.
+const HEALTH_SLOTS: usize = 16;
 
-/// How many connections there may be.
+/// How many connections there may be: in all, and of one source address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) all: usize,
     pub(super) of_source: usize,
 }
 
+/// The slots of the listener.
 #[derive(Default)]
-pub(super) struct Connections {
+pub(super) struct ConnectionSlots {
     table: Arc<Mutex<Table>>,
 }
 
@@ -36,27 +36,27 @@ struct Table {
 
 struct Open {
     source: Source,
-    /// `None` while a request is answered.
+    /// Since when it has waited for a request; `None` while one is answered.
     waits_since: Option<Instant>,
     is_for_health: bool,
     close: CancellationToken,
 }
 
-/// A connection's place, until this is dropped or another connection needs it.
-pub(super) struct Place {
+/// A connection's slot. It is free again when this is dropped, or taken away when another connection needs it.
+pub(super) struct Slot {
     table: Arc<Mutex<Table>>,
     number: u64,
     is_for_health: bool,
     close: CancellationToken,
 }
 
-impl Connections {
-    /// A place for a connection from `source`; `None` where there is none at all.
-    pub(super) fn admit(&self, source: Source, limits: Limits) -> Option<Place> {
+impl ConnectionSlots {
+    /// A slot for a connection from `source`; `None` if all are taken.
+    pub(super) fn admit(&self, source: Source, limits: Limits) -> Option<Slot> {
         let mut table = locked(&self.table);
         let is_for_health = !table.make_room(source, limits);
         if is_for_health
-            && table.count(|open| open.is_for_health) >= HEALTH_PLACES
+            && table.count(|open| open.is_for_health) >= HEALTH_SLOTS
             && !table.close_one(|open| open.is_for_health)
         {
             return None;
@@ -65,11 +65,11 @@ impl Connections {
         let (number, close) = (table.opened, CancellationToken::new());
         let waits_since = Some(Instant::now());
         table.open.insert(number, Open { source, waits_since, is_for_health, close: close.clone() });
-        Some(Place { table: Arc::clone(&self.table), number, is_for_health, close })
+        Some(Slot { table: Arc::clone(&self.table), number, is_for_health, close })
     }
 }
 
-impl Place {
+impl Slot {
     /// A whole request is here. `false` where the connection is to be closed: then nothing may be done for it.
     pub(super) fn begin_request(&self) -> bool {
         let mut table = locked(&self.table);
@@ -92,13 +92,13 @@ impl Place {
         self.is_for_health
     }
 
-    /// Returns when another connection needs the place.
+    /// Waits until the slot is taken away.
     pub(super) async fn closed(&self) {
         self.close.cancelled().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         locked(&self.table).open.remove(&self.number);
     }
@@ -109,7 +109,7 @@ fn locked(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 }
 
 impl Table {
-    /// Whether there is a place within the limits, if need be that of another.
+    /// Whether there is a slot within the limits, if need be by closing another connection.
     fn make_room(&mut self, source: Source, limits: Limits) -> bool {
         let of_source = |open: &Open| !open.is_for_health && open.source == source;
         if self.count(of_source) >= limits.of_source {
@@ -151,37 +151,37 @@ mod tests {
         Source::of([192, 0, 2, last].into())
     }
 
-    fn is_closed(place: &Place) -> bool {
-        place.close.is_cancelled()
+    fn is_closed(slot: &Slot) -> bool {
+        slot.close.is_cancelled()
     }
 
     #[test]
     fn the_longest_silent_of_the_source_with_most_gives_way() {
-        let connections = Connections::default();
+        let connections = ConnectionSlots::default();
         let admit = |last| connections.admit(source(last), LIMITS).unwrap();
         let many: Vec<_> = (0..4).map(|_| admit(1)).collect();
         let few: Vec<_> = (0..3).map(|_| admit(2)).collect();
         let other = admit(3);
-        // no place at all, and none for one more of a source
+        // no slot at all, and none for one more of a source
         let next = admit(4);
         assert!(is_closed(&many[0]) && !many[1..].iter().any(is_closed));
         let more = admit(1);
         assert!(!is_closed(&many[2]) && !is_closed(&few[1]), "one of the two with most gave way");
-        assert!([&other, &next, &more].iter().all(|place| !place.is_for_health() && !is_closed(place)));
+        assert!([&other, &next, &more].iter().all(|slot| !slot.is_for_health() && !is_closed(slot)));
         assert!(!many[0].begin_request(), "nothing is done for what is closed");
     }
 
     #[test]
     fn requests_under_way_stay_and_health_checks_have_places_of_their_own() {
-        let connections = Connections::default();
+        let connections = ConnectionSlots::default();
         let admit = |last| connections.admit(source(last), LIMITS);
         let busy: Vec<_> = (0..8).map(|number| admit(number / 4).unwrap()).collect();
-        assert!(busy.iter().all(Place::begin_request));
-        let mut checks: Vec<_> = (0..HEALTH_PLACES).map(|_| admit(0).unwrap()).collect();
-        assert!(checks.iter().all(Place::is_for_health));
+        assert!(busy.iter().all(Slot::begin_request));
+        let mut checks: Vec<_> = (0..HEALTH_SLOTS).map(|_| admit(0).unwrap()).collect();
+        assert!(checks.iter().all(Slot::is_for_health));
         checks.push(admit(1).unwrap());
-        assert!(is_closed(&checks[0]), "a silent one holds no such place either");
-        assert!(checks[1..].iter().all(Place::begin_request));
+        assert!(is_closed(&checks[0]), "a silent one holds no such slot either");
+        assert!(checks[1..].iter().all(Slot::begin_request));
         assert!(admit(2).is_none());
         assert!(!busy.iter().any(is_closed));
         busy[7].end_request();

@@ -1,4 +1,4 @@
-//! Who asks.
+//! The caller of an operation.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use crate::model::{Account, EnvironmentId, KeyOwner, Owner, Principal, Role};
 use crate::policy::{Act, Verdict, judge};
 use crate::store::{ActingKey, Author, Via};
 
-/// A verified caller, and one request of theirs.
+/// A verified caller, and the request that the call is part of.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The key that was proved, by a credential or by a session that one began.
+    /// The verified key, from a credential or from a session.
     pub identity: Arc<Identity>,
-    /// By which door.
+    /// Whether the request came to the API or to the page.
     pub via: Via,
     /// The client's address.
     pub source: IpAddr,
@@ -33,7 +33,7 @@ impl Caller {
         self.principal().is_admin()
     }
 
-    /// The account, for an account key.
+    /// The account of an account key; `None` for an environment key.
     pub fn account(&self) -> Option<&Account> {
         match &self.principal().owner {
             Owner::Account { account, .. } => Some(account),
@@ -41,12 +41,12 @@ impl Caller {
         }
     }
 
-    /// Whose key it is.
+    /// The owner of the key.
     pub fn owner(&self) -> &KeyOwner {
         &self.principal().key.owner
     }
 
-    /// What the caller is in an environment; admins act as owners.
+    /// The caller's role in an environment. Admins act as owners.
     pub fn role_in(&self, environment: &EnvironmentId) -> Option<Role> {
         if self.is_admin() { Some(Role::Owner) } else { self.principal().role_in(environment.as_str()) }
     }
@@ -56,7 +56,7 @@ impl Caller {
         judge(self.principal(), act) == Verdict::Allowed
     }
 
-    /// Refuses what the caller may not do: 404 for what the caller may not know of, else 403.
+    /// Refuses what the caller may not do: 404 if the caller may not know that the object exists, else 403.
     pub(in crate::management) fn require(&self, act: &Act) -> Result<(), Refusal> {
         match judge(self.principal(), act) {
             Verdict::Allowed => Ok(()),
@@ -65,7 +65,7 @@ impl Caller {
         }
     }
 
-    /// The same for the record.
+    /// The author of a change, for the record.
     pub(super) fn author(&self) -> Author {
         Author::Key(ActingKey {
             access_key: self.principal().key.access_key.clone(),

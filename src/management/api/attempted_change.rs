@@ -6,7 +6,7 @@ use super::input::Input;
 use super::path::{Target, Thing};
 use super::query;
 use super::types::{Audience, Type};
-use crate::management::desk::{Caller, Desk};
+use crate::management::operations::{Caller, Operations};
 use crate::management::request::Request;
 use crate::store::Attempt;
 
@@ -57,7 +57,7 @@ fn new_object(request: &Request, target: &Target, caller: &Caller, kind: Type) -
         Type::Account => "name",
         Type::Project => "id",
         Type::ProjectMember => "projectId",
-        _ => return Desk::own_keys(caller).to_string(),
+        _ => return Operations::own_keys(caller).to_string(),
     };
     let input = Input::read(request).ok();
     let named = input.as_ref().and_then(|input| input.text(field).ok().flatten());

@@ -1,5 +1,5 @@
-//! The API's documents, in the shapes of Rancher's. The command line prints the same ones; it has no server, so there
-//! `links` and `actions` are empty.
+//! Resources as JSON, in the shapes of Rancher's API. The command line prints the same documents. It has no server, so
+//! their `links` and `actions` are empty.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -7,25 +7,25 @@ use serde_json::{Map, Value, json};
 use crate::model::{Account, Description, Environment, KeyOwner, Name, State};
 use crate::store::{AuditEntry, GatewayEntry, KeyEntry, MemberEntry, Receipt};
 
-/// The one template that environments are made from: they have nothing of their own to choose.
+/// The only template of environments.
 pub(super) const TEMPLATE_ID: &str = "1pt1";
 
-/// Rancher's word for the ids of its own accounts, by which members are named.
+/// Rancher's name of the kind of ids that name members: those of its own accounts.
 pub const ACCOUNT_ID_TYPE: &str = "rancher_id";
 
-/// Where documents are seen from: what their links begin with, and which actions they offer.
+/// How a document is rendered.
 #[derive(Debug, Clone, Default)]
-pub struct View {
-    /// Scheme, host and path, up to and without the type's segment; `None`: there are no links.
+pub struct RenderOptions {
+    /// What links begin with, up to the segment of the type; `None`: no links.
     pub(super) prefix: Option<String>,
-    /// The caller may change what is shown.
+    /// Whether the caller may change the resource.
     pub(super) offers_actions: bool,
-    /// The change that this is the answer to is not confirmed yet.
+    /// Whether some gateway has not confirmed the resource's state.
     pub(super) is_pending: bool,
 }
 
-impl View {
-    /// As the command line shows it, which has no server.
+impl RenderOptions {
+    /// For the command line, which has no server.
     pub fn without_links(is_pending: bool) -> Self {
         Self { is_pending, ..Self::default() }
     }
@@ -35,7 +35,7 @@ impl View {
         Some(format!("{prefix}/{}/{id}", plural.to_ascii_lowercase()))
     }
 
-    /// `links`, with those beside `self` that the type has: Rancher writes their addresses in lower case.
+    /// `links`: `self` and `more`. Rancher writes their URLs in lower case.
     fn links(&self, plural: &str, id: &str, more: &[&str]) -> Map<String, Value> {
         let mut links = Map::new();
         if let Some(url) = self.url(plural, id) {
@@ -56,7 +56,7 @@ impl View {
     }
 }
 
-/// The word for a state, or for the way to it while a gateway has not confirmed what is so in the record.
+/// The name of a state, or of the transition to it while some gateway has not confirmed it.
 pub fn state_word(state: State, is_pending: bool) -> &'static str {
     match state {
         State::Active if is_pending => "activating",
@@ -66,13 +66,13 @@ pub fn state_word(state: State, is_pending: bool) -> &'static str {
     }
 }
 
-/// What every resource with a state says of itself.
+/// What all resources with a state have.
 struct Resource<'a> {
     id: String,
     kind: &'a str,
     plural: &'a str,
     base: &'a str,
-    /// The value of its own field `kind`.
+    /// The value of the field `kind`.
     kind_field: &'a str,
     name: Option<&'a Name>,
     description: Option<&'a Description>,
@@ -85,9 +85,9 @@ struct Resource<'a> {
 }
 
 impl Resource<'_> {
-    /// The document, with the fields of its own type in `more`.
-    fn with(self, view: &View, more: Value) -> Value {
-        let state = state_word(self.state, view.is_pending);
+    /// The document, with the fields of its type in `more`.
+    fn with(self, options: &RenderOptions, more: Value) -> Value {
+        let state = state_word(self.state, options.is_pending);
         let mut actions = actions_of(self.state).to_vec();
         if self.state != State::Removed {
             actions.extend(self.more_actions);
@@ -96,15 +96,15 @@ impl Resource<'_> {
             "id": self.id,
             "type": self.kind,
             "baseType": self.base,
-            "links": view.links(self.plural, &self.id, self.links),
-            "actions": view.actions(self.plural, &self.id, &actions),
+            "links": options.links(self.plural, &self.id, self.links),
+            "actions": options.actions(self.plural, &self.id, &actions),
             "name": self.name.map(Name::as_str),
             "description": self.description.map(Description::as_str),
             "state": state,
             "kind": self.kind_field,
             "uuid": self.uuid,
-            "transitioning": if view.is_pending { "yes" } else { "no" },
-            "transitioningMessage": view.is_pending.then_some("In Progress"),
+            "transitioning": if options.is_pending { "yes" } else { "no" },
+            "transitioningMessage": options.is_pending.then_some("In Progress"),
             "transitioningProgress": null,
         });
         if let (Value::Object(document), Value::Object(more)) = (&mut document, more) {
@@ -116,8 +116,8 @@ impl Resource<'_> {
     }
 }
 
-/// Where a change is in force, and where not yet. What [`Receipt::is_complete`] says decides the status of the API, the
-/// notice of the page and the exit status of the command line; whoever gets the document reads it in `complete`.
+/// Which gateways have applied a change, and which have not. `complete` is what the API's status, the page's notice and the
+/// command line's exit status follow.
 pub fn receipt(receipt: &Receipt) -> Value {
     let gateways = |gateways: &[GatewayEntry]| -> Vec<Value> {
         gateways.iter().map(|gateway| json!({ "id": gateway.id, "name": gateway.name })).collect()
@@ -131,12 +131,12 @@ pub fn receipt(receipt: &Receipt) -> Value {
     })
 }
 
-/// Whether a receipt's document says that the change is in force everywhere. One that does not say so does not.
+/// Whether a receipt's document says that every gateway has applied the change.
 pub fn is_complete(receipt: &Value) -> bool {
     receipt.get("complete").and_then(Value::as_bool) == Some(true)
 }
 
-/// The actions that a state offers, in the words of URLs.
+/// The actions that a state offers.
 pub(super) fn actions_of(state: State) -> &'static [&'static str] {
     match state {
         State::Active => &["update", "deactivate"],
@@ -145,7 +145,7 @@ pub(super) fn actions_of(state: State) -> &'static [&'static str] {
     }
 }
 
-/// A date, and beside it the milliseconds; a date that is null has no number beside it.
+/// Inserts a date, and with `TS` after its name its milliseconds. A date that is null has no milliseconds.
 fn insert_time(document: &mut Map<String, Value>, name: &str, time: Option<Timestamp>) {
     let seconds = time.map(|time| Timestamp::from_second(time.as_second()).unwrap_or(time).to_string());
     document.insert(name.to_owned(), seconds.into());
@@ -154,8 +154,8 @@ fn insert_time(document: &mut Map<String, Value>, name: &str, time: Option<Times
     }
 }
 
-/// `apiKey`. The secret is there when the key was just made, and never again.
-pub fn key(entry: &KeyEntry, secret: Option<&str>, view: &View) -> Value {
+/// `apiKey`. Only the answer to its creation has the secret.
+pub fn key(entry: &KeyEntry, secret: Option<&str>, options: &RenderOptions) -> Value {
     let KeyEntry { key, usage, .. } = entry;
     let (owner, owner_type) = match &key.owner {
         KeyOwner::Account(id) => (id.to_string(), "account"),
@@ -177,7 +177,7 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, view: &View) -> Value {
         more_actions: &[],
     };
     let mut document = resource.with(
-        view,
+        options,
         json!({
             "accountId": owner,
             // an environment's id may look like an account's
@@ -195,7 +195,7 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, view: &View) -> Value {
 }
 
 /// `account`.
-pub fn account(account: &Account, view: &View) -> Value {
+pub fn account(account: &Account, options: &RenderOptions) -> Value {
     let resource = Resource {
         id: account.id.to_string(),
         kind: "account",
@@ -211,11 +211,11 @@ pub fn account(account: &Account, view: &View) -> Value {
         links: &["apiKeys"],
         more_actions: &[],
     };
-    resource.with(view, json!({}))
+    resource.with(options, json!({}))
 }
 
 /// `project`: an environment.
-pub fn environment(environment: &Environment, view: &View) -> Value {
+pub fn environment(environment: &Environment, options: &RenderOptions) -> Value {
     let resource = Resource {
         id: environment.id.to_string(),
         kind: "project",
@@ -232,7 +232,7 @@ pub fn environment(environment: &Environment, view: &View) -> Value {
         more_actions: &["setmembers"],
     };
     resource.with(
-        view,
+        options,
         json!({
             "healthState": "healthy",
             "members": null,
@@ -242,15 +242,15 @@ pub fn environment(environment: &Environment, view: &View) -> Value {
     )
 }
 
-/// `projectMember`. A membership has no id of its own: it is named by its two ends.
-pub fn member(entry: &MemberEntry, view: &View) -> Value {
+/// `projectMember`. Its id is that of the environment and that of the account.
+pub fn member(entry: &MemberEntry, options: &RenderOptions) -> Value {
     let membership = &entry.membership;
     let id = format!("{}:{}", membership.environment, membership.account);
     json!({
         "id": id,
         "type": "projectMember",
         "baseType": "projectMember",
-        "links": view.links("projectMembers", &id, &[]),
+        "links": options.links("projectMembers", &id, &[]),
         "actions": {},
         "name": entry.name,
         "state": "active",
@@ -262,13 +262,13 @@ pub fn member(entry: &MemberEntry, view: &View) -> Value {
 }
 
 /// `auditLog`: one row of the audit log.
-pub fn audit(entry: &AuditEntry, view: &View) -> Value {
+pub fn audit(entry: &AuditEntry, options: &RenderOptions) -> Value {
     let id = format!("1al{}", entry.id);
     let mut document = json!({
         "id": id,
         "type": "auditLog",
         "baseType": "auditLog",
-        "links": view.links("auditLogs", &id, &[]),
+        "links": options.links("auditLogs", &id, &[]),
         "actions": {},
         "via": entry.via,
         "accountId": entry.actor,
@@ -290,7 +290,7 @@ pub fn audit(entry: &AuditEntry, view: &View) -> Value {
     document
 }
 
-/// What the record calls something, in the API's words.
+/// The API's type for what the record calls `subject`.
 pub(super) fn resource_type(subject: &str) -> &str {
     match subject {
         "key" => "apiKey",
