@@ -51,7 +51,7 @@ pub(super) async fn answer(
     let mut answer = match (admitted, is_api) {
         (Ok(()), true) => api::answer(management, &request).await,
         (Ok(()), false) => ui::answer(management, &request).await,
-        (Err(refusal), true) => api::refuse_unread(&refusal, &request),
+        (Err(refusal), true) => api::refuse(&refusal, &request),
         (Err(refusal), false) => ui::refuse(&refusal, &id),
     };
     set_request_id(&mut answer, &id);

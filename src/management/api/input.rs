@@ -1,6 +1,5 @@
-//! What a request wants set: a JSON object, a form, or parameters of the query; the body's word counts before the
-//! query's. Fields that the caller may not set, and unknown ones, are no error (Rancher's clients send back what they
-//! got).
+//! The fields that a request sets: in a JSON object, a form, or the query, where the body comes first. Fields that are
+//! unknown, or that the caller may not set, are no error: Rancher's clients send back all that they got.
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -11,7 +10,7 @@ use crate::management::request::Request;
 use crate::model::{Description, Name, TextError};
 use crate::store::{Edit, Expected};
 
-/// Parameters of the query that say how, and not what.
+/// Parameters of the query that are no fields.
 const NOT_FIELDS: [&str; 2] = ["action", "confirm"];
 
 /// The fields of a request.
@@ -32,9 +31,9 @@ impl Input {
             value.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
         });
         if body.is_empty() {
-            // nothing is required of most resources
+            // a body is optional
         } else if is_form && !body.trim_ascii_start().starts_with(b"{") {
-            // curl says "form" of whatever it is given with -d
+            // but for JSON: curl calls it a form too when it comes from -d
             let text = std::str::from_utf8(body).map_err(|_| unreadable("the form is not UTF-8"))?;
             fields.extend(pairs(text).map(|(name, value)| (name, Value::String(value))));
         } else {
@@ -53,7 +52,7 @@ impl Input {
         Ok(Self { fields, secret })
     }
 
-    /// A text; an absent one, null and an empty one are none.
+    /// A text. Absent, null and empty are `None`.
     pub(super) fn text(&self, field: &'static str) -> Result<Option<&str>, Refusal> {
         match self.fields.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -72,7 +71,7 @@ impl Input {
     /// The name, as new resources have it.
     pub(super) fn name(&self) -> Result<Option<Name>, Refusal> {
         let Some(text) = self.text("name")? else { return Ok(None) };
-        // those at its ends too, which would be cut off as blanks
+        // at its ends too, where parsing would trim them as blanks
         if text.chars().any(char::is_control) {
             return Err(refuse_text("name", &TextError::Control { what: "name" }));
         }
@@ -85,7 +84,7 @@ impl Input {
         Description::parse(text).map_err(|error| refuse_text("description", &error))
     }
 
-    /// What is to be edited: fields that are absent stay, null and empty ones are taken away.
+    /// The edit: absent fields stay, null and empty ones are removed.
     pub(super) fn edit(&self) -> Result<Edit, Refusal> {
         Ok(Edit {
             name: if self.fields.contains_key("name") { Some(self.name()?) } else { None },
@@ -98,12 +97,12 @@ impl Input {
         })
     }
 
-    /// The secret that somebody chose. It is taken out.
+    /// Takes the secret that the caller chose.
     pub(super) fn take_secret(&mut self) -> Option<Zeroizing<String>> {
         self.secret.take()
     }
 
-    /// A list; an absent one and null are none.
+    /// A list. Absent and null are `None`.
     pub(super) fn list(&self, field: &'static str) -> Result<Option<&[Value]>, Refusal> {
         match self.fields.get(field) {
             Some(Value::Array(items)) => Ok(Some(items)),

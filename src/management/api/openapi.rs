@@ -12,13 +12,13 @@ mod shape;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::path::ROOT;
-use super::types::{Audience, Type};
+use super::resource_type::Type;
+use super::types::{self, ENVIRONMENT_ID_PATTERN};
+use super::url::ROOT;
 use crate::management::answer::{Answer, json as json_answer, refuse};
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
-use operation::{follow, path_parameter};
-use shape::{ENVIRONMENT_ID, reference};
+use operation::path_parameter;
 
 /// Where the document is. It holds no secret and needs no key.
 pub(super) const PATH: &str = "/openapi.json";
@@ -36,17 +36,17 @@ pub(super) fn answer(request: &Request) -> Answer {
 fn document(base: &str) -> Value {
     let mut paths = Map::new();
     paths.insert(ROOT.to_owned(), json!({ "get": operation::version() }));
-    for kind in Type::ALL {
+    for kind in types::ALL {
         describe(&mut paths, kind, Place::Top);
-        if kind.is_seen_through_environments() {
+        if kind.is_in_environments {
             describe(&mut paths, kind, Place::Project);
         }
     }
     paths.extend(operation::machines());
-    let schemas: Map<String, Value> = Type::ALL
+    let schemas: Map<String, Value> = types::ALL
         .into_iter()
         .flat_map(|kind| {
-            let name = kind.name();
+            let name = kind.name;
             [(name.to_owned(), shape::resource(kind)), (format!("{name}Collection"), shape::collection(kind))]
         })
         .chain([("error".to_owned(), shape::error()), ("receipt".to_owned(), shape::receipt())])
@@ -106,69 +106,55 @@ impl Place {
             Self::Top => Vec::new(),
             Self::Project => {
                 let about = "The environment: what is seen is what belongs to it.";
-                vec![path_parameter("projectId", ENVIRONMENT_ID, about)]
+                vec![path_parameter("projectId", ENVIRONMENT_ID_PATTERN, about)]
             }
         }
     }
 }
 
 fn describe(paths: &mut Map<String, Value>, kind: Type, place: Place) {
-    // an admin knows every method that there is
-    let Some(methods) = kind.methods(Audience::Admin) else { return };
-    let path = format!("{}/{}", place.prefix(), kind.plural().to_ascii_lowercase());
+    let path = format!("{}/{}", place.prefix(), kind.plural.to_ascii_lowercase());
     let mut on_collection = Map::new();
     on_collection.insert("get".to_owned(), operation::list(kind, place));
-    if methods.collection.contains(&"POST") {
-        on_collection.insert("post".to_owned(), operation::create(kind, place));
+    if let Some(create) = &kind.create {
+        on_collection.insert("post".to_owned(), operation::create(create, kind, place));
     }
     paths.insert(path.clone(), on_collection.into());
 
     let mut on_resource = Map::new();
     on_resource.insert("get".to_owned(), operation::get(kind, place));
-    if methods.resource.contains(&"PUT") {
+    if kind.update.is_some() {
         on_resource.insert("put".to_owned(), operation::update(kind, place));
-        on_resource.insert("delete".to_owned(), operation::delete(kind, place));
     }
-    if !kind.actions(Audience::Admin).is_empty() {
+    if let Some(delete) = &kind.delete {
+        on_resource.insert("delete".to_owned(), operation::delete(delete, kind, place));
+    }
+    if !kind.actions.is_empty() {
         on_resource.insert("post".to_owned(), operation::act(kind, place));
     }
     paths.insert(format!("{path}/{{id}}"), on_resource.into());
-    match kind {
-        Type::ApiKey => {
-            let one_of = json!({ "oneOf": [reference("account"), reference("project")] });
-            let link = follow(
-                "getOwnerOfApiKey",
-                "The account or environment that owns the key",
-                kind,
-                place,
-                one_of,
-            );
-            paths.insert(format!("{path}/{{id}}/account"), json!({ "get": link }));
-        }
-        Type::Account => {
-            let list = reference("apiKeyCollection");
-            let link = follow("listKeysOfAccount", "The account's keys", kind, place, list);
-            paths.insert(format!("{path}/{{id}}/apikeys"), json!({ "get": link }));
-        }
-        _ => {}
+    for link in kind.links {
+        let follow = operation::follow(link, kind, place);
+        paths.insert(format!("{path}/{{id}}/{}", link.path), json!({ "get": follow }));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::audience::Audience;
     use super::*;
 
     #[test]
     fn every_method_of_every_type_is_described_once() {
         let document = document("http://gw.test");
         let mut names = Vec::new();
-        for kind in Type::ALL {
+        for kind in types::ALL {
             let methods = kind.methods(Audience::Admin).unwrap();
             for place in [Place::Top, Place::Project] {
-                if place == Place::Project && !kind.is_seen_through_environments() {
+                if place == Place::Project && !kind.is_in_environments {
                     continue;
                 }
-                let path = format!("{}/{}", place.prefix(), kind.plural().to_ascii_lowercase());
+                let path = format!("{}/{}", place.prefix(), kind.plural.to_ascii_lowercase());
                 for method in methods.collection {
                     let operation = &document["paths"][&path][method.to_ascii_lowercase()];
                     names.push(

@@ -1,17 +1,17 @@
-//! What the query of a list asks for: filters with modifiers, order, pages.
+//! The query of a list: filters with modifiers, order, pages.
 
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
 use crate::store::{Field, Filter, Modifier, Query};
 
-/// Rows on a page where nothing else is said, as in Rancher.
+/// Rows on a page if the query does not say, as in Rancher.
 const DEFAULT_LIMIT: usize = 100;
-/// Rows on a page at most, as in Rancher.
+/// The most rows on a page, as in Rancher.
 const MAX_LIMIT: usize = 3_000;
 
-/// Conditions of one list: more than any client has a use for, and few enough for the record.
-const MOST_FILTERS: usize = 32;
-/// The longest value that is compared: longer than any that a field can have.
+/// Filters of one list: more than any client needs, and few enough for the record.
+const MAX_FILTERS: usize = 32;
+/// The longest value of a filter: longer than any value of a field.
 const MAX_VALUE_BYTES: usize = 8 << 10;
 
 /// The parameters of a query string or a form, decoded.
@@ -19,18 +19,18 @@ pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ 
     form_urlencoded::parse(query.as_bytes()).into_owned()
 }
 
-/// A query as it was asked, with what is needed to answer it.
-pub(super) struct Listed {
-    /// For the record.
-    pub(super) query: Query,
-    /// The filters that were used, as they were written.
-    pub(super) used: Vec<(&'static str, Modifier, String)>,
+/// The query of a list.
+pub(super) struct ListQuery {
+    /// What the record is asked.
+    pub(super) for_store: Query,
+    /// The filters as the client wrote them, for the answer.
+    pub(super) filters: Vec<(&'static str, Modifier, String)>,
 }
 
-/// Reads the query of a list. What is unknown is ignored, as in Rancher; what cannot be a date or a marker is refused.
-pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<Listed, Refusal> {
+/// Reads the query of a list. Unknown parameters are ignored, as in Rancher; what is no date or no marker is refused.
+pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<ListQuery, Refusal> {
     let mut query = Query { limit: DEFAULT_LIMIT, ..Query::default() };
-    let mut used = Vec::new();
+    let mut filters = Vec::new();
     for (name, value) in pairs(request.query()) {
         match name.as_str() {
             "limit" => {
@@ -53,19 +53,19 @@ pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<Listed
                     let detail = format!("a value has {MAX_VALUE_BYTES} bytes at most");
                     return Err(Refusal::too_long(field.name, detail));
                 }
-                if query.filters.len() == MOST_FILTERS {
-                    let detail = format!("a list takes {MOST_FILTERS} filters at most");
+                if query.filters.len() == MAX_FILTERS {
+                    let detail = format!("a list takes {MAX_FILTERS} filters at most");
                     return Err(Refusal::invalid("MaxLimitExceeded", field.name, detail));
                 }
                 let test = field
                     .test(modifier, &value)
                     .map_err(|error| Refusal::invalid("InvalidDateFormat", field.name, error.to_string()))?;
                 query.filters.push(Filter { field, test });
-                used.push((field.name, modifier, value));
+                filters.push((field.name, modifier, value));
             }
         }
     }
-    Ok(Listed { query, used })
+    Ok(ListQuery { for_store: query, filters })
 }
 
 /// `field` or `field_modifier`: the modifier is what follows the last underscore.
@@ -80,8 +80,8 @@ fn filter_of(name: &str, fields: &'static [Field]) -> Option<(&'static Field, Mo
     Some((field, *modifier))
 }
 
-/// The query string with other values for some parameters; `None` takes one away.
-pub(super) fn with(query: &str, changes: &[(&str, Option<&str>)]) -> String {
+/// The query string with other values of some parameters; `None` removes one.
+pub(super) fn with_changes(query: &str, changes: &[(&str, Option<&str>)]) -> String {
     let mut written = form_urlencoded::Serializer::new(String::new());
     for (name, value) in pairs(query).filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name))
     {
@@ -118,7 +118,7 @@ mod tests {
     fn a_link_keeps_the_query_it_comes_from() {
         let query = "name_prefix=a%26b&limit=1&marker=mX";
         assert_eq!(
-            with(query, &[("sort", Some("name")), ("marker", None)]),
+            with_changes(query, &[("sort", Some("name")), ("marker", None)]),
             "name_prefix=a%26b&limit=1&sort=name"
         );
     }

@@ -2,16 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::types::{Audience, Type};
-use super::shape::{ENVIRONMENT_ID, Purpose, body, members, object, reference};
+use super::super::resource_type::{Create, Delete, Link, Type};
+use super::super::types;
+use super::shape::{Purpose, body, object, reference};
 use super::{PATH, Place};
 use crate::store::FieldKind;
 
 pub(super) fn list(kind: Type, place: Place) -> Value {
     let mut parameters = place.parameters();
     parameters.extend(list_parameters(kind));
-    let name = format!("list{}{}", upper(kind.plural()), place.suffix());
-    let about = format!("The {} that the caller may see, page by page", kind.plural());
+    let name = format!("list{}{}", upper(kind.plural), place.suffix());
+    let about = format!("The {} that the caller may see, page by page", kind.plural);
     let statuses: &[u16] = &[404, 422];
     operation(
         &name,
@@ -19,21 +20,17 @@ pub(super) fn list(kind: Type, place: Place) -> Value {
         kind,
         parameters,
         None,
-        answers(200, reference(&format!("{}Collection", kind.name())), statuses),
+        answers(200, reference(&format!("{}Collection", kind.name)), statuses),
     )
 }
 
-pub(super) fn create(kind: Type, place: Place) -> Value {
-    let name = format!("create{}{}", upper(kind.name()), place.suffix());
-    let about = match kind {
-        Type::ApiKey => "A new key. Its secret is in this answer and nowhere else.".to_owned(),
-        _ => format!("A new {}", kind.name()),
-    };
+pub(super) fn create(create: &Create, kind: Type, place: Place) -> Value {
+    let name = format!("create{}{}", upper(kind.name), place.suffix());
     let mut body = body(kind, Purpose::Create);
     if place == Place::Project
         && let Some(contents) = body["content"].as_object_mut()
     {
-        // the path has named it, and what the body says of it is not looked at
+        // the path names it, and the body's field is ignored
         for content in contents.values_mut() {
             if let Some(properties) = content["schema"]["properties"].as_object_mut() {
                 properties.remove("projectId");
@@ -41,20 +38,20 @@ pub(super) fn create(kind: Type, place: Place) -> Value {
         }
     }
     let mut answers = answers(201, changed(kind), &[404, 413, 422]);
-    if kind == Type::ProjectMember {
+    if create.takes_rights {
         answers = pending(answers, kind);
     }
-    operation(&name, &about, kind, place.parameters(), Some(body), answers)
+    operation(&name, create.summary, kind, place.parameters(), Some(body), answers)
 }
 
 pub(super) fn get(kind: Type, place: Place) -> Value {
-    let name = format!("get{}{}", upper(kind.name()), place.suffix());
-    let about = format!("One {}", kind.name());
-    operation(&name, &about, kind, item(kind, place), None, answers(200, reference(kind.name()), &[404]))
+    let name = format!("get{}{}", upper(kind.name), place.suffix());
+    let about = format!("One {}", kind.name);
+    operation(&name, &about, kind, item(kind, place), None, answers(200, reference(kind.name), &[404]))
 }
 
 pub(super) fn update(kind: Type, place: Place) -> Value {
-    let name = format!("update{}{}", upper(kind.name()), place.suffix());
+    let name = format!("update{}{}", upper(kind.name), place.suffix());
     let parameters = item(kind, place);
     let body = body(kind, Purpose::Edit);
     let answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);
@@ -62,34 +59,29 @@ pub(super) fn update(kind: Type, place: Place) -> Value {
     operation(&name, about, kind, parameters, Some(body), answers)
 }
 
-pub(super) fn delete(kind: Type, place: Place) -> Value {
-    let name = format!("delete{}{}", upper(kind.name()), place.suffix());
+pub(super) fn delete(delete: &Delete, kind: Type, place: Place) -> Value {
+    let name = format!("delete{}{}", upper(kind.name), place.suffix());
     let mut parameters = item(kind, place);
     parameters.push(confirm());
-    let about = match kind {
-        Type::ProjectMember => "Ends the membership",
-        Type::Project => "Removes the environment for good, with its keys and memberships; an active one too",
-        _ => "Removes what is inactive, for good; what is active is 405",
-    };
     let answers = pending(answers(200, changed(kind), &[404, 412, 422]), kind);
-    operation(&name, about, kind, parameters, None, answers)
+    operation(&name, delete.summary, kind, parameters, None, answers)
 }
 
 pub(super) fn act(kind: Type, place: Place) -> Value {
-    let name = format!("actOn{}{}", upper(kind.name()), place.suffix());
+    let name = format!("actOn{}{}", upper(kind.name), place.suffix());
+    let names: Vec<_> = kind.actions.iter().map(|action| action.name).collect();
     let mut parameters = item(kind, place);
     parameters.push(json!({
         "name": "action",
         "in": "query",
         "required": true,
         "description": "One of those that the resource's `actions` offer; another is 422 ActionNotAvailable.",
-        "schema": { "type": "string", "enum": kind.actions(Audience::Admin) },
+        "schema": { "type": "string", "enum": names },
     }));
     parameters.push(confirm());
     let mut schema = object(kind, Purpose::Act);
-    if kind == Type::Project {
-        let about = "For setmembers: all members that the environment is to have";
-        schema["properties"]["members"] = members(about);
+    for (name, property) in kind.actions.iter().filter_map(|action| action.property) {
+        schema["properties"][name] = property();
     }
     let body = json!({ "required": false, "content": { "application/json": { "schema": schema } } });
     let answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);
@@ -103,9 +95,13 @@ pub(super) fn act(kind: Type, place: Place) -> Value {
     )
 }
 
-pub(super) fn follow(name: &str, about: &str, kind: Type, place: Place, schema: Value) -> Value {
-    let name = format!("{name}{}", place.suffix());
-    operation(&name, about, kind, item(kind, place), None, answers(200, schema, &[404, 422]))
+pub(super) fn follow(link: &Link, kind: Type, place: Place) -> Value {
+    let name = format!("{}{}", link.operation_id, place.suffix());
+    let schema = match link.leads_to {
+        [one] => reference(one),
+        several => json!({ "oneOf": several.iter().map(|name| reference(name)).collect::<Vec<_>>() }),
+    };
+    operation(&name, link.summary, kind, item(kind, place), None, answers(200, schema, &[404, 422]))
 }
 
 pub(super) fn version() -> Value {
@@ -113,7 +109,7 @@ pub(super) fn version() -> Value {
     operation(
         "getVersion",
         "Where everything begins: links to all types",
-        Type::ApiVersion,
+        types::root_type(),
         Vec::new(),
         None,
         answers,
@@ -184,7 +180,7 @@ fn operation(
     let mut operation = json!({
         "operationId": name,
         "summary": about,
-        "tags": [kind.name()],
+        "tags": [kind.name],
         "parameters": parameters,
         "responses": responses,
     });
@@ -196,16 +192,7 @@ fn operation(
 
 fn item(kind: Type, place: Place) -> Vec<Value> {
     let mut parameters = place.parameters();
-    let pattern = match kind {
-        Type::ApiKey => "1c[1-9][0-9]{0,17}".to_owned(),
-        Type::Account => "1a[1-9][0-9]{0,17}".to_owned(),
-        Type::Project => ENVIRONMENT_ID.to_owned(),
-        Type::ProjectMember => format!("{ENVIRONMENT_ID}:1a[1-9][0-9]{{0,17}}"),
-        Type::AuditLog => "1al[1-9][0-9]{0,17}".to_owned(),
-        Type::Schema => "[A-Za-z]{1,64}".to_owned(),
-        Type::ProjectTemplate | Type::ApiVersion => "[0-9A-Za-z-]{1,64}".to_owned(),
-    };
-    parameters.push(path_parameter("id", &pattern, "The resource's id"));
+    parameters.push(path_parameter("id", kind.id_pattern, "The resource's id"));
     parameters
 }
 
@@ -242,7 +229,7 @@ fn list_parameters(kind: Type) -> Vec<Value> {
         query_parameter("sort", "The field to sort by", text()),
         query_parameter("order", "`asc`, or `desc`", text()),
     ];
-    for field in kind.listed_by() {
+    for field in kind.list_fields {
         let modifiers: Vec<_> =
             field.modifiers().iter().map(|modifier| format!("`_{}`", modifier.as_str())).collect();
         let about = format!(
@@ -293,7 +280,7 @@ fn pending(mut answers: Map<String, Value>, kind: Type) -> Map<String, Value> {
 /// What the answer to a change holds: the resource as it is now, and where that is in force.
 fn changed(kind: Type) -> Value {
     json!({
-        "allOf": [reference(kind.name())],
+        "allOf": [reference(kind.name)],
         "properties": { "receipt": reference("receipt") },
         "required": ["receipt"],
     })

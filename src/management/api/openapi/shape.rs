@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::types::{FieldSpec, Type, Who};
+use super::super::field::{FieldSpec, SetBy};
+use super::super::resource_type::Type;
+use super::super::types::{ENVIRONMENT_ID_PATTERN, members_schema};
 use crate::management::resource_json::{ACCOUNT_ID_TYPE, TEMPLATE_ID};
-
-/// An environment's id, as in `model::EnvironmentId`.
-pub(super) const ENVIRONMENT_ID: &str = "[A-Za-z0-9][A-Za-z0-9_-]{0,63}";
 
 /// What names may not hold: controls, and what changes the direction of text.
 const PLAIN_LINE: &str =
@@ -54,8 +53,8 @@ pub(super) enum Purpose {
 pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
     let fields = kind.fields();
     let is_set = |spec: &&FieldSpec| match purpose {
-        Purpose::Create => spec.create != Who::Nobody,
-        Purpose::Edit | Purpose::Act => spec.update,
+        Purpose::Create => spec.set_by != SetBy::Gateway,
+        Purpose::Edit | Purpose::Act => spec.is_editable,
     };
     let fields = fields.iter().filter(is_set);
     let properties: Map<String, Value> = fields
@@ -88,21 +87,22 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
                 ("accountId", None) => {
                     schema["description"] = "For admins: an account, or an environment".into();
                 }
-                ("id", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID})?$").into(),
-                ("projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID}$").into(),
+                ("id", None) => schema["pattern"] = format!("^({ENVIRONMENT_ID_PATTERN})?$").into(),
+                ("projectId", None) => schema["pattern"] = format!("^{ENVIRONMENT_ID_PATTERN}$").into(),
                 ("externalId", None) => schema["pattern"] = "^1a[1-9][0-9]{0,17}$".into(),
                 ("externalIdType", None) => schema["enum"] = json!([ACCOUNT_ID_TYPE, null]),
                 ("projectTemplateId", None) => schema["enum"] = json!([TEMPLATE_ID, "", null]),
-                ("members", None) => schema = members("Its members; without them, whoever asks is its owner"),
+                ("members", None) => {
+                    schema = members_schema("Its members; without them, whoever asks is its owner")
+                }
                 _ => {}
             }
             (spec.name.to_owned(), schema)
         })
         .collect();
-    // an edit may leave a name as it is, and a member has nothing but a role
     let is_needed = |spec: &&FieldSpec| match purpose {
         Purpose::Create => spec.required,
-        Purpose::Edit => spec.required && kind == Type::ProjectMember,
+        Purpose::Edit => spec.required_in_edits,
         Purpose::Act => false,
     };
     let required: Vec<_> = fields.filter(is_needed).map(|spec| spec.name).collect();
@@ -110,33 +110,18 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
     if !required.is_empty() {
         schema["required"] = required.into();
     }
-    if kind == Type::ApiKey && purpose == Purpose::Create {
-        // a pair that somebody chose comes whole
-        schema["dependentRequired"] =
-            json!({ "publicValue": ["secretValue"], "secretValue": ["publicValue"] });
+    let together = kind.create.as_ref().and_then(|create| create.given_together);
+    if let Some([one, other]) = together.filter(|_| purpose == Purpose::Create) {
+        schema["dependentRequired"] = json!({ one: [other], other: [one] });
     }
     schema
-}
-
-/// A list of members, one of them an owner.
-pub(super) fn members(about: &str) -> Value {
-    let member = json!({
-        "type": "object",
-        "properties": {
-            "externalId": { "type": "string", "pattern": "^1a[1-9][0-9]{0,17}$" },
-            "externalIdType": { "enum": [ACCOUNT_ID_TYPE, null] },
-            "role": { "type": "string", "enum": ["owner", "member", "restricted", "readonly"] },
-        },
-        "required": ["externalId", "role"],
-    });
-    json!({ "type": ["array", "null"], "items": member, "description": about })
 }
 
 /// A resource as answers hold it.
 pub(super) fn resource(kind: Type) -> Value {
     let mut properties: Map<String, Value> =
         kind.fields().iter().map(|spec| (spec.name.to_owned(), shown(spec))).collect();
-    properties.insert("type".to_owned(), json!({ "const": kind.name() }));
+    properties.insert("type".to_owned(), json!({ "const": kind.name }));
     properties.insert("baseType".to_owned(), json!({ "type": "string" }));
     let urls = json!({ "type": "object", "additionalProperties": { "type": "string", "format": "uri" } });
     properties.insert("links".to_owned(), urls.clone());
@@ -174,8 +159,8 @@ pub(super) fn collection(kind: Type) -> Value {
         "required": ["type", "resourceType", "data", "links", "pagination"],
         "properties": {
             "type": { "const": "collection" },
-            "resourceType": { "const": kind.name() },
-            "data": { "type": "array", "items": reference(kind.name()) },
+            "resourceType": { "const": kind.name },
+            "data": { "type": "array", "items": reference(kind.name) },
             "links": { "type": "object" },
             "sortLinks": { "type": "object", "description": "Field → this list sorted by it" },
             "pagination": {

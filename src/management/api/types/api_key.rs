@@ -1,0 +1,240 @@
+//! `apiKey`: an access key and its secret key, of an account or of an environment.
+
+use http::StatusCode;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::management::api::api_request::ApiRequest;
+use crate::management::api::audience::Audience;
+use crate::management::api::field::{DESCRIPTION, FieldSpec, NAME, SetBy, field};
+use crate::management::api::input::Input;
+use crate::management::api::reply::Reply;
+use crate::management::api::resource_type::{
+    Action, AuditNames, Create, Delete, Link, Methods, ResourceType, not_deletable,
+};
+use crate::management::operations::{Changed, NewPair, Operations};
+use crate::management::refusal::Refusal;
+use crate::management::resource_json;
+use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State};
+use crate::policy::Act;
+use crate::store::{Edit, KEY_FIELDS, KeyEntry};
+
+pub(super) static TYPE: ResourceType = ResourceType {
+    methods: |audience| match audience {
+        Audience::Admin | Audience::User | Audience::Creator | Audience::Owner => Some(Methods::ALL),
+        Audience::Member | Audience::EnvironmentKey => Some(Methods::READ),
+        Audience::Readonly => None,
+    },
+    is_in_environments: true,
+    own_fields: FIELDS,
+    has_state: true,
+    list_fields: KEY_FIELDS,
+    create: Some(Create {
+        handler: |request| Box::pin(create(request)),
+        summary: "A new key. Its secret is in this answer and nowhere else.",
+        takes_rights: false,
+        given_together: Some(["publicValue", "secretValue"]),
+    }),
+    update: Some(|request, id| Box::pin(update(request, id))),
+    delete: Some(Delete {
+        handler: |request, id| Box::pin(delete(request, id)),
+        summary: "Removes what is inactive, for good; what is active is 405",
+    }),
+    actions: &[
+        Action::new(
+            "activate",
+            |request, id| Box::pin(set_state(request, id, State::Active)),
+            ("activate", "key"),
+        ),
+        Action::new(
+            "deactivate",
+            |request, id| Box::pin(set_state(request, id, State::Inactive)),
+            ("deactivate", "key"),
+        ),
+        Action::new(
+            "remove",
+            |request, id| Box::pin(set_state(request, id, State::Removed)),
+            ("remove", "key"),
+        ),
+        Action::new("update", |request, id| Box::pin(update(request, id)), ("edit", "key")),
+    ],
+    links: &[Link {
+        path: "account",
+        handler: |request, id| Box::pin(owner(request, id)),
+        operation_id: "getOwnerOfApiKey",
+        summary: "The account or environment that owns the key",
+        leads_to: &["account", "project"],
+    }],
+    audit: Some(AuditNames { subject: "key", create: "create", update: "edit", new_object: None }),
+    id_pattern: "1c[1-9][0-9]{0,17}",
+    ..ResourceType::read_only(
+        "apiKey",
+        "apiKeys",
+        |request| Box::pin(list(request)),
+        |request, id| Box::pin(get(request, id)),
+    )
+};
+
+const FIELDS: &[FieldSpec] = &[
+    field("id", "string"),
+    NAME.nullable(),
+    field("kind", "string"),
+    DESCRIPTION,
+    field("accountId", "reference[account]").set_by(SetBy::Admins),
+    field("ownerType", "enum").one_of(&["account", "project"]),
+    field("publicValue", "string").at_most(4096).set_by(SetBy::Admins),
+    field("secretValue", "password").at_most(4096).nullable().set_by(SetBy::Admins).only_at_creation(),
+    field("lastUsed", "date").nullable(),
+    field("lastUsedAddress", "string").nullable(),
+    field("useCount", "int"),
+];
+
+/// The keys of the environment that the path goes through, or those that the caller may see.
+async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+    list_of(request, request.environment.clone().map(KeyOwner::Environment)).await
+}
+
+/// The keys of `owner`, or those that the caller may see.
+pub(super) async fn list_of(request: &ApiRequest<'_>, owner: Option<KeyOwner>) -> Result<Reply, Refusal> {
+    let query = TYPE.list_query(request)?;
+    let page = request.operations().keys(request.caller, owner, query.for_store.clone()).await?;
+    let data = page.items.iter().map(|entry| document(request, entry)).collect();
+    Ok(TYPE.page(query, data, page.next))
+}
+
+/// One key. A path through an environment finds only keys of this environment.
+async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+    let entry = find(request, id).await?;
+    Ok(Reply::resource_at(document(request, &entry), entry.revision))
+}
+
+async fn owner(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+    match find(request, id).await?.key.owner {
+        KeyOwner::Account(id) => super::account::get(request, &id.to_string()).await,
+        KeyOwner::Environment(id) => super::project::get(request, id.as_str()).await,
+    }
+}
+
+async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+    let mut input = request.input()?;
+    let pair = chosen_pair(request, &mut input)?;
+    let owner = match (&request.environment, request.caller.is_admin()) {
+        (Some(environment), _) => KeyOwner::Environment(environment.clone()),
+        (None, true) => match input.text("accountId")? {
+            Some(id) => owner_with_id(request, id).await?,
+            None => Operations::own_keys(request.caller),
+        },
+        // only admins choose the owner
+        (None, false) => Operations::own_keys(request.caller),
+    };
+    let issued = request
+        .operations()
+        .create_key(request.caller, owner, input.name()?, input.description()?, pair)
+        .await?;
+    let (entry, is_pending) = (&issued.changed.value, !issued.changed.is_confirmed());
+    let may_change = request.caller.may(&Act::ChangeKeys(entry.key.owner.clone()));
+    let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
+    let mut document = resource_json::key(entry, secret, &request.options(may_change, is_pending));
+    let endpoints = request.management.settings().endpoints(&entry.key.owner, &request.http.host);
+    if let Some(endpoint) = endpoints.into_iter().next() {
+        document["links"]["endpoint"] = endpoint.into();
+    }
+    Ok(Reply::created(document, entry.revision, &issued.changed.receipt))
+}
+
+async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+    let key = find(request, id).await?.key.id;
+    let edit = Edit { expected: request.expected(), ..request.input()?.edit()? };
+    let changed = request.operations().edit_key(request.caller, key, edit).await?;
+    Ok(reply(request, &changed))
+}
+
+/// Removes an inactive key for good.
+async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+    set_state(request, id, State::Removed).await.map_err(not_deletable)
+}
+
+async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<Reply, Refusal> {
+    let id = find(request, id).await?.key.id;
+    let changed = request
+        .operations()
+        .set_key_state(request.caller, id, request.transition(state), request.self_lockout())
+        .await?;
+    Ok(reply(request, &changed))
+}
+
+async fn find(request: &ApiRequest<'_>, id: &str) -> Result<KeyEntry, Refusal> {
+    let id: KeyId = id.parse().map_err(|_: InvalidId| Refusal::NotFound)?;
+    let entry = request.operations().key(request.caller, id).await?;
+    let is_here = match (&request.environment, &entry.key.owner) {
+        (None, _) => true,
+        (Some(environment), KeyOwner::Environment(owner)) => environment == owner,
+        (Some(_), KeyOwner::Account(_)) => false,
+    };
+    if is_here { Ok(entry) } else { Err(Refusal::NotFound) }
+}
+
+fn document(request: &ApiRequest<'_>, entry: &KeyEntry) -> Value {
+    let may_change = request.caller.may(&Act::ChangeKeys(entry.key.owner.clone()));
+    let is_pending = request.confirmed_up_to.is_pending(entry.revision, entry.key.state);
+    resource_json::key(entry, None, &request.options(may_change, is_pending))
+}
+
+fn reply(request: &ApiRequest<'_>, changed: &Changed<KeyEntry>) -> Reply {
+    let may_change = request.caller.may(&Act::ChangeKeys(changed.value.key.owner.clone()));
+    let options = request.options(may_change, !changed.is_confirmed());
+    let document = resource_json::key(&changed.value, None, &options);
+    Reply::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)
+}
+
+/// The pair that an admin chose. What others send is ignored.
+fn chosen_pair(request: &ApiRequest<'_>, input: &mut Input) -> Result<NewPair, Refusal> {
+    let secret = input.take_secret();
+    if !request.caller.is_admin() {
+        return Ok(NewPair::Minted);
+    }
+    let missing = |field: &str, other: &str| {
+        Refusal::invalid("MissingRequired", field, format!("'{other}' is given, so '{field}' is needed too"))
+    };
+    match (input.text("publicValue")?, secret) {
+        (None, None) => Ok(NewPair::Minted),
+        (Some(_), None) => Err(missing("secretValue", "publicValue")),
+        (None, Some(_)) => Err(missing("publicValue", "secretValue")),
+        (Some(access_key), Some(secret)) => {
+            if access_key.len() > AccessKey::MAX_BYTES {
+                let most = AccessKey::MAX_BYTES;
+                return Err(Refusal::too_long(
+                    "publicValue",
+                    format!("an access key has {most} bytes at most"),
+                ));
+            }
+            let access_key: AccessKey = access_key.parse().map_err(|error: InvalidId| {
+                Refusal::invalid("InvalidCharacters", "publicValue", error.to_string())
+            })?;
+            Ok(NewPair::Chosen { access_key, secret: Zeroizing::new(secret.as_bytes().to_vec()) })
+        }
+    }
+}
+
+/// The account with this id, or else the environment.
+async fn owner_with_id(request: &ApiRequest<'_>, id: &str) -> Result<KeyOwner, Refusal> {
+    let unknown = || {
+        Refusal::invalid(
+            "InvalidReference",
+            "accountId",
+            "no account and no environment has this id".to_owned(),
+        )
+    };
+    if let Ok(id) = id.parse()
+        && let Ok(entry) = request.operations().account(request.caller, id).await
+        && entry.object.state != State::Removed
+    {
+        return Ok(KeyOwner::Account(id));
+    }
+    let id = id.parse().map_err(|_| unknown())?;
+    match request.operations().present_environment(request.caller, &id).await {
+        Ok(_) => Ok(KeyOwner::Environment(id)),
+        Err(Refusal::NotFound) => Err(unknown()),
+        Err(refusal) => Err(refusal),
+    }
+}
