@@ -41,7 +41,7 @@ fn the_gateway_takes_the_configuration_that_it_is_compared_with() {
     let values = serde_json::json!({
         "http": 18080, "https": 18443, "management": 18081, "workers": 1, "upstream": 13000, "kept": 8, "body": 16,
         "certificate": format!("{folder}/certs/gateway.pem"), "key": format!("{folder}/certs/gateway.key"),
-        "stock": format!("{folder}"), "pepper": format!("{folder}/portcullis.pepper"), "folder": format!("{folder}"),
+        "store_folder": format!("{folder}"), "pepper": format!("{folder}/portcullis.pepper"), "folder": format!("{folder}"),
         "allow_missing_pepper": "false", "routes": "  - { path: /v1, upstream: api }",
     });
     let program = "import json, sys\nfrom comparison.peers.portcullis import CONFIGURATION\n\

@@ -1,1 +1,1 @@
-"""What `benches/compare` is made of; `main` is where to begin reading."""
+"""The code of `benches/compare`. It begins in `main`."""

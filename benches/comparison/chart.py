@@ -1,8 +1,8 @@
-"""The chart: CPU time a request of each peer, scenario by scenario, where nginx without authentication is 1."""
+"""The chart: CPU time a request of each peer, for each scenario; nginx without authentication is 1."""
 
 from html import escape
 
-from .figures import CPU, ratio
+from .columns import CPU, ratio
 from .peers import BASELINE
 from .table import summary
 
@@ -50,7 +50,7 @@ def draw(scenarios, results, about):
     blocks = [
         (scenario, summary(scenario, results[scenario.name]))
         for scenario in scenarios
-        if scenario.name in results and scenario.figures[0] is CPU and scenario.baseline == BASELINE
+        if scenario.name in results and scenario.columns[0] is CPU and scenario.baseline == BASELINE
     ]
     parts, top = [], HEAD
     for scenario, rows in blocks:

@@ -1,10 +1,10 @@
-"""Memory of connections that wait: what each of ten thousand costs after one request."""
+"""Memory of idle connections: what each of ten thousand costs after one request."""
 
 import shutil
 import time
 
-from . import proc
-from .figures import Figure, MEMORY
+from . import process_usage
+from .columns import Column, MEMORY
 from .peers import PEERS
 from .peers.base import PATH
 from .rounds import expect, names_of
@@ -15,8 +15,8 @@ QUICK_DIVISOR = 10  # of a run that only shows that it works
 MOST_ROUNDS = 3  # memory does not vary as time does
 SETTLE_SECONDS = 0.5  # Caddy's and Envoy's threads put things away
 
-CONNECTION = Figure("connection_bytes", "memory a connection", lambda value: f"{value / 1024:.2f} KiB")
-FIGURES = (CONNECTION, MEMORY)
+CONNECTION = Column("connection_bytes", "memory a connection", lambda value: f"{value / 1024:.2f} KiB")
+COLUMNS = (CONNECTION, MEMORY)
 
 
 def measure(connections, secure):
@@ -40,16 +40,16 @@ def measure(connections, secure):
 
 
 def _sample(bench, scenario, folder, peer, connections, secure):
-    site = bench.site(folder, scenario.keys, scenario.stored)
-    running = peer.start(site)
+    setup = bench.setup(folder, scenario.keys, scenario.stored)
+    running = peer.start(setup)
     try:
-        header = site.pairs[0].header()
+        header = setup.pairs[0].header()
         expect(running, header, 200)
-        before = proc.resident_bytes(running.pid)
-        port, certificate = (running.https, site.certificate) if secure else (running.http, None)
+        before = process_usage.resident_bytes(running.pid)
+        port, certificate = (running.https, setup.certificate) if secure else (running.http, None)
         with bench.client.idle(port, PATH, header, connections, certificate):
             time.sleep(SETTLE_SECONDS)
-            after = proc.resident_bytes(running.pid)
+            after = process_usage.resident_bytes(running.pid)
     finally:
         running.child.stop()
     return {"connection_bytes": (after - before) / connections, "memory_bytes": after}

@@ -1,6 +1,6 @@
-"""The load: wrk, h2load and our own client, started on the load's core, and what they counted.
+"""The load: wrk, h2load and our own client, on the core for the load.
 
-Whatever they count is checked: an answer with another status than the expected one fails the run.
+Every status is checked: an unexpected one fails the run.
 """
 
 import json
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .machine import Failure
-from .process import hold_on, run_beside, run_on
+from .child_processes import hold_on, run_beside, run_on
 
 # How long a run may take over its time before it counts as hanging.
 GRACE_SECONDS = 90
@@ -17,7 +17,7 @@ GRACE_SECONDS = 90
 
 @dataclass
 class Counted:
-    """What one run of load saw."""
+    """What one run of load has counted."""
 
     requests: int
     seconds: float
@@ -70,7 +70,7 @@ end
 
 
 class Wrk:
-    """HTTP/1.1, in the clear or over TLS, as fast as the answers come."""
+    """wrk: HTTP/1.1, in the clear or over TLS, as fast as the answers come."""
 
     def __init__(self, folder, cores):
         self.folder = folder
@@ -90,7 +90,7 @@ class Wrk:
 
     @contextmanager
     def beside(self, url, headers, seconds, lead, **how):
-        """Runs it beside the block, which begins so many seconds later, and waits for its end."""
+        """Runs it while the block runs, which begins `lead` seconds later, and waits for its end."""
         command = self.command(url, headers, seconds, **how)
         with run_beside(self.cores, command, lead, seconds + GRACE_SECONDS) as beside:
             yield
@@ -114,7 +114,7 @@ class Wrk:
 
 
 class H2load:
-    """HTTP/2 over TLS, or HTTP/1.1 at a fixed rate."""
+    """h2load: HTTP/2 over TLS, or HTTP/1.1 at a fixed rate."""
 
     def __init__(self, folder, cores):
         self.folder = folder
@@ -138,7 +138,7 @@ class H2load:
 
     @contextmanager
     def beside(self, url, header, seconds, lead, *, expected, **how):
-        """Runs it beside the block, which begins so many seconds later; then `counted` is there."""
+        """Runs it while the block runs, which begins `lead` seconds later. Then `counted` is set."""
         log = self.folder / "beside.log"
         log.unlink(missing_ok=True)
         command = self.command(url, header, seconds, log, **how)
@@ -148,7 +148,7 @@ class H2load:
 
     @staticmethod
     def read(url, output, log, expected):
-        """Statuses and times from what it wrote for each request: start, status, microseconds."""
+        """Statuses and times from its log: start, status and microseconds of each request."""
         times = []
         for line in log.open():
             _, status, microseconds = line.split()
@@ -164,7 +164,7 @@ class H2load:
 
 
 class Client:
-    """What wrk and h2load cannot do: programs/client.rs, which checks every status itself."""
+    """programs/client.rs, for what wrk and h2load cannot do. It checks every status itself."""
 
     def __init__(self, program, folder, cores):
         self.program = program
@@ -184,7 +184,7 @@ class Client:
         return file
 
     def handshakes(self, port, path, header, seconds, connections, certificate):
-        """New TLS connections, so many at once."""
+        """New TLS connections, `connections` at once."""
         request = self.request(path, [header], closes=True)
         command = [self.program, "handshakes", f"127.0.0.1:{port}", request, 200, connections, seconds, certificate]
         return self.counted(run_on(self.cores, command, seconds + GRACE_SECONDS)[0])
@@ -196,7 +196,7 @@ class Client:
 
     @contextmanager
     def idle(self, port, path, header, connections, certificate):
-        """Holds so many connections, on which one request was answered, for as long as the block takes."""
+        """Makes one request on each of `connections`, and holds them while the block runs."""
         request = self.request(path, [header])
         command = [self.program, "idle", f"127.0.0.1:{port}", request, 200, connections]
         command += [certificate] if certificate else []
@@ -205,11 +205,11 @@ class Client:
 
     @staticmethod
     def counted(output):
-        """From its one line."""
+        """The counts from the one line that it prints."""
         line = json.loads(output)
         return Counted(line["requests"], line["microseconds"] / 1e6, line["p50"] / 1000, line["p99"] / 1000)
 
 
 def percentile(ordered, share):
-    """Of a sorted list."""
+    """A percentile of a sorted list."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -1,4 +1,4 @@
-"""The machine: what is missing is installed, what is there is named, and cores are shared out."""
+"""The machine: installs what is missing, names what is there, and assigns cores."""
 
 import os
 import resource
@@ -28,7 +28,7 @@ OPEN_FILES = 65_536
 
 
 class Failure(Exception):
-    """A sentence for the person who runs the comparison; no traceback is printed for it."""
+    """An error that is printed as a sentence, without a traceback."""
 
 
 def install():

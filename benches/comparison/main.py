@@ -1,4 +1,4 @@
-"""The comparison from its beginning to its end."""
+"""Runs the whole comparison."""
 
 import signal
 import sys
@@ -7,11 +7,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from . import machine, rounds, stock, table
-from .everything import SCENARIOS
+from . import fixtures, machine, rounds, table
+from .all_scenarios import SCENARIOS
 from .options import parse
 from .peers import PEERS
-from .process import Child, free_port
+from .child_processes import Child, free_port
 from .results import FILE, Results, print_about, print_block
 
 
@@ -72,7 +72,7 @@ def run(options):
         child = Child([programs / "upstream", f"127.0.0.1:{upstream}"], cores.load, folder / "upstream.log")
         stack.callback(child.stop)
         child.wait_for(upstream)
-        certificate = stock.certificate(folder)
+        certificate = fixtures.certificate(folder)
         bench = rounds.Bench(options, folder, cores, portcullis, programs, upstream, certificate)
         for scenario in SCENARIOS:
             if scenario.name in options.only:

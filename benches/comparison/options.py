@@ -4,7 +4,7 @@ import argparse
 
 from .machine import KEPT
 from .peers import PEERS
-from .everything import SCENARIOS
+from .all_scenarios import SCENARIOS
 
 ROUNDS = 5
 SECONDS = 4

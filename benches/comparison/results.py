@@ -1,10 +1,10 @@
-"""What was measured, kept in one file from run to run, and shown as tables and a chart."""
+"""The results: kept in one file from run to run, and shown as tables and a chart."""
 
 import json
 from pathlib import Path
 
 from . import chart, table
-from .everything import SCENARIOS
+from .all_scenarios import SCENARIOS
 from .machine import KEPT, Failure
 
 FILE = KEPT / "results.json"

@@ -1,4 +1,4 @@
-"""Rounds: every peer of a scenario runs, and gets the same load in turn, several times."""
+"""Rounds: each peer of a scenario gets the same load in turn, several times."""
 
 import http.client
 import shutil
@@ -6,10 +6,10 @@ import ssl
 import time
 from contextlib import ExitStack, closing
 
-from . import proc, stock
+from . import fixtures, process_usage
 from .load import Client, H2load, Wrk
 from .machine import Failure
-from .peers import BASELINE, PEERS, Site
+from .peers import BASELINE, PEERS, Setup
 from .peers.base import PATH
 from .peers.portcullis import metric
 from .scenario import Turn
@@ -20,7 +20,7 @@ MOST_OTHERS = 0.05  # of the machine; with more, figures are not to be trusted
 
 
 class Bench:
-    """What all scenarios share: programs, cores, the upstream, a folder for the time of the run."""
+    """What all scenarios share: programs, cores, the upstream, a temporary folder."""
 
     def __init__(self, options, folder, cores, portcullis, programs, upstream, certificate):
         self.options = options
@@ -41,19 +41,19 @@ class Bench:
         """-1 is for warming up, which a quick run goes without."""
         return 0 if self.options.quick else -1
 
-    def site(self, folder, keys, stored):
-        """Where peers run that know so many keys."""
-        return self.site_of(folder, stock.store(self.programs, stored), {}, keys)
+    def setup(self, folder, keys, stored):
+        """A setup with this number of keys."""
+        return self.setup_with_store(folder, fixtures.store(self.programs, stored), {}, keys)
 
-    def site_of(self, folder, known, settings, keys=None):
-        """The same with this store; without a number, with all its known keys."""
-        return Site(
+    def setup_with_store(self, folder, known, settings, keys=None):
+        """A setup with this store; without `keys`, with all its known keys."""
+        return Setup(
             folder=folder,
             upstream=self.upstream,
             certificate=self.certificate,
             key=self.key,
-            pairs=stock.pairs(known)[:keys],
-            stock=known,
+            pairs=fixtures.pairs(known)[:keys],
+            store_folder=known,
             portcullis=self.portcullis,
             programs=self.programs,
             cores=self.cores.peer,
@@ -72,39 +72,39 @@ def names_of(bench, scenario):
 
 
 def started(stack, bench, scenario, say):
-    """The scenario's peers by name, started, and their site; the stack ends them and removes their files."""
+    """Starts the peers of a scenario. Returns them by name, with their setup. The stack ends them and their files."""
     folder = bench.folder / scenario.name
     folder.mkdir()
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    site = bench.site(folder, scenario.keys, scenario.stored)
+    setup = bench.setup(folder, scenario.keys, scenario.stored)
     peers = {}
     for name in names_of(bench, scenario):
         say(f"{scenario.name}: starting {name}")
-        peers[name] = PEERS[name].start(site)
+        peers[name] = PEERS[name].start(setup)
         stack.callback(peers[name].child.stop)
-        expect(peers[name], site.pairs[0].header(), 200)
-    return peers, site
+        expect(peers[name], setup.pairs[0].header(), 200)
+    return peers, setup
 
 
 def taking_turns(bench, scenario, peers, say):
-    """Round by round each peer; the round before the first, -1, is for warming up."""
+    """Each peer in each round. Round -1 is for warming up."""
     for number in range(bench.first_round, bench.options.rounds):
         for name, running in peers.items():
             say(f"{scenario.name}: " + (f"round {number + 1}, {name}" if number >= 0 else f"warming {name}"))
-            others = proc.Others()
+            others = process_usage.Others()
             yield number, name, running
             bench.others = max(bench.others, others.share())
-            running.cut_logs()
+            running.empty_logs()
 
 
 def measure(bench, scenario, say):
     """All rounds of a scenario: for each peer a list of samples, one a round."""
     with ExitStack() as stack:
-        peers, site = started(stack, bench, scenario, say)
+        peers, setup = started(stack, bench, scenario, say)
         samples = {name: [] for name in peers}
         for number, name, running in taking_turns(bench, scenario, peers, say):
             seconds = bench.options.seconds if number >= 0 else WARM_SECONDS
-            sample = take(scenario.load, bench.turn(running, site.pairs, seconds))
+            sample = take(scenario.load, bench.turn(running, setup.pairs, seconds))
             if number >= 0:
                 samples[name].append(sample)
         for running in peers.values():
@@ -113,7 +113,7 @@ def measure(bench, scenario, say):
 
 
 def remarks(bench):
-    """What has to be said of the scenario that was just measured; it is said once."""
+    """The remarks about the scenario that was just measured, once."""
     if bench.others > MOST_OTHERS:
         bench.remarks.append(
             f"Other programs took up to {bench.others:.0%} of the machine: measure again when it is quiet."
@@ -133,15 +133,15 @@ def _remark_lost_lines(bench, running):
 def take(load, turn):
     """One sample: what the load counted, and what the peer's processes cost meanwhile."""
     pid = turn.running.pid
-    before, began = proc.cpu_seconds(pid), time.monotonic()
+    before, began = process_usage.cpu_seconds(pid), time.monotonic()
     counted = load(turn)
-    used, took = proc.cpu_seconds(pid) - before, time.monotonic() - began
+    used, took = process_usage.cpu_seconds(pid) - before, time.monotonic() - began
     return {
         "cpu_us": used * 1e6 / counted.requests,
         "rate": counted.requests / counted.seconds,
         "p50_ms": counted.p50,
         "p99_ms": counted.p99,
-        "memory_bytes": proc.resident_bytes(pid),
+        "memory_bytes": process_usage.resident_bytes(pid),
         "busy": used / took,
         "requests": counted.requests,
     }

@@ -1,11 +1,11 @@
-"""How Portcullis' cost grows: with workers, keys, routes and connections."""
+"""How the cost of Portcullis grows with workers, keys, routes and connections."""
 
 import shutil
 import time
 from contextlib import ExitStack
 
-from . import proc, stock
-from .figures import CPU, Figure, MEMORY, P50, P99, RATE
+from . import fixtures, process_usage
+from .columns import CPU, Column, MEMORY, P50, P99, RATE
 from .machine import Failure
 from .peers import Portcullis
 from .peers.portcullis import metric
@@ -18,10 +18,10 @@ ROUTES = (1, 10, 100, 1_000)
 CONNECTIONS = (1, 10, 100, 1_000, 10_000)
 SPREAD = (2, 4, 8, 32, 1_000)
 
-FIGURES = (CPU, RATE, P50, P99, MEMORY)
-SHARE = Figure("busier_share", "share of the busier worker", lambda value: f"{value:.0%}")
-SPREAD_FIGURES = (SHARE, CPU, RATE)
-CONNECTION_FIGURES = (CPU, RATE, MEMORY)
+COLUMNS = (CPU, RATE, P50, P99, MEMORY)
+SHARE = Column("busier_share", "share of the busier worker", lambda value: f"{value:.0%}")
+SPREAD_COLUMNS = (SHARE, CPU, RATE)
+CONNECTION_COLUMNS = (CPU, RATE, MEMORY)
 
 # While so many connect, nothing is counted.
 CONNECTS_PER_SECOND = 4_000
@@ -61,9 +61,9 @@ def spread(bench, scenario, say):
 
     def sample(turn, name):
         pid = turn.running.pid
-        before = proc.thread_seconds(pid, "worker-")
+        before = process_usage.thread_seconds(pid, "worker-")
         result = take(lambda turn: _hot(turn, counts[name]), turn)
-        used = [after - before[thread] for thread, after in proc.thread_seconds(pid, "worker-").items()]
+        used = [after - before[thread] for thread, after in process_usage.thread_seconds(pid, "worker-").items()]
         if len(used) != 2 or not sum(used):
             raise Failure(f"two workers were expected to work, not {len(used)}")
         return {**result, "busier_share": max(used) / sum(used)}
@@ -96,9 +96,9 @@ def _busy(turn, count):
 def _look(running):
     return {
         "at": time.monotonic(),
-        "cpu": proc.cpu_seconds(running.pid),
+        "cpu": process_usage.cpu_seconds(running.pid),
         "requests": metric(running, "portcullis_requests_allowed_total"),
-        "memory": proc.resident_bytes(running.pid),
+        "memory": process_usage.resident_bytes(running.pid),
     }
 
 
@@ -110,21 +110,21 @@ def _rounds(bench, scenario, say, settings, sample=None, on_all_cores=False):
     samples = {name: [] for name in settings}
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        gateways, sites = {}, {}
+        gateways, setups = {}, {}
         for number, (name, wanted) in enumerate(settings.items()):
             say(f"{scenario.name}: starting one for {name}")
             (folder / str(number)).mkdir()
-            known = stock.store(bench.programs, wanted.get("stored", 10))
-            site = bench.site_of(folder / str(number), known, wanted, HOT_KEYS)
-            site.cores = bench.cores.all if on_all_cores else site.cores
-            gateways[name] = Portcullis("portcullis", "argon2id").start(site)
+            known = fixtures.store(bench.programs, wanted.get("stored", 10))
+            setup = bench.setup_with_store(folder / str(number), known, wanted, HOT_KEYS)
+            setup.cores = bench.cores.all if on_all_cores else setup.cores
+            gateways[name] = Portcullis("portcullis", "argon2id").start(setup)
             stack.callback(gateways[name].child.stop)
-            expect(gateways[name], site.pairs[0].header(), 200)
-            sites[name] = site
+            expect(gateways[name], setup.pairs[0].header(), 200)
+            setups[name] = setup
         for number, name, running in taking_turns(bench, scenario, gateways, say):
             if number < 0:
-                take(_hot, bench.turn(running, sites[name].pairs, WARM_SECONDS))
+                take(_hot, bench.turn(running, setups[name].pairs, WARM_SECONDS))
             else:
-                turn = bench.turn(running, sites[name].pairs, bench.options.seconds)
+                turn = bench.turn(running, setups[name].pairs, bench.options.seconds)
                 samples[name].append(sample(turn, name))
     return samples

@@ -1,9 +1,9 @@
-"""What a scenario is."""
+"""A scenario, and one turn of a peer in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .figures import USUAL
+from .columns import DEFAULT_COLUMNS
 from .load import Client, Counted, H2load, Wrk
 from .peers import BASELINE
 
@@ -13,7 +13,7 @@ SLOW_CONNECTIONS = 2  # of peers that run bcrypt for each request: what is under
 
 @dataclass
 class Turn:
-    """One peer's turn in a round: what the load is made with."""
+    """One turn of a peer in a round: the peer, and what makes the load."""
 
     running: object
     wrk: Wrk
@@ -24,22 +24,22 @@ class Turn:
 
     @property
     def authenticates(self):
-        """Whether keys mean something to this peer."""
+        """Whether this peer checks keys."""
         return self.running.peer.authentication is not None
 
     @property
     def connections(self):
-        """Few where each request costs a bcrypt run."""
+        """How many connections. Few if each request costs a bcrypt run."""
         return SLOW_CONNECTIONS if self.running.peer.is_slow else CONNECTIONS
 
     def header(self):
-        """The hot key's."""
+        """The `Authorization` of the hot key."""
         return self.pairs[0].header()
 
 
 @dataclass
 class Scenario:
-    """A name on the command line, a block of the table."""
+    """A scenario: a name on the command line, and a block of the table."""
 
     name: str
     text: str
@@ -48,7 +48,7 @@ class Scenario:
     keys: int = 2  # in the peers' lists
     stored: int = 10  # in Portcullis' store
     notes: str = ""
-    figures: tuple = USUAL
+    columns: tuple = DEFAULT_COLUMNS
     baseline: str | None = BASELINE  # the row that the others are compared with
     # where it is not `rounds.measure`: (bench, scenario, say) to samples by row
     measure: Callable | None = None

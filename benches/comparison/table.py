@@ -1,21 +1,21 @@
-"""From samples to a table: medians, and each round's ratio to the baseline in the same round."""
+"""Tables from samples: medians, and the ratio of each round to the baseline in the same round."""
 
 from statistics import median
 
-from .figures import RATE, ratio
+from .columns import RATE, ratio
 
 BUSY = 0.9  # of a core: below it, the load was the limit
 LOAD_NOTE = f"* used less than {BUSY:.0%} of its core: the load, not this program, was the limit"
 
 
 def summary(scenario, samples):
-    """For each row each figure's median over the rounds, and its ratio to the baseline: median, least, most."""
+    """For each row each column's median over the rounds, and its ratio to the baseline: median, least, most."""
     result = {}
     for name, rounds in samples.items():
         result[name] = {"busy": median(sample.get("busy", 1) for sample in rounds)}
         bases = samples[scenario.baseline] if scenario.baseline else []
-        for figure in scenario.figures:
-            key = figure.key
+        for column in scenario.columns:
+            key = column.key
             if key not in rounds[0]:
                 continue
             ratios = [
@@ -31,21 +31,21 @@ def summary(scenario, samples):
 
 
 def cells(scenario, samples):
-    """Headings, and the cells of each row. How far the rounds lie apart is shown of the first figure."""
+    """Headings, and the cells of each row. How far the rounds lie apart is shown of the first column."""
     headings = [""]
-    for at, figure in enumerate(scenario.figures):
-        headings.append(figure.heading)
-        if scenario.baseline and figure.compares:
+    for at, column in enumerate(scenario.columns):
+        headings.append(column.heading)
+        if scenario.baseline and column.compares:
             headings.append(f"÷ {scenario.baseline}" if at == 0 else "÷")
             headings += ["least – most"] if at == 0 else []
     lines = []
     for name, row in summary(scenario, samples).items():
         line = [name]
-        for at, figure in enumerate(scenario.figures):
-            found = row.get(figure.key)
-            value = figure.show(found["median"]) if found else ""
-            line.append(value + " *" if figure is RATE and row["busy"] < BUSY else value)
-            if scenario.baseline and figure.compares:
+        for at, column in enumerate(scenario.columns):
+            found = row.get(column.key)
+            value = column.show(found["median"]) if found else ""
+            line.append(value + " *" if column is RATE and row["busy"] < BUSY else value)
+            if scenario.baseline and column.compares:
                 line.append(ratio(found["ratio"]) if found else "")
                 if at == 0:
                     spread = found and found["ratio"] is not None and name != scenario.baseline

@@ -4,13 +4,13 @@ All of them keep connections to the upstream, write an access log to a file, ser
 HTTP/2 and HTTP/1.1 on another, with one certificate, and know the same keys.
 """
 
-from .base import Peer, Site
+from .base import Peer, Setup
 from .caddy import Caddy
 from .envoy import Envoy
 from .haproxy import Haproxy
 from .nginx import Nginx
 from .portcullis import Portcullis
-from .programs import Floor, Hyper
+from .reference_proxies import Floor, Hyper
 
 BASELINE = "nginx"
 
@@ -33,4 +33,4 @@ PEERS = {
     )
 }
 
-__all__ = ["BASELINE", "PEERS", "Peer", "Portcullis", "Site"]
+__all__ = ["BASELINE", "PEERS", "Peer", "Portcullis", "Setup"]

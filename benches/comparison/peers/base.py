@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..process import Child, free_port
+from ..child_processes import Child, free_port
 
 ENVIRONMENT = "e1"
 PATH = f"/v1/projects/{ENVIRONMENT}/hosts"  # an environment's path in Portcullis; any path to the others
@@ -15,15 +15,15 @@ IDLE_SECONDS = 75
 
 
 @dataclass
-class Site:
-    """Where a scenario's peers run, and what they are to know."""
+class Setup:
+    """Where the peers of a scenario run, and what they need."""
 
     folder: Path
     upstream: int  # port
     certificate: Path
     key: Path
     pairs: list  # what the lists of keys hold
-    stock: Path  # folder of Portcullis' store
+    store_folder: Path  # folder of Portcullis' store
     portcullis: Path
     programs: Path
     cores: list
@@ -44,13 +44,13 @@ class Peer:
         """Whether each request costs a bcrypt run: such peers get few requests. Caddy remembers what it verified."""
         return self.authentication == "bcrypt" and self.name != "caddy-bcrypt"
 
-    def start(self, site):
+    def start(self, setup):
         """Starts it in a folder of its own and waits until it listens."""
-        folder = site.folder / self.name
+        folder = setup.folder / self.name
         folder.mkdir()
-        running = Running(self, folder, site.certificate, free_port(), free_port() if self.serves_tls else None)
+        running = Running(self, folder, setup.certificate, free_port(), free_port() if self.serves_tls else None)
         running.child = Child(
-            self.command(site, running), site.cores, folder / "output.log", self.environment(site)
+            self.command(setup, running), setup.cores, folder / "output.log", self.environment(setup)
         )
         try:
             running.child.wait_for(*(port for port in (running.http, running.https) if port))
@@ -60,20 +60,20 @@ class Peer:
             raise
         return running
 
-    def command(self, site, running):
-        """Writes the configuration into the folder, and says what starts the program."""
+    def command(self, setup, running):
+        """Writes the configuration into the folder. Returns the command that starts the program."""
         raise NotImplementedError
 
     def wait_until_ready(self, running):
-        """For who listens before it can serve."""
+        """For peers that listen before they can serve."""
 
-    def environment(self, _site):
+    def environment(self, _setup):
         """Variables of its process."""
         return {}
 
 
 class Running:
-    """A peer that runs."""
+    """A running peer."""
 
     def __init__(self, peer, folder, certificate, http, https):
         self.peer = peer
@@ -87,7 +87,7 @@ class Running:
 
     @property
     def pid(self):
-        """Of the process that was started; its children are measured with it."""
+        """The id of its process. Children are measured with it."""
         return self.child.pid
 
     def url(self, path=PATH):
@@ -98,7 +98,7 @@ class Running:
         """A path over TLS."""
         return f"https://127.0.0.1:{self.https}{path}"
 
-    def cut_logs(self):
+    def empty_logs(self):
         """Empties the logs: a million lines a run would fill the disk. All peers append."""
         for log in self.folder.glob("*.log"):
             with open(log, "r+b") as file:

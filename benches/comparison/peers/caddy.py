@@ -50,26 +50,26 @@ https://:{https} {{
 class Caddy(Peer):
     """With bcrypt, the one hash it knows; a Caddyfile turns its memory of verified pairs on."""
 
-    def command(self, site, running):
+    def command(self, setup, running):
         file = running.folder / "Caddyfile"
-        users = [f"        {pair.access_key} {_hash(pair.secret)}" for pair in site.pairs]
+        users = [f"        {pair.access_key} {_hash(pair.secret)}" for pair in setup.pairs]
         file.write_text(
             CONFIGURATION.format(
                 folder=running.folder,
                 users="\n".join(users),
                 body=BODY_MIB,
-                upstream=site.upstream,
+                upstream=setup.upstream,
                 kept=KEPT_CONNECTIONS,
                 http=running.http,
                 https=running.https,
-                certificate=site.certificate,
-                key=site.key,
+                certificate=setup.certificate,
+                key=setup.key,
             )
         )
         return ["caddy", "run", "--config", file, "--adapter", "caddyfile"]
 
-    def environment(self, site):
-        folder = str(site.folder / self.name)
+    def environment(self, setup):
+        folder = str(setup.folder / self.name)
         return {"GOMAXPROCS": "1", "HOME": folder, "XDG_CONFIG_HOME": folder, "XDG_DATA_HOME": folder}
 
 

@@ -12,24 +12,24 @@ PLENTY = 100_000
 class Envoy(Peer):
     """With its basic_auth filter, which knows SHA-1 alone, or without."""
 
-    def command(self, site, running):
-        connection_manager = self._connection_manager(site, running)
+    def command(self, setup, running):
+        connection_manager = self._connection_manager(setup, running)
         listeners = [
             _listener("http", running.http, connection_manager, None),
-            _listener("https", running.https, connection_manager, _tls(site)),
+            _listener("https", running.https, connection_manager, _tls(setup)),
         ]
         file = running.folder / "envoy.json"
-        resources = {"listeners": listeners, "clusters": [_cluster(site.upstream)]}
+        resources = {"listeners": listeners, "clusters": [_cluster(setup.upstream)]}
         file.write_text(json.dumps({"static_resources": resources}))
         command = [machine.envoy(), "-c", file, "--concurrency", "1", "--disable-hot-restart"]
         return [*command, "--log-level", "warning"]
 
-    def _connection_manager(self, site, running):
+    def _connection_manager(self, setup, running):
         log = {"@type": TYPE + "access_loggers.file.v3.FileAccessLog", "path": str(running.folder / "access.log")}
         route = {"match": {"prefix": "/"}, "route": {"cluster": "api"}}
         filters = []
         if self.authentication:
-            users = "".join(pair.sha1() + "\n" for pair in site.pairs)
+            users = "".join(pair.sha1() + "\n" for pair in setup.pairs)
             basic = {"@type": TYPE + "filters.http.basic_auth.v3.BasicAuth", "users": {"inline_string": users}}
             filters.append({"name": "envoy.filters.http.basic_auth", "typed_config": basic})
         router = {"@type": TYPE + "filters.http.router.v3.Router"}
@@ -61,10 +61,10 @@ def _listener(name, port, connection_manager, tls):
     }
 
 
-def _tls(site):
+def _tls(setup):
     files = {
-        "certificate_chain": {"filename": str(site.certificate)},
-        "private_key": {"filename": str(site.key)},
+        "certificate_chain": {"filename": str(setup.certificate)},
+        "private_key": {"filename": str(setup.key)},
     }
     return {
         "@type": TYPE + "transport_sockets.tls.v3.DownstreamTlsContext",

@@ -1,6 +1,6 @@
 """haproxy."""
 
-from .. import stock
+from .. import fixtures
 from .base import IDLE_SECONDS, Peer
 
 # It has no log files of its own: what it writes to standard output goes to one here, which is less work than syslog.
@@ -35,13 +35,13 @@ backend api
 class Haproxy(Peer):
     """With a user list, or without."""
 
-    def command(self, site, running):
+    def command(self, setup, running):
         folder = running.folder
         bundle = folder / "bundle.pem"
-        bundle.write_text(site.certificate.read_text() + site.key.read_text())
+        bundle.write_text(setup.certificate.read_text() + setup.key.read_text())
         userlist, authentication = "", ""
         if self.authentication:
-            users = "".join(f"    user {pair.access_key} {self._password(pair)}\n" for pair in site.pairs)
+            users = "".join(f"    user {pair.access_key} {self._password(pair)}\n" for pair in setup.pairs)
             userlist = "userlist keys\n" + users
             authentication = "http-request auth realm api unless { http_auth(keys) }"
         file = folder / "haproxy.cfg"
@@ -53,7 +53,7 @@ class Haproxy(Peer):
                 https=running.https,
                 bundle=bundle,
                 authentication=authentication,
-                upstream=site.upstream,
+                upstream=setup.upstream,
             )
         )
         return ["haproxy", "-db", "-f", file]
@@ -61,4 +61,4 @@ class Haproxy(Peer):
     def _password(self, pair):
         if self.authentication == "plain":
             return f"insecure-password {pair.secret}"
-        return f"password {stock.bcrypt(pair)}"
+        return f"password {fixtures.bcrypt(pair)}"

@@ -2,7 +2,7 @@
 
 import os
 
-from .. import stock
+from .. import fixtures
 from .base import BODY_MIB, IDLE_SECONDS, KEPT_CONNECTIONS, Peer
 
 # `buffer` on the log is what its users turn on under load; without it nginx would write once a request.
@@ -51,13 +51,13 @@ http {{
 class Nginx(Peer):
     """Without authentication it is what all are compared with."""
 
-    def command(self, site, running):
+    def command(self, setup, running):
         folder = running.folder
         authentication = ""
         if self.authentication:
             lines = {"sha1": lambda pair: pair.sha1(), "bcrypt": _bcrypt_line}[self.authentication]
             keys = folder / "htpasswd"
-            keys.write_text("".join(lines(pair) + "\n" for pair in site.pairs))
+            keys.write_text("".join(lines(pair) + "\n" for pair in setup.pairs))
             authentication = f'auth_basic "api"; auth_basic_user_file {keys};'
         file = folder / "nginx.conf"
         file.write_text(
@@ -66,12 +66,12 @@ class Nginx(Peer):
                 user="user root;" if os.geteuid() == 0 else "",
                 folder=folder,
                 idle=IDLE_SECONDS,
-                upstream=site.upstream,
+                upstream=setup.upstream,
                 kept=KEPT_CONNECTIONS,
                 http=running.http,
                 https=running.https,
-                certificate=site.certificate,
-                key=site.key,
+                certificate=setup.certificate,
+                key=setup.key,
                 body=BODY_MIB,
                 authentication=authentication,
             )
@@ -80,4 +80,4 @@ class Nginx(Peer):
 
 
 def _bcrypt_line(pair):
-    return f"{pair.access_key}:{stock.bcrypt(pair)}"
+    return f"{pair.access_key}:{fixtures.bcrypt(pair)}"

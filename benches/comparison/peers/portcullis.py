@@ -1,12 +1,12 @@
-"""Portcullis, with everything on that a user has on."""
+"""Portcullis, with everything on that users have on."""
 
 import http.client
 import shutil
 import time
 
 from ..machine import Failure
-from ..process import free_port
-from ..stock import admin_pair
+from ..child_processes import free_port
+from ..fixtures import admin_pair
 from .base import BODY_MIB, KEPT_CONNECTIONS, Peer
 
 # Limits, timeouts and counters have their defaults, but those that a load from one address would meet: it comes from
@@ -22,7 +22,7 @@ management:
   address: 127.0.0.1:{management}
 workers: {workers}
 store:
-  sqlite: {stock}/portcullis.db
+  sqlite: {store_folder}/portcullis.db
 pepper_file: {pepper}
 allow_missing_pepper: {allow_missing_pepper}
 upstreams:
@@ -57,12 +57,12 @@ READY_SECONDS = 60
 class Portcullis(Peer):
     """Settings of a scenario: `workers`, `routes`, `pepper` (a file of its own, in place of the store's)."""
 
-    def command(self, site, running):
-        stock, settings = site.stock, site.settings
-        if (stock / "portcullis.db").stat().st_size < COPIED_BYTES:
-            stock = shutil.copytree(stock, running.folder / "stock")
+    def command(self, setup, running):
+        store_folder, settings = setup.store_folder, setup.settings
+        if (store_folder / "portcullis.db").stat().st_size < COPIED_BYTES:
+            store_folder = shutil.copytree(store_folder, running.folder / "store")
         running.management = free_port()
-        running.admin = admin_pair(site.stock)
+        running.admin = admin_pair(setup.store_folder)
         # v1 is the one that is asked for; the others lie beside it
         prefixes = ["v1"] + [f"w{number}" for number in range(1, settings.get("routes", 1))]
         file = running.folder / "portcullis.yaml"
@@ -71,20 +71,20 @@ class Portcullis(Peer):
                 http=running.http,
                 https=running.https,
                 management=running.management,
-                certificate=site.certificate,
-                key=site.key,
+                certificate=setup.certificate,
+                key=setup.key,
                 workers=settings.get("workers", 1),
-                stock=stock,
-                pepper=settings.get("pepper", stock / "portcullis.pepper"),
+                store_folder=store_folder,
+                pepper=settings.get("pepper", store_folder / "portcullis.pepper"),
                 allow_missing_pepper="true" if "pepper" in settings else "false",
-                upstream=site.upstream,
+                upstream=setup.upstream,
                 kept=KEPT_CONNECTIONS,
                 routes="".join(ROUTE.format(prefix=prefix) for prefix in prefixes).rstrip(),
                 body=BODY_MIB,
                 folder=running.folder,
             )
         )
-        return [site.portcullis, "serve", "--config", file]
+        return [setup.portcullis, "serve", "--config", file]
 
 
 

@@ -1,12 +1,12 @@
-"""Load at a fixed rate below saturation: what a gateway adds to a request's time, alone and during a flood."""
+"""Load at a fixed rate below saturation: the latency that a gateway adds, alone and during a flood."""
 
 from contextlib import ExitStack
 
-from . import proc
-from .figures import CPU, Figure, P99, number
+from . import process_usage
+from .columns import CPU, Column, P99, number
 from .peers.base import PATH
 from .rounds import expect, started, taking_turns
-from .scenarios import wrong_secret
+from .load_scenarios import wrong_secret
 
 # Each connection of h2load sends at its own even pace.
 CONNECTIONS = 20
@@ -14,13 +14,13 @@ RATE = 100  # requests a second on each
 FLOOD_CONNECTIONS = 100
 FLOOD_LEAD_SECONDS = 1  # the flood is there before the good traffic, and goes on after it
 
-ADDED_P50 = Figure("added_p50_ms", "p50 added", lambda value: f"{number(value)} ms")
-ADDED_P99 = Figure("added_p99_ms", "p99 added", lambda value: f"{number(value)} ms")
-ADDED_FIGURES = (ADDED_P50, ADDED_P99, CPU)
+ADDED_P50 = Column("added_p50_ms", "p50 added", lambda value: f"{number(value)} ms")
+ADDED_P99 = Column("added_p99_ms", "p99 added", lambda value: f"{number(value)} ms")
+ADDED_COLUMNS = (ADDED_P50, ADDED_P99, CPU)
 
-QUIET_P99 = Figure("quiet_p99_ms", "p99 without", lambda value: f"{number(value)} ms")
-FLOOD_RATE = Figure("flood_rate", "flood answered/s", lambda value: f"{value:,.0f}", compares=False)
-FLOOD_FIGURES = (P99, QUIET_P99, FLOOD_RATE)
+QUIET_P99 = Column("quiet_p99_ms", "p99 without", lambda value: f"{number(value)} ms")
+FLOOD_RATE = Column("flood_rate", "flood answered/s", lambda value: f"{value:,.0f}", compares=False)
+FLOOD_COLUMNS = (P99, QUIET_P99, FLOOD_RATE)
 
 
 def added(bench, scenario, say):
@@ -32,12 +32,12 @@ def added(bench, scenario, say):
         if round_number not in direct:
             url = f"http://127.0.0.1:{bench.upstream}{PATH}"
             direct[round_number] = _good(bench, url, header)
-        before = proc.cpu_seconds(running.pid)
+        before = process_usage.cpu_seconds(running.pid)
         counted = _good(bench, running.url(), header)
         return {
             "added_p50_ms": counted.p50 - direct[round_number].p50,
             "added_p99_ms": counted.p99 - direct[round_number].p99,
-            "cpu_us": (proc.cpu_seconds(running.pid) - before) * 1e6 / counted.requests,
+            "cpu_us": (process_usage.cpu_seconds(running.pid) - before) * 1e6 / counted.requests,
             "rate": counted.requests / counted.seconds,
         }
 
@@ -80,11 +80,11 @@ def _good(bench, url, header):
 
 def _rounds(bench, scenario, say, sample):
     with ExitStack() as stack:
-        peers, site = started(stack, bench, scenario, say)
+        peers, setup = started(stack, bench, scenario, say)
         samples = {name: [] for name in peers}
         for round_number, name, running in taking_turns(bench, scenario, peers, say):
             if round_number < 0:
-                bench.wrk.run(running.url(), [site.pairs[0].header()], 1)
+                bench.wrk.run(running.url(), [setup.pairs[0].header()], 1)
             else:
-                samples[name].append(sample(round_number, running, site.pairs))
+                samples[name].append(sample(round_number, running, setup.pairs))
         return samples

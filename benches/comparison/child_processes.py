@@ -1,4 +1,4 @@
-"""Children: started on their cores, waited for, and ended by their process ids, whatever happens."""
+"""Child processes: started on their cores, waited for, and ended by their ids, whatever happens."""
 
 import ctypes
 import os

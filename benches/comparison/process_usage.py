@@ -1,4 +1,4 @@
-"""What the kernel counted for a process and all below it: /proc."""
+"""CPU time and memory of a process and its children, from /proc."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Keys, the lists that hold them, and the certificate."""
+"""What all peers share: keys, the lists and stores that hold them, and the certificate."""
 
 import base64
 import hashlib
@@ -52,7 +52,7 @@ def _fill(programs, folder, known, others):
     if not done.exists():
         print(f"filling {folder} with {known + others:,} keys, once", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        command = [str(programs / "stock"), str(folder), str(known), str(others)]
+        command = [str(programs / "fill_store"), str(folder), str(known), str(others)]
         if subprocess.run(command, check=False).returncode != 0:
             raise Failure("the store could not be filled")
         done.touch()

@@ -1,8 +1,8 @@
-//! Fills a store for `benches/compare`: `stock FOLDER KNOWN OTHERS`.
+//! Fills a store for `benches/compare`: `fill_store FOLDER KNOWN OTHERS`.
 //!
 //! Makes `FOLDER/portcullis.db` and `FOLDER/portcullis.pepper` with the environment `e1`, `KNOWN` keys of it whose
 //! pairs are written to `FOLDER/pairs.txt` (`ACCESS_KEY SECRET`, one a line), an admin's key in `FOLDER/admin.txt`, and
-//! `OTHERS` keys that nobody has the secrets of, so that the store is as large as one in use.
+//! `OTHERS` keys whose secrets nobody has, so that the store is as large as one in use.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,9 @@ const ENVIRONMENT: &str = "e1";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, known, others] = &arguments[..] else { anyhow::bail!("usage: stock FOLDER KNOWN OTHERS") };
+    let [folder, known, others] = &arguments[..] else {
+        anyhow::bail!("usage: fill_store FOLDER KNOWN OTHERS")
+    };
     let (folder, known, others) = (PathBuf::from(folder), known.parse()?, others.parse()?);
     std::fs::create_dir_all(&folder)?;
     known_keys(&folder, known)?;
@@ -44,7 +46,7 @@ fn known_keys(folder: &Path, count: usize) -> anyhow::Result<()> {
         let pair = issue(&mut store, &peppers, KeyOwner::Environment(ENVIRONMENT.parse()?))?;
         pairs.write_all(pair.as_bytes())?;
         if told.elapsed() > Duration::from_secs(10) {
-            eprintln!("stock: {number} of {count} keys hashed");
+            eprintln!("fill_store: {number} of {count} keys hashed");
             told = Instant::now();
         }
     }

@@ -1,6 +1,6 @@
-"""The scenarios in which every peer of a round gets the same load, as fast as it answers."""
+"""Scenarios in which each peer gets the same load, as fast as it answers."""
 
-from . import stock
+from . import fixtures
 from .peers import BASELINE
 from .peers.base import LARGE_PATH, PATH
 from .rounds import expect
@@ -41,12 +41,12 @@ def _refused(header):
 
 def wrong_secret(pairs):
     """A known key with a secret of the right form: another key's."""
-    return stock.Pair(pairs[0].access_key, pairs[1].secret).header()
+    return fixtures.Pair(pairs[0].access_key, pairs[1].secret).header()
 
 
 def unknown_key(pairs):
     """A key of the right form that nobody has, with a secret of the right form."""
-    return stock.Pair("pce_" + "0" * 20, pairs[1].secret).header()
+    return fixtures.Pair("pce_" + "0" * 20, pairs[1].secret).header()
 
 
 def _malformed(_pairs):
@@ -89,7 +89,7 @@ LOADS = [
         "10,000 keys in turn, 512 bytes, 32 kept connections",
         ("nginx", "nginx-sha1", "haproxy-plain", "envoy-sha1", "portcullis"),
         _keys,
-        keys=stock.KEYS,
+        keys=fixtures.KEYS,
         stored=1_000_000,
         notes="Portcullis has 1,000,000 keys stored, the others' lists hold the 10,000. Not with bcrypt: Caddy "
         "remembers 1,000 pairs, and the others none.",
