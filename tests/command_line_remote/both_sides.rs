@@ -133,7 +133,7 @@ fn both_sides_print_the_same() {
     let create = ["key", "create", "--environment", "prod", "--name", "n"];
     assert_eq!(fields(cli.json(&create)), fields(gateway.json(&create)));
     let headings = |outcome: Outcome| {
-        let names = outcome.stdout.lines().map(|line| line[..12].to_owned()).collect::<Vec<_>>();
+        let names = outcome.stdout.lines().map(|line| line[..8].to_owned()).collect::<Vec<_>>();
         (names, outcome.stderr)
     };
     assert_eq!(headings(cli.succeed(&create)), headings(gateway.succeed(&create)));
