@@ -34,8 +34,11 @@ pub(super) fn fold(character: char, mut take: impl FnMut(u8)) {
         return take((character as u8).to_ascii_lowercase());
     }
     let code = u32::from(character);
-    let after = FOLDS.partition_point(|(first, _)| *first <= code);
-    // the search takes ten looks at the table
+    // no code point has more than 21 bits
+    let page = (code >> 8) as usize;
+    let (start, end) = (usize::from(PAGES[page]), usize::from(PAGES[page + 1]));
+    let after = start + FOLDS[start..end].partition_point(|(first, _)| *first <= code);
+    // the search takes eight looks at the table, and none for most characters
     steps::add(4);
     let one;
     let folded: &[u8] = match after.checked_sub(1).map(|at| FOLDS[at]) {
@@ -50,6 +53,20 @@ pub(super) fn fold(character: char, mut take: impl FnMut(u8)) {
     steps::add(folded.len());
     folded.iter().copied().for_each(take);
 }
+
+/// Where the entries of each page of 256 code points begin in [`FOLDS`].
+static PAGES: [u16; 0x1102] = {
+    let mut pages = [0; 0x1102];
+    let (mut page, mut entry): (u32, u16) = (0, 0);
+    while (page as usize) < pages.len() {
+        while (entry as usize) < FOLDS.len() && FOLDS[entry as usize].0 >> 8 < page {
+            entry += 1;
+        }
+        pages[page as usize] = entry;
+        page += 1;
+    }
+    pages
+};
 
 /// Sorted by code point; `policy::fold::tests` makes it anew from the full algorithm and compares.
 #[rustfmt::skip] // one entry a line would be 680 lines

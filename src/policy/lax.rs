@@ -3,6 +3,8 @@
 //! Decoded, folded by NFKC and case, cut where a reader may cut it, without trailing dots and spaces. Whatever order
 //! lenient readers apply their steps in, two segments that any of them takes for one another have the same lax form.
 
+use std::ops::ControlFlow;
+
 use super::{PathRefusal, fold, steps};
 
 /// Whether `segment` is its own lax form but for ASCII case: no escape, no `;`, no dot at its end.
@@ -24,34 +26,57 @@ pub(super) fn pieces(segment: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Whether a segment (or a piece between two `%2F`) hides something from the gateway. Takes no more than a few steps for
 /// each of its bytes, and no allocation.
 pub(super) fn check(segment: &[u8]) -> Result<(), PathRefusal> {
-    read(segment, |_| {})
+    read(segment, |_| ControlFlow::Continue(()))
 }
 
-/// The lax form of a segment (or of a piece between two `%2F`), in lower case and with [`OTHER`](fold::OTHER) for what is
-/// not ASCII; empty where readers may drop the segment whole. A segment that hides something is refused.
-pub(super) fn form(segment: &[u8]) -> Result<Vec<u8>, PathRefusal> {
-    let mut form = Vec::with_capacity(segment.len());
-    read(segment, |byte| form.push(byte))?;
+/// The lax form of a segment (or of a piece between two `%2F`) that [`check`] accepts, in lower case and with
+/// [`OTHER`](fold::OTHER) for what is not ASCII; empty where readers may drop the segment whole. Of one that is longer
+/// than `longest` bytes it is a part that is longer too: enough to tell that it is not one of the words to compare.
+pub(super) fn form(segment: &[u8], longest: usize) -> Result<Vec<u8>, PathRefusal> {
+    let mut form = Vec::new();
+    read(segment, |part| match part {
+        Part::Byte(byte) => {
+            form.push(byte);
+            if form.len() > longest && !is_dropped_at_the_end(byte) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        }
+        Part::Cut => ControlFlow::Break(()),
+    })?;
     let kept = form.iter().rposition(|&byte| !is_dropped_at_the_end(byte)).map_or(0, |at| at + 1);
     form.truncate(kept);
     Ok(form)
+}
+
+/// A part of a segment, decoded and folded.
+enum Part {
+    Byte(u8),
+    /// Some readers drop what follows.
+    Cut,
 }
 
 fn is_dropped_at_the_end(byte: u8) -> bool {
     matches!(byte, b'.' | b' ')
 }
 
-/// Decodes and folds a segment in one pass, and hands `take` what stands before its first cut.
-fn read(segment: &[u8], mut take: impl FnMut(u8)) -> Result<(), PathRefusal> {
+/// Decodes and folds a segment in one pass, and hands `take` what stands before its first cut, and the cut; as long as
+/// it wants more.
+fn read(segment: &[u8], mut take: impl FnMut(Part) -> ControlFlow<()>) -> Result<(), PathRefusal> {
     let mut characters = Characters { rest: segment };
     let (mut is_cut, mut is_dropped, mut has_dot) = (false, true, false);
     let mut previous = [0, 0];
     while let Some(character) = characters.next()? {
         let mut refusal = None;
+        let mut flow = ControlFlow::Continue(());
         fold::fold(character, |byte| {
             match byte {
                 b'/' | b'\\' => refusal = Some(PathRefusal::FoldedSeparator),
-                b';' | b'?' | b'#' => is_cut = true,
+                b';' | b'?' | b'#' if !is_cut => {
+                    is_cut = true;
+                    flow = take(Part::Cut);
+                }
                 // a second decoding would change the path; where none can, it changes nothing
                 _ if previous[0] == b'%' && hex(previous[1]).is_some() && hex(byte).is_some() => {
                     refusal = Some(PathRefusal::NestedEscape);
@@ -59,13 +84,16 @@ fn read(segment: &[u8], mut take: impl FnMut(u8)) -> Result<(), PathRefusal> {
                 _ => {}
             }
             previous = [previous[1], byte];
-            if !is_cut {
+            if !is_cut && flow.is_continue() {
                 is_dropped &= is_dropped_at_the_end(byte);
                 has_dot |= byte == b'.';
-                take(byte);
+                flow = take(Part::Byte(byte));
             }
         });
         refusal.map_or(Ok(()), Err)?;
+        if flow.is_break() {
+            break;
+        }
     }
     // "..", but also "...", ". ." and ".. ": what a reader that trims only some of it would resolve
     if is_dropped && has_dot { Err(PathRefusal::DotSegment) } else { Ok(()) }
@@ -79,22 +107,26 @@ struct Characters<'s> {
 impl Characters<'_> {
     fn next(&mut self) -> Result<Option<char>, PathRefusal> {
         let Some(first) = self.byte()? else { return Ok(None) };
-        let length = match first {
+        // the bits of the first byte, how many bytes follow, and the least code point that needs so many
+        let (bits, following, least) = match first {
             0..=0x7f => return Ok(Some(char::from(first))),
-            0xc2..=0xdf => 2,
-            0xe0..=0xef => 3,
-            0xf0..=0xf4 => 4,
+            0xc2..=0xdf => (first & 0x1f, 1, 0x80),
+            0xe0..=0xef => (first & 0x0f, 2, 0x800),
+            0xf0..=0xf4 => (first & 0x07, 3, 0x1_0000),
             _ => return Err(PathRefusal::InvalidUtf8),
         };
-        let mut bytes = [first, 0, 0, 0];
-        for byte in &mut bytes[1..length] {
-            *byte = self.byte()?.ok_or(PathRefusal::InvalidUtf8)?;
+        let mut code = u32::from(bits);
+        for _ in 0..following {
+            match self.byte()? {
+                Some(byte @ 0x80..=0xbf) => code = code << 6 | u32::from(byte & 0x3f),
+                _ => return Err(PathRefusal::InvalidUtf8),
+            }
         }
-        let text = std::str::from_utf8(&bytes[..length]).map_err(|_| PathRefusal::InvalidUtf8)?;
-        match text.chars().next() {
+        match char::from_u32(code) {
             // C1 controls, which only UTF-8 can write
-            Some(character) if character.is_control() => Err(PathRefusal::EscapedControl),
-            character => Ok(character),
+            Some('\u{80}'..='\u{9f}') => Err(PathRefusal::EscapedControl),
+            Some(character) if code >= least => Ok(Some(character)),
+            _ => Err(PathRefusal::InvalidUtf8),
         }
     }
 
@@ -121,14 +153,25 @@ impl Characters<'_> {
     }
 }
 
+/// The value of a hexadecimal digit.
 pub(super) fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
+    let value = HEX[usize::from(digit)];
+    (value != NO_DIGIT).then_some(value)
 }
+
+const NO_DIGIT: u8 = 0xff;
+
+/// A table, because a long run of escapes is what this is asked for most.
+static HEX: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value: u8 = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 #[cfg(test)]
 mod tests {
@@ -155,18 +198,28 @@ mod tests {
             "projects..;..",
             "projects%E3%80%80",
         ] {
-            assert_eq!(form(segment.as_bytes()).as_deref(), Ok(&b"projects"[..]), "{segment}");
+            assert_eq!(form(segment.as_bytes(), 100).as_deref(), Ok(&b"projects"[..]), "{segment}");
         }
-        assert_eq!(form(b"cla%C3%9F").as_deref(), Ok(&b"class"[..]));
-        assert_eq!(form(b"cla%E1%BA%9E").as_deref(), Ok(&b"class"[..]));
-        assert_eq!(form(b"f%C4%B1le").as_deref(), Ok(&b"file"[..]));
+        assert_eq!(form(b"cla%C3%9F", 100).as_deref(), Ok(&b"class"[..]));
+        assert_eq!(form(b"cla%E1%BA%9E", 100).as_deref(), Ok(&b"class"[..]));
+        assert_eq!(form(b"f%C4%B1le", 100).as_deref(), Ok(&b"file"[..]));
     }
 
     #[test]
     fn segments_that_readers_drop_have_an_empty_form() {
         for segment in [";a=b", "%20", "%3F..", "%23", "%C2%AD", "%E3%80%80%20"] {
-            assert_eq!(form(segment.as_bytes()).as_deref(), Ok(&b""[..]), "{segment}");
+            assert_eq!(form(segment.as_bytes(), 100).as_deref(), Ok(&b""[..]), "{segment}");
         }
+    }
+
+    #[test]
+    fn a_form_is_read_no_further_than_it_can_matter() {
+        let long = |end: &str| format!("project%73{end}").into_bytes();
+        assert_eq!(form(&long("%20..%20."), 8).as_deref(), Ok(&b"projects"[..]));
+        assert_eq!(form(&long(";%zz"), 8).as_deref(), Ok(&b"projects"[..]));
+        assert_eq!(form(&long("%20..%20xyz"), 8).as_deref(), Ok(&b"projects .. x"[..]));
+        assert_eq!(form(&long("xyz%zz"), 8).as_deref(), Ok(&b"projectsx"[..]));
+        assert_eq!(form(b".", 8), Err(PathRefusal::DotSegment));
     }
 
     #[test]

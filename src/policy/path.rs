@@ -189,6 +189,9 @@ fn examine(path: &[u8]) -> Result<Form, PathRefusal> {
     let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
         steps::add(1);
+        if lax::is_own_form(segment) {
+            continue;
+        }
         let mut pieces = lax::pieces(segment).peekable();
         while let Some(piece) = pieces.next() {
             let is_last_piece = pieces.peek().is_none();

@@ -228,7 +228,7 @@ impl<'t, 'p> Walk<'t, 'p> {
         let edge = if form == Form::Clean || lax::is_own_form(first) {
             node.edge(first)
         } else {
-            let lax = lax::form(first)?;
+            let lax = lax::form(first, node.longest)?;
             if lax.is_empty() {
                 return Err(PathRefusal::VanishingSegment);
             }

@@ -81,6 +81,8 @@ pub(super) struct Marks {
 pub(super) struct Node {
     /// Sorted by the folded literal.
     literals: Vec<Edge>,
+    /// How many bytes the longest literal has.
+    pub(super) longest: usize,
     /// The place of an environment's id.
     pub(super) environment: Option<NodeId>,
     /// The route whose prefix ends here.
@@ -324,6 +326,7 @@ impl Tree {
             }),
             Err(place) => {
                 let folded = literal.to_ascii_lowercase().into_bytes().into();
+                node.longest = node.longest.max(literal.len());
                 node.literals.insert(place, Edge { folded, literal: literal.as_bytes().into(), to: next });
                 self.nodes.push(Node::default());
                 Ok(next)
