@@ -11,7 +11,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +23,7 @@ use super::state::Management;
 use super::write_timeout::WriteTimeout;
 use crate::model::Source;
 use crate::telemetry::LogThrottle;
+use crate::wire::Socket;
 
 /// Pause after a failed accept, which would most likely fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -117,28 +117,30 @@ async fn serve_connection(
     stop: CancellationToken,
 ) {
     match tls {
-        None => connection(tcp, Connection { peer, tls: None }, slot, management, timeouts, stop).await,
+        None => {
+            let origin = Connection { peer, tls: None };
+            connection(Socket::Plain(tcp), origin, slot, management, timeouts, stop).await;
+        }
         Some(tls) => {
             let accepted = tokio::time::timeout(timeouts.header, tls.accept(tcp)).await;
             if let Ok(Ok(stream)) = accepted {
                 let name = stream.get_ref().1.server_name().map(str::to_owned);
                 let origin = Connection { peer, tls: Some(ServerName(name)) };
-                connection(stream, origin, slot, management, timeouts, stop).await;
+                let socket = Socket::Tls(Box::new(stream.into()));
+                connection(socket, origin, slot, management, timeouts, stop).await;
             }
         }
     }
 }
 
-async fn connection<S>(
-    stream: S,
+async fn connection(
+    socket: Socket,
     origin: Connection,
     slot: Arc<Slot>,
     management: Arc<Management>,
     timeouts: Timeouts,
     stop: CancellationToken,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
+) {
     let peer = origin.peer;
     let origin = Arc::new(origin);
     let is_answering = Arc::new(AtomicBool::new(false));
@@ -157,7 +159,7 @@ async fn connection<S>(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.header)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream, timeouts.write)), service);
+        .serve_connection(TokioIo::new(WriteTimeout::new(socket, timeouts.write)), service);
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,

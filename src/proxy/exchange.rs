@@ -9,13 +9,12 @@ use super::client_response;
 use super::decide::Permitted;
 use super::open_streams::OpenStream;
 use super::refusal::Refusal;
-use super::stall_detector::StallDetector;
 use super::upstream_response::ResponseHeadError;
 use super::worker_context::WorkerContext;
 use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
 use crate::upstream::{Pool, Requester, StreamSlot};
-use crate::wire::{HeadLimits, Peer, PipePool, ResponseHead, WebSocketFrames};
+use crate::wire::{HeadLimits, Peer, PipePool, ResponseHead, StallDetector, WebSocketFrames};
 
 /// How far an exchange has come. It is read from outside when the exchange is interrupted.
 #[derive(Debug, Default)]

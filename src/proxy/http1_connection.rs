@@ -11,11 +11,12 @@ use super::open_streams::{Interrupt, OpenStream};
 use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};
 use super::request_id;
-use super::stall_detector::StallDetector;
 use super::worker_context::{ActiveConfig, WorkerContext};
 use super::{http2_connection, lingering_close};
 use crate::config::Limits;
-use crate::wire::{BodyLength, BufferedSocket, HTTP2_PREFACE, HeadLimits, Http1Peer, Peer, RequestHead};
+use crate::wire::{
+    BodyLength, BufferedSocket, HTTP2_PREFACE, HeadLimits, Http1Peer, Peer, RequestHead, StallDetector,
+};
 
 /// How long the end of TLS may take to reach a client that has ended its direction.
 const TLS_CLOSE_TIME: Duration = Duration::from_secs(2);

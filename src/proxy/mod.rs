@@ -15,7 +15,7 @@
 //! | `upstream_request`, `upstream_response`, `headers`, `websocket` | what goes to the upstream, and what it answers |
 //! | `client_response`, `own_response`, `refusal` | heads of responses to the client; the gateway's own responses; every refusal |
 //! | `exchange`, `request_context`, `worker_context`, `shared_state` | what an exchange, a request, a worker, all workers work with |
-//! | `open_streams`, `stall_detector` | what is open, so that it can be ended; whether a slow side still takes bytes |
+//! | `open_streams`, `flush` | what is open, so that it can be ended; whether a slow side still takes bytes |
 //! | `config_snapshot`, `listener`, `tls` | what a configuration becomes: routes, upstreams, sockets, certificates |
 //! | `clock`, `http_date`, `random_numbers`, `request_id` | times and identifiers |
 
@@ -28,6 +28,7 @@ mod config_snapshot;
 mod cors;
 mod decide;
 mod exchange;
+mod flush;
 mod forward;
 mod headers;
 mod http1_connection;
@@ -47,7 +48,6 @@ mod request_id;
 mod route;
 mod send_with_retries;
 mod shared_state;
-mod stall_detector;
 mod tls;
 mod tunnel;
 mod upload;

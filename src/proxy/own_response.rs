@@ -6,9 +6,9 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use super::client_response::{self, ResponseOptions};
+use super::flush::flush;
 use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};
-use super::stall_detector;
 use crate::wire::{BodyLength, Peer, PeerError, Received, Version};
 
 /// How much of a refused request's body is read and dropped to keep the connection; beyond it is closed.
@@ -53,7 +53,7 @@ impl RequestContext<'_> {
         client: &mut Peer,
     ) -> AfterRequest {
         let Ok(keep_alive) = sent else { return AfterRequest::Reset };
-        if !stall_detector::flush(client, self.stream, DISCARD_TIME).await {
+        if !flush(client, self.stream, DISCARD_TIME).await {
             return AfterRequest::Reset;
         }
         self.stream.set_deadline(DISCARD_TIME);

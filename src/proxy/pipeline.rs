@@ -7,10 +7,10 @@ use super::admit::{Admitted, admit};
 use super::client_response;
 use super::cors::{self, CorsGrant};
 use super::exchange::{ExchangeEnd, WaitingFor};
+use super::flush::flush;
 use super::record_outcome::RequestOutcome;
 use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};
-use super::stall_detector;
 use super::websocket::end_websocket;
 use crate::telemetry::GaugeGuard;
 use crate::wire::{BodyLength, Peer, RequestHead};
@@ -147,7 +147,7 @@ impl RequestContext<'_> {
             ExchangeEnd::Aborted(why) => {
                 outcome.aborted = Some(why);
                 let limit = self.active_config.snapshot.timeouts.write;
-                if stall_detector::flush(client, self.stream, limit).await {
+                if flush(client, self.stream, limit).await {
                     AfterRequest::ResetWhenSent
                 } else {
                     client_gone(why, client, outcome)

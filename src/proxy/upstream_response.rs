@@ -26,9 +26,9 @@ pub(super) enum ResponseHeadError {
     Closed,
     /// GOAWAY: the upstream did not look at the request, and takes no more on this connection.
     GoneAway,
-    /// REFUSED_STREAM: the upstream did not look at the request.
+    /// `REFUSED_STREAM`: the upstream did not look at the request.
     Refused,
-    /// RST_STREAM: the upstream ended this request alone.
+    /// `RST_STREAM`: the upstream ended this request alone.
     Reset,
     Malformed,
 }

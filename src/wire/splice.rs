@@ -26,7 +26,7 @@ struct PipeEnds {
 /// A pipe, and how many bytes are in it. Goes back to the others when dropped, unless it holds bytes of a body that
 /// broke off: then they are closed with it.
 pub(super) struct Pipe<'a> {
-    pipe_pool: &'a PipePool,
+    pool: &'a PipePool,
     /// There until it is dropped.
     ends: Option<PipeEnds>,
     held: usize,
@@ -54,7 +54,7 @@ impl PipePool {
                 ends
             }
         };
-        Some(Pipe { pipe_pool: self, ends: Some(ends), held: 0 })
+        Some(Pipe { pool: self, ends: Some(ends), held: 0 })
     }
 }
 
@@ -94,8 +94,8 @@ impl Pipe<'_> {
 impl Drop for Pipe<'_> {
     fn drop(&mut self) {
         match self.ends.take() {
-            Some(ends) if self.held == 0 => self.pipe_pool.empty.borrow_mut().push(ends),
-            _ => self.pipe_pool.made.set(self.pipe_pool.made.get() - 1),
+            Some(ends) if self.held == 0 => self.pool.empty.borrow_mut().push(ends),
+            _ => self.pool.made.set(self.pool.made.get() - 1),
         }
     }
 }

@@ -1,11 +1,8 @@
 //! Whether the other side of a connection still takes bytes.
 
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::open_streams::{Interrupt, OpenStream};
-use crate::wire::{Peer, TcpProgress};
+use super::tcp_progress::TcpProgress;
 
 /// How often a side is checked within its time limit. It is ended late by this part of the limit at most.
 const CHECKS: u32 = 8;
@@ -18,7 +15,7 @@ const STEADY: u32 = 2;
 /// Measures the time in which the other side takes no byte at all: what it has acknowledged counts, not what the kernel
 /// had room for. To be looked at when a deadline falls due; while bytes move, it costs nothing.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct StallDetector {
+pub struct StallDetector {
     limit: Duration,
     /// The last moment at which it is known to have taken something, or nothing was there to take.
     since: Instant,
@@ -33,23 +30,23 @@ pub(super) struct StallDetector {
 
 impl StallDetector {
     /// Begins now. `limit`: how long the other side may take nothing.
-    pub(super) fn new(limit: Duration, now: Instant) -> Self {
+    pub fn new(limit: Duration, now: Instant) -> Self {
         Self { limit, since: now, acknowledged: None, until: None, is_steady: false }
     }
 
     /// Begins the time anew, because bytes have moved.
-    pub(super) fn bytes_moved(&mut self, limit: Duration, now: Instant) {
+    pub fn bytes_moved(&mut self, limit: Duration, now: Instant) {
         (self.limit, self.since, self.until) = (limit, now, None);
     }
 
     /// When to check first.
-    pub(super) fn first_check(limit: Duration) -> Duration {
+    pub fn first_check(limit: Duration) -> Duration {
         limit / CHECKS
     }
 
     /// Checks when a deadline has fallen due. Returns when to check again; `None`: the other side has taken nothing for as
     /// long as it may. Unknown `progress` counts as none.
-    pub(super) fn check(&mut self, now: Instant, progress: Option<TcpProgress>) -> Option<Duration> {
+    pub fn check(&mut self, now: Instant, progress: Option<TcpProgress>) -> Option<Duration> {
         let mut is_whole = true;
         if let Some(TcpProgress { acknowledged, waiting }) = progress {
             // at the first look it may have taken some up to this moment
@@ -72,29 +69,6 @@ impl StallDetector {
         let left = limit.checked_sub(now.saturating_duration_since(self.since))?;
         let next = if is_whole { left } else { left.min(self.limit / CHECKS) };
         (!left.is_zero()).then_some(next)
-    }
-}
-
-/// Writes out what waits. `false`: the other side took not one byte for the time of `limit`, or is gone.
-pub(super) async fn flush(peer: &mut Peer, stream: &OpenStream, limit: Duration) -> bool {
-    // once before anything can interrupt it: the last word should leave though the gateway stops
-    if let Poll::Ready(flushed) = poll_fn(|cx| Poll::Ready(peer.poll_flush(cx))).await {
-        return flushed.is_ok();
-    }
-    let mut stall = StallDetector::new(limit, stream.coarse_now());
-    let mut unsent = peer.unsent();
-    stream.set_deadline(StallDetector::first_check(limit));
-    loop {
-        match stream.run_ignoring_changes(poll_fn(|cx| peer.poll_flush(cx))).await {
-            Ok(flushed) => return flushed.is_ok(),
-            Err(Interrupt::Deadline) => {}
-            Err(_) => return false,
-        }
-        if std::mem::replace(&mut unsent, peer.unsent()) != unsent {
-            stall.bytes_moved(limit, stream.coarse_now());
-        }
-        let Some(next) = stall.check(stream.coarse_now(), peer.progress()) else { return false };
-        stream.set_deadline(next);
     }
 }
 
