@@ -3,14 +3,13 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion};
+use rustls::{CipherSuite, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion};
 use support::certificates::{Authority, Files};
 use support::http1::{Client, NoAnswer};
 use support::http2::{Fate, RawHttp2};
@@ -196,14 +195,56 @@ fn a_second_connection_resumes_the_first() {
     assert_eq!(kinds[1], rustls::HandshakeKind::Resumed, "{kinds:?}");
 }
 
-#[test]
-fn plain_text_on_a_tls_listener_and_tls_on_a_plain_one_end_at_once() {
-    let mark = marker();
-    let mut client = Client::connect(tls().stage.gateway.https());
-    client.send(tls().stage.request("GET", "/v1/projects/e1/x").mark(&mark).end());
-    assert!(client.ends_within(Duration::from_secs(5)), "plain text on a TLS listener");
-    tls().stage.upstream.assert_unseen(&mark, "plain text on a TLS listener");
+/// Sends what a client of plain HTTP sends, to a port that speaks TLS.
+#[track_caller]
+fn assert_told_to_use_https(address: SocketAddr, request: &[u8]) {
+    let mut client = Client::connect(address);
+    client.send(request);
+    let answer = client.read();
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.text().contains("TLS") && answer.text().contains("https://"), "{answer:?}");
+    assert_eq!(answer.header("Connection").as_deref(), Some("close"));
+    assert!(client.ends_within(PATIENCE) && !client.was_reset(), "{}", show(request));
+}
 
+#[test]
+fn plain_http_on_a_tls_listener_is_answered_in_words() {
+    let mark = marker();
+    let get = tls().stage.request("GET", "/v1/projects/e1/x").mark(&mark).end();
+    let post = tls().stage.request("POST", "/v1/projects/e1/x").mark(&mark).body([b'x'; 10_000]);
+    for request in [&get[..], &post, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET "] {
+        assert_told_to_use_https(tls().stage.gateway.https(), request);
+    }
+    tls().stage.upstream.assert_unseen(&mark, "plain HTTP on a TLS listener");
+
+    // what is neither HTTP nor TLS ends without an answer in words
+    let mut client = Client::connect(tls().stage.gateway.https());
+    client.send(b"SSH-2.0-OpenSSH_9.9\r\n");
+    assert!(client.ends_within(PATIENCE));
+}
+
+#[test]
+fn plain_http_on_a_management_listener_with_tls_is_answered_in_words() {
+    let tls = "  tls: { certificates: [ { certificate: certs/gateway.pem, key: certs/gateway.key } ] }";
+    let stage = Stage::with(|plan| plan.management(tls));
+    assert_told_to_use_https(stage.gateway.management(), b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n");
+}
+
+#[test]
+fn tls_on_a_listener_without_tls_is_answered_in_words() {
+    let name = ServerName::try_from("first.test").expect("a name");
+    let mut session = ClientConnection::new(believing(&["h2", "http/1.1"]), name).expect("a session");
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).expect("a hello");
+    // whole, and as far as it shows what it is
+    for bytes in [&hello[..], &hello[..5]] {
+        let mut client = Client::connect(tls().stage.gateway.http());
+        client.send(bytes);
+        let answer = client.read();
+        answer.assert_refused(400);
+        assert!(answer.text().contains("a TLS client on a listener without tls"), "{answer:?}");
+        assert!(client.ends_within(PATIENCE));
+    }
     let failed = handshake(tls().stage.gateway.http(), "first.test", believing(&[]));
     assert!(failed.is_err(), "a TLS handshake on a plain listener");
 }

@@ -23,7 +23,7 @@ use super::state::Management;
 use super::write_timeout::WriteTimeout;
 use crate::model::Source;
 use crate::telemetry::LogThrottle;
-use crate::wire::Socket;
+use crate::wire::{Socket, accept_tls};
 
 /// Pause after a failed accept, which would most likely fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -122,12 +122,16 @@ async fn serve_connection(
             connection(Socket::Plain(tcp), origin, slot, management, timeouts, stop).await;
         }
         Some(tls) => {
-            let accepted = tokio::time::timeout(timeouts.header, tls.accept(tcp)).await;
-            if let Ok(Ok(stream)) = accepted {
-                let name = stream.get_ref().1.server_name().map(str::to_owned);
-                let origin = Connection { peer, tls: Some(ServerName(name)) };
-                let socket = Socket::Tls(Box::new(stream.into()));
-                connection(socket, origin, slot, management, timeouts, stop).await;
+            let accepted = tokio::time::timeout(timeouts.header, accept_tls(tcp, &tls)).await;
+            match accepted {
+                Ok(Ok(stream)) => {
+                    let name = stream.get_ref().1.server_name().map(str::to_owned);
+                    let origin = Connection { peer, tls: Some(ServerName(name)) };
+                    let socket = Socket::Tls(Box::new(stream.into()));
+                    connection(socket, origin, slot, management, timeouts, stop).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS with a management client failed"),
+                Err(_) => tracing::debug!(%peer, "TLS with a management client took too long"),
             }
         }
     }

@@ -12,11 +12,12 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::headers::ClientInfo;
+use super::open_streams::Interrupt;
 use super::shared_state::CountedConnection;
 use super::worker_context::WorkerContext;
 use super::{http1_connection, http2_connection};
 use crate::telemetry::LogThrottle;
-use crate::wire::{BufferedSocket, Http1Peer, Socket};
+use crate::wire::{BufferedSocket, Http1Peer, Socket, accept_tls};
 
 /// After a failed accept (out of file descriptors, say): pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +69,7 @@ async fn accept(
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((tcp, peer)) => begin(&worker, tcp, peer, number),
+                Ok((tcp, peer)) => serve_connection(&worker, tcp, peer, number),
                 Err(error) => {
                     if log_throttle.should_log() {
                         tracing::warn!(%error, "cannot accept connections");
@@ -80,12 +81,12 @@ async fn accept(
     }
     // connections that the system has completed already would be reset with the socket
     while let Some(Ok((tcp, peer))) = now_or_never(listener.accept()).await {
-        begin(&worker, tcp, peer, number);
+        serve_connection(&worker, tcp, peer, number);
     }
 }
 
 /// Begins to serve a connection to the listener with this number, unless there are too many.
-fn begin(worker: &Rc<WorkerContext>, tcp: TcpStream, peer: SocketAddr, number: usize) {
+fn serve_connection(worker: &Rc<WorkerContext>, tcp: TcpStream, peer: SocketAddr, number: usize) {
     let active_config = worker.active_config();
     let source = peer.ip().to_canonical();
     let Some(counted) = worker.shared.count_connection(source, &active_config.snapshot) else {
@@ -134,11 +135,21 @@ async fn serve_tls(
     let stream = worker.streams.open();
     stream.set_idle(true);
     stream.set_deadline(worker.active_config().snapshot.timeouts.tls_handshake);
-    let accepted = Box::pin(stream.run(TlsAcceptor::from(tls).accept(tcp))).await;
-    let Ok(Ok(tls)) = accepted else {
-        worker.metrics.tls_failures.increase();
-        tracing::debug!(peer = %client.peer, "TLS handshake failed");
-        return;
+    let tls = TlsAcceptor::from(tls);
+    let accepted = Box::pin(stream.run(accept_tls(tcp, &tls))).await;
+    let failure = match accepted {
+        Ok(Ok(tls)) => Ok(tls),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(Interrupt::Deadline) => Err("it took too long".to_owned()),
+        Err(_) => Err("the gateway is stopping".to_owned()),
+    };
+    let tls = match failure {
+        Ok(tls) => tls,
+        Err(error) => {
+            worker.metrics.tls_failures.increase();
+            tracing::debug!(peer = %client.peer, %error, "TLS handshake failed");
+            return;
+        }
     };
     drop(stream);
     let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -27,7 +27,10 @@ pub(super) struct ForwardedResponse<'a> {
 }
 
 /// Writes the answer's head. Tells whether the client's connection can carry a next request after this answer.
-pub(super) fn begin_forwarded(client: &mut Peer, answer: &ForwardedResponse<'_>) -> Result<bool, PeerError> {
+pub(super) fn send_upstream_head(
+    client: &mut Peer,
+    answer: &ForwardedResponse<'_>,
+) -> Result<bool, PeerError> {
     let head = answer.head;
     // RFC 9110 §8.6: what HEAD and 304 announce is the length of a body that is not sent; 204 announces nothing
     let announced = head.fields.values(FieldKind::ContentLength).next().filter(|_| head.status != 204);
@@ -145,12 +148,12 @@ pub(super) fn send_refusal(
 ) -> Result<(bool, u64), PeerError> {
     let (fields, body) = refusal.render(request_id, challenge);
     let fields = fields.iter().flatten().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    let keep_alive = send_own(client, refusal.response().status, fields, &body, options)?;
+    let keep_alive = send_own_response(client, refusal.response().status, fields, &body, options)?;
     Ok((keep_alive, if options.to_head { 0 } else { body.len() as u64 }))
 }
 
 /// Writes an answer of the gateway's own. Tells whether the connection can stay open.
-pub(super) fn send_own<'f>(
+pub(super) fn send_own_response<'f>(
     client: &mut Peer,
     status: u16,
     fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
@@ -195,7 +198,7 @@ pub(super) fn send_own<'f>(
                 }
             })?;
             if !ends {
-                peer.send_last(body);
+                peer.send_whole_body(body);
             }
             Ok(true)
         }
@@ -204,7 +207,7 @@ pub(super) fn send_own<'f>(
 }
 
 /// Whether the upstream closes its connection after this answer.
-pub(super) fn closes(head: &ResponseHead) -> bool {
+pub(super) fn closes_connection(head: &ResponseHead) -> bool {
     is_named_by_connection(&head.fields, b"close")
 }
 

@@ -70,7 +70,7 @@ impl ConfigSnapshot {
     pub fn new(config: &Config, files: WorkerFileLimits) -> Result<Self, ConfigSnapshotError> {
         let listeners = config.listeners.iter().map(|listener| {
             Ok(ListenerSettings {
-                tls: listener.tls.as_ref().map(tls::server_config).transpose()?,
+                tls: listener.tls.as_ref().map(tls::tls_server_config).transpose()?,
                 access_control: listener.access_control.unwrap_or(config.access_control),
             })
         });

@@ -23,6 +23,9 @@ const TLS_CLOSE_TIME: Duration = Duration::from_secs(2);
 /// How often to look whether a client that is about to be reset has acknowledged everything.
 const ACKNOWLEDGED_POLL: Duration = Duration::from_millis(20);
 
+/// How the first message of a TLS client begins: a record with a handshake, of version 3.x (RFC 8446 §5.1).
+const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
+
 /// Serves a connection until it ends.
 pub(super) async fn serve(worker: &Rc<WorkerContext>, mut peer: Box<Http1Peer>, client: Rc<ClientInfo>) {
     let stream = worker.streams.open();
@@ -171,6 +174,9 @@ async fn read_head(
                 socket.consume(length);
                 stream.clear_deadline();
                 return ReadHead::Request;
+            }
+            _ if first && !socket.is_tls() && socket.input().starts_with(&TLS_HANDSHAKE) => {
+                return ReadHead::Refused(Refusal::Malformed("a TLS client on a listener without tls"));
             }
             Ok(None) => {}
             Err(error) => return ReadHead::Refused(Refusal::Head(error)),

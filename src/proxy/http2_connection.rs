@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};
 use super::request_id;
 use super::worker_context::WorkerContext;
-use crate::wire::{BufferedSocket, Http2Connection, Http2Limits, Http2Request, Peer, Reason};
+use crate::wire::{BufferedSocket, Http2Connection, Http2ErrorCode, Http2Limits, Http2Request, Peer};
 
 /// Streams that the client may end before their time until the connection is looked at: where they are more than half
 /// of all, it asks only to cancel (rapid reset, CVE-2023-44487, at a pace that lets each stream be accepted first).
@@ -61,7 +61,7 @@ pub(super) async fn serve(worker: &Rc<WorkerContext>, socket: BufferedSocket, cl
                 }
                 if cancelled.get() >= MIN_CANCELLED_STREAMS && cancelled.get() * 2 > served {
                     tracing::debug!("an HTTP/2 client cancels most of what it asks for");
-                    connection.abort(Reason::ENHANCE_YOUR_CALM);
+                    connection.abort(Http2ErrorCode::ENHANCE_YOUR_CALM);
                 }
                 let context = StreamContext {
                     worker: Rc::clone(worker),
@@ -155,9 +155,9 @@ impl StreamContext {
             && let Peer::Http2(peer) = &mut peer
         {
             // what ended through the upstream or the gateway is not held against the client
-            cancelled.set(cancelled.get() + u64::from(peer.is_ended_by_client()));
+            cancelled.set(cancelled.get() + u64::from(peer.is_reset_by_client()));
             // an answer that ended early must not look whole; the other streams of the connection go on
-            peer.reset(Reason::INTERNAL_ERROR);
+            peer.reset(Http2ErrorCode::INTERNAL_ERROR);
         } else {
             lingering_close::end_stream(&worker, &stream, &mut peer).await;
         }

@@ -63,5 +63,5 @@ pub use headers::pass_request_fields;
 pub use listener::{BindError, BoundListener};
 pub use refusal::REFUSAL_CAUSES;
 pub use shared_state::SharedState;
-pub use tls::{TlsError, server_config};
+pub use tls::{TlsError, tls_server_config};
 pub use worker::{WorkerCommand, WorkerHandle, spawn_workers};

@@ -51,7 +51,7 @@ impl RequestContext<'_> {
             if let Some(preflight) = cors::preflight_response(route.cors.as_ref(), &admitted) {
                 let options = self.response_options(head, keep_alive && !self.worker.is_draining(), cors);
                 let fields = preflight.fields(self.request_id);
-                let sent = client_response::send_own(client, 204, fields, &[], options);
+                let sent = client_response::send_own_response(client, 204, fields, &[], options);
                 outcome.progress.status.set(Some(204));
                 break 'answered self.after_own_response(head.version, admitted.body, sent, client).await;
             }

@@ -71,7 +71,7 @@ impl Exchange<'_> {
         }
         let to_head = self.permitted.admitted.method == Method::HEAD;
         let length = upstream
-            .begin_answer(&head, to_head, &self.response_limits)
+            .begin_response_body(&head, to_head, &self.response_limits)
             .map_err(|_| ExchangeFailure::broken("the upstream's answer has unclear framing"))?;
         // where it has broken off before anything of it went to the client, there is a better answer
         if let Some(Err(_)) = poll_once(|cx| upstream.peer_mut().poll_receive(cx)) {
@@ -89,13 +89,13 @@ impl Exchange<'_> {
             date: self.worker.date(),
         };
         self.answered(head.status);
-        let client_reusable = client_response::begin_forwarded(client, &answer)
+        let client_reusable = client_response::send_upstream_head(client, &answer)
             .map_err(|_| ExchangeFailure::Ended(ExchangeEnd::ClientGone("the client is gone")))?;
         if let (Peer::Http2(client), Peer::Http1(_), BodyLength::Exact(bytes)) =
             (&mut *client, &upstream.peer, length)
         {
             // HTTP/1.1 has no trailers after a body whose length it announced (RFC 9112 §6.5)
-            client.end_after(bytes);
+            client.set_body_length(bytes);
         }
 
         let trailer_passes = |kind, name: &[u8]| passes_as_trailer(&head.fields, kind, name);

@@ -208,7 +208,7 @@ impl Exchange<'_> {
         }
         let mut peer = Http2UpstreamPeer::new(stream);
         if admitted.body == BodyLength::NONE {
-            peer.sent();
+            peer.request_ended();
         }
         let mut upstream = UpstreamExchange::http2(peer, response);
         match self.relay(client, &mut upstream, upload, retry).await {

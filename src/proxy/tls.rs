@@ -39,7 +39,7 @@ pub enum TlsError {
 }
 
 /// The TLS of a listener: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN.
-pub fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn tls_server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
     let certificates = tls.certificates.iter().map(load).collect::<Result<_, _>>()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()

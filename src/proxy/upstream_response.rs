@@ -112,7 +112,7 @@ impl UpstreamExchange {
     }
 
     /// Prepares for the answer's body.
-    pub(super) fn begin_answer(
+    pub(super) fn begin_response_body(
         &mut self,
         head: &ResponseHead,
         to_head: bool,
@@ -121,10 +121,10 @@ impl UpstreamExchange {
         match &mut self.peer {
             Peer::Http1(peer) => {
                 let length = BodyLength::of_response(head, to_head)?;
-                peer.expect_answer(length, *limits);
+                peer.expect_response(length, *limits);
                 Ok(length)
             }
-            Peer::Http2Upstream(peer) => peer.announced(head, to_head),
+            Peer::Http2Upstream(peer) => peer.response_length(head, to_head),
             Peer::Http2(_) => Err(BodyError::Truncated),
         }
     }
@@ -141,7 +141,7 @@ impl UpstreamExchange {
             && length != BodyLength::UntilClose
             // a body that it announces may still come, against all rules
             && !(head.status == 204 && announces_body(head))
-            && !client_response::closes(head)
+            && !client_response::closes_connection(head)
             && !peer.socket.is_eof()
             && peer.socket.input().is_empty()
             && peer.socket.is_flushed()

@@ -412,7 +412,7 @@ pub fn missing_peppers(config: &Config, peppers: &Peppers, store: &Store) -> Res
 /// The management listener's TLS, with the certificates that are in the files now.
 fn management_tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
     let tls = config.management.as_ref().and_then(|settings| settings.tls.as_ref());
-    tls.map(proxy::server_config).transpose()
+    tls.map(proxy::tls_server_config).transpose()
 }
 
 /// Names, certificates and the lengths of sessions may change; the address, and whether it speaks TLS, may not.

@@ -122,7 +122,7 @@ impl BodyDecoder {
     }
 
     /// A decoder for an answer's body of this length, whose trailers are dropped where they exceed these limits.
-    pub fn of_answer(length: BodyLength, limits: HeadLimits) -> Self {
+    pub fn of_response(length: BodyLength, limits: HeadLimits) -> Self {
         Self::from(length, ChunkSender::Upstream(limits))
     }
 

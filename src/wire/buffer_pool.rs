@@ -42,7 +42,7 @@ pub(super) fn take_input(bytes: usize) -> Vec<u8> {
 }
 
 /// Takes back a buffer that was read into, however long it has become.
-pub(super) fn give_input(buffer: Vec<u8>) {
+pub(super) fn return_input(buffer: Vec<u8>) {
     SPARE.with_borrow_mut(|spare| match buffer.len() {
         SMALL_BYTES if spare.small.len() < SMALL => spare.small.push(buffer),
         LARGE_BYTES if spare.large.len() < LARGE => spare.large.push(buffer),
@@ -56,7 +56,7 @@ pub(super) fn take_output() -> Vec<u8> {
 }
 
 /// Takes back a buffer that was written out; one that grew beyond `most` is not kept.
-pub(super) fn give_output(mut buffer: Vec<u8>, most: usize) {
+pub(super) fn return_output(mut buffer: Vec<u8>, most: usize) {
     if buffer.capacity() == 0 || buffer.capacity() > most {
         return;
     }
@@ -74,7 +74,7 @@ pub(super) fn take_block() -> (Vec<u8>, Vec<Field>) {
 }
 
 /// Takes back what a block was made of; whoever had secrets in it has wiped them.
-pub(super) fn give_block(mut bytes: Vec<u8>, mut fields: Vec<Field>) {
+pub(super) fn return_block(mut bytes: Vec<u8>, mut fields: Vec<Field>) {
     if !(1..=BLOCK_BYTES).contains(&bytes.capacity()) {
         return;
     }

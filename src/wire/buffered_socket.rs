@@ -129,7 +129,7 @@ impl BufferedSocket {
 
     fn release_input(&mut self) {
         if self.start == self.end {
-            buffer_pool::give_input(std::mem::take(&mut self.input));
+            buffer_pool::return_input(std::mem::take(&mut self.input));
             self.start = 0;
             self.end = 0;
         }
@@ -137,7 +137,7 @@ impl BufferedSocket {
 
     fn release_output(&mut self) {
         if self.is_flushed() {
-            buffer_pool::give_output(std::mem::take(&mut self.output), 2 * COPY_BYTES);
+            buffer_pool::return_output(std::mem::take(&mut self.output), 2 * COPY_BYTES);
             self.written = 0;
         }
     }

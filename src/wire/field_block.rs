@@ -17,8 +17,8 @@ pub struct Span {
 impl Span {
     /// The range `start..end`; a block is bounded by the head limits, far below 4 GiB.
     pub fn new(start: usize, end: usize) -> Self {
-        let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        Self { start: narrow(start), end: narrow(end) }
+        let saturating_u32 = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { start: saturating_u32(start), end: saturating_u32(end) }
     }
 
     /// The bytes of `bytes` that the span covers.
@@ -118,6 +118,6 @@ impl Drop for FieldBlock {
     fn drop(&mut self) {
         let (mut bytes, fields) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
         Self::credentials_of(&fields).for_each(|range| bytes[range].zeroize());
-        buffer_pool::give_block(bytes, fields);
+        buffer_pool::return_block(bytes, fields);
     }
 }

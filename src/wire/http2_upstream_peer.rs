@@ -43,12 +43,12 @@ impl Http2UpstreamPeer {
     }
 
     /// The request ended with its head.
-    pub fn sent(&mut self) {
+    pub fn request_ended(&mut self) {
         self.send = None;
     }
 
     /// The length of the body of the answer whose head was received; `to_head`: the request was HEAD.
-    pub fn announced(&self, head: &ResponseHead, to_head: bool) -> Result<BodyLength, BodyError> {
+    pub fn response_length(&self, head: &ResponseHead, to_head: bool) -> Result<BodyLength, BodyError> {
         let ended = self.receive.as_ref().is_none_or(RecvStream::is_end_stream);
         if ended || to_head || matches!(head.status, 204 | 304) {
             return Ok(BodyLength::NONE);

@@ -27,6 +27,7 @@ mod splice;
 mod spoofable_headers;
 mod stall_detector;
 mod tcp_progress;
+mod tls_accept;
 mod watched_socket;
 mod websocket_frames;
 
@@ -39,7 +40,7 @@ pub use field_block::FieldBlock;
 pub use field_kind::{FieldKind, FieldNameSet, same_field_name};
 pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
 pub use http2::{
-    HTTP2_PREFACE, HeaderBlockWriter, Http2Connection, Http2Limits, Http2Peer, Http2Request, Reason,
+    HTTP2_PREFACE, HeaderBlockWriter, Http2Connection, Http2ErrorCode, Http2Limits, Http2Peer, Http2Request,
 };
 pub use http2_upstream_peer::Http2UpstreamPeer;
 pub use peer::{Http1Peer, Peer, PeerError, Received};
@@ -49,5 +50,6 @@ pub use splice::PipePool;
 pub use spoofable_headers::SPOOFABLE_HEADERS;
 pub use stall_detector::StallDetector;
 pub use tcp_progress::TcpProgress;
+pub use tls_accept::{TlsAcceptError, accept_tls};
 pub use watched_socket::{SocketWatch, WatchedSocket};
 pub use websocket_frames::{WebSocketFrames, masked_websocket_close_frame, websocket_close_frame};

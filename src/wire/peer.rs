@@ -207,9 +207,9 @@ impl Http1Peer {
     }
 
     /// Expects an answer's body of this length next, with trailers within these limits.
-    pub fn expect_answer(&mut self, length: BodyLength, limits: HeadLimits) {
+    pub fn expect_response(&mut self, length: BodyLength, limits: HeadLimits) {
         self.expect_body(length);
-        self.decoder = BodyDecoder::of_answer(length, limits);
+        self.decoder = BodyDecoder::of_response(length, limits);
     }
 
     /// Announces that a body of this length will be sent next.

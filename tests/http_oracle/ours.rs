@@ -96,7 +96,7 @@ pub(crate) fn response(input: &[u8], to_head: bool) -> Reading {
         let start = head.status.to_string().into_bytes();
         let message =
             Message { start, fields: fields(&head.fields), has_higher_version, ..Message::default() };
-        let (message, refused, _) = body(message, length, BodyDecoder::of_answer(length, LIMITS), rest);
+        let (message, refused, _) = body(message, length, BodyDecoder::of_response(length, LIMITS), rest);
         return Reading { messages: vec![message], refused };
     }
 }

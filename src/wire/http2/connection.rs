@@ -10,7 +10,7 @@ use super::super::buffered_socket::BufferedSocket;
 use super::super::head::{HeadError, RequestHead};
 use super::super::tcp_progress::TcpProgress;
 use super::closed_streams::{ClosedState, ClosedStreams};
-use super::frame::{DEFAULT_WINDOW, Reason};
+use super::frame::{DEFAULT_WINDOW, Http2ErrorCode};
 use super::hpack_decoder::HpackDecoder;
 use super::peer::Http2Peer;
 use super::receive::{FrameOutcome, NewRequest, PartialHeaderBlock, Violation};
@@ -184,7 +184,7 @@ impl Http2Connection {
     }
 
     /// Ends the connection and all of its streams, and tells the client why.
-    pub fn abort(&self, reason: Reason) {
+    pub fn abort(&self, reason: Http2ErrorCode) {
         self.connection.borrow_mut().abort(reason);
     }
 }
@@ -264,7 +264,7 @@ impl Connection {
     pub(super) fn count_idle_frame(&mut self) -> Result<FrameOutcome, Violation> {
         self.idle_frames += 1;
         if self.idle_frames > MAX_IDLE_FRAMES {
-            return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
+            return Err(Violation::Connection(Http2ErrorCode::ENHANCE_YOUR_CALM));
         }
         Ok(FrameOutcome::Handled)
     }
@@ -281,10 +281,10 @@ impl Connection {
     }
 
     /// The client has broken the rules on one stream.
-    fn reset_for(&mut self, id: u32, reason: Reason) {
+    fn reset_for(&mut self, id: u32, reason: Http2ErrorCode) {
         self.error_resets += 1;
         if self.error_resets > MAX_ERROR_RESETS {
-            return self.abort(Reason::ENHANCE_YOUR_CALM);
+            return self.abort(Http2ErrorCode::ENHANCE_YOUR_CALM);
         }
         match self.streams.find(id) {
             Some(number) if self.streams.get(number).closed() != Some(ClosedState::Reset) => {
@@ -297,7 +297,7 @@ impl Connection {
     fn drain(&mut self) {
         if self.state == State::Open {
             // what it sends until it knows is served too (RFC 9113 §6.8)
-            self.send_goaway(u32::MAX >> 1, Reason::NO_ERROR);
+            self.send_goaway(u32::MAX >> 1, Http2ErrorCode::NO_ERROR);
             self.send_shutdown_ping();
             self.state = State::Draining;
         }
@@ -318,13 +318,13 @@ impl Connection {
     }
 
     fn refuse_new_streams(&mut self) {
-        self.send_goaway(self.closed.last(), Reason::NO_ERROR);
+        self.send_goaway(self.closed.last(), Http2ErrorCode::NO_ERROR);
         self.state = State::LastStreams;
         // the last of its streams may have ended
         self.wake();
     }
 
-    fn abort(&mut self, reason: Reason) {
+    fn abort(&mut self, reason: Http2ErrorCode) {
         if self.state.is_over() {
             return;
         }

@@ -44,9 +44,9 @@ pub(super) mod setting {
 
 /// Why a stream or a connection is ended (RFC 9113 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reason(pub(super) u32);
+pub struct Http2ErrorCode(pub(super) u32);
 
-impl Reason {
+impl Http2ErrorCode {
     /// Nothing is wrong.
     pub const NO_ERROR: Self = Self(0);
     /// The rules of the protocol were broken.
@@ -111,7 +111,7 @@ impl FrameHeader {
 }
 
 /// A length that a window bounds, as windows are counted.
-pub(super) fn narrow(length: usize) -> u32 {
+pub(super) fn saturating_u32(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 

@@ -31,7 +31,7 @@ mod streams;
 mod tests;
 
 pub use connection::{Http2Connection, Http2Limits, Http2Request};
-pub use frame::{PREFACE as HTTP2_PREFACE, Reason};
+pub use frame::{Http2ErrorCode, PREFACE as HTTP2_PREFACE};
 pub use hpack_encoder::HeaderBlockWriter;
 pub use peer::Http2Peer;
 pub(super) use request_head::body_length;

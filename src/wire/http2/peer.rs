@@ -9,10 +9,10 @@ use super::super::field_block::FieldBlock;
 use super::super::peer::{PeerError, Received};
 use super::super::tcp_progress::TcpProgress;
 use super::connection::Connection;
-use super::frame::{Reason, narrow};
+use super::frame::{Http2ErrorCode, saturating_u32};
 use super::hpack_encoder::HeaderBlockWriter;
 use super::send::SendCapacity;
-use super::streams::SPARE_BYTES;
+use super::streams::MAX_POOLED_BYTES;
 
 /// A client's stream during one exchange. Dropping it ends what of the stream is still open.
 pub struct Http2Peer {
@@ -66,23 +66,23 @@ impl Http2Peer {
 
     /// Sends a small body whole, as much at a time as the client takes; `poll_flush` brings out
     /// what it does not take at once.
-    pub fn send_last(&mut self, body: &[u8]) {
+    pub fn send_whole_body(&mut self, body: &[u8]) {
         self.left = Some(body.len() as u64);
         self.last = body.to_vec();
     }
 
     /// Says that the body has so many bytes and no trailers: the stream ends with the last of them, not after it.
-    pub fn end_after(&mut self, length: u64) {
+    pub fn set_body_length(&mut self, length: u64) {
         self.left = Some(length);
     }
 
     /// Whether the client has cancelled the stream, or broken a rule on it.
-    pub fn is_ended_by_client(&self) -> bool {
+    pub fn is_reset_by_client(&self) -> bool {
         self.connection.borrow_mut().streams.get(self.stream).ended.is_some()
     }
 
     /// Ends the stream at once.
-    pub fn reset(&mut self, reason: Reason) {
+    pub fn reset(&mut self, reason: Http2ErrorCode) {
         self.connection.borrow_mut().reset(self.stream, reason);
     }
 
@@ -97,7 +97,7 @@ impl Http2Peer {
     pub(in super::super) fn consume(&mut self, count: usize) {
         self.taken += count;
         // a chunk is never larger than the window
-        self.connection.borrow_mut().release_capacity(Some(self.stream), narrow(count));
+        self.connection.borrow_mut().release_capacity(Some(self.stream), saturating_u32(count));
     }
 
     pub(in super::super) fn trailers(&mut self) -> &mut FieldBlock {
@@ -214,6 +214,6 @@ impl Http2Peer {
 impl Drop for Http2Peer {
     fn drop(&mut self) {
         self.connection.borrow_mut().close(self.stream, self.chunk.len() - self.taken);
-        buffer_pool::give_output(std::mem::take(&mut self.chunk), SPARE_BYTES);
+        buffer_pool::return_output(std::mem::take(&mut self.chunk), MAX_POOLED_BYTES);
     }
 }

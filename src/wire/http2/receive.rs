@@ -8,8 +8,8 @@ use super::closed_streams::ClosedState;
 use super::connection::{Connection, Http2Limits, State};
 use super::frame::{
     self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, FrameHeader, GOAWAY, HEADER_BYTES, HEADERS,
-    MAX_WINDOW, PAYLOAD_BYTES, PING, PREFACE, PRIORITISED, PRIORITY, PUSH_PROMISE, RST_STREAM, Reason,
-    SETTINGS, WINDOW_UPDATE, narrow, setting,
+    Http2ErrorCode, MAX_WINDOW, PAYLOAD_BYTES, PING, PREFACE, PRIORITISED, PRIORITY, PUSH_PROMISE,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, saturating_u32, setting,
 };
 use super::hpack_decoder::HpackDecoder;
 use super::request_head::{HeadReader, HeadValidation, body_length};
@@ -34,12 +34,12 @@ pub(super) struct NewRequest {
 /// The client broke a rule of the protocol.
 pub(super) enum Violation {
     /// On one stream, with this identifier.
-    Stream(u32, Reason),
-    Connection(Reason),
+    Stream(u32, Http2ErrorCode),
+    Connection(Http2ErrorCode),
 }
 
-const PROTOCOL_ERROR: Violation = Violation::Connection(Reason::PROTOCOL_ERROR);
-const FRAME_SIZE_ERROR: Violation = Violation::Connection(Reason::FRAME_SIZE_ERROR);
+const PROTOCOL_ERROR: Violation = Violation::Connection(Http2ErrorCode::PROTOCOL_ERROR);
+const FRAME_SIZE_ERROR: Violation = Violation::Connection(Http2ErrorCode::FRAME_SIZE_ERROR);
 
 /// A header block that comes in several frames.
 pub(super) struct PartialHeaderBlock {
@@ -121,7 +121,7 @@ impl Connection {
     fn priority(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let payload: [u8; 5] = self.payload(header)?;
         if depends_on(&payload) == Some(header.stream) {
-            return Err(Violation::Stream(header.stream, Reason::PROTOCOL_ERROR));
+            return Err(Violation::Stream(header.stream, Http2ErrorCode::PROTOCOL_ERROR));
         }
         self.count_idle_frame()
     }
@@ -140,8 +140,8 @@ impl Connection {
         match closed {
             ClosedState::Idle => Err(PROTOCOL_ERROR),
             ClosedState::EndedHere => self.count_idle_frame(),
-            ClosedState::Reset => Err(Violation::Stream(id, Reason::STREAM_CLOSED)),
-            ClosedState::Complete => Err(Violation::Connection(Reason::STREAM_CLOSED)),
+            ClosedState::Reset => Err(Violation::Stream(id, Http2ErrorCode::STREAM_CLOSED)),
+            ClosedState::Complete => Err(Violation::Connection(Http2ErrorCode::STREAM_CLOSED)),
         }
     }
 
@@ -153,9 +153,9 @@ impl Connection {
 
     fn data(&mut self, header: FrameHeader) -> Result<FrameOutcome, Violation> {
         let (id, ends) = (header.stream, header.has(END_STREAM));
-        let length = narrow(header.length);
+        let length = saturating_u32(header.length);
         if length > self.receive_window {
-            return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+            return Err(Violation::Connection(Http2ErrorCode::FLOW_CONTROL_ERROR));
         }
         self.receive_window -= length;
         let payload = &self.socket.input()[HEADER_BYTES..][..header.length];
@@ -181,15 +181,15 @@ impl Connection {
         let stream = self.streams.get(number);
         if stream.is_received {
             self.release_capacity(None, length);
-            return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
+            return Err(Violation::Stream(id, Http2ErrorCode::STREAM_CLOSED));
         }
         let count = content.len();
         let left = stream.announced.map(|left| left.checked_sub(count as u64));
         let violation = if length > stream.receive_window {
-            Some(Reason::FLOW_CONTROL_ERROR)
+            Some(Http2ErrorCode::FLOW_CONTROL_ERROR)
         } else if left == Some(None) || (ends && !matches!(left, None | Some(Some(0)))) {
             // RFC 9113 §8.1.1: of another length than announced
-            Some(Reason::PROTOCOL_ERROR)
+            Some(Http2ErrorCode::PROTOCOL_ERROR)
         } else {
             None
         };
@@ -203,7 +203,7 @@ impl Connection {
         stream.is_received = ends;
         stream.wake();
         // padding is taken at once
-        let padding = length - narrow(count);
+        let padding = length - saturating_u32(count);
         if padding > 0 {
             self.release_capacity(Some(number), padding);
         }
@@ -251,7 +251,7 @@ impl Connection {
         // a block is read as a whole, so there is an end to how much of it may come (RUSTSEC-2024-0332)
         let most = 2 * (self.limits.header_bytes + self.limits.line_bytes) + PAYLOAD_BYTES;
         if block.bytes.len() > most || block.frames > MAX_SMALL_FRAMES + 2 * most / PAYLOAD_BYTES {
-            return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
+            return Err(Violation::Connection(Http2ErrorCode::ENHANCE_YOUR_CALM));
         }
         if !header.has(END_HEADERS) {
             self.block = Some(block);
@@ -281,11 +281,11 @@ impl Connection {
             // tasks whose streams are gone have not all noticed
             && self.streams.reset_by_client < self.limits.streams as usize;
         if self.state == State::LastStreams || !has_room {
-            self.send_reset(id, Reason::REFUSED_STREAM);
+            self.send_reset(id, Http2ErrorCode::REFUSED_STREAM);
             return self.count_idle_frame();
         }
         let refused = match read.validation {
-            HeadValidation::Malformed => return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR)),
+            HeadValidation::Malformed => return Err(Violation::Stream(id, Http2ErrorCode::PROTOCOL_ERROR)),
             HeadValidation::Refused(error) => Some(error),
             HeadValidation::Valid => None,
         };
@@ -297,7 +297,7 @@ impl Connection {
             _ => None,
         };
         if ends_stream && announced.is_some_and(|length| length > 0) {
-            return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR));
+            return Err(Violation::Stream(id, Http2ErrorCode::PROTOCOL_ERROR));
         }
         self.credit_idle_frames(PER_REQUEST);
         let stream = self.streams.open(id, i64::from(self.initial_send_window), announced, ends_stream);
@@ -316,11 +316,11 @@ impl Connection {
             return self.late_frame(id, closed);
         }
         if stream.is_received {
-            return Err(Violation::Stream(id, Reason::STREAM_CLOSED));
+            return Err(Violation::Stream(id, Http2ErrorCode::STREAM_CLOSED));
         }
         let is_short = stream.announced.is_some_and(|left| left > 0);
         if !ends_stream || is_short || read.validation != HeadValidation::Valid {
-            return Err(Violation::Stream(id, Reason::PROTOCOL_ERROR));
+            return Err(Violation::Stream(id, Http2ErrorCode::PROTOCOL_ERROR));
         }
         let mut head = read.head;
         stream.trailers = std::mem::take(&mut head.fields);
@@ -344,7 +344,7 @@ impl Connection {
         };
         self.streams.client_reset(number);
         if self.streams.reset_early > self.limits.early_resets {
-            return Err(Violation::Connection(Reason::ENHANCE_YOUR_CALM));
+            return Err(Violation::Connection(Http2ErrorCode::ENHANCE_YOUR_CALM));
         }
         Ok(FrameOutcome::Handled)
     }
@@ -378,14 +378,14 @@ impl Connection {
             }
             setting::INITIAL_WINDOW_SIZE => {
                 if i64::from(value) > MAX_WINDOW {
-                    return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+                    return Err(Violation::Connection(Http2ErrorCode::FLOW_CONTROL_ERROR));
                 }
                 // each is worked on for every stream, and a frame may hold thousands
                 self.count_idle_frame()?;
                 let by = i64::from(value) - i64::from(self.initial_send_window);
                 self.initial_send_window = value;
                 if !self.streams.each().all(|stream| stream.widen(by)) {
-                    return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+                    return Err(Violation::Connection(Http2ErrorCode::FLOW_CONTROL_ERROR));
                 }
             }
             _ => {}
@@ -416,7 +416,7 @@ impl Connection {
                 return Err(PROTOCOL_ERROR);
             }
             if self.send_window > MAX_WINDOW {
-                return Err(Violation::Connection(Reason::FLOW_CONTROL_ERROR));
+                return Err(Violation::Connection(Http2ErrorCode::FLOW_CONTROL_ERROR));
             }
             self.wake_senders();
             return Ok(FrameOutcome::Handled);
@@ -426,10 +426,10 @@ impl Connection {
             return if is_idle { Err(PROTOCOL_ERROR) } else { self.count_idle_frame() };
         };
         if increment == 0 {
-            return Err(Violation::Stream(header.stream, Reason::PROTOCOL_ERROR));
+            return Err(Violation::Stream(header.stream, Http2ErrorCode::PROTOCOL_ERROR));
         }
         if !self.streams.get(number).widen(i64::from(increment)) {
-            return Err(Violation::Stream(header.stream, Reason::FLOW_CONTROL_ERROR));
+            return Err(Violation::Stream(header.stream, Http2ErrorCode::FLOW_CONTROL_ERROR));
         }
         Ok(FrameOutcome::Handled)
     }
@@ -473,7 +473,7 @@ fn read(
     };
     let holds_credential = decoder
         .decode(block, |line| reader.take(line))
-        .map_err(|_| Violation::Connection(Reason::COMPRESSION_ERROR))?;
+        .map_err(|_| Violation::Connection(Http2ErrorCode::COMPRESSION_ERROR))?;
     let validation = reader.finish();
     Ok(HeaderBlock { head, validation, holds_credential })
 }

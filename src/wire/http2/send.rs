@@ -3,7 +3,8 @@
 use super::connection::{CONNECTION_WINDOW_BYTES, Connection};
 use super::frame::{
     self, CONTINUATION, DATA, DEFAULT_WINDOW, END_HEADERS, END_STREAM, FrameHeader, GOAWAY, HEADERS,
-    PAYLOAD_BYTES, PING, RST_STREAM, Reason, SETTINGS, SHUTDOWN_PING, WINDOW_UPDATE, narrow, setting,
+    Http2ErrorCode, PAYLOAD_BYTES, PING, RST_STREAM, SETTINGS, SHUTDOWN_PING, WINDOW_UPDATE, saturating_u32,
+    setting,
 };
 use super::hpack_encoder::HeaderBlockWriter;
 use super::streams::{EndReason, STREAM_WINDOW_BYTES, SendTurn, Stream};
@@ -41,7 +42,10 @@ impl Connection {
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, self.limits.streams),
             (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES),
-            (setting::MAX_HEADER_LIST_SIZE, narrow(self.limits.header_bytes + self.limits.line_bytes)),
+            (
+                setting::MAX_HEADER_LIST_SIZE,
+                saturating_u32(self.limits.header_bytes + self.limits.line_bytes),
+            ),
             (setting::ENABLE_CONNECT_PROTOCOL, 1),
         ];
         let mut payload = Vec::new();
@@ -57,11 +61,11 @@ impl Connection {
         self.send(WINDOW_UPDATE, 0, stream, &increment.to_be_bytes());
     }
 
-    pub(super) fn send_reset(&mut self, stream: u32, reason: Reason) {
+    pub(super) fn send_reset(&mut self, stream: u32, reason: Http2ErrorCode) {
         self.send(RST_STREAM, 0, stream, &reason.0.to_be_bytes());
     }
 
-    pub(super) fn send_goaway(&mut self, last: u32, reason: Reason) {
+    pub(super) fn send_goaway(&mut self, last: u32, reason: Http2ErrorCode) {
         let mut payload = [0; 8];
         payload[..4].copy_from_slice(&last.to_be_bytes());
         payload[4..].copy_from_slice(&reason.0.to_be_bytes());
@@ -73,7 +77,7 @@ impl Connection {
     }
 
     /// Ends a stream before its time.
-    pub(super) fn reset(&mut self, number: usize, reason: Reason) {
+    pub(super) fn reset(&mut self, number: usize, reason: Http2ErrorCode) {
         let stream = self.streams.get(number);
         if stream.ended.is_none() {
             let id = stream.id;
@@ -137,7 +141,7 @@ impl Connection {
     /// Sends a piece of a body for which there is room.
     pub(super) fn send_data(&mut self, number: usize, bytes: &[u8], ends: bool) {
         let stream = self.streams.get(number);
-        let count = i64::from(narrow(bytes.len()));
+        let count = i64::from(saturating_u32(bytes.len()));
         stream.send_window -= count;
         self.send_window -= count;
         stream.is_sent = ends;
@@ -190,11 +194,11 @@ impl Connection {
             (Some(_), ..) => {}
             (None, true, true) => self.credit_error_reset(),
             // the answer is whole, and the rest of the request is of no use (RFC 9113 §8.1)
-            (None, true, false) => self.send_reset(stream.id, Reason::NO_ERROR),
-            (None, false, _) => self.send_reset(stream.id, Reason::INTERNAL_ERROR),
+            (None, true, false) => self.send_reset(stream.id, Http2ErrorCode::NO_ERROR),
+            (None, false, _) => self.send_reset(stream.id, Http2ErrorCode::INTERNAL_ERROR),
         }
         // bounded by the window
-        self.release_capacity(None, narrow(stream.received.len() + unread));
+        self.release_capacity(None, saturating_u32(stream.received.len() + unread));
         // it may have been given room and not have taken it
         self.wake_senders();
         if self.streams.len() == 0 {

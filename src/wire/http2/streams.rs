@@ -13,7 +13,7 @@ use super::frame::MAX_WINDOW;
 /// The flow-control window of a stream: what a client may send before the gateway has taken any of it.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// A buffer for received bytes that has grown beyond this is not kept for others.
-pub(super) const SPARE_BYTES: usize = 32 * 1024;
+pub(super) const MAX_POOLED_BYTES: usize = 32 * 1024;
 
 /// One stream, for as long as its [`Http2Peer`](super::Http2Peer) lives.
 pub(super) struct Stream {
@@ -211,6 +211,6 @@ impl Streams {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        buffer_pool::give_output(std::mem::take(&mut self.received), SPARE_BYTES);
+        buffer_pool::return_output(std::mem::take(&mut self.received), MAX_POOLED_BYTES);
     }
 }

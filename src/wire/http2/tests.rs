@@ -74,17 +74,17 @@ async fn exchange(request: Http2Request) -> Result<(), PeerError> {
     let mut peer = request.peer;
     match request.head.target().last() {
         Some(b'0') => {}
-        Some(b'1') => peer.reset(Reason::INTERNAL_ERROR),
+        Some(b'1') => peer.reset(Http2ErrorCode::INTERNAL_ERROR),
         // answered before the body has come
         Some(b'2') => {
             peer.respond(401, false, |_| ())?;
-            peer.send_last(b"not you");
+            peer.send_whole_body(b"not you");
             poll_fn(|cx| peer.poll_flush(cx)).await?;
         }
         Some(b'3') => {
             while receive(&mut peer).await?.is_some() {}
             peer.respond(200, false, |_| ())?;
-            peer.end_after(100_000);
+            peer.set_body_length(100_000);
             send(&mut peer, &vec![b'3'; 100_000]).await?;
         }
         Some(b'4') => {
@@ -461,7 +461,7 @@ fn what_exceeds_a_window_ends_the_stream_or_the_connection() {
         // what was made up for is told of when it is more: there is one byte too little
         fill(&mut client, 3).await;
         client.ping().await;
-        assert_eq!(client.known.borrow().said_goodbye, Some(Reason::FLOW_CONTROL_ERROR.0));
+        assert_eq!(client.known.borrow().said_goodbye, Some(Http2ErrorCode::FLOW_CONTROL_ERROR.0));
     });
 }
 
