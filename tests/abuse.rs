@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use support::http1::{Client, NoAnswer, Request};
 use support::http2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2, SETTINGS,
-    WINDOW_UPDATE, block,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, RawHttp2, SETTINGS,
+    StreamOutcome, WINDOW_UPDATE, block,
 };
 use support::memory::peak_kib;
 use support::stage::Stage;
@@ -155,8 +155,8 @@ fn case_82_an_http2_body_that_stands_still_is_ended() {
     request(&mut client, 1, "POST", "/v1/projects/e1/x", &mark, false);
     client.data(1, b"half", false).expect("an open connection");
     let begun = Instant::now();
-    match client.fate_of(1) {
-        Fate::Status(408) | Fate::Reset(_) => {}
+    match client.outcome_of(1) {
+        StreamOutcome::Status(408) | StreamOutcome::Reset(_) => {}
         other => panic!("{other:?}"),
     }
     assert!(begun.elapsed() < SOON, "after {:?}", begun.elapsed());
@@ -166,7 +166,7 @@ fn case_82_an_http2_body_that_stands_still_is_ended() {
         });
     }
     request(&mut client, 3, "GET", "/v1/projects/e1/x", &mark, true);
-    assert_eq!(client.fate_of(3), Fate::Status(200), "other streams of the connection go on");
+    assert_eq!(client.outcome_of(3), StreamOutcome::Status(200), "other streams of the connection go on");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn case_82_an_http2_stream_whose_window_stays_closed_is_ended() {
     // SETTINGS_INITIAL_WINDOW_SIZE (4) = 0
     client.write(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).expect("an open connection");
     request(&mut client, 1, "GET", "/v1/projects/e1/large", &mark, true);
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     let seen = stage().upstream.wait_for(&mark);
     wait_for(SOON, "a stream without a window is ended", || !stage().upstream.is_open(seen.connection));
 }
@@ -263,7 +263,7 @@ fn case_82_an_http2_head_that_is_never_finished_is_ended() {
 fn case_82_an_idle_http2_connection_is_closed() {
     let mut client = RawHttp2::connect(stage().gateway.https());
     request(&mut client, 1, "GET", "/v1/projects/e1/x", "idle", true);
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     assert!(ends(&mut client), "an idle HTTP/2 connection stays");
 }
 
@@ -302,7 +302,7 @@ fn a_connection_closes_in_order_after_requests_per_connection() {
         ];
         client.headers(number * 2 + 1, &fields, true).expect("an open connection");
         if number < 2 {
-            assert_eq!(client.fate_of(number * 2 + 1), Fate::Status(200));
+            assert_eq!(client.outcome_of(number * 2 + 1), StreamOutcome::Status(200));
         }
     }
     let (mut told, mut answered) = (false, false);
@@ -552,14 +552,14 @@ fn case_83_cookie_crumbs_are_one_field_and_bounded() {
         fields.extend(std::iter::repeat_n((&b"cookie"[..], &b"a=b"[..]), crumbs));
         let mut client = RawHttp2::connect(stage().gateway.https());
         in_pieces(&mut client, 1, &block(&fields));
-        let fate = client.fate_of(1);
+        let fate = client.outcome_of(1);
         if passes {
             // browsers send every cookie as a field of its own (RFC 9113 section 8.2.3)
-            assert_eq!(fate, Fate::Status(200), "{crumbs}");
+            assert_eq!(fate, StreamOutcome::Status(200), "{crumbs}");
             let cookie = stage().upstream.only(&mark).header("Cookie").expect("one field");
             assert_eq!(cookie, vec!["a=b"; crumbs].join("; "));
         } else {
-            assert!(!matches!(fate, Fate::Status(status) if status != 431), "{crumbs}: {fate:?}");
+            assert!(!matches!(fate, StreamOutcome::Status(status) if status != 431), "{crumbs}: {fate:?}");
             stage().upstream.assert_unseen(&mark, "cookie crumbs");
         }
     }
@@ -676,9 +676,9 @@ fn case_84_http2_heads_have_the_same_limits() {
         fields.extend(more);
         let mut client = RawHttp2::connect(stage().gateway.https());
         in_pieces(&mut client, 1, &block(&fields));
-        match client.fate_of(1) {
-            Fate::Status(seen) => assert_eq!(seen, status),
-            Fate::Reset(_) | Fate::Gone(_) if status == 431 => {}
+        match client.outcome_of(1) {
+            StreamOutcome::Status(seen) => assert_eq!(seen, status),
+            StreamOutcome::Reset(_) | StreamOutcome::Gone(_) if status == 431 => {}
             other => panic!("{status}: {other:?}"),
         }
         stage().upstream.assert_unseen(&mark, "an oversized head");

@@ -10,7 +10,7 @@ use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use support::browser::{Browser, Colours, Cookie, Screen, keys, png_size};
 use support::certificates::{self, Authority};
-use support::plain::{self, Plain};
+use support::raw_upstream::{self, RawUpstream};
 use support::{PATIENCE, wait_for};
 
 const PAGE: &str = r#"<!doctype html>
@@ -70,8 +70,8 @@ fn answer(request: &[String], stream: &mut impl Write) -> std::io::Result<()> {
 }
 
 fn site() -> SocketAddr {
-    Plain::start(|_, mut reader| {
-        let request = plain::head(&mut reader)?;
+    RawUpstream::start(|_, mut reader| {
+        let request = raw_upstream::head(&mut reader)?;
         answer(&request, &mut reader.into_inner())
     })
     .address()
@@ -251,10 +251,10 @@ fn opens_pages_over_tls_with_a_certificate_of_ones_own() {
     let folder = tempfile::tempdir().expect("a directory");
     let files = Authority::new(folder.path()).sign(&["elsewhere.test"]);
     let config = Arc::new(certificates::server(&files, &["http/1.1"]));
-    let server = Plain::start(move |_, reader| {
+    let server = RawUpstream::start(move |_, reader| {
         let tls = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
         let mut reader = BufReader::new(StreamOwned::new(tls, reader.into_inner()));
-        let request = plain::head(&mut reader)?;
+        let request = raw_upstream::head(&mut reader)?;
         let mut stream = reader.into_inner();
         answer(&request, &mut stream)?;
         stream.conn.send_close_notify();

@@ -10,7 +10,7 @@ use std::sync::{Barrier, OnceLock};
 use std::time::Duration;
 
 use support::cli::Key;
-use support::plain::Plain;
+use support::raw_upstream::RawUpstream;
 use support::stage::Stage;
 use support::upstream::{Answer, Recorded};
 use support::{PATIENCE, contains, marker};
@@ -205,7 +205,7 @@ fn nghttp2_keeps_many_streams_busy() {
 fn websockets() -> &'static Stage {
     static STAGE: OnceLock<Stage> = OnceLock::new();
     STAGE.get_or_init(|| {
-        let server = Plain::start(|_, reader| {
+        let server = RawUpstream::start(|_, reader| {
             let mut socket = tungstenite::accept(reader.into_inner()).map_err(std::io::Error::other)?;
             loop {
                 let message = socket.read().map_err(std::io::Error::other)?;

@@ -12,9 +12,9 @@ use socket2::{Domain, Socket, Type};
 
 use support::http1::{NoAnswer, Request};
 use support::http2::{
-    DATA, Fate, HEADERS, PING, RST_STREAM, RawHttp2, SETTINGS, WINDOW_UPDATE, frame, number, status,
+    DATA, HEADERS, PING, RST_STREAM, RawHttp2, SETTINGS, StreamOutcome, WINDOW_UPDATE, frame, number, status,
 };
-use support::plain::{self, Plain};
+use support::raw_upstream::{self, RawUpstream};
 use support::stage::Stage;
 use support::upstream::Answer;
 use support::{PATIENCE, contains, marker, show, stays, tls, wait_for};
@@ -24,9 +24,9 @@ const BREAKS: [&str; 6] =
     ["chunked-close", "chunked-reset", "chunked-bad", "length-close", "length-reset", "until-reset"];
 
 /// Answers with status 500 and `hello`, and breaks off as the path's last segment says.
-fn breaking_upstream() -> Plain {
-    Plain::start(|_, mut reader| {
-        let lines = plain::head(&mut reader)?;
+fn breaking_upstream() -> RawUpstream {
+    RawUpstream::start(|_, mut reader| {
+        let lines = raw_upstream::head(&mut reader)?;
         let path = lines[0].split(' ').nth(1).unwrap_or_default();
         let (framing, how) =
             path.rsplit('/').next().and_then(|last| last.split_once('-')).unwrap_or_default();
@@ -50,7 +50,7 @@ fn breaking_upstream() -> Plain {
 }
 
 fn broken() -> &'static Stage {
-    static STAGE: OnceLock<(Stage, Plain)> = OnceLock::new();
+    static STAGE: OnceLock<(Stage, RawUpstream)> = OnceLock::new();
     let (stage, _) = STAGE.get_or_init(|| {
         let upstream = breaking_upstream();
         (Stage::with(|plan| plan.upstreams(&upstream.entry("api"))), upstream)
@@ -179,16 +179,16 @@ fn case_112_an_answer_that_is_broken_before_anything_of_it_was_sent_is_502() {
 }
 
 /// An HTTP/2 upstream that answers with status 500 and `hello`, and then resets the first stream, and ends with the second.
-fn breaking_http2_upstream() -> Plain {
+fn breaking_http2_upstream() -> RawUpstream {
     fn next(reader: &mut BufReader<TcpStream>) -> io::Result<u8> {
         let mut head = [0; 9];
         reader.read_exact(&mut head)?;
         let length = u64::from(head[0]) << 16 | u64::from(head[1]) << 8 | u64::from(head[2]);
-        plain::skip(reader, length)?;
+        raw_upstream::skip(reader, length)?;
         Ok(head[3])
     }
-    Plain::start(|_, mut reader| {
-        plain::skip(&mut reader, support::http2::PREFACE.len() as u64)?;
+    RawUpstream::start(|_, mut reader| {
+        raw_upstream::skip(&mut reader, support::http2::PREFACE.len() as u64)?;
         reader.get_mut().write_all(&frame(SETTINGS, 0, 0, &[]))?;
         for (stream, reset) in [(1, &2u32.to_be_bytes()[..]), (3, &[])] {
             while next(&mut reader)? != HEADERS {}
@@ -325,7 +325,7 @@ fn case_114_a_slow_sender_reads_its_refusal_at_the_end() {
                 .expect("an open connection");
             pieces(&mut |piece| client.data(1, piece, false).expect("the connection is open"));
             client.data(1, b"", true).expect("the connection is open");
-            assert_eq!(client.fate_of(1), Fate::Status(401));
+            assert_eq!(client.outcome_of(1), StreamOutcome::Status(401));
             // all was taken: nothing is left to be reset
             client.write(PING, 0, 0, &[7; 8]).expect("the connection is open");
             loop {
@@ -392,10 +392,10 @@ fn case_114_the_body_of_a_refused_request_is_read_and_dropped_within_bounds() {
                 .headers(1, &unauthenticated("POST", b"/v1/projects/e1/x"), false)
                 .expect("an open connection");
             client.data(1, b"u", false).expect("an open connection");
-            assert_eq!(client.fate_of(1), Fate::Status(401));
-            assert_eq!(client.fate_of(1), Fate::Reset(0));
+            assert_eq!(client.outcome_of(1), StreamOutcome::Status(401));
+            assert_eq!(client.outcome_of(1), StreamOutcome::Reset(0));
             client.headers(3, &unauthenticated("GET", b"/nothing"), true).expect("an open connection");
-            assert_eq!(client.fate_of(3), Fate::Status(404));
+            assert_eq!(client.outcome_of(3), StreamOutcome::Status(404));
         });
     });
 }
@@ -543,9 +543,9 @@ fn narrow_socket(address: SocketAddr) -> TcpStream {
 }
 
 /// Answers with [`SLOW_ANSWER`] bytes.
-fn large_upstream() -> Plain {
-    Plain::start(|_, mut reader| {
-        plain::head(&mut reader)?;
+fn large_upstream() -> RawUpstream {
+    RawUpstream::start(|_, mut reader| {
+        raw_upstream::head(&mut reader)?;
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SLOW_ANSWER}\r\n\r\n");
         reader.get_mut().write_all(head.as_bytes())?;
         reader.get_mut().write_all(&vec![b'd'; SLOW_ANSWER])
@@ -632,13 +632,13 @@ fn upload_slowly(size: u64) {
         let mut buffer = vec![0; SLOW_BYTES];
         read_slowly(|most| reader.read(&mut buffer[..most]))
     };
-    let upstream = Plain::narrow(move |_, mut reader| {
-        plain::head(&mut reader)?;
+    let upstream = RawUpstream::narrow(move |_, mut reader| {
+        raw_upstream::head(&mut reader)?;
         let count = slow(&mut reader)?;
-        plain::skip(&mut reader, size - count as u64)?;
+        raw_upstream::skip(&mut reader, size - count as u64)?;
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     });
-    let http2 = Plain::narrow(move |_, mut reader| {
+    let http2 = RawUpstream::narrow(move |_, mut reader| {
         let settings = frame(SETTINGS, 0, 0, &[0, 4, 1, 0, 0, 0]);
         let window = frame(WINDOW_UPDATE, 0, 0, &(1u32 << 24).to_be_bytes());
         reader.get_mut().write_all(&[settings, window].concat())?;
@@ -672,7 +672,7 @@ fn upload_slowly(size: u64) {
 
 #[test]
 fn case_110_an_upstream_that_takes_nothing_is_504_after_the_body_timeout() {
-    let upstream = Plain::start(|_, reader| {
+    let upstream = RawUpstream::start(|_, reader| {
         std::thread::sleep(PATIENCE);
         drop(reader);
         Ok(())

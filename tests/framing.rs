@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 
 use support::http1::{Client, NoAnswer, Request};
-use support::http2::{self, DATA, END_STREAM, Fate, RawHttp2};
+use support::http2::{self, DATA, END_STREAM, RawHttp2, StreamOutcome};
 use support::stage::Stage;
 use support::upstream::{Answer, Recorded};
 use support::{PATIENCE, contains, marker, show, wait_for};
@@ -313,7 +313,7 @@ fn case_59_good_chunks_are_framed_anew() {
 }
 
 /// Sends HEADERS with this length, then these DATA frames, the last of which ends the stream.
-fn mismatched(mark: &str, length: &str, pieces: &[&[u8]]) -> Fate {
+fn mismatched(mark: &str, length: &str, pieces: &[&[u8]]) -> StreamOutcome {
     let key = stage().e1.authorization();
     let mut client = RawHttp2::connect(stage().gateway.https());
     let fields: [(&[u8], &[u8]); 7] = [
@@ -332,7 +332,7 @@ fn mismatched(mark: &str, length: &str, pieces: &[&[u8]]) -> Fate {
             break;
         }
     }
-    client.fate_of(1)
+    client.outcome_of(1)
 }
 
 #[test]
@@ -351,8 +351,8 @@ fn case_60_http2_bodies_of_another_length_than_announced_end_the_stream() {
         let about = format!("content-length {length} with {} DATA frames", pieces.len());
         let mark = marker();
         match mismatched(&mark, length, pieces) {
-            Fate::Reset(_) | Fate::Status(400) => {}
-            Fate::Gone(Some(code)) if code != 0 => {}
+            StreamOutcome::Reset(_) | StreamOutcome::Status(400) => {}
+            StreamOutcome::Gone(Some(code)) if code != 0 => {}
             other => panic!("{about}: {other:?}"),
         }
         let requests = stage().upstream.requests(&mark);
@@ -746,9 +746,9 @@ fn case_64_malformed_http2_headers_never_become_http1() {
         fields.push((b"x-marker", mark.as_bytes()));
         let mut client = RawHttp2::connect(stage().gateway.https());
         client.headers(1, &fields, true).expect("an open connection");
-        match client.fate_of(1) {
-            Fate::Reset(_) | Fate::Status(400) => {}
-            Fate::Gone(Some(code)) if code != 0 => {}
+        match client.outcome_of(1) {
+            StreamOutcome::Reset(_) | StreamOutcome::Status(400) => {}
+            StreamOutcome::Gone(Some(code)) if code != 0 => {}
             other => panic!("{about}: {other:?}"),
         }
         stage().upstream.assert_unseen(&mark, about);
@@ -784,9 +784,9 @@ fn case_64_broken_frames_end_the_connection_and_reach_no_upstream() {
                 .and_then(|()| client.write(http2::PING, 0, 0, &[0; 8])),
         };
         sent.expect("an open connection");
-        match client.fate_of(1) {
-            Fate::Gone(_) | Fate::Reset(_) => {}
-            Fate::Status(status) => panic!("case {case} was answered with {status}"),
+        match client.outcome_of(1) {
+            StreamOutcome::Gone(_) | StreamOutcome::Reset(_) => {}
+            StreamOutcome::Status(status) => panic!("case {case} was answered with {status}"),
         }
         stage().upstream.assert_unseen(&mark, "a broken frame");
     }

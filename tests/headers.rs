@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use support::cli::{Key, basic};
 use support::http1::{Client, Request, fresh_source};
-use support::http2::{self, Fate, RawHttp2};
+use support::http2::{self, RawHttp2, StreamOutcome};
 use support::stage::Stage;
 use support::upstream::{Answer, Recorded};
 use support::{PATIENCE, find, marker};
@@ -238,14 +238,14 @@ fn case_48_hop_by_hop_headers_stay_on_their_hop() {
 }
 
 /// A request on an HTTP/2 connection of its own, with e1's key and these fields besides.
-fn http2_fate(pseudo: &[(&str, &str)], fields: &[(&str, &str)], mark: &str) -> Fate {
+fn http2_outcome(pseudo: &[(&str, &str)], fields: &[(&str, &str)], mark: &str) -> StreamOutcome {
     let authorization = stage().e1.authorization();
     let mut all: Vec<(&[u8], &[u8])> = pseudo.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect();
     all.extend([(&b"authorization"[..], authorization.as_bytes()), (b"x-marker", mark.as_bytes())]);
     all.extend(fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
     let mut client = RawHttp2::connect(stage().gateway.https());
     client.headers(1, &all, true).expect("an open connection");
-    client.fate_of(1)
+    client.outcome_of(1)
 }
 
 const PSEUDO: [(&str, &str); 4] =
@@ -254,7 +254,7 @@ const PSEUDO: [(&str, &str); 4] =
 #[test]
 fn case_48_connection_headers_in_http_2() {
     let mark = marker();
-    assert_eq!(http2_fate(&PSEUDO, &[("te", "trailers")], &mark), Fate::Status(200));
+    assert_eq!(http2_outcome(&PSEUDO, &[("te", "trailers")], &mark), StreamOutcome::Status(200));
     assert_identity_of_e1(&stage().upstream.only(&mark));
     for field in [
         ("connection", "close"),
@@ -265,10 +265,13 @@ fn case_48_connection_headers_in_http_2() {
         ("te", "gzip"),
     ] {
         let mark = marker();
-        let fate = http2_fate(&PSEUDO, &[field], &mark);
+        let outcome = http2_outcome(&PSEUDO, &[field], &mark);
         assert!(
-            matches!(fate, Fate::Status(400) | Fate::Reset(_) | Fate::Gone(Some(_))),
-            "{field:?}: {fate:?}"
+            matches!(
+                outcome,
+                StreamOutcome::Status(400) | StreamOutcome::Reset(_) | StreamOutcome::Gone(Some(_))
+            ),
+            "{field:?}: {outcome:?}"
         );
         stage().upstream.assert_unseen(&mark, field.0);
     }
@@ -495,17 +498,23 @@ fn case_53_host() {
 #[test]
 fn case_53_authority_and_host_in_http_2() {
     let mark = marker();
-    assert_eq!(http2_fate(&PSEUDO, &[("host", "gw.test")], &mark), Fate::Status(200));
+    assert_eq!(http2_outcome(&PSEUDO, &[("host", "gw.test")], &mark), StreamOutcome::Status(200));
     assert_eq!(stage().upstream.only(&mark).all("Host"), ["gw.test"]);
     for host in ["other", "gw.test, other", ""] {
         let mark = marker();
-        let fate = http2_fate(&PSEUDO, &[("host", host)], &mark);
-        assert!(matches!(fate, Fate::Status(400) | Fate::Reset(_)), "{host:?}: {fate:?}");
+        let outcome = http2_outcome(&PSEUDO, &[("host", host)], &mark);
+        assert!(
+            matches!(outcome, StreamOutcome::Status(400) | StreamOutcome::Reset(_)),
+            "{host:?}: {outcome:?}"
+        );
         stage().upstream.assert_unseen(&mark, host);
     }
     let mark = marker();
-    let fate = http2_fate(&PSEUDO, &[("host", "gw.test"), ("host", "gw.test")], &mark);
-    assert!(matches!(fate, Fate::Status(400) | Fate::Reset(_)), "two Host fields: {fate:?}");
+    let outcome = http2_outcome(&PSEUDO, &[("host", "gw.test"), ("host", "gw.test")], &mark);
+    assert!(
+        matches!(outcome, StreamOutcome::Status(400) | StreamOutcome::Reset(_)),
+        "two Host fields: {outcome:?}"
+    );
     stage().upstream.assert_unseen(&mark, "two Host fields");
     for authority in ["user@gw.test", "gw.test/x", "gw test", ""] {
         let mark = marker();
@@ -515,8 +524,8 @@ fn case_53_authority_and_host_in_http_2() {
             (":authority", authority),
             (":path", "/v1/projects/e1/x"),
         ];
-        let fate = http2_fate(&pseudo, &[], &mark);
-        assert!(!matches!(fate, Fate::Status(200)), "{authority:?}: {fate:?}");
+        let outcome = http2_outcome(&pseudo, &[], &mark);
+        assert!(!matches!(outcome, StreamOutcome::Status(200)), "{authority:?}: {outcome:?}");
         stage().upstream.assert_unseen(&mark, authority);
     }
 }

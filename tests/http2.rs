@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use support::http2::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frame, GOAWAY, HEADERS, PADDED, PING, PREFACE,
-    PRIORITISED, PRIORITY, PUSH_PROMISE, RST_STREAM, RawHttp2, SETTINGS, WINDOW_UPDATE, block, frame, number,
-    status,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PADDED, PING, PREFACE,
+    PRIORITISED, PRIORITY, PUSH_PROMISE, RST_STREAM, RawHttp2, SETTINGS, StreamOutcome, WINDOW_UPDATE, block,
+    frame, number, status,
 };
 use support::random::Random;
 use support::stage::Stage;
@@ -94,7 +94,7 @@ fn ask(client: &mut RawHttp2, stream: u32, method: &str, path: &str, ends: bool)
 #[track_caller]
 fn assert_serves(client: &mut RawHttp2, stream: u32, about: &str) {
     ask(client, stream, "GET", ECHO, true);
-    assert_eq!(client.fate_of(stream), Fate::Status(200), "{about}");
+    assert_eq!(client.outcome_of(stream), StreamOutcome::Status(200), "{about}");
 }
 
 fn setting(name: u16, value: u32) -> Vec<u8> {
@@ -308,7 +308,7 @@ fn what_breaks_the_rules_of_a_stream_ends_only_the_stream() {
         for (kind, flags, payload) in frames {
             client.write(kind, flags, stream, payload).expect("an open connection");
         }
-        assert_eq!(client.fate_of(stream), Fate::Reset(code), "{about}");
+        assert_eq!(client.outcome_of(stream), StreamOutcome::Reset(code), "{about}");
         stream += 2;
         assert_serves(&mut client, stream, about);
         stream += 2;
@@ -340,7 +340,7 @@ fn what_has_no_meaning_is_ignored() {
     write(&mut client, CONTINUATION, END_HEADERS, 3, &post[54 - 2..]);
     write(&mut client, DATA, 0xf6 | PADDED, 3, b"\x05body\0\0\0\0\0");
     write(&mut client, DATA, PADDED | END_STREAM, 3, &[&[255][..], &[0; 255]].concat());
-    assert_eq!(client.fate_of(3), Fate::Status(200));
+    assert_eq!(client.outcome_of(3), StreamOutcome::Status(200));
     assert_eq!(stage().upstream.only(&mark).body, b"body");
 
     // what the other side said before it knew that a stream has ended
@@ -365,7 +365,7 @@ fn a_raw_hash_in_the_path_is_refused_and_never_forwarded() {
         let (mark, stream) = (marker(), u32::try_from(at).expect("few") * 2 + 1);
         let head = head("GET", path, Some(&key()), &[(b"x-marker", mark.as_bytes())]);
         client.write(HEADERS, END_HEADERS | END_STREAM, stream, &head).expect("an open connection");
-        assert_eq!(client.fate_of(stream), Fate::Status(400), "{path}");
+        assert_eq!(client.outcome_of(stream), StreamOutcome::Status(400), "{path}");
         stage().upstream.assert_unseen(&mark, path);
     }
 }
@@ -386,7 +386,7 @@ fn a_smaller_initial_window_makes_the_windows_of_open_streams_smaller_and_even_n
     };
     initial(&mut client, 100);
     ask(&mut client, 1, "GET", THOUSAND, true);
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     // what a step lets through comes; what it does not let through would come before the answer to the ping
     let come = |client: &mut RawHttp2, expected: usize, about: &str| {
         let mut came = 0;
@@ -447,12 +447,12 @@ fn streams_beyond_the_limit_are_refused_until_one_ends() {
     for stream in [1, 3, 5, 7] {
         begin(&mut client, stream, HELD);
     }
-    assert_eq!(client.fate_of(7), Fate::Reset(REFUSED_STREAM));
+    assert_eq!(client.outcome_of(7), StreamOutcome::Reset(REFUSED_STREAM));
     client.write(RST_STREAM, 0, 3, &CANCEL.to_be_bytes()).expect("an open connection");
     // places are taken and left in turn
     for stream in (9..109).step_by(2) {
         begin(&mut client, stream, ECHO);
-        assert_eq!(client.fate_of(stream), Fate::Status(200), "stream {stream}");
+        assert_eq!(client.outcome_of(stream), StreamOutcome::Status(200), "stream {stream}");
         while !client
             .read(PATIENCE)
             .is_some_and(|frame| frame.stream == stream && frame.flags & END_STREAM != 0)
@@ -460,16 +460,16 @@ fn streams_beyond_the_limit_are_refused_until_one_ends() {
     }
     begin(&mut client, 109, HELD);
     begin(&mut client, 111, ECHO);
-    assert_eq!(client.fate_of(111), Fate::Reset(REFUSED_STREAM));
+    assert_eq!(client.outcome_of(111), StreamOutcome::Reset(REFUSED_STREAM));
 }
 
 /// A client that keeps to its windows, and knows what became of its streams.
-struct Careful {
+struct FlowControlledClient {
     raw: RawHttp2,
     /// What may be sent on the connection, and on each stream beside what it began with.
     window: i64,
     widened: HashMap<u32, i64>,
-    streams: HashMap<u32, Came>,
+    streams: HashMap<u32, ReceivedStream>,
     /// What has come on the connection and was not yet made up for.
     taken: u32,
     /// Nothing is made up for.
@@ -477,14 +477,14 @@ struct Careful {
 }
 
 #[derive(Debug, Default)]
-struct Came {
+struct ReceivedStream {
     status: Option<u16>,
     bytes: usize,
     is_whole: bool,
     reset: Option<u32>,
 }
 
-impl Careful {
+impl FlowControlledClient {
     fn connect(stage: &Stage) -> Self {
         let raw = RawHttp2::connect(stage.gateway.https());
         let (widened, streams) = (HashMap::new(), HashMap::new());
@@ -522,7 +522,7 @@ impl Careful {
         }
     }
 
-    fn came(&mut self, stream: u32) -> &mut Came {
+    fn came(&mut self, stream: u32) -> &mut ReceivedStream {
         self.streams.entry(stream).or_default()
     }
 
@@ -568,7 +568,7 @@ impl Careful {
 
 #[test]
 fn every_upload_gives_the_connection_window_back_however_it_ends() {
-    let mut client = Careful::connect(stage());
+    let mut client = FlowControlledClient::connect(stage());
     let key = key();
     let pad = |content: usize, padding: u8| {
         [&[padding][..], &vec![b'u'; content], &vec![0; padding.into()]].concat()
@@ -609,7 +609,7 @@ fn every_upload_gives_the_connection_window_back_however_it_ends() {
 #[test]
 fn downloads_share_a_small_window_and_cancelled_ones_do_not_hold_up_others() {
     for cancelled in [false, true] {
-        let mut client = Careful::connect(stage());
+        let mut client = FlowControlledClient::connect(stage());
         let key = key();
         client.raw.write(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, 1 << 20)).expect("an open connection");
         let streams: Vec<u32> = (0..24).map(|at| at * 2 + 1).collect();
@@ -636,8 +636,9 @@ fn downloads_share_a_small_window_and_cancelled_ones_do_not_hold_up_others() {
         let mut is_fair = false;
         while goes_on.iter().any(|stream| !client.came(*stream).is_whole) {
             client.read("the answers");
-            let came =
-                |client: &mut Careful| goes_on.iter().map(|stream| client.came(*stream).bytes).collect();
+            let came = |client: &mut FlowControlledClient| {
+                goes_on.iter().map(|stream| client.came(*stream).bytes).collect()
+            };
             let came: Vec<usize> = came(&mut client);
             let (least, most) = (came.iter().min().copied(), came.iter().max().copied());
             is_fair |= most < Some(LARGE_BYTES) && least > Some(LARGE_BYTES / 4);
@@ -652,7 +653,7 @@ fn downloads_share_a_small_window_and_cancelled_ones_do_not_hold_up_others() {
 
 #[test]
 fn many_small_messages_are_not_taken_for_a_flood() {
-    let mut client = Careful::connect(stage());
+    let mut client = FlowControlledClient::connect(stage());
     let key = key();
     client.begin(1, "POST", ECHO, Some(&key), false);
     let message = frame(DATA, 0, 1, b"a line, or a key pressed");
@@ -667,7 +668,7 @@ fn a_thousand_requests_with_cancelled_ones_among_them_leave_nothing_behind() {
     let seed = std::env::var("PORTCULLIS_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or(0x5eed_0002_u64);
     let mut random = Random(seed);
-    let mut client = Careful::connect(stage());
+    let mut client = FlowControlledClient::connect(stage());
     let key = key();
     let mut asked = Vec::new();
     for number in 0..1200 {
@@ -750,7 +751,7 @@ fn impatient() -> &'static Stage {
 fn a_client_that_keeps_sending_requests_keeps_its_connection() {
     let stage = impatient();
     let key = stage.e1.authorization();
-    let mut client = Careful::connect(stage);
+    let mut client = FlowControlledClient::connect(stage);
     let begun = Instant::now();
     let mut stream = 1;
     while begun.elapsed() < Duration::from_secs(4) {
@@ -774,8 +775,11 @@ fn a_refusal_that_nobody_fetches_does_not_keep_its_stream() {
     client
         .write(HEADERS, END_HEADERS | END_STREAM, 1, &head("GET", ECHO, None, &[]))
         .expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(401));
-    assert!(matches!(client.fate_of(1), Fate::Reset(_)), "the answer's body is waited for for ever");
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(401));
+    assert!(
+        matches!(client.outcome_of(1), StreamOutcome::Reset(_)),
+        "the answer's body is waited for for ever"
+    );
 }
 
 #[test]
@@ -794,9 +798,9 @@ fn a_client_that_ignores_goaway_is_not_served_for_ever() {
                 return;
             }
         }
-        match fate_but_goodbyes(&mut client, stream + 2) {
-            Some(Fate::Status(200)) => {}
-            Some(Fate::Reset(REFUSED_STREAM)) | None => return,
+        match outcome_ignoring_goaway(&mut client, stream + 2) {
+            Some(StreamOutcome::Status(200)) => {}
+            Some(StreamOutcome::Reset(REFUSED_STREAM)) | None => return,
             other => panic!("{other:?}"),
         }
         client.write(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()).ok();
@@ -806,12 +810,14 @@ fn a_client_that_ignores_goaway_is_not_served_for_ever() {
 }
 
 /// What became of a stream, whatever goodbyes are said; nothing at the connection's end.
-fn fate_but_goodbyes(client: &mut RawHttp2, stream: u32) -> Option<Fate> {
+fn outcome_ignoring_goaway(client: &mut RawHttp2, stream: u32) -> Option<StreamOutcome> {
     loop {
         let frame = client.read(PATIENCE)?;
         match frame.kind {
-            HEADERS if frame.stream == stream => return Some(Fate::Status(status(&frame.payload))),
-            RST_STREAM if frame.stream == stream => return Some(Fate::Reset(number(&frame.payload))),
+            HEADERS if frame.stream == stream => return Some(StreamOutcome::Status(status(&frame.payload))),
+            RST_STREAM if frame.stream == stream => {
+                return Some(StreamOutcome::Reset(number(&frame.payload)));
+            }
             _ => {}
         }
     }

@@ -6,8 +6,8 @@ mod support;
 use std::sync::OnceLock;
 
 use support::http2::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frame, GOAWAY, HEADERS, PING, PRIORITISED,
-    PRIORITY, RST_STREAM, RawHttp2, SETTINGS, WINDOW_UPDATE, block, number, status,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PRIORITISED, PRIORITY,
+    RST_STREAM, RawHttp2, SETTINGS, StreamOutcome, WINDOW_UPDATE, block, number, status,
 };
 use support::stage::Stage;
 use support::upstream::Answer;
@@ -74,7 +74,7 @@ fn write(client: &mut RawHttp2, kind: u8, flags: u8, stream: u32, payload: &[u8]
 #[track_caller]
 fn assert_serves(client: &mut RawHttp2, stream: u32, about: &str) {
     write(client, HEADERS, WHOLE, stream, &with_key("GET", ECHO));
-    assert_eq!(client.fate_of(stream), Fate::Status(200), "{about}");
+    assert_eq!(client.outcome_of(stream), StreamOutcome::Status(200), "{about}");
 }
 
 /// Reads until the gateway has said all that it says on a stream: its reset, or its end.
@@ -155,7 +155,7 @@ fn data_or_headers_after_end_stream_are_an_error_of_the_stream() {
         let mut client = connect();
         write(&mut client, HEADERS, WHOLE, 1, &with_key("GET", HELD));
         write(&mut client, kind, flags, 1, &payload);
-        assert_eq!(client.fate_of(1), Fate::Reset(STREAM_CLOSED), "{about}");
+        assert_eq!(client.outcome_of(1), StreamOutcome::Reset(STREAM_CLOSED), "{about}");
         assert_serves(&mut client, 3, about);
     }
 }
@@ -191,7 +191,7 @@ fn late_frames_for_a_stream_that_the_gateway_has_ended_early_are_ignored() {
         assert!(seen.iter().all(|frame| frame.stream != 1 && frame.kind != GOAWAY), "{about}: {seen:?}");
         let named = [head_with(&key), vec![0xbe]].concat();
         write(&mut client, HEADERS, WHOLE, 3, &named);
-        assert_eq!(client.fate_of(3), Fate::Status(200), "{about}");
+        assert_eq!(client.outcome_of(3), StreamOutcome::Status(200), "{about}");
     }
     assert_eq!(stage().upstream.requests(&mark).len(), 3, "the marker came out of the table");
 }
@@ -251,11 +251,11 @@ fn late_frames_for_streams_that_ended_long_ago_are_ignored() {
 fn a_stream_that_depends_on_itself_is_reset_and_the_header_table_stays_in_step() {
     let mut client = connect();
     write(&mut client, PRIORITY, 0, 1, &[0, 0, 0, 1, 255]);
-    assert_eq!(client.fate_of(1), Fate::Reset(PROTOCOL_ERROR), "PRIORITY on an idle stream");
+    assert_eq!(client.outcome_of(1), StreamOutcome::Reset(PROTOCOL_ERROR), "PRIORITY on an idle stream");
 
     write(&mut client, HEADERS, WHOLE, 3, &with_key("GET", HELD));
     write(&mut client, PRIORITY, 0, 3, &[0x80, 0, 0, 3, 0]);
-    assert_eq!(client.fate_of(3), Fate::Reset(PROTOCOL_ERROR), "PRIORITY, exclusive");
+    assert_eq!(client.outcome_of(3), StreamOutcome::Reset(PROTOCOL_ERROR), "PRIORITY, exclusive");
 
     // the block is read all the same, whole or in pieces
     let mark = marker();
@@ -263,7 +263,7 @@ fn a_stream_that_depends_on_itself_is_reset_and_the_header_table_stays_in_step()
     let key = stage().e1.authorization();
     let head = [head_with(&key), entered.concat()].concat();
     write(&mut client, HEADERS, WHOLE | PRIORITISED, 5, &[&[0, 0, 0, 5, 255][..], &head].concat());
-    assert_eq!(client.fate_of(5), Fate::Reset(PROTOCOL_ERROR), "HEADERS");
+    assert_eq!(client.outcome_of(5), StreamOutcome::Reset(PROTOCOL_ERROR), "HEADERS");
     let plain = head_with(&key);
     write(
         &mut client,
@@ -273,11 +273,11 @@ fn a_stream_that_depends_on_itself_is_reset_and_the_header_table_stays_in_step()
         &[&[0x80, 0, 0, 7, 255][..], &plain[..30]].concat(),
     );
     write(&mut client, CONTINUATION, END_HEADERS, 7, &plain[30..]);
-    assert_eq!(client.fate_of(7), Fate::Reset(PROTOCOL_ERROR), "HEADERS and CONTINUATION");
+    assert_eq!(client.outcome_of(7), StreamOutcome::Reset(PROTOCOL_ERROR), "HEADERS and CONTINUATION");
     stage().upstream.assert_unseen(&mark, "a stream that depends on itself");
 
     write(&mut client, HEADERS, WHOLE, 9, &[plain, vec![0xbe]].concat());
-    assert_eq!(client.fate_of(9), Fate::Status(200));
+    assert_eq!(client.outcome_of(9), StreamOutcome::Status(200));
     assert_eq!(stage().upstream.requests(&mark).len(), 1);
 }
 
@@ -287,14 +287,14 @@ fn an_invalid_scheme_is_refused() {
     let key = stage().e1.authorization();
     let mut stream = 1;
     for (scheme, fate) in [
-        ("https", Fate::Status(200)),
-        ("HTTP", Fate::Status(200)),
-        ("a+b-c.1", Fate::Status(200)),
-        ("", Fate::Reset(PROTOCOL_ERROR)),
-        ("1http", Fate::Reset(PROTOCOL_ERROR)),
-        ("https:", Fate::Reset(PROTOCOL_ERROR)),
-        ("https://gw.test/v1/projects/e2", Fate::Reset(PROTOCOL_ERROR)),
-        ("ht tp", Fate::Reset(PROTOCOL_ERROR)),
+        ("https", StreamOutcome::Status(200)),
+        ("HTTP", StreamOutcome::Status(200)),
+        ("a+b-c.1", StreamOutcome::Status(200)),
+        ("", StreamOutcome::Reset(PROTOCOL_ERROR)),
+        ("1http", StreamOutcome::Reset(PROTOCOL_ERROR)),
+        ("https:", StreamOutcome::Reset(PROTOCOL_ERROR)),
+        ("https://gw.test/v1/projects/e2", StreamOutcome::Reset(PROTOCOL_ERROR)),
+        ("ht tp", StreamOutcome::Reset(PROTOCOL_ERROR)),
     ] {
         let fields: [(&[u8], &[u8]); 5] = [
             (b":method", b"GET"),
@@ -304,7 +304,7 @@ fn an_invalid_scheme_is_refused() {
             (b"authorization", key.as_bytes()),
         ];
         write(&mut client, HEADERS, WHOLE, stream, &block(&fields));
-        assert_eq!(client.fate_of(stream), fate, "{scheme:?}");
+        assert_eq!(client.outcome_of(stream), fate, "{scheme:?}");
         stream += 2;
     }
 }
@@ -358,7 +358,7 @@ fn window_updates_priorities_and_resets_count_after_the_client_has_ended_its_str
     let initial_window = |size: u32| [&[0, 4][..], &size.to_be_bytes()].concat();
     write(&mut client, SETTINGS, 0, 0, &[initial_window(100), initial_window(1)].concat());
     write(&mut client, HEADERS, WHOLE, 1, &with_key("GET", SHORT));
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     let data = |client: &mut RawHttp2| loop {
         let frame = client.read(PATIENCE).expect("a piece of the body");
         if frame.kind == DATA {
@@ -378,7 +378,7 @@ fn window_updates_priorities_and_resets_count_after_the_client_has_ended_its_str
     write(&mut client, HEADERS, WHOLE, 3, &with_key("GET", HELD));
     write(&mut client, WINDOW_UPDATE, 0, 3, &[0x7f, 0xff, 0xff, 0xfd]);
     write(&mut client, WINDOW_UPDATE, 0, 3, &[0, 0, 0, 2]);
-    assert_eq!(client.fate_of(3), Fate::Reset(FLOW_CONTROL_ERROR));
+    assert_eq!(client.outcome_of(3), StreamOutcome::Reset(FLOW_CONTROL_ERROR));
     write(&mut client, HEADERS, WHOLE, 5, &with_key("GET", HELD));
     write(&mut client, RST_STREAM, 0, 5, &UNKNOWN.to_be_bytes());
     write(&mut client, PING, ACK, 0, &[0; 8]);
@@ -497,7 +497,7 @@ fn header_blocks_of_every_form_are_read() {
         let sizes: &[u8] = [&[], &[0x20][..], &[0x20, 0x3f, 0xe1, 0x1f]].get(at).copied().unwrap_or_default();
         let block = [sizes, &head, &form].concat();
         write(&mut client, HEADERS, WHOLE, 1, &block);
-        assert_eq!(client.fate_of(1), Fate::Status(200), "{about}");
+        assert_eq!(client.outcome_of(1), StreamOutcome::Status(200), "{about}");
         let seen = stage().upstream.only(&mark);
         if about.contains("entered") {
             let name = if about.ends_with("index") { "user-agent" } else { "x-test" };

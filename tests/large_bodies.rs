@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::{OnceLock, mpsc};
 
 use support::http1::Response;
-use support::plain::{self, Plain};
+use support::raw_upstream::{self, RawUpstream};
 use support::stage::Stage;
 use support::{PATIENCE, wait_for};
 
@@ -24,10 +24,10 @@ fn bytes(from: usize, count: usize) -> &'static [u8] {
 }
 
 /// An upstream that answers GET with as many [`bytes`] as `X-Length` says, and anything else with what it was sent.
-fn upstream() -> Plain {
-    Plain::start(|_, mut reader| {
+fn upstream() -> RawUpstream {
+    RawUpstream::start(|_, mut reader| {
         loop {
-            let lines = plain::head(&mut reader)?;
+            let lines = raw_upstream::head(&mut reader)?;
             let number = |name: &str| {
                 let line = lines.iter().find_map(|line| line.strip_prefix(name));
                 line.map_or(0, |value| value.parse::<usize>().expect("a number"))
@@ -124,8 +124,8 @@ fn pipes_of(pid: u32) -> usize {
 
 #[test]
 fn a_body_that_breaks_off_is_not_taken_for_whole() {
-    let upstream = Plain::start(|_, mut reader| {
-        plain::head(&mut reader)?;
+    let upstream = RawUpstream::start(|_, mut reader| {
+        raw_upstream::head(&mut reader)?;
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
         reader.get_mut().write_all(bytes(0, 900_000))
     });
@@ -140,8 +140,8 @@ fn a_body_that_breaks_off_is_not_taken_for_whole() {
 #[test]
 fn a_client_that_goes_away_ends_the_upload() {
     let (tell, told) = mpsc::channel();
-    let upstream = Plain::start(move |_, mut reader| {
-        plain::head(&mut reader)?;
+    let upstream = RawUpstream::start(move |_, mut reader| {
+        raw_upstream::head(&mut reader)?;
         let mut body = Vec::new();
         // an end before the announced length, or a reset
         let ended = reader.read_to_end(&mut body);
@@ -159,8 +159,8 @@ fn a_client_that_goes_away_ends_the_upload() {
 
 #[test]
 fn a_key_that_is_deactivated_gets_no_more_of_a_large_body() {
-    let upstream = Plain::start(|_, mut reader| {
-        plain::head(&mut reader)?;
+    let upstream = RawUpstream::start(|_, mut reader| {
+        raw_upstream::head(&mut reader)?;
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")?;
         let piece = bytes(0, 1 << 20);
         while reader.get_mut().write_all(piece).is_ok() {}
@@ -170,7 +170,7 @@ fn a_key_that_is_deactivated_gets_no_more_of_a_large_body() {
     let mut tcp = TcpStream::connect(stage.gateway.http()).expect("connect");
     tcp.set_read_timeout(Some(PATIENCE)).expect("a socket option");
     tcp.write_all(&stage.request("GET", TARGET).end()).expect("send");
-    plain::skip(&mut tcp, 50 << 20).expect("it flows");
+    raw_upstream::skip(&mut tcp, 50 << 20).expect("it flows");
     stage.gateway.succeed(&["key", "deactivate", &stage.e1.id]);
     // what the system holds for it still comes, then its end
     let mut rest = 0;

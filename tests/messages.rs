@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use support::http1::{NoAnswer, Request, Response};
-use support::http2::{self, DATA, END_HEADERS, END_STREAM, Fate, HEADERS, RawHttp2};
+use support::http2::{self, DATA, END_HEADERS, END_STREAM, HEADERS, RawHttp2, StreamOutcome};
+use support::http2_upstream::Http2Upstream;
 use support::stage::Stage;
 use support::upstream::Answer;
-use support::upstream2::Http2Upstream;
 use support::{PATIENCE, contains, marker, show, wait_for};
 
 const ECHO: &str = "/v1/projects/e1/x";
@@ -142,8 +142,8 @@ fn case_108_the_connection_stays_open_after_a_well_formed_request_is_refused() {
 fn statuses(client: &mut RawHttp2, stream: u32) -> Vec<u16> {
     let mut statuses = Vec::new();
     loop {
-        match client.fate_of(stream) {
-            Fate::Status(status) => statuses.push(status),
+        match client.outcome_of(stream) {
+            StreamOutcome::Status(status) => statuses.push(status),
             other => panic!("{statuses:?}, then {other:?}"),
         }
         if statuses.last() >= Some(&200) {
@@ -175,7 +175,7 @@ fn case_115_a_client_with_http_2_is_told_to_continue_when_the_body_is_wanted() {
     let (stage, mark) = (stage(), marker());
     let key = stage.e1.authorization();
     let mut client = expect_continue(stage, &key, ECHO, &mark);
-    assert_eq!(client.fate_of(1), Fate::Status(100));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(100));
     assert!(stage.upstream.requests(&mark).iter().all(|seen| seen.body.is_empty()), "nothing was sent yet");
     client.write(DATA, END_STREAM, 1, b"abc").expect("an open connection");
     assert_eq!(statuses(&mut client, 1), [200]);
@@ -210,7 +210,7 @@ fn case_115_the_gateway_sends_100_continue_for_an_upstream_with_http_2() {
     let mark = marker();
     let path = format!("/v1/projects/e1/{mark}");
     let mut client = expect_continue(&stage, &stage.e1.authorization(), &path, &mark);
-    assert_eq!(client.fate_of(1), Fate::Status(100));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(100));
     client.write(DATA, END_STREAM, 1, b"abc").expect("an open connection");
     assert_eq!(statuses(&mut client, 1), [200]);
     assert_eq!(upstream.only(&mark).body, b"abc");
@@ -385,10 +385,14 @@ fn case_119_limits_on_request_heads_hold_to_the_byte() {
         head.push((b"p", padding.as_bytes()));
         let mut client = RawHttp2::connect(stage.gateway.https());
         client.headers(1, &head, true).expect("an open connection");
-        client.fate_of(1)
+        client.outcome_of(1)
     };
     for (uri, fields, lines, status) in at_the_limits {
-        assert_eq!(request(uri, fields, lines), Fate::Status(status), "{uri}, {fields}, {lines} over HTTP/2");
+        assert_eq!(
+            request(uri, fields, lines),
+            StreamOutcome::Status(status),
+            "{uri}, {fields}, {lines} over HTTP/2"
+        );
     }
 }
 

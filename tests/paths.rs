@@ -535,10 +535,10 @@ fn cases_21_to_36_hold_on_http_2() {
         ];
         let mut client = http2::RawHttp2::connect(stage().gateway.https());
         client.headers(1, &fields, true).expect("an open connection");
-        (client.fate_of(1), mark)
+        (client.outcome_of(1), mark)
     };
     let (fate, mark) = get("/v1/projects/e1/x");
-    assert_eq!(fate, http2::Fate::Status(200));
+    assert_eq!(fate, http2::StreamOutcome::Status(200));
     assert_eq!(stage().upstream.only(&mark).path(), "/v1/projects/e1/x");
     for (path, status) in [
         ("/v1/projects/e2/x", 403),
@@ -556,23 +556,23 @@ fn cases_21_to_36_hold_on_http_2() {
         ("/v1/projects/e1/%ef%bc%8e%ef%bc%8e/e2/x", 400),
     ] {
         let (fate, mark) = get(path);
-        assert_eq!(fate, http2::Fate::Status(status), "{path}");
+        assert_eq!(fate, http2::StreamOutcome::Status(status), "{path}");
         stage().upstream.assert_unseen(&mark, path);
     }
     // the HTTP/2 library cuts a fragment off before the gateway sees the path: then what is left is decided and sent
     let (fate, mark) = get("/v1/projects/e1/x#/../../e2");
-    if fate == http2::Fate::Status(200) {
+    if fate == http2::StreamOutcome::Status(200) {
         assert_eq!(stage().upstream.only(&mark).path(), "/v1/projects/e1/x");
     }
     let (fate, mark) = get("/v1/projects/e2/x#/v1/projects/e1/");
-    assert!(fate != http2::Fate::Status(200), "{fate:?}");
+    assert!(fate != http2::StreamOutcome::Status(200), "{fate:?}");
     stage().upstream.assert_unseen(&mark, "a fragment with the own environment in it");
     // what the library may refuse before we see it: a stream error is as good, forwarding is not
     for path in
         ["/v1/projects/e1/..\\e2/x", "/v1/projects/e1/．．/e2/x", "/v1/projects/e1/a b", "/v1/projects/e1/\0"]
     {
         let (fate, mark) = get(path);
-        assert!(fate != http2::Fate::Status(200), "{path}: {fate:?}");
+        assert!(fate != http2::StreamOutcome::Status(200), "{path}: {fate:?}");
         stage().upstream.assert_unseen(&mark, path);
     }
 }

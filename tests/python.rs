@@ -5,8 +5,8 @@ mod support;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::plain::{self, Plain};
 use support::python;
+use support::raw_upstream::{self, RawUpstream};
 
 #[track_caller]
 fn run(command: &mut Command) -> (Output, String) {
@@ -32,9 +32,9 @@ fn the_environment_holds_exactly_what_its_list_says() {
 
 /// Answers every request with what `answer` makes of its first line.
 fn server(answer: fn(&str) -> (&'static str, &'static str)) -> String {
-    let server = Plain::start(move |_, mut reader| {
+    let server = RawUpstream::start(move |_, mut reader| {
         use std::io::Write as _;
-        let head = plain::head(&mut reader)?;
+        let head = raw_upstream::head(&mut reader)?;
         let (status, body) = answer(&head[0]);
         let length = body.len();
         write!(

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use support::certificates::Authority;
 use support::gateway::Plan;
 use support::http1::{Client, Request};
-use support::http2::{Fate, RawHttp2};
+use support::http2::{RawHttp2, StreamOutcome};
 use support::stage::Stage;
 use support::tls::{self, believing, handshake};
 use support::upstream::{Answer, Upstream};
@@ -128,7 +128,7 @@ fn connections_to_the_former_upstreams_are_closed() {
         (b"x-marker", mark.as_bytes()),
     ];
     client.headers(1, &fields, true).expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     let seen = stage.upstream.only(&mark);
     assert!(stage.upstream.is_open(seen.connection), "it is kept");
     reload(&stage);
@@ -153,13 +153,13 @@ fn access_control_that_is_switched_on_counts_on_kept_connections() {
     kept.send(Request::get(path).end());
     assert_eq!(kept.read().status, 200);
     kept2.headers(1, &fields, true).expect("an open connection");
-    assert_eq!(kept2.fate_of(1), Fate::Status(200));
+    assert_eq!(kept2.outcome_of(1), StreamOutcome::Status(200));
     change(&stage, "access_control: disabled", "access_control: enabled");
     reload(&stage);
     kept.send(Request::get(path).end());
     kept.read().assert_refused(401);
     kept2.headers(3, &fields, true).expect("an open connection");
-    assert_eq!(kept2.fate_of(3), Fate::Status(401));
+    assert_eq!(kept2.outcome_of(3), StreamOutcome::Status(401));
 }
 
 #[test]

@@ -116,13 +116,13 @@ fn case_97_options_for_the_whole_server_has_one_answer() {
     stage().refuses(Request::new("OPTIONS", "*").key(&stage().gateway.admin), &[405]);
     stage().refuses(Request::get("*"), &[400]);
     for (method, status) in [("OPTIONS", 405), ("GET", 400)] {
-        assert_eq!(http2_status(method, "*").0, http2::Fate::Status(status), "{method}");
+        assert_eq!(http2_status(method, "*").0, http2::StreamOutcome::Status(status), "{method}");
     }
     stage().upstream.assert_unseen(&mark, "OPTIONS *");
 }
 
 /// What an HTTP/2 client is answered, and the mark of its request.
-fn http2_status(method: &str, path: &str) -> (http2::Fate, String) {
+fn http2_status(method: &str, path: &str) -> (http2::StreamOutcome, String) {
     let (mark, authorization) = (marker(), stage().e1.authorization());
     let fields: [(&[u8], &[u8]); 6] = [
         (b":method", method.as_bytes()),
@@ -134,7 +134,7 @@ fn http2_status(method: &str, path: &str) -> (http2::Fate, String) {
     ];
     let mut client = http2::RawHttp2::connect(stage().gateway.https());
     client.headers(1, &fields, true).expect("an open connection");
-    (client.fate_of(1), mark)
+    (client.outcome_of(1), mark)
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn case_100_a_public_path_may_end_in_a_slash() {
 
 #[test]
 fn case_121_raw_bytes_that_urls_do_not_hold_have_one_rule_for_both_versions_of_upstreams() {
-    let over_http2 = support::upstream2::Http2Upstream::start(None);
+    let over_http2 = support::http2_upstream::Http2Upstream::start(None);
     let entry = format!("  new: {{ endpoints: [\"http://{}\"], protocol: http2 }}", over_http2.address());
     let routes =
         ROUTES.to_owned() + "  - path: /new\n    upstream: new\n    environment: \"/new/{environment}\"\n";
@@ -272,8 +272,8 @@ fn case_121_raw_bytes_that_urls_do_not_hold_have_one_rule_for_both_versions_of_u
         ];
         let mut client = http2::RawHttp2::connect(stage.gateway.https());
         client.headers(1, &fields, true).expect("an open connection");
-        match client.fate_of(1) {
-            http2::Fate::Status(status) => status,
+        match client.outcome_of(1) {
+            http2::StreamOutcome::Status(status) => status,
             fate => panic!("{target}: {fate:?}"),
         }
     };

@@ -14,7 +14,7 @@ use support::http2::{
     ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     connect_from, frame,
 };
-use support::plain::Plain;
+use support::raw_upstream::RawUpstream;
 use support::stage::Stage;
 
 const REFUSED_STREAM: u32 = 7;
@@ -22,42 +22,42 @@ const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// What the upstream does with a request when its head comes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+enum Reaction {
     /// Answers it once it is whole.
     Answer,
     /// Refuses it at once.
     Refuse,
     /// Refuses it once it is whole.
-    RefuseAtItsEnd,
+    RefuseWhenWhole,
     /// Says goodbye with this code: looks at neither this nor any later one.
-    SayGoodbye(u32),
+    GoAway(u32),
     /// Takes it, says goodbye, and closes without an answer.
     Close,
 }
 
 /// What of a request came.
 #[derive(Clone, Default)]
-struct Seen {
+struct ReceivedRequest {
     body: Vec<u8>,
     has_trailers: bool,
 }
 
 /// An HTTP/2 upstream that picks what it looks at.
-struct Picky {
-    plain: Plain,
+struct SelectiveUpstream {
+    plain: RawUpstream,
     /// Every head that came.
     heads: Arc<Mutex<usize>>,
     /// The requests that were looked at.
-    taken: Arc<Mutex<Vec<Seen>>>,
+    taken: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
-impl Picky {
+impl SelectiveUpstream {
     /// `judge` is asked with the connection's number and the request's number on it.
-    fn start(judge: impl Fn(usize, usize) -> Verdict + Send + Sync + 'static) -> Self {
+    fn start(judge: impl Fn(usize, usize) -> Reaction + Send + Sync + 'static) -> Self {
         let heads = Arc::new(Mutex::new(0));
         let taken = Arc::new(Mutex::new(Vec::new()));
         let (count, log) = (Arc::clone(&heads), Arc::clone(&taken));
-        let plain = Plain::start(move |connection, mut reader| {
+        let plain = RawUpstream::start(move |connection, mut reader| {
             reader.read_exact(&mut vec![0; PREFACE.len()])?;
             reader.get_mut().write_all(&frame(SETTINGS, 0, 0, &[]))?;
             let judge = |request| {
@@ -75,7 +75,7 @@ impl Picky {
         *self.heads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn taken(&self) -> Vec<Seen> {
+    fn taken(&self) -> Vec<ReceivedRequest> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -89,10 +89,10 @@ impl Picky {
 /// Serves a connection from behind the preface and its own SETTINGS.
 fn converse(
     mut reader: BufReader<TcpStream>,
-    judge: impl Fn(usize) -> Verdict,
-    log: impl Fn(Seen),
+    judge: impl Fn(usize) -> Reaction,
+    log: impl Fn(ReceivedRequest),
 ) -> io::Result<()> {
-    let mut open: HashMap<u32, (Verdict, Seen)> = HashMap::new();
+    let mut open: HashMap<u32, (Reaction, ReceivedRequest)> = HashMap::new();
     let (mut requests, mut last, mut said_goodbye) = (0, 0u32, false);
     loop {
         let mut head = [0; 9];
@@ -112,17 +112,17 @@ fn converse(
                 requests += 1;
                 match verdict {
                     _ if said_goodbye => {}
-                    Verdict::SayGoodbye(code) => {
+                    Reaction::GoAway(code) => {
                         said_goodbye = true;
                         let payload = [last.to_be_bytes(), code.to_be_bytes()].concat();
                         wire.write_all(&frame(GOAWAY, 0, 0, &payload))?;
                     }
-                    Verdict::Refuse => {
+                    Reaction::Refuse => {
                         wire.write_all(&frame(RST_STREAM, 0, stream, &REFUSED_STREAM.to_be_bytes()))?;
                     }
-                    Verdict::Answer | Verdict::RefuseAtItsEnd | Verdict::Close => {
+                    Reaction::Answer | Reaction::RefuseWhenWhole | Reaction::Close => {
                         last = stream;
-                        open.insert(stream, (verdict, Seen::default()));
+                        open.insert(stream, (verdict, ReceivedRequest::default()));
                     }
                 }
             }
@@ -140,12 +140,12 @@ fn converse(
             && flags & END_STREAM != 0
             && let Some((verdict, seen)) = open.remove(&stream)
         {
-            if verdict == Verdict::RefuseAtItsEnd {
+            if verdict == Reaction::RefuseWhenWhole {
                 wire.write_all(&frame(RST_STREAM, 0, stream, &REFUSED_STREAM.to_be_bytes()))?;
                 continue;
             }
             log(seen);
-            if verdict == Verdict::Close {
+            if verdict == Reaction::Close {
                 let payload = [stream.to_be_bytes(), [0; 4]].concat();
                 return wire.write_all(&frame(GOAWAY, 0, 0, &payload));
             }
@@ -187,7 +187,7 @@ fn post_at_once(stage: &Stage, count: usize) -> Vec<u16> {
 }
 
 #[track_caller]
-fn assert_each_was_taken_once(upstream: &Picky, count: usize) {
+fn assert_each_was_taken_once(upstream: &SelectiveUpstream, count: usize) {
     let mut bodies: Vec<_> =
         upstream.taken().into_iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
     bodies.sort_unstable();
@@ -199,11 +199,12 @@ fn assert_each_was_taken_once(upstream: &Picky, count: usize) {
 fn case_111_requests_that_goaway_leaves_out_are_sent_again_with_their_body() {
     // an orderly goodbye, and one with a reason: what is beyond its last stream was not looked at either way
     for code in [0, ENHANCE_YOUR_CALM] {
-        let upstream = Picky::start(
-            move |_, request| {
-                if request < 20 { Verdict::Answer } else { Verdict::SayGoodbye(code) }
-            },
-        );
+        let upstream =
+            SelectiveUpstream::start(
+                move |_, request| {
+                    if request < 20 { Reaction::Answer } else { Reaction::GoAway(code) }
+                },
+            );
         let stage = upstream.stage();
         assert_eq!(post_at_once(&stage, 144), [200; 144], "code {code}");
         assert_each_was_taken_once(&upstream, 144);
@@ -213,12 +214,12 @@ fn case_111_requests_that_goaway_leaves_out_are_sent_again_with_their_body() {
 #[test]
 fn case_111_a_refused_request_goes_over_another_connection_with_its_body_and_trailers() {
     // what becomes of the next request; those after it are answered
-    let next = Arc::new(Mutex::new(Verdict::Answer));
+    let next = Arc::new(Mutex::new(Reaction::Answer));
     let connections = Arc::new(Mutex::new(Vec::new()));
     let (verdict, log) = (Arc::clone(&next), Arc::clone(&connections));
-    let upstream = Picky::start(move |connection, _| {
+    let upstream = SelectiveUpstream::start(move |connection, _| {
         log.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        std::mem::replace(&mut *verdict.lock().unwrap_or_else(PoisonError::into_inner), Verdict::Answer)
+        std::mem::replace(&mut *verdict.lock().unwrap_or_else(PoisonError::into_inner), Reaction::Answer)
     });
     let stage = upstream.stage();
     let post = |verdict, request: &[u8]| {
@@ -230,9 +231,12 @@ fn case_111_a_refused_request_goes_over_another_connection_with_its_body_and_tra
         (answer.status, connections.len())
     };
     // whole bodies that were sent, and a large one of which most is still with its client
-    let sizes =
-        [(0, Verdict::RefuseAtItsEnd), (10, Verdict::RefuseAtItsEnd), (64 << 10, Verdict::RefuseAtItsEnd)];
-    for (length, verdict) in sizes.into_iter().chain([(1 << 20, Verdict::Refuse)]) {
+    let sizes = [
+        (0, Reaction::RefuseWhenWhole),
+        (10, Reaction::RefuseWhenWhole),
+        (64 << 10, Reaction::RefuseWhenWhole),
+    ];
+    for (length, verdict) in sizes.into_iter().chain([(1 << 20, Reaction::Refuse)]) {
         let body: Vec<u8> = (0..=250).cycle().take(length).collect();
         let request = stage.request("POST", "/v1/projects/e1/x").body(&body);
         assert_eq!(post(verdict, &request), (200, 2), "{length} bytes");
@@ -241,19 +245,19 @@ fn case_111_a_refused_request_goes_over_another_connection_with_its_body_and_tra
     }
     let request = stage.request("POST", "/v1/projects/e1/x").header("Transfer-Encoding", "chunked");
     let request = request.raw("\r\n3\r\nabc\r\n0\r\nX-Up: 7\r\n").end();
-    assert_eq!(post(Verdict::RefuseAtItsEnd, &request), (200, 2));
+    assert_eq!(post(Reaction::RefuseWhenWhole, &request), (200, 2));
     let taken = upstream.taken().pop().expect("it was taken");
     assert_eq!((taken.body.as_slice(), taken.has_trailers), (&b"abc"[..], true));
     // what was sent of it is no longer here
     let request = stage.request("POST", "/v1/projects/e1/x").body(vec![b'x'; (64 << 10) + 1]);
-    assert_eq!(post(Verdict::RefuseAtItsEnd, &request), (502, 1));
+    assert_eq!(post(Reaction::RefuseWhenWhole, &request), (502, 1));
     assert_eq!(upstream.taken().len(), 5, "each was looked at once");
 }
 
 #[test]
 fn case_111_an_upstream_that_refuses_every_time_is_not_asked_for_ever() {
-    for verdict in [Verdict::Refuse, Verdict::SayGoodbye(0)] {
-        let upstream = Picky::start(move |_, _| verdict);
+    for verdict in [Reaction::Refuse, Reaction::GoAway(0)] {
+        let upstream = SelectiveUpstream::start(move |_, _| verdict);
         let stage = upstream.stage();
         stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").body("b")).assert_refused(502);
         assert!((2..=17).contains(&upstream.heads()), "asked {} times", upstream.heads());
@@ -263,7 +267,7 @@ fn case_111_an_upstream_that_refuses_every_time_is_not_asked_for_ever() {
 
 #[test]
 fn case_111_what_the_upstream_may_have_looked_at_is_not_sent_again() {
-    let upstream = Picky::start(|_, _| Verdict::Close);
+    let upstream = SelectiveUpstream::start(|_, _| Reaction::Close);
     let stage = upstream.stage();
     stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").body("b")).assert_refused(502);
     assert_eq!(upstream.heads(), 1, "a goodbye that counts the request in");
@@ -277,12 +281,12 @@ fn case_111_what_the_upstream_may_have_looked_at_is_not_sent_again() {
 fn case_111_nothing_is_sent_again_after_a_change() {
     let (open, gate) = std::sync::mpsc::channel();
     let gate = Mutex::new(gate);
-    let upstream = Picky::start(move |connection, _| {
+    let upstream = SelectiveUpstream::start(move |connection, _| {
         if connection > 0 {
-            return Verdict::Answer;
+            return Reaction::Answer;
         }
         gate.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(support::PATIENCE).ok();
-        Verdict::RefuseAtItsEnd
+        Reaction::RefuseWhenWhole
     });
     let stage = upstream.stage();
     std::thread::scope(|scope| {
@@ -304,7 +308,7 @@ fn case_111_nothing_is_sent_again_after_a_change() {
 fn case_111_no_request_is_sent_before_the_upstream_has_said_how_many_it_takes() {
     let early = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&early);
-    let upstream = Plain::start(move |_, mut reader| {
+    let upstream = RawUpstream::start(move |_, mut reader| {
         reader.read_exact(&mut vec![0; PREFACE.len()])?;
         std::thread::sleep(Duration::from_millis(300));
         let (mut bytes, mut more) = (reader.buffer().to_vec(), vec![0; 1 << 16]);
@@ -314,7 +318,7 @@ fn case_111_no_request_is_sent_before_the_upstream_has_said_how_many_it_takes() 
         bytes.extend_from_slice(&more[..count]);
         seen.lock().unwrap_or_else(PoisonError::into_inner).extend(kinds(&bytes));
         reader.get_mut().write_all(&frame(SETTINGS, 0, 0, &[]))?;
-        converse(reader, |_| Verdict::Answer, drop)
+        converse(reader, |_| Reaction::Answer, drop)
     });
     let entry = format!("  api: {{ endpoints: [\"http://{}\"], protocol: http2 }}\n", upstream.address());
     let stage = Stage::with(|plan| plan.upstreams(&entry));

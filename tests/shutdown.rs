@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::api::request;
 use support::http1::Client;
-use support::http2::{DATA, END_STREAM, Fate, GOAWAY, HEADERS, RawHttp2};
+use support::http2::{DATA, END_STREAM, GOAWAY, HEADERS, RawHttp2, StreamOutcome};
 use support::stage::Stage;
 use support::upstream::{Answer, Conversation, Recorded};
 use support::{PATIENCE, marker, wait_for};
@@ -176,7 +176,7 @@ fn http2_websocket(stage: &Stage) -> RawHttp2 {
         (b"authorization", key.as_bytes()),
     ];
     client.headers(1, &fields, false).expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     client
 }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use support::cli::Key;
 use support::http1::{NoAnswer, Request, Response};
-use support::http2::{DATA, END_STREAM, Fate, HEADERS, RawHttp2, WINDOW_UPDATE};
+use support::http2::{DATA, END_STREAM, HEADERS, RawHttp2, StreamOutcome, WINDOW_UPDATE};
 use support::memory::peak_kib;
-use support::plain::{self, Plain};
+use support::raw_upstream::{self, RawUpstream};
 use support::stage::Stage;
 use support::upstream::Answer;
 use support::{PATIENCE, contains, find, marker, wait_for};
@@ -30,11 +30,11 @@ const LARGE: u64 = 200 * 1024 * 1024;
 #[test]
 fn two_hundred_megabytes_pass_both_ways_with_flat_memory() {
     // PUT: counts what comes; GET: sends as much
-    let upstream = Plain::start(|_, mut reader| {
+    let upstream = RawUpstream::start(|_, mut reader| {
         loop {
-            let lines = plain::head(&mut reader)?;
+            let lines = raw_upstream::head(&mut reader)?;
             if lines[0].starts_with("PUT ") {
-                plain::skip(&mut reader, LARGE)?;
+                raw_upstream::skip(&mut reader, LARGE)?;
                 reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")?;
             } else {
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
@@ -74,7 +74,7 @@ fn two_hundred_megabytes_pass_both_ways_with_flat_memory() {
         body_from = find(&came, b"\r\n\r\n").map(|at| at + 4);
     }
     let ahead = (came.len() - body_from.expect("found")) as u64;
-    plain::skip(&mut tcp, LARGE - ahead).expect("the whole download");
+    raw_upstream::skip(&mut tcp, LARGE - ahead).expect("the whole download");
     let after_download = peak_kib(stage.gateway.pid());
 
     assert!(after_upload - before < FLAT_KIB, "the upload took {} KiB", after_upload - before);
@@ -84,8 +84,8 @@ fn two_hundred_megabytes_pass_both_ways_with_flat_memory() {
 #[test]
 fn a_slow_client_slows_the_upstream_and_fills_no_memory() {
     let (told, sent) = mpsc::channel();
-    let upstream = Plain::start(move |_, mut reader| {
-        plain::head(&mut reader)?;
+    let upstream = RawUpstream::start(move |_, mut reader| {
+        raw_upstream::head(&mut reader)?;
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 209715200\r\n\r\n")?;
         reader.get_mut().set_write_timeout(Some(Duration::from_secs(1)))?;
         let piece = vec![b'd'; 1 << 16];
@@ -242,7 +242,7 @@ fn an_early_answer_on_an_http2_stream_leaves_the_connection_whole() {
     let early: Vec<(&[u8], &[u8])> = early.iter().map(|(name, value)| (*name, value.as_slice())).collect();
     client.headers(1, &early, false).expect("an open connection");
     client.data(1, &[b'x'; 1000], false).expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(403));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(403));
     // the rest of the body may be under way still
     client.data(1, &[b'x'; 1000], false).expect("an open connection");
     client.data(1, &[b'x'; 1000], true).expect("an open connection");
@@ -250,7 +250,7 @@ fn an_early_answer_on_an_http2_stream_leaves_the_connection_whole() {
     let next: Vec<(&[u8], &[u8])> = next.iter().map(|(name, value)| (*name, value.as_slice())).collect();
     client.headers(3, &next, false).expect("an open connection");
     client.data(3, b"next", true).expect("an open connection");
-    assert_eq!(client.fate_of(3), Fate::Status(200));
+    assert_eq!(client.outcome_of(3), StreamOutcome::Status(200));
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn http2_carries_trailers_and_hints_too() {
     client.headers(1, &fields, false).expect("an open connection");
     client.data(1, b"up", false).expect("an open connection");
     client.headers(1, &[(b"x-up", b"7")], true).expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     let (mut body, mut trailers) = (Vec::new(), None);
     while trailers.is_none() {
         let frame = client.read(PATIENCE).expect("the answer goes on");
@@ -447,8 +447,8 @@ fn early_hints_lose_hop_by_hop_headers_on_http2() {
         (b"authorization", key.as_bytes()),
     ];
     client.headers(1, &fields, true).expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(103));
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(103));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
 }
 
 #[test]
@@ -465,7 +465,7 @@ fn a_large_http2_body_flows_as_windows_open() {
         (b"authorization", key.as_bytes()),
     ];
     client.headers(1, &fields, true).expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
     let mut body = Vec::new();
     loop {
         let frame = client.read(PATIENCE).expect("the answer goes on");
@@ -583,11 +583,11 @@ fn http2_answers_without_a_body_end_with_their_head() {
 #[test]
 fn a_large_body_passes_over_http2_with_flat_memory() {
     const SIZE: u64 = 64 << 20;
-    let upstream = Plain::start(|_, mut reader| {
+    let upstream = RawUpstream::start(|_, mut reader| {
         loop {
-            let lines = plain::head(&mut reader)?;
+            let lines = raw_upstream::head(&mut reader)?;
             if lines[0].starts_with("PUT ") {
-                plain::skip(&mut reader, SIZE)?;
+                raw_upstream::skip(&mut reader, SIZE)?;
                 reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")?;
             } else {
                 reader

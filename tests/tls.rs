@@ -12,7 +12,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion};
 use support::certificates::{Authority, Files};
 use support::http1::{Client, NoAnswer};
-use support::http2::{Fate, RawHttp2};
+use support::http2::{RawHttp2, StreamOutcome};
 use support::stage::Stage;
 use support::tls::{believing, handshake};
 use support::{PATIENCE, marker, show};
@@ -160,7 +160,7 @@ fn http_2_is_spoken_where_it_was_agreed_on() {
         (b"authorization", key.as_bytes()),
     ];
     client.headers(1, &fields, true).expect("an open connection");
-    assert_eq!(client.fate_of(1), Fate::Status(200));
+    assert_eq!(client.outcome_of(1), StreamOutcome::Status(200));
 }
 
 #[test]

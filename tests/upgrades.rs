@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use support::http1::{Client, NoAnswer, Request};
-use support::http2::{DATA, END_STREAM, Fate, HEADERS, RawHttp2, SETTINGS};
+use support::http2::{DATA, END_STREAM, HEADERS, RawHttp2, SETTINGS, StreamOutcome};
 use support::stage::Stage;
 use support::upstream::{Answer, Conversation, Recorded};
 use support::{PATIENCE, contains, marker, show, wait_for};
@@ -263,7 +263,7 @@ fn extended_connect(
     protocol: &str,
     key: Option<&str>,
     mark: &str,
-) -> Fate {
+) -> StreamOutcome {
     let mut fields: Vec<(&[u8], &[u8])> = vec![
         (b":method", b"CONNECT"),
         (b":protocol", protocol.as_bytes()),
@@ -277,7 +277,7 @@ fn extended_connect(
         fields.push((b"authorization", key.as_bytes()));
     }
     client.headers(1, &fields, false).expect("an open connection");
-    client.fate_of(1)
+    client.outcome_of(1)
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn case_68_extended_connect_is_judged_like_any_upgrade() {
         let mark = marker();
         let mut client = RawHttp2::connect(stage().gateway.https());
         let fate = extended_connect(&mut client, path, protocol, key, &mark);
-        assert_eq!(fate, Fate::Status(status), "{path} {protocol}");
+        assert_eq!(fate, StreamOutcome::Status(status), "{path} {protocol}");
         stage().upstream.assert_unseen(&mark, path);
     }
 }
@@ -308,7 +308,7 @@ fn case_68_a_websocket_server_that_cannot_prove_itself_is_no_tunnel() {
     let key = stage().e1.authorization();
     let mut client = RawHttp2::connect(stage().gateway.https());
     let fate = extended_connect(&mut client, "/v1/projects/e1/liar", "websocket", Some(&key), &marker());
-    assert_eq!(fate, Fate::Status(502));
+    assert_eq!(fate, StreamOutcome::Status(502));
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn case_68_an_upstream_that_does_not_switch_is_no_tunnel() {
     let key = stage().e1.authorization();
     let mut client = RawHttp2::connect(stage().gateway.https());
     let fate = extended_connect(&mut client, "/v1/projects/e1/page", "websocket", Some(&key), &marker());
-    assert_eq!(fate, Fate::Status(502));
+    assert_eq!(fate, StreamOutcome::Status(502));
 }
 
 #[test]
@@ -328,8 +328,8 @@ fn case_68_plain_connect_on_http2_is_refused() {
     let fields: [(&[u8], &[u8]); 3] =
         [(b":method", b"CONNECT"), (b":authority", b"127.0.0.1:22"), (b"authorization", key.as_bytes())];
     client.headers(1, &fields, false).expect("an open connection");
-    match client.fate_of(1) {
-        Fate::Status(400 | 405) | Fate::Reset(_) => {}
+    match client.outcome_of(1) {
+        StreamOutcome::Status(400 | 405) | StreamOutcome::Reset(_) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -348,7 +348,7 @@ fn a_websocket_on_an_http2_stream_is_an_upgrade_at_the_upstream() {
     let mark = marker();
     let key = stage().e1.authorization();
     let fate = extended_connect(&mut client, "/v1/projects/e1/subscribe", "websocket", Some(&key), &mark);
-    assert_eq!(fate, Fate::Status(200));
+    assert_eq!(fate, StreamOutcome::Status(200));
     let seen = stage().upstream.only(&mark);
     assert_eq!((seen.method.as_str(), seen.path().as_str()), ("GET", "/v1/projects/e1/subscribe"));
     assert_eq!(seen.header("Upgrade").as_deref(), Some("websocket"));
@@ -411,7 +411,7 @@ fn a_websocket_on_an_http2_stream_gets_that_close_frame_too() {
     let authorization = key.authorization();
     let path = "/v1/projects/e1/subscribe";
     let fate = extended_connect(&mut client, path, "websocket", Some(&authorization), &marker());
-    assert_eq!(fate, Fate::Status(200));
+    assert_eq!(fate, StreamOutcome::Status(200));
     stage().gateway.succeed(&["key", "deactivate", &key.access_key]);
     let mut came = Vec::new();
     loop {

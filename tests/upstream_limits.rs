@@ -13,10 +13,10 @@ use support::cli::Key;
 use support::gateway::{Gateway, Plan};
 use support::http1::{Client, Request};
 use support::http2::connect_from;
-use support::plain::{self, Plain};
+use support::http2_upstream::Http2Upstream;
+use support::raw_upstream::{self, RawUpstream};
 use support::stage::Stage;
 use support::upstream::{Answer, Upstream};
-use support::upstream2::Http2Upstream;
 use support::{PATIENCE, wait_for};
 
 const SLOW: &str = "/v1/projects/e1/slow";
@@ -339,9 +339,9 @@ fn case_103_a_reload_keeps_the_limit() {
 fn many_requests_at_once_make_no_connections_over_and_over() {
     const CLIENTS: usize = 640;
     let barrier = Arc::new(Barrier::new(CLIENTS));
-    let upstream = Plain::start(move |_, mut reader| {
+    let upstream = RawUpstream::start(move |_, mut reader| {
         loop {
-            plain::head(&mut reader)?;
+            raw_upstream::head(&mut reader)?;
             // all are here at once, each on a connection of its own
             barrier.wait();
             reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;

@@ -12,11 +12,11 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::{Domain, Socket, Type};
 use support::certificates::{Authority, server};
 use support::http1::{NoAnswer, Response};
-use support::http2::{Fate, RawHttp2};
-use support::plain::{self, Plain};
+use support::http2::{RawHttp2, StreamOutcome};
+use support::http2_upstream::{Http2Upstream, STREAMS};
+use support::raw_upstream::{self, RawUpstream};
 use support::stage::Stage;
 use support::upstream::{Answer, Upstream};
-use support::upstream2::{Http2Upstream, STREAMS};
 use support::{PATIENCE, contains, marker, show, wait_for};
 use tempfile::TempDir;
 
@@ -84,7 +84,7 @@ fn an_upstream_without_a_living_endpoint_is_502() {
 
 /// An upstream that counts its requests, and closes each connection without a word after the first answer.
 struct Counting {
-    plain: Plain,
+    plain: RawUpstream,
     count: Arc<AtomicUsize>,
     closed: mpsc::Receiver<()>,
 }
@@ -95,15 +95,15 @@ impl Counting {
         let counter = Arc::clone(&count);
         let (tell, closed) = mpsc::channel();
         let tell = Mutex::new(tell);
-        let plain = Plain::start(move |_, mut reader| {
+        let plain = RawUpstream::start(move |_, mut reader| {
             for _ in 0..if close == CloseWhen::NextRequestComes { 2 } else { 1 } {
-                let lines = plain::head(&mut reader)?;
+                let lines = raw_upstream::head(&mut reader)?;
                 // the second one is read, and never answered
                 if counter.fetch_add(1, Ordering::SeqCst) == 1 && close == CloseWhen::NextRequestComes {
                     break;
                 }
                 let has_body = lines.iter().any(|line| line.eq_ignore_ascii_case("content-length: 4"));
-                plain::skip(&mut reader, if has_body { 4 } else { 0 })?;
+                raw_upstream::skip(&mut reader, if has_body { 4 } else { 0 })?;
                 reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
             }
             reader.get_mut().shutdown(Shutdown::Both)?;
@@ -309,8 +309,8 @@ fn an_upstream_that_speaks_http_1_0_is_understood() {
 fn an_upstream_that_reads_slowly_holds_the_client_back() {
     let (over, is_over) = std::sync::mpsc::channel::<()>();
     let is_over = std::sync::Mutex::new(is_over);
-    let upstream = Plain::start(move |_, mut reader| {
-        let lines = plain::head(&mut reader)?;
+    let upstream = RawUpstream::start(move |_, mut reader| {
+        let lines = raw_upstream::head(&mut reader)?;
         assert!(lines[0].starts_with("PUT "));
         // it reads nothing more until the test is over, which drops the other end
         let _ = is_over.lock().expect("one connection").recv_timeout(PATIENCE);
@@ -331,13 +331,13 @@ fn an_upstream_that_reads_slowly_holds_the_client_back() {
 }
 
 /// An HTTP/1.1 upstream in TLS that answers every request with `tls`.
-fn tls_upstream(config: ServerConfig) -> Plain {
+fn tls_upstream(config: ServerConfig) -> RawUpstream {
     let config = Arc::new(config);
-    Plain::start(move |_, reader| {
+    RawUpstream::start(move |_, reader| {
         let session = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
         let mut reader = BufReader::new(StreamOwned::new(session, reader.into_inner()));
         loop {
-            plain::head(&mut reader)?;
+            raw_upstream::head(&mut reader)?;
             reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntls")?;
             reader.get_mut().flush()?;
         }
@@ -395,7 +395,7 @@ fn an_upstream_in_tls_must_show_a_certificate_of_the_given_authority() {
 
 #[test]
 fn a_plain_upstream_where_tls_is_wanted_is_502() {
-    let upstream = Plain::start(|_, mut reader| {
+    let upstream = RawUpstream::start(|_, mut reader| {
         reader.fill_buf()?;
         reader.get_mut().write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
     });
@@ -409,11 +409,11 @@ fn bytes_behind_an_answer_in_tls_are_no_answer_to_the_next_request() {
     let authorities = Authorities::new();
     let files = authorities.trusted.sign(&["localhost"]);
     let config = Arc::new(server(&files, &["http/1.1"]));
-    let upstream = Plain::start(move |_, reader| {
+    let upstream = RawUpstream::start(move |_, reader| {
         let session = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
         let mut reader = BufReader::new(StreamOwned::new(session, reader.into_inner()));
         loop {
-            plain::head(&mut reader)?;
+            raw_upstream::head(&mut reader)?;
             // the gateway's first read ends where the answer does; the rest of the TLS record stays inside of TLS
             let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: ".to_vec();
             let head = answer.len() + 8;
@@ -671,9 +671,9 @@ fn case_60_http2_bodies_of_another_length_never_end_well_at_an_http2_upstream() 
         ];
         client.headers(1, &fields, false).expect("an open connection");
         client.data(1, body, true).expect("an open connection");
-        match client.fate_of(1) {
-            Fate::Reset(_) | Fate::Status(400) => {}
-            Fate::Gone(Some(code)) if code != 0 => {}
+        match client.outcome_of(1) {
+            StreamOutcome::Reset(_) | StreamOutcome::Status(400) => {}
+            StreamOutcome::Gone(Some(code)) if code != 0 => {}
             other => panic!("{other:?}"),
         }
         assert_eq!(upstream.requests(&path).len(), 0, "a whole request was made of it");
@@ -707,9 +707,9 @@ fn an_upstream_may_have_a_credential_and_a_host_of_its_own() {
 fn every_request_of_a_burst_is_answered() {
     let seen = Arc::new(Mutex::new(0usize));
     let count = Arc::clone(&seen);
-    let upstream = Plain::start(move |_, mut reader| {
+    let upstream = RawUpstream::start(move |_, mut reader| {
         loop {
-            plain::head(&mut reader)?;
+            raw_upstream::head(&mut reader)?;
             *count.lock().expect("not poisoned") += 1;
             reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
         }

@@ -206,7 +206,7 @@ fn case_93_a_destination_over_http_2_is_judged_alike() {
         ];
         let mut client = http2::RawHttp2::connect(stage().gateway.https());
         client.headers(1, &fields, true).expect("an open connection");
-        assert_eq!(client.fate_of(1), http2::Fate::Status(status), "{destination}");
+        assert_eq!(client.outcome_of(1), http2::StreamOutcome::Status(status), "{destination}");
         if status == 200 {
             assert_eq!(stage().upstream.only(&mark).all("Destination"), [destination]);
         } else {

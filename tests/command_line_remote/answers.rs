@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use crate::elsewhere::Elsewhere;
 use crate::support::cli::Outcome;
-use crate::support::plain::{Plain, head};
+use crate::support::raw_upstream::{RawUpstream, head};
 
 const SECRET: &str = "hush-hush-hush-hush";
 
 /// What a command meets at a server that gives this answer to every request; an empty one: closes the connection.
 fn met(answer: impl Into<Vec<u8>>, arguments: &[&str]) -> Outcome {
     let answer = answer.into();
-    let server = Plain::start(move |_, mut reader| {
+    let server = RawUpstream::start(move |_, mut reader| {
         loop {
             head(&mut reader)?;
             if answer.is_empty() {
@@ -189,7 +189,7 @@ fn a_gateway_that_is_busy_is_asked_again_and_that_is_told() {
     let busy = answer("503 x", "Retry-After: 1\r\n", &error);
     let found = answer("200 OK", "", &key_document().to_string());
     let asked = std::sync::atomic::AtomicUsize::new(0);
-    let server = Plain::start(move |_, mut reader| {
+    let server = RawUpstream::start(move |_, mut reader| {
         loop {
             head(&mut reader)?;
             let is_first = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;

@@ -7,7 +7,9 @@ use crate::house::House;
 use crate::support::cli::Key;
 use crate::support::gateway::Gateway;
 use crate::support::http1::{Client, Request};
-use crate::support::http2::{DATA, END_STREAM, Fate, Frame, HEADERS, RST_STREAM, RawHttp2, WINDOW_UPDATE};
+use crate::support::http2::{
+    DATA, END_STREAM, Frame, HEADERS, RST_STREAM, RawHttp2, StreamOutcome, WINDOW_UPDATE,
+};
 use crate::support::upstream::{Answer, Conversation, Recorded};
 use crate::support::{PATIENCE, marker, wait_for};
 
@@ -159,7 +161,7 @@ fn open_stream(client: &mut RawHttp2, stream: u32, path: &str, key: &Key) {
     ];
     client.headers(stream, &fields, false).expect("an open connection");
     client.data(stream, b"\0\0\0\0\x05hello", false).expect("an open stream");
-    assert_eq!(client.fate_of(stream), Fate::Status(200));
+    assert_eq!(client.outcome_of(stream), StreamOutcome::Status(200));
 }
 
 #[test]

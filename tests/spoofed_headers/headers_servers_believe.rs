@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use portcullis::wire::SPOOFABLE_HEADERS;
 
 use crate::support::http1::Request;
-use crate::support::http2::{Fate, RawHttp2};
+use crate::support::http2::{RawHttp2, StreamOutcome};
+use crate::support::http2_upstream::{Http2Upstream, Seen};
 use crate::support::stage::Stage;
 use crate::support::upstream::Recorded;
-use crate::support::upstream2::{Http2Upstream, Seen};
 use crate::support::{find, marker};
 
 /// Names by which servers were seen to believe a client. The gateway's own table has them and more; this list does not
@@ -176,7 +176,7 @@ fn send_by_http_2(
     client.data(stream, b"body", false).expect("an open connection");
     let trailers: Vec<_> = std::iter::once((&b"x-checksum"[..], &b"kept"[..])).chain(forged).collect();
     client.headers(stream, &trailers, true).expect("an open connection");
-    assert_eq!(client.fate_of(stream), Fate::Status(200), "{names:?}");
+    assert_eq!(client.outcome_of(stream), StreamOutcome::Status(200), "{names:?}");
 }
 
 #[test]

@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 
 use crate::support::gateway::{Plan, ROUTES};
 use crate::support::http1::{Request, Response};
-use crate::support::http2::{Fate, RawHttp2};
+use crate::support::http2::{RawHttp2, StreamOutcome};
+use crate::support::http2_upstream::Http2Upstream;
 use crate::support::marker;
 use crate::support::stage::Stage;
 use crate::support::upstream::{Answer, Upstream};
-use crate::support::upstream2::Http2Upstream;
 
 /// What rules of the stage read, in several spellings: as trailers none of it passes.
 const READ_AS_HEADERS: [&str; 22] = [
@@ -100,12 +100,12 @@ fn case_94_nor_over_http_2_and_to_an_upstream_with_http_2() {
             client
                 .headers(stream, &[(b"x-checksum", b"kept"), (name.as_bytes(), b"e2")], true)
                 .expect("an open connection");
-            let fate = client.fate_of(stream);
-            if matches!(fate, Fate::Reset(_)) && name == "upgrade" {
+            let fate = client.outcome_of(stream);
+            if matches!(fate, StreamOutcome::Reset(_)) && name == "upgrade" {
                 // a field of the connection is malformed in HTTP/2 (RFC 9113 section 8.2.2)
                 continue;
             }
-            assert_eq!(fate, Fate::Status(200), "{name}");
+            assert_eq!(fate, StreamOutcome::Status(200), "{name}");
             if reads_http2 {
                 let seen = http2.only(&mark);
                 let trailers = seen.trailers.expect("the harmless one");

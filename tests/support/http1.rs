@@ -154,12 +154,12 @@ impl Response {
 }
 
 /// What the client reads and writes: a plain connection, or one in TLS.
-pub trait Wire: Read + Write + Send {
+pub trait ClientSocket: Read + Write + Send {
     /// The connection beneath, for its timeouts.
     fn tcp(&self) -> &TcpStream;
 }
 
-impl Wire for TcpStream {
+impl ClientSocket for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
     }
@@ -180,14 +180,14 @@ pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream>
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((source, 0)).into())?;
     socket.connect_timeout(&address.into(), PATIENCE)?;
-    let wire = TcpStream::from(socket);
-    wire.set_nodelay(true)?;
-    Ok(wire)
+    let socket = TcpStream::from(socket);
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// One connection to the gateway.
 pub struct Client {
-    wire: Box<dyn Wire>,
+    socket: Box<dyn ClientSocket>,
     /// Read, but not yet part of an answer.
     ahead: Vec<u8>,
     was_reset: bool,
@@ -224,9 +224,9 @@ impl Client {
     }
 
     /// A client over a connection that is open already.
-    pub fn over(wire: impl Wire + 'static) -> Self {
-        wire.tcp().set_write_timeout(Some(PATIENCE)).expect("a socket option");
-        Self { wire: Box::new(wire), ahead: Vec::new(), was_reset: false }
+    pub fn over(socket: impl ClientSocket + 'static) -> Self {
+        socket.tcp().set_write_timeout(Some(PATIENCE)).expect("a socket option");
+        Self { socket: Box::new(socket), ahead: Vec::new(), was_reset: false }
     }
 
     /// Sends bytes; the peer may have closed already, which reading will tell.
@@ -236,23 +236,23 @@ impl Client {
 
     /// Sends bytes.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.wire.write_all(bytes.as_ref())?;
-        self.wire.flush()
+        self.socket.write_all(bytes.as_ref())?;
+        self.socket.flush()
     }
 
     /// Tells the peer that nothing more will be sent.
     pub fn finish_sending(&mut self) {
-        self.wire.tcp().shutdown(Shutdown::Write).ok();
+        self.socket.tcp().shutdown(Shutdown::Write).ok();
     }
 
     /// Ends the connection with a reset, as a client does that dies.
     pub fn reset(self) {
-        socket2::SockRef::from(self.wire.tcp()).set_linger(Some(Duration::ZERO)).expect("a socket option");
+        socket2::SockRef::from(self.socket.tcp()).set_linger(Some(Duration::ZERO)).expect("a socket option");
     }
 
     /// Our side's address, as the gateway sees it.
     pub fn local_address(&self) -> SocketAddr {
-        self.wire.tcp().local_addr().expect("an open socket")
+        self.socket.tcp().local_addr().expect("an open socket")
     }
 
     /// Reads one answer, be it informational.
@@ -371,8 +371,8 @@ impl Client {
             if left.is_zero() {
                 return Err(NoAnswer::Late(std::mem::take(&mut self.ahead)));
             }
-            self.wire.tcp().set_read_timeout(Some(left)).expect("a socket option");
-            match self.wire.read(&mut buffer) {
+            self.socket.tcp().set_read_timeout(Some(left)).expect("a socket option");
+            match self.socket.read(&mut buffer) {
                 Ok(0) => return Ok(false),
                 Ok(read) => {
                     self.ahead.extend_from_slice(&buffer[..read]);

@@ -113,7 +113,7 @@ impl fmt::Debug for Frame {
 
 /// How the gateway answered a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
+pub enum StreamOutcome {
     /// HEADERS with this status.
     Status(u16),
     /// `RST_STREAM` with this code.
@@ -261,18 +261,20 @@ impl RawHttp2 {
 
     /// Reads until the fate of a stream is known; fails after [`PATIENCE`].
     #[track_caller]
-    pub fn fate_of(&mut self, stream: u32) -> Fate {
+    pub fn outcome_of(&mut self, stream: u32) -> StreamOutcome {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Some(frame) = self.read(left) else {
                 assert!(Instant::now() < deadline, "nothing was answered on stream {stream} in {PATIENCE:?}");
-                return Fate::Gone(None);
+                return StreamOutcome::Gone(None);
             };
             match frame.kind {
-                HEADERS if frame.stream == stream => return Fate::Status(status(&frame.payload)),
-                RST_STREAM if frame.stream == stream => return Fate::Reset(number(&frame.payload)),
-                GOAWAY => return Fate::Gone(Some(number(frame.payload.get(4..).unwrap_or_default()))),
+                HEADERS if frame.stream == stream => return StreamOutcome::Status(status(&frame.payload)),
+                RST_STREAM if frame.stream == stream => return StreamOutcome::Reset(number(&frame.payload)),
+                GOAWAY => {
+                    return StreamOutcome::Gone(Some(number(frame.payload.get(4..).unwrap_or_default())));
+                }
                 _ => {}
             }
         }

@@ -12,9 +12,9 @@ use rustls::{
 };
 
 use super::PATIENCE;
-use super::http1::{Client, Wire, fresh_source, open_from};
+use super::http1::{Client, ClientSocket, fresh_source, open_from};
 
-impl Wire for StreamOwned<ClientConnection, TcpStream> {
+impl ClientSocket for StreamOwned<ClientConnection, TcpStream> {
     fn tcp(&self) -> &TcpStream {
         &self.sock
     }

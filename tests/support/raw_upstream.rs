@@ -9,12 +9,12 @@ use socket2::SockRef;
 
 /// Runs the test's code for each connection, on a thread of its own. Threads end with the test's process.
 #[derive(Debug)]
-pub struct Plain {
+pub struct RawUpstream {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
-impl Plain {
+impl RawUpstream {
     /// Starts on a free port. The code gets the connection's number, counted from 0; errors end the connection.
     pub fn start(
         code: impl Fn(usize, BufReader<TcpStream>) -> io::Result<()> + Send + Sync + 'static,
