@@ -31,7 +31,7 @@ pub(super) fn render(reply: Reply, request: &ApiRequest<'_>) -> Answer {
     let (status, mut document, revision, number) = match reply {
         Reply::Resource { document, revision } => (StatusCode::OK, document, revision, None),
         Reply::Collection { resource_type, fields, query, data, next } => {
-            let document = collection(request, resource_type, fields, &query, data, next.as_ref());
+            let document = collection(request, resource_type, fields, &query, &data, next.as_ref());
             (StatusCode::OK, document, None, None)
         }
         Reply::Change { status, document, revision, number } => (status, document, revision, Some(number)),
@@ -111,7 +111,7 @@ fn collection(
     resource_type: &str,
     fields: &[Field],
     query: &ListQuery,
-    data: Vec<Value>,
+    data: &[Value],
     next: Option<&Marker>,
 ) -> Value {
     let address = format!("{}{}", request.http.base(), request.http.path().trim_end_matches('/'));

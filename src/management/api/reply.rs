@@ -21,7 +21,7 @@ pub(super) enum Reply {
         resource_type: &'static str,
         /// The fields that the collection says it can be sorted and filtered by.
         fields: &'static [Field],
-        query: ListQuery,
+        query: Box<ListQuery>,
         data: Vec<Value>,
         next: Option<Marker>,
     },

@@ -75,6 +75,9 @@ pub(super) struct Delete {
     pub(super) summary: &'static str,
 }
 
+/// A field's name, and what makes its schema.
+type ExtraProperty = (&'static str, fn() -> Value);
+
 /// An action: `POST …?action=name`.
 pub(super) struct Action {
     pub(super) name: &'static str,
@@ -82,7 +85,7 @@ pub(super) struct Action {
     /// Action and subject in the audit log.
     pub(super) audit: (&'static str, &'static str),
     /// A field that it reads, beside those of an update, and the field's `OpenAPI` schema.
-    pub(super) property: Option<(&'static str, fn() -> Value)>,
+    pub(super) property: Option<ExtraProperty>,
 }
 
 impl Action {
@@ -178,7 +181,7 @@ impl ResourceType {
     /// A page of the collection.
     pub(super) fn page(&self, query: ListQuery, data: Vec<Value>, next: Option<Marker>) -> Reply {
         let fields = if self.shows_list_fields { self.list_fields } else { &[] };
-        Reply::Collection { resource_type: self.name, fields, query, data, next }
+        Reply::Collection { resource_type: self.name, fields, query: Box::new(query), data, next }
     }
 
     /// All fields, in alphabetical order.

@@ -93,7 +93,7 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
                 ("externalIdType", None) => schema["enum"] = json!([ACCOUNT_ID_TYPE, null]),
                 ("projectTemplateId", None) => schema["enum"] = json!([TEMPLATE_ID, "", null]),
                 ("members", None) => {
-                    schema = members_schema("Its members; without them, whoever asks is its owner")
+                    schema = members_schema("Its members; without them, whoever asks is its owner");
                 }
                 _ => {}
             }

@@ -1,6 +1,8 @@
 //! `projectTemplate`: what environments are made from in Rancher. Its command line asks for one before it creates an
 //! environment; here there is one, and it never changes.
 
+#![allow(clippy::unused_async, reason = "all types have handlers of one signature")]
+
 use serde_json::{Value, json};
 
 use crate::management::api::api_request::ApiRequest;

@@ -1,5 +1,7 @@
 //! `schema`: what a type looks like for the caller, as Rancher's clients read it.
 
+#![allow(clippy::unused_async, reason = "all types have handlers of one signature")]
+
 use serde_json::{Map, Value, json};
 
 use crate::management::api::api_request::ApiRequest;
