@@ -152,15 +152,15 @@ async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
 fn admit_origin(request: &Request) -> Result<(), Refusal> {
     let headers = &request.head.headers;
     let is_reading = matches!(request.head.method, Method::GET | Method::HEAD);
-    let site = headers.contains_key("sec-fetch-site").then(|| request.field("sec-fetch-site"));
+    let site = headers.contains_key("sec-fetch-site").then(|| request.header("sec-fetch-site"));
     let is_own = match site {
         None | Some(Some("same-origin")) => true,
         // typed, or from a bookmark
         Some(Some("none")) => is_reading,
-        Some(_) => is_reading && request.field("sec-fetch-mode") == Some("navigate"),
+        Some(_) => is_reading && request.header("sec-fetch-mode") == Some("navigate"),
     };
-    let origin = headers.contains_key(ORIGIN).then(|| request.field("origin"));
-    let is_ours = origin.is_none_or(|origin| origin == Some(request.base().as_str()));
+    let origin = headers.contains_key(ORIGIN).then(|| request.header("origin"));
+    let is_ours = origin.is_none_or(|origin| origin == Some(request.base_url().as_str()));
     if is_own && is_ours {
         return Ok(());
     }

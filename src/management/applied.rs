@@ -26,7 +26,7 @@ impl AppliedChanges {
     }
 
     /// The store's file that the follower reads.
-    pub(super) fn file(&self) -> FileId {
+    pub(super) fn store_file(&self) -> FileId {
         self.position.borrow().file
     }
 

@@ -39,7 +39,7 @@ struct Open {
     /// Since when it has waited for a request; `None` while one is answered.
     waits_since: Option<Instant>,
     is_for_health: bool,
-    close: CancellationToken,
+    evicted: CancellationToken,
 }
 
 /// A connection's slot. It is free again when this is dropped, or taken away when another connection needs it.
@@ -47,25 +47,25 @@ pub(super) struct Slot {
     table: Arc<Mutex<Table>>,
     number: u64,
     is_for_health: bool,
-    close: CancellationToken,
+    evicted: CancellationToken,
 }
 
 impl ConnectionSlots {
     /// A slot for a connection from `source`; `None` if all are taken.
-    pub(super) fn admit(&self, source: Source, limits: Limits) -> Option<Slot> {
+    pub(super) fn acquire(&self, source: Source, limits: Limits) -> Option<Slot> {
         let mut table = locked(&self.table);
         let is_for_health = !table.make_room(source, limits);
         if is_for_health
             && table.count(|open| open.is_for_health) >= HEALTH_SLOTS
-            && !table.close_one(|open| open.is_for_health)
+            && !table.evict_one(|open| open.is_for_health)
         {
             return None;
         }
         table.opened += 1;
-        let (number, close) = (table.opened, CancellationToken::new());
+        let (number, evicted) = (table.opened, CancellationToken::new());
         let waits_since = Some(Instant::now());
-        table.open.insert(number, Open { source, waits_since, is_for_health, close: close.clone() });
-        Some(Slot { table: Arc::clone(&self.table), number, is_for_health, close })
+        table.open.insert(number, Open { source, waits_since, is_for_health, evicted: evicted.clone() });
+        Some(Slot { table: Arc::clone(&self.table), number, is_for_health, evicted })
     }
 }
 
@@ -93,8 +93,8 @@ impl Slot {
     }
 
     /// Waits until the slot is taken away.
-    pub(super) async fn closed(&self) {
-        self.close.cancelled().await;
+    pub(super) async fn evicted(&self) {
+        self.evicted.cancelled().await;
     }
 }
 
@@ -113,10 +113,10 @@ impl Table {
     fn make_room(&mut self, source: Source, limits: Limits) -> bool {
         let of_source = |open: &Open| !open.is_for_health && open.source == source;
         if self.count(of_source) >= limits.of_source {
-            return self.close_one(of_source);
+            return self.evict_one(of_source);
         }
         let within = |open: &Open| !open.is_for_health;
-        self.count(within) < limits.all || self.close_one(within)
+        self.count(within) < limits.all || self.evict_one(within)
     }
 
     fn count(&self, which: impl Fn(&Open) -> bool) -> usize {
@@ -124,7 +124,7 @@ impl Table {
     }
 
     /// Closes the one that has waited longest for a request, of the source that has most.
-    fn close_one(&mut self, which: impl Fn(&Open) -> bool) -> bool {
+    fn evict_one(&mut self, which: impl Fn(&Open) -> bool) -> bool {
         let mut counts: HashMap<Source, usize> = HashMap::new();
         for open in self.open.values() {
             *counts.entry(open.source).or_default() += 1;
@@ -135,7 +135,7 @@ impl Table {
             .min_by_key(|(since, number, source)| (usize::MAX - counts[source], *since, *number));
         let Some((_, number, _)) = first else { return false };
         if let Some(open) = self.open.remove(&number) {
-            open.close.cancel();
+            open.evicted.cancel();
         }
         true
     }
@@ -152,13 +152,13 @@ mod tests {
     }
 
     fn is_closed(slot: &Slot) -> bool {
-        slot.close.is_cancelled()
+        slot.evicted.is_cancelled()
     }
 
     #[test]
     fn the_longest_silent_of_the_source_with_most_gives_way() {
         let connections = ConnectionSlots::default();
-        let admit = |last| connections.admit(source(last), LIMITS).unwrap();
+        let admit = |last| connections.acquire(source(last), LIMITS).unwrap();
         let many: Vec<_> = (0..4).map(|_| admit(1)).collect();
         let few: Vec<_> = (0..3).map(|_| admit(2)).collect();
         let other = admit(3);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn requests_under_way_stay_and_health_checks_have_places_of_their_own() {
         let connections = ConnectionSlots::default();
-        let admit = |last| connections.admit(source(last), LIMITS);
+        let admit = |last| connections.acquire(source(last), LIMITS);
         let busy: Vec<_> = (0..8).map(|number| admit(number / 4).unwrap()).collect();
         assert!(busy.iter().all(Slot::begin_request));
         let mut checks: Vec<_> = (0..HEALTH_SLOTS).map(|_| admit(0).unwrap()).collect();

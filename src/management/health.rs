@@ -19,12 +19,12 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether [`Health::answer`] answers this path.
-pub(super) fn is_path(path: &str) -> bool {
-    is_check(path) || path == "/metrics"
+pub(super) fn is_health_or_metrics(path: &str) -> bool {
+    is_health_check(path) || path == "/metrics"
 }
 
 /// Whether this is the path of a health check.
-pub(super) fn is_check(path: &str) -> bool {
+pub(super) fn is_health_check(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz")
 }
 
@@ -44,7 +44,7 @@ impl Health {
     /// any other path. Monitoring may use any host name, so `Host` is not checked.
     pub(super) async fn answer(&self, head: &Parts, source: IpAddr) -> Option<Answer> {
         let path = head.uri.path();
-        if !is_path(path) {
+        if !is_health_or_metrics(path) {
             return None;
         }
         let id = Uuid::new_v4().to_string();

@@ -87,7 +87,7 @@ pub async fn serve(
         // read for each connection: a reload may have changed certificate and limits
         let settings = management.settings();
         // without a slot the connection is closed at once: the proxy needs the file descriptors
-        let Some(slot) = connections.admit(Source::of(peer.ip()), settings.connections) else { continue };
+        let Some(slot) = connections.acquire(Source::of(peer.ip()), settings.connections) else { continue };
         let (management, stop) = (Arc::clone(&management), stop.clone());
         let tls = settings.tls.clone().map(TlsAcceptor::from);
         let slot = Arc::new(slot);
@@ -95,7 +95,7 @@ pub async fn serve(
         tasks.spawn(async move {
             tokio::select! {
                 () = served => (),
-                () = slot.closed() => tracing::debug!(%peer, "a silent management connection gives way"),
+                () = slot.evicted() => tracing::debug!(%peer, "a silent management connection gives way"),
             }
         });
     }
@@ -119,7 +119,7 @@ async fn serve_connection(
     match tls {
         None => {
             let origin = Connection { peer, tls: None };
-            connection(Socket::Plain(tcp), origin, slot, management, timeouts, stop).await;
+            serve_http(Socket::Plain(tcp), origin, slot, management, timeouts, stop).await;
         }
         Some(tls) => {
             let accepted = tokio::time::timeout(timeouts.header, accept_tls(tcp, &tls)).await;
@@ -128,7 +128,7 @@ async fn serve_connection(
                     let name = stream.get_ref().1.server_name().map(str::to_owned);
                     let origin = Connection { peer, tls: Some(ServerName(name)) };
                     let socket = Socket::Tls(Box::new(stream.into()));
-                    connection(socket, origin, slot, management, timeouts, stop).await;
+                    serve_http(socket, origin, slot, management, timeouts, stop).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS with a management client failed"),
                 Err(_) => tracing::debug!(%peer, "TLS with a management client took too long"),
@@ -137,7 +137,7 @@ async fn serve_connection(
     }
 }
 
-async fn connection(
+async fn serve_http(
     socket: Socket,
     origin: Connection,
     slot: Arc<Slot>,

@@ -35,7 +35,7 @@ pub enum Refusal {
         detail: String,
     },
     /// The connection to the record broke during a change, which may or may not be made. Repeating it could make it twice.
-    Unsure,
+    OutcomeUnknown,
     /// The caller may see the object, but not do this with it.
     Forbidden {
         /// Why, if the caller may know.
@@ -100,7 +100,7 @@ impl Refusal {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Throttled { .. } | Self::TooManyLists { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable { .. } | Self::ListsBusy { .. } | Self::Unsure => {
+            Self::Unavailable { .. } | Self::ListsBusy { .. } | Self::OutcomeUnknown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Forbidden { .. } | Self::IdIsForAdmins => StatusCode::FORBIDDEN,
@@ -138,7 +138,7 @@ impl Refusal {
             }
             Self::TooLarge => Some("a request's body has 64 KiB at most"),
             Self::Unavailable { .. } => Some("the record cannot be reached now: try again"),
-            Self::Unsure => Some(
+            Self::OutcomeUnknown => Some(
                 "the record was lost while it was being changed: the change may have been made, so look first",
             ),
             Self::Throttled { .. } => Some("too many failures from this address: wait, then try again"),
@@ -243,7 +243,7 @@ impl From<StoreError> for Refusal {
             }
             StoreError::RecordUnsure { .. } => {
                 tracing::error!(%error, "a change may have been made, and may not");
-                Self::Unsure
+                Self::OutcomeUnknown
             }
             _ => {
                 tracing::error!(%error, "the record cannot be used");

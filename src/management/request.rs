@@ -38,7 +38,7 @@ pub(super) struct Request {
 
 impl Request {
     /// Scheme and host for absolute URLs.
-    pub(super) fn base(&self) -> String {
+    pub(super) fn base_url(&self) -> String {
         format!("{}://{}", if self.is_secure { "https" } else { "http" }, self.host)
     }
 
@@ -53,7 +53,7 @@ impl Request {
     }
 
     /// The value of a header; `None` if it is absent, not ASCII, or given twice.
-    pub(super) fn field(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.head.headers.get_all(name).iter();
         match (values.next(), values.next()) {
             (Some(value), None) => value.to_str().ok(),

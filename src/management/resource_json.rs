@@ -88,7 +88,7 @@ impl Resource<'_> {
     /// The document, with the fields of its type in `more`.
     fn with(self, options: &RenderOptions, more: Value) -> Value {
         let state = state_word(self.state, options.is_pending);
-        let mut actions = actions_of(self.state).to_vec();
+        let mut actions = actions_in_state(self.state).to_vec();
         if self.state != State::Removed {
             actions.extend(self.more_actions);
         }
@@ -137,7 +137,7 @@ pub fn is_complete(receipt: &Value) -> bool {
 }
 
 /// The actions that a state offers.
-pub(super) fn actions_of(state: State) -> &'static [&'static str] {
+pub(super) fn actions_in_state(state: State) -> &'static [&'static str] {
     match state {
         State::Active => &["update", "deactivate"],
         State::Inactive => &["update", "activate", "remove"],

@@ -27,10 +27,10 @@ pub(super) async fn answer(
     let (head, body) = request.into_parts();
     let source = admit::source_address(&head, connection.peer.ip(), &settings.trusted_proxies);
 
-    if slot.is_for_health() && !health::is_check(head.uri.path()) {
+    if slot.is_for_health() && !health::is_health_check(head.uri.path()) {
         return refuse_without_slot(&id);
     }
-    if health::is_path(head.uri.path()) && !slot.begin_request() {
+    if health::is_health_or_metrics(head.uri.path()) && !slot.begin_request() {
         return refuse_without_slot(&id);
     }
     if let Some(answer) = management.health.answer(&head, source).await {

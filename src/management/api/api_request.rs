@@ -35,7 +35,7 @@ impl<'a> ApiRequest<'a> {
         environment: Option<EnvironmentId>,
     ) -> Result<Self, Refusal> {
         if let Some(id) = &environment {
-            management.operations.present_environment(caller, id).await?;
+            management.operations.existing_environment(caller, id).await?;
         }
         let audience = Audience::of(&management.operations, caller, environment.as_ref());
         let confirmed_up_to = management.operations.confirmed_up_to().await;
@@ -74,7 +74,7 @@ impl<'a> ApiRequest<'a> {
     /// `confirm=self`: the caller means the own key or account.
     pub(super) fn self_lockout(&self) -> SelfLockout {
         let is_confirmed =
-            query::pairs(self.http.query()).any(|(name, value)| name == "confirm" && value == "self");
+            query::parameters(self.http.query()).any(|(name, value)| name == "confirm" && value == "self");
         if is_confirmed { SelfLockout::Confirmed } else { SelfLockout::NotConfirmed }
     }
 

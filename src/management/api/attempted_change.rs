@@ -7,7 +7,7 @@ use super::input::Input;
 use super::query;
 use super::resource_type::Type;
 use super::route::{Route, Target};
-use crate::management::operations::{Caller, Operations};
+use crate::management::operations::Caller;
 use crate::management::request::Request;
 use crate::store::Attempt;
 
@@ -35,7 +35,7 @@ fn on_resource(request: &Request, kind: Type) -> Option<(&'static str, &'static 
         Method::PUT => Some((audit.update, audit.subject)),
         Method::DELETE => Some(("remove", audit.subject)),
         Method::POST if !kind.actions.is_empty() => {
-            let name = query::pairs(request.query()).find(|(name, _)| name == "action");
+            let name = query::parameters(request.query()).find(|(name, _)| name == "action");
             let named =
                 |(_, name): &(String, String)| kind.actions.iter().find(|action| action.name == *name);
             let action = name.as_ref().and_then(named);
@@ -50,7 +50,7 @@ fn new_object(request: &Request, route: &Route, caller: &Caller, field: Option<&
     if let Some(environment) = &route.environment {
         return environment.clone();
     }
-    let Some(field) = field else { return Operations::own_keys(caller).to_string() };
+    let Some(field) = field else { return caller.owner().to_string() };
     let input = Input::read(request).ok();
     let named = input.as_ref().and_then(|input| input.text(field).ok().flatten());
     named.unwrap_or_default().to_owned()

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::query::pairs;
+use super::query::parameters;
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
 use crate::model::{Description, Name, TextError};
@@ -22,12 +22,12 @@ pub(super) struct Input {
 impl Input {
     /// Reads a request.
     pub(super) fn read(request: &Request) -> Result<Self, Refusal> {
-        let mut fields: Map<String, Value> = pairs(request.query())
+        let mut fields: Map<String, Value> = parameters(request.query())
             .filter(|(name, _)| !NOT_FIELDS.contains(&name.as_str()))
             .map(|(name, value)| (name, Value::String(value)))
             .collect();
         let body = &request.body;
-        let is_form = request.field("content-type").is_some_and(|value| {
+        let is_form = request.header("content-type").is_some_and(|value| {
             value.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded")
         });
         if body.is_empty() {
@@ -35,7 +35,7 @@ impl Input {
         } else if is_form && !body.trim_ascii_start().starts_with(b"{") {
             // but for JSON: curl calls it a form too when it comes from -d
             let text = std::str::from_utf8(body).map_err(|_| unreadable("the form is not UTF-8"))?;
-            fields.extend(pairs(text).map(|(name, value)| (name, Value::String(value))));
+            fields.extend(parameters(text).map(|(name, value)| (name, Value::String(value))));
         } else {
             match serde_json::from_slice(body) {
                 Ok(Value::Object(object)) => fields.extend(object),

@@ -1,5 +1,4 @@
-//! The `OpenAPI` 3.1 document: every route, status and error of the management listener's API, made from the same
-//! table of types that routes its requests.
+//! The `OpenAPI` 3.1 document: every path, status and error of the management API, made from the table of types.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -7,7 +6,7 @@
 )]
 
 mod operation;
-mod shape;
+mod schemas;
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -20,36 +19,39 @@ use crate::management::refusal::Refusal;
 use crate::management::request::Request;
 use operation::path_parameter;
 
-/// Where the document is. It holds no secret and needs no key.
+/// The path of the document. It holds no secret, so it needs no key.
 pub(super) const PATH: &str = "/openapi.json";
 
 /// Answers with the document.
 pub(super) fn answer(request: &Request) -> Answer {
     if request.head.method == http::Method::GET {
-        json_answer(StatusCode::OK, &document(&request.base()))
+        json_answer(StatusCode::OK, &document(&request.base_url()))
     } else {
         refuse(&Refusal::MethodNotAllowed { allow: "GET".to_owned(), detail: None }, &request.id)
     }
 }
 
-/// The document, for a server that is reached at `base`.
+/// The document of the server at `base`.
 fn document(base: &str) -> Value {
     let mut paths = Map::new();
     paths.insert(ROOT.to_owned(), json!({ "get": operation::version() }));
     for kind in types::ALL {
-        describe(&mut paths, kind, Place::Top);
+        describe(&mut paths, kind, Scope::Root);
         if kind.is_in_environments {
-            describe(&mut paths, kind, Place::Project);
+            describe(&mut paths, kind, Scope::Project);
         }
     }
-    paths.extend(operation::machines());
+    paths.extend(operation::health_and_metrics());
     let schemas: Map<String, Value> = types::ALL
         .into_iter()
         .flat_map(|kind| {
             let name = kind.name;
-            [(name.to_owned(), shape::resource(kind)), (format!("{name}Collection"), shape::collection(kind))]
+            [
+                (name.to_owned(), schemas::resource(kind)),
+                (format!("{name}Collection"), schemas::collection(kind)),
+            ]
         })
-        .chain([("error".to_owned(), shape::error()), ("receipt".to_owned(), shape::receipt())])
+        .chain([("error".to_owned(), schemas::error()), ("receipt".to_owned(), schemas::receipt())])
         .collect();
     json!({
         "openapi": "3.1.0",
@@ -77,33 +79,33 @@ fn document(base: &str) -> Value {
     })
 }
 
-/// From where a type is seen.
+/// Where paths of a type begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum Scope {
     /// `/v2-beta/…`
-    Top,
+    Root,
     /// `/v2-beta/projects/{projectId}/…`
     Project,
 }
 
-impl Place {
+impl Scope {
     fn prefix(self) -> String {
         match self {
-            Self::Top => ROOT.to_owned(),
+            Self::Root => ROOT.to_owned(),
             Self::Project => format!("{ROOT}/projects/{{projectId}}"),
         }
     }
 
     fn suffix(self) -> &'static str {
         match self {
-            Self::Top => "",
+            Self::Root => "",
             Self::Project => "InProject",
         }
     }
 
     fn parameters(self) -> Vec<Value> {
         match self {
-            Self::Top => Vec::new(),
+            Self::Root => Vec::new(),
             Self::Project => {
                 let about = "The environment: what is seen is what belongs to it.";
                 vec![path_parameter("projectId", ENVIRONMENT_ID_PATTERN, about)]
@@ -112,29 +114,29 @@ impl Place {
     }
 }
 
-fn describe(paths: &mut Map<String, Value>, kind: Type, place: Place) {
-    let path = format!("{}/{}", place.prefix(), kind.plural.to_ascii_lowercase());
+fn describe(paths: &mut Map<String, Value>, kind: Type, scope: Scope) {
+    let path = format!("{}/{}", scope.prefix(), kind.plural.to_ascii_lowercase());
     let mut on_collection = Map::new();
-    on_collection.insert("get".to_owned(), operation::list(kind, place));
+    on_collection.insert("get".to_owned(), operation::list(kind, scope));
     if let Some(create) = &kind.create {
-        on_collection.insert("post".to_owned(), operation::create(create, kind, place));
+        on_collection.insert("post".to_owned(), operation::create(create, kind, scope));
     }
     paths.insert(path.clone(), on_collection.into());
 
     let mut on_resource = Map::new();
-    on_resource.insert("get".to_owned(), operation::get(kind, place));
+    on_resource.insert("get".to_owned(), operation::get(kind, scope));
     if kind.update.is_some() {
-        on_resource.insert("put".to_owned(), operation::update(kind, place));
+        on_resource.insert("put".to_owned(), operation::update(kind, scope));
     }
     if let Some(delete) = &kind.delete {
-        on_resource.insert("delete".to_owned(), operation::delete(delete, kind, place));
+        on_resource.insert("delete".to_owned(), operation::delete(delete, kind, scope));
     }
     if !kind.actions.is_empty() {
-        on_resource.insert("post".to_owned(), operation::act(kind, place));
+        on_resource.insert("post".to_owned(), operation::act(kind, scope));
     }
     paths.insert(format!("{path}/{{id}}"), on_resource.into());
     for link in kind.links {
-        let follow = operation::follow(link, kind, place);
+        let follow = operation::follow(link, kind, scope);
         paths.insert(format!("{path}/{{id}}/{}", link.path), json!({ "get": follow }));
     }
 }
@@ -150,11 +152,11 @@ mod tests {
         let mut names = Vec::new();
         for kind in types::ALL {
             let methods = kind.methods(Audience::Admin).unwrap();
-            for place in [Place::Top, Place::Project] {
-                if place == Place::Project && !kind.is_in_environments {
+            for scope in [Scope::Root, Scope::Project] {
+                if scope == Scope::Project && !kind.is_in_environments {
                     continue;
                 }
-                let path = format!("{}/{}", place.prefix(), kind.plural.to_ascii_lowercase());
+                let path = format!("{}/{}", scope.prefix(), kind.plural.to_ascii_lowercase());
                 for method in methods.collection {
                     let operation = &document["paths"][&path][method.to_ascii_lowercase()];
                     names.push(

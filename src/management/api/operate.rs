@@ -59,7 +59,7 @@ fn choose<'a>(route: &'a Route, request: &Request, audience: Audience) -> Result
             let not_allowed = || not_allowed_on_resource(methods, actions);
             if method == Method::POST {
                 // a role that may not change resources of this type has no actions on them
-                let action = query::pairs(request.query()).find(|(name, _)| name == "action");
+                let action = query::parameters(request.query()).find(|(name, _)| name == "action");
                 let (_, action) = action.filter(|_| methods.contains(&"PUT")).ok_or_else(not_allowed)?;
                 return Ok(Operation::Act(kind, id, action));
             }

@@ -15,7 +15,7 @@ const MAX_FILTERS: usize = 32;
 const MAX_VALUE_BYTES: usize = 8 << 10;
 
 /// The parameters of a query string or a form, decoded.
-pub(super) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
     form_urlencoded::parse(query.as_bytes()).into_owned()
 }
 
@@ -31,7 +31,7 @@ pub(super) struct ListQuery {
 pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<ListQuery, Refusal> {
     let mut query = Query { limit: DEFAULT_LIMIT, ..Query::default() };
     let mut filters = Vec::new();
-    for (name, value) in pairs(request.query()) {
+    for (name, value) in parameters(request.query()) {
         match name.as_str() {
             "limit" => {
                 if let Ok(limit) = value.parse::<i64>() {
@@ -83,7 +83,8 @@ fn filter_of(name: &str, fields: &'static [Field]) -> Option<(&'static Field, Mo
 /// The query string with other values of some parameters; `None` removes one.
 pub(super) fn with_changes(query: &str, changes: &[(&str, Option<&str>)]) -> String {
     let mut written = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in pairs(query).filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name))
+    for (name, value) in
+        parameters(query).filter(|(name, _)| !changes.iter().any(|(changed, _)| changed == name))
     {
         written.append_pair(&name, &value);
     }

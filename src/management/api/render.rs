@@ -36,7 +36,7 @@ pub(super) fn render(reply: Reply, request: &ApiRequest<'_>) -> Answer {
         }
         Reply::Change { status, document, revision, number } => (status, document, revision, Some(number)),
     };
-    if request.http.field("x-api-action-links").is_some_and(|value| value == "actionLinks") {
+    if request.http.header("x-api-action-links").is_some_and(|value| value == "actionLinks") {
         rename_actions(&mut document);
         if let Some(items) = document.get_mut("data").and_then(Value::as_array_mut) {
             items.iter_mut().for_each(rename_actions);
@@ -100,7 +100,7 @@ pub(super) fn set_schemas_header(answer: &mut Answer, request: &Request, route: 
         headers.insert(SCHEMAS, schemas);
     }
     // a script on a page does not want the browser's own prompt for a password
-    if request.field("x-api-no-challenge").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+    if request.header("x-api-no-challenge").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         headers.remove(WWW_AUTHENTICATE);
     }
 }
@@ -114,7 +114,7 @@ fn collection(
     data: &[Value],
     next: Option<&Marker>,
 ) -> Value {
-    let address = format!("{}{}", request.http.base(), request.http.path().trim_end_matches('/'));
+    let address = format!("{}{}", request.http.base_url(), request.http.path().trim_end_matches('/'));
     let asked = request.http.query();
     let link = |changes: &[(&str, Option<&str>)]| format!("{address}?{}", with_changes(asked, changes));
     let sort_links: Map<String, Value> = fields

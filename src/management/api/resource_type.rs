@@ -15,11 +15,11 @@ use crate::store::{Field, Marker};
 pub(super) type Type = &'static ResourceType;
 
 /// What a function of a type returns.
-pub(super) type Handled<'a> = BoxFuture<'a, Result<Reply, Refusal>>;
+pub(super) type HandlerFuture<'a> = BoxFuture<'a, Result<Reply, Refusal>>;
 /// A function for the collection.
-pub(super) type CollectionHandler = for<'a> fn(&'a ApiRequest<'a>) -> Handled<'a>;
+pub(super) type CollectionHandler = for<'a> fn(&'a ApiRequest<'a>) -> HandlerFuture<'a>;
 /// A function for the resource with this id.
-pub(super) type ResourceHandler = for<'a> fn(&'a ApiRequest<'a>, &'a str) -> Handled<'a>;
+pub(super) type ResourceHandler = for<'a> fn(&'a ApiRequest<'a>, &'a str) -> HandlerFuture<'a>;
 
 /// A type of resource.
 pub(super) struct ResourceType {
@@ -64,7 +64,7 @@ pub(super) struct Create {
     pub(super) handler: CollectionHandler,
     pub(super) summary: &'static str,
     /// Whether it may take rights away, and is 202 until every gateway has confirmed it.
-    pub(super) takes_rights: bool,
+    pub(super) may_take_rights_away: bool,
     /// Fields that are given together or not at all.
     pub(super) given_together: Option<[&'static str; 2]>,
 }

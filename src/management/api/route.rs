@@ -53,7 +53,7 @@ impl Route {
         };
         match segments.split_first_chunk::<2>() {
             Some(([first, id], rest))
-                if !rest.is_empty() && types::named(first).is_some_and(types::is_project) =>
+                if !rest.is_empty() && types::by_name(first).is_some_and(types::is_project) =>
             {
                 // the links of a project lead to what belongs to it
                 Self { environment: Some(id.clone()), target: Target::parse(rest) }
@@ -70,7 +70,7 @@ impl Route {
 
 impl Target {
     fn parse(segments: &[String]) -> Self {
-        let named = segments.first().and_then(|name| types::named(name));
+        let named = segments.first().and_then(|name| types::by_name(name));
         match (named, segments) {
             (Some(kind), [_]) => Self::Collection(kind),
             (Some(kind), [_, id]) => Self::Resource(kind, id.clone()),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn kind(name: &str) -> Type {
-        types::named(name).unwrap()
+        types::by_name(name).unwrap()
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) static ALL: [Type; 8] = [
 ];
 
 /// The type with this name, in any case, in singular or plural.
-pub(super) fn named(name: &str) -> Option<Type> {
+pub(super) fn by_name(name: &str) -> Option<Type> {
     ALL.into_iter()
         .find(|kind| kind.name.eq_ignore_ascii_case(name) || kind.plural.eq_ignore_ascii_case(name))
 }

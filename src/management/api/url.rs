@@ -8,7 +8,7 @@ pub(super) const ROOT: &str = "/v2-beta";
 
 /// What URLs begin with, up to the segment of the type; inside an environment if one is given.
 pub(super) fn url_prefix(request: &Request, environment: Option<&EnvironmentId>) -> String {
-    let base = request.base();
+    let base = request.base_url();
     match environment {
         Some(id) => format!("{base}{ROOT}/projects/{id}"),
         None => format!("{base}{ROOT}"),

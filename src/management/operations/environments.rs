@@ -25,7 +25,7 @@ impl Operations {
     }
 
     /// An environment that the caller may see and that is not removed.
-    pub async fn present_environment(
+    pub async fn existing_environment(
         &self,
         caller: &Caller,
         id: &EnvironmentId,

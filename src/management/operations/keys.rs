@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::auth::{MintedPair, Secret};
 use crate::management::refusal::Refusal;
-use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, Owner, State};
+use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, State};
 use crate::policy::Act;
 use crate::store::{Edit, KeyEntry, NewKey, Page, Query, Transition};
 
@@ -141,14 +141,6 @@ impl Operations {
             .await;
         let now = async || self.key(caller, id).await.map(|entry| (entry.revision, entry));
         self.state_changed(to, changed, now).await
-    }
-
-    /// The owner of keys if a request names none: the caller's account or environment.
-    pub fn own_keys(caller: &Caller) -> KeyOwner {
-        match &caller.principal().owner {
-            Owner::Account { account, .. } => KeyOwner::Account(account.id),
-            Owner::Environment(environment) => KeyOwner::Environment(environment.id.clone()),
-        }
     }
 
     /// Hashes a secret on a thread for blocking work, a few at once.

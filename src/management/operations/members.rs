@@ -19,7 +19,7 @@ impl Operations {
     ) -> Result<Page<MemberEntry>, Refusal> {
         let of = match (environment, caller.owner()) {
             (Some(id), _) => {
-                self.present_environment(caller, id).await?;
+                self.existing_environment(caller, id).await?;
                 caller.require(&Act::SeeMembers(id.clone()))?;
                 MembersOf::Environment(id.clone())
             }
@@ -37,7 +37,7 @@ impl Operations {
         environment: &EnvironmentId,
         account: AccountId,
     ) -> Result<MemberEntry, Refusal> {
-        self.present_environment(caller, environment).await?;
+        self.existing_environment(caller, environment).await?;
         let is_own = caller.account().is_some_and(|own| own.id == account);
         if !is_own {
             caller.require(&Act::SeeMembers(environment.clone()))?;
@@ -52,7 +52,7 @@ impl Operations {
         caller: &Caller,
         membership: Membership,
     ) -> Result<Changed<MemberEntry>, Refusal> {
-        self.present_environment(caller, &membership.environment).await?;
+        self.existing_environment(caller, &membership.environment).await?;
         caller.require(&Act::ChangeMembers(membership.environment.clone()))?;
         let added = self
             .registry
@@ -107,7 +107,7 @@ impl Operations {
         members: Vec<(AccountId, Role)>,
         expected: Expected,
     ) -> Result<Changed<()>, Refusal> {
-        self.present_environment(caller, environment).await?;
+        self.existing_environment(caller, environment).await?;
         caller.require(&Act::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
         let number = self

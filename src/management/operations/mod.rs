@@ -138,7 +138,7 @@ impl Operations {
     }
 
     async fn ask_for_gateways(&self) -> Result<Gateways, StoreError> {
-        let file = self.applied.file();
+        let file = self.applied.store_file();
         let gateways = self.registry.gateways().await?;
         self.remember_confirmed(file, gateways.confirmed_up_to());
         Ok(gateways)
@@ -147,7 +147,7 @@ impl Operations {
     /// Up to which change every gateway is known to have confirmed all changes.
     pub async fn confirmed_up_to(&self) -> ConfirmedUpTo {
         let now = self.gateways().await.and_then(|gateways| gateways.confirmed_up_to());
-        ConfirmedUpTo::new(now, self.remember_confirmed(self.applied.file(), now))
+        ConfirmedUpTo::new(now, self.remember_confirmed(self.applied.store_file(), now))
     }
 
     /// Remembers the newest confirmed change of this file, for when the record cannot be asked.

@@ -1,6 +1,5 @@
 //! What a form was to change, in the audit log's words, for where it is refused before the record is asked.
 
-use super::super::operations::Operations;
 use super::form::Form;
 use super::visit::Visit;
 use crate::store::Attempt;
@@ -10,7 +9,7 @@ pub(super) fn of(visit: &Visit<'_>, segments: &[&str], form: &Form) -> Option<At
     let (action, subject, object) = match segments {
         ["keys", "new"] => {
             let owner = visit.parameter("environment").or_else(|| visit.parameter("account"));
-            ("create", "key", owner.unwrap_or_else(|| Operations::own_keys(&visit.caller).to_string()))
+            ("create", "key", owner.unwrap_or_else(|| visit.caller.owner().to_string()))
         }
         ["environments", "new"] => ("create", "environment", form.value("id").to_owned()),
         ["accounts", "new"] => ("create", "account", form.value("name").to_owned()),

@@ -57,7 +57,7 @@ impl Chooser {
                 None if !filter.is_empty() && !offered.is_empty() => Some(0),
                 None => {
                     offered
-                        .insert(0, visit.operations().present_environment(&visit.caller, &id).await?.object);
+                        .insert(0, visit.operations().existing_environment(&visit.caller, &id).await?.object);
                     Some(0)
                 }
             }

@@ -36,7 +36,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     let key = visit.operations().key(&visit.caller, id).await?.key;
     // nobody reads the answer to a HEAD, and a page elsewhere that leads here may not use the one time up
     let is_read = visit.request.head.method == Method::GET
-        && matches!(visit.request.field("sec-fetch-site"), None | Some("same-origin"));
+        && matches!(visit.request.header("sec-fetch-site"), None | Some("same-origin"));
     let secret = if is_read { visit.session.flash.take_secret(id, std::time::Instant::now()) } else { None };
     let page = CreatedPage {
         frame: visit.frame("API Key Created", Section::Keys),

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::super::answer::Answer;
 use super::super::flash::{Flash, Notice, NoticeKind, SECRET_LIFETIME};
-use super::super::operations::{Changed, NewPair, Operations};
+use super::super::operations::{Changed, NewPair};
 use super::super::refusal::Refusal;
 use super::chooser::{Chooser, present};
 use super::details::Details;
@@ -301,7 +301,7 @@ pub(super) fn list_of(visit: &Visit<'_>, owner: &KeyOwner) -> String {
 /// Whose key is to be made, as the query string says.
 fn wanted_owner(visit: &Visit<'_>) -> Result<KeyOwner, Refusal> {
     match (visit.parameter("account"), visit.parameter("environment")) {
-        (None, None) => Ok(Operations::own_keys(&visit.caller)),
+        (None, None) => Ok(visit.caller.owner().clone()),
         (Some(id), None) => id.parse::<AccountId>().map(KeyOwner::Account).map_err(|_| Refusal::NotFound),
         (None, Some(id)) => {
             id.parse::<EnvironmentId>().map(KeyOwner::Environment).map_err(|_| Refusal::NotFound)
@@ -316,7 +316,7 @@ async fn new_form(visit: &Visit<'_>, owner: &KeyOwner, to: String) -> Result<For
             format!("for the account {}", visit.operations().account(&visit.caller, *id).await?.object.name)
         }
         KeyOwner::Environment(id) => {
-            let entry = visit.operations().present_environment(&visit.caller, id).await?;
+            let entry = visit.operations().existing_environment(&visit.caller, id).await?;
             format!("for the environment {}", present(&entry.object))
         }
     };

@@ -55,7 +55,7 @@ fn words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::TooManyLists { .. } | Refusal::ListsBusy { .. } => {
             ("Too many lists at once", "Try again in a moment.")
         }
-        Refusal::Unsure => ("Perhaps done", "Look whether it was done."),
+        Refusal::OutcomeUnknown => ("Perhaps done", "Look whether it was done."),
         Refusal::Forbidden { .. } | Refusal::IdIsForAdmins => {
             ("Not permitted", "Your account may not do this. Ask an admin, or an owner of the environment.")
         }

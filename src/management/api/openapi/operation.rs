@@ -1,17 +1,17 @@
-//! What can be done: operations, with their parameters and answers.
+//! Operation objects: parameters, bodies and answers of each method of each path.
 
 use serde_json::{Map, Value, json};
 
 use super::super::resource_type::{Create, Delete, Link, Type};
 use super::super::types;
-use super::shape::{Purpose, body, object, reference};
-use super::{PATH, Place};
+use super::schemas::{Purpose, body, reference, request_fields};
+use super::{PATH, Scope};
 use crate::store::FieldKind;
 
-pub(super) fn list(kind: Type, place: Place) -> Value {
-    let mut parameters = place.parameters();
+pub(super) fn list(kind: Type, scope: Scope) -> Value {
+    let mut parameters = scope.parameters();
     parameters.extend(list_parameters(kind));
-    let name = format!("list{}{}", upper(kind.plural), place.suffix());
+    let name = format!("list{}{}", upper(kind.plural), scope.suffix());
     let about = format!("The {} that the caller may see, page by page", kind.plural);
     let statuses: &[u16] = &[404, 422];
     operation(
@@ -24,10 +24,10 @@ pub(super) fn list(kind: Type, place: Place) -> Value {
     )
 }
 
-pub(super) fn create(create: &Create, kind: Type, place: Place) -> Value {
-    let name = format!("create{}{}", upper(kind.name), place.suffix());
+pub(super) fn create(create: &Create, kind: Type, scope: Scope) -> Value {
+    let name = format!("create{}{}", upper(kind.name), scope.suffix());
     let mut body = body(kind, Purpose::Create);
-    if place == Place::Project
+    if scope == Scope::Project
         && let Some(contents) = body["content"].as_object_mut()
     {
         // the path names it, and the body's field is ignored
@@ -38,39 +38,39 @@ pub(super) fn create(create: &Create, kind: Type, place: Place) -> Value {
         }
     }
     let mut answers = answers(201, changed(kind), &[404, 413, 422]);
-    if create.takes_rights {
+    if create.may_take_rights_away {
         answers = pending(answers, kind);
     }
-    operation(&name, create.summary, kind, place.parameters(), Some(body), answers)
+    operation(&name, create.summary, kind, scope.parameters(), Some(body), answers)
 }
 
-pub(super) fn get(kind: Type, place: Place) -> Value {
-    let name = format!("get{}{}", upper(kind.name), place.suffix());
+pub(super) fn get(kind: Type, scope: Scope) -> Value {
+    let name = format!("get{}{}", upper(kind.name), scope.suffix());
     let about = format!("One {}", kind.name);
-    operation(&name, &about, kind, item(kind, place), None, answers(200, reference(kind.name), &[404]))
+    operation(&name, &about, kind, item(kind, scope), None, answers(200, reference(kind.name), &[404]))
 }
 
-pub(super) fn update(kind: Type, place: Place) -> Value {
-    let name = format!("update{}{}", upper(kind.name), place.suffix());
-    let parameters = item(kind, place);
+pub(super) fn update(kind: Type, scope: Scope) -> Value {
+    let name = format!("update{}{}", upper(kind.name), scope.suffix());
+    let parameters = item(kind, scope);
     let body = body(kind, Purpose::Edit);
     let answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);
     let about = "Other values for what can be edited; with If-Match, only where nobody has changed it since";
     operation(&name, about, kind, parameters, Some(body), answers)
 }
 
-pub(super) fn delete(delete: &Delete, kind: Type, place: Place) -> Value {
-    let name = format!("delete{}{}", upper(kind.name), place.suffix());
-    let mut parameters = item(kind, place);
+pub(super) fn delete(delete: &Delete, kind: Type, scope: Scope) -> Value {
+    let name = format!("delete{}{}", upper(kind.name), scope.suffix());
+    let mut parameters = item(kind, scope);
     parameters.push(confirm());
     let answers = pending(answers(200, changed(kind), &[404, 412, 422]), kind);
     operation(&name, delete.summary, kind, parameters, None, answers)
 }
 
-pub(super) fn act(kind: Type, place: Place) -> Value {
-    let name = format!("actOn{}{}", upper(kind.name), place.suffix());
+pub(super) fn act(kind: Type, scope: Scope) -> Value {
+    let name = format!("actOn{}{}", upper(kind.name), scope.suffix());
     let names: Vec<_> = kind.actions.iter().map(|action| action.name).collect();
-    let mut parameters = item(kind, place);
+    let mut parameters = item(kind, scope);
     parameters.push(json!({
         "name": "action",
         "in": "query",
@@ -79,7 +79,7 @@ pub(super) fn act(kind: Type, place: Place) -> Value {
         "schema": { "type": "string", "enum": names },
     }));
     parameters.push(confirm());
-    let mut schema = object(kind, Purpose::Act);
+    let mut schema = request_fields(kind, Purpose::Act);
     for (name, property) in kind.actions.iter().filter_map(|action| action.property) {
         schema["properties"][name] = property();
     }
@@ -95,13 +95,13 @@ pub(super) fn act(kind: Type, place: Place) -> Value {
     )
 }
 
-pub(super) fn follow(link: &Link, kind: Type, place: Place) -> Value {
-    let name = format!("{}{}", link.operation_id, place.suffix());
+pub(super) fn follow(link: &Link, kind: Type, scope: Scope) -> Value {
+    let name = format!("{}{}", link.operation_id, scope.suffix());
     let schema = match link.leads_to {
         [one] => reference(one),
         several => json!({ "oneOf": several.iter().map(|name| reference(name)).collect::<Vec<_>>() }),
     };
-    operation(&name, link.summary, kind, item(kind, place), None, answers(200, schema, &[404, 422]))
+    operation(&name, link.summary, kind, item(kind, scope), None, answers(200, schema, &[404, 422]))
 }
 
 pub(super) fn version() -> Value {
@@ -116,8 +116,8 @@ pub(super) fn version() -> Value {
     )
 }
 
-/// What machines ask.
-pub(super) fn machines() -> Map<String, Value> {
+/// The paths that monitoring asks.
+pub(super) fn health_and_metrics() -> Map<String, Value> {
     let text = |about: &str, kind: &str| json!({ "description": about, "content": { kind: { "schema": { "type": "string" } } } });
     let plain = "text/plain; charset=utf-8";
     let open = |name: &str, about: &str, responses: Value| json!({ "get": { "operationId": name, "summary": about, "tags": ["operation"], "security": [], "responses": responses } });
@@ -190,8 +190,8 @@ fn operation(
     operation
 }
 
-fn item(kind: Type, place: Place) -> Vec<Value> {
-    let mut parameters = place.parameters();
+fn item(kind: Type, scope: Scope) -> Vec<Value> {
+    let mut parameters = scope.parameters();
     parameters.push(path_parameter("id", kind.id_pattern, "The resource's id"));
     parameters
 }
@@ -249,7 +249,7 @@ fn list_parameters(kind: Type) -> Vec<Value> {
     parameters
 }
 
-/// The answers of an operation: the good one, those that any request can get, and `more`.
+/// The answers of an operation: success, the refusals of any request, and those with the statuses `more`.
 fn answers(good: u16, schema: Value, more: &[u16]) -> Map<String, Value> {
     let about = if good == 201 { "Made" } else { "Done" };
     let good_answer = json!({
@@ -267,7 +267,7 @@ fn answers(good: u16, schema: Value, more: &[u16]) -> Map<String, Value> {
     answers
 }
 
-/// With the answer to a change that is not confirmed yet.
+/// Adds the answer to a change that is not confirmed yet.
 fn pending(mut answers: Map<String, Value>, kind: Type) -> Map<String, Value> {
     let pending = json!({
         "description": "Done in the record, and not confirmed within 5 seconds by the gateways that `receipt` names",
@@ -277,7 +277,7 @@ fn pending(mut answers: Map<String, Value>, kind: Type) -> Map<String, Value> {
     answers
 }
 
-/// What the answer to a change holds: the resource as it is now, and where that is in force.
+/// The body of the answer to a change: the resource and the receipt.
 fn changed(kind: Type) -> Value {
     json!({
         "allOf": [reference(kind.name)],
@@ -287,7 +287,7 @@ fn changed(kind: Type) -> Value {
 }
 
 fn schemas_header() -> Value {
-    json!({ "description": "Where the schemas for this place are", "schema": { "type": "string", "format": "uri" } })
+    json!({ "description": "Where the schemas for this scope are", "schema": { "type": "string", "format": "uri" } })
 }
 
 fn refusal(status: u16) -> Value {

@@ -12,7 +12,7 @@ use crate::management::api::reply::Reply;
 use crate::management::api::resource_type::{
     Action, AuditNames, Create, Delete, Link, Methods, ResourceType, not_deletable,
 };
-use crate::management::operations::{Changed, NewPair, Operations};
+use crate::management::operations::{Changed, NewPair};
 use crate::management::refusal::Refusal;
 use crate::management::resource_json;
 use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State};
@@ -32,7 +32,7 @@ pub(super) static TYPE: ResourceType = ResourceType {
     create: Some(Create {
         handler: |request| Box::pin(create(request)),
         summary: "A new key. Its secret is in this answer and nowhere else.",
-        takes_rights: false,
+        may_take_rights_away: false,
         given_together: Some(["publicValue", "secretValue"]),
     }),
     update: Some(|request, id| Box::pin(update(request, id))),
@@ -122,10 +122,10 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
         (Some(environment), _) => KeyOwner::Environment(environment.clone()),
         (None, true) => match input.text("accountId")? {
             Some(id) => owner_with_id(request, id).await?,
-            None => Operations::own_keys(request.caller),
+            None => request.caller.owner().clone(),
         },
         // only admins choose the owner
-        (None, false) => Operations::own_keys(request.caller),
+        (None, false) => request.caller.owner().clone(),
     };
     let issued = request
         .operations()
@@ -232,7 +232,7 @@ async fn owner_with_id(request: &ApiRequest<'_>, id: &str) -> Result<KeyOwner, R
         return Ok(KeyOwner::Account(id));
     }
     let id = id.parse().map_err(|_| unknown())?;
-    match request.operations().present_environment(request.caller, &id).await {
+    match request.operations().existing_environment(request.caller, &id).await {
         Ok(_) => Ok(KeyOwner::Environment(id)),
         Err(Refusal::NotFound) => Err(unknown()),
         Err(refusal) => Err(refusal),

@@ -32,7 +32,7 @@ pub(super) static TYPE: ResourceType = ResourceType {
     create: Some(Create {
         handler: |request| Box::pin(create(request)),
         summary: "A new project",
-        takes_rights: false,
+        may_take_rights_away: false,
         given_together: None,
     }),
     update: Some(|request, id| Box::pin(update(request, id))),

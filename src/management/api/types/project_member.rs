@@ -30,7 +30,7 @@ pub(super) static TYPE: ResourceType = ResourceType {
     create: Some(Create {
         handler: |request| Box::pin(create(request)),
         summary: "A new projectMember",
-        takes_rights: true,
+        may_take_rights_away: true,
         given_together: None,
     }),
     update: Some(|request, id| Box::pin(update(request, id))),
@@ -92,7 +92,7 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
         let id = input.required("projectId")?;
         let unknown = || Refusal::invalid("InvalidReference", "projectId", "no environment has this id");
         let id: EnvironmentId = id.parse().map_err(|_| unknown())?;
-        request.operations().present_environment(request.caller, &id).await.map_err(
+        request.operations().existing_environment(request.caller, &id).await.map_err(
             |refusal| match refusal {
                 Refusal::NotFound => unknown(),
                 refusal => refusal,

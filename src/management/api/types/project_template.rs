@@ -28,7 +28,7 @@ pub(super) static TYPE: ResourceType = ResourceType {
 /// Clients look for other templates by their names: there is none.
 async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     let is_other = |name: &str| !name.eq_ignore_ascii_case(NAME);
-    let mut names = query::pairs(request.http.query()).filter(|(name, _)| name == "name");
+    let mut names = query::parameters(request.http.query()).filter(|(name, _)| name == "name");
     let found = if names.any(|(_, name)| is_other(&name)) { Vec::new() } else { vec![document(request)] };
     Ok(TYPE.page(TYPE.list_query(request)?, found, None))
 }

@@ -42,7 +42,7 @@ async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
 }
 
 async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
-    let kind = super::named(id).ok_or(Refusal::NotFound)?;
+    let kind = super::by_name(id).ok_or(Refusal::NotFound)?;
     let schema = document(kind, request.audience, &request.url_prefix(), &request.root_url());
     schema.map(Reply::resource).ok_or(Refusal::NotFound)
 }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> Type {
-        super::super::named(name).unwrap()
+        super::super::by_name(name).unwrap()
     }
 
     fn methods(kind: &str, audience: Audience) -> Option<(String, String)> {

@@ -1,4 +1,4 @@
-//! What is sent and answered: the schemas of bodies.
+//! Schema objects: the bodies of requests and answers.
 
 use serde_json::{Map, Value, json};
 
@@ -7,23 +7,23 @@ use super::super::resource_type::Type;
 use super::super::types::{ENVIRONMENT_ID_PATTERN, members_schema};
 use crate::management::resource_json::{ACCOUNT_ID_TYPE, TEMPLATE_ID};
 
-/// What names may not hold: controls, and what changes the direction of text.
+/// The pattern of names: no controls, and nothing that changes the direction of text.
 const PLAIN_LINE: &str =
     "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
 
-/// The same for descriptions, which may have tabs and several lines.
+/// The pattern of descriptions: as of names, but with tabs and several lines.
 const PLAIN: &str =
     "^[^\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
 
 /// A request's body, as JSON and as a form.
 pub(super) fn body(kind: Type, purpose: Purpose) -> Value {
-    let schema = object(kind, purpose);
+    let schema = request_fields(kind, purpose);
     let mut form = schema.clone();
     if let Some(properties) = form["properties"].as_object_mut() {
-        // nor a list
+        // a form has no lists
         properties.remove("members");
         for property in properties.values_mut() {
-            // a form has no null
+            // and no null
             property["type"] = "string".into();
             if let Some(options) = property.get_mut("enum").and_then(Value::as_array_mut) {
                 options.retain(|option| !option.is_null());
@@ -45,12 +45,12 @@ pub(super) fn body(kind: Type, purpose: Purpose) -> Value {
 pub(super) enum Purpose {
     Create,
     Edit,
-    /// An edit, or nothing at all.
+    /// An action, which may edit or need no fields.
     Act,
 }
 
 /// The fields of a type that a request sets.
-pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
+pub(super) fn request_fields(kind: Type, purpose: Purpose) -> Value {
     let fields = kind.fields();
     let is_set = |spec: &&FieldSpec| match purpose {
         Purpose::Create => spec.set_by != SetBy::Gateway,
@@ -60,7 +60,7 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
     let properties: Map<String, Value> = fields
         .clone()
         .map(|spec| {
-            // an action that edits nothing does not look at what it is given
+            // an action that needs no fields ignores them
             let is_text = spec.required && purpose != Purpose::Act;
             let mut schema =
                 json!({ "type": if is_text { json!("string") } else { json!(["string", "null"]) } });
@@ -117,7 +117,7 @@ pub(super) fn object(kind: Type, purpose: Purpose) -> Value {
     schema
 }
 
-/// A resource as answers hold it.
+/// A resource in an answer.
 pub(super) fn resource(kind: Type) -> Value {
     let mut properties: Map<String, Value> =
         kind.fields().iter().map(|spec| (spec.name.to_owned(), shown(spec))).collect();
@@ -177,7 +177,7 @@ pub(super) fn collection(kind: Type) -> Value {
     })
 }
 
-/// Where a change is in force.
+/// A receipt.
 pub(super) fn receipt() -> Value {
     let gateways = |about: &str| {
         json!({
