@@ -1,11 +1,11 @@
-//! `portcullis key`, `account` and `environment` over a gateway's management API: the real program, from a folder that
-//! has no configuration and no store, beside a real gateway or a server that is none.
+//! `portcullis key`, `account` and `environment` with `--url`: the real program in a folder without configuration and
+//! store, and a real gateway or a server that is not one.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod answers;
-mod both_sides;
 mod credentials;
-mod elsewhere;
-mod life;
+mod lifecycle_and_roles;
+mod remote_machine;
+mod same_output;
+mod unexpected_answers;

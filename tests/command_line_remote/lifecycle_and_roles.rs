@@ -1,10 +1,10 @@
-//! The lives of keys, accounts, environments and members, and what a role permits.
+//! Keys, accounts, environments and members from creation to deletion, and what each role can do.
 
 use std::fs;
 
 use serde_json::Value;
 
-use crate::elsewhere::{Elsewhere, key_of, status_with, text, url};
+use crate::remote_machine::{RemoteMachine, key_of, status_with, text, url};
 use crate::support::cli::Key;
 use crate::support::http1::Request;
 use crate::support::stage::Stage;
@@ -14,7 +14,7 @@ fn a_key_lives_its_whole_life_by_a_key_on_the_command_line() {
     let stage = Stage::start();
     let admin = &stage.gateway.admin;
     let pair = format!("{}:{}", admin.access_key, admin.secret);
-    let cli = Elsewhere::new(format!("{}/v2-beta/", url(&stage.gateway))).options(&["--key", &pair]);
+    let cli = RemoteMachine::new(format!("{}/v2-beta/", url(&stage.gateway))).options(&["--key", &pair]);
 
     let outcome = cli.succeed(&["key", "create", "--environment", "e1", "--name", "ci", "--output", "json"]);
     assert!(outcome.stderr.contains("shown this once"), "{outcome:?}");
@@ -24,7 +24,7 @@ fn a_key_lives_its_whole_life_by_a_key_on_the_command_line() {
     assert_eq!(status_with(&stage.gateway, &key, "/v1/projects/e1/hosts"), 200);
 
     // at the port for clients of the API, the same command says which port it needs
-    let proxy = Elsewhere::with_key(format!("http://{}", stage.gateway.http()), admin);
+    let proxy = RemoteMachine::with_key(format!("http://{}", stage.gateway.http()), admin);
     for command in [&["key", "list"][..], &["key", "show", &key.id]] {
         let refused = proxy.refused(command);
         assert!(
@@ -70,7 +70,7 @@ fn an_environment_and_its_members_live_by_a_key_in_the_environment() {
     let alice = gateway.create_account("alice", "user");
     gateway.create_account("bob", "user");
     let pair = format!("{}:{}", gateway.admin.access_key, gateway.admin.secret);
-    let cli = Elsewhere::new(url(gateway)).variable("PORTCULLIS_KEY", pair);
+    let cli = RemoteMachine::new(url(gateway)).variable("PORTCULLIS_KEY", pair);
 
     let made = cli.json(&["environment", "create", "--id", "1a5", "--name", "live", "--owner", "alice"]);
     assert_eq!((text(&made, "id"), text(&made, "name"), text(&made, "type")), ("1a5", "live", "project"));
@@ -106,7 +106,7 @@ fn an_account_lives_by_a_key_in_netrc() {
     let stage = Stage::start();
     let admin = &stage.gateway.admin;
     let entry = format!("machine 127.0.0.1\n  login {}\n  password \"{}\"\n", admin.access_key, admin.secret);
-    let cli = Elsewhere::new(url(&stage.gateway)).netrc(&entry, 0o600);
+    let cli = RemoteMachine::new(url(&stage.gateway)).netrc(&entry, 0o600);
 
     let made = cli.succeed(&["account", "create", "--name", "alice", "--description", "d"]);
     assert_eq!(made.stderr, "", "a private file is no reason for a warning");
@@ -138,7 +138,7 @@ fn an_account_lives_by_a_key_in_netrc() {
 #[test]
 fn a_key_from_elsewhere_can_be_brought_from_elsewhere() {
     let stage = Stage::start();
-    let cli = Elsewhere::admin(&stage.gateway);
+    let cli = RemoteMachine::admin(&stage.gateway);
     let file = cli.home_file("secret");
     let file = file.to_str().expect("a path");
     let import = |access_key, owner| {
@@ -166,7 +166,7 @@ fn a_key_from_elsewhere_can_be_brought_from_elsewhere() {
     stage.gateway.create_account("alice", "user");
     stage.gateway.add_member("e1", "alice", "owner");
     let alice = stage.gateway.create_account_key("alice");
-    let cli = Elsewhere::with_key(url(&stage.gateway), &alice);
+    let cli = RemoteMachine::with_key(url(&stage.gateway), &alice);
     let before = stage.gateway.json(&["key", "list"]);
     let keys = before["data"].as_array().map(Vec::len);
     fs::write(file, "hV7q0sPz3XkLmB1yRtEw").expect("written");
@@ -190,7 +190,7 @@ fn who_is_no_admin_does_what_the_role_permits() {
     gateway.create_environment("e3");
     gateway.add_member("e3", "alice", "readonly");
     let alice = gateway.create_account_key("alice");
-    let cli = Elsewhere::with_key(url(gateway), &alice);
+    let cli = RemoteMachine::with_key(url(gateway), &alice);
 
     let own = cli.json(&["key", "create", "--account", "alice"]);
     let made = key_of(&cli.json(&["key", "create", "--environment", "e1"]));
@@ -221,7 +221,7 @@ fn who_is_no_admin_does_what_the_role_permits() {
     assert!(cli.refused(&["account", "deactivate", "alice"]).contains("may not do this (405)"));
     assert!(cli.refused(&["key", "create", "--environment", "e2"]).contains("may not do this (405)"));
     // an environment's key only looks
-    let cli = Elsewhere::with_key(url(gateway), &stage.e1);
+    let cli = RemoteMachine::with_key(url(gateway), &stage.e1);
     assert!(cli.succeed(&["environment", "show", "e1"]).stdout.contains("e1"));
     assert!(cli.refused(&["environment", "show", "e2"]).contains("there is no environment 'e2'"));
     assert!(cli.refused(&["key", "deactivate", &stage.e1.id]).contains("(405)"));
@@ -232,7 +232,7 @@ fn a_key_stops_itself_only_when_that_is_meant() {
     let stage = Stage::start();
     let admin = stage.gateway.create_account("ops", "admin");
     let key = stage.gateway.create_account_key("ops");
-    let cli = Elsewhere::with_key(url(&stage.gateway), &key);
+    let cli = RemoteMachine::with_key(url(&stage.gateway), &key);
     for arguments in [["key", "deactivate", &key.id], ["account", "deactivate", &admin]] {
         assert!(cli.refused(&arguments).contains("repeat it with --confirm-self"));
     }
@@ -246,7 +246,7 @@ fn case_130_a_user_makes_an_environment_from_elsewhere_and_does_not_choose_its_i
     let stage = Stage::with(|plan| plan.management("  environments_per_user: 1"));
     stage.gateway.create_account("ada", "user");
     let key = stage.gateway.create_account_key("ada");
-    let cli = Elsewhere::with_key(url(&stage.gateway), &key);
+    let cli = RemoteMachine::with_key(url(&stage.gateway), &key);
     assert!(cli.refused(&["environment", "create", "--id", "mine"]).contains("leave it out"));
     let made = cli.json(&["environment", "create", "--name", "staging"]);
     let id = text(&made, "id");

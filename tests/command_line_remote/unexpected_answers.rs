@@ -1,10 +1,10 @@
-//! What a server can answer that is none, or has trouble, and what is printed of it.
+//! What the commands print if the server is not a gateway, or has a problem.
 
 use std::io::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::elsewhere::Elsewhere;
+use crate::remote_machine::RemoteMachine;
 use crate::support::cli::Outcome;
 use crate::support::raw_upstream::{RawUpstream, head};
 
@@ -22,7 +22,7 @@ fn met(answer: impl Into<Vec<u8>>, arguments: &[&str]) -> Outcome {
             reader.get_mut().write_all(&answer)?;
         }
     });
-    let cli = Elsewhere::new(format!("http://{}", server.address()))
+    let cli = RemoteMachine::new(format!("http://{}", server.address()))
         .variable("PORTCULLIS_KEY", format!("pca_x:{SECRET}"));
     let outcome = cli.run(arguments);
     assert!(!outcome.stderr.contains(SECRET), "{outcome:?}");
@@ -77,7 +77,7 @@ fn a_server_that_is_no_portcullis_is_called_so() {
     assert!(redirect.stderr.contains("redirect (301) to https://gw.test/v2-beta"), "{redirect:?}");
     let nobody =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-    let cli = Elsewhere::new(format!("http://{nobody}")).variable("PORTCULLIS_KEY", "pca_x:y");
+    let cli = RemoteMachine::new(format!("http://{nobody}")).variable("PORTCULLIS_KEY", "pca_x:y");
     assert!(cli.refused(&show).contains("is the gateway running"));
 }
 
@@ -196,7 +196,8 @@ fn a_gateway_that_is_busy_is_asked_again_and_that_is_told() {
             reader.get_mut().write_all(if is_first { busy.as_bytes() } else { found.as_bytes() })?;
         }
     });
-    let cli = Elsewhere::new(format!("http://{}", server.address())).variable("PORTCULLIS_KEY", "pca_x:y");
+    let cli =
+        RemoteMachine::new(format!("http://{}", server.address())).variable("PORTCULLIS_KEY", "pca_x:y");
     let outcome = cli.succeed(&["key", "show", "1c5"]);
     assert!(outcome.stderr.contains("cannot do it now (503): trying again in 1s"), "{outcome:?}");
     assert!(outcome.stdout.contains("pce_x"), "{outcome:?}");

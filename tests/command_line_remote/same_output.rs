@@ -1,10 +1,10 @@
-//! The same commands on the store and over the API: what they print is the same.
+//! The same commands on the store and over the API print the same.
 
 use portcullis::model::{AccountKind, Name};
 use portcullis::store::{NewAccount, Store};
 use serde_json::{Value, json};
 
-use crate::elsewhere::Elsewhere;
+use crate::remote_machine::RemoteMachine;
 use crate::support::cli::{Cli, Outcome};
 use crate::support::gateway::Plan;
 use crate::support::stage::Stage;
@@ -44,7 +44,7 @@ fn without_numbers(text: &str) -> String {
 fn both_sides_print_the_same() {
     let stage = Stage::start();
     let gateway = &stage.gateway;
-    let cli = Elsewhere::admin(gateway);
+    let cli = RemoteMachine::admin(gateway);
     let alice = gateway.create_account("alice", "user");
     gateway.add_member("e1", "alice", "member");
     // an environment that is called as an account is: whose keys are these?
@@ -142,7 +142,7 @@ fn both_sides_print_the_same() {
 #[test]
 fn a_change_has_the_number_of_its_row_in_the_log() {
     let stage = Stage::start();
-    let cli = Elsewhere::admin(&stage.gateway);
+    let cli = RemoteMachine::admin(&stage.gateway);
     let number = |outcome: Outcome| {
         let rest = outcome.stdout.split("(change ").nth(1).map(str::to_owned);
         rest.and_then(|rest| rest.split_once(')')?.0.parse::<i64>().ok()).expect("a number")
@@ -176,7 +176,7 @@ fn lists_longer_than_a_page_are_the_same_from_both_sides() {
     }
     drop(store);
     let gateway = site.start();
-    let cli = Elsewhere::admin(&gateway);
+    let cli = RemoteMachine::admin(&gateway);
     let (here, there) = (gateway.succeed(&["account", "list"]), cli.succeed(&["account", "list"]));
     assert_eq!(here.stdout, there.stdout);
     assert_eq!(here.stdout.lines().count(), 1_042, "a line each, and one heading");

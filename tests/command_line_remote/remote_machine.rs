@@ -1,4 +1,4 @@
-//! The program on a machine that has nothing but a gateway's address, and what tests ask of it.
+//! The program on another machine, which knows only the address of a gateway, and helpers of these tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,14 +14,14 @@ use crate::support::gateway::Gateway;
 use crate::support::http1::Request;
 
 /// The program on another machine: an empty folder, a home of its own, and a gateway's address.
-pub struct Elsewhere {
+pub struct RemoteMachine {
     folder: TempDir,
     pub url: String,
     pub variables: Vec<(&'static str, String)>,
     options: Vec<String>,
 }
 
-impl Elsewhere {
+impl RemoteMachine {
     /// Without any key.
     pub fn new(url: impl Into<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
