@@ -17,12 +17,12 @@ mod http2;
 mod memory;
 #[path = "../../tests/http_oracle/message.rs"]
 mod message;
-#[path = "../../tests/http_oracle/ours.rs"]
-mod ours;
 #[path = "../../tests/support/random.rs"]
 mod random;
-#[path = "../../tests/http_oracle/theirs.rs"]
-mod theirs;
+#[path = "../../tests/http_oracle/read_by_hyper.rs"]
+mod read_by_hyper;
+#[path = "../../tests/http_oracle/read_by_wire.rs"]
+mod read_by_wire;
 
 fn judge(difference: Option<String>) {
     if let Some(kind) = difference {
@@ -32,14 +32,14 @@ fn judge(difference: Option<String>) {
 
 /// A client's connection.
 pub fn read_requests(input: &[u8]) {
-    judge(compare::differs(&ours::requests(input), &theirs::requests(input, usize::MAX)));
+    judge(compare::differs(&read_by_wire::requests(input), &read_by_hyper::requests(input, usize::MAX)));
 }
 
 /// An upstream's answer to a GET.
 pub fn read_response(input: &[u8]) {
     judge(compare::differs(
-        &ours::response(input, false),
-        &theirs::response(input, "GET", usize::MAX).messages,
+        &read_by_wire::response(input, false),
+        &read_by_hyper::response(input, "GET", usize::MAX).messages,
     ));
 }
 

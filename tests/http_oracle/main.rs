@@ -1,4 +1,4 @@
-//! hyper and h2 as judges of `wire`: whatever `wire` accepts, they must read alike.
+//! hyper and h2 check `wire`: they must read whatever it accepts in the same way.
 //!
 //! The gateway reads HTTP with code of its own (`docs/decisions/0011-hyper-as-oracle.md` says why). Two readers that
 //! disagree on where a request ends, or on what it says, are how requests are smuggled. So each run gives some 200,000
@@ -13,10 +13,10 @@ mod generate;
 mod http2;
 mod memory;
 mod message;
-mod ours;
 #[path = "../support/random.rs"]
 mod random;
-mod theirs;
+mod read_by_hyper;
+mod read_by_wire;
 
 use std::collections::BTreeMap;
 
@@ -74,9 +74,9 @@ fn requests_are_read_as_hyper_reads_them() {
     let (mut random, mut seen, mut whole) = (Random(0x5eed), Seen::default(), 0);
     for _ in 0..70_000 * times() {
         let input = generate::requests(&mut random);
-        let ours = ours::requests(&input);
+        let ours = read_by_wire::requests(&input);
         whole += ours.messages.iter().filter(|message| message.is_whole).count();
-        seen.compare(&input, &ours, &theirs::requests(&input, piece(&mut random)));
+        seen.compare(&input, &ours, &read_by_hyper::requests(&input, piece(&mut random)));
     }
     seen.judge(IN_REQUESTS);
     assert!(whole > 50_000 * times(), "only {whole} requests were read whole");
@@ -88,9 +88,9 @@ fn responses_are_read_as_hyper_reads_them() {
     for _ in 0..60_000 * times() {
         let input = generate::response(&mut random);
         let method = ["GET", "HEAD"][random.below(4) / 3];
-        let ours = ours::response(&input, method == "HEAD");
+        let ours = read_by_wire::response(&input, method == "HEAD");
         whole += ours.messages.iter().filter(|message| message.is_whole).count();
-        seen.compare(&input, &ours, &theirs::response(&input, method, piece(&mut random)).messages);
+        seen.compare(&input, &ours, &read_by_hyper::response(&input, method, piece(&mut random)).messages);
     }
     seen.judge(IN_RESPONSES);
     assert!(whole > 20_000 * times(), "only {whole} responses were read whole");
@@ -102,13 +102,13 @@ fn chunks_are_read_as_hyper_reads_them() {
     for turn in 0..70_000 * times() {
         let ours = if turn % 2 == 0 {
             let input = generate::chunks(&mut random, b"POST / HTTP/1.1\r\nHost: h\r\n");
-            let ours = ours::requests(&input);
-            seen.compare(&input, &ours, &theirs::requests(&input, piece(&mut random)));
+            let ours = read_by_wire::requests(&input);
+            seen.compare(&input, &ours, &read_by_hyper::requests(&input, piece(&mut random)));
             ours
         } else {
             let input = generate::chunks(&mut random, b"HTTP/1.1 200 OK\r\n");
-            let ours = ours::response(&input, false);
-            seen.compare(&input, &ours, &theirs::response(&input, "GET", piece(&mut random)).messages);
+            let ours = read_by_wire::response(&input, false);
+            seen.compare(&input, &ours, &read_by_hyper::response(&input, "GET", piece(&mut random)).messages);
             ours
         };
         whole += usize::from(ours.messages.first().is_some_and(|message| message.is_whole));

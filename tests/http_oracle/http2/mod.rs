@@ -2,8 +2,8 @@
 
 mod blocks;
 mod conversation;
-mod ours;
-mod theirs;
+mod read_by_h2;
+mod read_by_wire;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -112,5 +112,5 @@ pub(crate) fn differs(conversation: &Conversation, ours: &Outcome, theirs: &Outc
 
 /// Both servers' outcomes of one conversation.
 pub(crate) fn both(conversation: &Conversation) -> (Outcome, Outcome) {
-    (ours::serve(conversation), theirs::serve(conversation))
+    (read_by_wire::serve(conversation), read_by_h2::serve(conversation))
 }

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use super::conversation::Conversation;
 use super::{Log, Outcome, with_one_cookie};
 use crate::memory::{Memory, run_until_stuck};
-use crate::theirs::fields;
+use crate::read_by_hyper::fields;
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
