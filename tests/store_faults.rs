@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use portcullis::model::{AccountKind, KeyOwner, Name, State};
-use portcullis::store::{KeyVerifier, NewAccount, NewKey, Query, Store, StoreError};
+use portcullis::store::{KeyVerifier, NewAccount, NewKey, PageQuery, Store, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -146,7 +146,7 @@ fn a_killed_writer_loses_nothing_that_was_acknowledged() {
         assert!(heard.acknowledged.len() >= 17 * round && !also_heard.acknowledged.is_empty());
 
         let store = Store::open(&path).expect("it opens after a kill");
-        store.check_whole().expect("and is whole");
+        store.check_integrity().expect("and is whole");
         heard.assert_kept_by(&store);
         also_heard.assert_kept_by(&store);
     }
@@ -154,7 +154,7 @@ fn a_killed_writer_loses_nothing_that_was_acknowledged() {
 
 /// How many keys there are.
 fn keys(store: &Store) -> usize {
-    store.key_page(None, &Query { limit: 1_000_000, ..Query::default() }).expect("keys").items.len()
+    store.key_page(None, &PageQuery { limit: 1_000_000, ..PageQuery::default() }).expect("keys").items.len()
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_write_that_finds_no_space_changes_nothing_and_loses_nothing() {
     assert!(!said.acknowledged.is_empty());
 
     let mut store = Store::open(&path).expect("it opens");
-    store.check_whole().expect("and is whole");
+    store.check_integrity().expect("and is whole");
     said.assert_kept_by(&store);
     assert_eq!(keys(&store), said.acknowledged.len(), "the write that failed left nothing behind");
     let owner = KeyOwner::Account(store.find_account("writer").expect("the account").id);
@@ -189,7 +189,7 @@ fn a_write_ahead_log_cut_short_leaves_an_earlier_state_never_a_broken_one() {
         fs::copy(&log, copied.with_extension("db-wal")).expect("copied");
 
         let store = Store::open(&copied).expect("it opens");
-        store.check_whole().expect("and is whole");
+        store.check_integrity().expect("and is whole");
         let there = keys(&store);
         assert_eq!(store.head().expect("a head").0, 1 + there as u64, "the keys and the log agree");
         assert!(there <= said.acknowledged.len() + 1);
@@ -249,7 +249,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let (_directory, path) = store();
     Connection::open(&path).expect("a database").pragma_update(None, "user_version", 99).expect("a version");
     let error = Store::open(&path).expect_err("refused");
-    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, .. }), "{error:?}");
     assert!(error.to_string().contains("use the newer portcullis"), "{error}");
 }
 

@@ -25,7 +25,7 @@ const PATH: &str = "/v1/projects/e1/x";
 const LEASE: Duration = Duration::from_secs(2);
 
 /// A running gateway with environment `e1`, and two keys of it.
-struct House {
+struct Fixture {
     // first, so that the gateway ends before its upstream
     gateway: Gateway,
     upstream: Upstream,
@@ -33,7 +33,7 @@ struct House {
     other: Key,
 }
 
-impl House {
+impl Fixture {
     #[track_caller]
     fn start() -> Self {
         Self::with("", &[])
@@ -47,10 +47,10 @@ impl House {
         let gateway = plan.prepare().started_by(wrapper).start();
         gateway.create_environment("e1");
         let [key, other] = [(); 2].map(|()| gateway.create_environment_key("e1"));
-        let house = Self { gateway, upstream, key, other };
-        house.soon(&house.key, 200);
-        house.soon(&house.other, 200);
-        house
+        let fixture = Self { gateway, upstream, key, other };
+        fixture.soon(&fixture.key, 200);
+        fixture.soon(&fixture.other, 200);
+        fixture
     }
 
     #[track_caller]
@@ -112,7 +112,7 @@ fn store(site: &Site) -> PathBuf {
     site.directory().join("portcullis.db")
 }
 
-fn beside(store: &Path, end: &str) -> PathBuf {
+fn with_suffix(store: &Path, end: &str) -> PathBuf {
     store.with_extension(format!("db-{end}"))
 }
 
@@ -129,14 +129,14 @@ fn files(site: &Site) -> Vec<String> {
 
 #[test]
 fn case_126_an_orderly_stop_leaves_one_file_that_holds_everything() {
-    let house = House::start();
-    let api = Api::admin(&house.gateway);
+    let fixture = Fixture::start();
+    let api = Api::admin(&fixture.gateway);
     // by each of the gateway's connections: requests, single objects, lists, changes, receipts, uses
     assert_eq!(api.get("/v2-beta/apikeys").status, 200);
-    assert_eq!(api.get(&format!("/v2-beta/apikeys/{}", house.other.id)).status, 200);
-    let stopped = api.act(&format!("/v2-beta/apikeys/{}", house.other.id), "deactivate");
+    assert_eq!(api.get(&format!("/v2-beta/apikeys/{}", fixture.other.id)).status, 200);
+    let stopped = api.act(&format!("/v2-beta/apikeys/{}", fixture.other.id), "deactivate");
     assert_eq!(stopped.status, 200, "{stopped:?}");
-    let House { gateway, upstream, key, other } = house;
+    let Fixture { gateway, upstream, key, other } = fixture;
     let (site, code) = gateway.stop();
     assert_eq!(code, Some(0));
     assert_eq!(files(&site), ["portcullis.db"]);
@@ -147,10 +147,10 @@ fn case_126_an_orderly_stop_leaves_one_file_that_holds_everything() {
     // a copy of the file alone is whole
     let copy = Plan::new(&upstream).join(&site);
     fs::copy(store(&site), store(&copy)).expect("copied");
-    let house = House { gateway: copy.start(), upstream, key, other };
-    house.is_refused(&house.other, &[401]);
-    assert_eq!(house.status(&house.key), 200);
-    assert_eq!(house.gateway.json(&["key", "show", &house.key.access_key])["name"], "renamed");
+    let fixture = Fixture { gateway: copy.start(), upstream, key, other };
+    fixture.is_refused(&fixture.other, &[401]);
+    assert_eq!(fixture.status(&fixture.key), 200);
+    assert_eq!(fixture.gateway.json(&["key", "show", &fixture.key.access_key])["name"], "renamed");
 }
 
 #[test]
@@ -168,53 +168,53 @@ fn case_126_a_gateway_that_does_not_start_leaves_one_file() {
 
 /// What somebody does to a store's files, with a backup at hand, is noticed at once, and said.
 #[track_caller]
-fn is_noticed(harm: impl FnOnce(&Path, &Path), said: &str) -> (House, PathBuf) {
-    let house = House::start();
-    let store = store(&house.gateway);
+fn is_noticed(harm: impl FnOnce(&Path, &Path), said: &str) -> (Fixture, PathBuf) {
+    let fixture = Fixture::start();
+    let store = store(&fixture.gateway);
     let backup = store.with_extension("backup");
     let copy = format!("VACUUM INTO '{}'", backup.display());
     Connection::open(&store).expect("the store").execute_batch(&copy).expect("a backup");
     // what the backup does not know
-    assert_eq!(house.deactivate(&house.other).code, 0);
-    house.is_refused(&house.other, &[401]);
-    let mut stream = house.stream(&house.key);
+    assert_eq!(fixture.deactivate(&fixture.other).code, 0);
+    fixture.is_refused(&fixture.other, &[401]);
+    let mut stream = fixture.stream(&fixture.key);
 
     harm(&store, &backup);
     // the lease would last for a minute
-    house.soon(&house.key, 503);
-    house.is_refused(&house.key, &[503]);
-    house.is_refused(&house.other, &[503]);
+    fixture.soon(&fixture.key, 503);
+    fixture.is_refused(&fixture.key, &[503]);
+    fixture.is_refused(&fixture.other, &[503]);
     assert!(stream.ends_within(PATIENCE), "the stream goes on");
-    assert_eq!(house.readiness(), 503);
-    assert_eq!(house.gateway.exchange(Request::get("/healthz").end()).status, 200);
+    assert_eq!(fixture.readiness(), 503);
+    assert_eq!(fixture.gateway.exchange(Request::get("/healthz").end()).status, 200);
     // no receipt of it
-    let api = Api::admin(&house.gateway);
+    let api = Api::admin(&fixture.gateway);
     let change = api.post("/v2-beta/accounts", &json!({ "name": marker(), "kind": "user" }));
     assert_eq!(change.status, 503, "{change:?}");
-    stays(Duration::from_millis(300), "every key is refused", || house.status(&house.key) == 503);
-    let log = house.gateway.log();
+    stays(Duration::from_millis(300), "every key is refused", || fixture.status(&fixture.key) == 503);
+    let log = fixture.gateway.log();
     let line = log.lines().find(|line| line.contains("cannot follow the store")).unwrap_or_default();
     for part in [said, "every key is answered 503", "stop the gateway", "start the gateway", "portcullis.db"]
     {
         assert!(line.contains(part), "no '{part}' in\n{log}");
     }
-    (house, backup)
+    (fixture, backup)
 }
 
 /// Does what the log says, and sees that it helps.
 #[track_caller]
-fn is_put_right(house: House, backup: &Path) {
-    let House { gateway, upstream, key, other } = house;
+fn is_put_right(fixture: Fixture, backup: &Path) {
+    let Fixture { gateway, upstream, key, other } = fixture;
     let (site, code) = gateway.stop();
     assert_eq!(code, Some(0));
     for end in ["wal", "shm"] {
-        fs::remove_file(beside(&store(&site), end)).ok();
+        fs::remove_file(with_suffix(&store(&site), end)).ok();
     }
     fs::copy(backup, store(&site)).expect("put in place");
-    let house = House { gateway: site.start(), upstream, key, other };
+    let fixture = Fixture { gateway: site.start(), upstream, key, other };
     // as the backup has it
-    house.soon(&house.key, 200);
-    house.soon(&house.other, 200);
+    fixture.soon(&fixture.key, 200);
+    fixture.soon(&fixture.other, 200);
 }
 
 #[test]
@@ -224,8 +224,8 @@ fn case_126_another_file_in_the_place_of_the_store_is_noticed() {
         keep(backup);
         fs::rename(backup, store).expect("renamed");
     };
-    let (house, backup) = is_noticed(renamed, "was replaced by another file");
-    is_put_right(house, &backup.with_extension("kept"));
+    let (fixture, backup) = is_noticed(renamed, "was replaced by another file");
+    is_put_right(fixture, &backup.with_extension("kept"));
 }
 
 #[test]
@@ -237,8 +237,8 @@ fn case_126_a_store_that_is_removed_and_made_again_is_noticed() {
         fs::copy(backup, &new).expect("copied");
         fs::rename(new, store).expect("renamed");
     };
-    let (house, backup) = is_noticed(made_again, "was replaced by another file");
-    is_put_right(house, &backup);
+    let (fixture, backup) = is_noticed(made_again, "was replaced by another file");
+    is_put_right(fixture, &backup);
 }
 
 #[test]
@@ -246,8 +246,8 @@ fn case_126_a_backup_that_is_copied_over_the_store_is_noticed() {
     let copied = |store: &Path, backup: &Path| {
         fs::copy(backup, store).expect("copied");
     };
-    let (house, backup) = is_noticed(copied, "was written to by another program");
-    is_put_right(house, &backup);
+    let (fixture, backup) = is_noticed(copied, "was written to by another program");
+    is_put_right(fixture, &backup);
 }
 
 #[test]
@@ -256,29 +256,34 @@ fn case_126_a_backup_that_is_copied_with_its_times_is_noticed() {
         let done = Command::new("cp").arg("-p").args([backup, store]).status();
         assert!(done.is_ok_and(|status| status.success()));
     };
-    let (house, backup) = is_noticed(copied, "was written to by another program");
-    is_put_right(house, &backup);
+    let (fixture, backup) = is_noticed(copied, "was written to by another program");
+    is_put_right(fixture, &backup);
 }
 
 #[test]
 fn case_126_a_log_or_its_index_that_is_removed_is_noticed_and_nothing_is_lost() {
     for end in ["wal", "shm"] {
-        let removed = |store: &Path, _: &Path| fs::remove_file(beside(store, end)).expect("removed");
-        let (house, _) = is_noticed(removed, &format!("portcullis.db-{end} was removed"));
-        let House { gateway, upstream, key, other } = house;
+        let removed = |store: &Path, _: &Path| fs::remove_file(with_suffix(store, end)).expect("removed");
+        let (fixture, _) = is_noticed(removed, &format!("portcullis.db-{end} was removed"));
+        let Fixture { gateway, upstream, key, other } = fixture;
         let (site, code) = gateway.stop();
         assert_eq!(code, Some(0));
         assert_eq!(files(&site), ["portcullis.db"], "{end}");
-        let house = House { gateway: site.start(), upstream, key, other };
-        house.soon(&house.key, 200);
-        house.is_refused(&house.other, &[401]);
+        let fixture = Fixture { gateway: site.start(), upstream, key, other };
+        fixture.soon(&fixture.key, 200);
+        fixture.is_refused(&fixture.other, &[401]);
     }
 }
 
 #[test]
 fn case_126_a_log_that_is_emptied_is_noticed() {
     let emptied = |store: &Path, _: &Path| {
-        OpenOptions::new().write(true).open(beside(store, "wal")).expect("a log").set_len(0).expect("cut");
+        OpenOptions::new()
+            .write(true)
+            .open(with_suffix(store, "wal"))
+            .expect("a log")
+            .set_len(0)
+            .expect("cut");
     };
     is_noticed(emptied, "portcullis.db-wal was removed, replaced or cut short");
 }
@@ -287,25 +292,25 @@ fn case_126_a_log_that_is_emptied_is_noticed() {
 fn case_126_a_log_that_somebody_has_put_there_is_left_alone() {
     let theirs = b"another store's log";
     let replaced = |store: &Path, _: &Path| {
-        let log = beside(store, "wal");
+        let log = with_suffix(store, "wal");
         fs::rename(&log, log.with_extension("away")).expect("moved");
         fs::write(&log, theirs).expect("a file");
     };
-    let (house, _) = is_noticed(replaced, "portcullis.db-wal was removed, replaced or cut short");
-    let (site, code) = house.gateway.stop();
+    let (fixture, _) = is_noticed(replaced, "portcullis.db-wal was removed, replaced or cut short");
+    let (site, code) = fixture.gateway.stop();
     assert_eq!(code, Some(0));
-    assert_eq!(fs::read(beside(&store(&site), "wal")).expect("still there"), theirs);
+    assert_eq!(fs::read(with_suffix(&store(&site), "wal")).expect("still there"), theirs);
 }
 
 #[test]
 fn case_126_checkpoints_and_backups_by_other_processes_are_no_alarm() {
-    let house = House::start();
-    let path = store(&house.gateway);
+    let fixture = Fixture::start();
+    let path = store(&fixture.gateway);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             while !over.load(Ordering::Acquire) {
-                assert_eq!(house.status(&house.key), 200);
+                assert_eq!(fixture.status(&fixture.key), 200);
             }
         });
         let one = Connection::open(&path).expect("the store");
@@ -327,12 +332,12 @@ fn case_126_checkpoints_and_backups_by_other_processes_are_no_alarm() {
         let mode = fs::metadata(&path).expect("the store").permissions();
         fs::set_permissions(&path, mode).expect("its mode");
         drop(fs::read(&path).expect("read"));
-        assert_eq!(house.deactivate(&house.other).code, 0);
+        assert_eq!(fixture.deactivate(&fixture.other).code, 0);
         over.store(true, Ordering::Release);
         asking.join().expect("every answer is 200");
     });
-    house.is_refused(&house.other, &[401]);
-    assert!(!house.gateway.log().contains("cannot follow"), "{}", house.gateway.log());
+    fixture.is_refused(&fixture.other, &[401]);
+    assert!(!fixture.gateway.log().contains("cannot follow"), "{}", fixture.gateway.log());
 }
 
 // --- case 124 ---
@@ -346,94 +351,94 @@ fn limit_files(gateway: &Gateway, limit: &str) {
 
 #[test]
 fn case_124_a_gateway_that_cannot_write_acts_no_longer_than_its_row_says() {
-    let house = House::with_short_lease(&["env", "--ignore-signal=XFSZ"]);
-    let mut stream = house.stream(&house.key);
-    limit_files(&house.gateway, "--fsize=4096:");
+    let fixture = Fixture::with_short_lease(&["env", "--ignore-signal=XFSZ"]);
+    let mut stream = fixture.stream(&fixture.key);
+    limit_files(&fixture.gateway, "--fsize=4096:");
     // who changes something waits for the gateway until its row is over, and not any longer
-    let outcome = house.deactivate(&house.other);
+    let outcome = fixture.deactivate(&fixture.other);
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    house.is_refused(&house.key, &[503]);
-    house.is_refused(&house.other, &[401, 503]);
+    fixture.is_refused(&fixture.key, &[503]);
+    fixture.is_refused(&fixture.other, &[401, 503]);
     assert!(stream.ends_within(PATIENCE), "the stream goes on");
-    assert_eq!(house.readiness(), 503);
-    let log = house.gateway.log();
+    assert_eq!(fixture.readiness(), 503);
+    let log = fixture.gateway.log();
     assert!(log.contains("cannot write in the store that this gateway is there"), "{log}");
     // with space again it goes on by itself
-    limit_files(&house.gateway, "--fsize=unlimited:");
-    house.soon(&house.key, 200);
-    house.is_refused(&house.other, &[401]);
-    assert_eq!(house.deactivate(&house.key).code, 0);
-    house.is_refused(&house.key, &[401]);
+    limit_files(&fixture.gateway, "--fsize=unlimited:");
+    fixture.soon(&fixture.key, 200);
+    fixture.is_refused(&fixture.other, &[401]);
+    assert_eq!(fixture.deactivate(&fixture.key).code, 0);
+    fixture.is_refused(&fixture.key, &[401]);
 }
 
 #[test]
 fn case_124_a_gateway_whose_store_is_locked_acts_no_longer_than_its_row_says() {
-    let house = House::with_short_lease(&[]);
-    let locking = Connection::open(store(&house.gateway)).expect("the store");
+    let fixture = Fixture::with_short_lease(&[]);
+    let locking = Connection::open(store(&fixture.gateway)).expect("the store");
     locking.busy_timeout(PATIENCE).expect("a timeout");
     locking.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     let row = "SELECT max(lease_until) FROM gateways";
     let until: i64 = locking.query_row(row, [], |row| row.get(0)).expect("its row");
-    let now = || portcullis::store::BootTime::now().0.cast_signed();
+    let now = || portcullis::store::BootInstant::now().0.cast_signed();
     let since = Instant::now();
     let mut last = (0, 0);
     while now() < until {
-        last = (now(), house.status(&house.key));
+        last = (now(), fixture.status(&fixture.key));
         assert!(matches!(last.1, 200 | 503), "{last:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
-    house.is_refused(&house.key, &[503]);
+    fixture.is_refused(&fixture.key, &[503]);
     assert_eq!(last.1, 503, "it acted until its row was over, and not for less: {:?}", since.elapsed());
     locking.execute_batch("ROLLBACK").expect("given back");
-    house.soon(&house.key, 200);
+    fixture.soon(&fixture.key, 200);
 }
 
 #[test]
-fn case_124_a_gateway_that_stood_still_past_its_row_honours_no_dead_key() {
-    let house = House::with_short_lease(&[]);
-    let mut kept: Vec<Client> = (0..20).map(|_| house.gateway.connect()).collect();
+fn case_124_a_gateway_that_stood_still_past_its_row_accepts_no_deactivated_key() {
+    let fixture = Fixture::with_short_lease(&[]);
+    let mut kept: Vec<Client> = (0..20).map(|_| fixture.gateway.connect()).collect();
     for client in &mut kept {
-        client.send(Request::get(PATH).key(&house.key).end());
+        client.send(Request::get(PATH).key(&fixture.key).end());
         assert_eq!(client.read().status, 200);
     }
-    house.gateway.signal("STOP");
+    fixture.gateway.signal("STOP");
     wait_for(PATIENCE, "it stands still", || {
-        let status = fs::read_to_string(format!("/proc/{}/stat", house.gateway.pid()));
+        let status = fs::read_to_string(format!("/proc/{}/stat", fixture.gateway.pid()));
         status.is_ok_and(|status| status.contains(") T "))
     });
     let since = Instant::now();
-    let outcome = house.deactivate(&house.key);
+    let outcome = fixture.deactivate(&fixture.key);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     assert!(since.elapsed() > LEASE / 2, "nobody waited for it: {:?}", since.elapsed());
-    let mut new: Vec<Client> = (0..20).map(|_| house.gateway.connect()).collect();
+    let mut new: Vec<Client> = (0..20).map(|_| fixture.gateway.connect()).collect();
     let mut marks = Vec::new();
     for client in kept.iter_mut().chain(&mut new) {
         let mark = marker();
-        client.send(Request::get(PATH).mark(&mark).key(&house.key).end());
+        client.send(Request::get(PATH).mark(&mark).key(&fixture.key).end());
         marks.push(mark);
     }
-    house.gateway.signal("CONT");
+    fixture.gateway.signal("CONT");
     for (client, mark) in kept.iter_mut().chain(&mut new).zip(&marks) {
         let answer = client.read();
         assert!(matches!(answer.status, 401 | 503), "{answer:?}");
-        house.upstream.assert_unseen(mark, "a dead key's request");
+        fixture.upstream.assert_unseen(mark, "a dead key's request");
     }
-    house.soon(&house.other, 200);
-    house.soon(&house.key, 401);
+    fixture.soon(&fixture.other, 200);
+    fixture.soon(&fixture.key, 401);
 }
 
 #[test]
 fn case_126_what_a_killed_gateway_left_in_the_log_hides_nothing() {
-    let House { gateway, upstream, key, other } = House::start();
+    let Fixture { gateway, upstream, key, other } = Fixture::start();
     let site = gateway.crash();
-    assert!(fs::metadata(beside(&store(&site), "wal")).is_ok_and(|log| log.len() > 0), "it was killed");
-    let house = House { gateway: site.start(), upstream, key, other };
-    house.soon(&house.key, 200);
-    let file = File::options().append(true).open(store(&house.gateway)).expect("the store");
+    assert!(fs::metadata(with_suffix(&store(&site), "wal")).is_ok_and(|log| log.len() > 0), "it was killed");
+    let fixture = Fixture { gateway: site.start(), upstream, key, other };
+    fixture.soon(&fixture.key, 200);
+    let file = File::options().append(true).open(store(&fixture.gateway)).expect("the store");
     let bytes = file.metadata().expect("its size").len();
     // while the log begins anew it may pass for a checkpoint
     wait_for(PATIENCE, "that somebody writes into the file is noticed", || {
         file.set_len(bytes + 4096).and_then(|()| file.set_len(bytes)).expect("written");
-        house.status(&house.key) == 503
+        fixture.status(&fixture.key) == 503
     });
 }

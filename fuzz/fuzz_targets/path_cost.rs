@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::policy::{HeaderValues, RouteTable, admit, count_steps, select};
+use portcullis::policy::{HeaderValues, RouteTable, admit_target, apply_selectors, count_steps};
 
 #[path = "../routes.rs"]
 mod routes;
@@ -19,9 +19,9 @@ static TABLE: LazyLock<RouteTable> = LazyLock::new(routes::with_selectors);
 fuzz_target!(|target: &[u8]| {
     let table = &*TABLE;
     let steps = count_steps(|| {
-        let Ok(admitted) = admit(target) else { return };
+        let Ok(admitted) = admit_target(target) else { return };
         if let Ok(routed) = table.classify(&admitted) {
-            let _ = select(routed, admitted.query, &|_| HeaderValues::Absent);
+            let _ = apply_selectors(routed, admitted.query, &|_| HeaderValues::Absent);
         }
     });
     let allowed = PER_BYTE * target.len() + BESIDE;

@@ -8,7 +8,9 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use portcullis::policy::{Class, EnvironmentName, HeaderValues, RouteTable, admit, select};
+use portcullis::policy::{
+    EnvironmentName, HeaderValues, PathClass, RouteTable, admit_target, apply_selectors,
+};
 use unicode_normalization::UnicodeNormalization;
 
 #[path = "../routes.rs"]
@@ -52,9 +54,9 @@ fn readings(written: &[u8]) -> Vec<String> {
 
 fuzz_target!(|query: &[u8]| {
     let target = [b"/v1/x?", query].concat();
-    let Ok(admitted) = admit(&target) else { return };
+    let Ok(admitted) = admit_target(&target) else { return };
     let routed = TABLE.classify(&admitted).expect("a clean path");
-    let selected = select(routed, admitted.query, &|_| HeaderValues::Absent);
+    let selected = apply_selectors(routed, admitted.query, &|_| HeaderValues::Absent);
     let names: Vec<String> = query
         .split(|byte| matches!(byte, b'&' | b';'))
         .filter(|pair| !pair.is_empty())
@@ -64,9 +66,8 @@ fuzz_target!(|query: &[u8]| {
         assert!(selected.is_err(), "a method override passes");
     }
     if names.iter().any(|name| name.eq_ignore_ascii_case("projectId")) {
-        let is_judged = selected.map_or(true, |routed| {
-            matches!(routed.class, Class::Environment(EnvironmentName::Named(_)))
-        });
+        let is_judged = selected
+            .map_or(true, |routed| matches!(routed.class, PathClass::Environment(EnvironmentName::Named(_))));
         assert!(is_judged, "a selector is overlooked");
     }
 });

@@ -1,27 +1,27 @@
-//! argon2id: the record of truth for every secret.
+//! argon2id: the hash under which every secret is stored.
 
 use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHasher as _, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::secret::random_bytes;
+use super::key_format::random_bytes;
 use crate::config;
 
-/// Why argon2 gives no answer. None of them carries anything of the secret.
+/// Why argon2 cannot hash or verify. None of these carries anything of the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgonError {
-    /// The configured parameters are not argon2's.
+    /// argon2 does not accept the configured parameters.
     #[error("the argon2 parameters cannot be used: {0}")]
-    Parameters(String),
-    /// The record is not an argon2id PHC string.
+    InvalidParameters(String),
+    /// The stored hash is not an argon2id PHC string.
     #[error("the stored hash is not an argon2id hash of version 19")]
-    Form,
-    /// The record asks for more work or memory than this gateway spends on one secret.
+    InvalidHash,
+    /// The stored hash asks for more work or memory than this gateway spends on one secret.
     #[error(
         "the stored hash asks for {memory_kib} KiB, {iterations} iterations and {lanes} lanes, which is more than \
          this gateway spends: raise argon2.memory_limit, or set a new secret"
     )]
-    Absurd {
+    TooExpensive {
         /// Its memory.
         memory_kib: u32,
         /// Its passes.
@@ -31,15 +31,15 @@ pub enum ArgonError {
     },
     /// The system has no memory left.
     #[error("no memory for argon2")]
-    Memory,
+    OutOfMemory,
 }
 
 /// Passes and lanes that a stored hash may ask for, where the configuration asks for fewer.
-const MOST_ITERATIONS: u32 = 16;
-const MOST_LANES: u32 = 16;
+const MAX_ITERATIONS: u32 = 16;
+const MAX_LANES: u32 = 16;
 
-/// A hash shorter than this can be met by accident.
-const LEAST_OUTPUT_BYTES: usize = 16;
+/// A shorter hash could be met by accident.
+const MIN_OUTPUT_BYTES: usize = 16;
 
 const SALT_BYTES: usize = 16;
 
@@ -47,14 +47,14 @@ const SALT_BYTES: usize = 16;
 ///
 /// Takes some 15 ms and the configured memory: not for a thread that serves requests.
 pub fn hash_secret(parameters: &config::Argon2, secret: &[u8]) -> Result<String, ArgonError> {
-    let unusable = |error: argon2::Error| ArgonError::Parameters(error.to_string());
+    let unusable = |error: argon2::Error| ArgonError::InvalidParameters(error.to_string());
     let params = Params::new(parameters.memory_kib, parameters.iterations, parameters.parallelism, None)
         .map_err(unusable)?;
     let mut salt = [0; SALT_BYTES];
     random_bytes(&mut salt);
     let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_with_salt(secret, &salt)
-        .map_err(|error| ArgonError::Parameters(error.to_string()))?;
+        .map_err(|error| ArgonError::InvalidParameters(error.to_string()))?;
     Ok(hash.to_string())
 }
 
@@ -80,8 +80,8 @@ impl Verifier {
         let share = parameters.memory_limit / 1024 / parameters.threads.max(1) as u64;
         let limits = Limits {
             memory_kib: u32::try_from(share).unwrap_or(u32::MAX),
-            iterations: parameters.iterations.max(MOST_ITERATIONS),
-            lanes: parameters.parallelism.max(MOST_LANES),
+            iterations: parameters.iterations.max(MAX_ITERATIONS),
+            lanes: parameters.parallelism.max(MAX_LANES),
             kept_blocks: parameters.memory_kib as usize,
         };
         Self { blocks: Vec::new(), limits }
@@ -89,17 +89,19 @@ impl Verifier {
 
     /// Whether `secret` is the one that `phc` was made of, under the parameters that `phc` names.
     pub(super) fn verify(&mut self, phc: &str, secret: &[u8]) -> Result<bool, ArgonError> {
-        let hash = PasswordHash::new(phc).map_err(|_| ArgonError::Form)?;
-        let params = Params::try_from(&hash).map_err(|_| ArgonError::Form)?;
-        let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Err(ArgonError::Form) };
+        let hash = PasswordHash::new(phc).map_err(|_| ArgonError::InvalidHash)?;
+        let params = Params::try_from(&hash).map_err(|_| ArgonError::InvalidHash)?;
+        let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+            return Err(ArgonError::InvalidHash);
+        };
         let is_argon2id = hash.algorithm == ARGON2ID_IDENT && hash.version == Some(Version::V0x13.into());
-        if !is_argon2id || expected.len() < LEAST_OUTPUT_BYTES {
-            return Err(ArgonError::Form);
+        if !is_argon2id || expected.len() < MIN_OUTPUT_BYTES {
+            return Err(ArgonError::InvalidHash);
         }
         self.check(&params)?;
         let blocks = params.block_count();
         if let Some(more) = blocks.checked_sub(self.blocks.len()) {
-            self.blocks.try_reserve_exact(more).map_err(|_| ArgonError::Memory)?;
+            self.blocks.try_reserve_exact(more).map_err(|_| ArgonError::OutOfMemory)?;
             self.blocks.resize(blocks, Block::new());
         }
         let mut found = [0; Output::MAX_LENGTH];
@@ -114,7 +116,7 @@ impl Verifier {
             self.blocks.truncate(self.limits.kept_blocks);
             self.blocks.shrink_to_fit();
         }
-        result.map_err(|_| ArgonError::Form)?;
+        result.map_err(|_| ArgonError::InvalidHash)?;
         Ok(verify_slices_are_equal(found, expected.as_bytes()).is_ok())
     }
 
@@ -122,7 +124,7 @@ impl Verifier {
         let (memory_kib, iterations, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
         let limits = &self.limits;
         if memory_kib > limits.memory_kib || iterations > limits.iterations || lanes > limits.lanes {
-            return Err(ArgonError::Absurd { memory_kib, iterations, lanes });
+            return Err(ArgonError::TooExpensive { memory_kib, iterations, lanes });
         }
         Ok(())
     }
@@ -180,7 +182,7 @@ pub(super) mod tests {
         let tail = "c29tZXNhbHRzb21lc2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
         for parameters in ["m=2049,t=1,p=1", "m=64,t=17,p=1", "m=1024,t=1,p=17", "m=4294967295,t=1,p=1"] {
             let result = verifier.verify(&format!("$argon2id$v=19${parameters}${tail}"), b"secret");
-            assert!(matches!(result, Err(ArgonError::Absurd { .. })), "{parameters}: {result:?}");
+            assert!(matches!(result, Err(ArgonError::TooExpensive { .. })), "{parameters}: {result:?}");
         }
         assert_eq!(verifier.blocks.capacity(), 0);
     }
@@ -197,7 +199,7 @@ pub(super) mod tests {
             &good.replace("argon2id", "argon2i"),
             &good.replace("v=19", "v=16"),
         ] {
-            assert_eq!(verifier.verify(phc, b"secret"), Err(ArgonError::Form), "{phc}");
+            assert_eq!(verifier.verify(phc, b"secret"), Err(ArgonError::InvalidHash), "{phc}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What is kept in memory of the store, and never longer than it is true.
+//! Caches of what was read from the store, which never outlive a change.
 //!
-//! Reading the store and keeping what was read races with changes: a read from before a change may arrive in the
-//! cache after the change has dropped what was there. So the two sides go opposite ways. Who applies a change first
-//! publishes its number and then drops; who fills first puts the entry in, not yet live, and then looks at the
-//! number. Whichever comes second sees the other. Only live entries are ever used.
+//! Reading the store and caching what was read races with changes: what was read before a change may reach the cache
+//! after the change has dropped the entry. So both sides work in opposite order. A change first publishes its number, and
+//! then drops entries. A reader first inserts its entry, not yet live, and then looks at the number. Whichever comes
+//! second sees the other. Only live entries are ever used.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -15,121 +15,119 @@ use moka::sync::Cache;
 
 use crate::store::ChangeNumber;
 
-/// Whether what was read of the store is still to be used.
+/// Whether a cached entry may be used: new, live, then invalidated for good.
 #[derive(Default)]
-pub(super) struct Life(AtomicU8);
+pub(super) struct EntryState(AtomicU8);
 
-impl Life {
+impl EntryState {
     const NEW: u8 = 0;
     const LIVE: u8 = 1;
-    const ENDED: u8 = 2;
+    const INVALIDATED: u8 = 2;
 
     pub(super) fn is_live(&self) -> bool {
         self.0.load(Ordering::Acquire) == Self::LIVE
     }
 
-    pub(super) fn begin(&self) -> bool {
+    pub(super) fn activate(&self) -> bool {
         self.0.compare_exchange(Self::NEW, Self::LIVE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    pub(super) fn end(&self) {
-        self.0.store(Self::ENDED, Ordering::Release);
+    pub(super) fn invalidate(&self) {
+        self.0.store(Self::INVALIDATED, Ordering::Release);
     }
 }
 
-/// What a [`ChangeCache`] keeps.
-pub(super) trait Entry: Send + Sync + 'static {
-    fn life(&self) -> &Life;
+/// What a [`StoreCache`] holds.
+pub(super) trait CacheEntry: Send + Sync + 'static {
+    fn state(&self) -> &EntryState;
 
-    /// Its size in memory, in bytes, about.
+    /// About how many bytes of memory it takes.
     fn bytes(&self) -> usize;
 }
 
-/// How far this gateway has followed the store's changes.
+/// Which of the store's changes this gateway has applied to its caches.
 #[derive(Default)]
-pub(super) struct Progress {
-    /// Entries read before this change may be about to be dropped.
+pub(super) struct ChangeProgress {
+    /// Entries that were read before this change are dropped, or about to be.
+    applying: AtomicU64,
+    /// All entries that this change and those before it concern have been dropped.
     applied: AtomicU64,
-    /// All that this change and those before it end has been dropped.
-    settled: AtomicU64,
     /// How often everything was dropped.
-    resets: AtomicU64,
+    epoch: AtomicU64,
 }
 
-/// Taken before the store is read, shown when what was read is kept.
+/// Taken before the store is read, compared when what was read is cached: in between, everything may have been dropped.
 #[derive(Clone, Copy)]
-pub(super) struct Stamp {
-    resets: u64,
-}
+pub(super) struct Epoch(u64);
 
-impl Progress {
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp { resets: self.resets.load(Ordering::SeqCst) }
+impl ChangeProgress {
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::SeqCst))
     }
 
-    pub(super) fn publish(&self, number: ChangeNumber) {
+    pub(super) fn start_applying(&self, number: ChangeNumber) {
+        self.applying.fetch_max(number.0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn finish_applying(&self, number: ChangeNumber) {
         self.applied.fetch_max(number.0, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
     }
 
-    pub(super) fn settle(&self, number: ChangeNumber) {
-        self.settled.fetch_max(number.0, Ordering::SeqCst);
+    pub(super) fn applied_up_to(&self) -> ChangeNumber {
+        ChangeNumber(self.applied.load(Ordering::SeqCst))
     }
 
-    pub(super) fn settled(&self) -> ChangeNumber {
-        ChangeNumber(self.settled.load(Ordering::SeqCst))
-    }
-
-    /// Numbers count anew from here: the store was put back to an earlier state. To be followed by a reset, which
-    /// keeps out what was read before.
-    pub(super) fn begin_again(&self, number: ChangeNumber) {
+    /// Changes are numbered anew from here, because the store was put back to an earlier state. Follow it with
+    /// [`Self::start_new_epoch`], which keeps out what was read before.
+    pub(super) fn restart_at(&self, number: ChangeNumber) {
         self.applied.store(number.0, Ordering::SeqCst);
-        self.settled.store(number.0, Ordering::SeqCst);
+        self.applying.store(number.0, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    pub(super) fn reset(&self) {
-        self.resets.fetch_add(1, Ordering::SeqCst);
+    pub(super) fn start_new_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// Whether nothing has happened that what was read at `as_of` may not know.
-    fn permits(&self, as_of: ChangeNumber, stamp: Stamp) -> bool {
+    /// Whether no change after `as_of` has been applied, so that what was read then may be cached.
+    fn allows(&self, as_of: ChangeNumber, epoch: Epoch) -> bool {
         fence(Ordering::SeqCst);
-        self.applied.load(Ordering::SeqCst) <= as_of.0 && self.resets.load(Ordering::SeqCst) == stamp.resets
+        self.applying.load(Ordering::SeqCst) <= as_of.0 && self.epoch.load(Ordering::SeqCst) == epoch.0
     }
 }
 
-/// A bounded cache of what was read of the store. What leaves it, for whatever reason, ends.
-pub(super) struct ChangeCache<K, V> {
+/// A bounded cache of what was read from the store. An entry that leaves it, for whatever reason, is invalidated.
+pub(super) struct StoreCache<K, V> {
     entries: Cache<K, Arc<V>>,
 }
 
-/// What the cache itself needs for an entry, in bytes, about.
+/// About how many bytes the cache itself needs for an entry.
 const OVERHEAD: usize = 256;
 
-impl<K, V> ChangeCache<K, V>
+impl<K, V> StoreCache<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Entry,
+    V: CacheEntry,
 {
-    /// At most so much memory.
-    pub(super) fn of_bytes(capacity: u64) -> Self {
+    /// With a limit on its memory.
+    pub(super) fn with_max_bytes(capacity: u64) -> Self {
         let weigh = |_: &K, entry: &Arc<V>| u32::try_from(entry.bytes() + OVERHEAD).unwrap_or(u32::MAX);
         Self::build(Cache::builder().max_capacity(capacity).weigher(weigh))
     }
 
-    /// At most so many entries; for entries of bounded size.
-    pub(super) fn of_entries(capacity: u64) -> Self {
+    /// With a limit on the number of its entries, for entries of bounded size.
+    pub(super) fn with_max_entries(capacity: u64) -> Self {
         Self::build(Cache::builder().max_capacity(capacity))
     }
 
     fn build(builder: moka::sync::CacheBuilder<K, Arc<V>, Cache<K, Arc<V>>>) -> Self {
         let entries = builder
-            // moka's own policy may turn a new entry away at once; what serves a request must stay a while, for an
-            // open stream that finds its entry ended reads the store again
+            // moka's default policy may evict a new entry at once; but an open stream whose entry is gone reads the
+            // store again
             .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(|_, entry: Arc<V>, _| entry.life().end())
+            .eviction_listener(|_, entry: Arc<V>, _| entry.state().invalidate())
             .build();
         Self { entries }
     }
@@ -140,50 +138,50 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.entries.get(key).filter(|entry| entry.life().is_live())
+        self.entries.get(key).filter(|entry| entry.state().is_live())
     }
 
-    /// Keeps what was read and makes it live; `None` where a change has come between, and it must be read again.
-    /// Where a live entry has come first, that one stays and is returned.
+    /// Inserts what was read and makes it live. `None` if a change came between: read it again. If there is a live entry
+    /// already, that one stays and is returned.
     pub(super) fn fill(
         &self,
         key: &K,
         entry: V,
         as_of: ChangeNumber,
-        progress: &Progress,
-        stamp: Stamp,
+        progress: &ChangeProgress,
+        epoch: Epoch,
     ) -> Option<Arc<V>> {
         let entry = Arc::new(entry);
         let kept = self.entries.entry_by_ref(key).or_insert(Arc::clone(&entry)).into_value();
         if !Arc::ptr_eq(&kept, &entry) {
-            if kept.life().is_live() {
+            if kept.state().is_live() {
                 return Some(kept);
             }
             self.entries.insert(key.clone(), Arc::clone(&entry));
         }
-        if progress.permits(as_of, stamp) && entry.life().begin() {
+        if progress.allows(as_of, epoch) && entry.state().activate() {
             return Some(entry);
         }
-        self.end(key);
+        self.invalidate(key);
         None
     }
 
     /// Drops the entry of `key`.
-    pub(super) fn end<Q>(&self, key: &Q)
+    pub(super) fn invalidate<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         if let Some(entry) = self.entries.remove(key) {
-            entry.life().end();
+            entry.state().invalidate();
         }
     }
 
     /// Drops everything that was there when this was called.
-    pub(super) fn end_all(&self) {
-        // one by one: `invalidate_all` would hide the entries at once, and end them some time later
+    pub(super) fn invalidate_all(&self) {
+        // one by one: moka's `invalidate_all` hides the entries at once, and calls the listener some time later
         for (key, entry) in &self.entries {
-            entry.life().end();
+            entry.state().invalidate();
             self.entries.invalidate(&*key);
         }
     }
@@ -204,20 +202,20 @@ mod tests {
 
     /// What the store said of one thing when change `as_of` was the newest.
     struct Fact {
-        life: Life,
+        state: EntryState,
         as_of: u64,
         bytes: usize,
     }
 
     impl Fact {
         fn read(as_of: u64) -> Self {
-            Self { life: Life::default(), as_of, bytes: 0 }
+            Self { state: EntryState::default(), as_of, bytes: 0 }
         }
     }
 
-    impl Entry for Fact {
-        fn life(&self) -> &Life {
-            &self.life
+    impl CacheEntry for Fact {
+        fn state(&self) -> &EntryState {
+            &self.state
         }
 
         fn bytes(&self) -> usize {
@@ -225,74 +223,79 @@ mod tests {
         }
     }
 
-    fn fill(cache: &ChangeCache<u32, Fact>, key: u32, as_of: u64, progress: &Progress) -> Option<Arc<Fact>> {
-        cache.fill(&key, Fact::read(as_of), ChangeNumber(as_of), progress, progress.stamp())
+    fn fill(
+        cache: &StoreCache<u32, Fact>,
+        key: u32,
+        as_of: u64,
+        progress: &ChangeProgress,
+    ) -> Option<Arc<Fact>> {
+        cache.fill(&key, Fact::read(as_of), ChangeNumber(as_of), progress, progress.epoch())
     }
 
     #[test]
-    fn what_was_read_before_an_applied_change_is_not_kept() {
-        let (cache, progress) = (ChangeCache::of_entries(10), Progress::default());
-        progress.publish(ChangeNumber(5));
+    fn what_was_read_before_an_applied_change_is_not_cached() {
+        let (cache, progress) = (StoreCache::with_max_entries(10), ChangeProgress::default());
+        progress.start_applying(ChangeNumber(5));
         assert!(fill(&cache, 1, 4, &progress).is_none());
         assert!(cache.get(&1).is_none());
         assert!(fill(&cache, 1, 5, &progress).is_some());
         assert!(cache.get(&1).is_some());
-        progress.publish(ChangeNumber(6));
+        progress.start_applying(ChangeNumber(6));
         assert!(cache.get(&1).is_some(), "a change about something else drops nothing");
     }
 
     #[test]
-    fn what_was_read_before_everything_was_dropped_is_not_kept() {
-        let (cache, progress) = (ChangeCache::of_entries(10), Progress::default());
-        let stamp = progress.stamp();
-        progress.reset();
-        assert!(cache.fill(&1, Fact::read(9), ChangeNumber(9), &progress, stamp).is_none());
+    fn what_was_read_before_everything_was_dropped_is_not_cached() {
+        let (cache, progress) = (StoreCache::with_max_entries(10), ChangeProgress::default());
+        let epoch = progress.epoch();
+        progress.start_new_epoch();
+        assert!(cache.fill(&1, Fact::read(9), ChangeNumber(9), &progress, epoch).is_none());
         assert!(cache.get(&1).is_none());
     }
 
     #[test]
     fn only_a_live_entry_is_found() {
-        let (cache, progress) = (ChangeCache::<u32, Fact>::of_entries(10), Progress::default());
+        let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
         // as between the moment it is put in and the moment its reader has looked at the progress
         cache.entries.insert(1, Arc::new(Fact::read(0)));
         assert!(cache.get(&1).is_none());
         let ended = fill(&cache, 2, 0, &progress).unwrap();
-        ended.life.end();
+        ended.state.invalidate();
         assert!(cache.get(&2).is_none());
     }
 
     #[test]
-    fn whatever_leaves_ends() {
-        let (cache, progress) = (ChangeCache::<u32, Fact>::of_entries(10), Progress::default());
+    fn an_entry_that_leaves_the_cache_is_invalidated() {
+        let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
         let dropped = fill(&cache, 1, 0, &progress).unwrap();
-        cache.end(&1);
-        assert!(!dropped.life.is_live());
+        cache.invalidate(&1);
+        assert!(!dropped.state.is_live());
 
         let all: Vec<_> = (0..10).map(|key| fill(&cache, key, 0, &progress).unwrap()).collect();
-        cache.end_all();
-        assert!(all.iter().all(|fact| !fact.life.is_live()));
+        cache.invalidate_all();
+        assert!(all.iter().all(|fact| !fact.state.is_live()));
         assert_eq!(cache.len(), 0);
 
         let many: Vec<_> = (0..1_000).map(|key| fill(&cache, key, 0, &progress).unwrap()).collect();
         assert!(cache.len() <= 10);
-        let live = many.iter().filter(|fact| fact.life.is_live()).count();
+        let live = many.iter().filter(|fact| fact.state.is_live()).count();
         assert!(live <= 10, "{live} evicted entries still count as live");
     }
 
     #[test]
-    fn a_live_entry_stays_and_serves_who_comes_second() {
-        let (cache, progress) = (ChangeCache::of_entries(10), Progress::default());
+    fn a_live_entry_stays_and_is_returned_to_a_second_reader() {
+        let (cache, progress) = (StoreCache::with_max_entries(10), ChangeProgress::default());
         let first = fill(&cache, 1, 3, &progress).unwrap();
         let second = fill(&cache, 1, 4, &progress).unwrap();
-        assert!(Arc::ptr_eq(&first, &second) && first.life.is_live());
+        assert!(Arc::ptr_eq(&first, &second) && first.state.is_live());
     }
 
     #[test]
     fn a_cache_of_bytes_holds_no_more() {
-        let (cache, progress) = (ChangeCache::of_bytes(100_000), Progress::default());
+        let (cache, progress) = (StoreCache::with_max_bytes(100_000), ChangeProgress::default());
         for key in 0..1_000_u32 {
-            let fact = Fact { life: Life::default(), as_of: 0, bytes: 1_000 };
-            cache.fill(&key, fact, ChangeNumber(0), &progress, progress.stamp());
+            let fact = Fact { state: EntryState::default(), as_of: 0, bytes: 1_000 };
+            cache.fill(&key, fact, ChangeNumber(0), &progress, progress.epoch());
         }
         assert!((1..=80).contains(&cache.len()), "{}", cache.len());
     }
@@ -300,9 +303,9 @@ mod tests {
     /// Readers fill and use, a writer changes, publishes and drops: once a change is settled, nobody may get from the
     /// cache what was read before it.
     #[test]
-    fn nothing_outlives_its_change_however_threads_interleave() {
+    fn no_entry_outlives_a_change_however_threads_interleave() {
         const CHANGES: u64 = 20_000;
-        let (cache, progress) = (ChangeCache::<u32, Fact>::of_entries(10), Progress::default());
+        let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
         let (store, settled) = (AtomicU64::new(0), AtomicU64::new(0));
         let barrier = Barrier::new(3);
         thread::scope(|scope| {
@@ -327,8 +330,8 @@ mod tests {
             barrier.wait();
             for number in 1..=CHANGES {
                 store.store(number, Ordering::SeqCst);
-                progress.publish(ChangeNumber(number));
-                cache.end(&1);
+                progress.start_applying(ChangeNumber(number));
+                cache.invalidate(&1);
                 settled.store(number, Ordering::SeqCst);
             }
         });

@@ -1,4 +1,4 @@
-//! What each rung did, counted.
+//! Counts what each step did.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,13 +43,13 @@ macro_rules! counters {
             }
         }
 
-        /// The figures while they are being counted.
+        /// The figures while they are counted, shared by all threads.
         #[derive(Default)]
-        pub(super) struct Tally {
+        pub(super) struct AtomicCounters {
             $(pub(super) $name: Counter,)*
         }
 
-        impl Tally {
+        impl AtomicCounters {
             pub(super) fn read(&self) -> Counters {
                 Counters { $($name: self.$name.get(),)* }
             }
@@ -58,41 +58,41 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Rung 1: minted pairs whose check characters are wrong.
+    /// Step 1: minted pairs whose check characters are wrong.
     checksum_refusals,
-    /// Rung 1: one half minted, the other not.
+    /// Step 1: one half minted, the other not.
     mixed_refusals,
-    /// Rung 2: recognised in memory.
+    /// Step 2: right secrets, found in memory.
     memory_hits,
-    /// Rung 2: refused by what memory knows.
+    /// Step 2: wrong secrets, refused by memory.
     memory_mismatches,
     /// Keys read from the store.
     store_reads,
-    /// Rung 3: recognised by the stored fingerprint.
+    /// Step 3: recognised by the stored fingerprint.
     fingerprint_matches,
-    /// Rung 3: refused by the stored fingerprint, or by the absence of such a key.
+    /// Step 3: refused by the stored fingerprint, or by the absence of such a key.
     fingerprint_mismatches,
-    /// Rung 4: times argon2 ran.
+    /// Step 4: times argon2 ran.
     argon2_runs,
-    /// Rung 4: runs of a decoy, which tell how long a turn lasts.
+    /// Step 4: runs of a decoy, which tell how long a turn lasts.
     argon2_measurements,
-    /// Rung 4: verifications that were queued for their turn.
+    /// Step 4: verifications that were queued for their turn.
     argon2_queued,
-    /// Rung 4: how long they waited for it, all together, in milliseconds.
+    /// Step 4: how long they waited for it, all together, in milliseconds.
     argon2_wait_milliseconds,
-    /// Rung 4: verifications that waited for another request's run of the same question.
+    /// Step 4: verifications that waited for another request's run of the same pair.
     argon2_shared,
-    /// Rung 4: turned away because the queue was full, or the source's share of it, or the wait for a guess too long.
+    /// Step 4: refused because the queue was full, or the source's share of it, or the wait for a guess too long.
     argon2_queue_refusals,
-    /// Rung 4: runs without an answer: an unusable record, or no memory.
+    /// Step 4: runs without an answer: an unusable record, or no memory.
     argon2_failures,
     /// Refusals told as "unauthorized".
     unauthorized,
     /// Refusals told as "too many failures".
     throttled,
-    /// Answers withheld because the store was not heard of for too long, or could not be read.
+    /// Refused because the lease had ended, or the store could not be read.
     unavailable,
-    /// Reads that raced with a change and were done again.
+    /// Reads that raced with a change and were repeated.
     raced_fills,
     /// Environments read from the store.
     environment_reads,

@@ -13,8 +13,8 @@ pub enum CredentialError {
     /// Another scheme, or none.
     #[error("the scheme is not Basic")]
     NotBasic,
-    /// Two credentials joined by a comma: whoever reads the first and whoever reads the last disagree. The one
-    /// error that is a malformed request (400) and not merely a credential that does not work (401).
+    /// Two credentials joined by a comma: some servers read the first, others the last. The one error that makes the
+    /// request malformed (400); all others are credentials that do not work (401).
     #[error("more than one credential")]
     Several,
     /// Longer than [`Credential::MAX_BYTES`] when decoded.
@@ -54,7 +54,7 @@ impl Credential {
     /// Reads the value of an `Authorization` field.
     ///
     /// The scheme may be in any case and is followed by spaces (RFC 9110 section 11.4); the first colon ends the
-    /// access key, everything behind it is the secret (RFC 7617 section 2). Nothing is trimmed.
+    /// access key, everything after it is the secret (RFC 7617 section 2). Nothing is trimmed.
     pub fn parse(authorization: &[u8]) -> Result<Self, CredentialError> {
         let encoded = encoded_part(authorization)?;
         if memchr::memchr(b',', encoded).is_some() {

@@ -5,7 +5,7 @@ use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use super::Credential;
-use super::secret::random_bytes;
+use super::key_format::random_bytes;
 use crate::model::AccessKey;
 
 /// HMAC-SHA-256 over a pair.
@@ -45,9 +45,9 @@ impl MacKey {
         self.of_parts(&[access_key.as_str().as_bytes(), b":", secret])
     }
 
-    /// The MAC of a pair and of what it is to be verified against. The length stands first, so that no secret can
-    /// be continued into another's hash (a pair `secret + hash` is not the pair `secret` and that hash).
-    pub(super) fn of_question(&self, credential: &Credential, verifier: &str) -> Mac {
+    /// The MAC of a pair and of the hash that it is verified against, which names one argon2 run. The length comes first,
+    /// so that no secret can be continued into a hash (the pair `secret + hash` is not the pair `secret` and that hash).
+    pub(super) fn run_id(&self, credential: &Credential, verifier: &str) -> Mac {
         let pair = credential.as_bytes();
         self.of_parts(&[&(pair.len() as u64).to_be_bytes(), pair, verifier.as_bytes()])
     }
@@ -86,11 +86,11 @@ mod tests {
     #[test]
     fn case_15_a_secret_cannot_be_continued_into_a_stored_hash() {
         let key = MacKey::random();
-        let honest = key.of_question(&credential("id:secret"), "$argon2id$hash");
-        let forged = key.of_question(&credential("id:secret$argon2id$hash"), "");
+        let honest = key.run_id(&credential("id:secret"), "$argon2id$hash");
+        let forged = key.run_id(&credential("id:secret$argon2id$hash"), "");
         assert!(!honest.matches(&forged));
-        assert!(!honest.matches(&key.of_question(&credential("id:secret"), "$argon2id$other")));
-        assert!(honest.matches(&key.of_question(&credential("id:secret"), "$argon2id$hash")));
+        assert!(!honest.matches(&key.run_id(&credential("id:secret"), "$argon2id$other")));
+        assert!(honest.matches(&key.run_id(&credential("id:secret"), "$argon2id$hash")));
     }
 
     #[test]

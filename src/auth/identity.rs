@@ -8,84 +8,84 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
 use jiff::Timestamp;
 
-use super::cache::{Entry, Life};
+use super::cache::{CacheEntry, EntryState};
 use super::fingerprint::Mac;
 use crate::model::{Description, Name, Owner, Principal};
 use crate::store::{ChangeNumber, KeyRecord, KeyUse};
 
-/// Who a right credential acts for. It stays what it is; when the store has changed, it is [stale](Self::is_stale).
+/// Who a verified credential acts for. It never changes; when the store has changed, it is [stale](Self::is_stale).
 ///
 /// In this order, so that what every request touches lies together, in the first two or three cache lines.
 #[repr(C)]
 pub struct Identity {
-    /// When the shared cache was last asked for it, see `recent`.
-    pub(super) asked_for: AtomicU64,
+    /// The period in which it was last looked up in the shared cache, see `thread_cache`.
+    pub(super) shared_cache_period: AtomicU64,
     /// The MAC of the pair under the key that only this process knows.
     pub(super) mac: Mac,
-    life: Life,
-    last_use: LastUse,
-    rendered: OnceLock<Box<[u8]>>,
+    state: EntryState,
+    use_record: UseRecord,
+    header_block: OnceLock<Box<[u8]>>,
     /// The key, its owner, its owner's memberships.
     pub principal: Principal,
     /// The newest change when it was read.
     pub as_of: ChangeNumber,
-    /// What the secret was proved against.
+    /// What the secret was verified against.
     pub(super) phc: String,
 }
 
 impl Identity {
-    pub(super) fn new(record: KeyRecord, mac: Mac, uses: &Uses) -> Self {
+    pub(super) fn new(record: KeyRecord, mac: Mac, uses: &UnsavedUses) -> Self {
         Self {
             principal: record.principal,
             as_of: record.as_of,
-            life: Life::default(),
+            state: EntryState::default(),
             phc: record.verifier.phc,
             mac,
-            asked_for: AtomicU64::new(u64::MAX),
-            rendered: OnceLock::new(),
-            last_use: LastUse::new(uses.dirty.clone()),
+            shared_cache_period: AtomicU64::new(u64::MAX),
+            header_block: OnceLock::new(),
+            use_record: UseRecord::new(uses.unsaved.clone()),
         }
     }
 
-    /// Whether something about the key may be different by now. A request compares this right before it is forwarded,
-    /// an open stream when it moves bytes; [`Authenticator::reread`](super::Authenticator::reread) tells what is left
+    /// Whether something about the key may have changed. A request checks this right before it is forwarded, an open
+    /// stream when it moves bytes; [`Authenticator::refresh`](super::Authenticator::refresh) tells what is left
     /// of the key. One atomic load.
     pub fn is_stale(&self) -> bool {
-        !self.life.is_live()
+        !self.state.is_live()
     }
 
-    /// A block of bytes that is the same for every request of this identity, made when first asked for.
-    pub fn rendered(&self, build: impl FnOnce(&Principal) -> Box<[u8]>) -> &[u8] {
-        self.rendered.get_or_init(|| build(&self.principal))
+    /// The header lines that are the same for every request of this identity. Built when first asked for.
+    pub fn header_block(&self, build: impl FnOnce(&Principal) -> Box<[u8]>) -> &[u8] {
+        self.header_block.get_or_init(|| build(&self.principal))
     }
 
     /// Counts a use of the key, and notes its time and address. Waits for nobody: every use counts; of the times and
     /// addresses of uses within one second, or in the same instant, one is kept. Most uses cost one atomic addition.
-    pub fn touch(self: &Arc<Self>, unix_seconds: u64, source: IpAddr) {
-        let last = &self.last_use;
+    pub fn record_use(self: &Arc<Self>, unix_seconds: u64, source: IpAddr) {
+        let last = &self.use_record;
         if last.seconds.load(Ordering::Relaxed) != unix_seconds {
-            last.note(unix_seconds, source);
+            last.set_last(unix_seconds, source);
         }
-        // after the note: who takes this use finds it
-        if last.count.fetch_add(LastUse::ONE, Ordering::Relaxed) & LastUse::QUEUED == 0 {
+        // after `set_last`: whoever takes this use finds its time
+        if last.count.fetch_add(UseRecord::ONE, Ordering::Relaxed) & UseRecord::QUEUED == 0 {
             self.queue();
         }
     }
 
-    /// Has the uses taken, unless that is on its way. Where the queue is full they stay, and the next use tries again.
+    /// Queues the identity, so that its uses are saved, unless it is queued. If the queue is full, the next use tries again.
     #[cold]
     fn queue(self: &Arc<Self>) {
-        let LastUse { count, dirty, .. } = &self.last_use;
-        let is_queued = count.fetch_or(LastUse::QUEUED, Ordering::Relaxed) & LastUse::QUEUED != 0;
-        if !is_queued && dirty.try_send(Arc::clone(self)).is_err() {
-            count.fetch_and(!LastUse::QUEUED, Ordering::Relaxed);
+        let UseRecord { count, unsaved, .. } = &self.use_record;
+        let is_queued = count.fetch_or(UseRecord::QUEUED, Ordering::Relaxed) & UseRecord::QUEUED != 0;
+        if !is_queued && unsaved.try_send(Arc::clone(self)).is_err() {
+            count.fetch_and(!UseRecord::QUEUED, Ordering::Relaxed);
         }
     }
 }
 
 #[cfg(test)]
 impl Identity {
-    /// A user account's key that no store knows, for the tests of other rooms.
+    /// A user account's key that no store knows, for the tests of other modules.
     pub(crate) fn of_account(id: i64) -> Arc<Self> {
         Self::of_account_with(id, Mac([0; 32]))
     }
@@ -120,18 +120,18 @@ impl Identity {
         let principal = Principal { key, owner: Owner::Account { account, memberships: Vec::new() } };
         let verifier = KeyVerifier { phc: String::new(), fingerprint: None };
         let record = KeyRecord { principal, verifier, as_of: ChangeNumber(1) };
-        Arc::new(Self::new(record, mac, &Uses::new(1)))
+        Arc::new(Self::new(record, mac, &UnsavedUses::new(1)))
     }
 }
 
-impl Entry for Identity {
-    fn life(&self) -> &Life {
-        &self.life
+impl CacheEntry for Identity {
+    fn state(&self) -> &EntryState {
+        &self.state
     }
 
     fn bytes(&self) -> usize {
-        /// The block that is rendered later.
-        const RENDERED: usize = 512;
+        /// [`Identity::header_block`], which may be made later.
+        const HEADER_BLOCK: usize = 512;
         /// A membership: an id on the heap and its place in the list.
         const MEMBERSHIP: usize = 96;
         let length = |text: Option<&str>| text.map_or(0, str::len);
@@ -148,7 +148,7 @@ impl Entry for Identity {
             }
         };
         size_of::<Self>()
-            + RENDERED
+            + HEADER_BLOCK
             + owner
             + self.phc.len()
             + key.access_key.as_str().len()
@@ -163,32 +163,32 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// When and from where a key was last used, and how often since that was last taken.
+/// When and from where a key was last used, and how often since its uses were last saved.
 ///
 /// Laid out so that `seconds` and `count`, all that most uses touch, are in one cache line.
 #[repr(C, align(16))]
-struct LastUse {
+struct UseRecord {
     /// The second of the last use; 0 before the first.
     seconds: AtomicU64,
     /// [`ONE`](Self::ONE) for each use that was not taken, and [`QUEUED`](Self::QUEUED): in one word, so that both
     /// are taken at once and no use falls in between.
     count: AtomicU64,
-    /// Only ever tried by requests: a second writer in the same instant goes without.
+    /// Requests never wait for this lock: a second writer in the same instant is dropped.
     at: Mutex<Option<(u64, IpAddr)>>,
-    dirty: SyncSender<Arc<Identity>>,
+    unsaved: SyncSender<Arc<Identity>>,
 }
 
-impl LastUse {
+impl UseRecord {
     /// In `count`: the identity waits to be taken.
     const QUEUED: u64 = 1;
     /// In `count`: a use.
     const ONE: u64 = 2;
 
-    fn new(dirty: SyncSender<Arc<Identity>>) -> Self {
-        Self { seconds: AtomicU64::new(0), count: AtomicU64::new(0), at: Mutex::new(None), dirty }
+    fn new(unsaved: SyncSender<Arc<Identity>>) -> Self {
+        Self { seconds: AtomicU64::new(0), count: AtomicU64::new(0), at: Mutex::new(None), unsaved }
     }
 
-    fn note(&self, unix_seconds: u64, source: IpAddr) {
+    fn set_last(&self, unix_seconds: u64, source: IpAddr) {
         match self.at.try_lock() {
             Ok(mut at) => *at = Some((unix_seconds, source)),
             Err(TryLockError::Poisoned(at)) => *at.into_inner() = Some((unix_seconds, source)),
@@ -198,32 +198,32 @@ impl LastUse {
     }
 }
 
-/// Keys that were used and whose use is not saved yet.
-pub(super) struct Uses {
-    dirty: SyncSender<Arc<Identity>>,
+/// A queue of keys whose uses are not saved yet.
+pub(super) struct UnsavedUses {
+    unsaved: SyncSender<Arc<Identity>>,
     queue: Mutex<Receiver<Arc<Identity>>>,
 }
 
-impl Uses {
+impl UnsavedUses {
     /// Keys that may wait to be saved; further ones wait for a later use.
     pub(super) const CAPACITY: usize = 16_384;
 
     /// A queue for so many keys.
     pub(super) fn new(capacity: usize) -> Self {
-        let (dirty, queue) = sync_channel(capacity);
-        Self { dirty, queue: Mutex::new(queue) }
+        let (unsaved, queue) = sync_channel(capacity);
+        Self { unsaved, queue: Mutex::new(queue) }
     }
 
-    /// What waits to be saved, each key once, of `most` keys and no more than the queue holds: it fills meanwhile.
+    /// Takes the uses of at most `most` keys, each key once, and no more than the queue holds: it fills meanwhile.
     pub(super) fn take(&self, most: usize) -> Vec<KeyUse> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue
             .try_iter()
             .take(most.min(Self::CAPACITY))
             .filter_map(|identity| {
-                let last = &identity.last_use;
+                let last = &identity.use_record;
                 // before the time is read: a use that comes after it queues the key again
-                let count = last.count.swap(0, Ordering::Relaxed) / LastUse::ONE;
+                let count = last.count.swap(0, Ordering::Relaxed) / UseRecord::ONE;
                 let (seconds, address) = (*last.at.lock().unwrap_or_else(PoisonError::into_inner))?;
                 let at = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
                 Some(KeyUse { key: identity.principal.key.id, at, address, count })

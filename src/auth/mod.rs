@@ -1,44 +1,49 @@
-//! Authentication: who a credential belongs to, proved by the cheapest means that is proof.
+//! Authentication: who a credential belongs to, verified by the cheapest means that is proof.
 //!
-//! [`Authenticator::authenticate`] is the way of a credential, four rungs in one function:
+//! A request goes through [`Authenticator::authenticate`] (`authenticate.rs`), in four steps:
 //!
-//! 1. [`shape`]: minted pairs carry check characters.
-//! 2. memory (`recent`, `cache`, `identity`): a MAC under a key that only this process knows.
-//! 3. the stored fingerprint (`fingerprint`, [`Peppers`]): a MAC under a key that lies outside the store.
-//! 4. argon2id (`argon`, `argon_threads`): slow on purpose, on threads of its own.
+//! 1. Shape (`key_format`): minted pairs carry check characters.
+//! 2. Memory (`memory_lookup`, `thread_cache`, `cache`): a MAC under a key that only this process knows.
+//! 3. The stored fingerprint (`store_lookup`, `fingerprint`, [`Peppers`]): a MAC under a key that lies outside the store.
+//! 4. argon2id (`argon_threads`, `argon`): slow on purpose, on threads of its own.
 //!
-//! Secrets that people chose can be guessed. They are answered turn by turn (`verification_queue`, `guess_budget`,
-//! `turn_length`), but where the source is known to use the key (`known_sources`).
+//! Secrets that people chose can be guessed. So their answers come in turns (`verification_queue`, `guess_budget`,
+//! `argon_timing`), unless the source is known to use the key (`known_sources`).
 
-mod apply;
+mod apply_changes;
 mod argon;
 mod argon_threads;
+mod argon_timing;
 mod authenticate;
+mod authenticator;
 mod cache;
-mod chosen;
 mod counters;
 mod credential;
-mod directory;
+mod environment_cache;
 mod fingerprint;
 mod guess_budget;
 mod identity;
+mod key_format;
 mod known_sources;
-mod pair;
+mod memory_lookup;
+mod negative_cache;
+mod new_pairs;
 mod pepper;
-mod recent;
-mod secret;
+mod store_lookup;
+mod thread_cache;
 mod throttle;
-mod turn_length;
 mod verification_queue;
 
 #[cfg(test)]
 mod tests;
 
 pub use argon::{ArgonError, hash_secret};
-pub use authenticate::{AuthRefusal, Authenticator};
+pub use authenticator::{AuthRefusal, Authenticator};
 pub use counters::Counters;
 pub use credential::{Credential, CredentialError};
 pub use identity::Identity;
-pub use pair::{ChosenPair, ChosenPairError, MintedPair, STRONG_BITS, mint_pair, secret_bits};
+pub use key_format::{CredentialShape, Secret, credential_shape, mint_access_key, mint_secret, random_bytes};
+pub use new_pairs::{
+    ChosenPair, ChosenPairError, MintedPair, STRONG_SECRET_BITS, max_entropy_bits, mint_pair,
+};
 pub use pepper::{PepperError, Peppers};
-pub use secret::{Secret, Shape, mint_access_key, mint_secret, random_bytes, shape};

@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
 use super::fingerprint::MacKey;
-use super::secret::random_bytes;
+use super::key_format::random_bytes;
 use crate::model::AccessKey;
 use crate::store::{Fingerprint, PepperId};
 
@@ -115,7 +115,7 @@ impl Peppers {
         self.current.id
     }
 
-    /// Those of `known` that this gateway does not hold. Secrets with fingerprints under them cost argon2 once.
+    /// Those of `known` that this gateway does not have. A secret with a fingerprint under one of them costs argon2 once.
     pub fn missing(&self, known: &[PepperId]) -> Vec<PepperId> {
         known.iter().copied().filter(|id| self.get(*id).is_none()).collect()
     }

@@ -1,8 +1,8 @@
-//! Authentication over a real store: the rungs, the changes, the attacks. This file is what they share.
+//! Authentication over a real store: the steps, the changes, the attacks. This file is what their tests share.
 
 mod attacks;
 mod changes;
-mod rungs;
+mod steps;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::config::{self, Config};
 use crate::model::{AccessKey, AccountId, AccountKind, ApiKey, EnvironmentId, KeyOwner, Name};
-use crate::store::{BootTime, Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, Reader, Store};
+use crate::store::{BootInstant, Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, Reader, Store};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -133,10 +133,10 @@ impl Fixture {
     async fn apply_changes(&mut self) {
         let changes = self.follower.poll().unwrap();
         assert!(!changes.is_empty(), "the store should have changed");
-        self.auth.apply(&changes).await;
+        self.auth.apply_changes(&changes).await;
     }
 
-    /// What the rungs do while `work` runs.
+    /// The result of `work`, and what authentication counted meanwhile.
     async fn counted<T>(&self, work: impl Future<Output = T>) -> (T, Counters) {
         let before = self.auth.counters();
         let result = work.await;
@@ -164,8 +164,8 @@ routes: [{ path: /v1, upstream: api }]
 fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Authenticator> {
     let reader = Reader::open(store, 2).unwrap();
     let auth = Authenticator::new(config, Peppers::load(peppers).unwrap(), reader).unwrap();
-    auth.set_fresh_until(BootTime::now() + Duration::from_hours(1));
-    auth.set_current_until(BootTime::now() + Duration::from_hours(1));
+    auth.set_lease_end(BootInstant::now() + Duration::from_hours(1));
+    auth.set_up_to_date_until(BootInstant::now() + Duration::from_hours(1));
     Arc::new(auth)
 }
 

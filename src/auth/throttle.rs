@@ -1,4 +1,4 @@
-//! Sources of wrong credentials: counted, and told to wait.
+//! Counts wrong credentials by source, and tells sources with too many to wait.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config;
-use crate::model::Source;
+use crate::model::ClientSource;
 
 /// Counts failures by source.
 ///
-/// The table has a fixed size and no lock: an entry is one word, found by a keyed hash, and where four entries of a
-/// bucket are taken the oldest makes room. So a flood from many addresses forgets some counts, and that is all it
-/// does: only wrong credentials are ever throttled.
+/// The table has a fixed size and no lock: an entry is one word, found by a keyed hash. When the four entries of a bucket
+/// are taken, the oldest is replaced. So a flood from many addresses makes the gateway forget some counts, and nothing
+/// else: only wrong credentials are ever throttled.
 pub(super) struct Throttle {
     entries: Box<[AtomicU64]>,
     hasher: RandomState,
@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(100);
 struct Entry {
     /// Which source, never 0. Two sources share one by chance in 65,535 of those in a bucket.
     tag: u16,
-    /// Ticks: when counting began, or where the source is blocked when that ends.
+    /// In ticks: when counting began, or for a blocked source when the block ends.
     when: u32,
     /// Failures since; [`Entry::BLOCKED`] while blocked.
     count: u16,
@@ -69,8 +69,8 @@ impl Throttle {
         }
     }
 
-    /// Counts a failure; says how long the source has to wait, if it has had too many before this one.
-    pub(super) fn failed(&self, source: Source, now: Instant) -> Option<Duration> {
+    /// Counts a failure. If the source had too many before this one, how long it must wait.
+    pub(super) fn failed(&self, source: ClientSource, now: Instant) -> Option<Duration> {
         let now = ticks(now.saturating_duration_since(self.start));
         let hash = self.hasher.hash_one(source);
         let [high, low, ..] = hash.to_be_bytes();
@@ -124,8 +124,8 @@ mod tests {
         Throttle::new(&config::Throttle { failures, window, block, sources, ..config::Throttle::default() })
     }
 
-    fn source(address: &str) -> Source {
-        Source::of(address.parse().unwrap())
+    fn source(address: &str) -> ClientSource {
+        ClientSource::of(address.parse().unwrap())
     }
 
     #[test]
@@ -176,7 +176,7 @@ mod tests {
         let entries = throttle.entries.len();
         let now = throttle.start;
         for address in 0..100_000_u32 {
-            let flood = Source::of(IpAddr::from(address.to_be_bytes()));
+            let flood = ClientSource::of(IpAddr::from(address.to_be_bytes()));
             assert_eq!(throttle.failed(flood, now), None, "{flood:?}");
         }
         assert_eq!(throttle.entries.len(), entries);

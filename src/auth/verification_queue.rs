@@ -1,8 +1,8 @@
-//! Who waits for a verification, and whose turn is next.
+//! Secrets that wait to be verified, and whose turn is next.
 //!
-//! The queue is fair between sources and between access keys: of those that wait, the turn goes to the one whose source
-//! and whose access key have waited longest for one. So neither many wrong secrets of one source nor many sources that
-//! guess at one key hold up anybody else for long. Where a place is missing, the newest of whoever has most gives way.
+//! The queue is fair between sources and between access keys: the next turn goes to the one whose source and whose access
+//! key have waited longest for a turn. So neither many wrong secrets of one source nor many sources that guess at one key
+//! delay anybody else for long. When the queue is full, the newest entry of whoever has most is evicted.
 //!
 //! A turn takes one guess from the budgets of its source and its access key, and a right secret gives it back. Nothing
 //! here depends on whether an access key exists.
@@ -17,89 +17,89 @@ use zeroize::Zeroizing;
 
 use super::argon::ArgonError;
 use super::fingerprint::Mac;
-use super::guess_budget::{GuessBudgets, Guesser, KeyHash};
+use super::guess_budget::{AccessKeyHash, BudgetOwner, GuessBudgets};
 use crate::config;
-use crate::model::Source;
+use crate::model::ClientSource;
 
-/// What came of a verification.
-pub(super) type Answer = Result<bool, ArgonError>;
+/// Whether the secret is right.
+pub(super) type Outcome = Result<bool, ArgonError>;
 
-/// Where the answer appears.
-pub(super) type Awaited = watch::Receiver<Option<Answer>>;
+/// Where the outcome arrives.
+pub(super) type OutcomeReceiver = watch::Receiver<Option<Outcome>>;
 
-/// Who asks, and about which access key.
+/// Who sent the secret, and for which access key.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asker {
-    pub(super) source: Source,
-    pub(super) key: KeyHash,
-    /// The source has used the key lately: it comes first, and no budget of others holds it up.
+pub(super) struct Requester {
+    pub(super) source: ClientSource,
+    pub(super) key: AccessKeyHash,
+    /// The source has used the key lately: it goes first, and the budgets of others do not delay it.
     pub(super) is_known: bool,
 }
 
-/// What is to be verified.
-pub(super) enum Check {
-    /// Memory or the store has settled it, and the answer waits for its turn like any other.
-    Settled(bool),
-    Hash {
+/// What has to be done for the outcome.
+pub(super) enum Verification {
+    /// Nothing: memory or the store knows it already. It waits for its turn all the same.
+    KnownOutcome(bool),
+    Argon2 {
         phc: String,
         secret: Zeroizing<Vec<u8>>,
     },
 }
 
-/// A question that waits for its turn, or has it.
+/// A verification that waits for its turn, or has it.
 pub(super) struct Job {
-    pub(super) check: Check,
-    pub(super) asked: Instant,
-    asker: Asker,
-    question: [u8; 32],
-    /// The last turn when it came.
-    came_after: u64,
+    pub(super) verification: Verification,
+    pub(super) enqueued: Instant,
+    requester: Requester,
+    run_id: [u8; 32],
+    /// The number of the last turn when it was added.
+    enqueued_at_turn: u64,
     number: u64,
-    answer: watch::Sender<Option<Answer>>,
-    // after `answer`: who finds the question in the table finds it answered, or able to be answered
-    _place: Arc<Place>,
+    answer: watch::Sender<Option<Outcome>>,
+    // dropped after `answer`: what is found in the table is answered, or can still be
+    _slot: Arc<RunSlot>,
 }
 
-/// What is being asked now: one entry a question and source, however many requests wait for its answer.
+/// All that is waiting or running: one entry for each run and source, however many requests wait for its outcome.
 #[derive(Default)]
-struct Table {
-    questions: HashMap<(Source, [u8; 32]), Awaited>,
-    by_source: HashMap<Source, usize>,
+struct RunTable {
+    runs: HashMap<(ClientSource, [u8; 32]), OutcomeReceiver>,
+    runs_by_source: HashMap<ClientSource, usize>,
 }
 
-/// A question's entry in the table. It ends when the turn is over and the request that asked first has its answer
-/// out, so that hanging up during the turn frees no place.
-pub(super) struct Place {
-    table: Arc<Mutex<Table>>,
-    question: (Source, [u8; 32]),
+/// An entry in the table. It ends when the turn is over and the first request has its answer out, so that hanging up
+/// during the turn frees no slot.
+pub(super) struct RunSlot {
+    table: Arc<Mutex<RunTable>>,
+    run_id: (ClientSource, [u8; 32]),
 }
 
-impl Drop for Place {
+impl Drop for RunSlot {
     fn drop(&mut self) {
         let mut table = locked(&self.table);
-        table.questions.remove(&self.question);
-        let (source, _) = self.question;
-        if let Some(places) = table.by_source.get_mut(&source) {
-            *places -= 1;
-            if *places == 0 {
-                table.by_source.remove(&source);
+        table.runs.remove(&self.run_id);
+        let (source, _) = self.run_id;
+        if let Some(slots) = table.runs_by_source.get_mut(&source) {
+            *slots -= 1;
+            if *slots == 0 {
+                table.runs_by_source.remove(&source);
             }
         }
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // nothing panics while it holds the lock, and what a panic left would still be whole
+    // nothing panics while it holds the lock, and the data would still be whole after a panic
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a question meets at the queue.
-pub(super) enum Asked {
+/// What became of a verification at the queue.
+pub(super) enum EnqueueResult {
     /// It waits for its turn.
-    Queued(Awaited, Arc<Place>),
-    /// The same is being asked already.
-    Shared(Awaited),
-    /// There is no place.
+    New(OutcomeReceiver, Arc<RunSlot>),
+    /// The same run waits, or runs, already.
+    Shared(OutcomeReceiver),
+    /// There is no room.
     Full,
 }
 
@@ -115,18 +115,18 @@ struct State {
 pub(super) struct VerificationQueue {
     state: Mutex<State>,
     changed: Condvar,
-    // locked on its own, or while `state` is
-    table: Arc<Mutex<Table>>,
+    // locked alone, or after `state`
+    table: Arc<Mutex<RunTable>>,
     capacity: usize,
     share: usize,
     longest_wait: Duration,
 }
 
-/// A source may have this part of the queue.
+/// A source may take up one part in so many of the queue.
 const SHARES: usize = 4;
 
 impl VerificationQueue {
-    /// `longest_wait`: whoever would have to wait longer for its guess is turned away at once.
+    /// A request that would wait longer than `longest_wait` for its guess is refused at once.
     pub(super) fn new(capacity: usize, throttle: &config::Throttle, longest_wait: Duration) -> Self {
         let state = State {
             waiting: Vec::new(),
@@ -145,67 +145,75 @@ impl VerificationQueue {
         }
     }
 
-    /// Puts the question, or joins those of the same source who wait for its answer.
-    pub(super) fn ask(&self, asker: Asker, question: Mac, check: Check) -> Asked {
-        let Mac(question) = question;
+    /// Adds a verification, or joins the requests of the same source that wait for the same run.
+    pub(super) fn enqueue(
+        &self,
+        requester: Requester,
+        run_id: Mac,
+        verification: Verification,
+    ) -> EnqueueResult {
+        let Mac(run_id) = run_id;
         let now = Instant::now();
         let mut state = locked(&self.state);
-        let place = (asker.source, question);
-        let places = {
+        let slot = (requester.source, run_id);
+        let slots = {
             let table = locked(&self.table);
-            if let Some(answer) = table.questions.get(&place) {
-                return Asked::Shared(answer.clone());
+            if let Some(answer) = table.runs.get(&slot) {
+                return EnqueueResult::Shared(answer.clone());
             }
-            table.by_source.get(&asker.source).copied().unwrap_or_default()
+            table.runs_by_source.get(&requester.source).copied().unwrap_or_default()
         };
-        if !self.make_room(&mut state, asker, places, now) {
-            return Asked::Full;
+        if !self.make_room(&mut state, requester, slots, now) {
+            return EnqueueResult::Full;
         }
         let (answer, awaited) = watch::channel(None);
-        let place = {
+        let slot = {
             let mut table = locked(&self.table);
-            *table.by_source.entry(asker.source).or_default() += 1;
-            table.questions.insert(place, awaited.clone());
-            Arc::new(Place { table: Arc::clone(&self.table), question: place })
+            *table.runs_by_source.entry(requester.source).or_default() += 1;
+            table.runs.insert(slot, awaited.clone());
+            Arc::new(RunSlot { table: Arc::clone(&self.table), run_id: slot })
         };
         state.jobs += 1;
-        let (came_after, number) = (state.turns, state.jobs);
+        let (enqueued_at_turn, number) = (state.turns, state.jobs);
         state.waiting.push(Job {
-            check,
-            asked: now,
-            asker,
-            question,
-            came_after,
+            verification,
+            enqueued: now,
+            requester,
+            run_id,
+            enqueued_at_turn,
             number,
             answer,
-            _place: Arc::clone(&place),
+            _slot: Arc::clone(&slot),
         });
         drop(state);
         self.changed.notify_one();
-        Asked::Queued(awaited, place)
+        EnqueueResult::New(awaited, slot)
     }
 
-    /// Whether the newcomer has a place. Others may give way to it.
-    fn make_room(&self, state: &mut State, asker: Asker, places: usize, now: Instant) -> bool {
-        let Asker { source, key, is_known } = asker;
-        let waits_too_long = |state: &State, guesser: Guesser, is_ahead: fn(&Asker, &Asker) -> bool| {
-            let ahead =
-                state.waiting.iter().filter(|job| !job.asker.is_known && is_ahead(&job.asker, &asker));
-            !is_known && state.budgets.wait(guesser, ahead.count(), now) > self.longest_wait
-        };
-        let of_source = |one: &Asker, other: &Asker| one.source == other.source;
-        let of_key = |one: &Asker, other: &Asker| one.key == other.key;
+    /// Whether there is room for the new request. Others may be evicted for it.
+    fn make_room(&self, state: &mut State, requester: Requester, slots: usize, now: Instant) -> bool {
+        let Requester { source, key, is_known } = requester;
+        let waits_too_long =
+            |state: &State, owner: BudgetOwner, is_ahead: fn(&Requester, &Requester) -> bool| {
+                let ahead = state
+                    .waiting
+                    .iter()
+                    .filter(|job| !job.requester.is_known && is_ahead(&job.requester, &requester));
+                !is_known && state.budgets.wait(owner, ahead.count(), now) > self.longest_wait
+            };
+        let of_source = |one: &Requester, other: &Requester| one.source == other.source;
+        let of_key = |one: &Requester, other: &Requester| one.key == other.key;
         let source_is_full =
-            places >= self.share || waits_too_long(state, Guesser::Source(source), of_source);
-        if source_is_full && !state.displace(asker, of_source, |asker| asker.key) {
+            slots >= self.share || waits_too_long(state, BudgetOwner::Source(source), of_source);
+        if source_is_full && !state.evict(requester, of_source, |requester| requester.key) {
             return false;
         }
-        let key_is_full = waits_too_long(state, Guesser::AccessKey(key), of_key);
-        if key_is_full && !state.displace(asker, of_key, |asker| asker.source) {
+        let key_is_full = waits_too_long(state, BudgetOwner::AccessKey(key), of_key);
+        if key_is_full && !state.evict(requester, of_key, |requester| requester.source) {
             return false;
         }
         let is_full = state.waiting.len() >= self.capacity;
-        !is_full || state.displace(asker, |_, _| true, |asker| asker.source)
+        !is_full || state.evict(requester, |_, _| true, |requester| requester.source)
     }
 
     /// Waits for the next turn. `None` when the queue is closed.
@@ -216,26 +224,26 @@ impl VerificationQueue {
                 return None;
             }
             state = match state.take_next(Instant::now()) {
-                Next::Turn(job) => return Some(job),
-                Next::Nobody => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Next::After(wait) => {
+                NextJob::Run(job) => return Some(job),
+                NextJob::Empty => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                NextJob::After(wait) => {
                     self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
     }
 
-    /// Ends a turn. A right answer goes to all who ask the same, from wherever.
-    pub(super) fn finish(&self, job: Job, answer: &Answer) {
+    /// Ends a turn. If the secret is right, everybody who waits for the same run has the answer, whatever the source.
+    pub(super) fn finish(&self, job: Job, answer: &Outcome) {
         let same: Vec<Job> = {
             let mut state = locked(&self.state);
             if *answer != Ok(false) {
-                for guesser in job.asker.pays() {
-                    state.budgets.give_back(guesser);
+                for owner in job.requester.charged_budgets() {
+                    state.budgets.give_back(owner);
                 }
             }
             if *answer == Ok(true) {
-                state.waiting.extract_if(.., |other| other.question == job.question).collect()
+                state.waiting.extract_if(.., |other| other.run_id == job.run_id).collect()
             } else {
                 Vec::new()
             }
@@ -245,31 +253,31 @@ impl VerificationQueue {
         }
     }
 
-    /// A source that was known has sent a wrong secret. Whether it may stay known.
-    pub(super) fn known_source_failed(&self, source: Source, key: KeyHash) -> bool {
-        let (guesser, now) = (Guesser::KnownSource(source, key), Instant::now());
+    /// Counts a wrong secret of a known source. Whether the source may stay known.
+    pub(super) fn known_source_failed(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+        let (owner, now) = (BudgetOwner::KnownSource(source, key), Instant::now());
         let mut state = locked(&self.state);
         let turn = state.turns;
-        state.budgets.spend(guesser, turn, now);
-        state.budgets.wait(guesser, 0, now).is_zero()
+        state.budgets.spend(owner, turn, now);
+        state.budgets.wait(owner, 0, now).is_zero()
     }
 
-    /// Whether a source that is known has guesses left.
-    pub(super) fn may_stay_known(&self, source: Source, key: KeyHash) -> bool {
-        locked(&self.state).budgets.wait(Guesser::KnownSource(source, key), 0, Instant::now()).is_zero()
+    /// Whether a known source has guesses left.
+    pub(super) fn may_stay_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+        locked(&self.state).budgets.wait(BudgetOwner::KnownSource(source, key), 0, Instant::now()).is_zero()
     }
 
     /// Whether a source that has sent the right secret may count as known: it has not guessed much.
-    pub(super) fn may_be_known(&self, source: Source, key: KeyHash) -> bool {
-        locked(&self.state).budgets.is_half_full(Guesser::KnownSource(source, key), Instant::now())
+    pub(super) fn may_be_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+        locked(&self.state).budgets.is_half_full(BudgetOwner::KnownSource(source, key), Instant::now())
     }
 
-    /// How many questions wait for a turn, or have one.
-    pub(super) fn open(&self) -> usize {
-        locked(&self.table).questions.len()
+    /// How many verifications wait for a turn, or have one.
+    pub(super) fn pending(&self) -> usize {
+        locked(&self.table).runs.len()
     }
 
-    /// Ends the threads that wait for turns. Who waits for an answer sees that none will come.
+    /// Ends the threads that wait for turns. Requests that wait for an answer see that none will come.
     pub(super) fn close(&self) {
         let mut state = locked(&self.state);
         state.is_closed = true;
@@ -279,51 +287,51 @@ impl VerificationQueue {
     }
 }
 
-enum Next {
-    Turn(Job),
-    /// All who wait have spent their budgets: the first may go then.
+enum NextJob {
+    Run(Job),
+    /// Everybody who waits has spent a budget: the first one may go then.
     After(Duration),
-    Nobody,
+    Empty,
 }
 
 impl State {
-    /// Takes out the newest job of whoever has most among those `with` the newcomer, if it has at least two more than
-    /// the newcomer has. Before a source that is known anybody else gives way.
-    fn displace<G: Eq + Hash>(
+    /// Takes out the newest job of the group with most jobs, among those `with` the newcomer, if it has at least two more
+    /// than the newcomer's group. A known source is never evicted.
+    fn evict<G: Eq + Hash>(
         &mut self,
-        newcomer: Asker,
-        with: fn(&Asker, &Asker) -> bool,
-        group: fn(&Asker) -> G,
+        newcomer: Requester,
+        with: fn(&Requester, &Requester) -> bool,
+        group: fn(&Requester) -> G,
     ) -> bool {
         let candidates = self
             .waiting
             .iter()
             .enumerate()
-            .filter(|(_, job)| !job.asker.is_known && with(&job.asker, &newcomer));
+            .filter(|(_, job)| !job.requester.is_known && with(&job.requester, &newcomer));
         let mut counts: HashMap<G, usize> = HashMap::new();
         for (_, job) in candidates.clone() {
-            *counts.entry(group(&job.asker)).or_default() += 1;
+            *counts.entry(group(&job.requester)).or_default() += 1;
         }
         let own = if newcomer.is_known { 0 } else { counts.get(&group(&newcomer)).map_or(1, |own| own + 1) };
         let Some((largest, count)) = counts.into_iter().max_by_key(|(_, count)| *count) else { return false };
         let newest = candidates
-            .filter(|(_, job)| group(&job.asker) == largest)
+            .filter(|(_, job)| group(&job.requester) == largest)
             .max_by_key(|(_, job)| job.number)
             .filter(|_| count > own);
         let Some((at, _)) = newest else { return false };
-        // its sender goes with it, by which its request sees that it was turned away
+        // its sender is dropped with it, which tells its request that it was evicted
         self.waiting.swap_remove(at);
         true
     }
 
-    fn take_next(&mut self, now: Instant) -> Next {
-        // nobody waits for these any more, but for the table
+    fn take_next(&mut self, now: Instant) -> NextJob {
+        // only the table still waits for these
         self.waiting.retain(|job| job.answer.receiver_count() > 1);
         let mut first: Option<(usize, (bool, u64, u64, u64))> = None;
         let mut shortest: Option<Duration> = None;
         for (at, job) in self.waiting.iter().enumerate() {
-            let [source, key] = job.asker.shares();
-            if !job.asker.is_known {
+            let [source, key] = job.requester.budgets();
+            if !job.requester.is_known {
                 let wait = self.budgets.wait(source, 0, now).max(self.budgets.wait(key, 0, now));
                 if !wait.is_zero() {
                     shortest = Some(shortest.map_or(wait, |shortest| shortest.min(wait)));
@@ -331,32 +339,32 @@ impl State {
                 }
             }
             let [one, other] =
-                [source, key].map(|guesser| self.budgets.last_turn(guesser).max(job.came_after));
-            let rank = (!job.asker.is_known, one.max(other), one.min(other), job.number);
+                [source, key].map(|owner| self.budgets.last_served_turn(owner).max(job.enqueued_at_turn));
+            let rank = (!job.requester.is_known, one.max(other), one.min(other), job.number);
             if first.is_none_or(|(_, least)| rank < least) {
                 first = Some((at, rank));
             }
         }
-        let Some((at, _)) = first else { return shortest.map_or(Next::Nobody, Next::After) };
+        let Some((at, _)) = first else { return shortest.map_or(NextJob::Empty, NextJob::After) };
         let job = self.waiting.swap_remove(at);
         self.turns += 1;
-        for guesser in job.asker.pays() {
-            self.budgets.spend(guesser, self.turns, now);
+        for owner in job.requester.charged_budgets() {
+            self.budgets.spend(owner, self.turns, now);
         }
-        Next::Turn(job)
+        NextJob::Run(job)
     }
 }
 
-impl Asker {
-    /// With whom it shares its turns.
-    fn shares(&self) -> [Guesser; 2] {
-        [Guesser::Source(self.source), Guesser::AccessKey(self.key)]
+impl Requester {
+    /// The budgets that say when it may have a turn.
+    fn budgets(&self) -> [BudgetOwner; 2] {
+        [BudgetOwner::Source(self.source), BudgetOwner::AccessKey(self.key)]
     }
 
-    /// Whose budgets its guess is taken from.
-    fn pays(&self) -> impl Iterator<Item = Guesser> + use<> {
-        let own = self.is_known.then_some(Guesser::KnownSource(self.source, self.key));
-        let shared = (!self.is_known).then_some(self.shares());
+    /// The budgets that its guess is taken from.
+    fn charged_budgets(&self) -> impl Iterator<Item = BudgetOwner> + use<> {
+        let own = self.is_known.then_some(BudgetOwner::KnownSource(self.source, self.key));
+        let shared = (!self.is_known).then_some(self.budgets());
         own.into_iter().chain(shared.into_iter().flatten())
     }
 }

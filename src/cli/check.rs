@@ -110,7 +110,7 @@ fn text(config: &Config) -> String {
             endpoints.join(", "),
             position.line
         );
-        for line in policy::reach(route) {
+        for line in policy::describe_access(route) {
             let _ = writeln!(text, "    {line}");
         }
     }
@@ -165,6 +165,6 @@ fn route_document(config: &Config, route: &Route) -> Value {
             Access::Public { .. } => "public",
             Access::Keys(_) => "keys",
         },
-        "reach": policy::reach(route),
+        "reach": policy::describe_access(route),
     })
 }

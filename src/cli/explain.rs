@@ -18,8 +18,9 @@ use super::route_table::route_table;
 use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
-    Class, DenialStatus, Destination, DestinationUse, EnvironmentFacts, EnvironmentName, HeaderValues,
-    Inquiry, RouteTable, Routed, Unrouted, admit, decide, destination_use, select,
+    DecisionInput, DenialStatus, Destination, DestinationUse, EnvironmentName, EnvironmentStatus,
+    HeaderValues, PathClass, RouteTable, Routed, RoutingError, admit_target, apply_selectors, decide,
+    destination_use,
 };
 use crate::store::{Reader, StoreError};
 
@@ -95,21 +96,21 @@ impl Explain {
         if matches!(self.method, Method::CONNECT | Method::TRACE) {
             return Ok(answer.deny(405, &"the gateway passes neither CONNECT nor TRACE"));
         }
-        let target = match admit(target) {
+        let target = match admit_target(target) {
             Ok(target) => target,
             Err(refusal) => return Ok(answer.deny(400, &refusal)),
         };
         let routed = match table.classify(&target) {
             Ok(routed) => routed,
-            Err(Unrouted::Ambiguous(refusal)) => return Ok(answer.deny(400, &refusal)),
-            Err(refusal @ Unrouted::NoRoute) => return Ok(answer.deny(404, &refusal)),
+            Err(RoutingError::Ambiguous(refusal)) => return Ok(answer.deny(400, &refusal)),
+            Err(refusal @ RoutingError::NoRoute) => return Ok(answer.deny(404, &refusal)),
         };
         answer.facts.push(("route", route(config, &routed)));
-        let routed = match select(routed, target.query, &|name| self.header_values(name)) {
+        let routed = match apply_selectors(routed, target.query, &|name| self.header_values(name)) {
             Ok(routed) => routed,
             Err(refusal) => return Ok(answer.deny(400, &refusal)),
         };
-        answer.facts.push(("class", format!("{}: {}", routed.class, routed.basis)));
+        answer.facts.push(("class", format!("{}: {}", routed.class, routed.class_reason)));
         if routed.route.cors.is_some() && self.is_preflight() {
             return Ok(answer.allow(&"the gateway answers CORS preflights of this route itself (204)"));
         }
@@ -122,11 +123,11 @@ impl Explain {
             Err(why) => return Ok(answer.deny(400, &why)),
         };
         let class = match (routed.class, destination) {
-            (Class::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => routed.class,
+            (PathClass::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => routed.class,
             (_, Some(Destination::Routed(second))) => second.class,
         };
         let facts = match class {
-            Class::Environment(EnvironmentName::Named(id)) => {
+            PathClass::Environment(EnvironmentName::Named(id)) => {
                 let facts = environment_facts(config, id)?;
                 answer.facts.push(("environment", environment_text(id, facts)));
                 Some(facts)
@@ -134,7 +135,7 @@ impl Explain {
             _ => None,
         };
         let access_control = access_control(config, &who, &mut answer);
-        let inquiry = Inquiry {
+        let input = DecisionInput {
             principal: who.principal(),
             access_control,
             method: &self.method,
@@ -143,7 +144,7 @@ impl Explain {
             destination,
             environment: facts,
         };
-        Ok(match decide(&inquiry) {
+        Ok(match decide(&input) {
             Ok(grant) => {
                 if let Some(role) = grant.role() {
                     answer.facts.push(("role", role.to_owned()));
@@ -178,13 +179,13 @@ impl Explain {
             }
             _ => value,
         };
-        let target = admit(path).map_err(|refusal| refusal.to_string())?;
+        let target = admit_target(path).map_err(|refusal| refusal.to_string())?;
         let routed = match table.classify(&target) {
             Ok(routed) => routed,
-            Err(Unrouted::NoRoute) => return Ok(Some(Destination::NoRoute)),
-            Err(Unrouted::Ambiguous(refusal)) => return Err(refusal.to_string()),
+            Err(RoutingError::NoRoute) => return Ok(Some(Destination::NoRoute)),
+            Err(RoutingError::Ambiguous(refusal)) => return Err(refusal.to_string()),
         };
-        let selected = select(routed, target.query, &|name| self.header_values(name));
+        let selected = apply_selectors(routed, target.query, &|name| self.header_values(name));
         selected.map(|routed| Some(Destination::Routed(routed))).map_err(|refusal| refusal.to_string())
     }
 
@@ -296,19 +297,19 @@ impl Who {
     }
 }
 
-fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentFacts> {
+fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentStatus> {
     let read = read_store(config, async |reader: &Reader| reader.environment(id).await)?;
-    Ok(read.environment.map_or(EnvironmentFacts::default(), |environment| EnvironmentFacts {
+    Ok(read.environment.map_or(EnvironmentStatus::default(), |environment| EnvironmentStatus {
         known: true,
         active: environment.state == State::Active,
     }))
 }
 
-fn environment_text(id: &str, facts: EnvironmentFacts) -> String {
+fn environment_text(id: &str, facts: EnvironmentStatus) -> String {
     match facts {
-        EnvironmentFacts { known: false, .. } => format!("the store knows no {id}, spelt like this"),
-        EnvironmentFacts { active: true, .. } => format!("{id} (active)"),
-        EnvironmentFacts { active: false, .. } => format!("{id} (inactive)"),
+        EnvironmentStatus { known: false, .. } => format!("the store knows no {id}, spelt like this"),
+        EnvironmentStatus { active: true, .. } => format!("{id} (active)"),
+        EnvironmentStatus { active: false, .. } => format!("{id} (inactive)"),
     }
 }
 

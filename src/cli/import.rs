@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::local_store::LocalStore;
 use super::output::eprint_line;
-use crate::auth::{ChosenPair, STRONG_BITS};
+use crate::auth::{ChosenPair, STRONG_SECRET_BITS};
 use crate::model::{ApiKey, Description, KeyOwner, Name};
 use crate::store::{ChangeNumber, NewKey};
 
@@ -29,7 +29,7 @@ pub(super) fn import_key(
 
 /// Says so where a secret of at most so many bits is weak.
 pub(super) fn warn_where_weak(bits: u32) {
-    if bits < STRONG_BITS {
+    if bits < STRONG_SECRET_BITS {
         eprint_line(format_args!(
             "warning: this secret is weak (about {bits} bits at most): use one of 20 random characters or more, \
              or let the gateway mint one"

@@ -52,7 +52,7 @@ impl Init {
             config::Store::Sqlite { .. } => None,
             config::Store::Postgres(_) => {
                 let store = local_store::open_store(&config)?;
-                store.refuse_begun()?;
+                store.refuse_unless_empty()?;
                 Some(store)
             }
         };

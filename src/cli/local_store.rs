@@ -34,5 +34,5 @@ impl LocalStore {
 
 /// Opens the record; says what it waits for where that takes long.
 pub(super) fn open_store(config: &Config) -> Result<Store, StoreError> {
-    Store::of(&config.store, &mut |progress| eprint_line(format_args!("portcullis: {progress}")))
+    Store::open_configured(&config.store, &mut |progress| eprint_line(format_args!("portcullis: {progress}")))
 }

@@ -73,7 +73,7 @@ fn of_route(route: &Route, sentences: &mut Vec<String>) {
         sentences.push(format!("line {line}: access: public: {} needs no key", route.path));
     }
     sentences
-        .extend(policy::weakenings(route).into_iter().map(|sentence| format!("line {line}: {sentence}")));
+        .extend(policy::route_warnings(route).into_iter().map(|sentence| format!("line {line}: {sentence}")));
     if route.cors.as_ref().is_some_and(Cors::allows_every_origin) {
         sentences.push(format!("line {line}: cors: '*': scripts of every site may use a key that they hold"));
     }

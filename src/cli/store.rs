@@ -147,7 +147,7 @@ fn restore(config: &Path, file: &Path, discard_newer: bool) -> anyhow::Result<()
             file.display()
         ),
     };
-    let Restored { change, lost, made_again } = Store::restore(path, file, discard_newer, &mut progress)
+    let Restored { change, lost, reapplied } = Store::restore(path, file, discard_newer, &mut progress)
         .with_context(|| format!("{} was not put back, and the store is as it was", file.display()))?;
     eprint_line(format_args!(
         "portcullis: {} is as {} has it, up to change {change}",
@@ -156,7 +156,7 @@ fn restore(config: &Path, file: &Path, discard_newer: bool) -> anyhow::Result<()
     ));
     if lost > 0 {
         eprint_line(format_args!(
-            "portcullis: {lost} newer changes are lost, and their numbers will be given to others; {made_again} \
+            "portcullis: {lost} newer changes are lost, and their numbers will be given to others; {reapplied} \
              deactivations, removals and lesser roles among them were made again"
         ));
     }

@@ -131,7 +131,7 @@ fn from_trusted_proxy<'h>(
     settings: &Settings,
 ) -> Option<&'h [u8]> {
     let peer = connection.peer.ip().to_canonical();
-    let is_trusted = policy::is_trusted(&peer, &settings.trusted_proxies);
+    let is_trusted = policy::is_trusted_proxy(&peer, &settings.trusted_proxies);
     head.headers.get(name).filter(|_| is_trusted).map(HeaderValue::as_bytes)
 }
 

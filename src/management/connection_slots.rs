@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::Source;
+use crate::model::ClientSource;
 
 /// Slots beyond the limits, for health checks only.
 const HEALTH_SLOTS: usize = 16;
@@ -35,7 +35,7 @@ struct Table {
 }
 
 struct Open {
-    source: Source,
+    source: ClientSource,
     /// Since when it has waited for a request; `None` while one is answered.
     waits_since: Option<Instant>,
     is_for_health: bool,
@@ -52,7 +52,7 @@ pub(super) struct Slot {
 
 impl ConnectionSlots {
     /// A slot for a connection from `source`; `None` if all are taken.
-    pub(super) fn acquire(&self, source: Source, limits: Limits) -> Option<Slot> {
+    pub(super) fn acquire(&self, source: ClientSource, limits: Limits) -> Option<Slot> {
         let mut table = locked(&self.table);
         let is_for_health = !table.make_room(source, limits);
         if is_for_health
@@ -110,7 +110,7 @@ fn locked(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 
 impl Table {
     /// Whether there is a slot within the limits, if need be by closing another connection.
-    fn make_room(&mut self, source: Source, limits: Limits) -> bool {
+    fn make_room(&mut self, source: ClientSource, limits: Limits) -> bool {
         let of_source = |open: &Open| !open.is_for_health && open.source == source;
         if self.count(of_source) >= limits.of_source {
             return self.evict_one(of_source);
@@ -125,7 +125,7 @@ impl Table {
 
     /// Closes the one that has waited longest for a request, of the source that has most.
     fn evict_one(&mut self, which: impl Fn(&Open) -> bool) -> bool {
-        let mut counts: HashMap<Source, usize> = HashMap::new();
+        let mut counts: HashMap<ClientSource, usize> = HashMap::new();
         for open in self.open.values() {
             *counts.entry(open.source).or_default() += 1;
         }
@@ -147,8 +147,8 @@ mod tests {
 
     const LIMITS: Limits = Limits { all: 8, of_source: 4 };
 
-    fn source(last: u8) -> Source {
-        Source::of([192, 0, 2, last].into())
+    fn source(last: u8) -> ClientSource {
+        ClientSource::of([192, 0, 2, last].into())
     }
 
     fn is_closed(slot: &Slot) -> bool {

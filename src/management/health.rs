@@ -57,7 +57,7 @@ impl Health {
             "/readyz" if self.draining.load(Ordering::Relaxed) => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping\n")
             }
-            "/readyz" if !self.authenticator.is_fresh() => {
+            "/readyz" if !self.authenticator.has_lease() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the store has not been heard of for too long\n")
             }
             "/readyz" => text(StatusCode::OK, "ready\n"),
@@ -73,7 +73,7 @@ impl Health {
         let (Some(value), None) = (values.next(), values.next()) else { return Err(Refusal::Unauthorized) };
         let identity = match Credential::parse(value.as_bytes()) {
             Ok(credential) => self.authenticator.authenticate(&credential, source, Instant::now()).await?,
-            Err(_) => return Err(self.authenticator.refuse_unreadable(source).into()),
+            Err(_) => return Err(self.authenticator.refuse_malformed(source).into()),
         };
         if identity.principal.is_admin() { Ok(()) } else { Err(Refusal::Forbidden { detail: None }) }
     }

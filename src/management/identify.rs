@@ -46,7 +46,7 @@ pub(super) async fn by_credential(management: &Management, request: &Request) ->
         Err(error @ CredentialError::Several) => {
             return Err(Refusal::BadRequest { code: "Bad Request", field: None, detail: error.to_string() });
         }
-        Err(_) => return Err(management.authenticator.refuse_unreadable(request.source).into()),
+        Err(_) => return Err(management.authenticator.refuse_malformed(request.source).into()),
     };
     verify(management, &credential, request, Via::Api).await
 }
@@ -60,7 +60,7 @@ pub(super) async fn verify(
 ) -> Result<Caller, Refusal> {
     let identity = management.authenticator.authenticate(credential, request.source, Instant::now()).await?;
     // a key that only manages is used too
-    identity.touch(Timestamp::now().as_second().unsigned_abs(), request.source);
+    identity.record_use(Timestamp::now().as_second().unsigned_abs(), request.source);
     Ok(Caller { identity, via, source: request.source, request_id: request.id.clone() })
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn by_session(management: &Management, request: &Request) -> Re
         return Ok(Visitor::SessionEnded(SessionEnd::Expired));
     };
     if session.identity.is_stale() {
-        match management.authenticator.reread(&session.identity).await {
+        match management.authenticator.refresh(&session.identity).await {
             Ok(identity) => {
                 management.sessions.renew(token, Arc::clone(&identity));
                 session.identity = identity;
@@ -85,7 +85,7 @@ pub(super) async fn by_session(management: &Management, request: &Request) -> Re
             }
             Err(refusal) => return Err(refusal.into()),
         }
-    } else if !management.authenticator.is_fresh() {
+    } else if !management.authenticator.has_lease() {
         return Err(Refusal::Unavailable { retry_after: Duration::from_secs(1) });
     }
     let caller = Caller {

@@ -21,7 +21,7 @@ use super::request::{Connection, ServerName};
 use super::service;
 use super::state::Management;
 use super::write_timeout::WriteTimeout;
-use crate::model::Source;
+use crate::model::ClientSource;
 use crate::telemetry::LogThrottle;
 use crate::wire::{Socket, accept_tls};
 
@@ -87,7 +87,9 @@ pub async fn serve(
         // read for each connection: a reload may have changed certificate and limits
         let settings = management.settings();
         // without a slot the connection is closed at once: the proxy needs the file descriptors
-        let Some(slot) = connections.acquire(Source::of(peer.ip()), settings.connections) else { continue };
+        let Some(slot) = connections.acquire(ClientSource::of(peer.ip()), settings.connections) else {
+            continue;
+        };
         let (management, stop) = (Arc::clone(&management), stop.clone());
         let tls = settings.tls.clone().map(TlsAcceptor::from);
         let slot = Arc::new(slot);

@@ -222,10 +222,10 @@ impl From<StoreError> for Refusal {
                 detail: Some(format!("the {what} is active: deactivate it first")),
             },
             StoreError::WrongState { .. } => Self::invalid("ActionNotAvailable", "action", detail),
-            StoreError::Changed { .. } => Self::PreconditionFailed { detail },
-            StoreError::AuthorGone { .. } => Self::Unauthorized,
+            StoreError::RevisionConflict { .. } => Self::PreconditionFailed { detail },
+            StoreError::KeyNoLongerWorks { .. } => Self::Unauthorized,
             StoreError::NotPermitted => Self::Forbidden { detail: Some(detail) },
-            StoreError::Taken { what, .. } => {
+            StoreError::AlreadyTaken { what, .. } => {
                 let field = if what == "access key" { "publicValue" } else { what };
                 Self::invalid("NotUnique", field, detail)
             }
@@ -241,7 +241,7 @@ impl From<StoreError> for Refusal {
             StoreError::Ambiguous { .. } | StoreError::Refused(_) => {
                 Self::Invalid { code: "InvalidState", field: None, detail }
             }
-            StoreError::RecordUnsure { .. } => {
+            StoreError::CommitUnknown { .. } => {
                 tracing::error!(%error, "a change may have been made, and may not");
                 Self::OutcomeUnknown
             }

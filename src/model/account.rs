@@ -28,16 +28,16 @@ impl AccountKind {
 /// A text that is neither `admin` nor `user`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an account is of kind 'admin' or 'user'")]
-pub struct UnknownKind;
+pub struct UnknownAccountKind;
 
 impl FromStr for AccountKind {
-    type Err = UnknownKind;
+    type Err = UnknownAccountKind;
 
-    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+    fn from_str(text: &str) -> Result<Self, UnknownAccountKind> {
         match text {
             "admin" => Ok(Self::Admin),
             "user" => Ok(Self::User),
-            _ => Err(UnknownKind),
+            _ => Err(UnknownAccountKind),
         }
     }
 }

@@ -3,19 +3,19 @@
 //! Every type here can only be built right: what holds an [`EnvironmentId`] holds a valid one.
 
 mod account;
+mod client_source;
 mod environment;
 mod id;
 mod key;
 mod membership;
 mod principal;
-mod source;
 mod text;
 
-pub use account::{Account, AccountKind, UnknownKind};
+pub use account::{Account, AccountKind, UnknownAccountKind};
+pub use client_source::ClientSource;
 pub use environment::Environment;
 pub use id::{AccessKey, AccountId, EnvironmentId, InvalidId, KeyId};
 pub use key::{ApiKey, KeyOwner, State};
 pub use membership::{Membership, Role, UnknownRole};
 pub use principal::{Owner, Principal};
-pub use source::Source;
 pub use text::{Description, Name, TextError};

@@ -5,13 +5,13 @@ use std::fmt;
 use http::Method;
 
 use super::methods::is_safe;
-use super::route::{Class, EnvironmentName, Routed};
+use super::route::{EnvironmentName, PathClass, Routed};
 use crate::config::{Access, AccessControl, AccountAccess, EnvironmentKeyAccess};
 use crate::model::{Environment, EnvironmentId, Owner, Principal, Role};
 
-/// What the directory knows of the environment that a request names. [`Default`]: nothing.
+/// What is known of the environment that a request names. [`Default`]: nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EnvironmentFacts {
+pub struct EnvironmentStatus {
     /// Whether there is an environment with exactly this id.
     pub known: bool,
     /// Whether it is active.
@@ -20,8 +20,8 @@ pub struct EnvironmentFacts {
 
 /// All that a decision depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Inquiry<'a> {
-    /// Who asks; none for a request without credentials.
+pub struct DecisionInput<'a> {
+    /// Who asks. `None` for a request without credentials.
     pub principal: Option<&'a Principal>,
     /// Whether requests without credentials are refused on this listener.
     pub access_control: AccessControl,
@@ -33,14 +33,14 @@ pub struct Inquiry<'a> {
     pub routed: &'a Routed<'a, 'a>,
     /// The second path of a COPY or MOVE.
     pub destination: Option<Destination<'a>>,
-    /// Of the environment that the class names, or else the class of the destination; none is the same as unknown.
-    pub environment: Option<EnvironmentFacts>,
+    /// Of the environment that the class names, or else that of the destination. `None` counts as unknown.
+    pub environment: Option<EnvironmentStatus>,
 }
 
 /// The second path of a request, which its method writes to.
 #[derive(Debug, Clone, Copy)]
 pub enum Destination<'a> {
-    /// It is this under the routes, selectors applied.
+    /// It lies under a route; selectors are applied.
     Routed(Routed<'a, 'a>),
     /// No route leads there.
     NoRoute,
@@ -56,7 +56,7 @@ pub struct Grant<'a> {
 }
 
 impl<'a> Grant<'a> {
-    /// Whose identity the upstream is told; none for public paths and requests without credentials.
+    /// Whose identity the upstream is told. `None` for public paths and requests without credentials.
     pub fn principal(&self) -> Option<&'a Principal> {
         self.principal
     }
@@ -90,9 +90,9 @@ pub struct Denial {
 /// The status of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenialStatus {
-    /// 401: nobody who could be asked about.
+    /// 401: the caller is not known.
     Unauthenticated,
-    /// 403: known, and not permitted.
+    /// 403: the caller is known, and not permitted.
     Forbidden,
 }
 
@@ -174,7 +174,7 @@ impl Rule {
         }
     }
 
-    /// The rule as a client is told it. Whether an environment exists, or is inactive, is for those alone who reach it.
+    /// The rule as a client is told it. Only callers who reach an environment learn whether it exists or is inactive.
     pub fn for_clients(self) -> &'static str {
         match self {
             Self::AmbiguousEnvironment
@@ -198,37 +198,37 @@ impl fmt::Display for Rule {
 /// A second path must lie under the same route. It must not lie in another environment than the first: nobody's key
 /// reaches from one to the other, since the upstream is told one environment and one role. And the key must be allowed
 /// to write there.
-pub fn decide<'a>(inquiry: &Inquiry<'a>) -> Result<Grant<'a>, Denial> {
-    let grant = decide_path(inquiry)?;
-    let second = match inquiry.destination {
+pub fn decide<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
+    let grant = decide_path(input)?;
+    let second = match input.destination {
         None => return Ok(grant),
-        Some(Destination::Routed(second)) if second.index == inquiry.routed.index => second,
+        Some(Destination::Routed(second)) if second.index == input.routed.index => second,
         Some(_) => return Err(forbidden(Rule::DestinationUnderAnotherRoute)),
     };
-    if let (Class::Environment(from), Class::Environment(to)) = (inquiry.routed.class, second.class)
+    if let (PathClass::Environment(from), PathClass::Environment(to)) = (input.routed.class, second.class)
         && from != to
     {
         return Err(forbidden(Rule::TwoEnvironments));
     }
-    decide_path(&Inquiry { method: &WRITING, upgrade: false, routed: &second, ..*inquiry })?;
+    decide_path(&DecisionInput { method: &WRITING, upgrade: false, routed: &second, ..*input })?;
     Ok(grant)
 }
 
 /// Any method that writes.
 static WRITING: Method = Method::PUT;
 
-fn decide_path<'a>(inquiry: &Inquiry<'a>) -> Result<Grant<'a>, Denial> {
-    let routed = inquiry.routed;
-    if routed.needs_no_key(inquiry.method) {
+fn decide_path<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
+    let routed = input.routed;
+    if routed.needs_no_key(input.method) {
         return Ok(Grant { principal: None, environment: None, role: None, rule: Rule::PublicPath });
     }
     let closed = match routed.class {
-        Class::Environment(EnvironmentName::Ambiguous) => Some(Rule::AmbiguousEnvironment),
-        Class::Environment(EnvironmentName::Contradicted) => Some(Rule::TwoEnvironments),
+        PathClass::Environment(EnvironmentName::Ambiguous) => Some(Rule::AmbiguousEnvironment),
+        PathClass::Environment(EnvironmentName::Contradicted) => Some(Rule::TwoEnvironments),
         _ => None,
     };
-    let Some(principal) = inquiry.principal else {
-        return match inquiry.access_control {
+    let Some(principal) = input.principal else {
+        return match input.access_control {
             AccessControl::Enabled => Err(unauthenticated(Rule::NoKey)),
             AccessControl::Disabled => match closed {
                 Some(rule) => Err(forbidden(rule)),
@@ -247,29 +247,29 @@ fn decide_path<'a>(inquiry: &Inquiry<'a>) -> Result<Grant<'a>, Denial> {
     if let Some(rule) = closed {
         return Err(forbidden(rule));
     }
-    let facts = inquiry.environment.unwrap_or_default();
-    let place = match routed.class {
-        Class::Environment(EnvironmentName::Named(_)) if facts.known && !facts.active => {
+    let status = input.environment.unwrap_or_default();
+    let kind = match routed.class {
+        PathClass::Environment(EnvironmentName::Named(_)) if status.known && !status.active => {
             return Err(forbidden(Rule::InactiveEnvironment));
         }
-        Class::Environment(EnvironmentName::Named(id)) if facts.known => Place::Environment(id),
-        Class::Environment(_) => Place::UnknownEnvironment,
-        Class::Shared if is_reading(inquiry) => Place::SharedReading,
-        Class::Shared => Place::SharedWriting,
-        Class::Account | Class::Public => Place::Account,
+        PathClass::Environment(EnvironmentName::Named(id)) if status.known => PathKind::Environment(id),
+        PathClass::Environment(_) => PathKind::UnknownEnvironment,
+        PathClass::Shared if is_reading(input) => PathKind::SharedReading,
+        PathClass::Shared => PathKind::SharedWriting,
+        PathClass::Account | PathClass::Public => PathKind::Account,
     };
     let rule = match &principal.owner {
         _ if principal.is_admin() => Rule::Admin,
-        Owner::Account { .. } => account_rule(inquiry, principal, place)?,
-        Owner::Environment(environment) => environment_key_rule(inquiry, &environment.id, place)?,
+        Owner::Account { .. } => account_rule(input, principal, kind)?,
+        Owner::Environment(environment) => environment_key_rule(input, &environment.id, kind)?,
     };
-    let (environment, acting_as) = identity(principal, place);
+    let (environment, acting_as) = identity(principal, kind);
     Ok(Grant { principal: Some(principal), environment, role: Some(acting_as), rule })
 }
 
-/// A column of the table.
+/// A column of the decision table: what kind of path it is.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum PathKind<'a> {
     SharedReading,
     SharedWriting,
     Environment(&'a str),
@@ -277,20 +277,24 @@ enum Place<'a> {
     Account,
 }
 
-/// The table's row for user accounts.
-fn account_rule(inquiry: &Inquiry<'_>, principal: &Principal, place: Place<'_>) -> Result<Rule, Denial> {
-    let environment = match place {
-        Place::SharedReading => return Ok(Rule::SharedReading),
-        Place::SharedWriting | Place::Account => return outside_environments(inquiry.routed),
-        Place::UnknownEnvironment => return Err(forbidden(Rule::UnknownEnvironment)),
-        Place::Environment(id) => id,
+/// The row of the decision table for user accounts.
+fn account_rule(
+    input: &DecisionInput<'_>,
+    principal: &Principal,
+    kind: PathKind<'_>,
+) -> Result<Rule, Denial> {
+    let environment = match kind {
+        PathKind::SharedReading => return Ok(Rule::SharedReading),
+        PathKind::SharedWriting | PathKind::Account => return outside_environments(input.routed),
+        PathKind::UnknownEnvironment => return Err(forbidden(Rule::UnknownEnvironment)),
+        PathKind::Environment(id) => id,
     };
     let role = principal.role_in(environment).ok_or(forbidden(Rule::NotAMember))?;
-    match (role, is_reading(inquiry)) {
+    match (role, is_reading(input)) {
         (Role::Owner, _) => Ok(Rule::Owner),
         (Role::Readonly, true) => Ok(Rule::ReadonlyReading),
         (Role::Readonly, false) => Err(forbidden(Rule::ReadonlyWriting)),
-        (Role::Member | Role::Restricted, false) if inquiry.routed.owner_only => {
+        (Role::Member | Role::Restricted, false) if input.routed.owner_only => {
             Err(forbidden(Rule::OwnerOnly))
         }
         (Role::Member | Role::Restricted, _) => Ok(Rule::Member),
@@ -304,25 +308,25 @@ fn outside_environments(routed: &Routed<'_, '_>) -> Result<Rule, Denial> {
     }
 }
 
-/// The table's rows for environment keys.
+/// The rows of the decision table for environment keys.
 fn environment_key_rule(
-    inquiry: &Inquiry<'_>,
+    input: &DecisionInput<'_>,
     own: &EnvironmentId,
-    place: Place<'_>,
+    kind: PathKind<'_>,
 ) -> Result<Rule, Denial> {
-    match place {
-        Place::SharedReading => Ok(Rule::SharedReading),
-        Place::SharedWriting => Err(forbidden(Rule::SharedWritingByEnvironmentKey)),
-        Place::Account if !counts_as_own_environment(inquiry.routed) => {
+    match kind {
+        PathKind::SharedReading => Ok(Rule::SharedReading),
+        PathKind::SharedWriting => Err(forbidden(Rule::SharedWritingByEnvironmentKey)),
+        PathKind::Account if !counts_as_own_environment(input.routed) => {
             Err(forbidden(Rule::OutsideEnvironmentByEnvironmentKey))
         }
-        Place::UnknownEnvironment => Err(forbidden(Rule::UnknownEnvironment)),
-        Place::Environment(id) if id != own.as_str() => Err(forbidden(Rule::OtherEnvironment)),
-        Place::Environment(_) | Place::Account if inquiry.routed.owner_only && !is_reading(inquiry) => {
+        PathKind::UnknownEnvironment => Err(forbidden(Rule::UnknownEnvironment)),
+        PathKind::Environment(id) if id != own.as_str() => Err(forbidden(Rule::OtherEnvironment)),
+        PathKind::Environment(_) | PathKind::Account if input.routed.owner_only && !is_reading(input) => {
             Err(forbidden(Rule::OwnerOnly))
         }
-        Place::Environment(_) => Ok(Rule::OwnEnvironment),
-        Place::Account => Ok(Rule::OutsideAsOwnEnvironment),
+        PathKind::Environment(_) => Ok(Rule::OwnEnvironment),
+        PathKind::Account => Ok(Rule::OutsideAsOwnEnvironment),
     }
 }
 
@@ -334,10 +338,10 @@ fn counts_as_own_environment(routed: &Routed<'_, '_>) -> bool {
 }
 
 /// The environment and the role that the upstream is told.
-fn identity<'a>(principal: &'a Principal, place: Place<'a>) -> (Option<&'a str>, &'static str) {
-    match (&principal.owner, place) {
+fn identity<'a>(principal: &'a Principal, kind: PathKind<'a>) -> (Option<&'a str>, &'static str) {
+    match (&principal.owner, kind) {
         (Owner::Environment(Environment { id, .. }), _) => (Some(id.as_str()), "project"),
-        (Owner::Account { .. }, Place::Environment(id)) => {
+        (Owner::Account { .. }, PathKind::Environment(id)) => {
             // admins need no membership
             let role = principal.role_in(id).filter(|_| !principal.is_admin()).unwrap_or(Role::Owner);
             (Some(id), role.as_str())
@@ -347,11 +351,11 @@ fn identity<'a>(principal: &'a Principal, place: Place<'a>) -> (Option<&'a str>,
 }
 
 /// Reading is a safe method without a tunnel; a tunnel reads only where the route says so.
-fn is_reading(inquiry: &Inquiry<'_>) -> bool {
-    if inquiry.upgrade {
-        inquiry.routed.readonly_upgrade && matches!(*inquiry.method, Method::GET | Method::CONNECT)
+fn is_reading(input: &DecisionInput<'_>) -> bool {
+    if input.upgrade {
+        input.routed.readonly_upgrade && matches!(*input.method, Method::GET | Method::CONNECT)
     } else {
-        is_safe(inquiry.method)
+        is_safe(input.method)
     }
 }
 

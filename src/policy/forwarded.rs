@@ -1,22 +1,22 @@
-//! Whose word counts about how a request came: that of the proxies in front, and nobody else's.
+//! Where a request came from: what trusted proxies say in `X-Forwarded-*` is believed, and nothing else.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// Whether what this peer says of how a request came is believed.
-pub fn is_trusted(peer: &IpAddr, trusted: &[IpNet]) -> bool {
+/// Whether this peer is a trusted proxy.
+pub fn is_trusted_proxy(peer: &IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(peer))
 }
 
 /// The address that requests are counted under: the peer, or, behind trusted proxies, the right-most address of
 /// `X-Forwarded-For` (`hops`, its elements in their order) that is not one of them. A client can write the left end, so
-/// it is never used. Where an element cannot be read, the nearest one that can is it: all whom that proxy lets say
-/// something unreadable are counted together, and nobody can choose an address.
+/// it is never used. If an element cannot be read, the last one that could be is used, so that nobody can choose an
+/// address by sending something unreadable.
 pub fn source_address(peer: IpAddr, hops: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
     let mut source = peer;
     for hop in hops.iter().rev() {
-        if !is_trusted(&source, trusted) {
+        if !is_trusted_proxy(&source, trusted) {
             break;
         }
         let Some(address) = address_of(hop) else { break };

@@ -1,38 +1,38 @@
 //! Paths, routes, decisions: pure rules, without I/O and without a clock.
 //!
-//! Read in the order of a request: [`admit`] judges the bytes of the request target, [`RouteTable::classify`] says
-//! what the path is under which route, [`select`] lets the upstream's other ways to choose an environment have their
-//! say, and [`decide`] says who may pass. What passes is a [`Grant`], which only this room can make.
+//! In the order of a request: [`admit_target`] checks the bytes of the request target. [`RouteTable::classify`] finds the
+//! route, and what the path is under it. [`apply_selectors`] reads the query parameters and headers by which a client can
+//! choose an environment. [`decide`] says who may pass. What passes is a [`Grant`], which only this module can make.
 //!
-//! [`judge`] says who may manage keys, accounts and environments, [`is_trusted`] whose word counts about how a request
-//! came.
+//! [`authorize`] says who may manage keys, accounts and environments. [`is_trusted_proxy`] says which peers are believed
+//! about where a request came from.
 //!
-//! The rule behind the paths: the gateway and the upstream must not read one path differently. Where a laxer reading
+//! The rule behind the paths: the gateway and the upstream must not read one path differently. If a laxer reading
 //! (decoding, dropping `;…`, folding case, …) could change the route, the class or the environment, the answer is 400.
 
 mod decide;
-mod describe;
-#[cfg(test)]
-mod fixture;
-mod fold;
 mod forwarded;
-mod lax;
-mod manage;
+mod lax_form;
+mod management_actions;
 mod methods;
 mod path;
 mod route;
+mod route_description;
+mod route_tree;
 mod selector;
-mod steps;
-mod tree;
+mod step_counter;
+#[cfg(test)]
+mod test_fixtures;
+mod unicode_fold;
 
-pub use decide::{Denial, DenialStatus, Destination, EnvironmentFacts, Grant, Inquiry, Rule, decide};
-pub use describe::{reach, weakenings};
-pub use forwarded::{is_trusted, source_address};
-pub use manage::{Act, Verdict, judge};
+pub use decide::{DecisionInput, Denial, DenialStatus, Destination, EnvironmentStatus, Grant, Rule, decide};
+pub use forwarded::{is_trusted_proxy, source_address};
+pub use management_actions::{ManagementAction, Verdict, authorize};
 pub use methods::{DestinationUse, destination_use, is_safe};
-pub use path::{PathRefusal, Target, admit};
-pub use route::{Basis, Class, EnvironmentName, RouteTable, Routed, Unrouted};
-pub use selector::{HeaderValues, SelectorRefusal, select};
+pub use path::{PathRefusal, RequestTarget, admit_target};
+pub use route::{ClassReason, EnvironmentName, PathClass, RouteTable, Routed, RoutingError};
+pub use route_description::{describe_access, route_warnings};
+pub use route_tree::{RouteProblem, RouteProblemKind};
+pub use selector::{HeaderValues, SelectorRefusal, apply_selectors};
 #[cfg(any(test, feature = "count_steps"))]
-pub use steps::count_steps;
-pub use tree::{Problem, RouteProblem};
+pub use step_counter::count_steps;

@@ -1,9 +1,9 @@
-//! What every path must fulfil, whatever the routes are: judged on the bytes as they came, before any URI type has
-//! parsed or cut them.
+//! Rules that every request target must meet, whatever the routes are. They look at the bytes as they came, before any
+//! URI type has parsed or cut them.
 
-use super::{lax, steps};
+use super::{lax_form, step_counter};
 
-/// Why a path is refused with 400: somewhere a reader more lenient than the gateway would see another path.
+/// Why a path is refused with 400: a server laxer than the gateway could see another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PathRefusal {
     /// Not the origin form.
@@ -66,8 +66,8 @@ pub enum PathRefusal {
 }
 
 impl PathRefusal {
-    /// Whether it is no request target at all, by the bytes that stand in it (RFC 9112 §3.2).
-    pub fn is_no_target(self) -> bool {
+    /// Whether the bytes are no request target at all (RFC 9112 §3.2).
+    pub fn is_malformed_target(self) -> bool {
         matches!(
             self,
             Self::NotAbsolute
@@ -82,19 +82,19 @@ impl PathRefusal {
     }
 }
 
-/// A request target whose bytes are admitted: only [`admit`] makes it.
+/// A request target that has passed [`admit_target`], which alone makes it.
 #[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     /// The path, as it came, starting with `/`.
     pub path: &'a [u8],
     /// What follows the first `?`, as it came.
     pub query: Option<&'a [u8]>,
-    pub(super) form: Form,
+    pub(super) form: TargetForm,
 }
 
-/// What [`admit`] saw in the path.
+/// What [`admit_target`] saw in the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum TargetForm {
     /// No escape, no `;`, no segment that ends with a dot: every segment is its own lax form but for case.
     Clean,
     /// Some of that. A segment may be a plain `.`, which only [`classify`](super::RouteTable::classify) can judge.
@@ -103,7 +103,7 @@ pub(super) enum Form {
     EncodedSlash,
 }
 
-/// What a byte means to the one pass over a clean path.
+/// What a byte means in the one pass over a clean path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Ordinary,
@@ -139,7 +139,7 @@ const KINDS: [Kind; 256] = {
 ///
 /// Of the query only what ends or cuts a request target is refused (controls, spaces, `#`): it decides nothing and
 /// passes as it is.
-pub fn admit(target: &[u8]) -> Result<Target<'_>, PathRefusal> {
+pub fn admit_target(target: &[u8]) -> Result<RequestTarget<'_>, PathRefusal> {
     let Some((b'/', after)) = target.split_first() else { return Err(PathRefusal::NotAbsolute) };
     let mut unusual = false;
     let mut previous = b'/';
@@ -161,11 +161,11 @@ pub fn admit(target: &[u8]) -> Result<Target<'_>, PathRefusal> {
     unusual |= previous == b'.';
 
     let path = &target[..end];
-    steps::add(target.len());
+    step_counter::add(target.len());
     let query = target.get(end + 1..);
     query.map_or(Ok(()), admit_query)?;
-    let form = if unusual { examine(path)? } else { Form::Clean };
-    Ok(Target { path, query, form })
+    let form = if unusual { examine(path)? } else { TargetForm::Clean };
+    Ok(RequestTarget { path, query, form })
 }
 
 fn admit_query(query: &[u8]) -> Result<(), PathRefusal> {
@@ -183,20 +183,20 @@ fn admit_query(query: &[u8]) -> Result<(), PathRefusal> {
     if is_ascii || std::str::from_utf8(query).is_ok() { Ok(()) } else { Err(PathRefusal::NotUrl) }
 }
 
-/// The slow way: looks at the lax form of every segment, `%2F` counted as `/`.
-fn examine(path: &[u8]) -> Result<Form, PathRefusal> {
-    let mut form = Form::Unusual;
+/// The slow path: checks the lax form of every segment, with `%2F` counted as `/`.
+fn examine(path: &[u8]) -> Result<TargetForm, PathRefusal> {
+    let mut form = TargetForm::Unusual;
     let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
-        steps::add(1);
-        if lax::is_own_form(segment) {
+        step_counter::add(1);
+        if lax_form::is_plain(segment) {
             continue;
         }
-        let mut pieces = lax::pieces(segment).peekable();
+        let mut pieces = lax_form::split_at_encoded_slashes(segment).peekable();
         while let Some(piece) = pieces.next() {
             let is_last_piece = pieces.peek().is_none();
             if !is_last_piece {
-                form = Form::EncodedSlash;
+                form = TargetForm::EncodedSlash;
             }
             let is_last = is_last_piece && segments.peek().is_none();
             if piece.is_empty() && !is_last {
@@ -204,8 +204,8 @@ fn examine(path: &[u8]) -> Result<Form, PathRefusal> {
             }
             // a plain `.`: whether it may pass depends on the routes
             let is_plain_dot = segment == b".";
-            if !is_plain_dot && !lax::is_own_form(piece) {
-                lax::check(piece)?;
+            if !is_plain_dot && !lax_form::is_plain(piece) {
+                lax_form::check(piece)?;
             }
         }
     }
@@ -218,7 +218,7 @@ mod tests {
     use PathRefusal as R;
 
     fn refusal(target: impl AsRef<[u8]>) -> Option<PathRefusal> {
-        admit(target.as_ref()).err()
+        admit_target(target.as_ref()).err()
     }
 
     fn assert_all_refused(refused: R, targets: &[&[u8]]) {
@@ -230,23 +230,23 @@ mod tests {
     #[test]
     fn clean_paths_are_found_by_the_first_pass() {
         for path in ["/", "/a", "/a/", "/v2-beta/projects/1a5/x.y", "/a/.b/c..d/~e/f:@!$&'()*+,=", "/A"] {
-            assert_eq!(admit(path.as_bytes()).unwrap().form, Form::Clean, "{path}");
+            assert_eq!(admit_target(path.as_bytes()).unwrap().form, TargetForm::Clean, "{path}");
         }
         for path in ["/a%20b", "/a;b", "/a.", "/a./b"] {
-            assert_eq!(admit(path.as_bytes()).unwrap().form, Form::Unusual, "{path}");
+            assert_eq!(admit_target(path.as_bytes()).unwrap().form, TargetForm::Unusual, "{path}");
         }
         for path in ["/a%2Fb", "/a%2f", "/x/%20%2fb/c"] {
-            assert_eq!(admit(path.as_bytes()).unwrap().form, Form::EncodedSlash, "{path}");
+            assert_eq!(admit_target(path.as_bytes()).unwrap().form, TargetForm::EncodedSlash, "{path}");
         }
     }
 
     #[test]
     fn the_query_is_cut_off_and_passes_as_it_is() {
-        let target = admit("/v1/projects/e1/x?../../e2?%2e%zz;\\é/../".as_bytes()).unwrap();
+        let target = admit_target("/v1/projects/e1/x?../../e2?%2e%zz;\\é/../".as_bytes()).unwrap();
         assert_eq!(target.path, b"/v1/projects/e1/x");
         assert_eq!(target.query, Some("../../e2?%2e%zz;\\é/../".as_bytes()));
-        assert_eq!(admit(b"/x").unwrap().query, None);
-        assert_eq!(admit(b"/x?").unwrap().query, Some(&b""[..]));
+        assert_eq!(admit_target(b"/x").unwrap().query, None);
+        assert_eq!(admit_target(b"/x?").unwrap().query, Some(&b""[..]));
     }
 
     #[test]

@@ -1,26 +1,26 @@
-//! Which route a path belongs to, and what it is there.
+//! Finds the route of a path, and its class under that route.
 
 use std::fmt;
 
 use http::Method;
 
-use super::lax;
-use super::path::Form;
-use super::tree::{Marks, Node, NodeId, Tree};
-use super::{PathRefusal, RouteProblem, Target};
+use super::lax_form;
+use super::path::TargetForm;
+use super::route_tree::{Node, NodeId, PatternMarks, RouteTree};
+use super::{PathRefusal, RequestTarget, RouteProblem};
 use crate::config::{Access, EncodedSlash, Route};
 use crate::model::EnvironmentId;
 
-/// All routes, ready to be asked.
+/// All routes, in a form that paths are looked up in.
 #[derive(Debug)]
 pub struct RouteTable {
     routes: Vec<Route>,
-    tree: Tree,
+    tree: RouteTree,
 }
 
 /// Why a path has no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unrouted {
+pub enum RoutingError {
     /// 400: another reading of the path leads elsewhere.
     #[error(transparent)]
     Ambiguous(#[from] PathRefusal),
@@ -29,27 +29,27 @@ pub enum Unrouted {
     NoRoute,
 }
 
-/// A path with its route, and what it is there.
+/// A path with its route, and its class under that route.
 #[derive(Debug, Clone, Copy)]
 pub struct Routed<'t, 'p> {
     /// The route with the longest prefix of the path, or the public route with this very path.
     pub route: &'t Route,
     /// Its index in the configuration.
     pub index: usize,
-    /// What the path is there.
-    pub class: Class<'p>,
+    /// What the path is under the route.
+    pub class: PathClass<'p>,
     /// Whether only owners and admins may write in the environment: its own path, and what `owner_only` lists. Outside
     /// environments it is so for environment keys, where what lies there counts as their environment.
     pub owner_only: bool,
     /// Whether a tunnel opened here only reads.
     pub readonly_upgrade: bool,
-    /// What made the class; `explain` prints it.
-    pub basis: Basis<'t>,
+    /// What in the configuration made the class. `portcullis explain` prints it.
+    pub class_reason: ClassReason<'t>,
 }
 
 /// What a path is under its route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class<'p> {
+pub enum PathClass<'p> {
     /// No key is needed for the route's methods.
     Public,
     /// Every key may read it.
@@ -67,16 +67,16 @@ pub enum EnvironmentName<'p> {
     Named(&'p str),
     /// Nothing that could be an id in any reading.
     Malformed,
-    /// An id and dots: readers that drop dots at the end would see the environment (`e1.` as `e1`). It is nobody's,
-    /// not even an admin's.
+    /// An id and dots: servers that drop dots at the end would see the environment (`e1.` as `e1`). Nobody reaches it, not
+    /// even admins.
     Ambiguous,
-    /// The path and the selectors, or two selectors, name different environments. It is nobody's.
+    /// The path and the selectors, or two selectors, name different environments. Nobody reaches it.
     Contradicted,
 }
 
 /// What in the configuration made a path's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis<'t> {
+pub enum ClassReason<'t> {
     /// The path of a public route.
     PublicPath,
     /// A `shared` pattern.
@@ -89,7 +89,7 @@ pub enum Basis<'t> {
     Nothing,
 }
 
-impl fmt::Display for Basis<'_> {
+impl fmt::Display for ClassReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PublicPath => f.write_str("it is the path of a public route"),
@@ -101,7 +101,7 @@ impl fmt::Display for Basis<'_> {
     }
 }
 
-impl fmt::Display for Class<'_> {
+impl fmt::Display for PathClass<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Public => f.write_str("public"),
@@ -120,7 +120,7 @@ impl Routed<'_, '_> {
     /// Whether the request passes without a key: a public path, with one of its methods.
     pub fn needs_no_key(&self, method: &Method) -> bool {
         match &self.route.access {
-            Access::Public { methods } => self.class == Class::Public && methods.contains(method),
+            Access::Public { methods } => self.class == PathClass::Public && methods.contains(method),
             Access::Keys(_) => false,
         }
     }
@@ -129,9 +129,9 @@ impl Routed<'_, '_> {
 // === impl RouteTable ===
 
 impl RouteTable {
-    /// Puts the routes together, or says all that is wrong with them.
+    /// Builds the table, or lists all problems of the routes.
     pub fn new(routes: &[Route]) -> Result<Self, Vec<RouteProblem>> {
-        Ok(Self { tree: Tree::new(routes)?, routes: routes.to_vec() })
+        Ok(Self { tree: RouteTree::new(routes)?, routes: routes.to_vec() })
     }
 
     /// The routes, in the order of the configuration.
@@ -143,7 +143,7 @@ impl RouteTable {
     ///
     /// Goes through the path segment by segment as long as a route, template or pattern follows; what stands there
     /// must be written exactly so. A clean path takes no allocation.
-    pub fn classify<'t, 'p>(&'t self, target: &Target<'p>) -> Result<Routed<'t, 'p>, Unrouted> {
+    pub fn classify<'t, 'p>(&'t self, target: &RequestTarget<'p>) -> Result<Routed<'t, 'p>, RoutingError> {
         let mut walk = Walk::new(self);
         let (path, trailing_slash) = match &target.path[1..] {
             [path @ .., b'/'] => (path, true),
@@ -151,7 +151,7 @@ impl RouteTable {
         };
         if !path.is_empty() {
             for segment in path.split(|&byte| byte == b'/') {
-                if walk.at.is_none() && target.form != Form::EncodedSlash {
+                if walk.at.is_none() && target.form != TargetForm::EncodedSlash {
                     break; // nothing that follows can change what is known
                 }
                 walk.step(segment, target.form)?;
@@ -161,7 +161,7 @@ impl RouteTable {
     }
 }
 
-/// A walk down the tree, and what it has met.
+/// A walk down the tree, and what it has found so far.
 struct Walk<'t, 'p> {
     table: &'t RouteTable,
     /// Where it is; none once the path has left what the routes know.
@@ -187,7 +187,7 @@ impl<'t, 'p> Walk<'t, 'p> {
             owner_only: false,
             readonly_upgrade: false,
         };
-        walk.arrive(Tree::ROOT);
+        walk.arrive(RouteTree::ROOT);
         walk
     }
 
@@ -207,17 +207,19 @@ impl<'t, 'p> Walk<'t, 'p> {
     }
 
     /// What `marks` grant or take away holds from here on.
-    fn collect(&mut self, marks: &'t Marks) {
+    fn collect(&mut self, marks: &'t PatternMarks) {
         self.shared = self.shared.or(marks.shared.as_deref());
         self.owner_only |= marks.owner_only;
         self.readonly_upgrade |= marks.readonly_upgrade;
     }
 
     /// Takes one segment, which is not an empty last one.
-    fn step(&mut self, segment: &'p [u8], form: Form) -> Result<(), PathRefusal> {
+    fn step(&mut self, segment: &'p [u8], form: TargetForm) -> Result<(), PathRefusal> {
         let first = match form {
-            Form::EncodedSlash => lax::pieces(segment).next().unwrap_or_default(),
-            Form::Clean | Form::Unusual => segment,
+            TargetForm::EncodedSlash => {
+                lax_form::split_at_encoded_slashes(segment).next().unwrap_or_default()
+            }
+            TargetForm::Clean | TargetForm::Unusual => segment,
         };
         let is_divided = first.len() < segment.len();
         if is_divided && !self.allows_encoded_slash() {
@@ -225,14 +227,14 @@ impl<'t, 'p> Walk<'t, 'p> {
         }
         let Some(node) = self.at else { return Ok(()) };
 
-        let edge = if form == Form::Clean || lax::is_own_form(first) {
+        let edge = if form == TargetForm::Clean || lax_form::is_plain(first) {
             node.edge(first)
         } else {
-            let lax = lax::form(first, node.longest)?;
-            if lax.is_empty() {
+            let form = lax_form::of_segment(first, node.longest)?;
+            if form.is_empty() {
                 return Err(PathRefusal::VanishingSegment);
             }
-            node.edge(&lax)
+            node.edge(&form)
         };
         self.collect(&node.beneath);
         match (edge, node.environment) {
@@ -253,11 +255,11 @@ impl<'t, 'p> Walk<'t, 'p> {
             && self.route.is_some_and(|route| self.table.routes[route].encoded_slash == EncodedSlash::Allow)
     }
 
-    fn end(mut self, trailing_slash: bool) -> Result<Routed<'t, 'p>, Unrouted> {
+    fn end(mut self, trailing_slash: bool) -> Result<Routed<'t, 'p>, RoutingError> {
         if let Some(node) = self.at {
             let public = if trailing_slash { node.public_with_slash } else { node.public };
             if let Some(index) = public {
-                return Ok(self.routed(index, Class::Public, Basis::PublicPath));
+                return Ok(self.routed(index, PathClass::Public, ClassReason::PublicPath));
             }
             if let (Some(id), true) = (node.environment, trailing_slash) {
                 // an empty id is a malformed one
@@ -269,13 +271,13 @@ impl<'t, 'p> Walk<'t, 'p> {
                 self.end_at(node, trailing_slash);
             }
         }
-        let index = self.route.ok_or(Unrouted::NoRoute)?;
+        let index = self.route.ok_or(RoutingError::NoRoute)?;
         Ok(match (self.environment, self.template, self.shared) {
             (Some(name), Some(template), _) => {
-                self.routed(index, Class::Environment(name), Basis::Template(template))
+                self.routed(index, PathClass::Environment(name), ClassReason::Template(template))
             }
-            (_, _, Some(pattern)) => self.routed(index, Class::Shared, Basis::Shared(pattern)),
-            _ => self.routed(index, Class::Account, Basis::Nothing),
+            (_, _, Some(pattern)) => self.routed(index, PathClass::Shared, ClassReason::Shared(pattern)),
+            _ => self.routed(index, PathClass::Account, ClassReason::Nothing),
         })
     }
 
@@ -291,14 +293,14 @@ impl<'t, 'p> Walk<'t, 'p> {
             here.owner_only || (trailing_slash && beneath.owner_only) || node.template.is_some();
     }
 
-    fn routed(&self, index: usize, class: Class<'p>, basis: Basis<'t>) -> Routed<'t, 'p> {
+    fn routed(&self, index: usize, class: PathClass<'p>, class_reason: ClassReason<'t>) -> Routed<'t, 'p> {
         Routed {
             route: &self.table.routes[index],
             index,
             class,
-            owner_only: self.owner_only && matches!(class, Class::Environment(_) | Class::Account),
+            owner_only: self.owner_only && matches!(class, PathClass::Environment(_) | PathClass::Account),
             readonly_upgrade: self.readonly_upgrade,
-            basis,
+            class_reason,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Selectors: the upstream's ways to choose an environment other than the path, and its ways to override the method.
+//! Selectors: query parameters and headers by which clients choose an environment, and parameters that override the
+//! method.
 //!
-//! The query decides nothing but here. Names are compared as lenient readers do; a parameter that only such a reader
-//! takes for a selector is refused, since the gateway would judge one environment and the upstream act in another.
+//! The query decides nothing else. Names are compared as lenient servers do. A parameter that only such a server takes for
+//! a selector is refused: the gateway would decide about one environment, and the upstream act in another.
 
-use super::route::{Basis, Class, EnvironmentName, Routed};
-use super::{fold, lax, steps};
+use super::route::{ClassReason, EnvironmentName, PathClass, Routed};
+use super::{lax_form, step_counter, unicode_fold};
 use crate::config::{Access, QueryName};
 use crate::model::EnvironmentId;
 
@@ -17,7 +18,7 @@ pub enum HeaderValues<'p> {
     One(&'p [u8]),
     /// It is there more than once.
     Many,
-    /// It is there, and the client says that it is not for the upstream.
+    /// It is there, and `Connection` names it: it is not for the upstream.
     Withheld,
 }
 
@@ -40,12 +41,12 @@ const WITHHELD: SelectorRefusal =
 const MISSPELT: SelectorRefusal =
     SelectorRefusal::Malformed("a query parameter is another spelling of a selector of the environment");
 
-/// Lets the selectors of the route have their say.
+/// Applies the selectors of the route.
 ///
 /// On a path without an environment they make the class `environment(that id)`; beside one in the path they must name
 /// the same. `header` looks up a header by its lower-case name; it must count every header whose name equals it once
 /// bytes outside `[a-z0-9]` are turned into `-`, since some upstreams do not tell these apart.
-pub fn select<'t, 'p>(
+pub fn apply_selectors<'t, 'p>(
     routed: Routed<'t, 'p>,
     query: Option<&'p [u8]>,
     header: &dyn Fn(&str) -> HeaderValues<'p>,
@@ -64,7 +65,7 @@ pub fn select<'t, 'p>(
             HeaderValues::Many => return Err(REPEATED),
             HeaderValues::Withheld => return Err(WITHHELD),
         };
-        routed = choose(routed, value, Basis::Selector("header", name.as_str()))?;
+        routed = choose(routed, value, ClassReason::Selector("header", name.as_str()))?;
     }
     Ok(routed)
 }
@@ -72,19 +73,21 @@ pub fn select<'t, 'p>(
 fn choose<'t, 'p>(
     routed: Routed<'t, 'p>,
     value: &'p [u8],
-    basis: Basis<'t>,
+    class_reason: ClassReason<'t>,
 ) -> Result<Routed<'t, 'p>, SelectorRefusal> {
     let id = match std::str::from_utf8(value) {
         Ok(id) if EnvironmentId::is_well_formed(value) => id,
         _ => return Err(NO_ID),
     };
     match routed.class {
-        Class::Environment(EnvironmentName::Named(same)) if same == id => Ok(routed),
+        PathClass::Environment(EnvironmentName::Named(same)) if same == id => Ok(routed),
         // 403, and so for the decision to say: 401 comes before
-        Class::Environment(_) => {
-            Ok(Routed { class: Class::Environment(EnvironmentName::Contradicted), basis, ..routed })
-        }
-        _ => Ok(Routed { class: Class::Environment(EnvironmentName::Named(id)), basis, ..routed }),
+        PathClass::Environment(_) => Ok(Routed {
+            class: PathClass::Environment(EnvironmentName::Contradicted),
+            class_reason,
+            ..routed
+        }),
+        _ => Ok(Routed { class: PathClass::Environment(EnvironmentName::Named(id)), class_reason, ..routed }),
     }
 }
 
@@ -98,7 +101,7 @@ fn select_by_query<'t, 'p>(
     let mut found: Vec<&QueryName> = Vec::new();
     let mut reader = NameReader::default();
     for pair in query.split(|&byte| byte == b'&') {
-        steps::add(1);
+        step_counter::add(1);
         if pair.is_empty() {
             continue;
         }
@@ -106,13 +109,13 @@ fn select_by_query<'t, 'p>(
             Some(at) => (&pair[..at], &pair[at + 1..]),
             None => (pair, &[][..]),
         };
-        steps::add(spelling.len());
+        step_counter::add(spelling.len());
         if let Some(name) = selectors.iter().find(|name| name.as_str().as_bytes() == spelling) {
             if found.contains(&name) {
                 return Err(REPEATED);
             }
             found.push(name);
-            routed = choose(routed, value, Basis::Selector("query parameter", name.as_str()))?;
+            routed = choose(routed, value, ClassReason::Selector("query parameter", name.as_str()))?;
             continue;
         }
         for piece in pair.split(|&byte| byte == b';') {
@@ -131,7 +134,7 @@ fn select_by_query<'t, 'p>(
 /// Whether a name that [`NameReader`] has read is this one.
 fn is_spelling_of(read: &[u8], name: &QueryName) -> bool {
     let name = name.as_str().as_bytes();
-    steps::add(1);
+    step_counter::add(1);
     read.len() == name.len() && read.iter().copied().eq(name.iter().copied().map(normal))
 }
 
@@ -156,7 +159,7 @@ impl NameReader {
     fn read(&mut self, piece: &[u8]) -> &[u8] {
         let end = piece.iter().position(|&byte| byte == b'=').unwrap_or(piece.len());
         let written = &piece[..end];
-        steps::add(written.len());
+        step_counter::add(written.len());
         self.name.clear();
         if written.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
             self.name.extend(written.iter().map(u8::to_ascii_lowercase));
@@ -173,10 +176,10 @@ impl NameReader {
         }
         for chunk in decoded.utf8_chunks() {
             for character in chunk.valid().chars() {
-                fold::fold(character, |byte| name.push(byte));
+                unicode_fold::fold_to_ascii(character, |byte| name.push(byte));
             }
             if !chunk.invalid().is_empty() {
-                name.push(fold::OTHER);
+                name.push(unicode_fold::NON_ASCII);
             }
         }
         let end = name.iter().position(|byte| matches!(byte, b'=' | b'&' | b'[' | b';' | 0));
@@ -195,9 +198,9 @@ impl NameReader {
 fn decode_leniently(text: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
-        steps::add(1);
+        step_counter::add(1);
         let escape = match after {
-            [high, low, ..] if byte == b'%' => lax::hex(*high).zip(lax::hex(*low)),
+            [high, low, ..] if byte == b'%' => lax_form::hex(*high).zip(lax_form::hex(*low)),
             _ => None,
         };
         if let Some((high, low)) = escape {

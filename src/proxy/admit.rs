@@ -6,7 +6,7 @@ use http::Method;
 
 use super::refusal::Refusal;
 use crate::config::Limits;
-use crate::policy::{self, Target};
+use crate::policy::{self, RequestTarget};
 use crate::wire::{BodyLength, FieldKind, RequestHead, Version};
 
 /// The most options a `Connection` header may name: each is compared with each header.
@@ -16,7 +16,7 @@ const MAX_CONNECTION_OPTIONS: usize = 100;
 pub(super) struct Admitted<'h> {
     pub(super) head: &'h RequestHead,
     pub(super) method: Method,
-    pub(super) target: Target<'h>,
+    pub(super) target: RequestTarget<'h>,
     /// The target in origin form, as it is forwarded.
     pub(super) origin_form: &'h [u8],
     /// `Host`, or HTTP/2's `:authority`; empty only for HTTP/1.0 without a `Host`.
@@ -92,7 +92,7 @@ pub(super) fn admit<'h>(
             origin_form
         }
     };
-    let target = policy::admit(origin_form).map_err(Refusal::Path)?;
+    let target = policy::admit_target(origin_form).map_err(Refusal::Path)?;
     let expects_continue = match single(head, FieldKind::Expect)? {
         None => false,
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {

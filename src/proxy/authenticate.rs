@@ -25,7 +25,7 @@ impl RequestContext<'_> {
             None if self.access_control == AccessControl::Disabled => Ok(None),
             None => Err(Refusal::Unauthenticated),
             Some(value) => Credential::parse(value).map(Some).map_err(|_| {
-                self.worker.shared.authenticator.refuse_unreadable(self.source(admitted.head)).into()
+                self.worker.shared.authenticator.refuse_malformed(self.source(admitted.head)).into()
             }),
         }
     }
@@ -41,7 +41,7 @@ impl RequestContext<'_> {
         let identity =
             self.unless_stopping(authenticator.authenticate(credential, source, self.arrived)).await??;
         self.stream.set_identity(Some(Arc::clone(&identity)));
-        identity.touch(self.worker.unix_milliseconds(self.arrived).unsigned_abs() / 1000, source);
+        identity.record_use(self.worker.unix_milliseconds(self.arrived).unsigned_abs() / 1000, source);
         Ok(identity)
     }
 

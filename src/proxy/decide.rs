@@ -13,7 +13,8 @@ use super::websocket::websocket_key;
 use crate::auth::{Authenticator, Identity};
 use crate::model::{Owner, State};
 use crate::policy::{
-    Class, Denial, DenialStatus, Destination, EnvironmentFacts, EnvironmentName, Grant, Inquiry, decide,
+    DecisionInput, Denial, DenialStatus, Destination, EnvironmentName, EnvironmentStatus, Grant, PathClass,
+    decide,
 };
 use crate::wire::FieldNameSet;
 
@@ -48,7 +49,7 @@ impl Permitted<'_> {
 
     /// Whether what the gateway knows is recent enough to act on. Public paths do not depend on it.
     pub(super) fn is_fresh(&self) -> bool {
-        self.identity.is_none() || self.authenticator.is_fresh()
+        self.identity.is_none() || self.authenticator.has_lease()
     }
 }
 
@@ -92,7 +93,7 @@ impl RequestContext<'_> {
     ) -> Result<Arc<Identity>, Refusal> {
         loop {
             let seen = self.worker.streams.changes_seen();
-            let identity = self.worker.shared.authenticator.reread(held).await?;
+            let identity = self.worker.shared.authenticator.refresh(held).await?;
             let facts = self.environment_facts(paths, Some(&identity)).await?;
             decide(&self.inquiry(admitted, paths, Some(&identity), facts)).map_err(denied)?;
             if seen == self.worker.streams.changes_seen() {
@@ -107,9 +108,9 @@ impl RequestContext<'_> {
         admitted: &'i Admitted<'_>,
         paths: &'i RoutedPaths<'_>,
         identity: Option<&'i Identity>,
-        environment: Option<EnvironmentFacts>,
-    ) -> Inquiry<'i> {
-        Inquiry {
+        environment: Option<EnvironmentStatus>,
+    ) -> DecisionInput<'i> {
+        DecisionInput {
             principal: identity.map(|identity| &identity.principal),
             access_control: self.access_control,
             method: &admitted.method,
@@ -125,18 +126,18 @@ impl RequestContext<'_> {
         &self,
         paths: &RoutedPaths<'_>,
         identity: Option<&Identity>,
-    ) -> Result<Option<EnvironmentFacts>, Refusal> {
+    ) -> Result<Option<EnvironmentStatus>, Refusal> {
         let class = match (paths.routed.class, paths.destination) {
-            (Class::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => paths.routed.class,
+            (PathClass::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => paths.routed.class,
             (_, Some(Destination::Routed(second))) => second.class,
         };
         match class {
-            Class::Environment(EnvironmentName::Named(id)) => {
+            PathClass::Environment(EnvironmentName::Named(id)) => {
                 // an environment key brings its own environment along, as true as the key itself
                 if let Some(Owner::Environment(own)) = identity.map(|identity| &identity.principal.owner)
                     && own.id.as_str() == id
                 {
-                    return Ok(Some(EnvironmentFacts { known: true, active: own.state == State::Active }));
+                    return Ok(Some(EnvironmentStatus { known: true, active: own.state == State::Active }));
                 }
                 let facts = self.unless_stopping(self.worker.shared.authenticator.environment(id)).await??;
                 Ok(Some(facts))

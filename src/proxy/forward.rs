@@ -10,7 +10,7 @@ use super::open_streams::Interrupt;
 use super::refusal::Refusal;
 use super::request_context::RequestContext;
 use super::route::RoutedPaths;
-use crate::model::Source;
+use crate::model::ClientSource;
 use crate::upstream::{Pool, Requester};
 use crate::wire::{BodyLength, HeadLimits, Peer};
 
@@ -41,7 +41,7 @@ impl RequestContext<'_> {
             pool,
             requester: Requester {
                 key: permitted.identity.map(|identity| identity.principal.key.id),
-                source: Source::of(self.source(admitted.head)),
+                source: ClientSource::of(self.source(admitted.head)),
             },
             stream: self.stream,
             progress,

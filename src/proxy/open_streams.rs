@@ -312,7 +312,7 @@ impl OpenStream {
             }
             if std::mem::replace(&mut has_moved, true)
                 && self.open.identity.borrow().is_some()
-                && !self.streams.authenticator.is_fresh()
+                && !self.streams.authenticator.has_lease()
             {
                 return Poll::Ready(Err(Interrupt::Changed));
             }

@@ -133,7 +133,7 @@ impl Refusal {
     pub(super) fn is_ill_formed(&self) -> bool {
         match self {
             Self::Head(_) | Self::Framing(_) | Self::Malformed(_) | Self::Repeated(_) => true,
-            Self::Path(refusal) => refusal.is_no_target(),
+            Self::Path(refusal) => refusal.is_malformed_target(),
             _ => false,
         }
     }

@@ -5,7 +5,7 @@ use super::headers::is_named_by_connection;
 use super::refusal::Refusal;
 use super::request_context::RequestContext;
 use super::webdav_destination::webdav_destination;
-use crate::policy::{Destination, HeaderValues, Routed, Target, Unrouted, select};
+use crate::policy::{Destination, HeaderValues, RequestTarget, Routed, RoutingError, apply_selectors};
 use crate::wire::{RequestHead, same_field_name};
 
 /// What the paths of a request are under the routes.
@@ -34,15 +34,15 @@ impl RequestContext<'_> {
     fn classify<'a>(
         &'a self,
         admitted: &Admitted<'a>,
-        target: &Target<'a>,
+        target: &RequestTarget<'a>,
     ) -> Result<Option<Routed<'a, 'a>>, Refusal> {
         let routed = match self.active_config.snapshot.routes.classify(target) {
             Ok(routed) => routed,
-            Err(Unrouted::NoRoute) => return Ok(None),
-            Err(Unrouted::Ambiguous(why)) => return Err(Refusal::Path(why)),
+            Err(RoutingError::NoRoute) => return Ok(None),
+            Err(RoutingError::Ambiguous(why)) => return Err(Refusal::Path(why)),
         };
         let head = admitted.head;
-        let selected = select(routed, target.query, &|name| header_values(head, name));
+        let selected = apply_selectors(routed, target.query, &|name| header_values(head, name));
         selected.map(Some).map_err(Refusal::Selector)
     }
 }

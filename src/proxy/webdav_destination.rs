@@ -3,7 +3,7 @@
 use super::admit::{Admitted, absolute_form};
 use super::headers::{ClientInfo, is_named_by_connection};
 use super::refusal::Refusal;
-use crate::policy::{self, DestinationUse, Target};
+use crate::policy::{self, DestinationUse, RequestTarget};
 use crate::wire::FieldKind;
 
 /// Reads the second path of a request, as strictly as the first. It may be an absolute path, or a URL of the origin that
@@ -11,7 +11,7 @@ use crate::wire::FieldKind;
 pub(super) fn webdav_destination<'h>(
     admitted: &Admitted<'h>,
     client: &ClientInfo,
-) -> Result<Option<Target<'h>>, Refusal> {
+) -> Result<Option<RequestTarget<'h>>, Refusal> {
     let meaning = policy::destination_use(&admitted.method);
     if meaning == DestinationUse::None {
         return Ok(None);
@@ -31,7 +31,7 @@ pub(super) fn webdav_destination<'h>(
         return Err(Refusal::Malformed("Connection names Destination"));
     }
     let path = if value.starts_with(b"/") { value } else { path_of_url(value, admitted, client)? };
-    policy::admit(path).map(Some).map_err(Refusal::Path)
+    policy::admit_target(path).map(Some).map_err(Refusal::Path)
 }
 
 /// The path of a URL whose origin is the one that the client called.

@@ -86,7 +86,7 @@ impl WorkerContext {
         self.clock.set(clock);
         self.date.set(HttpDate::at(clock.unix_milliseconds, Some(self.date.get())));
         // what is known may be out of date by now: nothing that a key has opened goes on by it
-        if !self.shared.authenticator.is_fresh() {
+        if !self.shared.authenticator.has_lease() {
             self.streams.recheck_keys();
         }
         self.access_log.borrow_mut().flush();

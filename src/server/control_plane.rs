@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Authenticator;
 use crate::management::{self, Management};
 use crate::proxy::{WorkerCommand, WorkerHandle};
-use crate::store::{Change, Position, Reader};
+use crate::store::{Change, Reader, StorePosition};
 use crate::telemetry::RequestHistory;
 
 /// How often uses of keys are saved.
@@ -31,7 +31,7 @@ pub(super) const POLL: Duration = Duration::from_millis(10);
 /// What the control plane can be told.
 pub(super) enum ControlCommand {
     /// Apply these changes, which lead there, everywhere; then answer.
-    Apply(Arc<[Change]>, Position, oneshot::Sender<()>),
+    Apply(Arc<[Change]>, StorePosition, oneshot::Sender<()>),
     /// Let running management requests finish; then answer.
     EndManagement(oneshot::Sender<()>),
     /// Save what is left to save, and end.
@@ -46,7 +46,7 @@ pub(super) struct ControlPlane {
     pub(super) workers: Arc<Vec<WorkerHandle>>,
     pub(super) management: Option<(TcpListener, Arc<Management>)>,
     /// Tells which changes are in force.
-    pub(super) in_force: watch::Sender<Position>,
+    pub(super) in_force: watch::Sender<StorePosition>,
     pub(super) management_timeouts: management::Timeouts,
 }
 
@@ -107,8 +107,8 @@ impl ControlPlane {
     }
 
     /// Applies changes: drops what the caches hold for them, then has every worker end what they forbid.
-    async fn apply(&self, changes: Arc<[Change]>, position: Position) {
-        self.authenticator.apply(&changes).await;
+    async fn apply(&self, changes: Arc<[Change]>, position: StorePosition) {
+        self.authenticator.apply_changes(&changes).await;
         let mut waiting = Vec::new();
         for worker in self.workers.iter() {
             let (done, decided) = oneshot::channel();
@@ -126,7 +126,7 @@ impl ControlPlane {
 }
 
 async fn save_uses(authenticator: Arc<Authenticator>, reader: Reader, most: usize) {
-    let uses = authenticator.take_uses(most);
+    let uses = authenticator.take_unsaved_uses(most);
     if !uses.is_empty()
         && let Err(error) = reader.save_uses(uses).await
     {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::control_plane::ControlCommand;
 use super::embedded_lease::EmbeddedLease;
 use crate::auth::Authenticator;
-use crate::store::{BootTime, Follower, Next, StoreError};
+use crate::store::{BootInstant, Follower, LeaseStep, StoreError};
 use crate::telemetry::LogThrottle;
 
 /// How often it looks.
@@ -117,10 +117,10 @@ impl FollowerThread {
                     }
                 }
                 Err(LookError::Unread(error)) => {
-                    let is_final = self.row.is_some() && error.is_final();
+                    let is_final = self.row.is_some() && error.needs_operator();
                     if is_final {
-                        self.authenticator.set_fresh_until(BootTime::default());
-                        self.authenticator.set_current_until(BootTime::default());
+                        self.authenticator.set_lease_end(BootInstant::default());
+                        self.authenticator.set_up_to_date_until(BootInstant::default());
                     }
                     if log_throttle.should_log() {
                         let then = self.then();
@@ -132,7 +132,7 @@ impl FollowerThread {
         }
         if let Some(row) = &mut self.row
             && end.is_none()
-            && let Err(error) = row.presence.end()
+            && let Err(error) = row.registration.deregister()
         {
             tracing::warn!(%error, "cannot say in the store that this gateway is gone");
         }
@@ -141,7 +141,7 @@ impl FollowerThread {
 
     /// What happens to requests with keys, for the log.
     fn then(&self) -> String {
-        match self.authenticator.fresh_for().as_secs() {
+        match self.authenticator.remaining_lease().as_secs() {
             0 => "every key is answered 503".to_owned(),
             left => format!("in {left} seconds every key will be answered 503"),
         }
@@ -151,22 +151,23 @@ impl FollowerThread {
     fn step(&mut self) -> Result<(), LookError> {
         // counted from before the look: what is written afterwards may be missed by it
         if let Some(row) = &mut self.row {
-            row.state.begin(BootTime::now());
+            row.state.begin(BootInstant::now());
         }
-        let mut next = Next::Look;
+        let mut next = LeaseStep::CatchUp;
         loop {
-            if next == Next::Look {
+            if next == LeaseStep::CatchUp {
                 self.look()?;
             }
             // a backlog that takes more than one look says that what is known is still old
             let Some(row) = self.row.as_mut().filter(|_| self.follower.is_caught_up()) else { return Ok(()) };
             next = match next {
-                Next::Look => row.state.reached(self.follower.position()),
-                Next::Confirm(position) => {
-                    self.authenticator.set_current_until(row.state.as_of() + Authenticator::CURRENT);
-                    row.state.confirmed(position, BootTime::now())
+                LeaseStep::CatchUp => row.state.caught_up(self.follower.position()),
+                LeaseStep::Confirm(position) => {
+                    self.authenticator
+                        .set_up_to_date_until(row.state.as_of() + Authenticator::UP_TO_DATE_FOR);
+                    row.state.confirmed(position, BootInstant::now())
                 }
-                Next::Rest => return Ok(()),
+                LeaseStep::Done => return Ok(()),
                 next => row.step(next, &self.authenticator).map_err(LookError::Unwritten)?,
             };
         }

@@ -23,7 +23,7 @@ use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
     WorkerCommand, WorkerHandle,
 };
-use crate::store::{Follower, PepperId, Reader, Registry, Replica, Store, StoreError, unwritten_log};
+use crate::store::{AsyncStore, Follower, PepperId, Reader, Replica, Store, StoreError, uncheckpointed_wal};
 use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
@@ -113,7 +113,7 @@ pub struct Gateway {
     follower: follower::FollowerHandle,
     reader: Reader,
     /// Where there is a management listener.
-    registry: Option<Registry>,
+    registry: Option<AsyncStore>,
     /// Where the record is in PostgreSQL.
     lease: Option<record_lease::LeaseHandle>,
 }
@@ -132,7 +132,7 @@ impl Gateway {
                 (Some(Replica::open(postgres, &name, config.max_staleness, &mut report)?), None)
             }
         };
-        let store = Store::of_running(&config.store)?;
+        let store = Store::open_unchecked(&config.store)?;
         let peppers = Peppers::load(&config.pepper_files)?;
         let missing = missing_peppers(&config, &peppers, &store)?;
         if missing > 0 {
@@ -141,7 +141,7 @@ impl Gateway {
         drop(store);
         let reader = Reader::open(&path, READER_THREADS)?;
         let registry = match &config.management {
-            Some(management) => Some(Registry::open(&config.store, management.lists)?),
+            Some(management) => Some(AsyncStore::open(&config.store, management.lists)?),
             None => None,
         };
         let mut lease =
@@ -160,7 +160,7 @@ impl Gateway {
     fn start_with(
         mut config: Config,
         peppers: Peppers,
-        (mut reader, registry): (Reader, Option<Registry>),
+        (mut reader, registry): (Reader, Option<AsyncStore>),
         mut row: Option<EmbeddedLease>,
         lease: &mut Option<StartingLease>,
     ) -> Result<Self, StartError> {
@@ -170,7 +170,7 @@ impl Gateway {
         let follower = Follower::open(path)?;
         if lease.is_some() {
             let commands = lease_commands.clone();
-            reader = reader.with_outbox(move |note| {
+            reader = reader.reporting_to(move |note| {
                 // an error means that the gateway is stopping
                 let _ = commands.send(record_lease::LeaseCommand::Note(note));
             });
@@ -376,13 +376,13 @@ impl Gateway {
 }
 
 /// Closes the store: whoever does so last writes the log back into the file, so that the file alone is all of it.
-fn close(path: &Path, reader: &Reader, registry: Option<&Registry>) {
+fn close(path: &Path, reader: &Reader, registry: Option<&AsyncStore>) {
     let deadline = Instant::now() + CLOSING;
     reader.close(deadline);
     if let Some(registry) = registry {
         registry.close(deadline);
     }
-    if let Some(log) = unwritten_log(path) {
+    if let Some(log) = uncheckpointed_wal(path) {
         tracing::warn!(
             "{} holds the newest changes: another process has the store open, or it cannot be written; a copy needs both \
              files",

@@ -35,7 +35,7 @@ pub(super) fn build(
         help: "Secrets that argon2 is verifying, or that wait for it",
         label: None,
         kind: MetricKind::Gauge,
-        read: Box::new(move || queue.verifications_open() as u64),
+        read: Box::new(move || queue.pending_verifications() as u64),
     });
     let staleness = Arc::clone(authenticator);
     sources.push(MetricSource {

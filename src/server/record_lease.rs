@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 use crate::auth::Authenticator;
 use crate::model::KeyId;
 use crate::store::{
-    BootTime, Fingerprint, KeyUse, LeaseState, Next, Note, Position, Reached, Replica, StoreError, Woken,
+    BootInstant, Fingerprint, KeyUse, LeaseState, LeaseStep, ReaderReport, Replica, ReplicaHead, StoreError,
+    StorePosition, Wakeup,
 };
 use crate::telemetry::LogThrottle;
 
@@ -32,7 +33,7 @@ const NOTES: usize = 50_000;
 #[derive(Debug)]
 pub(super) enum LeaseCommand {
     /// Keep this in the record.
-    Note(Note),
+    Note(ReaderReport),
     /// End, and take this gateway's row away.
     Stop,
 }
@@ -66,20 +67,20 @@ impl LeaseHandle {
 pub(super) struct StartingLease {
     replica: Replica,
     state: LeaseState,
-    reached: Option<Reached>,
+    reached: Option<ReplicaHead>,
 }
 
 impl StartingLease {
     /// Takes its lease first: whoever changes something from here on waits for this gateway. A record that stops
     /// answering meanwhile is one that was away before.
     pub(super) fn new(replica: Replica, lease: Duration) -> Result<Self, StoreError> {
-        let state = LeaseState::new(lease, replica.remembered_lease()?);
+        let state = LeaseState::new(lease, replica.saved_lease()?);
         let is_connected = replica.is_connected();
         let mut starting = Self { replica, state, reached: None };
         if is_connected {
             match starting.catch_up() {
                 Ok(()) => {}
-                Err(error @ StoreError::RecordAway { .. }) => {
+                Err(error @ StoreError::RecordUnreachable { .. }) => {
                     tracing::error!(%error, "starting from the replica alone");
                 }
                 Err(error) => {
@@ -92,11 +93,11 @@ impl StartingLease {
     }
 
     fn catch_up(&mut self) -> Result<(), StoreError> {
-        self.state.begin_to_act(BootTime::now());
+        self.state.begin_to_act(BootInstant::now());
         self.replica.renew()?;
         self.state.renewed();
-        let reached = self.replica.look()?;
-        self.state.reached(reached.position);
+        let reached = self.replica.catch_up()?;
+        self.state.caught_up(reached.position);
         self.reached = Some(reached);
         Ok(())
     }
@@ -104,28 +105,28 @@ impl StartingLease {
     /// The gateway can act on what its follower began with: no cache holds anything older.
     pub(super) fn act(
         &mut self,
-        position: Position,
+        position: StorePosition,
         authenticator: &Authenticator,
     ) -> Result<(), StoreError> {
         let Self { replica, state, reached } = self;
-        if state.confirmed(position, BootTime::now()) == Next::Extend {
-            replica.remember_lease(state.until())?;
+        if state.confirmed(position, BootInstant::now()) == LeaseStep::Extend {
+            replica.save_lease(state.until())?;
             // before it acts, so that nothing is said to wait for a gateway that has begun with it
-            if let (Next::Acknowledge(_), Some(reached)) = (state.extended(), *reached) {
+            if let (LeaseStep::Acknowledge(_), Some(reached)) = (state.extended(), *reached) {
                 match replica.acknowledge(reached) {
                     Ok(()) => {
                         state.acknowledged();
                     }
                     // the next renewal says so
-                    Err(error @ StoreError::RecordAway { .. }) => {
+                    Err(error @ StoreError::RecordUnreachable { .. }) => {
                         tracing::warn!(%error, "the record does not know yet what is in force here");
                     }
                     Err(error) => return Err(error),
                 }
             }
-            authenticator.set_current_until(state.as_of() + Authenticator::CURRENT);
+            authenticator.set_up_to_date_until(state.as_of() + Authenticator::UP_TO_DATE_FOR);
         }
-        authenticator.set_fresh_until(state.until());
+        authenticator.set_lease_end(state.until());
         Ok(())
     }
 
@@ -134,7 +135,7 @@ impl StartingLease {
         self,
         authenticator: Arc<Authenticator>,
         look: Box<dyn Fn() + Send>,
-        in_force: watch::Receiver<Position>,
+        in_force: watch::Receiver<StorePosition>,
     ) -> LeaseThread {
         let Self { replica, state, .. } = self;
         LeaseThread { replica, authenticator, state, look, in_force }
@@ -143,7 +144,7 @@ impl StartingLease {
     /// The gateway does not start after all: nobody need wait for the end of its lease.
     pub(super) fn withdraw(mut self) {
         if self.replica.is_connected()
-            && let Err(error) = self.replica.withdraw()
+            && let Err(error) = self.replica.remove_row()
         {
             tracing::warn!(%error, "this gateway's lease in the record ends by itself");
         }
@@ -157,7 +158,7 @@ pub(super) struct LeaseThread {
     state: LeaseState,
     /// Has the follower look at the replica at once.
     look: Box<dyn Fn() + Send>,
-    in_force: watch::Receiver<Position>,
+    in_force: watch::Receiver<StorePosition>,
 }
 
 impl LeaseThread {
@@ -187,7 +188,9 @@ impl LeaseThread {
                         exchange = Instant::now() + EXCHANGE;
                         // lost where the record does not take them, as notes may be
                         let taken = std::mem::take(&mut outbox);
-                        if let Err(error) = self.replica.exchange_notes(&taken.uses, &taken.fingerprints) {
+                        if let Err(error) =
+                            self.replica.exchange_uses_and_fingerprints(&taken.uses, &taken.fingerprints)
+                        {
                             tracing::warn!(%error, "when keys were last used could not be exchanged with the record");
                         }
                     }
@@ -207,9 +210,9 @@ impl LeaseThread {
                 }
             }
             match self.replica.wait(&mut received, POLL) {
-                Woken::Look => {}
-                Woken::Told(LeaseCommand::Note(note)) => self.take(note, &mut outbox),
-                Woken::Told(LeaseCommand::Stop) | Woken::Ended => break,
+                Wakeup::CheckRecord => {}
+                Wakeup::Message(LeaseCommand::Note(note)) => self.take(note, &mut outbox),
+                Wakeup::Message(LeaseCommand::Stop) | Wakeup::Disconnected => break,
             }
             while let Ok(next) = received.try_recv() {
                 match next {
@@ -224,9 +227,9 @@ impl LeaseThread {
         self.end(&outbox);
     }
 
-    fn take(&mut self, note: Note, outbox: &mut Outbox) {
+    fn take(&mut self, note: ReaderReport, outbox: &mut Outbox) {
         match note {
-            Note::Damage(file, why) => self.replica.report_damage(file, why),
+            ReaderReport::Damage(file, why) => self.replica.report_damage(file, why),
             note => outbox.add(note),
         }
     }
@@ -234,42 +237,45 @@ impl LeaseThread {
     /// Looks at the record, has what is new applied, and says so.
     fn step(&mut self, runtime: &Runtime) -> Result<(), StoreError> {
         let mut reached = None;
-        let mut next = self.state.begin(BootTime::now());
+        let mut next = self.state.begin(BootInstant::now());
         loop {
             next = match (next, reached) {
-                (Next::Renew, _) => {
+                (LeaseStep::Renew, _) => {
                     self.replica.renew()?;
                     self.state.renewed()
                 }
-                (Next::Look, _) => self.state.reached(reached.insert(self.replica.look()?).position),
-                (Next::Confirm(position), _) => {
+                (LeaseStep::CatchUp, _) => {
+                    self.state.caught_up(reached.insert(self.replica.catch_up()?).position)
+                }
+                (LeaseStep::Confirm(position), _) => {
                     if !self.is_in_force(runtime, position) {
                         // the next look asks again; until then nobody is told that it is in force
                         return Ok(());
                     }
-                    self.authenticator.set_current_until(self.state.as_of() + Authenticator::CURRENT);
+                    self.authenticator
+                        .set_up_to_date_until(self.state.as_of() + Authenticator::UP_TO_DATE_FOR);
                     let in_force = *self.in_force.borrow();
-                    self.state.confirmed(in_force, BootTime::now())
+                    self.state.confirmed(in_force, BootInstant::now())
                 }
-                (Next::Extend, _) => {
-                    self.authenticator.set_fresh_until(self.state.until());
-                    if let Err(error) = self.replica.remember_lease(self.state.until()) {
+                (LeaseStep::Extend, _) => {
+                    self.authenticator.set_lease_end(self.state.until());
+                    if let Err(error) = self.replica.save_lease(self.state.until()) {
                         // it only matters to a restart while the record is away
                         tracing::warn!(%error, "the lease cannot be written down in the replica");
                     }
                     self.state.extended()
                 }
-                (Next::Acknowledge(_), Some(reached)) => {
+                (LeaseStep::Acknowledge(_), Some(reached)) => {
                     self.replica.acknowledge(reached)?;
                     self.state.acknowledged()
                 }
-                (Next::Rest | Next::Acknowledge(_), _) => return Ok(()),
+                (LeaseStep::Done | LeaseStep::Acknowledge(_), _) => return Ok(()),
             };
         }
     }
 
     /// Whether all that was reached is in force here: dropped from every cache, ended on every worker.
-    fn is_in_force(&mut self, runtime: &Runtime, position: Position) -> bool {
+    fn is_in_force(&mut self, runtime: &Runtime, position: StorePosition) -> bool {
         if self.in_force.borrow().includes(position) {
             return true;
         }
@@ -280,10 +286,10 @@ impl LeaseThread {
     }
 
     fn end(mut self, outbox: &Outbox) {
-        if let Err(error) = self.replica.exchange_notes(&outbox.uses, &outbox.fingerprints) {
+        if let Err(error) = self.replica.exchange_uses_and_fingerprints(&outbox.uses, &outbox.fingerprints) {
             tracing::warn!(%error, "when keys were last used could not be saved");
         }
-        if let Err(error) = self.replica.leave() {
+        if let Err(error) = self.replica.deregister() {
             tracing::warn!(%error, "this gateway's lease in the record ends by itself; a restart may act within it");
         }
     }
@@ -297,9 +303,9 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn add(&mut self, note: Note) {
+    fn add(&mut self, note: ReaderReport) {
         match note {
-            Note::Uses(uses) => {
+            ReaderReport::Uses(uses) => {
                 self.uses.extend(uses);
                 // a key once: the record refuses to note one twice in one write
                 self.uses.sort_by_key(|used| (used.key.row(), used.at));
@@ -313,10 +319,10 @@ impl Outbox {
                 let too_many = self.uses.len().saturating_sub(NOTES);
                 self.uses.drain(..too_many);
             }
-            Note::Fingerprint(key, fingerprint) if self.fingerprints.len() < NOTES => {
+            ReaderReport::Fingerprint(key, fingerprint) if self.fingerprints.len() < NOTES => {
                 self.fingerprints.push((key, fingerprint));
             }
-            Note::Fingerprint(..) | Note::Damage(..) => {}
+            ReaderReport::Fingerprint(..) | ReaderReport::Damage(..) => {}
         }
     }
 }

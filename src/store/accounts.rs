@@ -1,18 +1,18 @@
-//! Accounts in the record.
+//! Queries and changes of accounts.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::audit::Attempt;
-use super::author::Writing;
+use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
-use super::error::Fault;
-use super::object::{self, Kind};
-use super::page::{Cursor, Listing, Page, Query};
-use super::{Edit, Entry, Store, StoreError, Transition, keys, memberships, rows};
+use super::error::TransactionError;
+use super::object::{self, ObjectKind};
+use super::page::{ListDefinition, ListScope, Page, PageQuery};
+use super::{Edit, StateTransition, Store, StoreError, WithRevision, keys, memberships, row_mapping};
 use crate::model::{Account, AccountId, AccountKind, Description, KeyOwner, Name, State};
-use crate::policy::Act;
+use crate::policy::ManagementAction;
 
 /// What a new account is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,22 +29,22 @@ impl Store {
     /// Makes an account; it is active.
     pub fn create_account(&mut self, new: &NewAccount) -> Result<(Account, ChangeNumber), StoreError> {
         self.change(&Attempt::new("create", "account", &new.name), |at| {
-            at.permit(&Act::ManageAccounts)?;
+            at.authorize(&ManagementAction::ManageAccounts)?;
             create(at, new)
         })
     }
 
-    /// Makes the first account of a record. Where several are to be made at once, one is.
+    /// Creates the first account of a record. Of several that are created at once, one is.
     pub fn create_first_account(&mut self, new: &NewAccount) -> Result<(Account, ChangeNumber), StoreError> {
         self.change(&Attempt::new("create", "account", &new.name), |at| {
-            refuse_begun(at)?;
+            refuse_unless_empty(at)?;
             create(at, new)
         })
     }
 
-    /// Refuses a record in which something was made already.
-    pub fn refuse_begun(&self) -> Result<(), StoreError> {
-        self.database.read(refuse_begun)
+    /// Refuses a record that has a change already.
+    pub fn refuse_unless_empty(&self) -> Result<(), StoreError> {
+        self.database.read(refuse_unless_empty)
     }
 
     /// The account with this id, a removed one too, or else the only one with this name.
@@ -57,19 +57,21 @@ impl Store {
             }
             let found = at
                 .prepare_cached("SELECT * FROM accounts WHERE name = ?1 AND state <> 'removed' ORDER BY id")?
-                .query_map([id_or_name], rows::account)?
+                .query_map([id_or_name], row_mapping::account)?
                 .collect::<Result<_, _>>()?;
-            object::only_one(Kind::Account, id_or_name, found, |account: &Account| account.id.to_string())
+            object::only_one(ObjectKind::Account, id_or_name, found, |account: &Account| {
+                account.id.to_string()
+            })
         })
     }
 
-    /// The account with this id, a removed one too, with what is kept beside it.
-    pub fn account_entry(&self, id: AccountId) -> Result<Entry<Account>, StoreError> {
+    /// The account with this id, a removed one too, with its revision.
+    pub fn account_entry(&self, id: AccountId) -> Result<WithRevision<Account>, StoreError> {
         self.database.read(|at| {
             at.prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
                 .query_row([id.row()], entry)
                 .optional()?
-                .ok_or_else(|| Kind::Account.not_found(id))
+                .ok_or_else(|| ObjectKind::Account.not_found(id))
         })
     }
 
@@ -77,13 +79,13 @@ impl Store {
     pub fn account_page(
         &self,
         only: Option<AccountId>,
-        query: &Query,
-    ) -> Result<Page<Entry<Account>>, StoreError> {
-        let cursor = match only {
-            None => Cursor::everything(),
-            Some(id) => Cursor::few("accounts.id = ?", vec![id.row().into()]),
+        query: &PageQuery,
+    ) -> Result<Page<WithRevision<Account>>, StoreError> {
+        let scope = match only {
+            None => ListScope::everything(),
+            Some(id) => ListScope::matching("accounts.id = ?", vec![id.row().into()]),
         };
-        self.database.read(|at| Listing::ACCOUNTS.page(at, query, &cursor, entry))
+        self.database.read(|at| ListDefinition::ACCOUNTS.page(at, query, &scope, entry))
     }
 
     /// Changes an account's name or description.
@@ -93,18 +95,20 @@ impl Store {
         edit: &Edit,
     ) -> Result<(Account, ChangeNumber), StoreError> {
         self.change(&Attempt::new("edit", "account", &id), |at| {
-            at.permit(&Act::ManageAccounts)?;
-            let account = present(at, id)?;
-            object::refuse_changed(at, Kind::Account, id.row(), &id, &edit.expected)?;
+            at.authorize(&ManagementAction::ManageAccounts)?;
+            let account = get_existing(at, id)?;
+            object::refuse_changed(at, ObjectKind::Account, id.row(), &id, &edit.expected)?;
             match &edit.name {
                 Some(Some(name)) => refuse_like_an_id(name)?,
                 Some(None) => {
-                    return Err(Fault::refused("an account always has a name: give it another one"));
+                    return Err(TransactionError::refused(
+                        "an account always has a name: give it another one",
+                    ));
                 }
                 None => {}
             }
             let (name, description) = (Some(&account.name), account.description.as_ref());
-            if object::edit(at, Kind::Account, id.row(), edit, name, description)? {
+            if object::edit(at, ObjectKind::Account, id.row(), edit, name, description)? {
                 log(at, id, "edit", Some(&account))
             } else {
                 Ok((account, change::head(at)?.number))
@@ -112,26 +116,25 @@ impl Store {
         })
     }
 
-    /// Activates or deactivates an account; its keys work only while it is active. Where it is so already, nothing
-    /// changes.
+    /// Activates, deactivates or removes an account. Its keys work only while it is active.
     pub fn set_account_state(
         &mut self,
         id: AccountId,
-        transition: impl Into<Transition>,
+        transition: impl Into<StateTransition>,
     ) -> Result<(Account, ChangeNumber), StoreError> {
-        let Transition { to: state, expected } = transition.into();
+        let StateTransition { to: state, expected } = transition.into();
         self.change(&Attempt::new(object::action_to(state), "account", &id), |at| {
-            at.permit(&Act::ManageAccounts)?;
-            let account = get(at, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
-            object::refuse_changed(at, Kind::Account, id.row(), &id, &expected)?;
-            let Some(action) = object::transition(at, Kind::Account, &id, account.state, state)? else {
+            at.authorize(&ManagementAction::ManageAccounts)?;
+            let account = get(at, id)?.ok_or_else(|| ObjectKind::Account.not_found(id))?;
+            object::refuse_changed(at, ObjectKind::Account, id.row(), &id, &expected)?;
+            let Some(action) = object::transition(at, ObjectKind::Account, &id, account.state, state)? else {
                 return Ok((account, change::head(at)?.number));
             };
             if state == State::Removed {
                 keys::remove_all_of(at, &KeyOwner::Account(id))?;
                 memberships::remove_all_of_account(at, id)?;
             }
-            object::set_state(at, Kind::Account, id.row(), state)?;
+            object::set_state(at, ObjectKind::Account, id.row(), state)?;
             log(at, id, action, Some(&account))
         })
     }
@@ -141,8 +144,8 @@ impl Store {
         self.set_account_state(id, State::Removed)
     }
 
-    /// Whether any active key of an active admin account exists. The store lets the last one go: a key that leaked
-    /// must be stopped at once, and whoever can open the file can make another.
+    /// Whether there is an active key of an active admin account. The last one may be stopped: a key that leaked must be
+    /// stopped at once, and the command line can create another.
     pub fn has_working_admin_key(&self) -> Result<bool, StoreError> {
         self.database.read(|at| {
             // CROSS JOIN: SQLite then takes the few accounts first, and their keys by the index
@@ -158,49 +161,49 @@ impl Store {
     }
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry<Account>> {
-    Ok(Entry { object: rows::account(row)?, revision: rows::revision(row)? })
+fn entry(row: &Row<'_>) -> rusqlite::Result<WithRevision<Account>> {
+    Ok(WithRevision { object: row_mapping::account(row)?, revision: row_mapping::revision(row)? })
 }
 
-pub(super) fn get(connection: &Connection, id: AccountId) -> Result<Option<Account>, Fault> {
+pub(super) fn get(connection: &Connection, id: AccountId) -> Result<Option<Account>, TransactionError> {
     let found = connection
         .prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
-        .query_row([id.row()], rows::account)
+        .query_row([id.row()], row_mapping::account)
         .optional()?;
     Ok(found)
 }
 
-/// The account, which must be there and not removed.
-pub(super) fn present(connection: &Connection, id: AccountId) -> Result<Account, Fault> {
-    let account = get(connection, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
-    if account.state == State::Removed { Err(object::removed(Kind::Account, &id)) } else { Ok(account) }
+/// The account, which must exist and not be removed.
+pub(super) fn get_existing(connection: &Connection, id: AccountId) -> Result<Account, TransactionError> {
+    let account = get(connection, id)?.ok_or_else(|| ObjectKind::Account.not_found(id))?;
+    if account.state == State::Removed { Err(object::removed(ObjectKind::Account, &id)) } else { Ok(account) }
 }
 
-/// Writes the logs' rows for an account as it is now, and as it was.
+/// Adds rows to the logs, with the account as it is now and as it was.
 fn log(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     id: AccountId,
     action: &str,
     before: Option<&Account>,
-) -> Result<(Account, ChangeNumber), Fault> {
-    let account = get(at, id)?.ok_or_else(|| Kind::Account.not_found(id))?;
-    let before = before.map(rows::account_content);
-    let after = rows::account_content(&account);
+) -> Result<(Account, ChangeNumber), TransactionError> {
+    let account = get(at, id)?.ok_or_else(|| ObjectKind::Account.not_found(id))?;
+    let before = before.map(row_mapping::account_json);
+    let after = row_mapping::account_json(&account);
     let number = change::append(at, &Subject::Account(id), action, before.as_ref(), &after)?;
-    object::set_revision(at, Kind::Account, id.row(), number)?;
+    object::set_revision(at, ObjectKind::Account, id.row(), number)?;
     Ok((account, number))
 }
 
-fn refuse_begun(connection: &Connection) -> Result<(), Fault> {
+fn refuse_unless_empty(connection: &Connection) -> Result<(), TransactionError> {
     if change::head(connection)?.number == ChangeNumber(0) {
         return Ok(());
     }
-    Err(Fault::refused(
+    Err(TransactionError::refused(
         "the record holds keys already, and nothing is overwritten; to make more, use `portcullis key create`",
     ))
 }
 
-fn create(at: &Writing<'_>, new: &NewAccount) -> Result<(Account, ChangeNumber), Fault> {
+fn create(at: &WriteTransaction<'_>, new: &NewAccount) -> Result<(Account, ChangeNumber), TransactionError> {
     refuse_like_an_id(&new.name)?;
     at.prepare_cached(
         "INSERT INTO accounts (name, description, kind, state, uuid, created)
@@ -216,10 +219,12 @@ fn create(at: &Writing<'_>, new: &NewAccount) -> Result<(Account, ChangeNumber),
     log(at, AccountId::from_row(at.last_insert_rowid()), "create", None)
 }
 
-/// A name that reads as an id would hide the account that has or will have the id, or be hidden by it.
-fn refuse_like_an_id(name: &Name) -> Result<(), Fault> {
+/// A name that looks like an id would be mistaken for the account with that id.
+fn refuse_like_an_id(name: &Name) -> Result<(), TransactionError> {
     if name.as_str().parse::<AccountId>().is_ok() {
-        return Err(Fault::refused(format!("'{name}' has the form of an account id: give another name")));
+        return Err(TransactionError::refused(format!(
+            "'{name}' has the form of an account id: give another name"
+        )));
     }
     Ok(())
 }

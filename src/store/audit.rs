@@ -4,28 +4,28 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 use serde_json::Value;
 
-use super::author::{Author, Writing};
+use super::author::{Author, WriteTransaction};
 use super::change::{ChangeNumber, Subject};
-use super::error::Fault;
-use super::page::{Cursor, Listing};
-use super::{Page, Query, Store, StoreError, rows};
+use super::error::TransactionError;
+use super::page::{ListDefinition, ListScope};
+use super::{Page, PageQuery, Store, StoreError, row_mapping};
 
-/// Characters of an object that a client has named.
-const MOST_CLAIMED: usize = 64;
+/// How many characters are kept of an object that a client has named.
+const MAX_CLIENT_OBJECT_CHARACTERS: usize = 64;
 
-/// What somebody is about to change, for the row that is written where it is refused.
+/// A change that somebody tries to make, for the audit log's row if it is refused.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// `create`, `edit`, `activate`, `deactivate`, `remove`, `add` or `role`
     pub(super) action: &'static str,
     /// `key`, `account`, `environment` or `membership`
     pub(super) subject: &'static str,
-    /// Its id; for one that is not there yet, what it would belong to or be called.
+    /// Its id; for one that does not exist yet, its owner or its name.
     pub(super) object: String,
 }
 
 impl Attempt {
-    /// What is done to what, in the audit log's words.
+    /// An action on an object, in the audit log's words.
     pub(super) fn new(
         action: &'static str,
         subject: &'static str,
@@ -34,10 +34,11 @@ impl Attempt {
         Self { action, subject, object: object.to_string() }
     }
 
-    /// The same where a client has named the object and nobody has looked whether there is one: no more of it than any
-    /// id has, and no controls.
-    pub fn claimed(action: &'static str, subject: &'static str, object: &str) -> Self {
-        let shown = object.chars().filter(|character| !character.is_control()).take(MOST_CLAIMED);
+    /// The same for an object that a client has named and that may not exist: cut to the length of an id, without control
+    /// characters.
+    pub fn from_client(action: &'static str, subject: &'static str, object: &str) -> Self {
+        let shown =
+            object.chars().filter(|character| !character.is_control()).take(MAX_CLIENT_OBJECT_CHARACTERS);
         Self { action, subject, object: shown.collect() }
     }
 }
@@ -65,7 +66,7 @@ pub struct AuditEntry {
     pub subject: String,
     /// The object's id; a membership's is the environment's and the account's with a colon between them.
     pub object: String,
-    /// Whether it was done; else why not.
+    /// Why it was refused. `None` if it was done.
     pub refusal: Option<String>,
     /// The number in the change log, for what was done.
     pub change: Option<ChangeNumber>,
@@ -79,15 +80,15 @@ const INSERT: &str = "INSERT INTO audit
     (at, via, actor, access_key, address, request, action, subject, object, outcome, reason, change, before, after)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 
-/// Writes down a change, in the transaction that makes it.
+/// Adds a change to the audit log, in the transaction that makes it.
 pub(super) fn done(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     subject: &Subject,
     action: &str,
     number: ChangeNumber,
     before: Option<&Value>,
     after: &Value,
-) -> Result<(), Fault> {
+) -> Result<(), TransactionError> {
     let object = match subject {
         Subject::Key { id, .. } => id.to_string(),
         Subject::Account(id) => id.to_string(),
@@ -107,13 +108,13 @@ pub(super) fn done(
     insert(at.connection, at.author, &content)
 }
 
-/// Writes down what a key's holder was refused. The transaction that was to make the change is undone already.
+/// Adds a refusal to the audit log. The transaction of the refused change is rolled back already.
 pub(super) fn refused(
     connection: &Connection,
     author: &Author,
     attempt: &Attempt,
     reason: &str,
-) -> Result<(), Fault> {
+) -> Result<(), TransactionError> {
     let content = Content {
         action: attempt.action,
         subject: attempt.subject,
@@ -136,7 +137,7 @@ struct Content<'a> {
     after: Option<&'a Value>,
 }
 
-fn insert(connection: &Connection, author: &Author, content: &Content<'_>) -> Result<(), Fault> {
+fn insert(connection: &Connection, author: &Author, content: &Content<'_>) -> Result<(), TransactionError> {
     let key = match author {
         Author::Key(acting) => Some(acting),
         Author::CommandLine { .. } | Author::Gateway => None,
@@ -168,7 +169,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
     };
     Ok(AuditEntry {
         id: row.get("id")?,
-        at: rows::time(row, "at")?,
+        at: row_mapping::time(row, "at")?,
         via: row.get("via")?,
         actor: row.get("actor")?,
         access_key: row.get("access_key")?,
@@ -186,8 +187,8 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
 
 impl Store {
     /// A page of the audit log.
-    pub fn audit_page(&self, query: &Query) -> Result<Page<AuditEntry>, StoreError> {
-        self.database.read(|at| Listing::AUDIT.page(at, query, &Cursor::everything(), entry))
+    pub fn audit_page(&self, query: &PageQuery) -> Result<Page<AuditEntry>, StoreError> {
+        self.database.read(|at| ListDefinition::AUDIT.page(at, query, &ListScope::everything(), entry))
     }
 
     /// One row of the audit log.

@@ -1,26 +1,26 @@
-//! Who makes a change: checked inside the transaction, and written into the audit log with it.
+//! Who makes a change. It is authorized inside the transaction, and written into the audit log with the change.
 
 use std::net::IpAddr;
 use std::ops::Deref;
 
 use rusqlite::Connection;
 
-use super::error::Fault;
+use super::error::TransactionError;
 use super::{StoreError, lookup};
 use crate::model::{AccessKey, KeyOwner};
-use crate::policy::{Act, Verdict, judge};
+use crate::policy::{self, ManagementAction, Verdict};
 
 /// Who makes the changes of a [`Store`](super::Store).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Author {
-    /// Who may open the store's file: nothing is forbidden, and what is so already is no error.
+    /// The command line: it may do everything, and a change that changes nothing is no error.
     CommandLine {
         /// The operating system's name of the user.
         user: String,
     },
-    /// A gateway that makes again what the record has forgotten.
+    /// A gateway that reapplies revocations which a restored record has lost.
     Gateway,
-    /// The holder of a key. Each change asks the record again whether the key still works and may do it.
+    /// The holder of a key. Each change checks in the record that the key still works and may do it.
     Key(ActingKey),
 }
 
@@ -31,7 +31,7 @@ pub struct ActingKey {
     pub access_key: AccessKey,
     /// Whose key it is.
     pub owner: KeyOwner,
-    /// By which door it came.
+    /// The API or the page.
     pub via: Via,
     /// The client's address.
     pub address: IpAddr,
@@ -39,7 +39,7 @@ pub struct ActingKey {
     pub request: String,
 }
 
-/// The doors to the record.
+/// How a change reached the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
     /// The command line, on the store itself.
@@ -48,7 +48,7 @@ pub enum Via {
     Api,
     /// The web page.
     Page,
-    /// A gateway of its own accord.
+    /// A gateway, by itself.
     Gateway,
 }
 
@@ -81,7 +81,7 @@ impl Author {
         }
     }
 
-    /// The word that the audit log finds it by: a user's name, an account's id or an environment's.
+    /// The actor's name in the audit log: a user's name, or the id of an account or an environment.
     pub(super) fn name(&self) -> String {
         match self {
             Self::CommandLine { user } => user.clone(),
@@ -92,12 +92,12 @@ impl Author {
 }
 
 /// A transaction that makes changes, and who makes them.
-pub(super) struct Writing<'a> {
+pub(super) struct WriteTransaction<'a> {
     pub(super) connection: &'a Connection,
     pub(super) author: &'a Author,
 }
 
-impl Deref for Writing<'_> {
+impl Deref for WriteTransaction<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -105,22 +105,22 @@ impl Deref for Writing<'_> {
     }
 }
 
-impl Writing<'_> {
+impl WriteTransaction<'_> {
     /// Whether the author may do it, by what the record says now.
-    pub(super) fn permit(&self, act: &Act) -> Result<(), Fault> {
+    pub(super) fn authorize(&self, action: &ManagementAction) -> Result<(), TransactionError> {
         let Author::Key(acting) = self.author else { return Ok(()) };
         let record = lookup::key(self.connection, acting.access_key.as_str())?.record;
         let Some(record) = record.filter(|record| record.principal.is_active()) else {
-            return Err(StoreError::AuthorGone { access_key: acting.access_key.clone() }.into());
+            return Err(StoreError::KeyNoLongerWorks { access_key: acting.access_key.clone() }.into());
         };
-        match judge(&record.principal, act) {
+        match policy::authorize(&record.principal, action) {
             Verdict::Allowed => Ok(()),
             Verdict::Refused | Verdict::Hidden => Err(StoreError::NotPermitted.into()),
         }
     }
 
-    /// Whether an object that is already in the wanted state is an error: a key's holder is told that somebody else
-    /// was faster, a command is simply done.
+    /// Whether a change to the state that an object is in already is an error. A key's holder is told that somebody else
+    /// was faster; for a command it is done.
     pub(super) fn is_strict(&self) -> bool {
         matches!(self.author, Author::Key(_))
     }

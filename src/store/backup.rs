@@ -1,9 +1,8 @@
-//! Copies of a store: made while it is in use, and put back.
+//! Backups of a store: made while it is in use, and restored.
 //!
 //! A copy is made by `VACUUM INTO`, not by SQLite's backup interface. It reads one state in one transaction, whatever
-//! others write meanwhile; the interface begins anew after every write of another process, and gateways write down
-//! every few seconds when keys were used. It also leaves out what was deleted, of which the interface copies the
-//! remains, and it keeps no writer waiting.
+//! others write meanwhile; the interface begins anew after every write of another process, and gateways save the uses of
+//! keys every few seconds. It also leaves out deleted rows, whose remains the interface copies, and no writer waits for it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,15 +14,15 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::database::{self, Database, Purpose};
-use super::forgotten::Forgotten;
+use super::database::{self, Database, OpenMode};
+use super::lost_revocations::LostRevocations;
 use super::{ChangeNumber, Store, StoreError, change, gateways};
 
-/// How often a copy that takes long tells how far it is.
+/// How often a long copy reports its progress.
 const PROGRESS: Duration = Duration::from_secs(2);
 
-/// How often a copy is looked at that is being made.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often a running copy is looked at.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A copy that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,15 +33,15 @@ pub struct Backup {
     pub bytes: u64,
 }
 
-/// A copy that was put back.
+/// What a restore has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
     /// The newest change in the store now.
     pub change: ChangeNumber,
     /// How many changes are lost.
     pub lost: u64,
-    /// How many deactivations, removals and lesser roles among them were made again.
-    pub made_again: usize,
+    /// How many deactivations, removals and lesser roles among them were reapplied.
+    pub reapplied: usize,
 }
 
 impl Store {
@@ -63,7 +62,7 @@ impl Store {
             }
         }
         refuse_log(to)?;
-        let unfinished = beside(to, &format!(".{}.unfinished", Uuid::new_v4().simple()));
+        let unfinished = with_suffix(to, &format!(".{}.unfinished", Uuid::new_v4().simple()));
         let mut make = || {
             let copy = copy(from, &unfinished, to, report)?;
             let change = copy.read(change::head)?.number;
@@ -81,8 +80,8 @@ impl Store {
 
     /// Puts a copy of `from` in the place of the embedded store at `path`, which nothing may have open.
     ///
-    /// Where that store has changes that the copy lacks, it is refused unless they may be lost; what they took away is
-    /// made again then, so that no key comes back to life.
+    /// If that store has changes that the copy lacks, this is refused, unless `discard_newer` is set. Then the revocations
+    /// among them are reapplied, so that no key works again.
     pub fn restore(
         path: &Path,
         from: &Path,
@@ -97,18 +96,18 @@ impl Store {
             }
             refuse_running(path)?;
         }
-        let unfinished = beside(path, &format!(".{}.unfinished", Uuid::new_v4().simple()));
+        let unfinished = with_suffix(path, &format!(".{}.unfinished", Uuid::new_v4().simple()));
         let mut make = || {
             // what is copied is whole, whatever it is copied from: indices are made anew
-            Database::open(from, Purpose::Reading)?.check_whole()?;
+            Database::open(from, OpenMode::ReadOnly)?.check_integrity()?;
             let copy = copy(from, &unfinished, path, report)?;
-            let restored = take_over(path, copy, discard_newer)?;
+            let restored = prepare_replacement(path, copy, discard_newer)?;
             if let Ok(old) = fs::metadata(path) {
                 keep_owner(&unfinished, &old).map_err(|source| io_at(path, source))?;
             }
             // of what is not there any more, or is damaged: a log must never be read with another file
             for name in ["-wal", "-shm"] {
-                match fs::remove_file(beside(path, name)) {
+                match fs::remove_file(with_suffix(path, name)) {
                     Err(source) if source.kind() != io::ErrorKind::NotFound => {
                         return Err(io_at(path, source));
                     }
@@ -131,7 +130,7 @@ fn copy(
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
     // it reads only, but to SQLite making another file is writing
-    let source = Database::open(from, Purpose::Notes)?;
+    let source = Database::open(from, OpenMode::Relaxed)?;
     let whole = fs::metadata(from).map_err(|source| io_at(from, source))?.len();
     database::create_file(unfinished, to)?;
     let begun = Instant::now();
@@ -147,7 +146,7 @@ fn copy(
                 let done = fs::metadata(unfinished).map_or(0, |metadata| metadata.len());
                 report(&format!("copied {} of {} MiB", done >> 20, whole >> 20));
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL);
         }
         // an error means that it panicked
         copying.join().unwrap_or(Err(StoreError::Closed))
@@ -155,25 +154,25 @@ fn copy(
     if begun.elapsed() >= PROGRESS {
         report("checking the copy");
     }
-    let mut copy = Database::open(unfinished, Purpose::Record)?;
-    copy.keep_log_ahead()?;
+    let mut copy = Database::open(unfinished, OpenMode::Durable)?;
+    copy.enable_wal()?;
     copy.migrate()?;
     copy.write(|connection| {
         // leases are of the gateways that serve from the other file, and a replica's record is not this one's
         Ok(connection.execute_batch("DELETE FROM gateways; DELETE FROM replica")?)
     })?;
-    copy.check_whole()?;
+    copy.check_integrity()?;
     Ok(copy)
 }
 
-/// What becomes of the store at `path` when the copy takes its place; the copy is ready for that then.
-fn take_over(path: &Path, copy: Database, discard_newer: bool) -> Result<Restored, StoreError> {
+/// Prepares the copy to take the place of the store at `path`: what is lost is counted, and revocations are reapplied.
+fn prepare_replacement(path: &Path, copy: Database, discard_newer: bool) -> Result<Restored, StoreError> {
     let mut lost = 0;
-    let mut forgotten = Forgotten::default();
+    let mut lost_revocations = LostRevocations::default();
     match take_alone(path) {
         Ok(Some(current)) => {
             let head = current.read(change::head)?;
-            lost = head.number.0 - common(&current, &copy)?;
+            lost = head.number.0 - last_common(&current, &copy)?;
             if lost > 0 && !discard_newer {
                 return Err(refused(format!(
                     "the store at {} has {lost} changes that the copy lacks, up to change {}: with --discard-newer they \
@@ -182,7 +181,7 @@ fn take_over(path: &Path, copy: Database, discard_newer: bool) -> Result<Restore
                     head.number
                 )));
             }
-            forgotten = Forgotten::between(&current, &copy)?;
+            lost_revocations = LostRevocations::between(&current, &copy)?;
             current.close()?;
         }
         Err(error @ StoreError::Damaged { .. }) if !discard_newer => {
@@ -194,20 +193,20 @@ fn take_over(path: &Path, copy: Database, discard_newer: bool) -> Result<Restore
         Ok(None) | Err(StoreError::Damaged { .. }) => {}
         Err(error) => return Err(error),
     }
-    let mut store = Store::over(copy);
-    if !forgotten.is_empty() {
-        forgotten.write_back(&mut store)?;
+    let mut store = Store::with_database(copy);
+    if !lost_revocations.is_empty() {
+        lost_revocations.reapply(&mut store)?;
     }
     let change = store.head()?;
     store.database.close()?;
-    Ok(Restored { change, lost, made_again: forgotten.len() })
+    Ok(Restored { change, lost, reapplied: lost_revocations.len() })
 }
 
 /// The newest change that is the same in both.
-fn common(one: &Database, other: &Database) -> Result<u64, StoreError> {
+fn last_common(one: &Database, other: &Database) -> Result<u64, StoreError> {
     let newest = one.read(change::head)?.number.min(other.read(change::head)?.number);
     let hash = |database: &Database, number| database.read(|at| change::hash_of(at, ChangeNumber(number)));
-    change::last_common(newest, |number| {
+    change::last_common_change(newest, |number| {
         let here = hash(one, number)?;
         Ok(here.is_some() && here == hash(other, number)?)
     })
@@ -219,9 +218,9 @@ fn take_alone(path: &Path) -> Result<Option<Database>, StoreError> {
         return Ok(None);
     }
     refuse_running(path)?;
-    let opened = Database::open(path, Purpose::Alone).and_then(|mut current| {
+    let opened = Database::open(path, OpenMode::Exclusive).and_then(|mut current| {
         current.migrate()?;
-        current.check_whole()?;
+        current.check_integrity()?;
         Ok(current)
     });
     match opened {
@@ -234,9 +233,9 @@ fn take_alone(path: &Path) -> Result<Option<Database>, StoreError> {
     }
 }
 
-/// Refuses where a gateway serves from the store. Of one that cannot be read nobody knows.
+/// Refuses if a gateway serves from the store. If the store cannot be read, this is not known.
 fn refuse_running(path: &Path) -> Result<(), StoreError> {
-    let listed = Database::open(path, Purpose::Reading).and_then(|current| current.read(gateways::list));
+    let listed = Database::open(path, OpenMode::ReadOnly).and_then(|current| current.read(gateways::list));
     let names: Vec<_> = match listed {
         Ok(listed) => {
             listed.entries.into_iter().filter(|gateway| gateway.is_live).map(|it| it.name).collect()
@@ -252,9 +251,9 @@ fn refuse_running(path: &Path) -> Result<(), StoreError> {
     Err(refused(format!("the store at {path} is in use by {names}: stop the gateway first")))
 }
 
-/// Refuses a name beside which a write-ahead log lies: it would be read as the new file's.
+/// Refuses a name that has a write-ahead log: SQLite would take it for the new file's.
 fn refuse_log(path: &Path) -> Result<(), StoreError> {
-    let log = beside(path, "-wal");
+    let log = with_suffix(path, "-wal");
     if log.exists() {
         return Err(refused(format!(
             "{} belongs to a file that is, or was, at {}: choose another name, or close what has it open",
@@ -280,7 +279,7 @@ fn keep_owner(file: &Path, old: &fs::Metadata) -> io::Result<()> {
     chown(file, Some(old.uid()), Some(old.gid()))
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+fn with_suffix(path: &Path, ending: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(ending);
     PathBuf::from(name)
@@ -289,7 +288,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 fn remove_all(unfinished: &Path) {
     for ending in ["", "-wal", "-shm", "-journal"] {
         // of no value: it never had a name that anyone looks for
-        let _ = fs::remove_file(beside(unfinished, ending));
+        let _ = fs::remove_file(with_suffix(unfinished, ending));
     }
 }
 

@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
 use super::audit;
-use super::author::Writing;
-use super::error::Fault;
+use super::author::WriteTransaction;
+use super::error::TransactionError;
 use crate::model::{AccessKey, AccountId, EnvironmentId, KeyId};
 
 /// The number of a change; 0 is before the first.
@@ -26,8 +26,10 @@ impl fmt::Display for ChangeNumber {
 }
 
 impl ChangeNumber {
-    pub(super) fn from_row(number: i64) -> Result<Self, Fault> {
-        u64::try_from(number).map(Self).map_err(|_| Fault::Damaged(format!("change number {number}")))
+    pub(super) fn from_row(number: i64) -> Result<Self, TransactionError> {
+        u64::try_from(number)
+            .map(Self)
+            .map_err(|_| TransactionError::Damaged(format!("change number {number}")))
     }
 }
 
@@ -52,7 +54,7 @@ pub enum Subject {
         /// Where.
         environment: EnvironmentId,
     },
-    /// Nobody knows what: a replica was made anew. No row of the log is about this.
+    /// Anything: a replica was rebuilt. No row of the log has this subject.
     Everything,
 }
 
@@ -107,24 +109,24 @@ pub struct Change {
 }
 
 /// SHA-256.
-pub type Hash = [u8; 32];
+pub type ChangeHash = [u8; 32];
 
 /// The newest change: its number and its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct ChangeHead {
     /// Its number.
     pub number: ChangeNumber,
     /// Its hash, which covers all changes before it too.
-    pub hash: Hash,
+    pub hash: ChangeHash,
 }
 
-impl Head {
+impl ChangeHead {
     /// Before the first change.
     pub const BEGINNING: Self = Self { number: ChangeNumber(0), hash: [0; 32] };
 
-    /// Whether a log that has `there` under this number holds this change, and so all before it. The number alone
-    /// says nothing: a record that was put back to an earlier state counts on from there.
-    pub fn is_in(self, there: Option<Hash>) -> bool {
+    /// Whether a log whose change of this number has the hash `there` holds this change, and so all before it. The number
+    /// alone does not tell: a record that was put back to an earlier state counts on from there.
+    pub fn is_in(self, there: Option<ChangeHash>) -> bool {
         self == Self::BEGINNING || there == Some(self.hash)
     }
 
@@ -136,9 +138,8 @@ impl Head {
     }
 }
 
-/// The newest change up to `newest` that is the same in two logs: where `is_same` holds for one, it does for all
-/// before it.
-pub fn last_common<E>(
+/// The newest change up to `newest` that is the same in two logs. If a change is the same, so are all before it.
+pub fn last_common_change<E>(
     newest: ChangeNumber,
     mut is_same: impl FnMut(u64) -> Result<bool, E>,
 ) -> Result<u64, E> {
@@ -154,24 +155,25 @@ pub fn last_common<E>(
     Ok(common)
 }
 
-pub(super) fn head(connection: &Connection) -> Result<Head, Fault> {
+pub(super) fn head(connection: &Connection) -> Result<ChangeHead, TransactionError> {
     let (number, hash) = connection
         .prepare_cached("SELECT number, hash FROM change_head")?
-        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?)))?;
-    Ok(Head { number: ChangeNumber::from_row(number)?, hash })
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, ChangeHash>(1)?)))?;
+    Ok(ChangeHead { number: ChangeNumber::from_row(number)?, hash })
 }
 
 /// Adds a row to the log, within the transaction that makes the change, and one to the audit log.
 pub(super) fn append(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     subject: &Subject,
     action: &str,
     before: Option<&Value>,
     content: &Value,
-) -> Result<ChangeNumber, Fault> {
+) -> Result<ChangeNumber, TransactionError> {
     let last = head(at)?;
     let logged = Logged {
-        number: i64::try_from(last.number.0 + 1).map_err(|_| Fault::Damaged("change number".to_owned()))?,
+        number: i64::try_from(last.number.0 + 1)
+            .map_err(|_| TransactionError::Damaged("change number".to_owned()))?,
         at: Timestamp::now().as_millisecond(),
         subject: subject.kind().to_owned(),
         object: subject.object(),
@@ -188,7 +190,10 @@ pub(super) fn append(
 }
 
 /// The hash of a change that was seen before; `None` where the log does not hold it.
-pub(super) fn hash_of(connection: &Connection, number: ChangeNumber) -> Result<Option<Hash>, Fault> {
+pub(super) fn hash_of(
+    connection: &Connection,
+    number: ChangeNumber,
+) -> Result<Option<ChangeHash>, TransactionError> {
     if number == ChangeNumber(0) {
         return Ok(Some([0; 32]));
     }
@@ -201,7 +206,11 @@ pub(super) fn hash_of(connection: &Connection, number: ChangeNumber) -> Result<O
 
 /// Up to `limit` changes after `after`, oldest first, and the last one's hash. Every row is checked against the one
 /// before it.
-pub(super) fn since(connection: &Connection, after: Head, limit: u32) -> Result<(Vec<Change>, Head), Fault> {
+pub(super) fn since(
+    connection: &Connection,
+    after: ChangeHead,
+    limit: u32,
+) -> Result<(Vec<Change>, ChangeHead), TransactionError> {
     let mut statement = connection.prepare_cached(
         "SELECT number, at, subject, object, action, content, hash FROM changes WHERE number > ?1 ORDER BY number LIMIT ?2",
     )?;
@@ -210,21 +219,23 @@ pub(super) fn since(connection: &Connection, after: Head, limit: u32) -> Result<
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let logged = Logged::read(row)?;
-        let hash: Hash = row.get(6)?;
+        let hash: ChangeHash = row.get(6)?;
         let number = ChangeNumber::from_row(logged.number)?;
         if number.0 != last.number.0 + 1 || logged.hash(&last.hash) != hash {
-            return Err(Fault::Damaged(format!("change {number} does not follow from the one before it")));
+            return Err(TransactionError::Damaged(format!(
+                "change {number} does not follow from the one before it"
+            )));
         }
         let subject = Subject::parse(&logged.subject, &logged.object)
-            .ok_or_else(|| Fault::Damaged(format!("change {number} is about nothing known")))?;
+            .ok_or_else(|| TransactionError::Damaged(format!("change {number} is about nothing known")))?;
         found.push(Change { number, subject, action: logged.action });
-        last = Head { number, hash };
+        last = ChangeHead { number, hash };
     }
     Ok((found, last))
 }
 
 /// Whether the rows after `after` follow from one another up to the head.
-pub(super) fn check_after(connection: &Connection, after: Head) -> Result<(), Fault> {
+pub(super) fn check_after(connection: &Connection, after: ChangeHead) -> Result<(), TransactionError> {
     let (mut last, head) = (after, head(connection)?);
     while last.number < head.number {
         let (found, newest) = since(connection, last, 10_000)?;
@@ -236,7 +247,7 @@ pub(super) fn check_after(connection: &Connection, after: Head) -> Result<(), Fa
     if last == head {
         Ok(())
     } else {
-        Err(Fault::Damaged("the change log does not end where it says".to_owned()))
+        Err(TransactionError::Damaged("the change log does not end where it says".to_owned()))
     }
 }
 
@@ -262,12 +273,12 @@ impl Logged {
         })
     }
 
-    fn hash(&self, before: &Hash) -> Hash {
+    fn hash(&self, before: &ChangeHash) -> ChangeHash {
         hash(before, self.number, self.at, [&self.subject, &self.object, &self.action, &self.content])
     }
 }
 
-fn hash(before: &Hash, number: i64, at: i64, texts: [&str; 4]) -> Hash {
+fn hash(before: &ChangeHash, number: i64, at: i64, texts: [&str; 4]) -> ChangeHash {
     let mut context = Context::new(&SHA256);
     context.update(before);
     context.update(&number.to_be_bytes());

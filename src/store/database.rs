@@ -1,4 +1,4 @@
-//! One connection to the file, opened the same way everywhere, and checked before it is used.
+//! One connection to an SQLite file, opened the same way everywhere and checked before it is used.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File, OpenOptions};
@@ -11,13 +11,13 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::budget::Budget;
-use super::change::{self, Head};
-use super::error::Fault;
+use super::change::{self, ChangeHead};
+use super::error::TransactionError;
+use super::query_budget::QueryBudget;
 use super::{ChangeNumber, StoreError, migrations, page};
 
-/// How often a statement looks again whether another process's write is done, a millisecond apart at first and then
-/// [`RARELY`]: about 5 s in all. A write takes milliseconds; what lasts longer hangs.
+/// How often a statement tries to get the lock while another process writes, a millisecond apart at first and then
+/// [`RARELY`]: about 5 s in all. A write takes milliseconds; one that takes longer hangs.
 const TRIES: i32 = 2_000;
 
 /// The tries that are a millisecond apart.
@@ -36,19 +36,19 @@ const CHECKED_CHANGES: u64 = 100;
 /// `PRAGMA application_id`: says that a file is Portcullis's.
 const APPLICATION_ID: i32 = i32::from_be_bytes(*b"PCLS");
 
-/// What a connection is for.
+/// What a connection may do, and when its writes are on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// Changes: on the disk before they are acknowledged.
-    Record,
-    /// What the record in PostgreSQL has already: not waiting for the disk each time.
+pub(super) enum OpenMode {
+    /// For changes: each write is on the disk when it is committed.
+    Durable,
+    /// For what the record in PostgreSQL has already: writes do not wait for the disk.
     Replica,
-    /// What may be lost: fingerprints and uses of keys. Not waiting for the disk each time.
-    Notes,
-    /// Reading only.
-    Reading,
-    /// Taking a store's place: no other connection may have it open.
-    Alone,
+    /// For what may be lost, such as fingerprints and uses of keys: writes do not wait for the disk.
+    Relaxed,
+    /// For reading.
+    ReadOnly,
+    /// For replacing a store: no other connection may have it open.
+    Exclusive,
 }
 
 /// Device and inode of a file.
@@ -59,14 +59,13 @@ pub struct FileId(pub u64, pub u64);
 pub(super) struct Database {
     connection: RefCell<Connection>,
     path: PathBuf,
-    purpose: Purpose,
+    mode: OpenMode,
     /// The file that is open.
     file: Cell<FileId>,
-    /// Whether the file is a replica: then it may be replaced by a newer one at any time, and the next question goes
-    /// to that.
+    /// Whether the file is a replica. It may be replaced by a newer one at any time, and the next query goes to that.
     is_replica: bool,
-    /// What readings may cost; `None`: whatever they take.
-    budget: Option<Budget>,
+    /// What queries may cost. `None`: no limit.
+    budget: Option<QueryBudget>,
 }
 
 impl std::fmt::Debug for Database {
@@ -77,7 +76,7 @@ impl std::fmt::Debug for Database {
 
 impl Database {
     /// Opens the file, which must be a store of this program's schema version or an older one.
-    pub(super) fn open(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
+    pub(super) fn open(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
         let metadata = fs::metadata(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => StoreError::Missing { path: path.to_owned() },
             _ => StoreError::Io { path: path.to_owned(), source: error },
@@ -86,18 +85,18 @@ impl Database {
             let detail = if metadata.is_file() { "the file is empty" } else { "not a file" };
             return Err(StoreError::Damaged { path: path.to_owned(), detail: detail.to_owned() });
         }
-        let mut database = Self::connect(path, purpose)?;
-        database.is_replica = database.recognise().map_err(|fault| fault.at(path))?;
-        if matches!(purpose, Purpose::Record | Purpose::Notes) {
+        let mut database = Self::connect(path, mode)?;
+        database.is_replica = database.check_format().map_err(|fault| fault.at(path))?;
+        if matches!(mode, OpenMode::Durable | OpenMode::Relaxed) {
             // copies (`VACUUM INTO`) are written without one
-            database.keep_log_ahead()?;
+            database.enable_wal()?;
         }
         Ok(database)
     }
 
     /// Opens a file, brings an older schema up to date, and checks it.
-    pub(super) fn open_checked(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
-        let mut database = Self::open(path, purpose)?;
+    pub(super) fn open_checked(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
+        let mut database = Self::open(path, mode)?;
         database.migrate()?;
         database.check()?;
         Ok(database)
@@ -108,13 +107,13 @@ impl Database {
         self.is_replica
     }
 
-    /// The file that the last question went to.
+    /// The file that the last query went to.
     pub(super) fn file(&self) -> FileId {
         self.file.get()
     }
 
-    /// Goes on with the file that has taken a replica's place; whether there was one.
-    pub(super) fn follow(&self) -> Result<bool, StoreError> {
+    /// Opens the file that has replaced a replica. Whether there was one.
+    pub(super) fn reopen_if_replaced(&self) -> Result<bool, StoreError> {
         if !self.is_replica {
             return Ok(false);
         }
@@ -122,7 +121,7 @@ impl Database {
         if file == self.file.get() {
             return Ok(false);
         }
-        let newer = Self::open(&self.path, self.purpose)?;
+        let newer = Self::open(&self.path, self.mode)?;
         self.connection.replace(newer.connection.into_inner());
         self.file.set(newer.file.get());
         Ok(true)
@@ -132,26 +131,26 @@ impl Database {
     /// the name that the file is to have.
     pub(super) fn create(unfinished: &Path, path: &Path) -> Result<Self, StoreError> {
         create_file(unfinished, path)?;
-        let mut database = Self::connect(unfinished, Purpose::Record)?;
+        let mut database = Self::connect(unfinished, OpenMode::Durable)?;
         path.clone_into(&mut database.path);
-        let begin = |connection: &Connection| -> Result<(), Fault> {
+        let begin = |connection: &Connection| -> Result<(), TransactionError> {
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
             Ok(())
         };
         begin(database.connection.get_mut()).map_err(|fault| fault.at(path))?;
-        database.keep_log_ahead()?;
+        database.enable_wal()?;
         database.migrate()?;
         Ok(database)
     }
 
-    fn connect(path: &Path, purpose: Purpose) -> Result<Self, StoreError> {
+    fn connect(path: &Path, mode: OpenMode) -> Result<Self, StoreError> {
         // never SQLITE_OPEN_CREATE: a mistyped path must not become an empty store
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        let connect = || -> Result<Connection, Fault> {
+        let connect = || -> Result<Connection, TransactionError> {
             let mut connection = Connection::open_with_flags(path, flags)?;
-            if purpose == Purpose::Alone {
+            if mode == OpenMode::Exclusive {
                 // before anything is read: the first reading takes the lock then, and keeps it
                 connection.pragma_update(None, "locking_mode", "exclusive")?;
             }
@@ -164,10 +163,10 @@ impl Database {
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "trusted_schema", false)?;
             connection.pragma_update(None, "cell_size_check", true)?;
-            let is_record = matches!(purpose, Purpose::Record | Purpose::Alone);
+            let is_record = matches!(mode, OpenMode::Durable | OpenMode::Exclusive);
             let synchronous = if is_record { "full" } else { "normal" };
             connection.pragma_update(None, "synchronous", synchronous)?;
-            connection.pragma_update(None, "query_only", purpose == Purpose::Reading)?;
+            connection.pragma_update(None, "query_only", mode == OpenMode::ReadOnly)?;
             Ok(connection)
         };
         // before it is opened: where another takes its place in between, the next question notices
@@ -176,24 +175,26 @@ impl Database {
         Ok(Self {
             connection,
             path: path.to_owned(),
-            purpose,
+            mode,
             file: Cell::new(file),
             is_replica: false,
             budget: None,
         })
     }
 
-    /// Whether this is a store, and not one that a later version has written; and whether it is a replica.
-    fn recognise(&self) -> Result<bool, Fault> {
+    /// Refuses a file that is no store, or that a later version has written. Whether it is a replica.
+    fn check_format(&self) -> Result<bool, TransactionError> {
         let connection = self.connection.borrow();
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         if pragma("application_id")? != i64::from(APPLICATION_ID) {
-            return Err(Fault::Damaged("an SQLite file, but not a store of Portcullis".to_owned()));
+            return Err(TransactionError::Damaged(
+                "an SQLite file, but not a store of Portcullis".to_owned(),
+            ));
         }
         let found = pragma("user_version")?;
         if found > migrations::NEWEST {
             let path = self.path.clone();
-            return Err(StoreError::Newer { path, found, known: migrations::NEWEST }.into());
+            return Err(StoreError::NewerSchema { path, found, known: migrations::NEWEST }.into());
         }
         if found < migrations::WITH_REPLICAS {
             return Ok(false);
@@ -201,8 +202,8 @@ impl Database {
         Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM replica)", [], |row| row.get(0))?)
     }
 
-    /// Has changes written ahead into a log of their own (WAL), so that readers and the writer do not wait for each other.
-    pub(super) fn keep_log_ahead(&self) -> Result<(), StoreError> {
+    /// Turns on SQLite's write-ahead log (WAL), so that readers and the writer do not wait for each other.
+    pub(super) fn enable_wal(&self) -> Result<(), StoreError> {
         let connection = self.connection.borrow();
         let keep = || {
             let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
@@ -211,7 +212,7 @@ impl Database {
             }
             Ok(())
         };
-        keep().map_err(|fault: Fault| fault.at(&self.path))
+        keep().map_err(|fault: TransactionError| fault.at(&self.path))
     }
 
     /// Writes all that the store holds now into `file`, which must be empty.
@@ -220,7 +221,7 @@ impl Database {
             return Err(StoreError::Refused(format!("the name {} is not UTF-8", file.display())));
         };
         let copied = self.connection.borrow().execute("VACUUM INTO ?1", [name]);
-        copied.map(drop).map_err(|error| Fault::from(error).at(&self.path))
+        copied.map(drop).map_err(|error| TransactionError::from(error).at(&self.path))
     }
 
     /// Brings an older schema up to this program's.
@@ -241,7 +242,7 @@ impl Database {
     }
 
     /// Reads every page, every index and the whole log.
-    pub(super) fn check_whole(&self) -> Result<(), StoreError> {
+    pub(super) fn check_integrity(&self) -> Result<(), StoreError> {
         self.read(|connection| {
             find_damage(connection, "PRAGMA integrity_check(1)")?;
             check_log(connection, ChangeNumber(0))
@@ -251,16 +252,16 @@ impl Database {
     /// Runs `work` on one state of the store, which no writer changes meanwhile.
     pub(super) fn read<T>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+        work: impl FnOnce(&Connection) -> Result<T, TransactionError>,
     ) -> Result<T, StoreError> {
-        self.follow()?;
+        self.reopen_if_replaced()?;
         if let Some(budget) = self.budget.clone() {
             // each time: the connection may be a new one
             let charged = self
                 .connection
                 .borrow_mut()
-                .progress_handler(Budget::STEPS_AT_ONCE, Some(move || budget.is_spent()));
-            charged.map_err(|error| Fault::from(error).at(&self.path))?;
+                .progress_handler(QueryBudget::STEPS_AT_ONCE, Some(move || budget.is_spent()));
+            charged.map_err(|error| TransactionError::from(error).at(&self.path))?;
         }
         let connection = self.connection.borrow();
         let run = || {
@@ -269,20 +270,20 @@ impl Database {
             transaction.finish()?;
             Ok(found)
         };
-        run().map_err(|fault: Fault| fault.at(&self.path))
+        run().map_err(|fault: TransactionError| fault.at(&self.path))
     }
 
-    /// Lets the readings from now on fail with [`StoreError::TooCostly`] once they have used `budget` up together.
-    pub(super) fn set_budget(&mut self, budget: Budget) {
+    /// From now on, queries fail with [`StoreError::TooCostly`] once they have used up `budget` together.
+    pub(super) fn set_budget(&mut self, budget: QueryBudget) {
         self.budget = Some(budget);
     }
 
-    /// Runs `work` as the only writer; what it did is kept whole, or not at all.
+    /// Runs `work` as the only writer, in a transaction.
     pub(super) fn write<T>(
         &mut self,
-        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+        work: impl FnOnce(&Connection) -> Result<T, TransactionError>,
     ) -> Result<T, StoreError> {
-        self.follow()?;
+        self.reopen_if_replaced()?;
         let connection = self.connection.get_mut();
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -290,15 +291,15 @@ impl Database {
             transaction.commit()?;
             Ok(done)
         };
-        run().map_err(|fault: Fault| fault.at(&self.path))
+        run().map_err(|fault: TransactionError| fault.at(&self.path))
     }
 
-    /// Runs `work` as the only writer, and takes back what it did.
-    pub(super) fn rehearse<T>(
+    /// Runs `work` as the only writer, in a transaction that is rolled back.
+    pub(super) fn dry_run<T>(
         &mut self,
-        work: impl FnOnce(&Connection) -> Result<T, Fault>,
+        work: impl FnOnce(&Connection) -> Result<T, TransactionError>,
     ) -> Result<T, StoreError> {
-        self.follow()?;
+        self.reopen_if_replaced()?;
         let connection = self.connection.get_mut();
         let run = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -306,7 +307,7 @@ impl Database {
             transaction.rollback()?;
             Ok(done)
         };
-        run().map_err(|fault: Fault| fault.at(&self.path))
+        run().map_err(|fault: TransactionError| fault.at(&self.path))
     }
 
     /// Which file it is.
@@ -314,12 +315,12 @@ impl Database {
         &self.path
     }
 
-    /// A number that is different after another connection has committed.
+    /// A number that changes when another connection commits.
     pub(super) fn data_version(&self) -> Result<i64, StoreError> {
         self.connection
             .borrow()
             .pragma_query_value(None, "data_version", |row| row.get(0))
-            .map_err(|error| Fault::from(error).at(&self.path))
+            .map_err(|error| TransactionError::from(error).at(&self.path))
     }
 
     /// Writes the log back into the file, as far as nobody is still reading what was before. Where that fails, the next
@@ -333,7 +334,10 @@ impl Database {
 
     /// Closes the file. The last one to do so writes the log back into it and takes away what lies beside it.
     pub(super) fn close(self) -> Result<(), StoreError> {
-        self.connection.into_inner().close().map_err(|(_, error)| Fault::from(error).at(&self.path))
+        self.connection
+            .into_inner()
+            .close()
+            .map_err(|(_, error)| TransactionError::from(error).at(&self.path))
     }
 }
 
@@ -357,29 +361,29 @@ pub(super) fn file_at(path: &Path) -> Result<FileId, StoreError> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(FileId(metadata.dev(), metadata.ino())),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(StoreError::Vanished { path: path.to_owned() })
+            Err(StoreError::FileDeleted { path: path.to_owned() })
         }
         Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
     }
 }
 
-/// Waits for another process's write; whether to try again. SQLite's own way pauses up to 100 ms between tries, and
-/// beside a process that writes all the time it was seen to miss every gap for 5 s.
+/// Waits for another process's write. Whether to try again. SQLite's own handler pauses up to 100 ms between tries, and was
+/// seen to miss every gap for 5 s beside a process that writes all the time.
 fn wait_for_the_lock(tries: i32) -> bool {
     thread::sleep(if tries < TRIES_AT_ONCE { Duration::from_millis(1) } else { RARELY });
     tries < TRIES
 }
 
-fn find_damage(connection: &Connection, pragma: &str) -> Result<(), Fault> {
+fn find_damage(connection: &Connection, pragma: &str) -> Result<(), TransactionError> {
     let found: String = connection.query_row(pragma, [], |row| row.get(0))?;
-    if found == "ok" { Ok(()) } else { Err(Fault::Damaged(found.replace('\n', " "))) }
+    if found == "ok" { Ok(()) } else { Err(TransactionError::Damaged(found.replace('\n', " "))) }
 }
 
 /// Whether the changes after `after` follow from one another up to the head.
-fn check_log(connection: &Connection, after: ChangeNumber) -> Result<(), Fault> {
-    let missing = || Fault::Damaged(format!("change {after} is missing from the log"));
+fn check_log(connection: &Connection, after: ChangeNumber) -> Result<(), TransactionError> {
+    let missing = || TransactionError::Damaged(format!("change {after} is missing from the log"));
     let hash = change::hash_of(connection, after)?.ok_or_else(missing)?;
-    change::check_after(connection, Head { number: after, hash })
+    change::check_after(connection, ChangeHead { number: after, hash })
 }
 
 /// Gives the finished file `from` the name `to`, which must be free, and waits until the directory says so.

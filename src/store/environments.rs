@@ -1,19 +1,21 @@
-//! Environments in the record.
+//! Queries and changes of environments.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::audit::Attempt;
-use super::author::Writing;
+use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
-use super::error::Fault;
-use super::object::{self, Kind};
-use super::page::{Cursor, Listing, Page, Query};
-use super::rows::Parsed;
-use super::{Edit, Entry, Expected, Store, StoreError, Transition, keys, memberships, rows};
+use super::error::TransactionError;
+use super::object::{self, ObjectKind};
+use super::page::{ListDefinition, ListScope, Page, PageQuery};
+use super::row_mapping::Parsed;
+use super::{
+    Edit, ExpectedRevision, StateTransition, Store, StoreError, WithRevision, keys, memberships, row_mapping,
+};
 use crate::model::{AccountId, Description, Environment, EnvironmentId, KeyOwner, Name, Role, State};
-use crate::policy::Act;
+use crate::policy::ManagementAction;
 
 /// What a new environment is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,15 +30,15 @@ pub struct NewEnvironment {
     pub members: Vec<(AccountId, Role)>,
 }
 
-/// Who looks at a list of environments.
+/// Which environments are listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SeenBy {
-    /// Somebody who sees all.
-    Everyone,
-    /// An account sees what it owns, and what is active where it is a member.
-    Member(AccountId),
-    /// An environment's key sees only that one.
-    Itself(EnvironmentId),
+pub enum EnvironmentScope {
+    /// All.
+    All,
+    /// Those that an account owns, and the active ones of which it is a member.
+    VisibleTo(AccountId),
+    /// Only this one.
+    Only(EnvironmentId),
 }
 
 impl Store {
@@ -46,23 +48,24 @@ impl Store {
         new: &NewEnvironment,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
         self.change(&Attempt::new("create", "environment", &new.id), |at| {
-            at.permit(&Act::CreateEnvironments)?;
-            make(at, new)
+            at.authorize(&ManagementAction::CreateEnvironments)?;
+            create(at, new)
         })
     }
 
-    /// The same with an id that the gateway has minted. Whoever may not choose ids may make `most`.
+    /// The same, with an id that the gateway has minted. Authors who may not choose ids may create `most` environments.
     pub fn create_minted_environment(
         &mut self,
         new: &NewEnvironment,
         most: u32,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
         self.change(&Attempt::new("create", "environment", &new.id), |at| {
-            at.permit(&Act::MintEnvironment { most })?;
-            if at.permit(&Act::CreateEnvironments).is_err() && made_by(at)? >= most {
+            at.authorize(&ManagementAction::MintEnvironment { most })?;
+            if at.authorize(&ManagementAction::CreateEnvironments).is_err() && created_by_author(at)? >= most
+            {
                 return Err(StoreError::TooManyEnvironments { most }.into());
             }
-            make(at, new)
+            create(at, new)
         })
     }
 
@@ -78,39 +81,41 @@ impl Store {
                     "SELECT * FROM environments
                      WHERE name = ?1 COLLATE NOCASE AND name = ?1 AND state <> 'removed' ORDER BY row",
                 )?
-                .query_map([id_or_name], rows::environment)?
+                .query_map([id_or_name], row_mapping::environment)?
                 .collect::<Result<_, _>>()?;
-            object::only_one(Kind::Environment, id_or_name, found, |environment| environment.id.to_string())
+            object::only_one(ObjectKind::Environment, id_or_name, found, |environment| {
+                environment.id.to_string()
+            })
         })
     }
 
-    /// The environment with exactly this id, a removed one too, with what is kept beside it.
-    pub fn environment_entry(&self, id: &EnvironmentId) -> Result<Entry<Environment>, StoreError> {
+    /// The environment with exactly this id, a removed one too, with its revision.
+    pub fn environment_entry(&self, id: &EnvironmentId) -> Result<WithRevision<Environment>, StoreError> {
         self.database.read(|at| {
             at.prepare_cached("SELECT * FROM environments WHERE id = ?1")?
                 .query_row([id.as_str()], entry)
                 .optional()?
                 .filter(|entry| entry.object.id == *id)
-                .ok_or_else(|| Kind::Environment.not_found(id))
+                .ok_or_else(|| ObjectKind::Environment.not_found(id))
         })
     }
 
-    /// A page of all environments, or of those that `seen_by` says.
+    /// A page of the environments in `scope`.
     pub fn environment_page(
         &self,
-        seen_by: &SeenBy,
-        query: &Query,
-    ) -> Result<Page<Entry<Environment>>, StoreError> {
-        let cursor = match seen_by {
-            SeenBy::Everyone => Cursor::everything(),
-            SeenBy::Member(account) => Cursor::few(
+        scope: &EnvironmentScope,
+        query: &PageQuery,
+    ) -> Result<Page<WithRevision<Environment>>, StoreError> {
+        let list_scope = match scope {
+            EnvironmentScope::All => ListScope::everything(),
+            EnvironmentScope::VisibleTo(account) => ListScope::matching(
                 "environments.row IN (SELECT memberships.environment FROM memberships
                  WHERE memberships.account = ? AND (memberships.role = 'owner' OR environments.state = 'active'))",
                 vec![account.row().into()],
             ),
-            SeenBy::Itself(id) => Cursor::few("environments.id = ?", vec![id.as_str().to_owned().into()]),
+            EnvironmentScope::Only(id) => ListScope::matching("environments.id = ?", vec![id.as_str().to_owned().into()]),
         };
-        self.database.read(|at| Listing::ENVIRONMENTS.page(at, query, &cursor, entry))
+        self.database.read(|at| ListDefinition::ENVIRONMENTS.page(at, query, &list_scope, entry))
     }
 
     /// Changes an environment's name or description.
@@ -120,12 +125,12 @@ impl Store {
         edit: &Edit,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
         self.change(&Attempt::new("edit", "environment", &id), |at| {
-            at.permit(&Act::ChangeEnvironment(id.clone()))?;
-            let (row, environment) = present(at, id)?;
-            object::refuse_changed(at, Kind::Environment, row, id, &edit.expected)?;
+            at.authorize(&ManagementAction::ChangeEnvironment(id.clone()))?;
+            let (row, environment) = get_existing(at, id)?;
+            object::refuse_changed(at, ObjectKind::Environment, row, id, &edit.expected)?;
             refuse_anothers_id(at, id, edit.name.as_ref().and_then(Option::as_ref))?;
             let (name, description) = (environment.name.as_ref(), environment.description.as_ref());
-            if object::edit(at, Kind::Environment, row, edit, name, description)? {
+            if object::edit(at, ObjectKind::Environment, row, edit, name, description)? {
                 log(at, id, "edit", Some(&environment))
             } else {
                 Ok((environment, change::head(at)?.number))
@@ -133,59 +138,69 @@ impl Store {
         })
     }
 
-    /// Activates or deactivates an environment: an inactive one is closed to every key. Where it is so already,
-    /// nothing changes.
+    /// Activates, deactivates or removes an environment. An inactive one is closed to every key.
     pub fn set_environment_state(
         &mut self,
         id: &EnvironmentId,
-        transition: impl Into<Transition>,
+        transition: impl Into<StateTransition>,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
-        let Transition { to: state, expected } = transition.into();
+        let StateTransition { to: state, expected } = transition.into();
         self.change(&Attempt::new(object::action_to(state), "environment", &id), |at| {
-            at.permit(&Act::ChangeEnvironment(id.clone()))?;
+            at.authorize(&ManagementAction::ChangeEnvironment(id.clone()))?;
             refuse_changed(at, id, &expected)?;
-            enter(at, id, state)
+            change_state(at, id, state)
         })
     }
 
-    /// Removes an environment, with its keys and memberships. An active one is closed first, in the same transaction.
+    /// Removes an environment, with its keys and memberships. An active one is deactivated first, in the same transaction.
     pub fn remove_environment(
         &mut self,
         id: &EnvironmentId,
-        expected: &Expected,
+        expected: &ExpectedRevision,
     ) -> Result<(Environment, ChangeNumber), StoreError> {
         self.change(&Attempt::new("remove", "environment", &id), |at| {
-            at.permit(&Act::ChangeEnvironment(id.clone()))?;
+            at.authorize(&ManagementAction::ChangeEnvironment(id.clone()))?;
             if refuse_changed(at, id, expected)? == State::Active {
-                enter(at, id, State::Inactive)?;
+                change_state(at, id, State::Inactive)?;
             }
-            enter(at, id, State::Removed)
+            change_state(at, id, State::Removed)
         })
     }
 }
 
-/// Refuses an environment that is not as the author knows it; its state.
-fn refuse_changed(at: &Writing<'_>, id: &EnvironmentId, expected: &Expected) -> Result<State, Fault> {
-    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
-    object::refuse_changed(at, Kind::Environment, row, id, expected)?;
+/// Refuses if the environment has another revision than expected. Its state.
+fn refuse_changed(
+    at: &WriteTransaction<'_>,
+    id: &EnvironmentId,
+    expected: &ExpectedRevision,
+) -> Result<State, TransactionError> {
+    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| ObjectKind::Environment.not_found(id))?;
+    object::refuse_changed(at, ObjectKind::Environment, row, id, expected)?;
     Ok(environment.state)
 }
 
-/// Takes an environment to a state, if it may go there. A removed one takes its keys and memberships with it.
-fn enter(at: &Writing<'_>, id: &EnvironmentId, state: State) -> Result<(Environment, ChangeNumber), Fault> {
-    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
-    let Some(action) = object::transition(at, Kind::Environment, id, environment.state, state)? else {
+/// Changes the state of an environment. A removed one loses its keys and memberships.
+fn change_state(
+    at: &WriteTransaction<'_>,
+    id: &EnvironmentId,
+    state: State,
+) -> Result<(Environment, ChangeNumber), TransactionError> {
+    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| ObjectKind::Environment.not_found(id))?;
+    let Some(action) = object::transition(at, ObjectKind::Environment, id, environment.state, state)? else {
         return Ok((environment, change::head(at)?.number));
     };
     if state == State::Removed {
         keys::remove_all_of(at, &KeyOwner::Environment(id.clone()))?;
         memberships::remove_all_of_environment(at, row)?;
     }
-    object::set_state(at, Kind::Environment, row, state)?;
+    object::set_state(at, ObjectKind::Environment, row, state)?;
     log(at, id, action, Some(&environment))
 }
 
-fn make(at: &Writing<'_>, new: &NewEnvironment) -> Result<(Environment, ChangeNumber), Fault> {
+fn create(
+    at: &WriteTransaction<'_>,
+    new: &NewEnvironment,
+) -> Result<(Environment, ChangeNumber), TransactionError> {
     refuse_taken_id(at, &new.id)?;
     refuse_anothers_id(at, &new.id, new.name.as_ref())?;
     at.prepare_cached(
@@ -204,9 +219,9 @@ fn make(at: &Writing<'_>, new: &NewEnvironment) -> Result<(Environment, ChangeNu
     Ok((environment, change::head(at)?.number))
 }
 
-/// How many environments the author has made by a key, of those that are not removed. Who owns them does not count: they
-/// could be handed over, and more made. The audit log knows it, and nobody can take rows from there.
-fn made_by(at: &Writing<'_>) -> Result<u32, Fault> {
+/// How many environments the author has created by a key, without removed ones. Their present owners do not count: an
+/// author could hand them over and create more. The audit log knows it, and its rows cannot be deleted.
+fn created_by_author(at: &WriteTransaction<'_>) -> Result<u32, TransactionError> {
     let made = at
         .prepare_cached(
             // the sign keeps SQLite from going through all that the author has ever done
@@ -218,43 +233,50 @@ fn made_by(at: &Writing<'_>) -> Result<u32, Fault> {
     Ok(made)
 }
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry<Environment>> {
-    Ok(Entry { object: rows::environment(row)?, revision: rows::revision(row)? })
+fn entry(row: &Row<'_>) -> rusqlite::Result<WithRevision<Environment>> {
+    Ok(WithRevision { object: row_mapping::environment(row)?, revision: row_mapping::revision(row)? })
 }
 
 /// The row number and the environment with exactly this id.
-fn get(connection: &Connection, id: &str) -> Result<Option<(i64, Environment)>, Fault> {
+fn get(connection: &Connection, id: &str) -> Result<Option<(i64, Environment)>, TransactionError> {
     let found = connection
         .prepare_cached("SELECT * FROM environments WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get("row")?, rows::environment(row)?)))
+        .query_row([id], |row| Ok((row.get("row")?, row_mapping::environment(row)?)))
         .optional()?
         // the column compares without regard to case
         .filter(|(_, environment)| environment.id.as_str() == id);
     Ok(found)
 }
 
-/// The environment, which must be there and not removed, and its row number.
-pub(super) fn present(connection: &Connection, id: &EnvironmentId) -> Result<(i64, Environment), Fault> {
-    let found = get(connection, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
-    if found.1.state == State::Removed { Err(object::removed(Kind::Environment, id)) } else { Ok(found) }
+/// The environment, which must exist and not be removed, and its row number.
+pub(super) fn get_existing(
+    connection: &Connection,
+    id: &EnvironmentId,
+) -> Result<(i64, Environment), TransactionError> {
+    let found = get(connection, id.as_str())?.ok_or_else(|| ObjectKind::Environment.not_found(id))?;
+    if found.1.state == State::Removed {
+        Err(object::removed(ObjectKind::Environment, id))
+    } else {
+        Ok(found)
+    }
 }
 
-/// Writes the logs' rows for an environment as it is now, and as it was.
+/// Adds rows to the logs, with the environment as it is now and as it was.
 fn log(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     id: &EnvironmentId,
     action: &str,
     before: Option<&Environment>,
-) -> Result<(Environment, ChangeNumber), Fault> {
-    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| Kind::Environment.not_found(id))?;
-    let before = before.map(rows::environment_content);
-    let after = rows::environment_content(&environment);
+) -> Result<(Environment, ChangeNumber), TransactionError> {
+    let (row, environment) = get(at, id.as_str())?.ok_or_else(|| ObjectKind::Environment.not_found(id))?;
+    let before = before.map(row_mapping::environment_json);
+    let after = row_mapping::environment_json(&environment);
     let number = change::append(at, &Subject::Environment(id.clone()), action, before.as_ref(), &after)?;
-    object::set_revision(at, Kind::Environment, row, number)?;
+    object::set_revision(at, ObjectKind::Environment, row, number)?;
     Ok((environment, number))
 }
 
-fn refuse_taken_id(connection: &Connection, id: &EnvironmentId) -> Result<(), Fault> {
+fn refuse_taken_id(connection: &Connection, id: &EnvironmentId) -> Result<(), TransactionError> {
     let taken = connection
         .prepare_cached("SELECT id, state FROM environments WHERE id = ?1")?
         .query_row([id.as_str()], |row| {
@@ -262,14 +284,14 @@ fn refuse_taken_id(connection: &Connection, id: &EnvironmentId) -> Result<(), Fa
         })
         .optional()?;
     match taken {
-        Some((taken, State::Removed)) => Err(Fault::taken(
+        Some((taken, State::Removed)) => Err(TransactionError::taken(
             "id",
             format!(
                 "environment id '{id}' belonged to '{taken}', which was removed, and is not given out again: \
              use another id"
             ),
         )),
-        Some((taken, _)) => Err(Fault::taken(
+        Some((taken, _)) => Err(TransactionError::taken(
             "id",
             format!(
                 "environment id '{id}' is taken by '{taken}' (ids are compared without regard to case): use another id"
@@ -283,7 +305,7 @@ fn refuse_taken_id(connection: &Connection, id: &EnvironmentId) -> Result<(), Fa
                 .query_row([id.as_str()], |row| row.get::<_, String>(0))
                 .optional()?;
             match named {
-                Some(named) => Err(Fault::taken(
+                Some(named) => Err(TransactionError::taken(
                     "id",
                     format!(
                         "environment id '{id}' is the name of environment {named}: use another id, or rename that one"
@@ -295,21 +317,22 @@ fn refuse_taken_id(connection: &Connection, id: &EnvironmentId) -> Result<(), Fa
     }
 }
 
-/// A name that is another environment's id would be hidden by it.
+/// A name that is another environment's id would be mistaken for that environment.
 fn refuse_anothers_id(
     connection: &Connection,
     own: &EnvironmentId,
     name: Option<&Name>,
-) -> Result<(), Fault> {
+) -> Result<(), TransactionError> {
     let Some(name) = name else { return Ok(()) };
     let other = connection
         .prepare_cached("SELECT id FROM environments WHERE id = ?1 AND id <> ?2")?
         .query_row([name.as_str(), own.as_str()], |row| row.get::<_, String>(0))
         .optional()?;
     match other {
-        Some(other) => {
-            Err(Fault::taken("name", format!("'{name}' is the id of environment {other}: give another name")))
-        }
+        Some(other) => Err(TransactionError::taken(
+            "name",
+            format!("'{name}' is the id of environment {other}: give another name"),
+        )),
         None => Ok(()),
     }
 }

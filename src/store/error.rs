@@ -7,7 +7,7 @@ use rusqlite::{ErrorCode, ffi};
 use super::{ChangeNumber, InvalidMarker};
 use crate::model::{AccessKey, EnvironmentId, State};
 
-/// Why the store did not do what it was asked to.
+/// Why a store call failed, or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no file.
@@ -38,7 +38,7 @@ pub enum StoreError {
         "the store at {path} has schema version {found}, this program knows up to {known}: use the newer portcullis",
         path = .path.display()
     )]
-    Newer {
+    NewerSchema {
         /// The store.
         path: PathBuf,
         /// The schema version in the file.
@@ -83,42 +83,42 @@ pub enum StoreError {
         /// The system's own words.
         source: std::io::Error,
     },
-    /// The log is behind what this process has already seen of it, or tells it differently.
+    /// The change log lacks a change that this process has seen, or has another in its place.
     #[error(
         "the store at {path} has been put back to an earlier state (change {seen} was seen, and is not in it any more): \
          keys that were deactivated since may work again; check them, then restart the gateway",
         path = .path.display()
     )]
-    Rewound {
+    RolledBack {
         /// The store.
         path: PathBuf,
         /// The newest change that this process has seen.
         seen: ChangeNumber,
     },
-    /// The name at the path leads nowhere, while the file is in use.
+    /// The file was deleted while it is in use.
     #[error(
         "the store at {path} is gone while in use, and what it holds is lost when the last process that has it open \
          ends: put the file back, or put a backup there and restart the gateway",
         path = .path.display()
     )]
-    Vanished {
+    FileDeleted {
         /// The store.
         path: PathBuf,
     },
-    /// The name at the path now leads to another file than the one in use, or somebody has written into that one.
+    /// While the file is in use, another one was put in its place, or another program has written into it.
     #[error(
         "the store at {path} was {how} while in use: stop the gateway, put the right file there again with no \
          {path}-wal and no {path}-shm beside it, or a copy by `portcullis store restore`, look at `portcullis key list` \
          for keys that must not work, and start the gateway",
         path = .path.display()
     )]
-    Replaced {
+    FileReplaced {
         /// The store.
         path: PathBuf,
         /// `replaced by another file` or `written to by another program`
         how: &'static str,
     },
-    /// A file that SQLite keeps beside the store was taken away or cut short while the store is in use.
+    /// The write-ahead log or its index was removed or cut short while the store is in use.
     #[error(
         "{file} was removed, replaced or cut short while the store at {path} is in use: stop the gateway, which writes \
          back what it still has of it, look at `portcullis key list` for changes that are missing, and start the gateway",
@@ -131,26 +131,26 @@ pub enum StoreError {
         /// The file.
         file: PathBuf,
     },
-    /// The record in PostgreSQL does not answer now. Nothing was changed.
+    /// The record in PostgreSQL does not answer. Nothing was changed.
     #[error("the record at {record} cannot be reached, and nothing was changed: {detail}")]
-    RecordAway {
+    RecordUnreachable {
         /// The server and the database.
         record: String,
         /// What happened.
         detail: String,
     },
-    /// The record went away while a change was being committed.
+    /// The connection to the record was lost while a change was being committed.
     #[error(
         "the record at {record} was lost while it was being changed, and whether the change was made is not known: \
          look once it is back ({detail})"
     )]
-    RecordUnsure {
+    CommitUnknown {
         /// The server and the database.
         record: String,
         /// What happened.
         detail: String,
     },
-    /// What answers cannot be used as a record.
+    /// The database cannot be used as a record.
     #[error("the record at {record} cannot be used: {detail}")]
     RecordUnusable {
         /// The server and the database.
@@ -158,7 +158,7 @@ pub enum StoreError {
         /// What is wrong.
         detail: String,
     },
-    /// The file at the replica's place belongs to another record, or to none.
+    /// The file at the replica's path is a replica of another record, or of none.
     #[error(
         "{path} is not a replica of the record at {record}: a replica is made anew where there is none, so name another \
          file, or move this one away",
@@ -170,7 +170,7 @@ pub enum StoreError {
         /// The server and the database.
         record: String,
     },
-    /// A replica was to be used as a record.
+    /// A replica was opened as an embedded store.
     #[error(
         "{path} is a gateway's replica of a record in PostgreSQL, and is changed by way of that only: configure \
          'store.postgres', or copy the record with `portcullis store copy`",
@@ -208,7 +208,7 @@ pub enum StoreError {
         /// Its id, or a key's access key.
         id: String,
     },
-    /// What was asked for is so already, or cannot come after the state that the object is in.
+    /// The object is in this state already, or cannot go from its state to the new one.
     #[error("{what} {id} is {state}")]
     WrongState {
         /// `account`, `environment` or `key`
@@ -218,32 +218,32 @@ pub enum StoreError {
         /// The state it is in.
         state: State,
     },
-    /// Somebody else has changed the object since it was looked at.
+    /// The object has another revision than the caller expects: somebody else has changed it.
     #[error("{what} {id} was changed meanwhile: look at it again, and repeat what is still wanted")]
-    Changed {
+    RevisionConflict {
         /// `account`, `environment` or `key`
         what: &'static str,
         /// Its id.
         id: String,
     },
-    /// The key that asked does not work any more.
+    /// The author's key does not work any more.
     #[error("key {access_key} does not work any more")]
-    AuthorGone {
+    KeyNoLongerWorks {
         /// The key.
         access_key: AccessKey,
     },
-    /// The key that asked may not, or no longer, do this.
+    /// The author's key may not do this.
     #[error("the key that asked may not do this")]
     NotPermitted,
-    /// A word that must be one object's only is another's, or was.
+    /// An id, a name or an access key is, or was, another object's.
     #[error("{why}")]
-    Taken {
+    AlreadyTaken {
         /// `access key`, `id` or `name`
         what: &'static str,
         /// A sentence with what to do.
         why: String,
     },
-    /// An environment is to lose its last owner.
+    /// The environment would lose its last owner.
     #[error("environment {environment} would be left without an owner: make another member owner first")]
     LastOwner {
         /// Which.
@@ -255,12 +255,12 @@ pub enum StoreError {
         /// How many there may be.
         most: u32,
     },
-    /// A list took more steps, or more time, than a list may.
+    /// A list took more steps, or more time, than is allowed.
     #[error(
         "this list costs too much: narrow it with other filters, search for less, or ask for fewer rows at once"
     )]
     TooCostly,
-    /// One account or environment asks for too many lists at once.
+    /// A caller asks for too many lists at once.
     #[error(
         "{most} lists of this account or environment are being read or waiting, and no more may: ask for fewer at once"
     )]
@@ -268,16 +268,16 @@ pub enum StoreError {
         /// How many there may be.
         most: usize,
     },
-    /// Lists are being read or waiting, and this one had to wait for too long or found no place.
+    /// Too many lists wait, or this one has waited too long.
     #[error("too many lists are being read or waiting: try again")]
     ListsBusy,
-    /// A page was asked for that is none.
+    /// A list was asked for with an invalid marker.
     #[error(transparent)]
     Marker(#[from] InvalidMarker),
     /// A rule forbids it; the text says which, and what to do.
     #[error("{0}")]
     Refused(String),
-    /// The threads that read the store have ended: the process is stopping.
+    /// The store's threads have ended, because the process is stopping.
     #[error("the store is closed")]
     Closed,
     /// Anything else that SQLite reports.
@@ -291,12 +291,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether what a running gateway knows of its store may not be true any more, and only its operator can help.
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Rewound { .. } | Self::Replaced { .. } | Self::LogLost { .. })
+    /// Whether what a running gateway knows of its store may be untrue, so that only its operator can help.
+    pub fn needs_operator(&self) -> bool {
+        matches!(self, Self::RolledBack { .. } | Self::FileReplaced { .. } | Self::LogLost { .. })
     }
 
-    /// Whether the file does not hold what this program has written. A replica is made anew then.
+    /// Whether the file is damaged. A damaged replica is rebuilt.
     pub(super) fn is_damage(&self) -> bool {
         use rusqlite::Error::{QueryReturnedNoRows, SqlInputError, SqliteFailure};
         match self {
@@ -312,17 +312,17 @@ impl StoreError {
         }
     }
 
-    /// Whether the record said no, and nothing was wrong with the store.
+    /// Whether a rule of the record forbids the change, and nothing is wrong with the store.
     pub fn is_refusal(&self) -> bool {
         matches!(
             self,
             Self::NotFound { .. }
                 | Self::StillActive { .. }
                 | Self::WrongState { .. }
-                | Self::Changed { .. }
-                | Self::AuthorGone { .. }
+                | Self::RevisionConflict { .. }
+                | Self::KeyNoLongerWorks { .. }
                 | Self::NotPermitted
-                | Self::Taken { .. }
+                | Self::AlreadyTaken { .. }
                 | Self::LastOwner { .. }
                 | Self::TooManyEnvironments { .. }
                 | Self::Refused(_)
@@ -330,36 +330,36 @@ impl StoreError {
     }
 }
 
-/// What goes wrong inside a transaction: SQLite's errors do not know yet which file they are about.
+/// An error inside a transaction. SQLite's errors do not name the file yet.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum TransactionError {
     Sqlite(rusqlite::Error),
     /// A row that no version of Portcullis writes.
     Damaged(String),
     Store(StoreError),
 }
 
-impl From<rusqlite::Error> for Fault {
+impl From<rusqlite::Error> for TransactionError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for TransactionError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl Fault {
+impl TransactionError {
     /// A rule that forbids it.
     pub(super) fn refused(why: impl Into<String>) -> Self {
         Self::Store(StoreError::Refused(why.into()))
     }
 
-    /// A word that is another's.
+    /// An id, a name or an access key that is another object's.
     pub(super) fn taken(what: &'static str, why: String) -> Self {
-        Self::Store(StoreError::Taken { what, why })
+        Self::Store(StoreError::AlreadyTaken { what, why })
     }
 
     /// The error as callers see it.

@@ -18,29 +18,30 @@ use std::time::SystemTime;
 use super::StoreError;
 use super::database::{FileId, file_at};
 
-/// The files of an embedded store, as they were when it was opened.
+/// Watches the files of an embedded store: are they still those that were opened?
 #[derive(Debug)]
 pub(super) struct FileWatch {
     path: PathBuf,
     file: FileId,
-    beside: Beside,
+    beside: WalFiles,
     /// Never closed: that would take away the locks that SQLite holds on this file for the whole process.
     index: ManuallyDrop<File>,
     /// The store's own file at the last look: its length and when it was written.
     written: (u64, Option<SystemTime>),
     /// From before that look.
-    progress: Progress,
+    progress: CheckpointProgress,
 }
 
-/// The files that SQLite keeps beside a store in use. They stay the same ones until the last connection is closed.
+/// The write-ahead log and its index, which SQLite keeps beside a store in use. They stay the same files until the last
+/// connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Beside {
+pub(super) struct WalFiles {
     log: (PathBuf, FileId),
     index: (PathBuf, FileId),
 }
 
-impl Beside {
-    /// Those of a store that has been read: then there are both.
+impl WalFiles {
+    /// The files of a store that has been read: then both exist.
     pub(super) fn of(path: &Path) -> Result<Self, StoreError> {
         // SQLite puts them beside the file that a link leads to
         let path =
@@ -62,18 +63,18 @@ impl Beside {
     }
 }
 
-/// A store's log, where there is one that may hold what the file does not.
-pub fn unwritten_log(path: &Path) -> Option<PathBuf> {
+/// The store's write-ahead log, if it is there and may hold what the file does not.
+pub fn uncheckpointed_wal(path: &Path) -> Option<PathBuf> {
     let mut log = fs::canonicalize(path).ok()?.into_os_string();
     log.push("-wal");
     let log = PathBuf::from(log);
     fs::metadata(&log).is_ok_and(|log| log.len() > 0).then_some(log)
 }
 
-/// How far checkpoints have come, by the index.
+/// How far checkpoints have come, as the index says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Progress {
-    /// Another after each time that the log begins anew.
+struct CheckpointProgress {
+    /// Changes each time that the log begins anew.
     salt: [u8; 8],
     page_bytes: u64,
     /// In the log.
@@ -84,7 +85,7 @@ struct Progress {
     begun: u32,
 }
 
-impl Progress {
+impl CheckpointProgress {
     /// Bytes of a log's and of a frame's head.
     const LOG_HEAD: u64 = 32;
     const FRAME_HEAD: u64 = 24;
@@ -122,33 +123,33 @@ impl Progress {
 }
 
 impl FileWatch {
-    /// Of a store that has been read, by its `file`.
+    /// For a store that has been read from this `file`.
     pub(super) fn new(path: &Path, file: FileId) -> Result<Self, StoreError> {
         let unusable = |source| StoreError::Io { path: path.to_owned(), source };
-        let beside = Beside::of(path)?;
+        let beside = WalFiles::of(path)?;
         let index = ManuallyDrop::new(File::open(&beside.index.0).map_err(unusable)?);
-        let progress = Progress::read(&index).map_err(unusable)?;
+        let progress = CheckpointProgress::read(&index).map_err(unusable)?;
         let written = written(path)?;
         Ok(Self { path: path.to_owned(), file, beside, index, written, progress })
     }
 
-    /// Fails where the files are not as SQLite has left them.
-    pub(super) fn look(&mut self) -> Result<(), StoreError> {
+    /// Fails if the files are not as SQLite has left them.
+    pub(super) fn check(&mut self) -> Result<(), StoreError> {
         let path = || self.path.clone();
         if file_at(&self.path)? != self.file {
-            return Err(StoreError::Replaced { path: path(), how: "replaced by another file" });
+            return Err(StoreError::FileReplaced { path: path(), how: "replaced by another file" });
         }
         if let Some(gone) = self.beside.missing() {
             return Err(StoreError::LogLost { path: path(), file: gone.to_owned() });
         }
         let unusable = |source| StoreError::Io { path: path(), source };
         // the index before and after the files: what a checkpoint does in between is in one of the two
-        let before = Progress::read(&self.index).map_err(unusable)?;
+        let before = CheckpointProgress::read(&self.index).map_err(unusable)?;
         let written = written(&self.path)?;
         let log = fs::metadata(&self.beside.log.0).map_err(unusable)?;
-        let after = Progress::read(&self.index).map_err(unusable)?;
+        let after = CheckpointProgress::read(&self.index).map_err(unusable)?;
         if written != self.written && !after.explains_writes_since(&self.progress) {
-            return Err(StoreError::Replaced { path: path(), how: "written to by another program" });
+            return Err(StoreError::FileReplaced { path: path(), how: "written to by another program" });
         }
         if before == after && log.len() < after.log_bytes() {
             return Err(StoreError::LogLost { path: path(), file: self.beside.log.0.clone() });
@@ -157,7 +158,7 @@ impl FileWatch {
         Ok(())
     }
 
-    /// Whether somebody has put another log in the place of this store's. SQLite would take it away at the end.
+    /// Whether somebody has put another log in place of this store's. SQLite would remove it at the end.
     pub(super) fn has_foreign_log(&self) -> bool {
         let (path, id) = &self.beside.log;
         fs::metadata(path).is_ok_and(|log| FileId(log.dev(), log.ino()) != *id && log.len() > 0)
@@ -168,7 +169,7 @@ fn written(path: &Path) -> Result<(u64, Option<SystemTime>), StoreError> {
     match fs::metadata(path) {
         Ok(file) => Ok((file.len(), file.modified().ok())),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(StoreError::Vanished { path: path.to_owned() })
+            Err(StoreError::FileDeleted { path: path.to_owned() })
         }
         Err(source) => Err(StoreError::Io { path: path.to_owned(), source }),
     }

@@ -1,11 +1,11 @@
-//! Following the change log: what another process (the command line, say) has written.
+//! Reads the change log of a store in use, for what other processes have written to it.
 
 use std::path::Path;
 
 use super::StoreError;
-use super::change::{self, Change, ChangeNumber, Head, Subject};
-use super::database::{self, Database, FileId, Purpose};
-use super::error::Fault;
+use super::change::{self, Change, ChangeHead, ChangeNumber, Subject};
+use super::database::{self, Database, FileId, OpenMode};
+use super::error::TransactionError;
 use super::file_watch::FileWatch;
 
 /// How many changes one poll hands over at most; the next one continues.
@@ -17,11 +17,11 @@ pub struct Follower {
     database: Database,
     /// The file that is open.
     file: FileId,
-    /// Where it is no replica, which may be replaced at any time.
+    /// For an embedded store. A replica may be replaced at any time.
     watch: Option<FileWatch>,
     /// The store's state when the log was last read to its end.
     read_at: Option<i64>,
-    last: Head,
+    last: ChangeHead,
 }
 
 impl std::fmt::Debug for Follower {
@@ -33,8 +33,8 @@ impl std::fmt::Debug for Follower {
 impl Follower {
     /// Starts at the newest change.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let checked = Database::open_checked(path, Purpose::Record)?;
-        let database = Database::open(path, Purpose::Reading)?;
+        let checked = Database::open_checked(path, OpenMode::Durable)?;
+        let database = Database::open(path, OpenMode::ReadOnly)?;
         let last = database.read(change::head)?;
         // the one that was read
         let file = database.file();
@@ -54,8 +54,8 @@ impl Follower {
     }
 
     /// The file that is followed, and the newest change in it that this follower knows.
-    pub fn position(&self) -> Position {
-        Position { file: self.file, number: self.last.number }
+    pub fn position(&self) -> StorePosition {
+        StorePosition { file: self.file, number: self.last.number }
     }
 
     /// Whether the last poll reached the end of the log.
@@ -63,21 +63,20 @@ impl Follower {
         self.read_at.is_some()
     }
 
-    /// Whether another log lies in the place of the embedded store's own, and would be lost if the store were closed.
+    /// Whether somebody has put another log in place of the store's own. It would be lost if the store were closed.
     pub fn has_foreign_log(&self) -> bool {
         self.watch.as_ref().is_some_and(FileWatch::has_foreign_log)
     }
 
     /// The changes since the last call, oldest first. Costs a few microseconds where there are none.
     ///
-    /// Of an embedded store some errors are final ([`StoreError::is_final`]): what this process knows of it may not be
-    /// true any more.
+    /// After some errors ([`StoreError::needs_operator`]) what this process knows of an embedded store may be untrue.
     pub fn poll(&mut self) -> Result<Vec<Change>, StoreError> {
         let path = self.database.path();
         if let Some(watch) = &mut self.watch {
-            watch.look()?;
+            watch.check()?;
         } else if database::file_at(path)? != self.file {
-            // a replica that was made anew: what its changes were nobody knows
+            // a rebuilt replica: what has changed is not known
             self.last = self.database.read(change::head)?;
             // the one that was read: another may have taken its place since
             self.file = self.database.file();
@@ -93,7 +92,10 @@ impl Follower {
         let last = self.last;
         let (found, newest) = self.database.read(|connection| {
             if change::hash_of(connection, last.number)? != Some(last.hash) {
-                return Err(Fault::from(StoreError::Rewound { path: path.to_owned(), seen: last.number }));
+                return Err(TransactionError::from(StoreError::RolledBack {
+                    path: path.to_owned(),
+                    seen: last.number,
+                }));
             }
             change::since(connection, last, CHANGES_PER_POLL)
         })?;
@@ -103,18 +105,17 @@ impl Follower {
     }
 }
 
-/// How far a file of the store has been followed: numbers of two files cannot be compared, since the second may hold
-/// an earlier state.
+/// A change in a file of the store. Numbers of two files cannot be compared: the second file may hold an earlier state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Position {
+pub struct StorePosition {
     /// Which file.
     pub file: FileId,
     /// The newest change in it.
     pub number: ChangeNumber,
 }
 
-impl Position {
-    /// Whether what `other` stands for is included.
+impl StorePosition {
+    /// Whether this is the same change as `other`, or a later one in the same file.
     pub fn includes(self, other: Self) -> bool {
         self.file == other.file && self.number >= other.number
     }
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn numbers_of_two_files_are_not_compared() {
-        let at = |file, number| Position { file: FileId(0, file), number: ChangeNumber(number) };
+        let at = |file, number| StorePosition { file: FileId(0, file), number: ChangeNumber(number) };
         assert!(at(1, 7).includes(at(1, 7)) && at(1, 8).includes(at(1, 7)));
         assert!(!at(1, 6).includes(at(1, 7)));
         assert!(!at(1, 8).includes(at(2, 7)), "the second file may hold an earlier state");

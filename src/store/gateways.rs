@@ -1,6 +1,8 @@
-//! Which gateways use the record, and what each has applied: from this a receipt tells whether a key is dead.
+//! The gateways that use the record, and which change each has applied. From this a receipt tells whether a change is in
+//! force everywhere.
 //!
-//! Here for the embedded store: its gateways are on one machine, and their leases are counted by its boot clock.
+//! This file has the queries for the embedded store: its gateways run on one machine, and its boot clock counts their
+//! leases. `postgres/gateways.rs` has those for PostgreSQL.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,13 +11,13 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::boot::{self, BootTime};
-use super::database::{Database, Purpose};
-use super::error::Fault;
-use super::{ChangeNumber, Store, StoreError, change};
+use super::boot_clock::{self, BootInstant};
+use super::database::{Database, OpenMode};
+use super::error::TransactionError;
+use super::{ChangeNumber, Store, StoreError, change, process_identity};
 use crate::model::State;
 
-/// A row outlives its lease by this, in milliseconds, so that a list shows who has gone without saying so.
+/// A row is kept this much longer than its lease, in milliseconds, so that lists show gateways that were killed.
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The gateways of a record at one moment.
@@ -25,8 +27,8 @@ pub struct Gateways {
     pub at: Timestamp,
     /// The newest change then.
     pub head: ChangeNumber,
-    /// Until then there may be gateways with a lease that the record does not know of: it is a standby that has taken
-    /// over, or was put back.
+    /// Until then there may be gateways with a lease that the record does not know, because a standby has taken over or the
+    /// record was restored.
     pub unsure_until: Option<Timestamp>,
     /// By name.
     pub entries: Vec<GatewayEntry>,
@@ -35,7 +37,7 @@ pub struct Gateways {
 /// A gateway, as the record knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayEntry {
-    /// Made anew at every start.
+    /// New at every start.
     pub id: String,
     /// What its operator calls it.
     pub name: String,
@@ -49,41 +51,40 @@ pub struct GatewayEntry {
     pub is_live: bool,
 }
 
-/// The answer to a change: where it is in force, and where it is not yet.
+/// The answer to a change: which gateways have applied it, and which have not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// The change.
     pub number: ChangeNumber,
-    /// The gateways where it is in force.
+    /// The gateways that have applied it.
     pub applied: Vec<GatewayEntry>,
-    /// Those that may still act on what was before.
+    /// The gateways that may still act on the state before it.
     pub waiting: Vec<GatewayEntry>,
-    /// Until then gateways that the record does not know of may act on what was before.
+    /// Until then gateways that the record does not know may act on the state before it.
     pub unsure_until: Option<Timestamp>,
-    /// Whether the record could be asked.
+    /// Whether the record has answered.
     pub is_known: bool,
 }
 
 impl Receipt {
-    /// Nobody could be asked.
+    /// A receipt without an answer from the record.
     pub fn unknown(number: ChangeNumber) -> Self {
         Self { number, applied: Vec::new(), waiting: Vec::new(), unsure_until: None, is_known: false }
     }
 
-    /// Whether it is in force everywhere.
+    /// Whether every gateway has applied it.
     pub fn is_complete(&self) -> bool {
         self.is_known && self.waiting.is_empty() && self.unsure_until.is_none()
     }
 
-    /// After this time, by the record's clock, no gateway acts on what was before; `None` where none does already.
+    /// After this time, by the record's clock, no gateway acts on the state before it. `None` if none does now.
     pub fn not_after(&self) -> Option<Timestamp> {
         self.waiting.iter().map(|gateway| gateway.lease_until).chain(self.unsure_until).max()
     }
 }
 
 impl Gateways {
-    /// The newest change that is in force on every gateway; `None` while there may be some that the record does not know
-    /// of.
+    /// The newest change that every gateway has applied. `None` while there may be gateways that the record does not know.
     pub fn confirmed_up_to(&self) -> Option<ChangeNumber> {
         if self.unsure_until.is_some() {
             return None;
@@ -92,8 +93,8 @@ impl Gateways {
         Some(live.map(|gateway| gateway.applied).min().unwrap_or(self.head))
     }
 
-    /// Where change `number` is in force. To be asked after it was committed: a gateway that starts later begins with
-    /// it. Of a change that a record which was put back has lost, nobody can say anything.
+    /// The receipt for change `number`. Call it after the change was committed: a gateway that starts later begins with it.
+    /// The receipt of a change that a restored record has lost is unknown.
     pub fn receipt(self, number: ChangeNumber) -> Receipt {
         if number > self.head {
             return Receipt::unknown(number);
@@ -104,17 +105,17 @@ impl Gateways {
     }
 }
 
-/// Up to which change all is known to be in force on every gateway. What was once in force everywhere stays so: a gateway
-/// that starts later begins with it.
+/// The newest change that every gateway is known to have applied. This stays true: a gateway that starts later begins with
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConfirmedUpTo {
     number: ChangeNumber,
-    /// Whether the gateways could be asked, and none is missing among them.
+    /// Whether the record has answered, and knows all gateways.
     is_known: bool,
 }
 
 impl ConfirmedUpTo {
-    /// Nobody can be asked, and nothing is known from before.
+    /// The record has not answered, and nothing is known from before.
     pub const UNKNOWN: Self = Self { number: ChangeNumber(0), is_known: false };
 
     /// What [`Gateways::confirmed_up_to`] says now, and the newest change of which it was known before.
@@ -122,24 +123,24 @@ impl ConfirmedUpTo {
         Self { number: now.unwrap_or_default().max(before), is_known: now.is_some() }
     }
 
-    /// The newest of these changes.
+    /// The number of that change.
     pub fn number(self) -> ChangeNumber {
         self.number
     }
 
-    /// Whether an object that change `revision` has brought into its state may be in another one for some gateway. While
-    /// nobody can be asked this is assumed of what was taken away; of what is active there is nothing to fear.
+    /// Whether some gateway may not have applied change `revision`, which brought an object into `state`. While the record
+    /// does not answer, this is assumed of deactivated and removed objects, and not of active ones.
     pub fn is_pending(self, revision: ChangeNumber, state: State) -> bool {
         revision > self.number && (self.is_known || state != State::Active)
     }
 }
 
-/// How long an answer waits for the gateways. A change is in force within milliseconds; what lasts longer is told.
-pub const RECEIPT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an answer waits for the gateways. They apply a change within milliseconds; a longer wait is reported.
+pub const RECEIPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to pause before the gateways are looked at again, by how long they were waited for: what is slow may be told
-/// a tenth later, and the record is not asked a hundred times a second for it.
-pub fn receipt_pause(waited: Duration) -> Duration {
+/// How long to pause before the gateways are asked for again: a tenth of the time waited so far, within limits, so that the
+/// record is not asked a hundred times a second.
+pub fn receipt_poll_interval(waited: Duration) -> Duration {
     let longest = (waited / 10).clamp(Duration::from_millis(10), Duration::from_millis(100));
     waited.clamp(Duration::from_millis(2), longest)
 }
@@ -153,8 +154,8 @@ impl Store {
         }
     }
 
-    /// Up to which change all is known to be in force everywhere. A record that was away a moment ago is not waited for
-    /// again.
+    /// The newest change that every gateway is known to have applied. If the record did not answer a moment ago, it is not
+    /// asked again.
     pub fn confirmed_up_to(&mut self) -> ConfirmedUpTo {
         if self.record.as_ref().is_some_and(|record| !record.is_connected()) {
             return ConfirmedUpTo::UNKNOWN;
@@ -164,21 +165,21 @@ impl Store {
         })
     }
 
-    /// Waits until change `number` is in force on every gateway, or [`RECEIPT_PATIENCE`] is over.
+    /// Waits until every gateway has applied change `number`, for [`RECEIPT_TIMEOUT`] at most.
     pub fn receipt(&mut self, number: ChangeNumber) -> Result<Receipt, StoreError> {
         let begun = Instant::now();
         loop {
             let receipt = self.gateways()?.receipt(number);
-            if receipt.is_complete() || begun.elapsed() >= RECEIPT_PATIENCE {
+            if receipt.is_complete() || begun.elapsed() >= RECEIPT_TIMEOUT {
                 return Ok(receipt);
             }
-            std::thread::sleep(receipt_pause(begun.elapsed()));
+            std::thread::sleep(receipt_poll_interval(begun.elapsed()));
         }
     }
 }
 
-pub(super) fn list(connection: &Connection) -> Result<Gateways, Fault> {
-    let (now, boot, wall) = (BootTime::now(), boot::id(), Timestamp::now());
+pub(super) fn list(connection: &Connection) -> Result<Gateways, TransactionError> {
+    let (now, boot, wall) = (BootInstant::now(), boot_clock::boot_id(), Timestamp::now());
     let mut statement = connection.prepare_cached(
         "SELECT id, name, started, applied, lease_until, boot = ?1, process FROM gateways ORDER BY name, started",
     )?;
@@ -192,16 +193,16 @@ pub(super) fn list(connection: &Connection) -> Result<Gateways, Fault> {
             started: wall_at(row.get(2)?),
             applied: ChangeNumber(row.get::<_, i64>(3)?.cast_unsigned()),
             lease_until: wall_at(wall.as_millisecond().saturating_add(left)),
-            is_live: is_of_this_boot && left >= 0 && !boot::has_ended(&row.get::<_, String>(6)?),
+            is_live: is_of_this_boot && left >= 0 && !process_identity::has_ended(&row.get::<_, String>(6)?),
         })
     })?;
     let entries = entries.collect::<Result<_, _>>()?;
     Ok(Gateways { at: wall, head: change::head(connection)?.number, unsure_until: None, entries })
 }
 
-/// A gateway's own row in an embedded store. Its methods block.
+/// A gateway's own row in an embedded store, by which others know that it runs. Its methods block.
 #[derive(Debug)]
-pub struct Presence {
+pub struct GatewayRegistration {
     database: Database,
     id: String,
     name: String,
@@ -209,19 +210,20 @@ pub struct Presence {
     lease: Duration,
 }
 
-impl Presence {
+impl GatewayRegistration {
     /// Writes the row, before the gateway reads anything.
-    pub fn begin(path: &Path, name: &str, lease: Duration) -> Result<Self, StoreError> {
-        let database = Database::open(path, Purpose::Notes)?;
+    pub fn register(path: &Path, name: &str, lease: Duration) -> Result<Self, StoreError> {
+        let database = Database::open(path, OpenMode::Relaxed)?;
         let id = Uuid::new_v4().simple().to_string();
-        let mut presence = Self { database, id, name: name.to_owned(), process: boot::process(), lease };
-        presence.renew(ChangeNumber(0))?;
-        Ok(presence)
+        let mut registration =
+            Self { database, id, name: name.to_owned(), process: process_identity::current(), lease };
+        registration.renew(ChangeNumber(0))?;
+        Ok(registration)
     }
 
-    /// Says that every change up to `applied` is in force here, and that the gateway is there for another lease.
+    /// Says that the gateway has applied every change up to `applied`, and runs for another lease.
     pub fn renew(&mut self, applied: ChangeNumber) -> Result<(), StoreError> {
-        let (now, boot) = (BootTime::now(), boot::id());
+        let (now, boot) = (BootInstant::now(), boot_clock::boot_id());
         let Self { database, id, name, process, lease } = self;
         database.write(|connection| {
             connection
@@ -246,8 +248,8 @@ impl Presence {
         })
     }
 
-    /// Takes the row away: after the gateway's last request.
-    pub fn end(&mut self) -> Result<(), StoreError> {
+    /// Removes the row. Call it after the gateway's last request.
+    pub fn deregister(&mut self) -> Result<(), StoreError> {
         let Self { database, id, .. } = self;
         database.write(|connection| {
             connection.prepare_cached("DELETE FROM gateways WHERE id = ?1")?.execute([&*id])?;

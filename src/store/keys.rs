@@ -1,21 +1,22 @@
-//! Keys in the record.
+//! Queries and changes of keys.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::audit::Attempt;
-use super::author::Writing;
+use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
-use super::error::Fault;
-use super::object::{self, Kind};
-use super::page::{Cursor, FieldKind, Listing, Modifier, Page, Query};
-use super::rows::Parsed;
+use super::error::TransactionError;
+use super::object::{self, ObjectKind};
+use super::page::{FieldKind, ListDefinition, ListScope, Modifier, Page, PageQuery};
+use super::row_mapping::Parsed;
 use super::{
-    Edit, KeyEntry, KeyVerifier, Store, StoreError, Transition, accounts, environments, notes, rows,
+    Edit, KeyEntry, KeyVerifier, StateTransition, Store, StoreError, accounts, environments, row_mapping,
+    uses_and_fingerprints,
 };
 use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, State};
-use crate::policy::Act;
+use crate::policy::ManagementAction;
 
 /// A key with its environment's id.
 const SELECT: &str = "SELECT keys.*, environments.id AS environment_id
@@ -41,18 +42,18 @@ impl Store {
     /// had.
     pub fn create_key(&mut self, new: &NewKey) -> Result<(ApiKey, ChangeNumber), StoreError> {
         self.change(&Attempt::new("create", "key", &new.owner), |at| {
-            at.permit(&Act::ChangeKeys(new.owner.clone()))?;
+            at.authorize(&ManagementAction::ChangeKeys(new.owner.clone()))?;
             // only a secret that somebody chose has no fingerprint
             if new.verifier.fingerprint.is_none() {
-                at.permit(&Act::ImportKey)?;
+                at.authorize(&ManagementAction::ImportKey)?;
             }
             if !new.verifier.is_whole() {
-                return Err(Fault::refused("a key needs an argon2id verifier of its secret: none was given"));
+                return Err(TransactionError::refused("a key needs an argon2id verifier of its secret: none was given"));
             }
             refuse_taken(at, &new.access_key)?;
             let (account, environment) = match &new.owner {
-                KeyOwner::Account(id) => (Some(accounts::present(at, *id)?.id.row()), None),
-                KeyOwner::Environment(id) => (None, Some(environments::present(at, id)?.0)),
+                KeyOwner::Account(id) => (Some(accounts::get_existing(at, *id)?.id.row()), None),
+                KeyOwner::Environment(id) => (None, Some(environments::get_existing(at, id)?.0)),
             };
             at.prepare_cached(
                 "INSERT INTO keys (access_key, account, environment, name, description, state, uuid, phc, created)
@@ -70,7 +71,7 @@ impl Store {
             ))?;
             let id = KeyId::from_row(at.last_insert_rowid());
             if let Some(fingerprint) = &new.verifier.fingerprint {
-                notes::save_fingerprint(at, id, fingerprint)?;
+                uses_and_fingerprints::save_fingerprint(at, id, fingerprint)?;
             }
             log(at, id, "create", None)
         })
@@ -85,44 +86,49 @@ impl Store {
                 return Ok(key);
             }
             at.prepare_cached(&format!("{SELECT} WHERE access_key = ?1"))?
-                .query_row([id_or_access_key], rows::key)
+                .query_row([id_or_access_key], row_mapping::key)
                 .optional()?
-                .ok_or_else(|| Kind::Key.not_found(id_or_access_key))
+                .ok_or_else(|| ObjectKind::Key.not_found(id_or_access_key))
         })
     }
 
-    /// The key with this id, a removed one too, with what is kept beside it.
+    /// The key with this id, a removed one too, with its revision and usage.
     pub fn key_entry(&self, id: KeyId) -> Result<KeyEntry, StoreError> {
         self.database.read(|at| {
             at.prepare_cached(&format!("{SELECT} WHERE keys.id = ?1"))?
-                .query_row([id.row()], rows::key_entry)
+                .query_row([id.row()], row_mapping::key_entry)
                 .optional()?
-                .ok_or_else(|| Kind::Key.not_found(id))
+                .ok_or_else(|| ObjectKind::Key.not_found(id))
         })
     }
 
     /// A page of all keys, or of those of one owner.
-    pub fn key_page(&self, owner: Option<&KeyOwner>, query: &Query) -> Result<Page<KeyEntry>, StoreError> {
+    pub fn key_page(
+        &self,
+        owner: Option<&KeyOwner>,
+        query: &PageQuery,
+    ) -> Result<Page<KeyEntry>, StoreError> {
         self.database.read(|at| {
             let owner = match owner {
                 Some(owner) => Some(owner_number(at, owner)?),
                 None => only_owner(at, query)?,
             };
-            let cursor = owner.map_or_else(Cursor::everything, Cursor::owned);
-            Listing::KEYS.page(at, query, &cursor, rows::key_entry)
+            let scope = owner.map_or_else(ListScope::everything, ListScope::owned_by);
+            ListDefinition::KEYS.page(at, query, &scope, row_mapping::key_entry)
         })
     }
 
     /// Changes a key's name or description.
     pub fn edit_key(&mut self, id: KeyId, edit: &Edit) -> Result<(ApiKey, ChangeNumber), StoreError> {
         self.change(&Attempt::new("edit", "key", &id), |at| {
-            let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
-            at.permit(&Act::ChangeKeys(key.owner.clone()))?;
+            let key = get(at, id)?.ok_or_else(|| ObjectKind::Key.not_found(id))?;
+            at.authorize(&ManagementAction::ChangeKeys(key.owner.clone()))?;
             if key.state == State::Removed {
-                return Err(object::removed(Kind::Key, &id));
+                return Err(object::removed(ObjectKind::Key, &id));
             }
-            object::refuse_changed(at, Kind::Key, id.row(), &id, &edit.expected)?;
-            if object::edit(at, Kind::Key, id.row(), edit, key.name.as_ref(), key.description.as_ref())? {
+            object::refuse_changed(at, ObjectKind::Key, id.row(), &id, &edit.expected)?;
+            if object::edit(at, ObjectKind::Key, id.row(), edit, key.name.as_ref(), key.description.as_ref())?
+            {
                 log(at, id, "edit", Some(&key))
             } else {
                 Ok((key, change::head(at)?.number))
@@ -130,22 +136,22 @@ impl Store {
         })
     }
 
-    /// Activates or deactivates a key. Where it is so already, nothing changes.
+    /// Activates, deactivates or removes a key.
     pub fn set_key_state(
         &mut self,
         id: KeyId,
-        transition: impl Into<Transition>,
+        transition: impl Into<StateTransition>,
     ) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        let Transition { to: state, expected } = transition.into();
+        let StateTransition { to: state, expected } = transition.into();
         self.change(&Attempt::new(object::action_to(state), "key", &id), |at| {
-            let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
-            at.permit(&Act::ChangeKeys(key.owner.clone()))?;
-            object::refuse_changed(at, Kind::Key, id.row(), &id, &expected)?;
-            match object::transition(at, Kind::Key, &key.access_key, key.state, state)? {
+            let key = get(at, id)?.ok_or_else(|| ObjectKind::Key.not_found(id))?;
+            at.authorize(&ManagementAction::ChangeKeys(key.owner.clone()))?;
+            object::refuse_changed(at, ObjectKind::Key, id.row(), &id, &expected)?;
+            match object::transition(at, ObjectKind::Key, &key.access_key, key.state, state)? {
                 None => Ok((key, change::head(at)?.number)),
                 Some("remove") => remove(at, &key),
                 Some(action) => {
-                    object::set_state(at, Kind::Key, id.row(), state)?;
+                    object::set_state(at, ObjectKind::Key, id.row(), state)?;
                     log(at, id, action, Some(&key))
                 }
             }
@@ -158,24 +164,26 @@ impl Store {
     }
 }
 
-fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, Fault> {
+fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, TransactionError> {
     let found = connection
         .prepare_cached(&format!("{SELECT} WHERE keys.id = ?1"))?
-        .query_row([id.row()], rows::key)
+        .query_row([id.row()], row_mapping::key)
         .optional()?;
     Ok(found)
 }
 
 /// The keys of `owner` that are not removed, by id.
-fn of(connection: &Connection, owner: &KeyOwner) -> Result<Vec<ApiKey>, Fault> {
+fn of(connection: &Connection, owner: &KeyOwner) -> Result<Vec<ApiKey>, TransactionError> {
     let mut statement = connection.prepare_cached(&format!(
         "{SELECT} WHERE keys.owner = ?1 AND keys.state <> 'removed' ORDER BY keys.id"
     ))?;
-    Ok(statement.query_map([owner_number(connection, owner)?], rows::key)?.collect::<Result<_, _>>()?)
+    Ok(statement
+        .query_map([owner_number(connection, owner)?], row_mapping::key)?
+        .collect::<Result<_, _>>()?)
 }
 
-/// The owner that the query asks for by a filter, where only one can be meant: its keys have indexes of their own.
-fn only_owner(connection: &Connection, query: &Query) -> Result<Option<i64>, Fault> {
+/// The only owner that the query's filters allow, if there is one: the keys of one owner have indexes of their own.
+fn only_owner(connection: &Connection, query: &PageQuery) -> Result<Option<i64>, TransactionError> {
     let mut owners = query.filters.iter().filter(|filter| filter.field.kind == FieldKind::Owner);
     let Some((account, environment)) =
         owners.find(|filter| filter.test.modifier() == Modifier::Eq).and_then(|filter| filter.test.owner())
@@ -193,46 +201,46 @@ fn only_owner(connection: &Connection, query: &Query) -> Result<Option<i64>, Fau
     })
 }
 
-/// What stands for an owner in `keys.owner`.
-fn owner_number(connection: &Connection, owner: &KeyOwner) -> Result<i64, Fault> {
+/// The owner's number in the column `keys.owner`.
+fn owner_number(connection: &Connection, owner: &KeyOwner) -> Result<i64, TransactionError> {
     match owner {
         KeyOwner::Account(id) => Ok(id.row()),
-        KeyOwner::Environment(id) => Ok(-environments::present(connection, id)?.0),
+        KeyOwner::Environment(id) => Ok(-environments::get_existing(connection, id)?.0),
     }
 }
 
-/// Removes every key of `owner`, whatever its state: the owner goes, and is inactive, so none of them works.
-pub(super) fn remove_all_of(at: &Writing<'_>, owner: &KeyOwner) -> Result<(), Fault> {
+/// Removes all keys of `owner`, whatever their states. The owner is inactive already, so none of them works.
+pub(super) fn remove_all_of(at: &WriteTransaction<'_>, owner: &KeyOwner) -> Result<(), TransactionError> {
     of(at, owner)?.iter().try_for_each(|key| {
         remove(at, key)?;
         Ok(())
     })
 }
 
-fn remove(at: &Writing<'_>, key: &ApiKey) -> Result<(ApiKey, ChangeNumber), Fault> {
+fn remove(at: &WriteTransaction<'_>, key: &ApiKey) -> Result<(ApiKey, ChangeNumber), TransactionError> {
     at.prepare_cached("DELETE FROM fingerprints WHERE key = ?1")?.execute([key.id.row()])?;
-    object::set_state(at, Kind::Key, key.id.row(), State::Removed)?;
+    object::set_state(at, ObjectKind::Key, key.id.row(), State::Removed)?;
     log(at, key.id, "remove", Some(key))
 }
 
-/// Writes the logs' rows for a key as it is now, and as it was.
+/// Adds rows to the logs, with the key as it is now and as it was.
 fn log(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     id: KeyId,
     action: &str,
     before: Option<&ApiKey>,
-) -> Result<(ApiKey, ChangeNumber), Fault> {
-    let key = get(at, id)?.ok_or_else(|| Kind::Key.not_found(id))?;
+) -> Result<(ApiKey, ChangeNumber), TransactionError> {
+    let key = get(at, id)?.ok_or_else(|| ObjectKind::Key.not_found(id))?;
     let subject = Subject::Key { id, access_key: key.access_key.clone() };
-    let before = before.map(rows::key_content);
-    let number = change::append(at, &subject, action, before.as_ref(), &rows::key_content(&key))?;
-    object::set_revision(at, Kind::Key, id.row(), number)?;
+    let before = before.map(row_mapping::key_json);
+    let number = change::append(at, &subject, action, before.as_ref(), &row_mapping::key_json(&key))?;
+    object::set_revision(at, ObjectKind::Key, id.row(), number)?;
     Ok((key, number))
 }
 
-fn refuse_taken(connection: &Connection, access_key: &AccessKey) -> Result<(), Fault> {
+fn refuse_taken(connection: &Connection, access_key: &AccessKey) -> Result<(), TransactionError> {
     if access_key.as_str().parse::<KeyId>().is_ok() {
-        return Err(Fault::refused(format!(
+        return Err(TransactionError::refused(format!(
             "'{access_key}' has the form of a key id: use another access key"
         )));
     }
@@ -242,13 +250,13 @@ fn refuse_taken(connection: &Connection, access_key: &AccessKey) -> Result<(), F
         .optional()?;
     match taken.map(|state| state.0) {
         None => Ok(()),
-        Some(State::Removed) => Err(Fault::taken(
+        Some(State::Removed) => Err(TransactionError::taken(
             "access key",
             format!(
                 "access key {access_key} belonged to a key that was removed, and is never used again: use another one"
             ),
         )),
-        Some(_) => Err(Fault::taken(
+        Some(_) => Err(TransactionError::taken(
             "access key",
             format!("there is a key {access_key} already: use another access key"),
         )),

@@ -1,60 +1,61 @@
-//! What a gateway does to keep up with the record, and until when it may act on what it has: the decisions alone,
-//! without I/O and without a clock, so that `tests/simulation` drives the very same ones.
+//! What a gateway does, step by step, to keep up with the record, and until when it may act on what it has. Only the
+//! decisions are here, without I/O and without a clock, so that `tests/simulation` runs the very same ones.
 //!
-//! The order makes the promise. To renew: the lease is written into the record, its head is read, everything up to it
-//! is applied; only then this gateway acts for another lease, counted from before the first step. So whoever changes
-//! something either sees a lease, and waits for its gateway or its end; or the gateway sees the change.
+//! The order of the steps matters. To renew its lease, a gateway writes it into the record, reads the record's newest
+//! change, and applies everything up to it. Only then it acts for another lease, counted from before the first step. So
+//! whoever changes something either sees the lease, and waits for the gateway or for the end of the lease; or the gateway
+//! sees the change.
 
 use std::time::Duration;
 
-use super::{BootTime, Position};
+use super::{BootInstant, StorePosition};
 
-/// A gateway's lease, as it counts it itself.
+/// A gateway's lease, as the gateway counts it.
 #[derive(Debug, Clone)]
 pub struct LeaseState {
     length: Duration,
-    until: BootTime,
-    due: BootTime,
-    /// What the record was told last.
-    acknowledged: Option<Position>,
-    /// The steps that are being done: from when on what they find is known to be the newest.
-    as_of: BootTime,
-    /// The lease has been written into the record since they began.
+    until: BootInstant,
+    due: BootInstant,
+    /// What the gateway has acknowledged last.
+    acknowledged: Option<StorePosition>,
+    /// When the current steps began: what they find was the newest at that time.
+    as_of: BootInstant,
+    /// Whether the lease has been written into the record in these steps.
     has_renewed: bool,
-    reached: Option<Position>,
+    caught_up_to: Option<StorePosition>,
 }
 
-/// What is to be done next. Where it fails, [`LeaseState::begin`] begins anew.
+/// What to do next. If it fails, start again with [`LeaseState::begin`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum LeaseStep {
     /// Write the lease into the record, for [`LeaseState::in_record`]; then [`LeaseState::renewed`].
     Renew,
-    /// Bring the replica up to the record's newest change; then [`LeaseState::reached`].
-    Look,
-    /// Have everything up to there applied on this gateway; then [`LeaseState::confirmed`].
-    Confirm(Position),
+    /// Bring the replica up to the record's newest change; then [`LeaseState::caught_up`].
+    CatchUp,
+    /// Apply everything up to there on this gateway; then [`LeaseState::confirmed`].
+    Confirm(StorePosition),
     /// Act until [`LeaseState::until`], write that down beside the replica; then [`LeaseState::extended`].
     Extend,
-    /// Tell the record that everything up to there is in force; then [`LeaseState::acknowledged`].
-    Acknowledge(Position),
-    /// All is done.
-    Rest,
+    /// Tell the record that everything up to there is applied; then [`LeaseState::acknowledged`].
+    Acknowledge(StorePosition),
+    /// Nothing until the next [`LeaseState::begin`].
+    Done,
 }
 
 impl LeaseState {
-    /// A lease in the record outlasts the gateway's own by this: for what is on its way when the gateway's ends, and
-    /// for clocks that run differently.
+    /// A lease in the record lasts this much longer than the gateway's own, for requests that are on their way when it ends
+    /// and for clocks that run differently.
     pub const MARGIN: Duration = Duration::from_secs(2);
 
-    /// Nothing was renewed yet: `until` is [`LeaseState::remembered`].
-    pub fn new(length: Duration, until: BootTime) -> Self {
-        let due = BootTime::default();
-        Self { length, until, due, acknowledged: None, as_of: due, has_renewed: false, reached: None }
+    /// Before the first renewal: `until` is [`LeaseState::saved`].
+    pub fn new(length: Duration, until: BootInstant) -> Self {
+        let due = BootInstant::default();
+        Self { length, until, due, acknowledged: None, as_of: due, has_renewed: false, caught_up_to: None }
     }
 
-    /// The lease that a replica remembers: none after a restart of the machine, whose clock has begun anew.
-    pub fn remembered(until: BootTime, of_boot: &str, this_boot: &str) -> BootTime {
-        if !of_boot.is_empty() && of_boot == this_boot { until } else { BootTime::default() }
+    /// The lease that is saved in a replica. After a restart of the machine there is none: its clock has begun anew.
+    pub fn saved(until: BootInstant, of_boot: &str, this_boot: &str) -> BootInstant {
+        if !of_boot.is_empty() && of_boot == this_boot { until } else { BootInstant::default() }
     }
 
     /// For how long a lease is written into the record.
@@ -63,82 +64,82 @@ impl LeaseState {
     }
 
     /// Until when this gateway may act on what it has applied.
-    pub fn until(&self) -> BootTime {
+    pub fn until(&self) -> BootInstant {
         self.until
     }
 
-    /// Whatever was found last was the newest at this moment.
-    pub fn as_of(&self) -> BootTime {
+    /// When the current steps began. What they find was the newest then.
+    pub fn as_of(&self) -> BootInstant {
         self.as_of
     }
 
-    /// Begins; `now` is before anything is sent.
+    /// The first step; `now` is before anything is sent.
     ///
-    /// With a look, also where the lease is due: only a gateway that applies what it sees renews. One that cannot (its
-    /// disk is full, a worker hangs) lets its lease in the record end too, and nobody waits for it any more.
-    pub fn begin(&mut self, now: BootTime) -> Next {
+    /// It is to catch up, even if the lease is due: only a gateway that applies what it reads renews. One that cannot (its
+    /// disk is full, a worker hangs) lets its lease in the record end, and nobody waits for it any more.
+    pub fn begin(&mut self, now: BootInstant) -> LeaseStep {
         self.as_of = now;
-        self.reached = None;
+        self.caught_up_to = None;
         self.has_renewed = false;
-        Next::Look
+        LeaseStep::CatchUp
     }
 
-    /// Begins, for a gateway that acts on nothing yet: there is nothing that it could have failed to apply.
-    pub fn begin_to_act(&mut self, now: BootTime) -> Next {
+    /// The first step of a gateway that starts: it acts on nothing yet, so it may renew before it catches up.
+    pub fn begin_to_act(&mut self, now: BootInstant) -> LeaseStep {
         self.begin(now);
-        Next::Renew
+        LeaseStep::Renew
     }
 
     /// The lease is in the record. Its head is read after that, never before.
-    pub fn renewed(&mut self) -> Next {
+    pub fn renewed(&mut self) -> LeaseStep {
         self.has_renewed = true;
-        Next::Look
+        LeaseStep::CatchUp
     }
 
     /// The replica holds everything up to there.
-    pub fn reached(&mut self, position: Position) -> Next {
-        self.reached = Some(position);
-        Next::Confirm(position)
+    pub fn caught_up(&mut self, position: StorePosition) -> LeaseStep {
+        self.caught_up_to = Some(position);
+        LeaseStep::Confirm(position)
     }
 
-    /// This is in force on the gateway, at `now`. Where something is missing, nobody is told anything.
-    pub fn confirmed(&mut self, in_force: Position, now: BootTime) -> Next {
-        match self.reached {
+    /// The gateway has applied everything up to `in_force`, at `now`. If something is missing, nothing is acknowledged.
+    pub fn confirmed(&mut self, in_force: StorePosition, now: BootInstant) -> LeaseStep {
+        match self.caught_up_to {
             Some(reached) if in_force.includes(reached) => {
                 if self.has_renewed {
                     self.until = self.as_of + self.length;
                     self.due = self.as_of + self.length / 3;
-                    return Next::Extend;
+                    return LeaseStep::Extend;
                 }
                 if now >= self.due {
-                    // from here on it is counted: nothing of the renewal has been sent yet
+                    // the lease is counted from here: nothing of the renewal has been sent yet
                     self.as_of = now;
-                    self.reached = None;
-                    return Next::Renew;
+                    self.caught_up_to = None;
+                    return LeaseStep::Renew;
                 }
                 self.acknowledge(reached)
             }
-            _ => Next::Rest,
+            _ => LeaseStep::Done,
         }
     }
 
     /// The gateway acts on it.
-    pub fn extended(&mut self) -> Next {
-        self.reached.map_or(Next::Rest, |reached| self.acknowledge(reached))
+    pub fn extended(&mut self) -> LeaseStep {
+        self.caught_up_to.map_or(LeaseStep::Done, |reached| self.acknowledge(reached))
     }
 
     /// The record was told.
-    pub fn acknowledged(&mut self) -> Next {
-        self.acknowledged = self.reached;
-        Next::Rest
+    pub fn acknowledged(&mut self) -> LeaseStep {
+        self.acknowledged = self.caught_up_to;
+        LeaseStep::Done
     }
 
-    /// At every renewal too: a record that was put back may have lost what it was told.
-    fn acknowledge(&self, reached: Position) -> Next {
+    /// Repeated at every renewal: a restored record may have lost the last acknowledgement.
+    fn acknowledge(&self, reached: StorePosition) -> LeaseStep {
         if self.has_renewed || self.acknowledged != Some(reached) {
-            Next::Acknowledge(reached)
+            LeaseStep::Acknowledge(reached)
         } else {
-            Next::Rest
+            LeaseStep::Done
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the request path asks: a key with all that a decision needs to know of it, and an environment.
+//! The queries of the request path: a key with all that a decision needs to know, and an environment.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::change;
-use super::error::Fault;
-use super::rows::{self, Parsed};
+use super::error::TransactionError;
+use super::row_mapping::{self, Parsed};
 use super::{ChangeNumber, Fingerprint, KeyVerifier, PepperId};
 use crate::model::{
     AccessKey, AccountId, ApiKey, Environment, EnvironmentId, KeyId, KeyOwner, Owner, Principal, Role,
@@ -47,18 +47,18 @@ pub struct EnvironmentRead {
 pub struct KeyUse {
     /// Which key.
     pub key: KeyId,
-    /// When it was used last.
+    /// When it was last used.
     pub at: Timestamp,
     /// The client's address then.
     pub address: IpAddr,
-    /// Requests with the key since the last that were saved, whatever was decided about them.
+    /// Requests with the key since its uses were last saved, whatever was decided about them.
     pub count: u64,
 }
 
 /// How a key was used so far. It may be some seconds old, and lost when the machine stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyUsage {
-    /// When it was used last.
+    /// When it was last used.
     pub at: Option<Timestamp>,
     /// The client's address then.
     pub address: Option<IpAddr>,
@@ -66,27 +66,27 @@ pub struct KeyUsage {
     pub uses: u64,
 }
 
-/// A key with what is kept beside it.
+/// A key with its revision and usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEntry {
     /// The key.
     pub key: ApiKey,
-    /// The change that last touched it; 0 where that was before revisions were kept.
+    /// Its last change; 0 if that was before revisions were kept.
     pub revision: ChangeNumber,
     /// How it was used.
     pub usage: KeyUsage,
 }
 
-/// An account or an environment with what is kept beside it.
+/// An account or an environment with its revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<T> {
+pub struct WithRevision<T> {
     /// The object.
     pub object: T,
-    /// The change that last touched it; 0 where that was before revisions were kept.
+    /// Its last change; 0 if that was before revisions were kept.
     pub revision: ChangeNumber,
 }
 
-pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, Fault> {
+pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, TransactionError> {
     let as_of = change::head(connection)?.number;
     let found = connection
         .prepare_cached(
@@ -102,7 +102,7 @@ pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, 
             let mac: Option<[u8; 32]> = row.get("mac")?;
             let fingerprint =
                 pepper.zip(mac).map(|(pepper, mac)| Fingerprint { pepper: PepperId(pepper), mac });
-            Ok((rows::key(row)?, KeyVerifier { phc: row.get("phc")?, fingerprint }))
+            Ok((row_mapping::key(row)?, KeyVerifier { phc: row.get("phc")?, fingerprint }))
         })
         .optional()?;
     let Some((key, verifier)) = found else { return Ok(KeyRead { record: None, as_of }) };
@@ -110,13 +110,13 @@ pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, 
         KeyOwner::Account(id) => Owner::Account {
             account: connection
                 .prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
-                .query_row([id.row()], rows::account)?,
+                .query_row([id.row()], row_mapping::account)?,
             memberships: roles(connection, *id)?,
         },
         KeyOwner::Environment(id) => Owner::Environment(
             connection
                 .prepare_cached("SELECT * FROM environments WHERE id = ?1")?
-                .query_row([id.as_str()], rows::environment)?,
+                .query_row([id.as_str()], row_mapping::environment)?,
         ),
     };
     let principal = Principal { key, owner };
@@ -124,7 +124,10 @@ pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, 
 }
 
 /// An account's memberships, sorted by environment id, byte by byte.
-fn roles(connection: &Connection, account: AccountId) -> Result<Vec<(EnvironmentId, Role)>, Fault> {
+fn roles(
+    connection: &Connection,
+    account: AccountId,
+) -> Result<Vec<(EnvironmentId, Role)>, TransactionError> {
     let mut statement = connection.prepare_cached(
         "SELECT environments.id, memberships.role FROM memberships
          JOIN environments ON environments.row = memberships.environment
@@ -138,11 +141,11 @@ fn roles(connection: &Connection, account: AccountId) -> Result<Vec<(Environment
     Ok(roles)
 }
 
-pub(super) fn environment(connection: &Connection, id: &str) -> Result<EnvironmentRead, Fault> {
+pub(super) fn environment(connection: &Connection, id: &str) -> Result<EnvironmentRead, TransactionError> {
     let as_of = change::head(connection)?.number;
     let environment = connection
         .prepare_cached("SELECT * FROM environments WHERE id = ?1 AND state <> 'removed'")?
-        .query_row([id], rows::environment)
+        .query_row([id], row_mapping::environment)
         .optional()?
         // the column compares without regard to case; only the stored spelling is known
         .filter(|environment| environment.id.as_str() == id);
@@ -150,7 +153,10 @@ pub(super) fn environment(connection: &Connection, id: &str) -> Result<Environme
 }
 
 /// The access keys of all keys of `owner` that are not removed.
-pub(super) fn access_keys_of(connection: &Connection, owner: &KeyOwner) -> Result<Vec<AccessKey>, Fault> {
+pub(super) fn access_keys_of(
+    connection: &Connection,
+    owner: &KeyOwner,
+) -> Result<Vec<AccessKey>, TransactionError> {
     let access_key = |row: &rusqlite::Row<'_>| row.get::<_, Parsed<AccessKey>>(0).map(|parsed| parsed.0);
     let found = match owner {
         KeyOwner::Account(id) => connection
@@ -169,7 +175,7 @@ pub(super) fn access_keys_of(connection: &Connection, owner: &KeyOwner) -> Resul
 }
 
 /// The peppers under which fingerprints are kept.
-pub(super) fn peppers(connection: &Connection) -> Result<Vec<PepperId>, Fault> {
+pub(super) fn peppers(connection: &Connection) -> Result<Vec<PepperId>, TransactionError> {
     let mut statement = connection.prepare_cached(
         "SELECT id FROM peppers WHERE EXISTS (SELECT 1 FROM fingerprints WHERE pepper = peppers.number) ORDER BY id",
     )?;

@@ -1,17 +1,17 @@
-//! Memberships in the record.
+//! Queries and changes of memberships.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::audit::Attempt;
-use super::author::Writing;
+use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
-use super::error::Fault;
-use super::object::{self, Kind};
-use super::page::{Cursor, Listing, Page, Query};
-use super::rows::{self, Parsed};
-use super::{Expected, Store, StoreError, accounts, environments};
+use super::error::TransactionError;
+use super::object::{self, ObjectKind};
+use super::page::{ListDefinition, ListScope, Page, PageQuery};
+use super::row_mapping::{self, Parsed};
+use super::{ExpectedRevision, Store, StoreError, accounts, environments};
 use crate::model::{AccountId, EnvironmentId, Membership, Role};
-use crate::policy::Act;
+use crate::policy::ManagementAction;
 
 /// A membership with its environment's id.
 const SELECT: &str = "SELECT memberships.account, memberships.role, environments.id AS environment_id
@@ -19,16 +19,16 @@ const SELECT: &str = "SELECT memberships.account, memberships.role, environments
 
 /// Which memberships are listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MembersOf {
+pub enum MembershipScope {
     /// All.
-    Everything,
+    All,
     /// Those of one environment.
     Environment(EnvironmentId),
     /// Those of one account.
     Account(AccountId),
 }
 
-/// A membership, and what the account is called.
+/// A membership, with the account's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberEntry {
     /// Who, where, as what.
@@ -38,15 +38,15 @@ pub struct MemberEntry {
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<MemberEntry> {
-    Ok(MemberEntry { membership: rows::membership(row)?, name: row.get("name")? })
+    Ok(MemberEntry { membership: row_mapping::membership(row)?, name: row.get("name")? })
 }
 
 impl Store {
-    /// Makes an account a member of an environment; an account that is one already gets the role instead of its own.
+    /// Makes an account a member of an environment. If it is one already, its role is changed.
     pub fn add_member(&mut self, membership: &Membership) -> Result<ChangeNumber, StoreError> {
         let Membership { account, environment, .. } = membership;
         self.change(&Attempt::new("add", "membership", &format!("{environment}:{account}")), |at| {
-            at.permit(&Act::ChangeMembers(environment.clone()))?;
+            at.authorize(&ManagementAction::ChangeMembers(environment.clone()))?;
             keeping_an_owner(at, environment, || add(at, membership))
         })
     }
@@ -55,8 +55,8 @@ impl Store {
     pub fn set_role(&mut self, membership: &Membership) -> Result<ChangeNumber, StoreError> {
         let Membership { account, environment, .. } = membership;
         self.change(&Attempt::new("role", "membership", &format!("{environment}:{account}")), |at| {
-            at.permit(&Act::ChangeMembers(environment.clone()))?;
-            let (row, _) = environments::present(at, environment)?;
+            at.authorize(&ManagementAction::ChangeMembers(environment.clone()))?;
+            let (row, _) = environments::get_existing(at, environment)?;
             role(at, *account, row)?.ok_or_else(|| not_a_member(*account, environment))?;
             keeping_an_owner(at, environment, || add(at, membership))
         })
@@ -69,26 +69,26 @@ impl Store {
         environment: &EnvironmentId,
     ) -> Result<ChangeNumber, StoreError> {
         self.change(&Attempt::new("remove", "membership", &format!("{environment}:{account}")), |at| {
-            at.permit(&Act::ChangeMembers(environment.clone()))?;
-            let (row, _) = environments::present(at, environment)?;
+            at.authorize(&ManagementAction::ChangeMembers(environment.clone()))?;
+            let (row, _) = environments::get_existing(at, environment)?;
             let role = role(at, account, row)?.ok_or_else(|| not_a_member(account, environment))?;
             let membership = Membership { account, environment: environment.clone(), role };
             keeping_an_owner(at, environment, || remove(at, &membership, row))
         })
     }
 
-    /// Makes these the members of an environment, with these roles, and no others. All or nothing. Refused where the
-    /// environment itself is not as expected.
+    /// Makes these the only members of an environment, with these roles. All or nothing. Refused if the environment has
+    /// another revision than expected.
     pub fn set_members(
         &mut self,
         environment: &EnvironmentId,
         members: &[(AccountId, Role)],
-        expected: &Expected,
+        expected: &ExpectedRevision,
     ) -> Result<ChangeNumber, StoreError> {
         self.change(&Attempt::new("edit", "membership", &environment), |at| {
-            at.permit(&Act::ChangeMembers(environment.clone()))?;
-            let (row, _) = environments::present(at, environment)?;
-            object::refuse_changed(at, Kind::Environment, row, environment, expected)?;
+            at.authorize(&ManagementAction::ChangeMembers(environment.clone()))?;
+            let (row, _) = environments::get_existing(at, environment)?;
+            object::refuse_changed(at, ObjectKind::Environment, row, environment, expected)?;
             add_all(at, environment, members)?;
             for membership in of_environment(at, row)? {
                 if !members.iter().any(|(account, _)| *account == membership.account) {
@@ -99,21 +99,27 @@ impl Store {
         })
     }
 
-    /// A page of memberships. An environment must be there and not removed.
-    pub fn member_page(&self, of: &MembersOf, query: &Query) -> Result<Page<MemberEntry>, StoreError> {
-        let cursor = match of {
-            MembersOf::Everything => Cursor::everything(),
-            MembersOf::Environment(id) => Cursor::few(
+    /// A page of memberships. An environment must exist and not be removed.
+    pub fn member_page(
+        &self,
+        of: &MembershipScope,
+        query: &PageQuery,
+    ) -> Result<Page<MemberEntry>, StoreError> {
+        let scope = match of {
+            MembershipScope::All => ListScope::everything(),
+            MembershipScope::Environment(id) => ListScope::matching(
                 "memberships.environment = (SELECT row FROM environments WHERE id = ?)",
                 vec![id.as_str().to_owned().into()],
             ),
-            MembersOf::Account(id) => Cursor::few("memberships.account = ?", vec![id.row().into()]),
+            MembershipScope::Account(id) => {
+                ListScope::matching("memberships.account = ?", vec![id.row().into()])
+            }
         };
         self.database.read(|at| {
-            if let MembersOf::Environment(id) = of {
-                environments::present(at, id)?;
+            if let MembershipScope::Environment(id) = of {
+                environments::get_existing(at, id)?;
             }
-            Listing::MEMBERS.page(at, query, &cursor, entry)
+            ListDefinition::MEMBERS.page(at, query, &scope, entry)
         })
     }
 
@@ -143,19 +149,19 @@ impl Store {
     }
 }
 
-fn not_a_member(account: AccountId, environment: &EnvironmentId) -> Fault {
+fn not_a_member(account: AccountId, environment: &EnvironmentId) -> TransactionError {
     StoreError::NotFound { what: "member", wanted: format!("{account} in {environment}") }.into()
 }
 
-/// Runs `work`, after which an environment that had an owner still has one: whoever holds a key cannot take the last
-/// one away (Rancher's rule). The command line can.
+/// Runs `work`, and refuses if it leaves the environment without its last owner: the holder of a key cannot do that
+/// (Rancher's rule). The command line can.
 fn keeping_an_owner<T>(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     environment: &EnvironmentId,
-    work: impl FnOnce() -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    let is_owned = || -> Result<bool, Fault> {
-        let (row, _) = environments::present(at, environment)?;
+    work: impl FnOnce() -> Result<T, TransactionError>,
+) -> Result<T, TransactionError> {
+    let is_owned = || -> Result<bool, TransactionError> {
+        let (row, _) = environments::get_existing(at, environment)?;
         let found = at
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM memberships WHERE environment = ?1 AND role = 'owner')",
@@ -171,12 +177,12 @@ fn keeping_an_owner<T>(
     Ok(done)
 }
 
-/// Adds the members that an environment is to have, one of whom must be an owner.
+/// Adds members to an environment. One of them must be an owner.
 pub(super) fn add_all(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     environment: &EnvironmentId,
     members: &[(AccountId, Role)],
-) -> Result<(), Fault> {
+) -> Result<(), TransactionError> {
     for (account, role) in members {
         add(at, &Membership { account: *account, environment: environment.clone(), role: *role })?;
     }
@@ -187,9 +193,12 @@ pub(super) fn add_all(
 }
 
 /// Adds a membership, or gives it another role.
-fn add(transaction: &Writing<'_>, membership: &Membership) -> Result<ChangeNumber, Fault> {
-    accounts::present(transaction, membership.account)?;
-    let (row, _) = environments::present(transaction, &membership.environment)?;
+fn add(
+    transaction: &WriteTransaction<'_>,
+    membership: &Membership,
+) -> Result<ChangeNumber, TransactionError> {
+    accounts::get_existing(transaction, membership.account)?;
+    let (row, _) = environments::get_existing(transaction, &membership.environment)?;
     let before = role(transaction, membership.account, row)?;
     let action = match before {
         Some(role) if role == membership.role => return Ok(change::head(transaction)?.number),
@@ -204,41 +213,55 @@ fn add(transaction: &Writing<'_>, membership: &Membership) -> Result<ChangeNumbe
     log(transaction, membership, action, before, Some(membership.role))
 }
 
-pub(super) fn remove_all_of_account(transaction: &Writing<'_>, account: AccountId) -> Result<(), Fault> {
+pub(super) fn remove_all_of_account(
+    transaction: &WriteTransaction<'_>,
+    account: AccountId,
+) -> Result<(), TransactionError> {
     for membership in of_account(transaction, account)? {
-        let (row, _) = environments::present(transaction, &membership.environment)?;
+        let (row, _) = environments::get_existing(transaction, &membership.environment)?;
         remove(transaction, &membership, row)?;
     }
     Ok(())
 }
 
-pub(super) fn remove_all_of_environment(transaction: &Writing<'_>, row: i64) -> Result<(), Fault> {
+pub(super) fn remove_all_of_environment(
+    transaction: &WriteTransaction<'_>,
+    row: i64,
+) -> Result<(), TransactionError> {
     of_environment(transaction, row)?.iter().try_for_each(|membership| {
         remove(transaction, membership, row)?;
         Ok(())
     })
 }
 
-fn remove(transaction: &Writing<'_>, membership: &Membership, row: i64) -> Result<ChangeNumber, Fault> {
+fn remove(
+    transaction: &WriteTransaction<'_>,
+    membership: &Membership,
+    row: i64,
+) -> Result<ChangeNumber, TransactionError> {
     transaction
         .prepare_cached("DELETE FROM memberships WHERE account = ?1 AND environment = ?2")?
         .execute((membership.account.row(), row))?;
     log(transaction, membership, "remove", Some(membership.role), None)
 }
 
-fn of_account(connection: &Connection, account: AccountId) -> Result<Vec<Membership>, Fault> {
+fn of_account(connection: &Connection, account: AccountId) -> Result<Vec<Membership>, TransactionError> {
     let mut statement =
         connection.prepare_cached(&format!("{SELECT} WHERE account = ?1 ORDER BY environment"))?;
-    Ok(statement.query_map([account.row()], rows::membership)?.collect::<Result<_, _>>()?)
+    Ok(statement.query_map([account.row()], row_mapping::membership)?.collect::<Result<_, _>>()?)
 }
 
-fn of_environment(connection: &Connection, row: i64) -> Result<Vec<Membership>, Fault> {
+fn of_environment(connection: &Connection, row: i64) -> Result<Vec<Membership>, TransactionError> {
     let mut statement =
         connection.prepare_cached(&format!("{SELECT} WHERE environment = ?1 ORDER BY account"))?;
-    Ok(statement.query_map([row], rows::membership)?.collect::<Result<_, _>>()?)
+    Ok(statement.query_map([row], row_mapping::membership)?.collect::<Result<_, _>>()?)
 }
 
-fn role(connection: &Connection, account: AccountId, environment_row: i64) -> Result<Option<Role>, Fault> {
+fn role(
+    connection: &Connection,
+    account: AccountId,
+    environment_row: i64,
+) -> Result<Option<Role>, TransactionError> {
     let found = connection
         .prepare_cached("SELECT role FROM memberships WHERE account = ?1 AND environment = ?2")?
         .query_row((account.row(), environment_row), |row| row.get::<_, Parsed<Role>>(0))
@@ -246,17 +269,17 @@ fn role(connection: &Connection, account: AccountId, environment_row: i64) -> Re
     Ok(found.map(|role| role.0))
 }
 
-/// Writes the logs' rows for a membership: its role before, and now.
+/// Adds rows to the logs, with the role before and now.
 fn log(
-    at: &Writing<'_>,
+    at: &WriteTransaction<'_>,
     membership: &Membership,
     action: &str,
     before: Option<Role>,
     after: Option<Role>,
-) -> Result<ChangeNumber, Fault> {
+) -> Result<ChangeNumber, TransactionError> {
     let subject =
         Subject::Membership { account: membership.account, environment: membership.environment.clone() };
-    let content = |role| rows::membership_content(membership, role);
+    let content = |role| row_mapping::membership_json(membership, role);
     let before = before.map(|role| content(Some(role)));
     change::append(at, &subject, action, before.as_ref(), &content(after))
 }

@@ -4,7 +4,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::error::Fault;
+use super::error::TransactionError;
 
 const MIGRATIONS: [(i64, &str); 3] = [
     (1, include_str!("migrations/0001.sql")),
@@ -19,7 +19,7 @@ pub(super) const WITH_REPLICAS: i64 = 3;
 pub(super) const NEWEST: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
 /// Brings the file to [`NEWEST`], in one transaction.
-pub(super) fn run(connection: &mut Connection) -> Result<(), Fault> {
+pub(super) fn run(connection: &mut Connection) -> Result<(), TransactionError> {
     if version(connection)? >= NEWEST {
         return Ok(());
     }
@@ -34,6 +34,6 @@ pub(super) fn run(connection: &mut Connection) -> Result<(), Fault> {
     Ok(())
 }
 
-fn version(connection: &Connection) -> Result<i64, Fault> {
+fn version(connection: &Connection) -> Result<i64, TransactionError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }

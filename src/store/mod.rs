@@ -2,23 +2,23 @@
 //! (the embedded store), or PostgreSQL with a replica, an SQLite file of the same tables, on every gateway: see
 //! `postgres/mod.rs`.
 //!
-//! - [`Store`] makes changes, on one connection; the command line and the management plane hold one.
-//! - [`Reader`] answers the request path from threads of its own.
-//! - [`Registry`] does both for the management plane, on threads of its own; lists have theirs apart, and bounds.
-//! - [`Follower`] tells a running gateway what others have changed.
+//! - [`Store`] reads and changes the record on one connection, and blocks. The command line uses it.
+//! - [`Reader`] answers the request path, on threads of its own.
+//! - [`AsyncStore`] runs a `Store` for the management plane, on threads of its own. Lists have threads apart, and limits.
+//! - [`Follower`] reads the change log for a running gateway.
 //! - [`Replica`] keeps a gateway's replica at the record's newest change, and its lease in the record.
-//! - [`Gateways`] and [`Receipt`] tell where a change is in force.
+//! - [`Gateways`] and [`Receipt`] say which gateways have applied a change.
 //!
-//! A change is one transaction, `BEGIN IMMEDIATE`, with its row in the log ([`ChangeNumber`], hash of its content and
-//! of the row before), and is on the disk before it is acknowledged. Fingerprints and uses of keys are no changes.
+//! A change is one transaction, `BEGIN IMMEDIATE`, with its row in the change log ([`ChangeNumber`], a hash of its content
+//! and of the row before). It is on the disk before it is acknowledged. Fingerprints and uses of keys are not changes.
 //! Removed objects keep their row, so that no id and no access key is ever given out again.
 
 mod accounts;
+mod async_store;
 mod audit;
 mod author;
 mod backup;
-mod boot;
-mod budget;
+mod boot_clock;
 mod change;
 mod database;
 mod delta;
@@ -26,54 +26,56 @@ mod environments;
 mod error;
 mod file_watch;
 mod follower;
-mod forgotten;
 mod gateways;
 mod keys;
 mod lease;
-mod lists;
+mod list_queue;
 mod lookup;
+mod lost_revocations;
 mod memberships;
 mod migrations;
-mod notes;
 mod object;
 mod page;
 mod postgres;
+mod process_identity;
+mod query_budget;
 mod reader;
-mod record;
-mod registry;
-mod rows;
-mod rowset;
-mod threads;
+mod row_mapping;
+mod store_handle;
+mod tables;
+mod thread_pool;
+mod uses_and_fingerprints;
 mod verifier;
 
 pub use accounts::NewAccount;
+pub use async_store::AsyncStore;
 pub use audit::{Attempt, AuditEntry};
 pub use author::{ActingKey, Author, Via};
 pub use backup::{Backup, Restored};
-pub use boot::BootTime;
-pub use change::{Change, ChangeNumber, Hash, Head, Subject, last_common};
+pub use boot_clock::BootInstant;
+pub use change::{Change, ChangeHash, ChangeHead, ChangeNumber, Subject, last_common_change};
 pub use database::FileId;
-pub use environments::{NewEnvironment, SeenBy};
+pub use environments::{EnvironmentScope, NewEnvironment};
 pub use error::StoreError;
-pub use file_watch::unwritten_log;
-pub use follower::{Follower, Position};
-pub use forgotten::lost;
+pub use file_watch::uncheckpointed_wal;
+pub use follower::{Follower, StorePosition};
 pub use gateways::{
-    ConfirmedUpTo, GatewayEntry, Gateways, Presence, RECEIPT_PATIENCE, Receipt, receipt_pause,
+    ConfirmedUpTo, GatewayEntry, GatewayRegistration, Gateways, RECEIPT_TIMEOUT, Receipt,
+    receipt_poll_interval,
 };
 pub use keys::NewKey;
-pub use lease::{LeaseState, Next};
-pub use lookup::{Entry, EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse};
-pub use memberships::{MemberEntry, MembersOf};
-pub use object::{Expected, Transition};
+pub use lease::{LeaseState, LeaseStep};
+pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
+pub use lost_revocations::lost_revocation;
+pub use memberships::{MemberEntry, MembershipScope};
+pub use object::{ExpectedRevision, StateTransition};
 pub use page::{
     ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, FieldKind, Filter, InvalidDate, InvalidMarker,
-    KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, Query,
+    KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, PageQuery,
 };
-pub use postgres::{Reached, Replica, Woken};
-pub use reader::{Note, Reader};
-pub use record::{Edit, Store};
-pub use registry::Registry;
+pub use postgres::{Replica, ReplicaHead, Wakeup};
+pub use reader::{Reader, ReaderReport};
+pub use store_handle::{Edit, Store};
 pub use verifier::{Fingerprint, KeyVerifier, PepperId};
 
 #[cfg(test)]

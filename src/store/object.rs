@@ -1,24 +1,24 @@
-//! What accounts, environments and keys have in common: states, names, descriptions.
+//! What accounts, environments and keys have in common: states, names, descriptions, revisions.
 
 use std::fmt::Display;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::author::Writing;
-use super::error::Fault;
+use super::author::WriteTransaction;
+use super::error::TransactionError;
 use super::{ChangeNumber, Edit, StoreError};
 use crate::model::{Description, Name, State};
 
 /// A kind of object that has a state, a name and a description.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum ObjectKind {
     Account,
     Environment,
     Key,
 }
 
-impl Kind {
+impl ObjectKind {
     /// The word for one of them.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -37,44 +37,44 @@ impl Kind {
         }
     }
 
-    pub(super) fn not_found(self, wanted: impl Display) -> Fault {
+    pub(super) fn not_found(self, wanted: impl Display) -> TransactionError {
         StoreError::NotFound { what: self.word(), wanted: wanted.to_string() }.into()
     }
 }
 
-/// As which revision an author knows the object: the change that was the last to touch it.
+/// Which revision of the object the author expects. A revision is the last change of the object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Expected {
-    /// It may be as it is.
+pub enum ExpectedRevision {
+    /// Any.
     #[default]
     Any,
-    /// One of these, else the change is refused.
+    /// One of these; else the change is refused.
     OneOf(Vec<ChangeNumber>),
 }
 
-/// The state that an object is to get.
+/// A change of an object's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transition {
+pub struct StateTransition {
     /// The new state.
     pub to: State,
-    /// As what the author knows the object.
-    pub expected: Expected,
+    /// As which revision the author knows the object.
+    pub expected: ExpectedRevision,
 }
 
-impl From<State> for Transition {
+impl From<State> for StateTransition {
     fn from(to: State) -> Self {
-        Self { to, expected: Expected::Any }
+        Self { to, expected: ExpectedRevision::Any }
     }
 }
 
-/// The log's word for going from one state to another; `None` where there is nothing to do.
+/// The action that goes from one state to another, in the logs' words. `None` if there is nothing to do.
 pub(super) fn transition(
-    at: &Writing<'_>,
-    kind: Kind,
+    at: &WriteTransaction<'_>,
+    kind: ObjectKind,
     id: &dyn Display,
     from: State,
     to: State,
-) -> Result<Option<&'static str>, Fault> {
+) -> Result<Option<&'static str>, TransactionError> {
     match (from, to) {
         (State::Removed, _) if at.is_strict() => Err(wrong_state(kind, id, from)),
         (from, to) if from == to && at.is_strict() => Err(wrong_state(kind, id, from)),
@@ -91,7 +91,7 @@ pub(super) fn transition(
     }
 }
 
-/// The word for going to a state.
+/// The action that goes to a state.
 pub(super) fn action_to(state: State) -> &'static str {
     match state {
         State::Active => "activate",
@@ -100,33 +100,40 @@ pub(super) fn action_to(state: State) -> &'static str {
     }
 }
 
-fn wrong_state(kind: Kind, id: &dyn Display, state: State) -> Fault {
+fn wrong_state(kind: ObjectKind, id: &dyn Display, state: State) -> TransactionError {
     StoreError::WrongState { what: kind.word(), id: id.to_string(), state }.into()
 }
 
-/// What is said about anything that is asked of a removed object.
-pub(super) fn removed(kind: Kind, id: &dyn Display) -> Fault {
-    Fault::refused(format!("{} {id} was removed, and nothing brings it back: create a new one", kind.word()))
+/// The error for any change of a removed object.
+pub(super) fn removed(kind: ObjectKind, id: &dyn Display) -> TransactionError {
+    TransactionError::refused(format!(
+        "{} {id} was removed, and nothing brings it back: create a new one",
+        kind.word()
+    ))
 }
 
-/// Refuses where the object is not as it was when the author looked at it.
+/// Refuses if the object has another revision than the author expects.
 pub(super) fn refuse_changed(
     connection: &Connection,
-    kind: Kind,
+    kind: ObjectKind,
     row: i64,
     id: &dyn Display,
-    expected: &Expected,
-) -> Result<(), Fault> {
-    let Expected::OneOf(expected) = expected else { return Ok(()) };
+    expected: &ExpectedRevision,
+) -> Result<(), TransactionError> {
+    let ExpectedRevision::OneOf(expected) = expected else { return Ok(()) };
     if expected.contains(&revision(connection, kind, row)?) {
         Ok(())
     } else {
-        Err(StoreError::Changed { what: kind.word(), id: id.to_string() }.into())
+        Err(StoreError::RevisionConflict { what: kind.word(), id: id.to_string() }.into())
     }
 }
 
-/// The number of the change that last touched the object; 0 where that was before revisions were kept.
-pub(super) fn revision(connection: &Connection, kind: Kind, row: i64) -> Result<ChangeNumber, Fault> {
+/// The object's revision; 0 if its last change was before revisions were kept.
+pub(super) fn revision(
+    connection: &Connection,
+    kind: ObjectKind,
+    row: i64,
+) -> Result<ChangeNumber, TransactionError> {
     let (table, column) = kind.table();
     let number = connection
         .prepare_cached(&format!("SELECT revision FROM {table} WHERE {column} = ?1"))?
@@ -134,34 +141,44 @@ pub(super) fn revision(connection: &Connection, kind: Kind, row: i64) -> Result<
     ChangeNumber::from_row(number)
 }
 
-/// Notes the change that last touched the object.
-pub(super) fn set_revision(at: &Connection, kind: Kind, row: i64, number: ChangeNumber) -> Result<(), Fault> {
+/// Sets the object's revision.
+pub(super) fn set_revision(
+    at: &Connection,
+    kind: ObjectKind,
+    row: i64,
+    number: ChangeNumber,
+) -> Result<(), TransactionError> {
     let (table, column) = kind.table();
     at.prepare_cached(&format!("UPDATE {table} SET revision = ?1 WHERE {column} = ?2"))?
         .execute((number.0.cast_signed(), row))?;
     Ok(())
 }
 
-pub(super) fn set_state(transaction: &Connection, kind: Kind, row: i64, state: State) -> Result<(), Fault> {
+pub(super) fn set_state(
+    transaction: &Connection,
+    kind: ObjectKind,
+    row: i64,
+    state: State,
+) -> Result<(), TransactionError> {
     let (table, column) = kind.table();
     let time = (state == State::Removed).then(|| Timestamp::now().as_millisecond());
-    // with the key goes what verifies its secret
-    let and = if matches!(kind, Kind::Key) && state == State::Removed { ", phc = ''" } else { "" };
+    // a removed key loses what verifies its secret
+    let and = if matches!(kind, ObjectKind::Key) && state == State::Removed { ", phc = ''" } else { "" };
     transaction
         .prepare_cached(&format!("UPDATE {table} SET state = ?1, removed = ?2{and} WHERE {column} = ?3"))?
         .execute((state.as_str(), time, row))?;
     Ok(())
 }
 
-/// Takes over what `edit` says; whether anything is different then.
+/// Makes the edit. Whether anything has changed by it.
 pub(super) fn edit(
     transaction: &Connection,
-    kind: Kind,
+    kind: ObjectKind,
     row: i64,
     edit: &Edit,
     name: Option<&Name>,
     description: Option<&Description>,
-) -> Result<bool, Fault> {
+) -> Result<bool, TransactionError> {
     let (table, column) = kind.table();
     let new_name = edit.name.as_ref().map_or(name, Option::as_ref);
     let new_description = edit.description.as_ref().map_or(description, Option::as_ref);
@@ -176,11 +193,11 @@ pub(super) fn edit(
 
 /// The one object that was found by a name.
 pub(super) fn only_one<T>(
-    kind: Kind,
+    kind: ObjectKind,
     wanted: &str,
     mut found: Vec<T>,
     id: impl Fn(&T) -> String,
-) -> Result<T, Fault> {
+) -> Result<T, TransactionError> {
     match (found.pop(), found.is_empty()) {
         (None, _) => Err(kind.not_found(wanted)),
         (Some(only), true) => Ok(only),

@@ -1,68 +1,68 @@
-//! Lists, page by page: filtered, sorted, and each page at the cost of what it shows.
+//! Lists, page by page: filtered and sorted. A page costs what it shows, however long the list is.
 //!
-//! [`field`] says what can be asked, [`listings`] which lists there are, [`plan`] how the rows are found, [`pattern`]
+//! [`field`] has the fields and filters, [`list_definitions`] the lists, [`query_plan`] finds the rows, [`like_pattern`]
 //! compares texts, and [`marker`] says where a page ended.
 
 mod condition;
 mod field;
-mod listings;
+mod like_pattern;
+mod list_definitions;
 mod marker;
-mod pattern;
-mod plan;
+mod query_plan;
 
 use rusqlite::types::Value as Sql;
 
 pub use field::{Field, FieldKind, Filter, InvalidDate, Modifier};
-pub(super) use listings::Listing;
-pub use listings::{ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, KEY_FIELDS, MEMBER_FIELDS};
+pub(super) use like_pattern::replace_like;
+pub(super) use list_definitions::ListDefinition;
+pub use list_definitions::{ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, KEY_FIELDS, MEMBER_FIELDS};
 pub use marker::{InvalidMarker, Marker};
-pub(super) use pattern::replace_like;
 
-/// What a list can be asked.
+/// A query for one page of a list.
 #[derive(Debug, Clone, Default)]
-pub struct Query {
-    /// All must hold.
+pub struct PageQuery {
+    /// Rows must match all of them.
     pub filters: Vec<Filter>,
-    /// A text that the name, the description or the public half holds, without regard to case.
+    /// Rows must have this text in the name, the description or the access key, without regard to case.
     pub search: Option<String>,
-    /// The order; by id where there is none.
+    /// The order; by id if there is none.
     pub sort: Option<&'static Field>,
-    /// From the greatest down.
+    /// Greatest first.
     pub descending: bool,
     /// Where the page before ended.
     pub after: Option<Marker>,
-    /// How many at most; at least 1.
+    /// How many rows at most; at least 1.
     pub limit: usize,
 }
 
 /// One page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
-    /// What is on it.
+    /// Its rows.
     pub items: Vec<T>,
     /// Where the next one begins; `None` on the last.
     pub next: Option<Marker>,
 }
 
 /// Which rows a list is about, before its filters.
-pub(super) struct Cursor {
+pub(super) struct ListScope {
     condition: Option<(&'static str, Vec<Sql>)>,
     /// The rows are one owner's, in the order of the indexes that begin with the owner.
     is_owned: bool,
 }
 
-impl Cursor {
+impl ListScope {
     pub(super) fn everything() -> Self {
         Self { condition: None, is_owned: false }
     }
 
     /// The keys of one owner.
-    pub(super) fn owned(owner: i64) -> Self {
+    pub(super) fn owned_by(owner: i64) -> Self {
         Self { condition: Some(("keys.owner = ?", vec![owner.into()])), is_owned: true }
     }
 
-    /// Few rows, by a condition that an index serves.
-    pub(super) fn few(condition: &'static str, parameters: Vec<Sql>) -> Self {
+    /// The rows that match a condition. They must be few, and an index must find them.
+    pub(super) fn matching(condition: &'static str, parameters: Vec<Sql>) -> Self {
         Self { condition: Some((condition, parameters)), is_owned: false }
     }
 }

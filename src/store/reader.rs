@@ -4,35 +4,38 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::database::{Database, Purpose};
-use super::error::Fault;
-use super::threads::Threads;
-use super::{EnvironmentRead, FileId, Fingerprint, KeyRead, KeyUse, PepperId, StoreError, lookup, notes};
+use super::database::{Database, OpenMode};
+use super::error::TransactionError;
+use super::thread_pool::ThreadPool;
+use super::{
+    EnvironmentRead, FileId, Fingerprint, KeyRead, KeyUse, PepperId, StoreError, lookup,
+    uses_and_fingerprints,
+};
 use crate::model::{AccessKey, KeyId, KeyOwner};
 
-/// How many questions may wait for a connection; who asks beyond that waits to ask.
+/// How many queries may wait for a connection. Further callers wait to be queued.
 const QUEUE: usize = 1024;
 
-/// Uses that are saved in one write: some milliseconds.
+/// Uses that are saved in one transaction, which takes some milliseconds.
 const USES_PER_WRITE: usize = 1_000;
 
 /// Reads the store without blocking a worker. Cloning is cheap; the threads end with the last clone.
 #[derive(Clone)]
 pub struct Reader {
-    questions: Threads<Database>,
-    notes: Threads<Database>,
-    /// Where the record is elsewhere, who takes notes to it.
-    outbox: Option<Arc<dyn Fn(Note) + Send + Sync>>,
+    reading: ThreadPool<Database>,
+    saving: ThreadPool<Database>,
+    /// If the record is in PostgreSQL: takes uses and fingerprints to it.
+    report: Option<Arc<dyn Fn(ReaderReport) + Send + Sync>>,
 }
 
-/// What is no change, and is to be kept.
+/// What a reader hands over, for the record in PostgreSQL and for the replica.
 #[derive(Debug)]
-pub enum Note {
+pub enum ReaderReport {
     /// Keys were used.
     Uses(Vec<KeyUse>),
     /// A key's secret can be recognised by this.
     Fingerprint(KeyId, Fingerprint),
-    /// This file of a replica cannot be read as it was written, for this reason.
+    /// This file of a replica is damaged, for this reason.
     Damage(FileId, String),
 }
 
@@ -43,21 +46,23 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Checks the store, brings an older schema up to date, and starts `threads` reading threads (at least one) and
-    /// one that writes notes.
+    /// Checks the store, brings an older schema up to date, and starts `threads` threads that read (at least one) and one
+    /// that saves uses and fingerprints.
     pub fn open(path: &Path, threads: usize) -> Result<Self, StoreError> {
-        drop(Database::open_checked(path, Purpose::Record)?);
-        let reading =
-            (0..threads.max(1)).map(|_| Database::open(path, Purpose::Reading)).collect::<Result<_, _>>()?;
-        let questions = Threads::start("store-read", reading, QUEUE, path)?;
-        let notes = Threads::start("store-notes", vec![Database::open(path, Purpose::Notes)?], QUEUE, path)?;
-        Ok(Self { questions, notes, outbox: None })
+        drop(Database::open_checked(path, OpenMode::Durable)?);
+        let connections = (0..threads.max(1))
+            .map(|_| Database::open(path, OpenMode::ReadOnly))
+            .collect::<Result<_, _>>()?;
+        let reading = ThreadPool::start("store-read", connections, QUEUE, path)?;
+        let saving =
+            ThreadPool::start("store-notes", vec![Database::open(path, OpenMode::Relaxed)?], QUEUE, path)?;
+        Ok(Self { reading, saving, report: None })
     }
 
-    /// Hands notes to this, too, from now on: it takes them to the record, and makes a damaged replica anew.
+    /// From now on, hands what is to be saved, and damage, to `report` too.
     #[must_use]
-    pub fn with_outbox(self, outbox: impl Fn(Note) + Send + Sync + 'static) -> Self {
-        Self { outbox: Some(Arc::new(outbox)), ..self }
+    pub fn reporting_to(self, report: impl Fn(ReaderReport) + Send + Sync + 'static) -> Self {
+        Self { report: Some(Arc::new(report)), ..self }
     }
 
     /// The key with this access key, and all that a decision needs to know of it, read in one piece.
@@ -83,57 +88,58 @@ impl Reader {
         self.ask(lookup::peppers).await
     }
 
-    /// Keeps a fingerprint beside its key. Not a change, and it may be lost when the machine stops.
+    /// Saves the fingerprint of a key. This is not a change, and may be lost when the machine stops.
     pub async fn save_fingerprint(&self, key: KeyId, fingerprint: Fingerprint) -> Result<(), StoreError> {
-        if let Some(outbox) = &self.outbox {
-            outbox(Note::Fingerprint(key, fingerprint));
+        if let Some(report) = &self.report {
+            report(ReaderReport::Fingerprint(key, fingerprint));
         }
-        self.note(move |at| notes::save_fingerprint(at, key, &fingerprint)).await
+        self.save(move |at| uses_and_fingerprints::save_fingerprint(at, key, &fingerprint)).await
     }
 
-    /// Keeps when keys were last used and adds to how often. Not a change, and it may be lost when the machine stops.
+    /// Saves the uses of keys. This is not a change, and may be lost when the machine stops.
     ///
-    /// In several writes, so that changes need not wait for thousands of notes.
+    /// In several transactions, so that a change need not wait for thousands of them.
     pub async fn save_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
-        if let Some(outbox) = &self.outbox {
-            // they come back from the record, summed with what the other gateways have seen
-            outbox(Note::Uses(uses));
+        if let Some(report) = &self.report {
+            // they come back from the record, added to those of the other gateways
+            report(ReaderReport::Uses(uses));
             return Ok(());
         }
         for some in uses.chunks(USES_PER_WRITE) {
             let some = some.to_vec();
-            self.note(move |at| some.iter().try_for_each(|used| notes::save_use(at, used))).await?;
+            self.save(move |at| some.iter().try_for_each(|used| uses_and_fingerprints::save_use(at, used)))
+                .await?;
         }
         Ok(())
     }
 
-    /// Closes the connections: nobody asks any more. Blocks; gives up at `deadline`.
+    /// Closes the connections. Blocks until then, or until `deadline`.
     pub fn close(&self, deadline: Instant) {
-        self.questions.close(deadline);
-        self.notes.close(deadline);
+        self.reading.close(deadline);
+        self.saving.close(deadline);
     }
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&rusqlite::Connection) -> Result<T, Fault> + Send + 'static,
+        question: impl FnOnce(&rusqlite::Connection) -> Result<T, TransactionError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let outbox = self.outbox.clone();
+        let report = self.report.clone();
         let read = move |database: &mut Database| {
             let found = database.read(question);
-            if let (Some(outbox), Err(error)) = (outbox, &found)
+            if let (Some(report), Err(error)) = (report, &found)
                 && error.is_damage()
             {
-                outbox(Note::Damage(database.file(), error.to_string()));
+                report(ReaderReport::Damage(database.file(), error.to_string()));
             }
             found
         };
-        self.questions.ask(read).await
+        self.reading.ask(read).await
     }
 
-    async fn note(
+    async fn save(
         &self,
-        write: impl FnOnce(&rusqlite::Connection) -> Result<(), Fault> + Send + 'static,
+        write: impl FnOnce(&rusqlite::Connection) -> Result<(), TransactionError> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.notes.ask(move |database| database.write(write)).await
+        self.saving.ask(move |database| database.write(write)).await
     }
 }

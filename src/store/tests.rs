@@ -1,8 +1,8 @@
-//! The rules of the record, of its log, and of reading it.
+//! The rules of the record, of its change log, and of reading it.
 
 mod delta;
-mod forgotten;
 mod gateways;
+mod lost_revocations;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -17,38 +17,38 @@ use crate::model::{
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
 
 /// A store of the test's own.
-struct Place {
+struct TestStore {
     directory: tempfile::TempDir,
-    /// The file that questions go to.
+    /// The file that is read.
     path: PathBuf,
     store: Store,
     /// Where the record is in PostgreSQL.
     url: Option<String>,
 }
 
-fn place() -> Place {
+fn test_store() -> TestStore {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("portcullis.db");
     let store = Store::create(&path).unwrap();
-    Place { directory, path, store, url: None }
+    TestStore { directory, path, store, url: None }
 }
 
-/// Every rule holds in an embedded store and in PostgreSQL.
+/// Every rule is tested in an embedded store and in PostgreSQL.
 macro_rules! contract {
     ($($rule:ident),* $(,)?) => {
         mod embedded {
             $(#[test] fn $rule() {
-                let mut place = super::place();
-                super::$rule(&mut place);
-                place.store.check_whole().unwrap();
+                let mut test = super::test_store();
+                super::$rule(&mut test);
+                test.store.check_integrity().unwrap();
             })*
         }
         mod in_postgresql {
             $(#[test] fn $rule() {
-                let mut place = super::Place::in_postgresql();
-                let early = place.replica("early.db");
-                super::$rule(&mut place);
-                place.assert_copied(&early);
+                let mut test = super::TestStore::in_postgresql();
+                let early = test.replica("early.db");
+                super::$rule(&mut test);
+                test.assert_copied(&early);
             })*
         }
     };
@@ -68,9 +68,9 @@ contract!(
     a_follower_sees_what_others_wrote_in_order_and_once,
     a_role_is_given_to_members_only,
     reading_stays_consistent_while_another_connection_writes,
-    what_a_key_is_refused_is_undone_and_told,
-    an_environment_keeps_an_owner_whoever_asks_by_a_key,
-    an_edit_of_what_has_changed_since_is_refused,
+    refused_changes_of_a_key_are_rolled_back_and_audited,
+    no_key_takes_the_last_owner_from_an_environment,
+    an_edit_of_an_older_revision_is_refused,
     only_the_first_account_is_the_first,
 );
 
@@ -82,7 +82,7 @@ fn id(text: &str) -> EnvironmentId {
     text.parse().unwrap()
 }
 
-impl Place {
+impl TestStore {
     fn in_postgresql() -> Self {
         let (directory, url) = (tempfile::tempdir().unwrap(), server::empty_database());
         let path = directory.path().join("replica.db");
@@ -100,18 +100,18 @@ impl Place {
     /// Fails where the rows of the replica that made the changes, of one that has followed them from `early` on, and
     /// of one that is copied now are not the same.
     fn assert_copied(&self, early: &Path) {
-        let rows = |store: &Store| -> Vec<Vec<rowset::Cells>> {
-            store.check_whole().unwrap();
+        let rows = |store: &Store| -> Vec<Vec<tables::TableRow>> {
+            store.check_integrity().unwrap();
             let tables = [
-                &rowset::ACCOUNTS,
-                &rowset::ENVIRONMENTS,
-                &rowset::MEMBERSHIPS,
-                &rowset::KEYS,
-                &rowset::CHANGES,
-                &rowset::AUDIT,
+                &tables::ACCOUNTS,
+                &tables::ENVIRONMENTS,
+                &tables::MEMBERSHIPS,
+                &tables::KEYS,
+                &tables::CHANGES,
+                &tables::AUDIT,
             ];
             let read = |at: &Connection| {
-                tables.map(|table| table.get(at, "ORDER BY 1, 2", [])).into_iter().collect()
+                tables.map(|table| table.select(at, "ORDER BY 1, 2", [])).into_iter().collect()
             };
             store.database.read(read).unwrap()
         };
@@ -149,7 +149,7 @@ pub(super) fn open_empty(replica: &Path) -> Store {
 fn open(url: &str, replica: &Path) -> Store {
     let (connection, trust) = crate::config::parse_record_url(url, Path::new("")).unwrap();
     let postgres = crate::config::Postgres { connection, trust, replica: replica.to_owned() };
-    Store::of(&crate::config::Store::Postgres(Box::new(postgres)), &mut |_| {}).unwrap()
+    Store::open_configured(&crate::config::Store::Postgres(Box::new(postgres)), &mut |_| {}).unwrap()
 }
 
 fn new_key(owner: &KeyOwner, access_key: &str) -> NewKey {
@@ -164,9 +164,9 @@ fn fingerprint(byte: u8) -> Fingerprint {
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
     match result.unwrap_err() {
-        error @ (StoreError::Refused(_) | StoreError::Taken { .. } | StoreError::StillActive { .. }) => {
-            error.to_string()
-        }
+        error @ (StoreError::Refused(_)
+        | StoreError::AlreadyTaken { .. }
+        | StoreError::StillActive { .. }) => error.to_string(),
         other => panic!("not a refusal: {other:?}"),
     }
 }
@@ -178,13 +178,13 @@ fn now<F: Future>(future: F) -> F::Output {
 #[test]
 fn a_store_is_made_once_for_its_owner_only_and_leaves_nothing_beside_it() {
     use std::os::unix::fs::PermissionsExt as _;
-    let place = place();
-    assert!(matches!(Store::create(&place.path), Err(StoreError::Exists { .. })));
+    let test = test_store();
+    assert!(matches!(Store::create(&test.path), Err(StoreError::Exists { .. })));
     let mode = |path: &str| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(place.path.to_str().unwrap()), 0o600);
-    assert_eq!(mode(&format!("{}-wal", place.path.display())), 0o600);
-    drop(place.store);
-    let left: Vec<_> = std::fs::read_dir(place.path.parent().unwrap()).unwrap().collect();
+    assert_eq!(mode(test.path.to_str().unwrap()), 0o600);
+    assert_eq!(mode(&format!("{}-wal", test.path.display())), 0o600);
+    drop(test.store);
+    let left: Vec<_> = std::fs::read_dir(test.path.parent().unwrap()).unwrap().collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
@@ -201,33 +201,33 @@ fn a_store_whose_filling_fails_never_gets_its_name() {
     assert!(said.contains(nowhere.to_str().unwrap()) && !said.contains("unfinished"), "{said}");
 }
 
-fn every_change_is_numbered_and_what_changes_nothing_is_not(place: &mut Place) {
-    assert_eq!(place.number(), 0);
-    let account = place.account("alice");
-    let key = place.key(&KeyOwner::Account(account.id), "a1");
-    assert_eq!(place.number(), 2);
+fn every_change_is_numbered_and_what_changes_nothing_is_not(test: &mut TestStore) {
+    assert_eq!(test.number(), 0);
+    let account = test.account("alice");
+    let key = test.key(&KeyOwner::Account(account.id), "a1");
+    assert_eq!(test.number(), 2);
 
-    place.store.set_key_state(key.id, State::Active).unwrap();
-    place.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }).unwrap();
-    let reader = Reader::open(&place.path, 1).unwrap();
+    test.store.set_key_state(key.id, State::Active).unwrap();
+    test.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }).unwrap();
+    let reader = Reader::open(&test.path, 1).unwrap();
     now(reader.save_fingerprint(key.id, fingerprint(1))).unwrap();
     let at = jiff::Timestamp::from_second(1).unwrap();
     let used = KeyUse { key: key.id, at, address: [127, 0, 0, 1].into(), count: 1 };
     now(reader.save_uses(vec![used])).unwrap();
-    let usage = place.store.key_entry(key.id).unwrap().usage;
+    let usage = test.store.key_entry(key.id).unwrap().usage;
     assert_eq!((usage.at, usage.address), (Some(used.at), Some(used.address)));
-    assert_eq!(place.number(), 2);
+    assert_eq!(test.number(), 2);
 
-    let (_, number) = place.store.set_key_state(key.id, State::Inactive).unwrap();
+    let (_, number) = test.store.set_key_state(key.id, State::Inactive).unwrap();
     assert_eq!(number, ChangeNumber(3));
-    place.store.check_whole().unwrap();
+    test.store.check_integrity().unwrap();
 }
 
-fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest(place: &mut Place) {
-    let account = place.account("alice");
-    let key = place.key(&KeyOwner::Account(account.id), "a1").id;
-    assert_eq!(place.store.key_entry(key).unwrap().usage, KeyUsage::default());
-    let reader = Reader::open(&place.path, 1).unwrap();
+fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest(test: &mut TestStore) {
+    let account = test.account("alice");
+    let key = test.key(&KeyOwner::Account(account.id), "a1").id;
+    assert_eq!(test.store.key_entry(key).unwrap().usage, KeyUsage::default());
+    let reader = Reader::open(&test.path, 1).unwrap();
     let used = |second, host, count| {
         let at = jiff::Timestamp::from_second(second).unwrap();
         KeyUse { key, at, address: [192, 0, 2, host].into(), count }
@@ -239,9 +239,9 @@ fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest(place: &mut Place) {
     };
     now(reader.save_uses(vec![used(200, 2, 5)])).unwrap();
     now(reader.save_uses(vec![used(100, 1, 7), used(200, 3, 1)])).unwrap();
-    assert_eq!(place.store.key_entry(key).unwrap().usage, usage(200, 2, 13));
+    assert_eq!(test.store.key_entry(key).unwrap().usage, usage(200, 2, 13));
     now(reader.save_uses(vec![used(300, 4, 2)])).unwrap();
-    assert_eq!(place.store.key_entry(key).unwrap().usage, usage(300, 4, 15));
+    assert_eq!(test.store.key_entry(key).unwrap().usage, usage(300, 4, 15));
 }
 
 #[test]
@@ -270,54 +270,52 @@ fn a_store_of_the_first_version_is_brought_up_to_date_and_keeps_when_keys_were_u
 
 #[test]
 fn a_log_that_was_tampered_with_is_damaged() {
-    let mut place = place();
+    let mut test = test_store();
     for at in 0..3 {
-        place.account(&format!("account {at}"));
+        test.account(&format!("account {at}"));
     }
-    place.store.check_whole().unwrap();
-    let connection = rusqlite::Connection::open(&place.path).unwrap();
+    test.store.check_integrity().unwrap();
+    let connection = rusqlite::Connection::open(&test.path).unwrap();
     connection.execute("UPDATE changes SET action = 'edit' WHERE number = 2", []).unwrap();
-    assert!(matches!(place.store.check_whole(), Err(StoreError::Damaged { .. })));
-    assert!(matches!(Store::open(&place.path), Err(StoreError::Damaged { .. })));
+    assert!(matches!(test.store.check_integrity(), Err(StoreError::Damaged { .. })));
+    assert!(matches!(Store::open(&test.path), Err(StoreError::Damaged { .. })));
 }
 
-fn only_what_is_inactive_is_removed_and_nothing_brings_it_back(place: &mut Place) {
-    let account = place.account("alice");
-    let key = place.key(&KeyOwner::Account(account.id), "a1");
-    let environment = place.environment("e1");
+fn only_what_is_inactive_is_removed_and_nothing_brings_it_back(test: &mut TestStore) {
+    let account = test.account("alice");
+    let key = test.key(&KeyOwner::Account(account.id), "a1");
+    let environment = test.environment("e1");
 
-    assert!(refusal(place.store.remove_key(key.id)).contains("`portcullis key deactivate a1`"));
-    assert!(refusal(place.store.remove_account(account.id)).contains("deactivate"));
-    let removed = place.store.set_environment_state(&environment.id, State::Removed);
+    assert!(refusal(test.store.remove_key(key.id)).contains("`portcullis key deactivate a1`"));
+    assert!(refusal(test.store.remove_account(account.id)).contains("deactivate"));
+    let removed = test.store.set_environment_state(&environment.id, State::Removed);
     assert!(refusal(removed).contains("deactivate"));
 
-    place.store.set_key_state(key.id, State::Inactive).unwrap();
-    let (removed, _) = place.store.remove_key(key.id).unwrap();
+    test.store.set_key_state(key.id, State::Inactive).unwrap();
+    let (removed, _) = test.store.remove_key(key.id).unwrap();
     assert_eq!(removed.state, State::Removed);
     assert!(removed.removed.is_some());
-    assert_eq!(place.store.find_key("a1").unwrap(), removed);
-    assert!(refusal(place.store.set_key_state(key.id, State::Active)).contains("nothing brings it back"));
-    assert!(refusal(place.store.edit_key(key.id, &Edit::default())).contains("removed"));
-    assert!(
-        refusal(place.store.create_key(&new_key(&KeyOwner::Account(account.id), "a1"))).contains("never")
-    );
+    assert_eq!(test.store.find_key("a1").unwrap(), removed);
+    assert!(refusal(test.store.set_key_state(key.id, State::Active)).contains("nothing brings it back"));
+    assert!(refusal(test.store.edit_key(key.id, &Edit::default())).contains("removed"));
+    assert!(refusal(test.store.create_key(&new_key(&KeyOwner::Account(account.id), "a1"))).contains("never"));
 }
 
-fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own(place: &mut Place) {
-    let account = place.account("alice");
-    let environment = place.environment("e1");
+fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own(test: &mut TestStore) {
+    let account = test.account("alice");
+    let environment = test.environment("e1");
     let of_environment = KeyOwner::Environment(environment.id.clone());
     let membership =
         Membership { account: account.id, environment: environment.id.clone(), role: Role::Member };
-    place.store.add_member(&membership).unwrap();
-    let key = place.key(&of_environment, "e-key");
-    place.key(&KeyOwner::Account(account.id), "a-key");
-    let mut follower = Follower::open(&place.path).unwrap();
+    test.store.add_member(&membership).unwrap();
+    let key = test.key(&of_environment, "e-key");
+    test.key(&KeyOwner::Account(account.id), "a-key");
+    let mut follower = Follower::open(&test.path).unwrap();
 
-    place.store.remove_environment(&environment.id, &Expected::Any).unwrap();
-    assert_eq!(place.store.find_key("e-key").unwrap().state, State::Removed);
-    assert_eq!(place.store.find_key("a-key").unwrap().state, State::Active);
-    assert_eq!(place.store.memberships_of(account.id).unwrap(), []);
+    test.store.remove_environment(&environment.id, &ExpectedRevision::Any).unwrap();
+    assert_eq!(test.store.find_key("e-key").unwrap().state, State::Removed);
+    assert_eq!(test.store.find_key("a-key").unwrap().state, State::Active);
+    assert_eq!(test.store.memberships_of(account.id).unwrap(), []);
     let seen: Vec<_> =
         follower.poll().unwrap().into_iter().map(|change| (change.subject, change.action)).collect();
     let environment_changed = Subject::Environment(environment.id.clone());
@@ -331,28 +329,28 @@ fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own(place:
         ]
     );
 
-    place.store.set_account_state(account.id, State::Inactive).unwrap();
-    place.store.remove_account(account.id).unwrap();
-    assert_eq!(place.store.find_key("a-key").unwrap().state, State::Removed);
-    let verifiers: u32 = rusqlite::Connection::open(&place.path)
+    test.store.set_account_state(account.id, State::Inactive).unwrap();
+    test.store.remove_account(account.id).unwrap();
+    assert_eq!(test.store.find_key("a-key").unwrap().state, State::Removed);
+    let verifiers: u32 = rusqlite::Connection::open(&test.path)
         .unwrap()
         .query_row("SELECT count(*) FROM keys WHERE phc <> ''", [], |row| row.get(0))
         .unwrap();
     assert_eq!(verifiers, 0, "a removed key keeps nothing that verifies its secret");
 }
 
-fn environment_ids_are_unique_without_regard_to_case_and_never_given_out_again(place: &mut Place) {
-    let environment = place.environment("Prod");
+fn environment_ids_are_unique_without_regard_to_case_and_never_given_out_again(test: &mut TestStore) {
+    let environment = test.environment("Prod");
     let again =
         |called: &str| NewEnvironment { id: id(called), name: None, description: None, members: Vec::new() };
-    assert!(refusal(place.store.create_environment(&again("prod"))).contains("taken by 'Prod'"));
-    place.store.remove_environment(&environment.id, &Expected::Any).unwrap();
-    assert!(refusal(place.store.create_environment(&again("PROD"))).contains("not given out again"));
-    assert!(matches!(place.store.find_environment("prod"), Err(StoreError::NotFound { .. })));
+    assert!(refusal(test.store.create_environment(&again("prod"))).contains("taken by 'Prod'"));
+    test.store.remove_environment(&environment.id, &ExpectedRevision::Any).unwrap();
+    assert!(refusal(test.store.create_environment(&again("PROD"))).contains("not given out again"));
+    assert!(matches!(test.store.find_environment("prod"), Err(StoreError::NotFound { .. })));
 }
 
-fn a_name_does_not_hide_another_objects_id(place: &mut Place) {
-    place.environment("e1");
+fn a_name_does_not_hide_another_objects_id(test: &mut TestStore) {
+    test.environment("e1");
     let named = |called: &str, name: Option<Name>| NewEnvironment {
         id: id(called),
         name,
@@ -360,59 +358,59 @@ fn a_name_does_not_hide_another_objects_id(place: &mut Place) {
         members: Vec::new(),
     };
     assert!(
-        refusal(place.store.create_environment(&named("e2", Some(name("E1")))))
+        refusal(test.store.create_environment(&named("e2", Some(name("E1")))))
             .contains("id of environment e1")
     );
-    place.store.create_environment(&named("e3", Some(name("live")))).unwrap();
-    assert!(refusal(place.store.create_environment(&named("Live", None))).contains("name of environment e3"));
-    place.store.create_environment(&named("own", Some(name("own")))).unwrap();
+    test.store.create_environment(&named("e3", Some(name("live")))).unwrap();
+    assert!(refusal(test.store.create_environment(&named("Live", None))).contains("name of environment e3"));
+    test.store.create_environment(&named("own", Some(name("own")))).unwrap();
     let edit = Edit { name: Some(Some(name("e3"))), ..Edit::default() };
-    assert!(refusal(place.store.edit_environment(&id("e1"), &edit)).contains("id of environment e3"));
+    assert!(refusal(test.store.edit_environment(&id("e1"), &edit)).contains("id of environment e3"));
 
     let account = NewAccount { name: name("1a9"), kind: AccountKind::User, description: None };
-    assert!(refusal(place.store.create_account(&account)).contains("form of an account id"));
-    let owner = KeyOwner::Account(place.account("alice").id);
-    assert!(refusal(place.store.create_key(&new_key(&owner, "1c9"))).contains("form of a key id"));
+    assert!(refusal(test.store.create_account(&account)).contains("form of an account id"));
+    let owner = KeyOwner::Account(test.account("alice").id);
+    assert!(refusal(test.store.create_key(&new_key(&owner, "1c9"))).contains("form of a key id"));
 }
 
-fn an_id_is_looked_up_before_a_name_and_a_shared_name_names_nobody(place: &mut Place) {
-    let (first, second) = (place.account("alice"), place.account("alice"));
-    let error = place.store.find_account("alice").unwrap_err();
+fn an_id_is_looked_up_before_a_name_and_a_shared_name_names_nobody(test: &mut TestStore) {
+    let (first, second) = (test.account("alice"), test.account("alice"));
+    let error = test.store.find_account("alice").unwrap_err();
     assert_eq!(error.to_string(), "2 accounts are named 'alice': use the id (1a1, 1a2)");
-    assert_eq!(place.store.find_account("1a2").unwrap(), second);
-    place.store.set_account_state(second.id, State::Inactive).unwrap();
-    let (second, _) = place.store.remove_account(second.id).unwrap();
-    assert_eq!(place.store.find_account("alice").unwrap(), first, "a removed object is not found by name");
-    assert_eq!(place.store.find_account("1a2").unwrap(), second);
-    let listed = place.store.account_page(None, &Query { limit: 9, ..Query::default() }).unwrap().items;
+    assert_eq!(test.store.find_account("1a2").unwrap(), second);
+    test.store.set_account_state(second.id, State::Inactive).unwrap();
+    let (second, _) = test.store.remove_account(second.id).unwrap();
+    assert_eq!(test.store.find_account("alice").unwrap(), first, "a removed object is not found by name");
+    assert_eq!(test.store.find_account("1a2").unwrap(), second);
+    let listed =
+        test.store.account_page(None, &PageQuery { limit: 9, ..PageQuery::default() }).unwrap().items;
     assert_eq!(listed.into_iter().map(|entry| entry.object).collect::<Vec<_>>(), [first]);
 }
 
-fn an_empty_verifier_is_refused_by_the_store_and_by_the_file(place: &mut Place) {
-    let owner = KeyOwner::Account(place.account("alice").id);
+fn an_empty_verifier_is_refused_by_the_store_and_by_the_file(test: &mut TestStore) {
+    let owner = KeyOwner::Account(test.account("alice").id);
     let mut new = new_key(&owner, "a1");
     for phc in ["", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$"] {
         new.verifier.phc = phc.to_owned();
-        assert!(refusal(place.store.create_key(&new)).contains("verifier"), "{phc:?}");
+        assert!(refusal(test.store.create_key(&new)).contains("verifier"), "{phc:?}");
     }
-    place.key(&owner, "a1");
-    let connection = rusqlite::Connection::open(&place.path).unwrap();
+    test.key(&owner, "a1");
+    let connection = rusqlite::Connection::open(&test.path).unwrap();
     assert!(connection.execute("UPDATE keys SET phc = ''", []).is_err());
 }
 
-fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(place: &mut Place) {
-    let account = place.account("alice");
+fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(test: &mut TestStore) {
+    let account = test.account("alice");
     for called in ["b", "a", "C"] {
-        let environment = place.environment(called).id;
-        place
-            .store
+        let environment = test.environment(called).id;
+        test.store
             .add_member(&Membership { account: account.id, environment, role: Role::Readonly })
             .unwrap();
     }
     let mut new = new_key(&KeyOwner::Account(account.id), "a1");
     new.verifier.fingerprint = Some(fingerprint(7));
-    let (key, number) = place.store.create_key(&new).unwrap();
-    let reader = Reader::open(&place.path, 2).unwrap();
+    let (key, number) = test.store.create_key(&new).unwrap();
+    let reader = Reader::open(&test.path, 2).unwrap();
 
     let read = now(reader.key(&key.access_key)).unwrap();
     let record = read.record.unwrap();
@@ -429,35 +427,35 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(place: &
     let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
     assert_eq!(record.verifier.fingerprint, Some(fingerprint(8)));
     assert_eq!(
-        place.store.peppers().unwrap(),
+        test.store.peppers().unwrap(),
         [PepperId([8; 8])],
         "a pepper no fingerprint is under is not needed"
     );
 
-    place.store.set_key_state(key.id, State::Inactive).unwrap();
+    test.store.set_key_state(key.id, State::Inactive).unwrap();
     assert!(!now(reader.key(&key.access_key)).unwrap().record.unwrap().principal.is_active());
-    let (_, number) = place.store.remove_key(key.id).unwrap();
+    let (_, number) = test.store.remove_key(key.id).unwrap();
     assert_eq!(now(reader.key(&key.access_key)).unwrap(), KeyRead { record: None, as_of: number });
     now(reader.save_fingerprint(key.id, fingerprint(9))).unwrap();
-    assert_eq!(place.store.peppers().unwrap(), [], "a removed key gets no fingerprint");
+    assert_eq!(test.store.peppers().unwrap(), [], "a removed key gets no fingerprint");
 }
 
-fn access_keys_and_environments_are_read_byte_for_byte(place: &mut Place) {
-    let owner = KeyOwner::Environment(place.environment("E1").id);
-    place.key(&owner, "Abc");
-    let reader = Reader::open(&place.path, 1).unwrap();
+fn access_keys_and_environments_are_read_byte_for_byte(test: &mut TestStore) {
+    let owner = KeyOwner::Environment(test.environment("E1").id);
+    test.key(&owner, "Abc");
+    let reader = Reader::open(&test.path, 1).unwrap();
     let known = |text: &str| now(reader.key(&text.parse().unwrap())).unwrap().record.is_some();
     assert!(known("Abc") && !known("abc") && !known("ABC"));
     let known = |text: &str| now(reader.environment(text)).unwrap().environment.is_some();
     assert!(known("E1") && !known("e1") && !known("E2"));
 }
 
-fn a_follower_sees_what_others_wrote_in_order_and_once(place: &mut Place) {
-    let account = place.account("alice");
-    let mut follower = Follower::open(&place.path).unwrap();
+fn a_follower_sees_what_others_wrote_in_order_and_once(test: &mut TestStore) {
+    let account = test.account("alice");
+    let mut follower = Follower::open(&test.path).unwrap();
     assert_eq!((follower.head(), follower.poll().unwrap()), (ChangeNumber(1), vec![]));
-    place.store.set_account_state(account.id, State::Inactive).unwrap();
-    place.store.set_account_state(account.id, State::Active).unwrap();
+    test.store.set_account_state(account.id, State::Inactive).unwrap();
+    test.store.set_account_state(account.id, State::Active).unwrap();
     let seen: Vec<_> =
         follower.poll().unwrap().into_iter().map(|change| (change.number.0, change.action)).collect();
     assert_eq!(seen, [(2, "deactivate".to_owned()), (3, "activate".to_owned())]);
@@ -465,74 +463,77 @@ fn a_follower_sees_what_others_wrote_in_order_and_once(place: &mut Place) {
 }
 
 #[test]
-fn a_follower_tells_when_the_record_was_put_back_or_replaced() {
-    let mut place = place();
-    let account = place.account("alice");
-    place.store.set_account_state(account.id, State::Inactive).unwrap();
-    let mut follower = Follower::open(&place.path).unwrap();
+fn a_follower_notices_a_rolled_back_or_replaced_store() {
+    let mut test = test_store();
+    let account = test.account("alice");
+    test.store.set_account_state(account.id, State::Inactive).unwrap();
+    let mut follower = Follower::open(&test.path).unwrap();
     // another history of the same length, written into the same file
-    let connection = rusqlite::Connection::open(&place.path).unwrap();
+    let connection = rusqlite::Connection::open(&test.path).unwrap();
     connection
         .execute_batch("UPDATE changes SET hash = zeroblob(32) WHERE number = 2; UPDATE change_head SET hash = zeroblob(32)")
         .unwrap();
-    assert!(matches!(follower.poll(), Err(StoreError::Rewound { seen: ChangeNumber(2), .. })));
+    assert!(matches!(follower.poll(), Err(StoreError::RolledBack { seen: ChangeNumber(2), .. })));
 
-    let mut place = self::place();
-    place.account("alice");
-    let mut follower = Follower::open(&place.path).unwrap();
-    let away = place.path.with_extension("away");
-    std::fs::rename(&place.path, &away).unwrap();
+    let mut test = self::test_store();
+    test.account("alice");
+    let mut follower = Follower::open(&test.path).unwrap();
+    let away = test.path.with_extension("away");
+    std::fs::rename(&test.path, &away).unwrap();
     let gone = follower.poll().unwrap_err();
-    assert!(matches!(gone, StoreError::Vanished { .. }) && !gone.to_string().contains("init"), "{gone}");
-    std::fs::rename(&away, &place.path).unwrap();
+    assert!(matches!(gone, StoreError::FileDeleted { .. }) && !gone.to_string().contains("init"), "{gone}");
+    std::fs::rename(&away, &test.path).unwrap();
     follower.poll().unwrap();
-    let other = self::place();
-    std::fs::rename(&other.path, &place.path).unwrap();
-    assert!(matches!(follower.poll(), Err(StoreError::Replaced { .. })));
+    let other = self::test_store();
+    std::fs::rename(&other.path, &test.path).unwrap();
+    assert!(matches!(follower.poll(), Err(StoreError::FileReplaced { .. })));
 }
 
 #[test]
-fn case_127_a_reader_tells_of_damage() {
-    let mut place = place();
-    let account = place.account("alice");
-    let key = place.key(&KeyOwner::Account(account.id), "a1");
+fn case_127_a_reader_reports_damage() {
+    let mut test = test_store();
+    let account = test.account("alice");
+    let key = test.key(&KeyOwner::Account(account.id), "a1");
     let (tell, told) = std::sync::mpsc::channel();
-    let reader = Reader::open(&place.path, 1).unwrap().with_outbox(move |note| {
+    let reader = Reader::open(&test.path, 1).unwrap().reporting_to(move |note| {
         let _ = tell.send(note);
     });
-    let other = rusqlite::Connection::open(&place.path).unwrap();
+    let other = rusqlite::Connection::open(&test.path).unwrap();
     other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    let mut bytes = std::fs::read(&place.path).unwrap();
+    let mut bytes = std::fs::read(&test.path).unwrap();
     bytes[4096..].fill(0xa5);
-    std::fs::write(&place.path, bytes).unwrap();
+    std::fs::write(&test.path, bytes).unwrap();
     let read = now(reader.key(&key.access_key));
     assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
-    let file = database::file_at(&place.path).unwrap();
+    let file = database::file_at(&test.path).unwrap();
     let noted = told.try_recv().unwrap();
-    assert!(matches!(&noted, Note::Damage(of, why) if *of == file && why.contains("damaged")), "{noted:?}");
+    assert!(
+        matches!(&noted, ReaderReport::Damage(of, why) if *of == file && why.contains("damaged")),
+        "{noted:?}"
+    );
 }
 
-fn a_role_is_given_to_members_only(place: &mut Place) {
-    let account = place.account("alice").id;
-    let environment = place.environment("e1").id;
+fn a_role_is_given_to_members_only(test: &mut TestStore) {
+    let account = test.account("alice").id;
+    let environment = test.environment("e1").id;
     let membership = |role| Membership { account, environment: environment.clone(), role };
-    let before = place.number();
-    let refused = place.store.set_role(&membership(Role::Member));
+    let before = test.number();
+    let refused = test.store.set_role(&membership(Role::Member));
     assert!(matches!(refused, Err(StoreError::NotFound { what: "member", .. })), "{refused:?}");
-    assert_eq!(place.number(), before);
-    place.store.add_member(&membership(Role::Readonly)).unwrap();
-    place.store.set_role(&membership(Role::Member)).unwrap();
-    assert_eq!(place.store.member_entry(account, &environment).unwrap().membership.role, Role::Member);
+    assert_eq!(test.number(), before);
+    test.store.add_member(&membership(Role::Readonly)).unwrap();
+    test.store.set_role(&membership(Role::Member)).unwrap();
+    assert_eq!(test.store.member_entry(account, &environment).unwrap().membership.role, Role::Member);
 }
 
-fn reading_stays_consistent_while_another_connection_writes(place: &mut Place) {
-    let account = place.account("alice");
-    let environment = place.environment("e1").id;
-    let key = place.key(&KeyOwner::Account(account.id), "a1");
-    let reader = Reader::open(&place.path, 2).unwrap();
-    let before = place.number();
+fn reading_stays_consistent_while_another_connection_writes(test: &mut TestStore) {
+    let account = test.account("alice");
+    let environment = test.environment("e1").id;
+    let key = test.key(&KeyOwner::Account(account.id), "a1");
+    let reader = Reader::open(&test.path, 2).unwrap();
+    let before = test.number();
     // each round makes two changes: an odd distance has the membership, an even one has not
-    let store = &mut place.store;
+    let store = &mut test.store;
     std::thread::scope(|scope| {
         let writer = scope.spawn(move || {
             for _ in 0..100 {
@@ -551,8 +552,8 @@ fn reading_stays_consistent_while_another_connection_writes(place: &mut Place) {
 }
 
 /// An author by the key of an account.
-fn holder(place: &mut Place, account: &Account, access_key: &str) -> Author {
-    let key = place.key(&KeyOwner::Account(account.id), access_key);
+fn author_with_key(test: &mut TestStore, account: &Account, access_key: &str) -> Author {
+    let key = test.key(&KeyOwner::Account(account.id), access_key);
     Author::Key(ActingKey {
         access_key: key.access_key,
         owner: key.owner,
@@ -562,99 +563,97 @@ fn holder(place: &mut Place, account: &Account, access_key: &str) -> Author {
     })
 }
 
-/// The newest rows of the audit log: what was done, to what, and why not.
-fn told(place: &Place, count: usize) -> Vec<(String, String, Option<String>)> {
-    let newest = Query { limit: count, descending: true, ..Query::default() };
-    let rows = place.store.audit_page(&newest).unwrap().items;
+/// The newest rows of the audit log: action, object and refusal.
+fn audit_rows(test: &TestStore, count: usize) -> Vec<(String, String, Option<String>)> {
+    let newest = PageQuery { limit: count, descending: true, ..PageQuery::default() };
+    let rows = test.store.audit_page(&newest).unwrap().items;
     rows.into_iter().map(|row| (row.action, row.object, row.refusal)).collect()
 }
 
-fn what_a_key_is_refused_is_undone_and_told(place: &mut Place) {
-    let alice = place.account("alice");
-    let environment = place.environment("e1").id;
-    let author = holder(place, &alice, "a1");
-    let before = place.number();
-    place.store.set_author(author.clone());
-    let refused = place.store.set_environment_state(&environment, State::Inactive);
+fn refused_changes_of_a_key_are_rolled_back_and_audited(test: &mut TestStore) {
+    let alice = test.account("alice");
+    let environment = test.environment("e1").id;
+    let author = author_with_key(test, &alice, "a1");
+    let before = test.number();
+    test.store.set_author(author.clone());
+    let refused = test.store.set_environment_state(&environment, State::Inactive);
     assert!(matches!(refused, Err(StoreError::NotPermitted)), "{refused:?}");
-    assert_eq!(place.number(), before);
-    let [(action, object, reason)] = &told(place, 1)[..] else { panic!("one row") };
+    assert_eq!(test.number(), before);
+    let [(action, object, reason)] = &audit_rows(test, 1)[..] else { panic!("one row") };
     assert_eq!((action.as_str(), object.as_str()), ("deactivate", "e1"));
     assert!(reason.as_ref().is_some_and(|reason| reason.contains("may not")), "{reason:?}");
-    place.store.audit_refusal(&Attempt::claimed("edit", "account", "1a9"), "not yours").unwrap();
-    assert_eq!(told(place, 1), [("edit".to_owned(), "1a9".to_owned(), Some("not yours".to_owned()))]);
+    test.store.audit_refusal(&Attempt::from_client("edit", "account", "1a9"), "not yours").unwrap();
+    assert_eq!(audit_rows(test, 1), [("edit".to_owned(), "1a9".to_owned(), Some("not yours".to_owned()))]);
 
     // a key that was stopped meanwhile changes nothing any more, its own account's keys neither
-    place.store.set_author(Author::command_line());
-    let own = place.store.find_key("a1").unwrap();
-    place.store.set_key_state(own.id, State::Inactive).unwrap();
-    place.store.set_author(author);
-    let refused = place.store.create_key(&new_key(&KeyOwner::Account(alice.id), "a2"));
-    assert!(matches!(refused, Err(StoreError::AuthorGone { .. })), "{refused:?}");
-    assert!(matches!(place.store.find_key("a2"), Err(StoreError::NotFound { .. })));
-    assert!(told(place, 1)[0].2.is_some());
+    test.store.set_author(Author::command_line());
+    let own = test.store.find_key("a1").unwrap();
+    test.store.set_key_state(own.id, State::Inactive).unwrap();
+    test.store.set_author(author);
+    let refused = test.store.create_key(&new_key(&KeyOwner::Account(alice.id), "a2"));
+    assert!(matches!(refused, Err(StoreError::KeyNoLongerWorks { .. })), "{refused:?}");
+    assert!(matches!(test.store.find_key("a2"), Err(StoreError::NotFound { .. })));
+    assert!(audit_rows(test, 1)[0].2.is_some());
 }
 
-fn an_environment_keeps_an_owner_whoever_asks_by_a_key(place: &mut Place) {
-    let [alice, bob] = ["alice", "bob"].map(|name| place.account(name));
-    let environment = place.environment("e1").id;
+fn no_key_takes_the_last_owner_from_an_environment(test: &mut TestStore) {
+    let [alice, bob] = ["alice", "bob"].map(|name| test.account(name));
+    let environment = test.environment("e1").id;
     let role =
         |account: &Account, role| Membership { account: account.id, environment: environment.clone(), role };
-    place.store.add_member(&role(&alice, Role::Owner)).unwrap();
-    let author = holder(place, &alice, "a1");
-    place.store.set_author(author);
-    for refused in [
-        place.store.remove_member(alice.id, &environment),
-        place.store.add_member(&role(&alice, Role::Member)),
-    ] {
+    test.store.add_member(&role(&alice, Role::Owner)).unwrap();
+    let author = author_with_key(test, &alice, "a1");
+    test.store.set_author(author);
+    for refused in
+        [test.store.remove_member(alice.id, &environment), test.store.add_member(&role(&alice, Role::Member))]
+    {
         assert!(matches!(refused, Err(StoreError::LastOwner { .. })), "{refused:?}");
     }
-    assert_eq!(place.store.memberships_of(alice.id).unwrap(), [role(&alice, Role::Owner)]);
-    place.store.add_member(&role(&bob, Role::Owner)).unwrap();
-    place.store.add_member(&role(&alice, Role::Readonly)).unwrap();
+    assert_eq!(test.store.memberships_of(alice.id).unwrap(), [role(&alice, Role::Owner)]);
+    test.store.add_member(&role(&bob, Role::Owner)).unwrap();
+    test.store.add_member(&role(&alice, Role::Readonly)).unwrap();
     // who has just given up the right has not got it
-    let refused = place.store.remove_member(bob.id, &environment);
+    let refused = test.store.remove_member(bob.id, &environment);
     assert!(matches!(refused, Err(StoreError::NotPermitted)), "{refused:?}");
-    place.store.set_author(Author::command_line());
-    place.store.remove_member(bob.id, &environment).unwrap();
-    assert_eq!(place.store.memberships_of(bob.id).unwrap(), []);
+    test.store.set_author(Author::command_line());
+    test.store.remove_member(bob.id, &environment).unwrap();
+    assert_eq!(test.store.memberships_of(bob.id).unwrap(), []);
 }
 
-fn an_edit_of_what_has_changed_since_is_refused(place: &mut Place) {
-    let account = place.account("alice");
-    let seen = place.store.account_entry(account.id).unwrap().revision;
-    let expected = Expected::OneOf(vec![seen]);
+fn an_edit_of_an_older_revision_is_refused(test: &mut TestStore) {
+    let account = test.account("alice");
+    let seen = test.store.account_entry(account.id).unwrap().revision;
+    let expected = ExpectedRevision::OneOf(vec![seen]);
     let named = |text| Edit { name: Some(Some(name(text))), expected: expected.clone(), ..Edit::default() };
-    place.store.edit_account(account.id, &named("first")).unwrap();
-    let late = place.store.edit_account(account.id, &named("second"));
-    assert!(matches!(late, Err(StoreError::Changed { .. })), "{late:?}");
-    assert_eq!(place.store.find_account("first").unwrap().id, account.id);
+    test.store.edit_account(account.id, &named("first")).unwrap();
+    let late = test.store.edit_account(account.id, &named("second"));
+    assert!(matches!(late, Err(StoreError::RevisionConflict { .. })), "{late:?}");
+    assert_eq!(test.store.find_account("first").unwrap().id, account.id);
 }
 
-fn only_the_first_account_is_the_first(place: &mut Place) {
+fn only_the_first_account_is_the_first(test: &mut TestStore) {
     let new = |called| NewAccount { name: name(called), kind: AccountKind::Admin, description: None };
-    place.store.refuse_begun().unwrap();
-    place.store.create_first_account(&new("admin")).unwrap();
-    assert!(refusal(place.store.create_first_account(&new("other"))).contains("nothing is overwritten"));
-    assert!(refusal(place.store.refuse_begun()).contains("portcullis key create"));
-    assert_eq!(place.number(), 1);
+    test.store.refuse_unless_empty().unwrap();
+    test.store.create_first_account(&new("admin")).unwrap();
+    assert!(refusal(test.store.create_first_account(&new("other"))).contains("nothing is overwritten"));
+    assert!(refusal(test.store.refuse_unless_empty()).contains("portcullis key create"));
+    assert_eq!(test.number(), 1);
 }
 
 #[test]
 fn a_full_disk_changes_nothing_and_loses_nothing() {
-    let mut place = place();
-    let owner = KeyOwner::Account(place.account("alice").id);
-    let limit = |place: &mut Place, pages: u32| {
-        place
-            .store
+    let mut test = test_store();
+    let owner = KeyOwner::Account(test.account("alice").id);
+    let limit = |test: &mut TestStore, pages: u32| {
+        test.store
             .database
             .write(|at| Ok(at.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?))
             .unwrap();
     };
-    limit(&mut place, 30);
+    limit(&mut test, 30);
     let mut kept = 0;
     let error = loop {
-        match place.store.create_key(&new_key(&owner, &format!("key-{kept}"))) {
+        match test.store.create_key(&new_key(&owner, &format!("key-{kept}"))) {
             Ok(_) => kept += 1,
             Err(error) => break error,
         }
@@ -662,20 +661,20 @@ fn a_full_disk_changes_nothing_and_loses_nothing() {
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     assert!(error.to_string().contains("nothing was changed"), "{error}");
     assert!(kept > 0);
-    let listed = place.store.key_page(None, &Query { limit: kept + 1, ..Query::default() }).unwrap();
+    let listed = test.store.key_page(None, &PageQuery { limit: kept + 1, ..PageQuery::default() }).unwrap();
     assert_eq!(listed.items.len(), kept);
-    assert_eq!(place.number(), 1 + kept as u64);
-    place.store.check_whole().unwrap();
-    limit(&mut place, 60);
-    place.key(&owner, "after");
+    assert_eq!(test.number(), 1 + kept as u64);
+    test.store.check_integrity().unwrap();
+    limit(&mut test, 60);
+    test.key(&owner, "after");
 }
 
 #[test]
 fn a_store_that_cannot_be_written_says_so() {
-    let mut place = place();
-    let account = place.account("alice");
-    place.store.database = database::Database::open(&place.path, database::Purpose::Reading).unwrap();
-    let error = place.store.set_account_state(account.id, State::Inactive).unwrap_err();
+    let mut test = test_store();
+    let account = test.account("alice");
+    test.store.database = database::Database::open(&test.path, database::OpenMode::ReadOnly).unwrap();
+    let error = test.store.set_account_state(account.id, State::Inactive).unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
     assert!(error.to_string().contains("writable"), "{error}");
 }

@@ -1,9 +1,8 @@
-//! What the store keeps to recognise a secret by. None of it prints.
+//! What the store keeps to verify a secret. None of it prints.
 
 use std::fmt;
 
-/// Which pepper a fingerprint was made under: the first bytes of a digest of the pepper, so that it tells the pepper
-/// without giving it away.
+/// Names a pepper: the first bytes of a digest of it, which do not give the pepper away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PepperId(pub [u8; 8]);
 
@@ -28,7 +27,7 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What verifies a secret: the record of truth, and where there is one the fast way.
+/// What verifies a secret: the slow hash, and the fingerprint if there is one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyVerifier {
     /// argon2id as a PHC string.
@@ -38,8 +37,8 @@ pub struct KeyVerifier {
 }
 
 impl KeyVerifier {
-    /// Whether there is anything to verify against: an argon2id string with a hash at its end. The store keeps no
-    /// other, so that no key can ever be opened by an empty secret.
+    /// Whether this is an argon2id string with a hash at its end. The store keeps no other, so that an empty secret never
+    /// verifies.
     pub(super) fn is_whole(&self) -> bool {
         let mut parts = self.phc.split('$');
         parts.next() == Some("")

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::endpoint::Upstream;
 use crate::config::Protocol;
-use crate::model::{KeyId, Source};
+use crate::model::{ClientSource, KeyId};
 
 /// How much one holder may have, compared with what is left free.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ pub struct Requester {
     /// The key, where the request has one.
     pub key: Option<KeyId>,
     /// Where it comes from.
-    pub source: Source,
+    pub source: ClientSource,
 }
 
 /// Whose permits are counted together.
@@ -54,9 +54,9 @@ pub struct Requester {
 enum Holder {
     Key(KeyId),
     /// What comes from there without a key.
-    Keyless(Source),
+    Keyless(ClientSource),
     /// All that comes from there.
-    Source(Source),
+    Source(ClientSource),
 }
 
 /// How many permits and places in the queue a holder has.

@@ -1,5 +1,5 @@
-//! The requirement on paths, as a property over generated and mutated paths: for every path that is let through, and
-//! every composition of up to three laxer readings, the route, the class and the environment stay the same.
+//! The property of paths, over generated and mutated paths: for every path that passes, and every composition of up to
+//! three laxer readings, the route, the class and the environment stay the same.
 //!
 //! Then the same property over classifiers with one rule taken out: each must give a counter-example, which shows that
 //! the property can fail and that each rule is needed.

@@ -10,7 +10,7 @@ use portcullis::config::{
     Access, EncodedSlash, EnvironmentKeyAccess, FilePosition, KeyAccess, OwnerPattern, PathPattern, Route,
     RoutePath, Template,
 };
-use portcullis::policy::{Class, EnvironmentName, PathRefusal, RouteTable, Unrouted, admit};
+use portcullis::policy::{EnvironmentName, PathClass, PathRefusal, RouteTable, RoutingError, admit_target};
 
 use crate::readings::Reading;
 
@@ -147,20 +147,22 @@ pub type Classifier<'a> = dyn Fn(&World, &[u8]) -> Result<Seen, PathRefusal> + '
 
 /// The gateway's own classifier. An ambiguous environment is refused to everyone by the decision.
 pub fn gateway(world: &World, path: &[u8]) -> Result<Seen, PathRefusal> {
-    let routed = match admit(path).map_err(Unrouted::from).and_then(|target| world.table.classify(&target)) {
-        Ok(routed) => routed,
-        Err(Unrouted::NoRoute) => return Ok(Seen::NoRoute),
-        Err(Unrouted::Ambiguous(refusal)) => return Err(refusal),
-    };
+    let routed =
+        match admit_target(path).map_err(RoutingError::from).and_then(|target| world.table.classify(&target))
+        {
+            Ok(routed) => routed,
+            Err(RoutingError::NoRoute) => return Ok(Seen::NoRoute),
+            Err(RoutingError::Ambiguous(refusal)) => return Err(refusal),
+        };
     let class = match routed.class {
-        Class::Public => SeenClass::Public,
-        Class::Shared => SeenClass::Shared,
-        Class::Account => SeenClass::Account,
-        Class::Environment(EnvironmentName::Named(id)) => {
+        PathClass::Public => SeenClass::Public,
+        PathClass::Shared => SeenClass::Shared,
+        PathClass::Account => SeenClass::Account,
+        PathClass::Environment(EnvironmentName::Named(id)) => {
             SeenClass::Environment(Some(id.to_ascii_lowercase()))
         }
-        Class::Environment(EnvironmentName::Malformed) => SeenClass::Environment(None),
-        Class::Environment(EnvironmentName::Ambiguous | EnvironmentName::Contradicted) => {
+        PathClass::Environment(EnvironmentName::Malformed) => SeenClass::Environment(None),
+        PathClass::Environment(EnvironmentName::Ambiguous | EnvironmentName::Contradicted) => {
             return Err(PathRefusal::EnvironmentVariant);
         }
     };

@@ -1,10 +1,10 @@
 //! What lists of one gateway cost the others.
 
-use crate::house::House;
+use crate::cluster::Cluster;
 use crate::support::lists::nothing_waits_for_lists;
 
 #[test]
 fn case_102_a_list_holds_up_no_change_and_no_receipt_of_several_gateways() {
-    let house = House::start(2);
-    nothing_waits_for_lists(house.one());
+    let cluster = Cluster::start(2);
+    nothing_waits_for_lists(cluster.one());
 }

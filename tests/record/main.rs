@@ -1,4 +1,5 @@
-//! Several gateways on one record in PostgreSQL, when all is well: what one does is so on all when its answer says so.
+//! Several gateways on one record in PostgreSQL, without faults: when the answer to a change says so, every gateway has
+//! applied it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 
@@ -8,13 +9,13 @@ mod support;
 #[allow(dead_code, reason = "the page's own tests use more of it")]
 mod visitor;
 
-mod copying;
-mod house;
+mod cluster;
 mod lists;
-mod notes;
 mod receipts;
-mod rights;
+mod revocations;
 mod sharing;
-mod starting;
+mod startup;
+mod store_copy;
 mod streams;
 mod tls;
+mod uses_and_fingerprints;

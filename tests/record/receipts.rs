@@ -1,8 +1,8 @@
-//! What the answer to a change says of the gateways that have applied it, and of those that have not.
+//! Receipts: which gateways have applied a change, and which have not.
 
 use serde_json::{Value, json};
 
-use crate::house::{House, IN_E1, NAMES};
+use crate::cluster::{Cluster, IN_E1, NAMES};
 use crate::support::api::Api;
 use crate::support::{PATIENCE, wait_for};
 use crate::visitor::{Visitor, row_of, text_of};
@@ -15,9 +15,9 @@ fn names<'a>(document: &'a Value, list: &str) -> Vec<&'a str> {
 
 #[test]
 fn a_receipt_names_every_gateway_and_the_change() {
-    let house = House::start(3);
-    let key = house.one().create_environment_key("e1");
-    let done = house.one().succeed(&["key", "deactivate", &key.id]);
+    let cluster = Cluster::start(3);
+    let key = cluster.one().create_environment_key("e1");
+    let done = cluster.one().succeed(&["key", "deactivate", &key.id]);
     let lines: Vec<_> = done.stdout.lines().collect();
     let number = |line: &str| -> u64 {
         line.split("(change ").nth(1).and_then(|rest| rest.trim_end_matches(')').parse().ok()).unwrap()
@@ -25,12 +25,12 @@ fn a_receipt_names_every_gateway_and_the_change() {
     assert!(lines[0].contains("inactive"), "{lines:?}");
     let names_of_all = ["gw-one, gw-three, gw-two", "in force on "];
     assert_eq!(lines[1], format!("{}{}", names_of_all[1], names_of_all[0]));
-    let document = house.two().json(&["key", "activate", &key.id]);
+    let document = cluster.two().json(&["key", "activate", &key.id]);
     assert_eq!(document["receipt"]["change"], json!(number(lines[0]) + 1));
     assert_eq!(names(&document, "applied"), ["gw-one", "gw-three", "gw-two"]);
     assert_eq!((names(&document, "waiting").len(), &document["receipt"]["notAfter"]), (0, &Value::Null));
 
-    let answer = Api::admin(house.two()).act(&format!("/v2-beta/apikeys/{}", key.id), "deactivate");
+    let answer = Api::admin(cluster.two()).act(&format!("/v2-beta/apikeys/{}", key.id), "deactivate");
     let document = answer.json();
     assert_eq!((answer.status, names(&document, "applied").len()), (200, 3), "{document}");
     assert_eq!(answer.header("X-API-Change").unwrap(), document["receipt"]["change"].to_string());
@@ -40,12 +40,12 @@ fn a_receipt_names_every_gateway_and_the_change() {
         ("projects", json!({ "id": "e9" })),
         ("projects/e1/apikeys", json!({})),
     ] {
-        let made = Api::admin(house.one()).create(&format!("/v2-beta/{list}"), &body);
+        let made = Api::admin(cluster.one()).create(&format!("/v2-beta/{list}"), &body);
         assert_eq!(names(&made, "applied").len(), 3, "{made}");
     }
     // and so has every command that makes or edits something, beside the record and over the API
-    let admin = &house.one().admin;
-    let url = format!("http://{}", house.one().management());
+    let admin = &cluster.one().admin;
+    let url = format!("http://{}", cluster.one().management());
     let pair = format!("{}:{}", admin.access_key, admin.secret);
     let remote = ["--url", &*url, "--key", &*pair];
     for (round, options) in [&[][..], &remote].into_iter().enumerate() {
@@ -59,32 +59,32 @@ fn a_receipt_names_every_gateway_and_the_change() {
         ];
         for command in &commands {
             let words: Vec<_> = command.split(' ').chain(options.iter().copied()).collect();
-            let lines = house.one().run(&words);
+            let lines = cluster.one().run(&words);
             let (what, gateways) = lines.stdout.trim_end().rsplit_once('\n').expect("lines");
             assert!(lines.code == 0 && what.ends_with(')'), "{command}: {lines:?}");
             assert_eq!(gateways, "in force on gw-one, gw-three, gw-two", "{command}: {lines:?}");
             // the document of a new key is printed in two parts
             let again = command.replace("dave", "erin").replace("e2", "e3");
             let words: Vec<_> = again.split(' ').chain(options.iter().copied()).collect();
-            let document = house.one().json(&words);
+            let document = cluster.one().json(&words);
             assert_eq!(names(&document, "applied").len(), 3, "{again}: {document}");
             assert_eq!(document["secretValue"].is_string(), again.starts_with("key create"), "{document}");
         }
     }
     // without a change there is none: it would say what was true then
-    let shown = Api::admin(house.one()).document(&format!("/v2-beta/apikeys/{}", key.id));
+    let shown = Api::admin(cluster.one()).document(&format!("/v2-beta/apikeys/{}", key.id));
     assert_eq!(shown.get("receipt"), None);
 }
 
 #[test]
 fn a_gateway_that_stands_still_is_named_with_the_time_after_which_it_cannot_act() {
-    let house = House::start(2);
-    let (one, two) = (house.one(), house.two());
+    let cluster = Cluster::start(2);
+    let (one, two) = (cluster.one(), cluster.two());
     let admin = Api::admin(one);
     let visitor = Visitor::signed_in(one, &one.admin);
     let keys: Vec<_> = (0..4).map(|_| one.create_environment_key("e1")).collect();
     for key in &keys {
-        house.all_answer(IN_E1, key, 200);
+        cluster.all_answer(IN_E1, key, 200);
     }
     two.signal("STOP");
     let [by_line, by_json, by_api, by_page] = &keys[..] else { panic!("four keys") };
@@ -133,28 +133,28 @@ fn a_gateway_that_stands_still_is_named_with_the_time_after_which_it_cannot_act(
 
     two.signal("CONT");
     wait_for(PATIENCE, "the other gateway has confirmed", || state(&by_api.id) == "inactive");
-    house.all_answer(IN_E1, by_api, 401);
-    house.all_answer(IN_E1, by_page, 401);
+    cluster.all_answer(IN_E1, by_api, 401);
+    cluster.all_answer(IN_E1, by_page, 401);
     let again = one.json(&["key", "activate", &by_api.id]);
     assert_eq!(names(&again, "waiting"), Vec::<&str>::new());
 }
 
 #[test]
 fn a_command_from_elsewhere_prints_the_same_receipt() {
-    let house = House::start(2);
-    let key = house.one().create_environment_key("e1");
-    let url = format!("http://{}", house.two().management());
-    let asking = format!("{}:{}", house.one().admin.access_key, house.one().admin.secret);
+    let cluster = Cluster::start(2);
+    let key = cluster.one().create_environment_key("e1");
+    let url = format!("http://{}", cluster.two().management());
+    let asking = format!("{}:{}", cluster.one().admin.access_key, cluster.one().admin.secret);
     let remote = ["--url", &url, "--key", &asking];
-    let done = house.one().succeed(&[&["key", "deactivate", &key.id][..], &remote].concat());
+    let done = cluster.one().succeed(&[&["key", "deactivate", &key.id][..], &remote].concat());
     assert!(done.stdout.ends_with("in force on gw-one, gw-two\n"), "{done:?}");
-    house.two().signal("STOP");
-    let slow = house.one().run(&["key", "activate", &key.id]);
-    house.two().signal("CONT");
+    cluster.two().signal("STOP");
+    let slow = cluster.one().run(&["key", "activate", &key.id]);
+    cluster.two().signal("CONT");
     assert_eq!(slow.code, 3, "{slow:?}");
-    house.one().signal("STOP");
-    let slow = house.two().run(&[&["key", "deactivate", &key.id][..], &remote].concat());
-    house.one().signal("CONT");
+    cluster.one().signal("STOP");
+    let slow = cluster.two().run(&[&["key", "deactivate", &key.id][..], &remote].concat());
+    cluster.one().signal("CONT");
     assert_eq!(slow.code, 3, "{slow:?}");
     assert!(slow.stderr.contains("not yet confirmed by gw-one; after "), "{slow:?}");
 }

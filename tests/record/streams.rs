@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::house::House;
+use crate::cluster::Cluster;
 use crate::support::cli::Key;
 use crate::support::gateway::Gateway;
 use crate::support::http1::{Client, Request};
@@ -84,12 +84,12 @@ struct Opened {
 
 impl Opened {
     #[track_caller]
-    fn at(house: &House, gateway: &Gateway, ends: &Ends, key: &Key) -> Self {
+    fn at(cluster: &Cluster, gateway: &Gateway, ends: &Ends, key: &Key) -> Self {
         let paths: Vec<String> = (0..4).map(|_| path()).collect();
-        house.upstream.answer(&paths[0], swallow(ends, switch));
-        house.upstream.answer(&paths[1], endless(ends, EVENTS, EVENT));
-        house.upstream.answer(&paths[2], endless(ends, FILE, "12345678"));
-        house.upstream.answer(&paths[3], swallow(ends, |_| String::new()));
+        cluster.upstream.answer(&paths[0], swallow(ends, switch));
+        cluster.upstream.answer(&paths[1], endless(ends, EVENTS, EVENT));
+        cluster.upstream.answer(&paths[2], endless(ends, FILE, "12345678"));
+        cluster.upstream.answer(&paths[3], swallow(ends, |_| String::new()));
         let mut websocket = gateway.connect();
         let request = Request::get(&paths[0]).key(key).header("Connection", "Upgrade");
         let request = request.header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13");
@@ -105,7 +105,7 @@ impl Opened {
         let mut upload = gateway.connect();
         upload.send(Request::new("POST", &paths[3]).key(key).header("Content-Length", "1000000000").end());
         upload.send([b'x'; 10_000]);
-        house.upstream.wait_for(&paths[3]);
+        cluster.upstream.wait_for(&paths[3]);
         others.push(upload);
         Self { websocket, others, paths }
     }
@@ -113,15 +113,15 @@ impl Opened {
 
 #[test]
 fn case_69_what_a_key_has_open_ends_on_every_gateway_before_the_receipt() {
-    let house = House::start(2);
+    let cluster = Cluster::start(2);
     let ends = Ends::default();
-    let [key, other] = [(); 2].map(|()| house.one().create_environment_key("e1"));
+    let [key, other] = [(); 2].map(|()| cluster.one().create_environment_key("e1"));
     let mut opened: Vec<_> =
-        house.gateways.iter().map(|gateway| Opened::at(&house, gateway, &ends, &key)).collect();
+        cluster.gateways.iter().map(|gateway| Opened::at(&cluster, gateway, &ends, &key)).collect();
     let mut kept: Vec<_> =
-        house.gateways.iter().map(|gateway| Opened::at(&house, gateway, &ends, &other)).collect();
+        cluster.gateways.iter().map(|gateway| Opened::at(&cluster, gateway, &ends, &other)).collect();
 
-    let done = house.one().succeed(&["key", "deactivate", &key.id]);
+    let done = cluster.one().succeed(&["key", "deactivate", &key.id]);
     let receipt = Instant::now();
     assert!(done.stdout.ends_with("in force on gw-one, gw-two\n"), "{done:?}");
     for opened in &mut opened {
@@ -166,24 +166,24 @@ fn open_stream(client: &mut RawHttp2, stream: u32, path: &str, key: &Key) {
 
 #[test]
 fn case_69_other_keys_streams_on_the_same_http2_connection_go_on() {
-    let house = House::start(2);
+    let cluster = Cluster::start(2);
     let ends = Ends::default();
-    let [key, other] = [(); 2].map(|()| house.one().create_environment_key("e1"));
+    let [key, other] = [(); 2].map(|()| cluster.one().create_environment_key("e1"));
     let head = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let mut clients: Vec<_> = house
+    let mut clients: Vec<_> = cluster
         .gateways
         .iter()
         .map(|gateway| {
             let mut client = RawHttp2::connect(gateway.https());
             let paths = [path(), path()];
             for (stream, key, path) in [(1, &key, &paths[0]), (3, &other, &paths[1])] {
-                house.upstream.answer(path, endless(&ends, head, EVENT));
+                cluster.upstream.answer(path, endless(&ends, head, EVENT));
                 open_stream(&mut client, stream, path, key);
             }
             (client, paths)
         })
         .collect();
-    house.two().succeed(&["key", "deactivate", &key.id]);
+    cluster.two().succeed(&["key", "deactivate", &key.id]);
     let receipt = Instant::now();
     for (client, paths) in &mut clients {
         let late = ends.of(&paths[0]).saturating_duration_since(receipt);

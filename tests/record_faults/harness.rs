@@ -1,4 +1,4 @@
-//! What the harness says about a server and its network is true.
+//! Checks the harness itself: its server and its network behave as it says.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The record in PostgreSQL meets trouble: real gateways, a real server, and a network between them that misbehaves.
+//! Faults of the record in PostgreSQL: real gateways, a real server, and a faulty network between them.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -6,14 +6,14 @@ mod support;
 #[allow(dead_code, clippy::unwrap_used, reason = "the page's own tests use more of it, and allow it")]
 mod visitor;
 
-mod again;
-mod away;
+mod cluster;
+mod damaged_replica;
 mod harness;
-mod night;
+mod operator_errors;
 mod partition;
-mod replica;
-mod restart;
-mod rewound;
-mod scene;
-mod stand_still;
-mod unconfirmed;
+mod paused_gateway;
+mod reactivation;
+mod record_restart;
+mod record_unreachable;
+mod rolled_back_record;
+mod unconfirmed_changes;

@@ -1,4 +1,4 @@
-//! A gateway that is cut off while a key dies elsewhere; announcements that are lost.
+//! A gateway that is cut off while a key is deactivated elsewhere; notifications that are lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -6,67 +6,67 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::scene::{LONG_LEASE, Node, SOON, Scene, names};
+use crate::cluster::{Cluster, LONG_LEASE, Node, SOON, names};
 use crate::support::gateway::Plan;
 use crate::support::{PATIENCE, wait_for};
 
 #[test]
 fn case_71_a_receipt_names_the_gateway_that_is_cut_off_and_when_it_ends() {
-    let scene = Scene::start();
-    let (one, two) = (scene.node("one"), scene.node_with_long_lease("two"));
+    let cluster = Cluster::start();
+    let (one, two) = (cluster.node("one"), cluster.node_with_long_lease("two"));
     for node in [&one, &two] {
-        node.soon(SOON, &scene.key, 200);
+        node.soon(SOON, &cluster.key, 200);
     }
-    let mut stream = two.stream(&scene, &scene.key);
-    let other = scene.new_key();
+    let mut stream = two.stream(&cluster, &cluster.key);
+    let other = cluster.new_key();
     two.relay.black_hole();
-    let answer = one.api().act(&format!("/v2-beta/apikeys/{}", scene.key.id), "deactivate");
+    let answer = one.api().act(&format!("/v2-beta/apikeys/{}", cluster.key.id), "deactivate");
     assert_eq!(answer.status, 202, "{answer:?}");
     let receipt = &answer.json()["receipt"];
     assert_eq!(names(&receipt["applied"]), ["one"], "{receipt}");
     assert_eq!(names(&receipt["waiting"]), ["two"], "{receipt}");
     let not_after: Timestamp = receipt["notAfter"].as_str().expect("a time").parse().expect("a time");
-    assert_eq!(one.status(&scene.key), 401, "where it is applied it is dead");
+    assert_eq!(one.status(&cluster.key), 401, "where it is applied it is dead");
     // the last success of the one that was cut off is not after what the receipt says
     let mut last = None;
     wait_for(LONG_LEASE * 2, "the other one stops honouring the key", || {
-        if two.status(&scene.key) == 200 {
+        if two.status(&cluster.key) == 200 {
             last = Some(Timestamp::now());
         }
         Timestamp::now() > not_after
     });
     assert!(last.is_none_or(|last| last <= not_after));
     for _ in 0..50 {
-        assert_eq!(two.status(&scene.key), 503);
+        assert_eq!(two.status(&cluster.key), 503);
     }
     stream.ends(Duration::from_millis(100));
     // its lease is over: nobody waits for it any more
-    let outcome = scene.deactivate(&other);
+    let outcome = cluster.deactivate(&other);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     two.relay.mend();
-    two.soon(PATIENCE, &scene.key, 401);
+    two.soon(PATIENCE, &cluster.key, 401);
 }
 
 #[test]
 fn case_71_the_command_line_says_who_has_not_applied_a_change() {
-    let scene = Scene::start();
-    let (one, two) = (scene.node("one"), scene.node_with_long_lease("two"));
-    two.soon(SOON, &scene.key, 200);
+    let cluster = Cluster::start();
+    let (one, two) = (cluster.node("one"), cluster.node_with_long_lease("two"));
+    two.soon(SOON, &cluster.key, 200);
     two.relay.cut();
-    let outcome = scene.deactivate(&scene.key);
+    let outcome = cluster.deactivate(&cluster.key);
     assert_eq!(outcome.code, 3, "{outcome:?}");
     let said = format!("{}{}", outcome.stdout, outcome.stderr);
     assert!(said.contains("two") && !said.contains("one,"), "{outcome:?}");
-    assert_eq!(one.status(&scene.key), 401);
-    two.soon(LONG_LEASE, &scene.key, 503);
+    assert_eq!(one.status(&cluster.key), 401);
+    two.soon(LONG_LEASE, &cluster.key, 503);
 }
 
 #[test]
 fn case_71_the_last_success_is_before_the_receipt() {
-    let scene = Scene::start();
-    let nodes = [scene.node("one"), scene.node("two")];
+    let cluster = Cluster::start();
+    let nodes = [cluster.node("one"), cluster.node("two")];
     for round in 0..5 {
-        let key = scene.new_key();
+        let key = cluster.new_key();
         for node in &nodes {
             node.soon(SOON, &key, 200);
         }
@@ -91,7 +91,7 @@ fn case_71_the_last_success_is_before_the_receipt() {
                     })
                 })
                 .collect();
-            let outcome = scene.deactivate(&key);
+            let outcome = cluster.deactivate(&key);
             let receipt = Instant::now();
             assert_eq!(outcome.code, 0, "{outcome:?}");
             let count = || asked.each_ref().map(|asked| asked.load(Ordering::Acquire));
@@ -110,14 +110,14 @@ fn case_71_the_last_success_is_before_the_receipt() {
 
 #[test]
 fn an_announcement_that_is_lost_is_made_up_for_by_the_poll() {
-    let scene = Scene::start();
-    let node = scene.node("one");
-    node.soon(SOON, &scene.key, 200);
+    let cluster = Cluster::start();
+    let node = cluster.node("one");
+    node.soon(SOON, &cluster.key, 200);
     node.relay.swallow_notices(true);
     for _ in 0..3 {
-        let key = scene.new_key();
+        let key = cluster.new_key();
         node.soon(SOON, &key, 200);
-        let outcome = scene.deactivate(&key);
+        let outcome = cluster.deactivate(&key);
         assert_eq!(outcome.code, 0, "{outcome:?}");
         assert_eq!(node.status(&key), 401);
     }
@@ -125,19 +125,19 @@ fn an_announcement_that_is_lost_is_made_up_for_by_the_poll() {
     // a listening connection that another one has taken the place of
     let listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%portcullis%'
         AND pid <> pg_backend_pid()";
-    scene.server.sql(&scene.database, listening);
+    cluster.server.sql(&cluster.database, listening);
     node.relay.swallow_notices(false);
-    let key = scene.new_key();
+    let key = cluster.new_key();
     node.soon(SOON, &key, 200);
     let since = Instant::now();
-    assert_eq!(scene.deactivate(&key).code, 0);
+    assert_eq!(cluster.deactivate(&key).code, 0);
     assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
 }
 
 #[test]
 fn a_change_by_one_gateways_api_is_in_force_on_the_other() {
-    let scene = Scene::start();
-    let (one, two) = (scene.node("one"), scene.node("two"));
+    let cluster = Cluster::start();
+    let (one, two) = (cluster.node("one"), cluster.node("two"));
     for round in 0..5 {
         let key =
             one.api().create_key("/v2-beta/projects/e1/apikeys", &json!({ "name": format!("k{round}") }));
@@ -152,25 +152,25 @@ fn a_change_by_one_gateways_api_is_in_force_on_the_other() {
 
 #[test]
 fn case_127_a_record_that_goes_silent_in_the_middle_of_an_answer_is_given_up_after_5_s() {
-    let scene = Scene::start();
-    let relay = scene.server.relay();
-    let plan = Plan::new(&scene.upstream).postgres(&relay.url(&scene.database), "one", "60s");
-    let node = Node { gateway: plan.join(&scene.office).start(), relay };
-    node.soon(SOON, &scene.key, 200);
+    let cluster = Cluster::start();
+    let relay = cluster.server.relay();
+    let plan = Plan::new(&cluster.upstream).postgres(&relay.url(&cluster.database), "one", "60s");
+    let node = Node { gateway: plan.join(&cluster.operator_site).start(), relay };
+    node.soon(SOON, &cluster.key, 200);
     node.relay.fall_silent_in_an_answer_of(4096);
     // many rows for the next fetch
     let many = "INSERT INTO portcullis.audit (id, at, via, actor, action, subject, object, outcome)
         SELECT audit + n, 0, 'api', '1a1', 'create', 'account', '-', 'refused'
         FROM portcullis.change_head, generate_series(1, 1000) AS n;
         UPDATE portcullis.change_head SET audit = audit + 1000";
-    scene.server.sql(&scene.database, &format!("BEGIN; {many}; COMMIT"));
+    cluster.server.sql(&cluster.database, &format!("BEGIN; {many}; COMMIT"));
     wait_for(PATIENCE, "the record goes silent", || node.relay.has_swallowed());
     let since = Instant::now();
-    let outcome = scene.deactivate(&scene.key);
+    let outcome = cluster.deactivate(&cluster.key);
     assert!(matches!(outcome.code, 0 | 3), "{outcome:?}");
     // long before its lease ends, by a connection that answers
-    node.soon(Duration::from_secs(10), &scene.key, 401);
+    node.soon(Duration::from_secs(10), &cluster.key, 401);
     assert!(since.elapsed() < Duration::from_secs(15), "{:?}", since.elapsed());
     node.logged(SOON, "no answer within 5s");
-    assert_eq!(node.status(&scene.new_key()), 200);
+    assert_eq!(node.status(&cluster.new_key()), 200);
 }

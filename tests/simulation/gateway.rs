@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use portcullis::model::State;
-use portcullis::store::{BootTime, ChangeNumber, FileId, LeaseState, Next, Position, lost};
+use portcullis::store::{
+    BootInstant, ChangeNumber, FileId, LeaseState, LeaseStep, StorePosition, lost_revocation,
+};
 
 use crate::log::{KEYS, Log, Node};
 use crate::record::{Answer, Question};
@@ -16,31 +18,31 @@ pub(crate) struct Disk {
     pub(crate) file: u64,
     /// Without one there is no file, or a damaged one.
     pub(crate) node: Option<Node>,
-    /// The lease that is written down in it, and of which start of the machine.
-    lease: (usize, BootTime),
-    /// Files that there have been: none has the number of another.
+    /// The lease that is saved in it, and the start of the machine that it belongs to.
+    lease: (usize, BootInstant),
+    /// How many files there have been, so that each has a number of its own.
     files: u64,
 }
 
 /// Words for the starts of a machine.
 const BOOTS: [&str; 6] = ["", "a", "b", "c", "d", "e"];
 
-/// A file, and how far it goes.
-type Place = (u64, Option<Node>);
+/// A replica's file, and the newest change in it.
+type ReplicaFile = (u64, Option<Node>);
 
-/// One who brings the replica up to the record: a gateway's thread, or a command on the same machine.
+/// Brings the replica up to the record, step by step: in a gateway's thread, or in a command on the same machine.
 #[derive(Debug, Clone, Default)]
-pub(crate) enum Look {
+pub(crate) enum CatchUp {
     #[default]
     Begin,
     Compared(Answer),
-    /// Of what was in the place when it began.
-    Rebuild(Place),
-    /// A new file, not in its place yet, and what is to be written back before.
+    /// In place of the file that was there when it began.
+    Rebuild(ReplicaFile),
+    /// A new file, not in its place yet, and the revocations that are reapplied first.
     Made {
-        old: Place,
+        old: ReplicaFile,
         node: Node,
-        forgotten: Vec<(usize, State)>,
+        lost: Vec<(usize, State)>,
         /// The newest change when it was made.
         copied: u64,
     },
@@ -55,7 +57,7 @@ pub(crate) enum Need {
     Nothing,
 }
 
-impl Look {
+impl CatchUp {
     /// Does what needs no answer.
     pub(crate) fn step(&mut self, disk: &mut Disk, log: &Log) -> Result<Need, String> {
         match self {
@@ -74,7 +76,7 @@ impl Look {
                 }
             }
             Self::Rebuild(_) => return Ok(Need::Ask(Question::Copy)),
-            Self::Made { node, forgotten, .. } if let Some((key, state)) = forgotten.last() => {
+            Self::Made { node, lost, .. } if let Some((key, state)) = lost.last() => {
                 return Ok(Need::Ask(Question::WriteBack { since: *node, key: *key, state: *state }));
             }
             // another has made it anew meanwhile, or gone on with the old one
@@ -84,17 +86,21 @@ impl Look {
                 if let Some(old) = disk.node {
                     for key in 0..KEYS {
                         let (was, is) = (log.states(old)[key], log.states(node)[key]);
-                        if lost(was, is).is_some() && !log.was_meant(node, key, copied) {
+                        if lost_revocation(was, is).is_some() && !log.was_meant(node, key, copied) {
                             let common = log.common(old, node);
-                            if log.touched(old, common)[key] {
+                            if log.changed(old, common)[key] {
                                 return Err(format!("key {key} is {is} in a new replica, and was {was}"));
                             }
                         }
                     }
                 }
                 disk.files += 1;
-                *disk =
-                    Disk { file: disk.files, node: Some(node), lease: (0, BootTime(0)), files: disk.files };
+                *disk = Disk {
+                    file: disk.files,
+                    node: Some(node),
+                    lease: (0, BootInstant(0)),
+                    files: disk.files,
+                };
                 *self = Self::Begin;
             }
             Self::End => {}
@@ -107,18 +113,18 @@ impl Look {
         match (&mut *self, answer) {
             (Self::Begin, answer) => *self = Self::Compared(answer),
             (Self::Rebuild(old), Answer::Copied(node)) => {
-                let mut forgotten = Vec::new();
+                let mut lost = Vec::new();
                 if let Some(old) = old.1 {
-                    let touched = log.touched(old, log.common(old, node));
-                    for key in (0..KEYS).filter(|key| touched[*key]) {
+                    let changed = log.changed(old, log.common(old, node));
+                    for key in (0..KEYS).filter(|key| changed[*key]) {
                         let (was, is) = (log.states(old)[key], log.states(node)[key]);
-                        forgotten.extend(lost(was, is).map(|state| (key, state)));
+                        lost.extend(lost_revocation(was, is).map(|state| (key, state)));
                     }
                 }
-                *self = Self::Made { old: *old, node, forgotten, copied: log.number(node) };
+                *self = Self::Made { old: *old, node, lost, copied: log.number(node) };
             }
-            (Self::Made { node, forgotten, .. }, Answer::Written(to)) => {
-                forgotten.pop();
+            (Self::Made { node, lost, .. }, Answer::Written(to)) => {
+                lost.pop();
                 *node = to;
             }
             _ => return false,
@@ -133,30 +139,30 @@ enum Follow {
     #[default]
     Poll,
     /// Drop this of the caches.
-    Drop(Position, [bool; KEYS]),
+    Drop(StorePosition, [bool; KEYS]),
     /// Every worker has done so.
-    Confirm(Position),
+    Confirm(StorePosition),
 }
 
 /// A process.
 pub(crate) struct Process {
     pub(crate) id: u32,
     lease: LeaseState,
-    next: Option<Next>,
-    look: Look,
+    next: Option<LeaseStep>,
+    catch_up: CatchUp,
     /// How often it was looked in vain whether all is in force.
     patience: u32,
     reached: Node,
     pub(crate) waits: Option<Question>,
     pub(crate) paused_until: u64,
     /// The authenticator's.
-    fresh_until: BootTime,
+    fresh_until: BootInstant,
     cached: [Option<State>; KEYS],
     follow: Follow,
     /// What the follower has open, and how far it has read.
     file: u64,
     read: Option<Node>,
-    in_force: Position,
+    in_force: StorePosition,
 }
 
 pub(crate) struct Gateway {
@@ -170,8 +176,8 @@ pub(crate) struct Gateway {
     ppm: i64,
 }
 
-fn position(log: &Log, file: u64, node: Node) -> Position {
-    Position { file: FileId(file, 0), number: ChangeNumber(log.number(node)) }
+fn position(log: &Log, file: u64, node: Node) -> StorePosition {
+    StorePosition { file: FileId(file, 0), number: ChangeNumber(log.number(node)) }
 }
 
 impl Gateway {
@@ -179,18 +185,18 @@ impl Gateway {
         Self { process: None, disk: Disk::default(), length, is_cut_off: false, boot: 1, booted, ppm }
     }
 
-    fn clock(&self, now: u64) -> BootTime {
+    fn clock(&self, now: u64) -> BootInstant {
         let since = (now - self.booted).cast_signed();
-        BootTime((since + since * self.ppm / 1_000_000).cast_unsigned())
+        BootInstant((since + since * self.ppm / 1_000_000).cast_unsigned())
     }
 
     pub(crate) fn start(&mut self, id: u32, log: &Log) {
-        let until = LeaseState::remembered(self.disk.lease.1, BOOTS[self.disk.lease.0], BOOTS[self.boot]);
+        let until = LeaseState::saved(self.disk.lease.1, BOOTS[self.disk.lease.0], BOOTS[self.boot]);
         self.process = Some(Process {
             id,
             lease: LeaseState::new(self.length, until),
             next: None,
-            look: Look::Begin,
+            catch_up: CatchUp::Begin,
             patience: 0,
             reached: 0,
             waits: None,
@@ -207,7 +213,7 @@ impl Gateway {
     /// In order; what is to be told to the record.
     pub(crate) fn stop(&mut self) -> Option<Question> {
         let process = self.process.take()?;
-        self.disk.lease = (0, BootTime(0));
+        self.disk.lease = (0, BootInstant(0));
         Some(Question::Leave { gateway: process.id })
     }
 
@@ -230,35 +236,35 @@ impl Gateway {
         let Self { process: Some(process), disk, boot, .. } = self else { return Ok(()) };
         let gateway = process.id;
         match process.next {
-            None | Some(Next::Rest) => {
-                process.look = Look::Begin;
+            None | Some(LeaseStep::Done) => {
+                process.catch_up = CatchUp::Begin;
                 process.patience = 0;
                 process.next = Some(process.lease.begin(clock));
             }
-            Some(Next::Renew) => process.waits = Some(Question::Renew { gateway, lease: length }),
-            Some(Next::Look) => {
-                if let (Look::End, Some(node)) = (&process.look, disk.node) {
+            Some(LeaseStep::Renew) => process.waits = Some(Question::Renew { gateway, lease: length }),
+            Some(LeaseStep::CatchUp) => {
+                if let (CatchUp::End, Some(node)) = (&process.catch_up, disk.node) {
                     process.reached = node;
-                    process.next = Some(process.lease.reached(position(log, disk.file, node)));
-                } else if let Look::End = process.look {
-                    process.look = Look::Begin;
-                } else if let Need::Ask(question) = process.look.step(disk, log)? {
+                    process.next = Some(process.lease.caught_up(position(log, disk.file, node)));
+                } else if let CatchUp::End = process.catch_up {
+                    process.catch_up = CatchUp::Begin;
+                } else if let Need::Ask(question) = process.catch_up.step(disk, log)? {
                     process.waits = Some(question);
                 }
             }
-            Some(Next::Confirm(reached)) => {
+            Some(LeaseStep::Confirm(reached)) => {
                 process.patience += 1;
                 if process.in_force.includes(reached) || process.patience > 3 {
                     process.next = Some(process.lease.confirmed(process.in_force, clock));
                 }
             }
-            Some(Next::Extend) if process.fresh_until == process.lease.until() => {
+            Some(LeaseStep::Extend) if process.fresh_until == process.lease.until() => {
                 // a replica that was made anew meanwhile remembers it as well
                 disk.lease = (*boot, process.lease.until());
                 process.next = Some(process.lease.extended());
             }
-            Some(Next::Extend) => process.fresh_until = process.lease.until(),
-            Some(Next::Acknowledge(_)) => {
+            Some(LeaseStep::Extend) => process.fresh_until = process.lease.until(),
+            Some(LeaseStep::Acknowledge(_)) => {
                 process.waits = Some(Question::Acknowledge { gateway, head: log.head(process.reached) });
             }
         }
@@ -270,14 +276,14 @@ impl Gateway {
         let Some(process) = &mut self.process else { return };
         process.waits = None;
         process.next = match (answer, process.next) {
-            (Some(Answer::Done), Some(Next::Renew)) => {
+            (Some(Answer::Done), Some(LeaseStep::Renew)) => {
                 // the record is asked anew: what was seen before the lease was in it does not count
-                process.look = Look::Begin;
+                process.catch_up = CatchUp::Begin;
                 process.patience = 0;
                 Some(process.lease.renewed())
             }
-            (Some(Answer::Done), Some(Next::Acknowledge(_))) => Some(process.lease.acknowledged()),
-            (Some(answer), Some(Next::Look)) if process.look.take(answer, log) => process.next,
+            (Some(Answer::Done), Some(LeaseStep::Acknowledge(_))) => Some(process.lease.acknowledged()),
+            (Some(answer), Some(LeaseStep::CatchUp)) if process.catch_up.take(answer, log) => process.next,
             _ => None,
         };
     }
@@ -293,7 +299,7 @@ impl Gateway {
                         if !log.holds(node, read) {
                             return Err("a file of a replica does not go on from where it was".to_owned());
                         }
-                        log.touched(node, log.number(read))
+                        log.changed(node, log.number(read))
                     }
                     _ => [true; KEYS],
                 };
@@ -336,8 +342,8 @@ impl Gateway {
 
     /// Whether the replica is about to go on: what it knows now may be undone by what follows.
     pub(crate) fn is_applying(&self) -> bool {
-        let look = self.process.as_ref().map(|process| &process.look);
-        matches!(look, Some(Look::Compared(Answer::Behind { .. })))
+        let catch_up = self.process.as_ref().map(|process| &process.catch_up);
+        matches!(catch_up, Some(CatchUp::Compared(Answer::Behind { .. })))
     }
 
     /// Whether everything up to the record's newest change is in force, within a lease.

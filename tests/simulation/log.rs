@@ -1,7 +1,7 @@
 //! Every change that was ever made, on whatever branch: a record, a replica and a backup are each a place in it.
 
 use portcullis::model::State;
-use portcullis::store::{Hash, Head, last_common};
+use portcullis::store::{ChangeHash, ChangeHead, last_common_change};
 
 pub(crate) const KEYS: usize = 4;
 
@@ -14,7 +14,7 @@ pub(crate) type Node = usize;
 #[derive(Debug)]
 struct Change {
     before: Node,
-    head: Head,
+    head: ChangeHead,
     at: u64,
     key: usize,
     /// The keys as they are after it.
@@ -28,7 +28,7 @@ impl Log {
     pub(crate) fn new() -> Self {
         let beginning = Change {
             before: 0,
-            head: Head::BEGINNING,
+            head: ChangeHead::BEGINNING,
             at: 0,
             key: 0,
             states: [State::Active; KEYS],
@@ -37,7 +37,7 @@ impl Log {
         Self(vec![beginning])
     }
 
-    fn hashed(before: Head, at: u64, key: usize, state: State) -> Head {
+    fn hashed(before: ChangeHead, at: u64, key: usize, state: State) -> ChangeHead {
         let object = ["1c1 a", "1c2 b", "1c3 c", "1c4 d"][key];
         before.followed_by(at.cast_signed(), ["key", object, state.as_str(), "{}"])
     }
@@ -60,7 +60,7 @@ impl Log {
         self.0.len() - 1
     }
 
-    pub(crate) fn head(&self, node: Node) -> Head {
+    pub(crate) fn head(&self, node: Node) -> ChangeHead {
         self.0[node].head
     }
 
@@ -83,7 +83,7 @@ impl Log {
         Some(node)
     }
 
-    pub(crate) fn hash_of(&self, node: Node, number: u64) -> Option<Hash> {
+    pub(crate) fn hash_of(&self, node: Node, number: u64) -> Option<ChangeHash> {
         self.find(node, number).map(|found| self.head(found).hash)
     }
 
@@ -93,13 +93,13 @@ impl Log {
     }
 
     /// Which keys the changes after `common` are about, up to `node`.
-    pub(crate) fn touched(&self, mut node: Node, common: u64) -> [bool; KEYS] {
-        let mut touched = [false; KEYS];
+    pub(crate) fn changed(&self, mut node: Node, common: u64) -> [bool; KEYS] {
+        let mut changed = [false; KEYS];
         while self.number(node) > common {
-            touched[self.0[node].key] = true;
+            changed[self.0[node].key] = true;
             node = self.0[node].before;
         }
-        touched
+        changed
     }
 
     /// Whether an operator has changed `key` after `common`, in the log that ends at `node`.
@@ -116,7 +116,7 @@ impl Log {
     pub(crate) fn common(&self, old: Node, new: Node) -> u64 {
         let newest = self.head(old).number.min(self.head(new).number);
         let same = |number| Ok::<_, ()>(self.hash_of(old, number) == self.hash_of(new, number));
-        last_common(newest, same).unwrap_or(0)
+        last_common_change(newest, same).unwrap_or(0)
     }
 
     /// Numbers and hashes follow from one another, down to the first.

@@ -2,7 +2,7 @@
 //! number, which is printed where one fails and replays it (`PORTCULLIS_SEED`).
 //!
 //! What a gateway does next and what it may tell the record is decided by the program's own code: [`LeaseState`],
-//! [`Position`], [`Head`] with its hashes, [`last_common`], [`lost`], [`Gateways::receipt`]. Around them is a world with
+//! [`StorePosition`], [`ChangeHead`] with its hashes, [`last_common_change`], [`lost_revocation`], [`Gateways::receipt`]. Around them is a world with
 //! one record, up to five gateways with clocks of their own, and commands on their machines; steps are taken in any
 //! order, so that everyone is slow, paused or killed between any two. Questions and answers are lost, late, or come
 //! twice; gateways stop, start, restart with their machine, lose their replica; the record is away, is followed by a
@@ -39,14 +39,14 @@
 //! | a renewal does not acknowledge again | 6 |
 //! | a record that was put back is sure of its leases | 38 |
 //!
-//! Not found in 150,000: that numbers of two files are compared ([`Position::includes`]); that has a test of its own.
+//! Not found in 150,000: that numbers of two files are compared ([`StorePosition::includes`]); that has a test of its own.
 //!
 //! [`LeaseState`]: portcullis::store::LeaseState
-//! [`Position`]: portcullis::store::Position
-//! [`Position::includes`]: portcullis::store::Position::includes
-//! [`Head`]: portcullis::store::Head
-//! [`last_common`]: portcullis::store::last_common
-//! [`lost`]: portcullis::store::lost
+//! [`StorePosition`]: portcullis::store::StorePosition
+//! [`StorePosition::includes`]: portcullis::store::StorePosition::includes
+//! [`ChangeHead`]: portcullis::store::ChangeHead
+//! [`last_common_change`]: portcullis::store::last_common_change
+//! [`lost_revocation`]: portcullis::store::lost_revocation
 //! [`Gateways::receipt`]: portcullis::store::Gateways::receipt
 
 mod gateway;

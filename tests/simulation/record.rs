@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use portcullis::model::State;
-use portcullis::store::{ChangeNumber, GatewayEntry, Gateways, Head};
+use portcullis::store::{ChangeHead, ChangeNumber, GatewayEntry, Gateways};
 
 use crate::log::{KEYS, Log, Node};
 
@@ -33,7 +33,7 @@ pub(crate) enum Question {
     },
     Acknowledge {
         gateway: u32,
-        head: Head,
+        head: ChangeHead,
     },
     Leave {
         gateway: u32,

@@ -1,30 +1,30 @@
-//! One schedule: everything that can go wrong in one world, and what must hold in it all the same.
+//! One schedule: everything that can go wrong in one world, and the promises that must hold all the same.
 
 use std::time::Duration;
 
 use portcullis::model::State;
-use portcullis::store::{LeaseState, lost};
+use portcullis::store::{LeaseState, lost_revocation};
 
-use crate::gateway::{Gateway, Look, Need};
+use crate::gateway::{CatchUp, Gateway, Need};
 use crate::log::{KEYS, Log, Node};
 use crate::random::Random;
 use crate::record::{Answer, Question, Record};
 
-/// Gateways, at most.
-const MOST: usize = 5;
+/// How many gateways there are at most.
+const MAX_GATEWAYS: usize = 5;
 
-/// Changes whose receipt is asked for at a time.
-const ASKED: usize = 3;
+/// How many receipts are waited for at a time.
+const PENDING_RECEIPTS: usize = 3;
 
-/// Steps in which things go wrong.
+/// How many steps have faults.
 const STEPS: u32 = 1000;
 
 /// States of the record that a late standby may have.
-const STANDBY: usize = 8;
+const STANDBY_STATES: usize = 8;
 
 /// How long a request may be on its way after its gateway has looked at the lease. What is left of the margin is for
 /// the clocks: 60 s at 200 millionths.
-const ON_ITS_WAY: u64 = 1_950;
+const MAX_REQUEST_DELAY: u64 = 1_950;
 
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).expect("a short time")
@@ -35,12 +35,12 @@ struct Claim {
     change: Node,
     key: usize,
     after: u64,
-    /// Because leases end; otherwise because every gateway has said so.
+    /// Because the leases have ended; otherwise because every gateway has acknowledged it.
     by_lease: bool,
 }
 
-/// A change whose author asks where it is in force.
-struct Asked {
+/// A change whose author waits for its receipt.
+struct PendingReceipt {
     change: Node,
     key: usize,
 }
@@ -48,7 +48,7 @@ struct Asked {
 /// A command on a gateway's machine, on its replica.
 struct Command {
     gateway: usize,
-    look: Look,
+    catch_up: CatchUp,
     key: usize,
     state: State,
 }
@@ -62,10 +62,10 @@ pub(crate) struct World {
     longest: u64,
     gateways: Vec<Gateway>,
     processes: u32,
-    /// Sent, given up by who sent it, and still on its way.
+    /// Sent, no longer waited for, and still on their way.
     strays: Vec<Question>,
     commands: Vec<Command>,
-    asked: Vec<Asked>,
+    asked: Vec<PendingReceipt>,
     claims: Vec<Claim>,
     /// Newest last.
     before: Vec<Record>,
@@ -86,7 +86,7 @@ impl World {
         let mut random = Random(seed);
         let now = 10_000_000;
         let length = [4, 10, 60][random.index(3)];
-        let gateways: Vec<_> = (0..=random.index(MOST))
+        let gateways: Vec<_> = (0..=random.index(MAX_GATEWAYS))
             .map(|_| {
                 let ppm = random.below(401).cast_signed() - 200;
                 Gateway::new(Duration::from_secs(length), now - random.below(5_000_000), ppm)
@@ -117,7 +117,7 @@ impl World {
             self.pass_time();
             self.step()?;
         }
-        self.calm_down()
+        self.recover_and_check()
     }
 
     fn pass_time(&mut self) {
@@ -166,7 +166,7 @@ impl World {
 
     fn start(&mut self, at: usize) {
         // tells the gateway too
-        self.processes += u32::try_from(MOST).expect("a few");
+        self.processes += u32::try_from(MAX_GATEWAYS).expect("a few");
         tell!(self, "gateway {at} starts");
         let id = self.processes + u32::try_from(at).expect("a few");
         self.gateways[at].start(id, &self.log);
@@ -212,7 +212,7 @@ impl World {
     fn execute(&mut self, question: Question) -> Answer {
         let writes = !matches!(question, Question::Compare { .. } | Question::Copy);
         if writes {
-            if self.before.len() == STANDBY {
+            if self.before.len() == STANDBY_STATES {
                 self.before.remove(0);
             }
             self.before.push(self.record.clone());
@@ -242,16 +242,16 @@ impl World {
                 self.keep_asking(change, key, state);
             }
         } else if self.commands.len() < 3 {
-            self.commands.push(Command { gateway: at, look: Look::Begin, key, state });
+            self.commands.push(Command { gateway: at, catch_up: CatchUp::Begin, key, state });
         }
     }
 
     fn keep_asking(&mut self, change: Node, key: usize, state: State) {
         if state != State::Active {
-            if self.asked.len() == ASKED {
+            if self.asked.len() == PENDING_RECEIPTS {
                 self.asked.remove(0);
             }
-            self.asked.push(Asked { change, key });
+            self.asked.push(PendingReceipt { change, key });
         }
     }
 
@@ -267,7 +267,7 @@ impl World {
             return Ok(());
         }
         let Command { gateway: at, key, state, .. } = self.commands[which];
-        if let Look::End = self.commands[which].look {
+        if let CatchUp::End = self.commands[which].catch_up {
             self.commands.swap_remove(which);
             let Some(since) = self.gateways[at].disk.node else { return Ok(()) };
             if let Some(Answer::Written(change)) = self.send(at, Question::Change { since, key, state }) {
@@ -280,10 +280,10 @@ impl World {
             return Ok(());
         }
         let disk = &mut self.gateways[at].disk;
-        if let Need::Ask(question) = self.commands[which].look.step(disk, &self.log)? {
+        if let Need::Ask(question) = self.commands[which].catch_up.step(disk, &self.log)? {
             let answer = self.send(at, question);
-            let look = &mut self.commands[which].look;
-            if !answer.is_some_and(|answer| look.take(answer, &self.log)) {
+            let catch_up = &mut self.commands[which].catch_up;
+            if !answer.is_some_and(|answer| catch_up.take(answer, &self.log)) {
                 self.commands.swap_remove(which);
             }
         }
@@ -296,7 +296,7 @@ impl World {
             return Ok(());
         }
         let which = self.random.index(self.asked.len());
-        let Asked { change, key } = self.asked[which];
+        let PendingReceipt { change, key } = self.asked[which];
         let receipt = self.record.gateways(&self.log, self.now).receipt(self.log.head(change).number);
         if !self.log.holds(self.record.head, change) {
             return Ok(());
@@ -327,7 +327,7 @@ impl World {
     /// Whether a gateway would let a key pass that is dead.
     fn probe(&mut self, at: usize) -> Result<(), String> {
         // an order of its own ends what it forbids, a lease does not: that leaves what is on its way
-        let leaves = self.now + self.random.below(ON_ITS_WAY);
+        let leaves = self.now + self.random.below(MAX_REQUEST_DELAY);
         let (now, log) = (self.now, &self.log);
         for claim in &self.claims {
             let is_dead = claim.after < if claim.by_lease { leaves } else { now };
@@ -389,21 +389,21 @@ impl World {
             88..94 => {
                 let record = std::mem::take(&mut self.backup);
                 self.backup = record.clone();
-                self.put_back_to(record, "an old backup");
+                self.roll_back_to(record, "an old backup");
                 self.operator(at);
             }
             _ => {
                 if !self.before.is_empty() {
                     let which = self.random.index(self.before.len());
                     let record = self.before[which].clone();
-                    self.put_back_to(record, "a late standby");
+                    self.roll_back_to(record, "a late standby");
                     self.operator(at);
                 }
             }
         }
     }
 
-    fn put_back_to(&mut self, record: Record, what: &str) {
+    fn roll_back_to(&mut self, record: Record, what: &str) {
         tell!(self, "the record is {what}: change {} is its newest", self.log.number(record.head));
         self.record = record;
         // as a new timeline, or a gateway that is ahead, makes the record do: with what it lost may have gone leases
@@ -416,25 +416,25 @@ impl World {
         self.claims.retain(|claim| log.holds(head, claim.change));
     }
 
-    /// What replicas know of deactivations and removals, and the record does not.
-    fn forgotten(&self) -> [Option<State>; KEYS] {
+    /// The deactivations and removals that replicas have and the record has lost.
+    fn lost(&self) -> [Option<State>; KEYS] {
         let (log, head) = (&self.log, self.record.head);
-        let mut forgotten = [None; KEYS];
+        let mut lost = [None; KEYS];
         for gateway in self.gateways.iter().filter(|gateway| !gateway.is_applying()) {
             let Some(node) = gateway.disk.node else { continue };
             let common = log.common(node, head);
-            let touched = log.touched(node, common);
-            // what an operator has changed since is as it was meant
-            for key in (0..KEYS).filter(|key| touched[*key] && !log.was_meant(head, *key, common)) {
-                let was = lost(log.states(node)[key], self.record.states(log)[key]);
-                forgotten[key] = forgotten[key].or(was);
+            let changed = log.changed(node, common);
+            // an operator's later change counts
+            for key in (0..KEYS).filter(|key| changed[*key] && !log.was_meant(head, *key, common)) {
+                let was = lost_revocation(log.states(node)[key], self.record.states(log)[key]);
+                lost[key] = lost[key].or(was);
             }
         }
-        forgotten
+        lost
     }
 
-    /// Nothing goes wrong any more: all must be well within a while.
-    fn calm_down(mut self) -> Result<(), String> {
+    /// Without further faults, everything must be well again in time.
+    fn recover_and_check(mut self) -> Result<(), String> {
         tell!(self, "nothing goes wrong any more");
         self.is_up = true;
         self.commands.clear();
@@ -445,7 +445,7 @@ impl World {
                 None => self.start(at),
             }
         }
-        let forgotten = self.forgotten();
+        let lost = self.lost();
         let deadline = self.now + self.longest;
         loop {
             self.now += 20;
@@ -478,8 +478,8 @@ impl World {
         }
         self.log.check(self.record.head)?;
         let states = self.record.states(&self.log);
-        for (key, (is, was)) in states.iter().zip(forgotten).enumerate() {
-            if let Some(was) = was.and_then(|was| lost(was, *is)) {
+        for (key, (is, was)) in states.iter().zip(lost).enumerate() {
+            if let Some(was) = was.and_then(|was| lost_revocation(was, *is)) {
                 return Err(format!("key {key} is {is}, and a replica knew that it was {was}"));
             }
         }

@@ -1,10 +1,10 @@
-//! What a change of the store ends, at once and for good.
+//! What a change of the store invalidates.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 use crate::model::{Membership, Owner, Role, State};
-use crate::policy::EnvironmentFacts;
+use crate::policy::EnvironmentStatus;
 use crate::store::Edit;
 
 #[test]
@@ -19,8 +19,8 @@ fn a_deactivated_key_is_stale_and_refused_as_soon_as_the_change_is_applied() {
         let (_, number) = fixture.store.set_key_state(pair.key.id, State::Inactive).unwrap();
         fixture.apply_changes().await;
         assert!(identity.is_stale());
-        assert_eq!(fixture.auth.settled(), number);
-        assert_eq!(fixture.auth.reread(&identity).await.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(fixture.auth.applied_up_to(), number);
+        assert_eq!(fixture.auth.refresh(&identity).await.unwrap_err(), AuthRefusal::Unauthorized);
         assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), AuthRefusal::Unauthorized);
         // and once more, from what that refusal has left behind
         let (refusal, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
@@ -48,7 +48,7 @@ fn a_renamed_key_is_read_again_and_loses_nothing() {
         fixture.apply_changes().await;
         assert!(identity.is_stale());
 
-        let (again, cost) = fixture.counted(fixture.auth.reread(&identity)).await;
+        let (again, cost) = fixture.counted(fixture.auth.refresh(&identity)).await;
         let again = again.unwrap();
         assert_eq!(again.principal.key.name, Some(name("laptop")));
         assert!(!again.is_stale() && again.as_of > identity.as_of);
@@ -58,7 +58,7 @@ fn a_renamed_key_is_read_again_and_loses_nothing() {
         assert!(Arc::ptr_eq(&asked.unwrap(), &again));
         assert_eq!(cost.memory_hits, 1);
         // a second stream of the same key reads nothing
-        let (second, cost) = fixture.counted(fixture.auth.reread(&identity)).await;
+        let (second, cost) = fixture.counted(fixture.auth.refresh(&identity)).await;
         assert!(Arc::ptr_eq(&second.unwrap(), &again));
         assert_eq!(cost.store_reads, 0);
     });
@@ -76,7 +76,7 @@ fn a_key_made_after_its_access_key_was_refused_works() {
 }
 
 #[test]
-fn an_accounts_change_ends_its_keys_and_no_others() {
+fn a_change_of_an_account_invalidates_its_keys_and_no_others() {
     run(async {
         let mut fixture = Fixture::new();
         let (account, environment) = (fixture.account_key(), fixture.environment_key());
@@ -92,7 +92,7 @@ fn an_accounts_change_ends_its_keys_and_no_others() {
 }
 
 #[test]
-fn a_membership_is_seen_by_the_next_request() {
+fn the_next_request_after_a_new_membership_has_its_role() {
     run(async {
         let mut fixture = Fixture::new();
         let pair = fixture.account_key();
@@ -117,30 +117,33 @@ fn a_membership_is_seen_by_the_next_request() {
 }
 
 #[test]
-fn an_environments_change_ends_its_keys_and_what_the_directory_holds_of_it() {
+fn a_change_of_an_environment_invalidates_its_keys_and_its_cached_status() {
     run(async {
         let mut fixture = Fixture::new();
         let pair = fixture.environment_key();
         fixture.apply_changes().await;
         let identity = fixture.ask_pair(&pair).await.unwrap();
-        let active = EnvironmentFacts { known: true, active: true };
+        let active = EnvironmentStatus { known: true, active: true };
         assert_eq!(fixture.auth.environment("e1").await, Ok(active));
 
         fixture.store.set_environment_state(&fixture.environment, State::Inactive).unwrap();
         fixture.apply_changes().await;
         assert!(identity.is_stale());
         assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), AuthRefusal::Unauthorized);
-        assert_eq!(fixture.auth.environment("e1").await, Ok(EnvironmentFacts { known: true, active: false }));
+        assert_eq!(
+            fixture.auth.environment("e1").await,
+            Ok(EnvironmentStatus { known: true, active: false })
+        );
     });
 }
 
 #[test]
-fn the_directory_reads_each_environment_once_unknown_ones_too() {
+fn each_environment_is_read_once_even_if_it_does_not_exist() {
     run(async {
         let mut fixture = Fixture::new();
-        let unknown = EnvironmentFacts::default();
+        let unknown = EnvironmentStatus::default();
         for (id, facts) in
-            [("e1", EnvironmentFacts { known: true, active: true }), ("e2", unknown), ("E1", unknown)]
+            [("e1", EnvironmentStatus { known: true, active: true }), ("e2", unknown), ("E1", unknown)]
         {
             let (found, first) = fixture.counted(fixture.auth.environment(id)).await;
             assert_eq!((found, first.environment_reads), (Ok(facts), 1), "{id}");
@@ -154,7 +157,7 @@ fn the_directory_reads_each_environment_once_unknown_ones_too() {
             NewEnvironment { id: "e2".parse().unwrap(), name: None, description: None, members: Vec::new() };
         fixture.store.create_environment(&new).unwrap();
         fixture.apply_changes().await;
-        assert_eq!(fixture.auth.environment("e2").await, Ok(EnvironmentFacts { known: true, active: true }));
+        assert_eq!(fixture.auth.environment("e2").await, Ok(EnvironmentStatus { known: true, active: true }));
     });
 }
 
@@ -166,9 +169,9 @@ fn when_everything_is_dropped_everything_is_stale_and_read_again() {
         fixture.apply_changes().await;
         let identity = fixture.ask_pair(&pair).await.unwrap();
         fixture.auth.environment("e1").await.unwrap();
-        fixture.auth.drop_everything();
+        fixture.auth.invalidate_everything();
         assert!(identity.is_stale());
-        let (again, cost) = fixture.counted(fixture.auth.reread(&identity)).await;
+        let (again, cost) = fixture.counted(fixture.auth.refresh(&identity)).await;
         assert!(!again.unwrap().is_stale());
         assert_eq!(cost.store_reads, 1);
         let (_, cost) = fixture.counted(fixture.auth.environment("e1")).await;
@@ -188,7 +191,7 @@ fn case_72_a_read_that_raced_with_a_change_is_done_again() {
         fixture.apply_changes().await;
         // the reader was slow: what it has read is from before the change, and arrives after it
         let access_key = pair.access_key().as_str();
-        let admit = fixture.auth.admit(access_key, &identity.phc, identity.mac, Some(read));
+        let admit = fixture.auth.cache_identity(access_key, &identity.phc, identity.mac, Some(read));
         let (admitted, cost) = fixture.counted(admit).await;
         assert!(matches!(admitted, Ok(None)), "{admitted:?}");
         assert_eq!(cost, Counters { raced_fills: 1, store_reads: 1, ..Counters::default() });
@@ -235,9 +238,10 @@ fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
         std::fs::rename(&link, &replica).unwrap();
         let changes = follower.poll().unwrap();
         assert!(changes.last().unwrap().number < identity.as_of, "{changes:?}");
-        auth.apply(&changes).await;
+        auth.apply_changes(&changes).await;
         assert!(identity.is_stale());
-        let admitted = auth.admit(pair.access_key().as_str(), &identity.phc, identity.mac, Some(read)).await;
+        let admitted =
+            auth.cache_identity(pair.access_key().as_str(), &identity.phc, identity.mac, Some(read)).await;
         assert!(matches!(admitted, Ok(None)), "{admitted:?}");
         assert_eq!(auth.counters().raced_fills, 1);
         let refusal = auth.authenticate(&credential, SOURCE, Instant::now()).await;
@@ -246,7 +250,7 @@ fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
 }
 
 #[test]
-fn a_refusal_that_raced_with_a_change_is_not_remembered() {
+fn a_refusal_that_raced_with_a_change_is_not_cached() {
     run(async {
         let mut fixture = Fixture::new();
         let pair = fixture.account_key();
@@ -255,8 +259,8 @@ fn a_refusal_that_raced_with_a_change_is_not_remembered() {
         let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
         fixture.store.set_key_state(pair.key.id, State::Active).unwrap();
         fixture.apply_changes().await;
-        fixture.auth.remember_doubt(read.evidence(), Some(read));
-        assert_eq!(fixture.auth.doubts.len(), 0);
+        fixture.auth.remember_failure(read.active_verifier(), Some(read));
+        assert_eq!(fixture.auth.negative_cache.len(), 0);
         assert!(fixture.ask_pair(&pair).await.is_ok());
     });
 }
@@ -285,13 +289,13 @@ fn no_request_that_begins_after_a_change_was_applied_is_decided_by_what_was_befo
             scope.spawn(|| {
                 run(async {
                     while !is_over.load(Ordering::SeqCst) {
-                        let before = auth.settled();
+                        let before = auth.applied_up_to();
                         let credential = credential(pair.access_key().as_str(), &pair.secret);
                         match auth.authenticate(&credential, SOURCE, Instant::now()).await {
                             // stale ones are compared again before they are used, as the proxy does
                             Ok(identity) if !identity.is_stale() => {
                                 assert!(identity.principal.is_active());
-                                assert!(auth.settled() == before || identity.as_of >= before);
+                                assert!(auth.applied_up_to() == before || identity.as_of >= before);
                             }
                             // throttled: on a slow disk a switched-off key fails oftener than its source may
                             Ok(_)

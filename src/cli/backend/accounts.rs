@@ -9,7 +9,7 @@ use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{Account, AccountId, Description, State};
-use crate::store::{ConfirmedUpTo, Edit, Entry, NewAccount};
+use crate::store::{ConfirmedUpTo, Edit, NewAccount, WithRevision};
 
 const PATH: &str = "/v2-beta/accounts";
 
@@ -122,7 +122,7 @@ impl Backend {
     }
 }
 
-fn fetched(entry: Entry<Account>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Account> {
+fn fetched(entry: WithRevision<Account>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Account> {
     let state = entry.object.state;
     Fetched::from_store_after(entry.object, entry.revision, state, confirmed_up_to)
 }

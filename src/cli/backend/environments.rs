@@ -12,7 +12,8 @@ use crate::cli::results::{Changed, Fetched};
 use crate::management::resource_json::ACCOUNT_ID_TYPE;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, Membership, Name, Role, State};
 use crate::store::{
-    ConfirmedUpTo, Edit, Entry, Expected, MemberEntry, MembersOf, NewEnvironment, SeenBy, StoreError,
+    ConfirmedUpTo, Edit, EnvironmentScope, ExpectedRevision, MemberEntry, MembershipScope, NewEnvironment,
+    StoreError, WithRevision,
 };
 
 const PATH: &str = "/v2-beta/projects";
@@ -57,7 +58,7 @@ impl Backend {
             Self::Store(local_store) => {
                 let confirmed_up_to = local_store.store.confirmed_up_to();
                 super::stored_parts(
-                    |query| local_store.store.environment_page(&SeenBy::Everyone, query),
+                    |query| local_store.store.environment_page(&EnvironmentScope::All, query),
                     |entry| fetched(entry, confirmed_up_to),
                     on_part,
                 )
@@ -124,7 +125,7 @@ impl Backend {
         match self {
             Self::Store(local_store) => {
                 match state {
-                    State::Removed => local_store.store.remove_environment(&id, &Expected::Any)?,
+                    State::Removed => local_store.store.remove_environment(&id, &ExpectedRevision::Any)?,
                     State::Active | State::Inactive => local_store.store.set_environment_state(&id, state)?,
                 };
                 changed_in_store(local_store, &id)
@@ -144,7 +145,7 @@ impl Backend {
     ) -> anyhow::Result<()> {
         match self {
             Self::Store(local_store) => {
-                let of = MembersOf::Environment(environment.clone());
+                let of = MembershipScope::Environment(environment.clone());
                 super::stored_parts(
                     |query| local_store.store.member_page(&of, query),
                     Fetched::from_store,
@@ -212,7 +213,7 @@ impl Backend {
     }
 }
 
-fn fetched(entry: Entry<Environment>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Environment> {
+fn fetched(entry: WithRevision<Environment>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Environment> {
     let state = entry.object.state;
     Fetched::from_store_after(entry.object, entry.revision, state, confirmed_up_to)
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{Backend, OnListPart, api};
-use crate::auth::{ChosenPair, ChosenPairError, Peppers, secret_bits};
+use crate::auth::{ChosenPair, ChosenPairError, Peppers, max_entropy_bits};
 use crate::cli::arguments::Confirmation;
 use crate::cli::import;
 use crate::cli::issue_key::issue_key;
@@ -180,7 +180,7 @@ impl Backend {
                 if !client.is_admin() {
                     bail!("only an admin's key can bring a pair from elsewhere");
                 }
-                import::warn_where_weak(secret_bits(&imported.secret));
+                import::warn_where_weak(max_entropy_bits(&imported.secret));
                 post(client, &owner, name.as_ref(), description.as_ref(), Some(&imported))
             }
         }

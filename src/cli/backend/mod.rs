@@ -16,7 +16,7 @@ use super::output::eprint_line;
 use super::remote::{Client, Remote};
 use super::results::{Changed, Fetched, ListPart};
 use crate::management::resource_json;
-use crate::store::{Marker, Page, Query, Receipt, StoreError};
+use crate::store::{Marker, Page, PageQuery, Receipt, StoreError};
 
 /// Rows on a page: what a list holds in memory at once.
 const PAGE_ROWS: usize = 1_000;
@@ -57,11 +57,11 @@ pub(super) type OnListPart<'a, T> = dyn FnMut(ListPart<T>) -> anyhow::Result<Con
 
 /// Hands over a list of the store's.
 fn stored_parts<E, T>(
-    mut page: impl FnMut(&Query) -> Result<Page<E>, StoreError>,
+    mut page: impl FnMut(&PageQuery) -> Result<Page<E>, StoreError>,
     fetched: impl Fn(E) -> Fetched<T>,
     on_part: &mut OnListPart<'_, T>,
 ) -> anyhow::Result<()> {
-    let mut query = Query { limit: PAGE_ROWS, ..Query::default() };
+    let mut query = PageQuery { limit: PAGE_ROWS, ..PageQuery::default() };
     loop {
         let Page { items, next } = page(&query)?;
         let items = items.into_iter().map(&fetched).collect();

@@ -12,7 +12,7 @@ use crate::management::request::Request;
 use crate::management::resource_json::RenderOptions;
 use crate::management::state::Management;
 use crate::model::{EnvironmentId, State};
-use crate::store::{ChangeNumber, ConfirmedUpTo, Expected, Transition};
+use crate::store::{ChangeNumber, ConfirmedUpTo, ExpectedRevision, StateTransition};
 
 /// One request of the API by an identified caller.
 pub(super) struct ApiRequest<'a> {
@@ -80,10 +80,10 @@ impl<'a> ApiRequest<'a> {
 
     /// The revisions that `If-Match` names (RFC 9110 section 13.1.1). The record compares them in the change's own
     /// transaction, so that the audit log shows who was too late.
-    pub(super) fn expected(&self) -> Expected {
+    pub(super) fn expected(&self) -> ExpectedRevision {
         let headers = &self.http.head.headers;
         if !headers.contains_key(IF_MATCH) {
-            return Expected::Any;
+            return ExpectedRevision::Any;
         }
         let given: Vec<_> = headers
             .get_all(IF_MATCH)
@@ -93,15 +93,15 @@ impl<'a> ApiRequest<'a> {
             .map(str::trim)
             .collect();
         if given.contains(&"*") {
-            return Expected::Any;
+            return ExpectedRevision::Any;
         }
         // what is no tag of ours matches nothing
-        Expected::OneOf(given.into_iter().filter_map(revision_in).collect())
+        ExpectedRevision::OneOf(given.into_iter().filter_map(revision_in).collect())
     }
 
     /// The transition to `to`, from the revisions that `If-Match` names.
-    pub(super) fn transition(&self, to: State) -> Transition {
-        Transition { to, expected: self.expected() }
+    pub(super) fn transition(&self, to: State) -> StateTransition {
+        StateTransition { to, expected: self.expected() }
     }
 }
 

@@ -18,11 +18,11 @@ pub(super) fn of(request: &Request, route: &Route, caller: &Caller) -> Option<At
         Target::Collection(kind) if method == Method::POST => {
             let audit = kind.audit.as_ref()?;
             let object = new_object(request, route, caller, audit.new_object);
-            Some(Attempt::claimed(audit.create, audit.subject, &object))
+            Some(Attempt::from_client(audit.create, audit.subject, &object))
         }
         Target::Resource(kind, id) => {
             let (action, subject) = on_resource(request, kind)?;
-            Some(Attempt::claimed(action, subject, id))
+            Some(Attempt::from_client(action, subject, id))
         }
         _ => None,
     }

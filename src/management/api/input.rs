@@ -8,7 +8,7 @@ use super::query::parameters;
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
 use crate::model::{Description, Name, TextError};
-use crate::store::{Edit, Expected};
+use crate::store::{Edit, ExpectedRevision};
 
 /// Parameters of the query that are no fields.
 const NOT_FIELDS: [&str; 2] = ["action", "confirm"];
@@ -93,7 +93,7 @@ impl Input {
             } else {
                 None
             },
-            expected: Expected::Any,
+            expected: ExpectedRevision::Any,
         })
     }
 

@@ -18,7 +18,7 @@ enum Operation<'a> {
     OnCollection(CollectionHandler),
     OnResource(ResourceHandler, &'a str),
     /// `POST` on a resource, with the name of an action that the type may not have.
-    Act(Type, &'a str, String),
+    ManagementAction(Type, &'a str, String),
 }
 
 /// Does what the request asks for.
@@ -27,7 +27,7 @@ pub(super) async fn operate(route: &Route, request: &ApiRequest<'_>) -> Result<R
         Operation::Root => Ok(types::root(request)),
         Operation::OnCollection(handler) => handler(request).await,
         Operation::OnResource(handler, id) => handler(request, id).await,
-        Operation::Act(kind, id, action) => act(request, kind, id, &action).await,
+        Operation::ManagementAction(kind, id, action) => act(request, kind, id, &action).await,
     }
 }
 
@@ -61,7 +61,7 @@ fn choose<'a>(route: &'a Route, request: &Request, audience: Audience) -> Result
                 // a role that may not change resources of this type has no actions on them
                 let action = query::parameters(request.query()).find(|(name, _)| name == "action");
                 let (_, action) = action.filter(|_| methods.contains(&"PUT")).ok_or_else(not_allowed)?;
-                return Ok(Operation::Act(kind, id, action));
+                return Ok(Operation::ManagementAction(kind, id, action));
             }
             allow(method, methods).map_err(|_| not_allowed())?;
             let handler = match *method {

@@ -2,7 +2,7 @@
 
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
-use crate::store::{Field, Filter, Modifier, Query};
+use crate::store::{Field, Filter, Modifier, PageQuery};
 
 /// Rows on a page if the query does not say, as in Rancher.
 const DEFAULT_LIMIT: usize = 100;
@@ -22,14 +22,14 @@ pub(super) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> 
 /// The query of a list.
 pub(super) struct ListQuery {
     /// What the record is asked.
-    pub(super) for_store: Query,
+    pub(super) for_store: PageQuery,
     /// The filters as the client wrote them, for the answer.
     pub(super) filters: Vec<(&'static str, Modifier, String)>,
 }
 
 /// Reads the query of a list. Unknown parameters are ignored, as in Rancher; what is no date or no marker is refused.
 pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<ListQuery, Refusal> {
-    let mut query = Query { limit: DEFAULT_LIMIT, ..Query::default() };
+    let mut query = PageQuery { limit: DEFAULT_LIMIT, ..PageQuery::default() };
     let mut filters = Vec::new();
     for (name, value) in parameters(request.query()) {
         match name.as_str() {

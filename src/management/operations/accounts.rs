@@ -3,18 +3,22 @@
 use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::management::refusal::Refusal;
 use crate::model::{Account, AccountId, State};
-use crate::policy::Act;
-use crate::store::{Edit, Entry, NewAccount, Page, Query, Transition};
+use crate::policy::ManagementAction;
+use crate::store::{Edit, NewAccount, Page, PageQuery, StateTransition, WithRevision};
 
 impl Operations {
     /// An account that the caller may see, even a removed one.
-    pub async fn account(&self, caller: &Caller, id: AccountId) -> Result<Entry<Account>, Refusal> {
-        caller.require(&Act::SeeAccount(id))?;
+    pub async fn account(&self, caller: &Caller, id: AccountId) -> Result<WithRevision<Account>, Refusal> {
+        caller.require(&ManagementAction::SeeAccount(id))?;
         Ok(self.registry.read(move |store| store.account_entry(id)).await?)
     }
 
     /// A page of the accounts that the caller may see: all for admins, the own account for users.
-    pub async fn accounts(&self, caller: &Caller, query: Query) -> Result<Page<Entry<Account>>, Refusal> {
+    pub async fn accounts(
+        &self,
+        caller: &Caller,
+        query: PageQuery,
+    ) -> Result<Page<WithRevision<Account>>, Refusal> {
         if caller.is_admin() {
             return self.list(caller, move |store| store.account_page(None, &query)).await;
         }
@@ -29,8 +33,8 @@ impl Operations {
         &self,
         caller: &Caller,
         new: NewAccount,
-    ) -> Result<Changed<Entry<Account>>, Refusal> {
-        caller.require(&Act::ManageAccounts)?;
+    ) -> Result<Changed<WithRevision<Account>>, Refusal> {
+        caller.require(&ManagementAction::ManageAccounts)?;
         let created = self
             .registry
             .write(caller.author(), move |store| {
@@ -47,9 +51,9 @@ impl Operations {
         caller: &Caller,
         id: AccountId,
         edit: Edit,
-    ) -> Result<Changed<Entry<Account>>, Refusal> {
+    ) -> Result<Changed<WithRevision<Account>>, Refusal> {
         self.account(caller, id).await?;
-        caller.require(&Act::ManageAccounts)?;
+        caller.require(&ManagementAction::ManageAccounts)?;
         let edited = self
             .registry
             .write(caller.author(), move |store| {
@@ -65,12 +69,12 @@ impl Operations {
         &self,
         caller: &Caller,
         id: AccountId,
-        transition: impl Into<Transition>,
+        transition: impl Into<StateTransition>,
         lockout: SelfLockout,
-    ) -> Result<Changed<Entry<Account>>, Refusal> {
+    ) -> Result<Changed<WithRevision<Account>>, Refusal> {
         let transition = transition.into();
         self.account(caller, id).await?;
-        caller.require(&Act::ManageAccounts)?;
+        caller.require(&ManagementAction::ManageAccounts)?;
         let to = transition.to;
         let is_own = caller.account().is_some_and(|own| own.id == id);
         refuse_self_lockout(to != State::Active && is_own, lockout)?;

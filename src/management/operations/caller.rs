@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::auth::Identity;
 use crate::management::refusal::Refusal;
 use crate::model::{Account, EnvironmentId, KeyOwner, Owner, Principal, Role};
-use crate::policy::{Act, Verdict, judge};
+use crate::policy::{ManagementAction, Verdict, authorize};
 use crate::store::{ActingKey, Author, Via};
 
 /// A verified caller, and the request that the call is part of.
@@ -52,13 +52,13 @@ impl Caller {
     }
 
     /// Whether the caller may do it.
-    pub fn may(&self, act: &Act) -> bool {
-        judge(self.principal(), act) == Verdict::Allowed
+    pub fn may(&self, act: &ManagementAction) -> bool {
+        authorize(self.principal(), act) == Verdict::Allowed
     }
 
     /// Refuses what the caller may not do: 404 if the caller may not know that the object exists, else 403.
-    pub(in crate::management) fn require(&self, act: &Act) -> Result<(), Refusal> {
-        match judge(self.principal(), act) {
+    pub(in crate::management) fn require(&self, act: &ManagementAction) -> Result<(), Refusal> {
+        match authorize(self.principal(), act) {
             Verdict::Allowed => Ok(()),
             Verdict::Refused => Err(Refusal::Forbidden { detail: None }),
             Verdict::Hidden => Err(Refusal::NotFound),

@@ -8,8 +8,10 @@ use super::members::missing_account;
 use super::{Caller, Changed, Operations};
 use crate::management::refusal::Refusal;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, KeyOwner, Name, Role, State};
-use crate::policy::Act;
-use crate::store::{Edit, Entry, Expected, NewEnvironment, Page, Query, SeenBy, Transition};
+use crate::policy::ManagementAction;
+use crate::store::{
+    Edit, EnvironmentScope, ExpectedRevision, NewEnvironment, Page, PageQuery, StateTransition, WithRevision,
+};
 
 impl Operations {
     /// An environment that the caller may see, even a removed one.
@@ -17,10 +19,10 @@ impl Operations {
         &self,
         caller: &Caller,
         id: &EnvironmentId,
-    ) -> Result<Entry<Environment>, Refusal> {
+    ) -> Result<WithRevision<Environment>, Refusal> {
         let wanted = id.clone();
         let entry = self.registry.read(move |store| store.environment_entry(&wanted)).await?;
-        caller.require(&Act::SeeEnvironment { id: id.clone(), state: entry.object.state })?;
+        caller.require(&ManagementAction::SeeEnvironment { id: id.clone(), state: entry.object.state })?;
         Ok(entry)
     }
 
@@ -29,7 +31,7 @@ impl Operations {
         &self,
         caller: &Caller,
         id: &EnvironmentId,
-    ) -> Result<Entry<Environment>, Refusal> {
+    ) -> Result<WithRevision<Environment>, Refusal> {
         let entry = self.environment(caller, id).await?;
         if entry.object.state == State::Removed { Err(Refusal::NotFound) } else { Ok(entry) }
     }
@@ -38,19 +40,21 @@ impl Operations {
     pub async fn environments(
         &self,
         caller: &Caller,
-        query: Query,
-    ) -> Result<Page<Entry<Environment>>, Refusal> {
+        query: PageQuery,
+    ) -> Result<Page<WithRevision<Environment>>, Refusal> {
         let seen_by = match caller.owner() {
-            _ if caller.is_admin() => SeenBy::Everyone,
-            KeyOwner::Account(id) => SeenBy::Member(*id),
-            KeyOwner::Environment(id) => SeenBy::Itself(id.clone()),
+            _ if caller.is_admin() => EnvironmentScope::All,
+            KeyOwner::Account(id) => EnvironmentScope::VisibleTo(*id),
+            KeyOwner::Environment(id) => EnvironmentScope::Only(id.clone()),
         };
         self.list(caller, move |store| store.environment_page(&seen_by, &query)).await
     }
 
     /// Whether the caller may create environments, if only with minted ids.
     pub fn may_create_environments(&self, caller: &Caller) -> bool {
-        caller.may(&Act::MintEnvironment { most: self.environments_per_user.load(Ordering::Relaxed) })
+        caller.may(&ManagementAction::MintEnvironment {
+            most: self.environments_per_user.load(Ordering::Relaxed),
+        })
     }
 
     /// Creates an environment with these members. The caller becomes an owner if there are none; callers who are not
@@ -62,10 +66,10 @@ impl Operations {
         name: Option<Name>,
         description: Option<Description>,
         mut members: Vec<(AccountId, Role)>,
-    ) -> Result<Changed<Entry<Environment>>, Refusal> {
+    ) -> Result<Changed<WithRevision<Environment>>, Refusal> {
         let most = self.environments_per_user.load(Ordering::Relaxed);
-        caller.require(&Act::MintEnvironment { most })?;
-        if id.is_some() && !caller.may(&Act::CreateEnvironments) {
+        caller.require(&ManagementAction::MintEnvironment { most })?;
+        if id.is_some() && !caller.may(&ManagementAction::CreateEnvironments) {
             return Err(Refusal::IdIsForAdmins);
         }
         if let Some(own) = caller.account().map(|account| account.id)
@@ -97,9 +101,9 @@ impl Operations {
         caller: &Caller,
         id: EnvironmentId,
         edit: Edit,
-    ) -> Result<Changed<Entry<Environment>>, Refusal> {
+    ) -> Result<Changed<WithRevision<Environment>>, Refusal> {
         self.environment(caller, &id).await?;
-        caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        caller.require(&ManagementAction::ChangeEnvironment(id.clone()))?;
         let edited = self
             .registry
             .write(caller.author(), move |store| {
@@ -115,11 +119,11 @@ impl Operations {
         &self,
         caller: &Caller,
         id: EnvironmentId,
-        transition: impl Into<Transition>,
-    ) -> Result<Changed<Entry<Environment>>, Refusal> {
+        transition: impl Into<StateTransition>,
+    ) -> Result<Changed<WithRevision<Environment>>, Refusal> {
         let transition = transition.into();
         self.environment(caller, &id).await?;
-        caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        caller.require(&ManagementAction::ChangeEnvironment(id.clone()))?;
         let (to, environment) = (transition.to, id.clone());
         let changed = self
             .registry
@@ -137,10 +141,10 @@ impl Operations {
         &self,
         caller: &Caller,
         id: EnvironmentId,
-        expected: Expected,
-    ) -> Result<Changed<Entry<Environment>>, Refusal> {
+        expected: ExpectedRevision,
+    ) -> Result<Changed<WithRevision<Environment>>, Refusal> {
         self.environment(caller, &id).await?;
-        caller.require(&Act::ChangeEnvironment(id.clone()))?;
+        caller.require(&ManagementAction::ChangeEnvironment(id.clone()))?;
         let environment = id.clone();
         let removed = self
             .registry

@@ -6,8 +6,8 @@ use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::auth::{MintedPair, Secret};
 use crate::management::refusal::Refusal;
 use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, State};
-use crate::policy::Act;
-use crate::store::{Edit, KeyEntry, NewKey, Page, Query, Transition};
+use crate::policy::ManagementAction;
+use crate::store::{Edit, KeyEntry, NewKey, Page, PageQuery, StateTransition};
 
 /// A new key.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Operations {
     /// A key that the caller may see, even a removed one.
     pub async fn key(&self, caller: &Caller, id: KeyId) -> Result<KeyEntry, Refusal> {
         let entry = self.registry.read(move |store| store.key_entry(id)).await?;
-        match caller.require(&Act::SeeKeys(entry.key.owner.clone())) {
+        match caller.require(&ManagementAction::SeeKeys(entry.key.owner.clone())) {
             Ok(()) => Ok(entry),
             Err(_) => Err(Refusal::NotFound),
         }
@@ -49,13 +49,13 @@ impl Operations {
         &self,
         caller: &Caller,
         owner: Option<KeyOwner>,
-        query: Query,
+        query: PageQuery,
     ) -> Result<Page<KeyEntry>, Refusal> {
         let owner = match owner {
             None if caller.is_admin() => None,
             None => Some(caller.owner().clone()),
             Some(owner) => {
-                caller.require(&Act::SeeKeys(owner.clone()))?;
+                caller.require(&ManagementAction::SeeKeys(owner.clone()))?;
                 Some(owner)
             }
         };
@@ -71,9 +71,9 @@ impl Operations {
         description: Option<Description>,
         pair: NewPair,
     ) -> Result<IssuedKey, Refusal> {
-        caller.require(&Act::ChangeKeys(owner.clone()))?;
+        caller.require(&ManagementAction::ChangeKeys(owner.clone()))?;
         if let NewPair::Chosen { .. } = pair {
-            caller.require(&Act::ImportKey)?;
+            caller.require(&ManagementAction::ImportKey)?;
         }
         let (access_key, verifier, secret) = match pair {
             NewPair::Minted => {
@@ -85,7 +85,7 @@ impl Operations {
             NewPair::Chosen { access_key, secret } => {
                 let chosen = access_key.clone();
                 let verifier =
-                    self.hash(move |authenticator| authenticator.verifier_of_chosen(chosen, secret)).await?;
+                    self.hash(move |authenticator| authenticator.hash_chosen_secret(chosen, secret)).await?;
                 (access_key, verifier, None)
             }
         };
@@ -108,7 +108,7 @@ impl Operations {
         edit: Edit,
     ) -> Result<Changed<KeyEntry>, Refusal> {
         let entry = self.key(caller, id).await?;
-        caller.require(&Act::ChangeKeys(entry.key.owner))?;
+        caller.require(&ManagementAction::ChangeKeys(entry.key.owner))?;
         let edited = self
             .registry
             .write(caller.author(), move |store| {
@@ -124,12 +124,12 @@ impl Operations {
         &self,
         caller: &Caller,
         id: KeyId,
-        transition: impl Into<Transition>,
+        transition: impl Into<StateTransition>,
         lockout: SelfLockout,
     ) -> Result<Changed<KeyEntry>, Refusal> {
         let transition = transition.into();
         let entry = self.key(caller, id).await?;
-        caller.require(&Act::ChangeKeys(entry.key.owner))?;
+        caller.require(&ManagementAction::ChangeKeys(entry.key.owner))?;
         let to = transition.to;
         refuse_self_lockout(to != State::Active && caller.principal().key.id == id, lockout)?;
         let changed = self

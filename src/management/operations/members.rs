@@ -3,8 +3,8 @@
 use super::{Caller, Changed, Operations};
 use crate::management::refusal::Refusal;
 use crate::model::{AccountId, EnvironmentId, KeyOwner, Membership, Role};
-use crate::policy::Act;
-use crate::store::{Expected, MembersOf, Page, Query};
+use crate::policy::ManagementAction;
+use crate::store::{ExpectedRevision, MembershipScope, Page, PageQuery};
 
 pub use crate::store::MemberEntry;
 
@@ -15,17 +15,17 @@ impl Operations {
         &self,
         caller: &Caller,
         environment: Option<&EnvironmentId>,
-        query: Query,
+        query: PageQuery,
     ) -> Result<Page<MemberEntry>, Refusal> {
         let of = match (environment, caller.owner()) {
             (Some(id), _) => {
                 self.existing_environment(caller, id).await?;
-                caller.require(&Act::SeeMembers(id.clone()))?;
-                MembersOf::Environment(id.clone())
+                caller.require(&ManagementAction::SeeMembers(id.clone()))?;
+                MembershipScope::Environment(id.clone())
             }
-            (None, _) if caller.is_admin() => MembersOf::Everything,
-            (None, KeyOwner::Account(id)) => MembersOf::Account(*id),
-            (None, KeyOwner::Environment(id)) => MembersOf::Environment(id.clone()),
+            (None, _) if caller.is_admin() => MembershipScope::All,
+            (None, KeyOwner::Account(id)) => MembershipScope::Account(*id),
+            (None, KeyOwner::Environment(id)) => MembershipScope::Environment(id.clone()),
         };
         self.list(caller, move |store| store.member_page(&of, &query)).await
     }
@@ -40,7 +40,7 @@ impl Operations {
         self.existing_environment(caller, environment).await?;
         let is_own = caller.account().is_some_and(|own| own.id == account);
         if !is_own {
-            caller.require(&Act::SeeMembers(environment.clone()))?;
+            caller.require(&ManagementAction::SeeMembers(environment.clone()))?;
         }
         let environment = environment.clone();
         Ok(self.registry.read(move |store| store.member_entry(account, &environment)).await?)
@@ -53,7 +53,7 @@ impl Operations {
         membership: Membership,
     ) -> Result<Changed<MemberEntry>, Refusal> {
         self.existing_environment(caller, &membership.environment).await?;
-        caller.require(&Act::ChangeMembers(membership.environment.clone()))?;
+        caller.require(&ManagementAction::ChangeMembers(membership.environment.clone()))?;
         let added = self
             .registry
             .write(caller.author(), move |store| {
@@ -71,7 +71,7 @@ impl Operations {
         membership: Membership,
     ) -> Result<Changed<MemberEntry>, Refusal> {
         self.member(caller, &membership.environment, membership.account).await?;
-        caller.require(&Act::ChangeMembers(membership.environment.clone()))?;
+        caller.require(&ManagementAction::ChangeMembers(membership.environment.clone()))?;
         let changed = self
             .registry
             .write(caller.author(), move |store| {
@@ -90,7 +90,7 @@ impl Operations {
         account: AccountId,
     ) -> Result<Changed<MemberEntry>, Refusal> {
         let member = self.member(caller, environment, account).await?;
-        caller.require(&Act::ChangeMembers(environment.clone()))?;
+        caller.require(&ManagementAction::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
         let number = self
             .registry
@@ -105,10 +105,10 @@ impl Operations {
         caller: &Caller,
         environment: &EnvironmentId,
         members: Vec<(AccountId, Role)>,
-        expected: Expected,
+        expected: ExpectedRevision,
     ) -> Result<Changed<()>, Refusal> {
         self.existing_environment(caller, environment).await?;
-        caller.require(&Act::ChangeMembers(environment.clone()))?;
+        caller.require(&ManagementAction::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
         let number = self
             .registry

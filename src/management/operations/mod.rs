@@ -29,8 +29,8 @@ use crate::auth::Authenticator;
 use crate::config::Lists;
 use crate::model::State;
 use crate::store::{
-    ChangeNumber, ConfirmedUpTo, FileId, Gateways, Position, RECEIPT_PATIENCE, Receipt, Registry, Store,
-    StoreError, receipt_pause,
+    AsyncStore, ChangeNumber, ConfirmedUpTo, FileId, Gateways, RECEIPT_TIMEOUT, Receipt, Store, StoreError,
+    StorePosition, receipt_poll_interval,
 };
 
 /// Secrets that are hashed at once: each takes a core and argon2's memory for some 15 ms.
@@ -45,13 +45,13 @@ const CONFIRMATION_PAUSE: Duration = Duration::from_secs(10);
 /// The operations.
 #[derive(Clone)]
 pub struct Operations {
-    registry: Registry,
+    registry: AsyncStore,
     authenticator: Arc<Authenticator>,
     applied: AppliedChanges,
     hashing: Arc<Semaphore>,
     /// The newest change that every gateway is known to have confirmed, and the file whose change it is: in another file
     /// the number may be another change's.
-    confirmed_up_to: Arc<Mutex<Position>>,
+    confirmed_up_to: Arc<Mutex<StorePosition>>,
     /// How many audit rows each key's refusals got lately.
     refusal_rows: Arc<RowLimiter>,
     /// `management.environments_per_user`
@@ -85,7 +85,7 @@ pub enum SelfLockout {
 
 impl Operations {
     /// Operations on this record.
-    pub fn new(registry: Registry, authenticator: Arc<Authenticator>, applied: AppliedChanges) -> Self {
+    pub fn new(registry: AsyncStore, authenticator: Arc<Authenticator>, applied: AppliedChanges) -> Self {
         let hashing = Arc::new(Semaphore::new(HASHING_AT_ONCE));
         Self {
             registry,
@@ -154,7 +154,7 @@ impl Operations {
     fn remember_confirmed(&self, file: FileId, now: Option<ChangeNumber>) -> ChangeNumber {
         let mut confirmed_up_to = self.confirmed_up_to.lock().unwrap_or_else(PoisonError::into_inner);
         if confirmed_up_to.file != file {
-            *confirmed_up_to = Position { file, ..Position::default() };
+            *confirmed_up_to = StorePosition { file, ..StorePosition::default() };
         }
         confirmed_up_to.number = confirmed_up_to.number.max(now.unwrap_or_default());
         confirmed_up_to.number
@@ -189,10 +189,10 @@ impl Operations {
 
     async fn receipt(&self, change: ChangeNumber) -> Receipt {
         let begun = Instant::now();
-        let deadline = begun + RECEIPT_PATIENCE;
+        let deadline = begun + RECEIPT_TIMEOUT;
         if let Ok(here) = self.registry.read(Store::position).await {
             // first this gateway, which need not be asked: the others mostly apply a change as fast
-            self.applied.wait_for(Position { number: change, ..here }).await;
+            self.applied.wait_for(StorePosition { number: change, ..here }).await;
         }
         let mut receipt = Receipt::unknown(change);
         loop {
@@ -208,7 +208,7 @@ impl Operations {
             if receipt.is_complete() || Instant::now() >= deadline {
                 return receipt;
             }
-            tokio::time::sleep(receipt_pause(begun.elapsed())).await;
+            tokio::time::sleep(receipt_poll_interval(begun.elapsed())).await;
         }
     }
 }

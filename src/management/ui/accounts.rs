@@ -15,14 +15,14 @@ use super::table::{Cell, Item, Row, Table, plain, sorted};
 use super::view::{Usual, View};
 use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, with};
 use crate::model::{Account, AccountId, AccountKind, State};
-use crate::policy::Act;
-use crate::store::{ACCOUNT_FIELDS, Edit, Entry, NewAccount};
+use crate::policy::ManagementAction;
+use crate::store::{ACCOUNT_FIELDS, Edit, NewAccount, WithRevision};
 
 const LIST: &str = "/accounts";
 
 /// `/accounts`
 pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    visit.caller.require(&Act::ManageAccounts)?;
+    visit.caller.require(&ManagementAction::ManageAccounts)?;
     let now = Timestamp::now();
     let usual =
         Usual { prefix: "", anchor: "accounts", fields: ACCOUNT_FIELDS, sort: "name", descending: false };
@@ -38,7 +38,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         sorted("Created", "created"),
     ];
     let here = format!("{}#accounts", visit.here());
-    let row = |entry: &Entry<Account>| {
+    let row = |entry: &WithRevision<Account>| {
         let account = &entry.object;
         Row {
             id: account.id.to_string(),
@@ -79,7 +79,7 @@ fn menu(visit: &Visit<'_>, account: &Account, here: &str) -> Vec<Item> {
     let id = account.id;
     let asked = |verb: &str| with(&format!("{LIST}/{id}/{verb}"), &[("to", here)]);
     let mut items = Vec::new();
-    if visit.caller.may(&Act::ManageAccounts) && account.state != State::Removed {
+    if visit.caller.may(&ManagementAction::ManageAccounts) && account.state != State::Removed {
         if account.state == State::Active {
             let href = asked("deactivate");
             items.push(Item::Ask { label: "Deactivate", hook: "deactivate", href, is_grave: true });
@@ -98,10 +98,10 @@ fn menu(visit: &Visit<'_>, account: &Account, here: &str) -> Vec<Item> {
 
 /// `/accounts/{id}`: for admins, and for its own holder
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
-    let Entry { object: account, revision } = find(visit, id).await?;
+    let WithRevision { object: account, revision } = find(visit, id).await?;
     let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let mut page = Details::new(visit, Section::Accounts, format!("Account {}", account.name));
-    page.up = if visit.caller.may(&Act::ManageAccounts) {
+    page.up = if visit.caller.may(&ManagementAction::ManageAccounts) {
         (LIST.to_owned(), "Accounts")
     } else {
         ("/keys".to_owned(), "API Keys")
@@ -122,7 +122,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     Ok(page.show())
 }
 
-async fn find(visit: &Visit<'_>, id: &str) -> Result<Entry<Account>, Refusal> {
+async fn find(visit: &Visit<'_>, id: &str) -> Result<WithRevision<Account>, Refusal> {
     let id: AccountId = id.parse().map_err(|_| Refusal::NotFound)?;
     visit.operations().account(&visit.caller, id).await
 }
@@ -146,7 +146,7 @@ fn new_form(visit: &Visit<'_>, to: String, [name, kind, description]: [&str; 3])
 
 /// `/accounts/new`, asked
 pub(super) fn ask_new(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    visit.caller.require(&Act::ManageAccounts)?;
+    visit.caller.require(&ManagementAction::ManageAccounts)?;
     Ok(new_form(visit, visit.origin(LIST), ["", AccountKind::User.as_str(), ""]).show())
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
 
 fn edit_form(
     visit: &Visit<'_>,
-    entry: &Entry<Account>,
+    entry: &WithRevision<Account>,
     to: String,
     [name, description]: [&str; 2],
 ) -> FormPage {
@@ -193,7 +193,7 @@ fn edit_form(
 /// `/accounts/{id}/edit`, asked
 pub(super) async fn ask_edit(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let entry = find(visit, id).await?;
-    visit.caller.require(&Act::ManageAccounts)?;
+    visit.caller.require(&ManagementAction::ManageAccounts)?;
     let description = entry.object.description.as_ref().map(ToString::to_string).unwrap_or_default();
     let values = [entry.object.name.as_str(), &description];
     Ok(edit_form(visit, &entry, visit.origin(LIST), values).show())
@@ -267,7 +267,7 @@ fn state_form(visit: &Visit<'_>, account: &Account, state: State, to: String) ->
 /// `/accounts/{id}/activate`, `deactivate`, `delete`: the question
 pub(super) async fn ask_state(visit: &Visit<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
     let account = find(visit, id).await?.object;
-    visit.caller.require(&Act::ManageAccounts)?;
+    visit.caller.require(&ManagementAction::ManageAccounts)?;
     Ok(state_form(visit, &account, state, visit.origin(LIST)).show())
 }
 

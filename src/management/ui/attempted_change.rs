@@ -23,7 +23,7 @@ pub(super) fn of(visit: &Visit<'_>, segments: &[&str], form: &Form) -> Option<At
         }
         _ => return None,
     };
-    Some(Attempt::claimed(action, subject, &object))
+    Some(Attempt::from_client(action, subject, &object))
 }
 
 fn action(verb: &str) -> Option<&'static str> {

@@ -15,7 +15,7 @@ use super::table::{Cell, Row, Table, plain, sorted};
 use super::view::{Usual, View};
 use super::visit::{Visit, with};
 use crate::model::AccountId;
-use crate::policy::Act;
+use crate::policy::ManagementAction;
 use crate::store::{AUDIT_FIELDS, AuditEntry, Filter, Modifier};
 
 #[derive(Template)]
@@ -48,7 +48,7 @@ const FILTERS: [(&str, &str, &str, &[&str]); 6] = [
 
 /// `/audit`
 pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    visit.caller.require(&Act::SeeEverything)?;
+    visit.caller.require(&ManagementAction::SeeEverything)?;
     let now = Timestamp::now();
     let usual = Usual { prefix: "", anchor: "entries", fields: AUDIT_FIELDS, sort: "id", descending: true };
     let view = View::read(visit.request, usual);

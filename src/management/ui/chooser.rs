@@ -3,8 +3,8 @@
 use super::super::refusal::Refusal;
 use super::visit::Visit;
 use crate::model::{Environment, EnvironmentId, KeyOwner};
-use crate::policy::Act;
-use crate::store::{ENVIRONMENT_FIELDS, Query};
+use crate::policy::ManagementAction;
+use crate::store::{ENVIRONMENT_FIELDS, PageQuery};
 
 /// Environments that are offered at once; a box to search in comes with a longer list.
 const MOST_OFFERED: usize = 100;
@@ -38,11 +38,11 @@ impl Chooser {
     pub(super) async fn read(visit: &Visit<'_>) -> Result<Self, Refusal> {
         let filter: String =
             visit.parameter(FILTER).unwrap_or_default().trim().chars().take(LONGEST_FILTER).collect();
-        let query = Query {
+        let query = PageQuery {
             search: Some(filter.clone()).filter(|filter| !filter.is_empty()),
             sort: ENVIRONMENT_FIELDS.iter().find(|field| field.name == "name"),
             limit: MOST_OFFERED,
-            ..Query::default()
+            ..PageQuery::default()
         };
         let page = visit.operations().environments(&visit.caller, query).await?;
         let mut offered: Vec<_> = page.items.into_iter().map(|entry| entry.object).collect();
@@ -63,7 +63,7 @@ impl Chooser {
             }
         } else {
             let sees = |environment: &Environment| {
-                visit.caller.may(&Act::SeeKeys(KeyOwner::Environment(environment.id.clone())))
+                visit.caller.may(&ManagementAction::SeeKeys(KeyOwner::Environment(environment.id.clone())))
             };
             offered.iter().position(sees).or(if offered.is_empty() { None } else { Some(0) })
         };

@@ -17,8 +17,8 @@ use super::table::{Cell, Item, Row, Table, plain, sorted};
 use super::view::{Usual, View};
 use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, with};
 use crate::model::{Environment, EnvironmentId, KeyOwner, State};
-use crate::policy::Act;
-use crate::store::{ENVIRONMENT_FIELDS, Edit, Entry, Expected};
+use crate::policy::ManagementAction;
+use crate::store::{ENVIRONMENT_FIELDS, Edit, ExpectedRevision, WithRevision};
 
 const LIST: &str = "/environments";
 
@@ -44,7 +44,7 @@ pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
         sorted("Created", "created"),
     ];
     let here = format!("{}#environments", visit.here());
-    let row = |entry: &Entry<Environment>| {
+    let row = |entry: &WithRevision<Environment>| {
         let environment = &entry.object;
         Row {
             id: environment.id.to_string(),
@@ -86,7 +86,9 @@ fn menu(visit: &Visit<'_>, environment: &Environment, here: &str) -> Vec<Item> {
     let id = &environment.id;
     let asked = |verb: &str| with(&format!("{LIST}/{id}/{verb}"), &[("to", here)]);
     let mut items = Vec::new();
-    if visit.caller.may(&Act::ChangeEnvironment(id.clone())) && environment.state != State::Removed {
+    if visit.caller.may(&ManagementAction::ChangeEnvironment(id.clone()))
+        && environment.state != State::Removed
+    {
         if environment.state == State::Active {
             let href = asked("deactivate");
             items.push(Item::Ask { label: "Deactivate", hook: "deactivate", href, is_grave: true });
@@ -104,14 +106,14 @@ fn menu(visit: &Visit<'_>, environment: &Environment, here: &str) -> Vec<Item> {
 
 /// `/environments/{id}`
 pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
-    let Entry { object: environment, revision } = find(visit, id).await?;
+    let WithRevision { object: environment, revision } = find(visit, id).await?;
     let confirmed_up_to = visit.operations().confirmed_up_to().await;
     let id = &environment.id;
     let mut page =
         Details::new(visit, Section::Environments, format!("Environment {}", present(&environment)));
     page.up = (LIST.to_owned(), "Environments");
     page.menu = menu(visit, &environment, &page.here);
-    if visit.caller.may(&Act::SeeKeys(KeyOwner::Environment(id.clone())))
+    if visit.caller.may(&ManagementAction::SeeKeys(KeyOwner::Environment(id.clone())))
         && environment.state != State::Removed
     {
         let keys = format!("{}#environment-keys", with("/keys", &[("environment", id.as_str())]));
@@ -130,7 +132,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
 }
 
 /// The environment with this id, if the caller may see it.
-pub(super) async fn find(visit: &Visit<'_>, id: &str) -> Result<Entry<Environment>, Refusal> {
+pub(super) async fn find(visit: &Visit<'_>, id: &str) -> Result<WithRevision<Environment>, Refusal> {
     let id: EnvironmentId = id.parse().map_err(|_| Refusal::NotFound)?;
     visit.operations().environment(&visit.caller, &id).await
 }
@@ -143,7 +145,7 @@ fn new_form(visit: &Visit<'_>, to: String, values: [String; 3]) -> FormPage {
     let [id, name, description] = values;
     let mut page =
         FormPage::new(visit, Section::Environments, "new-environment", "New Environment", "Create", to);
-    let chooses_id = visit.caller.may(&Act::CreateEnvironments);
+    let chooses_id = visit.caller.may(&ManagementAction::CreateEnvironments);
     if chooses_id {
         page.fields.push(Field {
             name: "id",
@@ -194,7 +196,12 @@ pub(super) async fn create(visit: &Visit<'_>, form: &Form) -> Result<Answer, Ref
     }
 }
 
-fn edit_form(visit: &Visit<'_>, entry: &Entry<Environment>, to: String, values: [String; 2]) -> FormPage {
+fn edit_form(
+    visit: &Visit<'_>,
+    entry: &WithRevision<Environment>,
+    to: String,
+    values: [String; 2],
+) -> FormPage {
     let [name, description] = values;
     let mut page =
         FormPage::new(visit, Section::Environments, "edit-environment", "Edit Environment", "Save", to);
@@ -207,7 +214,7 @@ fn edit_form(visit: &Visit<'_>, entry: &Entry<Environment>, to: String, values: 
 /// `/environments/{id}/edit`, asked
 pub(super) async fn ask_edit(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let entry = find(visit, id).await?;
-    visit.caller.require(&Act::ChangeEnvironment(entry.object.id.clone()))?;
+    visit.caller.require(&ManagementAction::ChangeEnvironment(entry.object.id.clone()))?;
     let values = [
         entry.object.name.as_ref().map(ToString::to_string).unwrap_or_default(),
         entry.object.description.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -243,7 +250,7 @@ pub(super) async fn edit(visit: &Visit<'_>, id: &str, form: &Form) -> Result<Ans
 /// `/environments/{id}/activate`, `deactivate`, `delete`: the question
 pub(super) async fn ask_state(visit: &Visit<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
     let environment = find(visit, id).await?.object;
-    visit.caller.require(&Act::ChangeEnvironment(environment.id.clone()))?;
+    visit.caller.require(&ManagementAction::ChangeEnvironment(environment.id.clone()))?;
     let name = present(&environment);
     let (form, heading, submit, intro) = match state {
         State::Active => (
@@ -287,7 +294,7 @@ pub(super) async fn set_state(
     let name = present(&environment);
     let done = match state {
         State::Removed => {
-            visit.operations().remove_environment(&visit.caller, environment.id, Expected::Any).await
+            visit.operations().remove_environment(&visit.caller, environment.id, ExpectedRevision::Any).await
         }
         _ => visit.operations().set_environment_state(&visit.caller, environment.id, state).await,
     };

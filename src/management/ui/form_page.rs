@@ -11,7 +11,7 @@ use super::form::Form;
 use super::page::{Frame, Section, render};
 use super::visit::{Visit, sentence};
 use crate::model::{Description, Name, TextError};
-use crate::store::{ChangeNumber, Expected};
+use crate::store::{ChangeNumber, ExpectedRevision};
 
 /// A form on a page of its own.
 #[derive(Template)]
@@ -204,9 +204,9 @@ fn refused_text(field: &str, error: &TextError) -> Refusal {
 }
 
 /// The revision that a form was filled in on.
-pub(super) fn expected(form: &Form) -> Result<Expected, Refusal> {
+pub(super) fn expected(form: &Form) -> Result<ExpectedRevision, Refusal> {
     let revision = form.value("revision").parse().map(ChangeNumber);
-    revision.map(|revision| Expected::OneOf(vec![revision])).map_err(|_| Refusal::BadRequest {
+    revision.map(|revision| ExpectedRevision::OneOf(vec![revision])).map_err(|_| Refusal::BadRequest {
         code: "InvalidFormat",
         field: None,
         detail: "the form does not say which revision it was filled in on: open it again".to_owned(),

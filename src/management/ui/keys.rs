@@ -23,7 +23,7 @@ use super::table::{Cell, Item, Row, Table, sorted};
 use super::view::{Usual, View};
 use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, waiting, with};
 use crate::model::{AccountId, ApiKey, EnvironmentId, KeyId, KeyOwner, State};
-use crate::policy::Act;
+use crate::policy::ManagementAction;
 use crate::store::{Edit, KEY_FIELDS, KeyEntry};
 
 #[derive(Template)]
@@ -110,7 +110,7 @@ async fn environment_section(visit: &Visit<'_>) -> Result<KeySection, Refusal> {
     if let Some(chosen) = chooser.chosen() {
         let owner = KeyOwner::Environment(chosen.id.clone());
         let name = present(chosen);
-        if visit.caller.may(&Act::SeeKeys(owner.clone())) {
+        if visit.caller.may(&ManagementAction::SeeKeys(owner.clone())) {
             section.intro = format!(
                 "Keys of the environment {name} reach nothing outside it. Other people with access to it can see \
                  these keys too, and its owners can manage them."
@@ -144,7 +144,7 @@ fn endpoints(visit: &Visit<'_>, owner: &KeyOwner) -> Vec<String> {
 }
 
 fn add_link(visit: &Visit<'_>, owner: &KeyOwner, label: &'static str) -> Option<(&'static str, String)> {
-    if !visit.caller.may(&Act::ChangeKeys(owner.clone())) {
+    if !visit.caller.may(&ManagementAction::ChangeKeys(owner.clone())) {
         return None;
     }
     let here = visit.here();
@@ -165,7 +165,7 @@ async fn table(
     let view = View::read(visit.request, usual);
     let page = visit.operations().keys(&visit.caller, Some(owner.clone()), view.query()?).await?;
     let confirmed_up_to = visit.operations().confirmed_up_to().await;
-    let may_change = visit.caller.may(&Act::ChangeKeys(owner.clone()));
+    let may_change = visit.caller.may(&ManagementAction::ChangeKeys(owner.clone()));
     let columns = vec![
         sorted("State", "state"),
         sorted("Name", "name"),
@@ -257,7 +257,7 @@ pub(super) async fn show(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal>
     let used = used(&entry, now);
     let state = Cell::state(entry.key.state, entry.revision, confirmed_up_to);
     let key = entry.key;
-    let may_change = visit.caller.may(&Act::ChangeKeys(key.owner.clone()));
+    let may_change = visit.caller.may(&ManagementAction::ChangeKeys(key.owner.clone()));
     let owner = match &key.owner {
         KeyOwner::Account(id) => Cell::link(&format!("Account {id}"), format!("/accounts/{id}")),
         KeyOwner::Environment(id) => Cell::link(&format!("Environment {id}"), format!("/environments/{id}")),
@@ -337,7 +337,7 @@ const DESCRIPTION_HINT: &str = "What it is for";
 /// `/keys/new`, asked
 pub(super) async fn ask_new(visit: &Visit<'_>) -> Result<Answer, Refusal> {
     let owner = wanted_owner(visit)?;
-    visit.caller.require(&Act::ChangeKeys(owner.clone()))?;
+    visit.caller.require(&ManagementAction::ChangeKeys(owner.clone()))?;
     let to = visit.origin(&list_of(visit, &owner));
     let mut page = new_form(visit, &owner, to).await?;
     page.fields = vec![Field::name("", NAME_HINT), Field::description("", DESCRIPTION_HINT)];
@@ -406,7 +406,7 @@ fn edit_form(visit: &Visit<'_>, entry: &KeyEntry, to: String) -> FormPage {
 /// `/keys/{id}/edit`, asked
 pub(super) async fn ask_edit(visit: &Visit<'_>, id: &str) -> Result<Answer, Refusal> {
     let entry = find(visit, id).await?;
-    visit.caller.require(&Act::ChangeKeys(entry.key.owner.clone()))?;
+    visit.caller.require(&ManagementAction::ChangeKeys(entry.key.owner.clone()))?;
     let to = visit.origin(&list_of(visit, &entry.key.owner));
     let mut page = edit_form(visit, &entry, to);
     page.fields = vec![
@@ -487,7 +487,7 @@ fn state_form(visit: &Visit<'_>, entry: &KeyEntry, state: State, to: String) -> 
 /// `/keys/{id}/activate`, `deactivate`, `delete`: the question
 pub(super) async fn ask_state(visit: &Visit<'_>, id: &str, state: State) -> Result<Answer, Refusal> {
     let entry = find(visit, id).await?;
-    visit.caller.require(&Act::ChangeKeys(entry.key.owner.clone()))?;
+    visit.caller.require(&ManagementAction::ChangeKeys(entry.key.owner.clone()))?;
     let to = visit.origin(&list_of(visit, &entry.key.owner));
     Ok(state_form(visit, &entry, state, to).show())
 }

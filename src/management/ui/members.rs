@@ -12,22 +12,22 @@ use super::view::{Usual, View};
 use super::visit::{Visit, notice_of, origin_of, problem_of, see_other, with};
 use crate::management::operations::MemberEntry;
 use crate::model::{AccountId, Environment, EnvironmentId, Membership, Name, Role, State};
-use crate::policy::Act;
-use crate::store::{ACCOUNT_FIELDS, Filter, MEMBER_FIELDS, Modifier, Query};
+use crate::policy::ManagementAction;
+use crate::store::{ACCOUNT_FIELDS, Filter, MEMBER_FIELDS, Modifier, PageQuery};
 
 type Listed = (&'static str, Option<(&'static str, String)>, Table);
 
 /// The members on an environment's page; `None` where they are not for the caller to see.
 pub(super) async fn section(visit: &Visit<'_>, environment: &Environment) -> Result<Option<Listed>, Refusal> {
     let id = &environment.id;
-    if !visit.caller.may(&Act::SeeMembers(id.clone())) || environment.state == State::Removed {
+    if !visit.caller.may(&ManagementAction::SeeMembers(id.clone())) || environment.state == State::Removed {
         return Ok(None);
     }
     let usual =
         Usual { prefix: "", anchor: "members", fields: MEMBER_FIELDS, sort: "projectId", descending: false };
     let view = View::read(visit.request, usual);
     let page = visit.operations().members(&visit.caller, Some(id), view.query()?).await?;
-    let may_change = visit.caller.may(&Act::ChangeMembers(id.clone()));
+    let may_change = visit.caller.may(&ManagementAction::ChangeMembers(id.clone()));
     let here = format!("{}#members", visit.here());
     let row = |entry: &MemberEntry| {
         let account = entry.membership.account;
@@ -43,7 +43,7 @@ pub(super) async fn section(visit: &Visit<'_>, environment: &Environment) -> Res
         Row {
             id: account.to_string(),
             cells: vec![
-                if visit.caller.may(&Act::SeeAccount(account)) {
+                if visit.caller.may(&ManagementAction::SeeAccount(account)) {
                     Cell::link(&entry.name, format!("/accounts/{account}"))
                 } else {
                     Cell::text(Some(&entry.name))
@@ -90,7 +90,7 @@ fn read_role(form: &Form) -> Result<Role, Refusal> {
 /// An environment whose members the caller may change.
 async fn changeable(visit: &Visit<'_>, id: &str) -> Result<Environment, Refusal> {
     let environment = find(visit, id).await?.object;
-    visit.caller.require(&Act::ChangeMembers(environment.id.clone()))?;
+    visit.caller.require(&ManagementAction::ChangeMembers(environment.id.clone()))?;
     Ok(environment)
 }
 
@@ -155,7 +155,7 @@ async fn account(visit: &Visit<'_>, wanted: &str) -> Result<AccountId, Refusal> 
     let field = ACCOUNT_FIELDS.iter().find(|field| field.name == "name");
     let test = field.and_then(|field| Some((field, field.test(Modifier::Eq, wanted).ok()?)));
     let filters = test.map(|(field, test)| Filter { field, test }).into_iter().collect();
-    let query = Query { filters, limit: 2, ..Query::default() };
+    let query = PageQuery { filters, limit: 2, ..PageQuery::default() };
     match visit.operations().accounts(&visit.caller, query).await?.items.as_slice() {
         [only] => Ok(only.object.id),
         [] => Err(invalid("there is no account with this id or name")),

@@ -14,8 +14,8 @@ use super::table::{Cell, Row, Table, plain};
 use super::view::{Usual, View};
 use super::visit::{Visit, see_other};
 use crate::model::KeyOwner;
-use crate::policy::Act;
-use crate::store::{GatewayEntry, Gateways, KEY_FIELDS, KeyEntry, Page, Query};
+use crate::policy::ManagementAction;
+use crate::store::{GatewayEntry, Gateways, KEY_FIELDS, KeyEntry, Page, PageQuery};
 use crate::telemetry::{self, Outcome};
 
 /// Keys in each list.
@@ -34,7 +34,7 @@ struct OverviewPage {
 
 /// `/`: the overview, or what stands in its place for those who are no admins.
 pub(super) async fn show(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    if !visit.caller.may(&Act::SeeEverything) {
+    if !visit.caller.may(&ManagementAction::SeeEverything) {
         return Ok(see_other("/keys"));
     }
     let now = Timestamp::now();
@@ -90,7 +90,7 @@ async fn top(
     now: Timestamp,
 ) -> Result<Table, Refusal> {
     let sort = KEY_FIELDS.iter().find(|field| field.name == order);
-    let query = Query { sort, descending, limit: SHOWN, ..Query::default() };
+    let query = PageQuery { sort, descending, limit: SHOWN, ..PageQuery::default() };
     let mut page = visit.operations().keys(&visit.caller, None, query).await?;
     let confirmed_up_to = visit.operations().confirmed_up_to().await;
     // the first are all that is shown here

@@ -129,7 +129,7 @@ fn destination(request: &Request) -> String {
 
 async fn sign_in(management: &Management, request: &Request, form: &Form) -> Result<Answer, Refusal> {
     let Some(credential) = credential(form) else {
-        return Err(management.authenticator.refuse_unreadable(request.source).into());
+        return Err(management.authenticator.refuse_malformed(request.source).into());
     };
     let caller = identify::verify(management, &credential, request, Via::Page).await?;
     if caller.account().is_none() {

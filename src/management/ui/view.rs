@@ -6,7 +6,7 @@ use form_urlencoded::Serializer;
 
 use super::super::refusal::Refusal;
 use super::super::request::Request;
-use crate::store::{Field, Query};
+use crate::store::{Field, PageQuery};
 
 /// Page sizes to choose from; the first is the usual one.
 pub(super) const SIZES: [usize; 3] = [20, 50, 100];
@@ -77,14 +77,14 @@ impl View {
     }
 
     /// The question for the record.
-    pub(super) fn query(&self) -> Result<Query, Refusal> {
+    pub(super) fn query(&self) -> Result<PageQuery, Refusal> {
         let after = match &self.after {
             None => None,
             Some(text) => Some(text.parse().map_err(|error: crate::store::InvalidMarker| {
                 Refusal::invalid("InvalidOption", "marker", error.to_string())
             })?),
         };
-        Ok(Query {
+        Ok(PageQuery {
             filters: Vec::new(),
             search: Some(self.search.clone()).filter(|search| !search.is_empty()),
             sort: self.sort,

@@ -1,9 +1,9 @@
-use super::super::fixture::{access, account_key, classify, environment_key, keyed, public, rancher};
+use super::super::test_fixtures::{access, account_key, classify, environment_key, keyed, public, rancher};
 use super::super::{RouteTable, Routed};
 use super::*;
 use crate::model::{AccountKind, State};
 
-const ACTIVE: EnvironmentFacts = EnvironmentFacts { known: true, active: true };
+const ACTIVE: EnvironmentStatus = EnvironmentStatus { known: true, active: true };
 
 fn admin() -> Principal {
     account_key(AccountKind::Admin, &[])
@@ -23,7 +23,7 @@ struct Ask<'a> {
     principal: Option<&'a Principal>,
     access_control: AccessControl,
     upgrade: bool,
-    facts: Option<EnvironmentFacts>,
+    facts: Option<EnvironmentStatus>,
 }
 
 impl<'a> Ask<'a> {
@@ -35,7 +35,7 @@ impl<'a> Ask<'a> {
         let table = table();
         let routed: Routed<'_, '_> = classify(&table, path).unwrap();
         let method = method.parse().unwrap();
-        look(decide(&Inquiry {
+        look(decide(&DecisionInput {
             principal: self.principal,
             access_control: self.access_control,
             method: &method,
@@ -98,7 +98,7 @@ fn case_129_what_lies_outside_environments_is_an_environment_keys_own_where_the_
     let told = |method: &str, path: &str| {
         let routed = classify(&table, path).unwrap();
         let method = method.parse().unwrap();
-        decide(&Inquiry {
+        decide(&DecisionInput {
             principal: Some(&key),
             access_control: AccessControl::Enabled,
             method: &method,
@@ -216,7 +216,7 @@ fn another_spelling_of_an_environments_id_is_another_environment() {
 
 #[test]
 fn an_unknown_environment_is_for_admins_only() {
-    let unknown = Some(EnvironmentFacts { known: false, active: false });
+    let unknown = Some(EnvironmentStatus { known: false, active: false });
     let (admin, owner, key) = (admin(), user(Role::Owner), environment_key("e1"));
     for (path, facts) in [
         (IN_E1, unknown),
@@ -246,7 +246,7 @@ fn an_id_that_readers_shorten_is_for_nobody() {
 
 #[test]
 fn an_inactive_environment_is_closed_to_every_key() {
-    let facts = Some(EnvironmentFacts { known: true, active: false });
+    let facts = Some(EnvironmentStatus { known: true, active: false });
     for principal in [admin(), user(Role::Owner), environment_key("e2")] {
         let rule = Ask { facts, ..Ask::of(Some(&principal)) }.rule("GET", IN_E1);
         assert_eq!(rule, Err((403, Rule::InactiveEnvironment)));

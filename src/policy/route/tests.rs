@@ -1,20 +1,20 @@
 use PathRefusal as R;
 
-use super::super::fixture::{classify, keyed, public, rancher, table};
+use super::super::test_fixtures::{classify, keyed, public, rancher, table};
 use super::*;
 
 /// What is seen of a path: the route and class, or why not.
 fn seen(table: &RouteTable, target: &str) -> String {
     match classify(table, target) {
-        Ok(Routed { route, class: Class::Environment(EnvironmentName::Ambiguous), .. }) => {
+        Ok(Routed { route, class: PathClass::Environment(EnvironmentName::Ambiguous), .. }) => {
             format!("{} ambiguous", route.path)
         }
         Ok(routed) => {
             let owner_only = if routed.owner_only { " owner-only" } else { "" };
             format!("{} {}{owner_only}", routed.route.path, routed.class)
         }
-        Err(Unrouted::NoRoute) => "404".into(),
-        Err(Unrouted::Ambiguous(_)) => "400".into(),
+        Err(RoutingError::NoRoute) => "404".into(),
+        Err(RoutingError::Ambiguous(_)) => "400".into(),
     }
 }
 
@@ -26,7 +26,7 @@ fn assert_seen(table: &RouteTable, cases: &[(&str, &str)]) {
 
 fn assert_refused(table: &RouteTable, refusal: PathRefusal, targets: &[&str]) {
     for target in targets {
-        assert_eq!(classify(table, target).err(), Some(Unrouted::Ambiguous(refusal)), "{target}");
+        assert_eq!(classify(table, target).err(), Some(RoutingError::Ambiguous(refusal)), "{target}");
     }
 }
 
@@ -101,7 +101,7 @@ fn an_id_that_is_malformed_is_an_unknown_environment() {
     for id in ["-e1", "_e1", "e1~", "e.1", "", &"x".repeat(65)] {
         let target = format!("/v2-beta/projects/{id}{}", if id.is_empty() { "" } else { "/x" });
         let class = classify(&table(), &target).unwrap().class;
-        assert_eq!(class, Class::Environment(EnvironmentName::Malformed), "{target}");
+        assert_eq!(class, PathClass::Environment(EnvironmentName::Malformed), "{target}");
     }
     assert_eq!(seen(&table(), "/v2-beta/projects/E1/x"), "/v2-beta environment(E1)");
 }

@@ -1,4 +1,4 @@
-use super::super::fixture::{classify, table};
+use super::super::test_fixtures::{classify, table};
 use super::super::{PathRefusal, RouteTable};
 use super::*;
 
@@ -9,7 +9,7 @@ fn selected(target: &str, header: HeaderValues<'static>) -> Selected {
     let routed = classify(&table, target).unwrap();
     let query = target.split_once('?').map(|(_, query)| query.as_bytes());
     let look_up = |name: &str| if name == "x-api-project-id" { header } else { HeaderValues::Absent };
-    select(routed, query, &look_up).map(|routed| routed.class.to_string())
+    apply_selectors(routed, query, &look_up).map(|routed| routed.class.to_string())
 }
 
 fn by_query(target: &str) -> Selected {
@@ -114,6 +114,6 @@ fn public_routes_have_no_selectors() {
 
 #[test]
 fn a_query_cannot_hide_a_selector_behind_a_fragment() {
-    let refused = super::super::admit(b"/v2-beta/x?projectId=e1#&projectId=e2");
+    let refused = super::super::admit_target(b"/v2-beta/x?projectId=e1#&projectId=e2");
     assert_eq!(refused.err(), Some(PathRefusal::Fragment));
 }

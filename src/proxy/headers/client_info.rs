@@ -39,7 +39,7 @@ impl ClientInfo {
 
     /// Checks whether the peer is one of these trusted proxies. For each request anew, since a reload may change them.
     pub(in crate::proxy) fn check_trusted(&self, trusted: &[IpNet]) {
-        self.trusted.set(policy::is_trusted(&self.peer.ip(), trusted));
+        self.trusted.set(policy::is_trusted_proxy(&self.peer.ip(), trusted));
     }
 
     pub(in crate::proxy) fn is_trusted(&self) -> bool {

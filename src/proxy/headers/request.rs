@@ -47,7 +47,7 @@ impl RequestFields<'_> {
     fn gateway_fields(&self, mut take: impl FnMut(Fields<'_>)) {
         let head = self.admitted.head;
         if let Some(identity) = self.identity {
-            take(Fields::Lines(identity.rendered(identity::lines)));
+            take(Fields::Lines(identity.header_block(identity::lines)));
         }
         if !self.client.is_trusted() {
             take(Fields::Lines(&self.client.lines));

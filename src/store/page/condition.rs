@@ -1,4 +1,4 @@
-//! What stands behind WHERE.
+//! The conditions of a WHERE clause.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ impl Conditions {
         self.text.push(condition);
     }
 
-    /// `finds`: rows may be looked up by it.
+    /// `finds`: SQLite may look up rows by it.
     pub(super) fn filter(&mut self, filter: &Filter, finds: bool) {
         let sign = if finds { "" } else { "+" };
         let column = format!("{sign}{}", filter.field.column);

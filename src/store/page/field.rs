@@ -1,4 +1,4 @@
-//! What lists are filtered and sorted by: fields, and tests of their values.
+//! The fields that lists are filtered and sorted by, and comparisons of their values.
 
 use std::str::FromStr;
 
@@ -44,11 +44,11 @@ pub struct Filter {
     /// What is compared.
     pub field: &'static Field,
     /// How, and with what.
-    pub test: Test,
+    pub test: Comparison,
 }
 
 impl Filter {
-    /// Whether the rows that meet it stand together in an index.
+    /// Whether the rows that match it are next to each other in an index.
     pub(super) fn is_a_range(&self) -> bool {
         use Modifier::{Like, Ne, Notlike, Notnull, Null};
         let is_one = match self.test.modifier {
@@ -123,7 +123,7 @@ impl Modifier {
 
 /// A modifier with its value.
 #[derive(Debug, Clone)]
-pub struct Test {
+pub struct Comparison {
     modifier: Modifier,
     operand: Operand,
 }
@@ -139,7 +139,7 @@ pub(super) enum Operand {
     Nothing,
 }
 
-/// A value that cannot be one of a field's: a date that is none.
+/// A filter value that is not a date.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{value}' is no date: use RFC 3339 (2026-01-05T10:20:30Z) or milliseconds since 1970")]
 pub struct InvalidDate {
@@ -147,7 +147,7 @@ pub struct InvalidDate {
     pub value: String,
 }
 
-impl Test {
+impl Comparison {
     pub(in crate::store) fn modifier(&self) -> Modifier {
         self.modifier
     }
@@ -184,7 +184,7 @@ impl Field {
     }
 
     /// Reads the value of a filter. An id that is none is no error: no row has it.
-    pub fn test(&self, modifier: Modifier, value: &str) -> Result<Test, InvalidDate> {
+    pub fn test(&self, modifier: Modifier, value: &str) -> Result<Comparison, InvalidDate> {
         let operand = match (modifier, self.kind) {
             (Modifier::Null | Modifier::Notnull, _) => Operand::None,
             (_, FieldKind::Text | FieldKind::Word) => Operand::Text(value.to_owned()),
@@ -199,7 +199,7 @@ impl Field {
                 Operand::Owner(account, value.to_owned())
             }
         };
-        Ok(Test { modifier, operand })
+        Ok(Comparison { modifier, operand })
     }
 }
 

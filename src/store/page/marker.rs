@@ -1,4 +1,4 @@
-//! Where a page ended, as clients carry it to the next one.
+//! Markers: where a page ended, as clients send it for the next page.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use rusqlite::types::Value as Sql;
 use serde_json::{Value, json};
 
 use super::super::StoreError;
-use super::super::error::Fault;
+use super::super::error::TransactionError;
 
 /// Where a page ended: opaque to clients, and good only for the order it was made for.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,14 +54,14 @@ impl Marker {
     }
 
     /// The row's value and number, for a list that is sorted by `sort`.
-    pub(super) fn place(&self, sort: &str) -> Result<[Sql; 2], Fault> {
+    pub(super) fn place(&self, sort: &str) -> Result<[Sql; 2], TransactionError> {
         let value = match &self.value {
             _ if self.sort != sort => None,
             Value::String(text) => Some(Sql::Text(text.clone())),
             Value::Number(number) => number.as_i64().map(Sql::Integer),
             _ => None,
         };
-        let value = value.ok_or(Fault::Store(StoreError::Marker(InvalidMarker)))?;
+        let value = value.ok_or(TransactionError::Store(StoreError::Marker(InvalidMarker)))?;
         Ok([value, self.row.into()])
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::super::{KeyVerifier, NewKey, Store};
-use super::plan::Plan;
+use super::query_plan::Plan;
 use super::*;
 use crate::model::{ApiKey, Description, EnvironmentId, KeyOwner, Name};
 use crate::store::{NewAccount, NewEnvironment};
@@ -35,9 +35,9 @@ contract!(
     every_order_shows_every_row_once_forwards_and_backwards,
     names_are_sorted_without_regard_to_case_and_missing_ones_come_first,
     filters_say_what_their_modifiers_mean,
-    search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_are,
-    a_marker_of_another_order_or_a_forged_one_is_refused,
-    what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too,
+    search_looks_at_names_descriptions_and_access_keys_and_takes_wildcards_literally,
+    a_marker_of_another_order_and_a_forged_one_are_refused,
+    rare_rows_that_no_index_finds_are_shown_in_every_order,
     every_order_is_an_index,
 );
 
@@ -81,8 +81,8 @@ fn filter(name: &str, modifier: Modifier, value: &str) -> Filter {
 }
 
 /// All pages of a list, seven rows at a time.
-fn walk(store: &Store, owner: Option<&KeyOwner>, query: &Query) -> Vec<crate::model::ApiKey> {
-    let mut query = Query { limit: 7, ..query.clone() };
+fn all_pages(store: &Store, owner: Option<&KeyOwner>, query: &PageQuery) -> Vec<crate::model::ApiKey> {
+    let mut query = PageQuery { limit: 7, ..query.clone() };
     let mut found = Vec::new();
     loop {
         let page = store.key_page(owner, &query).unwrap();
@@ -117,8 +117,8 @@ fn every_order_shows_every_row_once_forwards_and_backwards(
         let all = rows(&store, owner);
         for field in KEY_FIELDS.iter().filter(|field| field.is_sortable()) {
             let ids = |descending| {
-                let query = Query { sort: Some(field), descending, ..Query::default() };
-                walk(&store, owner, &query).into_iter().map(|key| key.id.row()).collect::<Vec<_>>()
+                let query = PageQuery { sort: Some(field), descending, ..PageQuery::default() };
+                all_pages(&store, owner, &query).into_iter().map(|key| key.id.row()).collect::<Vec<_>>()
             };
             let (up, mut down) = (ids(false), ids(true));
             assert_eq!(up.iter().copied().collect::<BTreeSet<_>>(), all, "{}", field.name);
@@ -132,8 +132,8 @@ fn every_order_shows_every_row_once_forwards_and_backwards(
 fn names_are_sorted_without_regard_to_case_and_missing_ones_come_first(
     (_directory, store, account, _): Filled,
 ) {
-    let query = Query { sort: Some(field("name")), ..Query::default() };
-    let names: Vec<_> = walk(&store, Some(&account), &query)
+    let query = PageQuery { sort: Some(field("name")), ..PageQuery::default() };
+    let names: Vec<_> = all_pages(&store, Some(&account), &query)
         .into_iter()
         .map(|key| key.name.map(|name| name.as_str().to_lowercase()).unwrap_or_default())
         .collect();
@@ -146,10 +146,10 @@ fn names_are_sorted_without_regard_to_case_and_missing_ones_come_first(
 
 fn filters_say_what_their_modifiers_mean((_directory, store, ..): Filled) {
     let count = |name, modifier, value| {
-        let query = Query { filters: vec![filter(name, modifier, value)], ..Query::default() };
-        walk(&store, None, &query).len()
+        let query = PageQuery { filters: vec![filter(name, modifier, value)], ..PageQuery::default() };
+        all_pages(&store, None, &query).len()
     };
-    let all = walk(&store, None, &Query::default());
+    let all = all_pages(&store, None, &PageQuery::default());
     let named = |test: &dyn Fn(&str) -> bool| {
         all.iter().filter(|key| test(key.name.as_ref().map_or("", Name::as_str))).count()
     };
@@ -181,20 +181,25 @@ fn filters_say_what_their_modifiers_mean((_directory, store, ..): Filled) {
     assert_eq!(count("created", Modifier::Gt, "2001-01-01T00:00:00Z"), all.len());
 }
 
-fn search_looks_at_names_descriptions_and_access_keys_and_takes_signs_as_they_are(
+fn search_looks_at_names_descriptions_and_access_keys_and_takes_wildcards_literally(
     (_directory, store, account, _): Filled,
 ) {
     let found = |text: &str| {
-        walk(&store, Some(&account), &Query { search: Some(text.to_owned()), ..Query::default() }).len()
+        all_pages(
+            &store,
+            Some(&account),
+            &PageQuery { search: Some(text.to_owned()), ..PageQuery::default() },
+        )
+        .len()
     };
     assert!(found("uil") > 0 && found("TWO") == 0 && found("ONE") > 0 && found("k0") > 0);
     assert_eq!((found("%"), found("_"), found("\\"), found("\0"), found("uil\0")), (0, 0, 0, 0, 0));
 }
 
-fn a_marker_of_another_order_or_a_forged_one_is_refused((_directory, store, ..): Filled) {
-    let by = |name| Query { sort: Some(field(name)), limit: 5, ..Query::default() };
+fn a_marker_of_another_order_and_a_forged_one_are_refused((_directory, store, ..): Filled) {
+    let by = |name| PageQuery { sort: Some(field(name)), limit: 5, ..PageQuery::default() };
     let marker = store.key_page(None, &by("name")).unwrap().next;
-    let other = store.key_page(None, &Query { after: marker, ..by("created") });
+    let other = store.key_page(None, &PageQuery { after: marker, ..by("created") });
     assert!(matches!(other, Err(super::super::StoreError::Marker(_))), "{other:?}");
     for text in ["", "m", "m5", "x", "mWzEsMiwzXQ", "m////"] {
         assert!(text.parse::<Marker>().is_err(), "{text}");
@@ -202,9 +207,7 @@ fn a_marker_of_another_order_or_a_forged_one_is_refused((_directory, store, ..):
 }
 
 /// Where the order's rows would be read one here and one there for very few that are wanted.
-fn what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too(
-    (_directory, mut store, account, _): Filled,
-) {
+fn rare_rows_that_no_index_finds_are_shown_in_every_order((_directory, mut store, account, _): Filled) {
     let fill = |at: &rusqlite::Connection| {
         at.execute_batch(&format!(
             "INSERT INTO keys (access_key, account, name, description, state, uuid, phc, created)
@@ -219,38 +222,42 @@ fn what_few_rows_meet_and_no_index_finds_is_shown_in_every_order_too(
     for owner in [None, Some(&account)] {
         for field in KEY_FIELDS.iter().filter(|field| field.is_sortable()) {
             for descending in [false, true] {
-                let query = Query { sort: Some(field), descending, limit: 1, ..Query::default() };
+                let query = PageQuery { sort: Some(field), descending, limit: 1, ..PageQuery::default() };
                 let first = store.key_page(owner, &query).unwrap().next;
-                let query = Query { after: first, limit: 10_000, ..query };
+                let query = PageQuery { after: first, limit: 10_000, ..query };
                 let all = store.key_page(owner, &query).unwrap().items.into_iter().map(|entry| entry.key);
                 let is_rare =
                     |key: &ApiKey| key.description.as_ref().is_some_and(|d| d.as_str().contains("rare"));
                 let expected: Vec<_> = all.filter(is_rare).collect();
-                let found = walk(&store, owner, &Query { filters: vec![rare()], ..query.clone() });
+                let found = all_pages(&store, owner, &PageQuery { filters: vec![rare()], ..query.clone() });
                 assert_eq!(found, expected, "{} {descending}", field.name);
                 assert!(found.len() > 7);
-                let searched = walk(&store, owner, &Query { search: Some("RARE".to_owned()), ..query });
+                let searched =
+                    all_pages(&store, owner, &PageQuery { search: Some("RARE".to_owned()), ..query });
                 assert_eq!(searched, expected, "{} {descending}", field.name);
             }
         }
     }
-    let plan = |query: Query| {
-        let cursor = Cursor::everything();
-        store.database.read(|at| Listing::KEYS.plan_of(at, &query, &cursor)).unwrap()
+    let plan = |query: PageQuery| {
+        let scope = ListScope::everything();
+        store.database.read(|at| ListDefinition::KEYS.plan_of(at, &query, &scope)).unwrap()
     };
-    let by_name = Query { sort: Some(field("name")), limit: 100, ..Query::default() };
-    assert_eq!(plan(Query { filters: vec![rare()], ..by_name.clone() }), Plan::Scan);
+    let by_name = PageQuery { sort: Some(field("name")), limit: 100, ..PageQuery::default() };
+    assert_eq!(plan(PageQuery { filters: vec![rare()], ..by_name.clone() }), Plan::Scan);
     let common = filter("description", Modifier::Like, "common");
-    assert_eq!(plan(Query { filters: vec![common], ..by_name.clone() }), Plan::Order);
+    assert_eq!(plan(PageQuery { filters: vec![common], ..by_name.clone() }), Plan::Order);
     // a range of the order itself has its place in it, however far from the beginning
     let last = vec![filter("name", Modifier::Prefix, "n"), filter("description", Modifier::Ne, "rare 1")];
-    assert_eq!(plan(Query { filters: last, ..by_name.clone() }), Plan::Order);
-    assert_eq!(plan(Query { filters: vec![filter("uuid", Modifier::Eq, "u5")], ..by_name }), Plan::Filter(0));
+    assert_eq!(plan(PageQuery { filters: last, ..by_name.clone() }), Plan::Order);
+    assert_eq!(
+        plan(PageQuery { filters: vec![filter("uuid", Modifier::Eq, "u5")], ..by_name }),
+        Plan::Filter(0)
+    );
 }
 
 /// A page must not sort: with a million keys that would take a second.
 fn every_order_is_an_index((_directory, store, account, _): Filled) {
-    let plan = |listing: &Listing, owner: bool, field: &Field| {
+    let plan = |listing: &ListDefinition, owner: bool, field: &Field| {
         let index = listing.index(field, owner);
         let order = field.order.unwrap_or("id");
         let scope = if owner { "AND keys.owner = 1" } else { "" };
@@ -266,7 +273,7 @@ fn every_order_is_an_index((_directory, store, account, _): Filled) {
         })
     };
     assert!(matches!(account, KeyOwner::Account(_)));
-    for listing in [Listing::KEYS, Listing::ACCOUNTS, Listing::ENVIRONMENTS] {
+    for listing in [ListDefinition::KEYS, ListDefinition::ACCOUNTS, ListDefinition::ENVIRONMENTS] {
         for field in listing.fields.iter().filter(|field| field.is_sortable()) {
             for owned in if listing.table == "keys" { vec![false, true] } else { vec![false] } {
                 let plan = plan(&listing, owned, field).unwrap();

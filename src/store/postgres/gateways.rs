@@ -1,27 +1,27 @@
-//! The gateways that share the record: who they are, what they have applied, and until when they may act on it.
+//! The gateways that share the record: which changes they have applied, and until when they may act on them.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_postgres::types::Type;
 
-use super::link::{Link, PATIENCE};
-use crate::store::change::Head;
+use super::connection::{ANSWER_TIMEOUT, RecordConnection};
+use crate::store::change::ChangeHead;
 use crate::store::{ChangeNumber, GatewayEntry, Gateways, StoreError};
 
-/// A gateway's row outlives its lease by this, so that a list shows who has gone without saying so.
+/// A gateway's row is kept this much longer than its lease, so that lists show gateways that were killed.
 const REMEMBERED: &str = "1 day";
 
 /// Writes a gateway's row: its lease runs until so long from now, by the record's clock.
 pub(super) fn renew(
-    link: &mut Link,
+    link: &mut RecordConnection,
     id: &str,
     name: &str,
     applied: ChangeNumber,
     lease: Duration,
 ) -> Result<(), StoreError> {
     let (applied, lease) = (applied.0.cast_signed(), i64::try_from(lease.as_millis()).unwrap_or(i64::MAX));
-    link.within(PATIENCE, async |client| {
+    link.within(ANSWER_TIMEOUT, async |client| {
         let renew = "INSERT INTO gateways (id, name, applied, lease_until)
             VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
             ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name";
@@ -44,11 +44,15 @@ pub(super) fn renew(
     })
 }
 
-/// Notes what a gateway has applied. A record that was put back to an earlier state does not take it: the number
-/// would be that of another change.
-pub(super) fn acknowledge(link: &mut Link, id: &str, applied: Head) -> Result<(), StoreError> {
+/// Writes down which change a gateway has applied. A restored record that lacks this change does not accept it: the number
+/// would be another change's.
+pub(super) fn acknowledge(
+    link: &mut RecordConnection,
+    id: &str,
+    applied: ChangeHead,
+) -> Result<(), StoreError> {
     let (number, hash) = (applied.number.0.cast_signed(), applied.hash.as_slice());
-    link.within(PATIENCE, async |client| {
+    link.within(ANSWER_TIMEOUT, async |client| {
         let note = "UPDATE gateways SET applied = $2 WHERE id = $1
             AND ($2 = 0 OR EXISTS (SELECT 1 FROM changes WHERE number = $2 AND hash = $3))";
         client.query_typed(note, &[(&id, Type::TEXT), (&number, Type::INT8), (&hash, Type::BYTEA)]).await?;
@@ -56,37 +60,37 @@ pub(super) fn acknowledge(link: &mut Link, id: &str, applied: Head) -> Result<()
     })
 }
 
-/// Takes a gateway's row away: after its last request.
-pub(super) fn leave(link: &mut Link, id: &str) -> Result<(), StoreError> {
-    link.within(PATIENCE, async |client| {
+/// Removes a gateway's row. Call it after the gateway's last request.
+pub(super) fn remove(link: &mut RecordConnection, id: &str) -> Result<(), StoreError> {
+    link.within(ANSWER_TIMEOUT, async |client| {
         client.query_typed("DELETE FROM gateways WHERE id = $1", &[(&id, Type::TEXT)]).await?;
         Ok(())
     })
 }
 
-/// Says that leases may have been lost with what the record has forgotten: until the longest of them has ended, no
-/// receipt is whole.
-pub(super) fn doubt(link: &mut Link) -> Result<(), StoreError> {
-    link.within(PATIENCE, async |client| {
+/// Says that leases may have been lost when the record was restored. Until the longest of them has ended, no receipt is
+/// complete.
+pub(super) fn mark_leases_unsure(link: &mut RecordConnection) -> Result<(), StoreError> {
+    link.within(ANSWER_TIMEOUT, async |client| {
         client.batch_execute(&format!("UPDATE record SET unsure_until = {LONGEST_FROM_NOW}")).await?;
         Ok(())
     })
 }
 
-/// When the longest lease ends that may have been given by now.
+/// When the longest lease ends that may have been given until now.
 const LONGEST_FROM_NOW: &str =
     "greatest(unsure_until, clock_timestamp() + longest_lease * interval '1 millisecond')";
 
-/// A standby that has taken over has a timeline of its own, and a dump that was restored is in a database of its own, if
-/// not on another server: both may lack leases. As migration 1 has it.
+/// A standby that has taken over has a timeline of its own, and a restored dump has a database or a server of its own. Both
+/// may lack leases. The same expression is in migration 1.
 const TIMELINE: &str =
     "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || ' ' || system_identifier
         || ' ' || pg_database.oid AS timeline
     FROM pg_control_system(), pg_database WHERE datname = current_database()";
 
-/// All rows, with the record's head and clock, in one look.
-pub(super) fn list(link: &mut Link) -> Result<Gateways, StoreError> {
-    link.within(PATIENCE, async |client| {
+/// All gateways, with the record's newest change and its clock.
+pub(super) fn list(link: &mut RecordConnection) -> Result<Gateways, StoreError> {
+    link.within(ANSWER_TIMEOUT, async |client| {
         let notice = format!(
             "UPDATE record SET timeline = server.timeline,
                 unsure_until = {LONGEST_FROM_NOW}

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::link::{Link, PATIENCE, Trouble};
+use super::connection::{ANSWER_TIMEOUT, RecordConnection, RecordError};
 use crate::config::Postgres;
 use crate::store::StoreError;
 
@@ -17,27 +17,27 @@ const OLDEST_SERVER: i32 = 140_000;
 /// Held while the schema is changed: `pcls`.
 const LOCK: i64 = 0x7063_6c73;
 
-/// What to do with a database that holds no record.
+/// What to do with a database that has no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Empty {
-    /// Make one in it.
-    Begin,
-    /// Leave it: whoever knows a record already, or only reads one, has met another database, or one that somebody is
-    /// about to restore a backup into. Our tables would be in the way of the backup's.
+pub(super) enum IfEmpty {
+    /// Create one.
+    CreateSchema,
+    /// Refuse. A gateway that has a replica, or that only reads, has reached another database, or one that somebody is about
+    /// to restore a backup into: our tables would be in the way.
     Refuse,
 }
 
 /// Connects to the record, and brings its schema up to date.
-pub(super) fn connect(postgres: &Postgres, empty: Empty) -> Result<Link, StoreError> {
-    let mut link = Link::open(postgres)?;
+pub(super) fn connect(postgres: &Postgres, empty: IfEmpty) -> Result<RecordConnection, StoreError> {
+    let mut link = RecordConnection::open(postgres)?;
     run(&mut link, empty)?;
     Ok(link)
 }
 
-/// Brings the schema to [`NEWEST`]: once, however many gateways start at once.
-fn run(link: &mut Link, empty: Empty) -> Result<(), StoreError> {
+/// Brings the schema to [`NEWEST`]: once, even if many gateways start at the same time.
+fn run(link: &mut RecordConnection, empty: IfEmpty) -> Result<(), StoreError> {
     let record = link.record().to_owned();
-    let found = link.within(PATIENCE, async |client| {
+    let found = link.within(ANSWER_TIMEOUT, async |client| {
         let server = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await?;
         let found: i32 = server.try_get(0)?;
         if found < OLDEST_SERVER {
@@ -45,19 +45,19 @@ fn run(link: &mut Link, empty: Empty) -> Result<(), StoreError> {
             return Err(StoreError::RecordUnusable { record, detail }.into());
         }
         let found = version(client).await?;
-        if found.is_none() && empty == Empty::Refuse {
+        if found.is_none() && empty == IfEmpty::Refuse {
             let detail =
                 "its database holds no record: is it another one, or is it yet to be restored?".to_owned();
-            return Err(StoreError::RecordAway { record, detail }.into());
+            return Err(StoreError::RecordUnreachable { record, detail }.into());
         }
         Ok(found)
     })?;
     if found == Some(NEWEST) { Ok(()) } else { migrate(link) }
 }
 
-fn migrate(link: &mut Link) -> Result<(), StoreError> {
+fn migrate(link: &mut RecordConnection) -> Result<(), StoreError> {
     let record = link.record().to_owned();
-    link.within(6 * PATIENCE, async |client| {
+    link.within(6 * ANSWER_TIMEOUT, async |client| {
         client.batch_execute("BEGIN; SET LOCAL lock_timeout = '25s'").await?;
         client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
         // read again under the lock: another gateway may have done it meanwhile
@@ -86,7 +86,7 @@ fn migrate(link: &mut Link) -> Result<(), StoreError> {
     })
 }
 
-async fn version(client: &Client) -> Result<Option<i32>, Trouble> {
+async fn version(client: &Client) -> Result<Option<i32>, RecordError> {
     // read as a row: what a name stands for (`to_regclass`) the server remembers, and does not ask anew in the middle of
     // a transaction, though another one has made the table meanwhile
     let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables

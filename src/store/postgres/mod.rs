@@ -1,58 +1,58 @@
 //! The record in PostgreSQL, shared by several gateways.
 //!
-//! Every gateway keeps a replica: an embedded store of its own that is brought up to date through the change log, and
-//! answers every question. So the rules of the record, and every query, exist once, in SQL for SQLite. A change goes
-//! this way ([`Record::change`]):
+//! Every gateway keeps a replica: an SQLite file that is brought up to date through the change log and answers every query.
+//! So the rules of the record, and every query, exist once, in SQL for SQLite. A change ([`Record::change`]) takes these
+//! steps:
 //!
-//! 1. lock the one row of the record's `change_head`: from here on nobody else changes anything;
-//! 2. bring the replica up to it, where it is behind;
-//! 3. make the change in the replica, in a transaction that is undone, and keep what it wrote (a [`Delta`]);
-//! 4. write that into the record, and commit;
-//! 5. apply it to the replica, as every other gateway will.
+//! 1. Lock the one row of the record's `change_head`. From here on nobody else changes anything.
+//! 2. Bring the replica up to it, if it is behind.
+//! 3. Make the change in the replica, in a transaction that is rolled back, and keep what it wrote (a [`Delta`]).
+//! 4. Write that into the record, and commit.
+//! 5. Apply it to the replica, as every other gateway does.
 //!
 //! [`Delta`]: super::delta::Delta
 
-mod copy;
+mod connection;
 mod delta;
+mod full_copy;
 mod gateways;
-mod link;
 mod migrations;
-mod notes;
 mod rebuild;
 mod record;
 mod replica;
 mod tls;
+mod uses_and_fingerprints;
 
 pub(super) use record::Record;
-pub use replica::{Reached, Replica, Woken};
+pub use replica::{Replica, ReplicaHead, Wakeup};
 
-use self::migrations::Empty;
+use self::migrations::IfEmpty;
 use super::database::Database;
 use super::{Store, StoreError};
 use crate::config::Postgres;
 
 /// Copies a store into an empty record.
-pub(super) fn fill(
+pub(super) fn copy_into_record(
     postgres: &Postgres,
     database: &Database,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let mut link = migrations::connect(postgres, Empty::Begin)?;
-    copy::fill(&mut link, database, report)
+    let mut link = migrations::connect(postgres, IfEmpty::CreateSchema)?;
+    full_copy::copy_into_record(&mut link, database, report)
 }
 
 /// Copies the record into an empty store.
-pub(super) fn read_into(
+pub(super) fn copy_from_record(
     postgres: &Postgres,
     database: &mut Database,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let mut link = migrations::connect(postgres, Empty::Refuse)?;
-    copy::read_into(&mut link, database, report)
+    let mut link = migrations::connect(postgres, IfEmpty::Refuse)?;
+    full_copy::copy_from_record(&mut link, database, report)
 }
 
-/// Opens the record by way of the replica, which is made where there is none, and brought up to date. Where the record
-/// is away, the replica is opened as it is: it can be read.
+/// Opens the record and the replica, which is created if there is none, and brought up to date. If the record cannot be
+/// reached, the replica is opened as it is, for reading.
 pub(super) fn open(postgres: &Postgres, report: &mut dyn FnMut(&str)) -> Result<Store, StoreError> {
     let (link, database, away) = replica::open(postgres, report)?;
     if let Some(error) = away {

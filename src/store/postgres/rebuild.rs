@@ -1,4 +1,4 @@
-//! Making a replica anew from the record, in the place of one that cannot be trusted.
+//! Rebuilds a replica from the record, in place of one that cannot be trusted.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -9,29 +9,29 @@ use std::time::Duration;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::link::Link;
+use super::connection::RecordConnection;
 use super::replica::record_id;
-use super::{Record, copy};
+use super::{Record, full_copy};
 use crate::config::Postgres;
-use crate::store::change::{self, Head};
-use crate::store::database::{Database, Purpose};
-use crate::store::error::Fault;
-use crate::store::forgotten::Forgotten;
+use crate::store::change::{self, ChangeHead};
+use crate::store::database::{Database, OpenMode};
+use crate::store::error::TransactionError;
+use crate::store::lost_revocations::LostRevocations;
 use crate::store::{Store, StoreError};
 
-/// Copies the record into a new file, writes back what it forgot of deactivations, and puts the file in the replica's
-/// place: in this order, so that what the old one knows is there until the record knows it again. Who has the old one
-/// open goes on with that until the next question.
+/// Copies the record into a new file, reapplies revocations that the record has lost, and puts the file in the replica's
+/// place. In this order the old replica, which knows the revocations, stays until the record has them again. Connections to
+/// the old one go on with it until their next query.
 ///
-/// A command on this machine may do the same meanwhile. What was copied earlier must not take the place of what was
-/// copied later, of which the record may know already that it is in force here: then the other one stays.
+/// A command on this machine may do the same meanwhile. An earlier copy must not replace a later one, of which the record
+/// may know already that it is applied here: then the later one stays.
 pub(super) fn rebuild(
-    link: &mut Link,
+    link: &mut RecordConnection,
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
     let path = &postgres.replica;
-    if !is_free(path) {
+    if !may_be_replaced(path) {
         return Err(StoreError::ForeignReplica {
             path: path.clone(),
             record: postgres.server_and_database(),
@@ -44,8 +44,9 @@ pub(super) fn rebuild(
         PathBuf::from(file)
     };
     let file = beside(&format!(".{}", Uuid::new_v4().simple()));
-    let there = in_place(path);
-    let made = make(link, &file, path, report).and_then(|()| remember(&file, postgres));
+    let there = current_file(path);
+    let made =
+        copy_record(link, &file, path, report).and_then(|()| reapply_lost_revocations(&file, postgres));
     if let Err(error) = made {
         remove(&file);
         return Err(error);
@@ -55,7 +56,7 @@ pub(super) fn rebuild(
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside(".lock"))?;
         lock.lock()?;
-        if in_place(path) != there {
+        if current_file(path) != there {
             remove(&file);
             return Ok(());
         }
@@ -72,32 +73,32 @@ pub(super) fn rebuild(
         remove(&file);
         StoreError::Io { path: path.clone(), source }
     })?;
-    Database::open(path, Purpose::Replica)
+    Database::open(path, OpenMode::Replica)
 }
 
-/// Whether a replica may have this name: nothing has it, or a file without content, or a replica that we made, however
-/// damaged. Whatever else has it was put there by somebody who has mistaken the path, and is not ours to replace.
-fn is_free(path: &Path) -> bool {
+/// Whether a replica may be put at this path: it is free, or has an empty file, or a replica that we made, even a damaged
+/// one. Any other file was put there by somebody who has mistaken the path, and is not ours to replace.
+fn may_be_replaced(path: &Path) -> bool {
     let is_empty = match fs::metadata(path) {
         Ok(metadata) => metadata.is_file() && metadata.len() == 0,
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     is_empty
         || fs::read_link(path).is_ok_and(|file| is_copy(path, &file))
-        // a copy of one, such as a backup that was put back
-        || Database::open(path, Purpose::Reading).is_ok_and(|database| database.is_replica())
+        // a copy of one, such as a restored backup
+        || Database::open(path, OpenMode::ReadOnly).is_ok_and(|database| database.is_replica())
 }
 
-/// Which file has the replica's name, and how far it goes, where that can be read.
-fn in_place(path: &Path) -> (Option<PathBuf>, Option<Head>) {
-    let head = Database::open(path, Purpose::Reading).and_then(|database| database.read(change::head));
+/// The file that has the replica's name, and the newest change in it, if that can be read.
+fn current_file(path: &Path) -> (Option<PathBuf>, Option<ChangeHead>) {
+    let head = Database::open(path, OpenMode::ReadOnly).and_then(|database| database.read(change::head));
     (fs::read_link(path).ok(), head.ok())
 }
 
-/// Makes again in the record, by way of the new file, what the old replica knew of deactivations and the record has
-/// forgotten. Before the new one takes its place: where this fails, the old one still knows.
-fn remember(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
-    let old = match Database::open(&postgres.replica, Purpose::Reading) {
+/// Reapplies, in the record and the new file, the revocations that the old replica has and the record has lost. Before the
+/// new file takes the old one's place: if this fails, the old one still has them.
+fn reapply_lost_revocations(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
+    let old = match Database::open(&postgres.replica, OpenMode::ReadOnly) {
         Ok(old) => old,
         // a file that is not there tells nothing
         Err(StoreError::Missing { .. }) => return Ok(()),
@@ -106,35 +107,40 @@ fn remember(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
             return Ok(());
         }
     };
-    let forgotten = match Forgotten::between(&old, &Database::open(file, Purpose::Reading)?) {
-        Ok(forgotten) if forgotten.is_empty() => return Ok(()),
-        Ok(forgotten) => forgotten,
+    let lost = match LostRevocations::between(&old, &Database::open(file, OpenMode::ReadOnly)?) {
+        Ok(lost) if lost.is_empty() => return Ok(()),
+        Ok(lost) => lost,
         Err(error) => {
             tracing::warn!(%error, "what the old replica knew cannot be read");
             return Ok(());
         }
     };
     tracing::error!(
-        count = forgotten.len(),
+        count = lost.len(),
         "the record has forgotten deactivations and removals: they are made again"
     );
     let record = Record::new(postgres.clone(), None);
-    forgotten.write_back(&mut Store::with_replica(Database::open(file, Purpose::Replica)?, record))
+    lost.reapply(&mut Store::with_replica(Database::open(file, OpenMode::Replica)?, record))
 }
 
-fn make(link: &mut Link, file: &Path, path: &Path, report: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+fn copy_record(
+    link: &mut RecordConnection,
+    file: &Path,
+    path: &Path,
+    report: &mut dyn FnMut(&str),
+) -> Result<(), StoreError> {
     let record = record_id(link)?;
     let mut database = Database::create(file, path)?;
-    copy::read_into(link, &mut database, report)?;
-    database.write(|connection: &Connection| -> Result<(), Fault> {
+    full_copy::copy_from_record(link, &mut database, report)?;
+    database.write(|connection: &Connection| -> Result<(), TransactionError> {
         connection.execute("INSERT INTO replica (only_row, record) VALUES (1, ?1)", [record])?;
         Ok(())
     })?;
     database.close()
 }
 
-/// Gives the replica's name to a file, at once: the name is a link, so that nobody ever meets a new file beside an old
-/// write-ahead log.
+/// Gives the replica's name to a file, atomically. The name is a symbolic link, so that a new file is never opened with an
+/// old write-ahead log.
 fn put_in_place(file: &Path, path: &Path) -> io::Result<()> {
     let mut link = path.as_os_str().to_owned();
     link.push(format!(".{}.link", Uuid::new_v4().simple()));
@@ -156,11 +162,11 @@ fn is_copy(path: &Path, file: &Path) -> bool {
     rest_of_copy(path, file) == Some("")
 }
 
-/// How long a file beside the replica is left alone that no rebuild can still be writing, or that somebody may read.
+/// After so long without a write, a file beside the replica is no longer part of a rebuild, and nobody reads it.
 const ABANDONED: Duration = Duration::from_hours(1);
 
-/// Removes what was left behind by copies that were cut off, as when the gateway was killed: files and links beside the
-/// replica that carry its name and an id, and that nobody has touched for long.
+/// Removes what unfinished copies have left behind, of a gateway that was killed for example: files and links beside the
+/// replica that have its name and an id, and that nobody has written to for long.
 fn remove_abandoned(path: &Path) {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let current = fs::read_link(path).ok().and_then(|link| link.file_name()?.to_str().map(str::to_owned));

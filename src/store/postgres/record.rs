@@ -1,78 +1,78 @@
-//! Changing the record: under the lock of its head, by the rules as the replica has them in SQL.
+//! Changes of the record: under the lock of its head, by the rules that the replica has in SQL.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 
-use super::delta::{self, Standing};
+use super::connection::{ANSWER_TIMEOUT, LastAnswer, RecordConnection};
+use super::delta::{self, ReplicaLag};
 use super::gateways;
-use super::link::{Heard, Link, PATIENCE};
 use crate::config::Postgres;
 use crate::store::audit::{self, Attempt};
-use crate::store::author::{Author, Writing};
+use crate::store::author::{Author, WriteTransaction};
 use crate::store::database::Database;
-use crate::store::delta::{Delta, Place};
-use crate::store::error::Fault;
+use crate::store::delta::{Delta, LogEnds};
+use crate::store::error::TransactionError;
 use crate::store::{Gateways, StoreError};
 
-/// A connection that died since it was last used says so at once: then a new one is tried. What took longer to fail
-/// would take as long again.
+/// A connection that has died since its last use fails at once, and then a new one is tried. A slower failure would take
+/// as long again.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// The record, for one who changes it.
+/// The record in PostgreSQL, opened for changes.
 pub(in crate::store) struct Record {
     postgres: Postgres,
-    link: Option<Link>,
+    link: Option<RecordConnection>,
 }
 
 impl Record {
-    /// With a connection, where there is one already.
-    pub(in crate::store) fn new(postgres: Postgres, link: Option<Link>) -> Self {
+    /// With a connection, if there is one already.
+    pub(in crate::store) fn new(postgres: Postgres, link: Option<RecordConnection>) -> Self {
         Self { postgres, link }
     }
 
-    /// Whether the record was reached when it was last asked.
+    /// Whether the record has answered the last query.
     pub(in crate::store) fn is_connected(&self) -> bool {
         self.link.is_some()
     }
 
-    /// Makes a change. Refusals of a key's holder are written into the audit log.
+    /// Makes a change. If a key's holder is refused, that goes into the audit log.
     pub(in crate::store) fn change<T>(
         &mut self,
         database: &mut Database,
         author: &Author,
         attempt: &Attempt,
-        work: impl FnOnce(&Writing<'_>) -> Result<T, Fault>,
+        work: impl FnOnce(&WriteTransaction<'_>) -> Result<T, TransactionError>,
     ) -> Result<T, StoreError> {
-        let place = self.lock(database)?;
-        let made = database.rehearse(|connection| {
-            if Place::of(connection)? != place {
-                // only a replica that was made anew in this moment is elsewhere: the record's head is locked
+        let log_ends = self.lock(database)?;
+        let made = database.dry_run(|connection| {
+            if LogEnds::of(connection)? != log_ends {
+                // the record's head is locked: only a replica that was rebuilt in this moment can be elsewhere
                 return Err(StoreError::Closed.into());
             }
-            let done = attempted(connection, author, attempt, work)?;
-            Ok((done, Delta::collect(connection, place)?))
+            let done = run_attempt(connection, author, attempt, work)?;
+            Ok((done, Delta::collect(connection, log_ends)?))
         });
         let (done, delta) = match made {
             Ok(made) => made,
             Err(error) => {
-                self.give_up();
+                self.roll_back();
                 return Err(error);
             }
         };
         if delta.to == delta.since {
-            self.give_up();
+            self.roll_back();
             return done;
         }
         self.commit(&delta)?;
-        // it is in the record now; a replica that cannot take it is behind, and whoever serves from it will say so
+        // the change is made; a replica that cannot take it is behind, and its lease thread reports that
         if let Err(error) = database.write(|connection| delta.apply(connection)) {
             tracing::warn!(%error, "the change is in the record, but not in this gateway's replica");
         }
         done
     }
 
-    /// Which gateways there are, by the record.
+    /// The gateways that share the record.
     pub(in crate::store) fn gateways(&mut self) -> Result<Gateways, StoreError> {
         if let Some(mut link) = self.link.take() {
             let asked = Instant::now();
@@ -85,45 +85,50 @@ impl Record {
                 Err(_) => {}
             }
         }
-        let mut link = Link::open(&self.postgres)?;
+        let mut link = RecordConnection::open(&self.postgres)?;
         let found = gateways::list(&mut link)?;
         self.link = Some(link);
         Ok(found)
     }
 
-    /// Begins a transaction that holds the record's head, with the replica brought up to it.
-    fn lock(&mut self, database: &mut Database) -> Result<Place, StoreError> {
+    /// Begins a transaction that locks the record's head, and brings the replica up to it.
+    fn lock(&mut self, database: &mut Database) -> Result<LogEnds, StoreError> {
         if let Some(mut link) = self.link.take().filter(|link| !link.is_closed()) {
             let asked = Instant::now();
             match lock(&mut link) {
-                Ok(place) => return self.follow(link, database, place),
+                Ok(log_ends) => return self.catch_up(link, database, log_ends),
                 Err(error) if asked.elapsed() > AT_ONCE => return Err(error),
-                // nothing was done yet
+                // nothing was done yet: a new connection is tried
                 Err(_) => {}
             }
         }
-        let mut link = Link::open(&self.postgres)?;
-        let place = lock(&mut link)?;
-        self.follow(link, database, place)
+        let mut link = RecordConnection::open(&self.postgres)?;
+        let log_ends = lock(&mut link)?;
+        self.catch_up(link, database, log_ends)
     }
 
-    fn follow(&mut self, mut link: Link, database: &mut Database, place: Place) -> Result<Place, StoreError> {
+    fn catch_up(
+        &mut self,
+        mut link: RecordConnection,
+        database: &mut Database,
+        log_ends: LogEnds,
+    ) -> Result<LogEnds, StoreError> {
         loop {
-            let since = database.read(Place::of)?;
-            let standing = link.within(PATIENCE, async |client| {
-                delta::compare_with(client, &Heard::new(), since, place).await
+            let since = database.read(LogEnds::of)?;
+            let lag = link.within(ANSWER_TIMEOUT, async |client| {
+                delta::compare(client, &LastAnswer::new(), since, log_ends).await
             });
-            match standing? {
-                Standing::Current => {
+            match lag? {
+                ReplicaLag::Current => {
                     self.link = Some(link);
-                    return Ok(place);
+                    return Ok(log_ends);
                 }
-                // another thread of this gateway may have applied it meanwhile: either way the next look tells
-                Standing::Behind(delta) => {
+                // another thread may have applied it meanwhile: the next round tells
+                ReplicaLag::Behind(delta) => {
                     database.write(|connection| delta.apply(connection))?;
                 }
-                Standing::FarBehind | Standing::Ahead => {
-                    return Err(StoreError::RecordAway {
+                ReplicaLag::FarBehind | ReplicaLag::Ahead => {
+                    return Err(StoreError::RecordUnreachable {
                         record: link.record().to_owned(),
                         detail: "this gateway's replica is being made anew".to_owned(),
                     });
@@ -135,48 +140,50 @@ impl Record {
     fn commit(&mut self, delta: &Delta) -> Result<(), StoreError> {
         let mut link = self.link.take().ok_or(StoreError::Closed)?;
         // a removal may take thousands of keys with it
-        let patience = PATIENCE + Duration::from_millis(delta.changes.len() as u64);
+        let patience = ANSWER_TIMEOUT + Duration::from_millis(delta.changes.len() as u64);
         link.within(patience, async |client| delta::push(client, delta).await)?;
-        link.within(PATIENCE, async |client| Ok(client.batch_execute("COMMIT").await?)).map_err(|error| {
-            match error {
-                StoreError::RecordAway { record, detail } => StoreError::RecordUnsure { record, detail },
+        link.within(ANSWER_TIMEOUT, async |client| Ok(client.batch_execute("COMMIT").await?)).map_err(
+            |error| match error {
+                StoreError::RecordUnreachable { record, detail } => {
+                    StoreError::CommitUnknown { record, detail }
+                }
                 error => error,
-            }
-        })?;
+            },
+        )?;
         self.link = Some(link);
         Ok(())
     }
 
-    /// Ends a transaction that is to leave nothing.
-    fn give_up(&mut self) {
+    /// Rolls back the transaction.
+    fn roll_back(&mut self) {
         if let Some(mut link) = self.link.take()
-            && link.within(PATIENCE, async |client| Ok(client.batch_execute("ROLLBACK").await?)).is_ok()
+            && link.within(ANSWER_TIMEOUT, async |client| Ok(client.batch_execute("ROLLBACK").await?)).is_ok()
         {
             self.link = Some(link);
         }
     }
 }
 
-fn lock(link: &mut Link) -> Result<Place, StoreError> {
-    link.within(PATIENCE, async |client| {
-        // both leave at once
-        let (begun, place) = join(client.batch_execute("BEGIN"), delta::place(client, true)).await;
+fn lock(link: &mut RecordConnection) -> Result<LogEnds, StoreError> {
+    link.within(ANSWER_TIMEOUT, async |client| {
+        // both are sent at once
+        let (begun, log_ends) = join(client.batch_execute("BEGIN"), delta::log_ends(client, true)).await;
         begun?;
-        place
+        log_ends
     })
 }
 
-/// Runs `work`; where a key's holder is refused, what it has written is taken back and the refusal is written down.
-fn attempted<T>(
+/// Runs `work`. If a key's holder is refused, what `work` has written is rolled back, and the refusal is logged.
+fn run_attempt<T>(
     connection: &rusqlite::Connection,
     author: &Author,
     attempt: &Attempt,
-    work: impl FnOnce(&Writing<'_>) -> Result<T, Fault>,
-) -> Result<Result<T, StoreError>, Fault> {
+    work: impl FnOnce(&WriteTransaction<'_>) -> Result<T, TransactionError>,
+) -> Result<Result<T, StoreError>, TransactionError> {
     connection.execute_batch("SAVEPOINT attempt")?;
-    match work(&Writing { connection, author }) {
+    match work(&WriteTransaction { connection, author }) {
         Ok(done) => Ok(Ok(done)),
-        Err(Fault::Store(error)) if matches!(author, Author::Key(_)) && error.is_refusal() => {
+        Err(TransactionError::Store(error)) if matches!(author, Author::Key(_)) && error.is_refusal() => {
             connection.execute_batch("ROLLBACK TO attempt")?;
             audit::refused(connection, author, attempt, &error.to_string())?;
             Ok(Err(error))

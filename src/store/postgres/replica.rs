@@ -1,4 +1,4 @@
-//! This gateway's replica of the record: made, kept up to date, and made anew where it cannot be trusted.
+//! This gateway's replica of the record: created, kept up to date, and rebuilt if it cannot be trusted.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use rusqlite::OptionalExtension as _;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::delta::{self, Standing};
-use super::link::{Link, PATIENCE};
-use super::migrations::Empty;
+use super::connection::{ANSWER_TIMEOUT, RecordConnection};
+use super::delta::{self, ReplicaLag};
+use super::migrations::IfEmpty;
 use super::rebuild::rebuild;
-use super::{gateways, migrations, notes};
+use super::{gateways, migrations, uses_and_fingerprints};
 use crate::config::Postgres;
 use crate::model::KeyId;
-use crate::store::boot::{self, BootTime};
-use crate::store::change::{self, ChangeNumber, Head};
-use crate::store::database::{Database, FileId, Purpose, file_at};
-use crate::store::delta::Place;
-use crate::store::file_watch::Beside;
-use crate::store::{Fingerprint, KeyUse, LeaseState, Position, StoreError};
+use crate::store::boot_clock::{self, BootInstant};
+use crate::store::change::{self, ChangeHead, ChangeNumber};
+use crate::store::database::{Database, FileId, OpenMode, file_at};
+use crate::store::delta::LogEnds;
+use crate::store::file_watch::WalFiles;
+use crate::store::{Fingerprint, KeyUse, LeaseState, StoreError, StorePosition};
 
-/// What a gateway keeps of the record, and its connection to it. Its methods block.
+/// A gateway's replica, and its connection to the record. Its methods block.
 #[derive(Debug)]
 pub struct Replica {
     postgres: Postgres,
-    link: Option<Link>,
+    link: Option<RecordConnection>,
     database: Database,
-    /// What lies beside the file that is open, and which file that is.
-    beside: Option<(FileId, Beside)>,
-    /// What others have found wrong with a file.
+    /// The write-ahead log and its index, and the file that they belong to.
+    wal_files: Option<(FileId, WalFiles)>,
+    /// A damage that a reader has found, and the file that has it.
     damage: Option<(FileId, String)>,
-    /// What was seen and is not in the record any more, where that was said there already.
-    doubted: Option<Head>,
-    /// Of which record: the file may be damaged or gone when that is to be known.
+    /// A change that was seen and that the record has lost, if this was reported to the record already.
+    reported_rollback: Option<ChangeHead>,
+    /// The record's id: the file may be damaged or gone when it is needed.
     record: String,
     /// This gateway's row in the record.
     id: String,
@@ -41,28 +41,28 @@ pub struct Replica {
     lease: Duration,
 }
 
-/// How far the replica has come.
+/// The newest change in the replica.
 #[derive(Debug, Clone, Copy)]
-pub struct Reached {
-    /// The newest change that it holds, and in which file.
-    pub position: Position,
-    head: Head,
+pub struct ReplicaHead {
+    /// Its number, and the replica's file.
+    pub position: StorePosition,
+    head: ChangeHead,
 }
 
-/// What ends a wait for news.
+/// Why a wait has ended.
 #[derive(Debug)]
-pub enum Woken<T> {
-    /// The record announced a change, or somebody may have made one, or the time is up.
-    Look,
-    /// This was sent.
-    Told(T),
-    /// The sender is gone.
-    Ended,
+pub enum Wakeup<T> {
+    /// The record has announced a change, or the time is up: look at the record.
+    CheckRecord,
+    /// A message has come.
+    Message(T),
+    /// All senders of messages are gone.
+    Disconnected,
 }
 
 impl Replica {
-    /// Opens the replica and brings it up to date. Where the record is away, a replica that is there is used as it
-    /// is; what it holds may be acted on until [`Replica::remembered_lease`].
+    /// Opens the replica and brings it up to date. If the record cannot be reached, an existing replica is used as it is: the
+    /// gateway may act on it until [`Replica::saved_lease`].
     pub fn open(
         postgres: &Postgres,
         name: &str,
@@ -75,14 +75,14 @@ impl Replica {
             tracing::error!(%error, "starting from the replica alone");
         }
         let (postgres, name) = (postgres.clone(), name.to_owned());
-        let record = record_of(&database, &postgres)?;
+        let record = record_id_of(&database, &postgres)?;
         Ok(Self {
             postgres,
             link,
             database,
-            beside: None,
+            wal_files: None,
             damage: None,
-            doubted: None,
+            reported_rollback: None,
             record,
             id,
             name,
@@ -90,63 +90,64 @@ impl Replica {
         })
     }
 
-    /// Whether the record was reached.
+    /// Whether there is a connection to the record.
     pub fn is_connected(&self) -> bool {
         self.link.is_some()
     }
 
-    /// Until when what the replica holds may be acted on, as it was last written down: in the past after a restart of
-    /// the machine.
-    pub fn remembered_lease(&self) -> Result<BootTime, StoreError> {
+    /// The end of the lease that is saved in the replica. After a restart of the machine it is in the past.
+    pub fn saved_lease(&self) -> Result<BootInstant, StoreError> {
         self.database.read(|connection| {
             let (boot, until): (String, i64) =
                 connection.query_row("SELECT boot, lease_until FROM replica", [], |row| {
                     Ok((row.get(0)?, row.get(1)?))
                 })?;
-            Ok(LeaseState::remembered(BootTime(until.cast_unsigned()), &boot, boot::id()))
+            Ok(LeaseState::saved(BootInstant(until.cast_unsigned()), &boot, boot_clock::boot_id()))
         })
     }
 
-    /// Writes down until when what the replica holds may be acted on.
-    pub fn remember_lease(&mut self, until: BootTime) -> Result<(), StoreError> {
+    /// Saves the end of the lease in the replica.
+    pub fn save_lease(&mut self, until: BootInstant) -> Result<(), StoreError> {
         self.database.write(|connection| {
             connection
                 .prepare_cached("UPDATE replica SET boot = ?1, lease_until = ?2")?
-                .execute((boot::id(), until.0.cast_signed()))?;
+                .execute((boot_clock::boot_id(), until.0.cast_signed()))?;
             Ok(())
         })
     }
 
-    /// Asks the record for its newest change and brings the replica up to it.
-    pub fn look(&mut self) -> Result<Reached, StoreError> {
-        let mut link = self.connected()?;
+    /// Brings the replica up to the record's newest change.
+    pub fn catch_up(&mut self) -> Result<ReplicaHead, StoreError> {
+        let mut link = self.take_connection()?;
         let unusable = self.why_unusable();
-        let Self { database, postgres, doubted, .. } = self;
+        let Self { database, postgres, reported_rollback, .. } = self;
         let report = &mut |progress: &str| tracing::info!("{progress}");
         match unusable {
-            Some(why) => make_anew(&why, &mut link, database, postgres, doubted, report)?,
-            None => bring_up(&mut link, database, postgres, doubted, report)?,
+            Some(why) => {
+                rebuild_and_catch_up(&why, &mut link, database, postgres, reported_rollback, report)?
+            }
+            None => catch_up_or_rebuild(&mut link, database, postgres, reported_rollback, report)?,
         }
         self.link = Some(link);
         let head = self.database.read(change::head)?;
         // the one that was read: another may have taken its place since, and numbers of two cannot be compared
         let file = self.database.file();
-        Ok(Reached { position: Position { file, number: head.number }, head })
+        Ok(ReplicaHead { position: StorePosition { file, number: head.number }, head })
     }
 
-    /// A file of this replica cannot be read as it was written: the next look makes it anew, where it is still in use.
+    /// Reports that a file of this replica is damaged. If it is still in use, the next [`Replica::catch_up`] rebuilds it.
     pub fn report_damage(&mut self, file: FileId, why: String) {
         self.damage = Some((file, why));
     }
 
-    /// Why the replica cannot be used any more though it may be read from here: others have found it damaged, or its log
-    /// or the index of that is gone. A command that opens the replica then has others, and what it writes is not seen
-    /// here.
+    /// Why the replica cannot be used any more, though this connection can still read it: a reader has found damage, or its
+    /// write-ahead log or the index of that is gone. A command that opens the replica then gets new ones, and what it writes
+    /// is not seen here.
     fn why_unusable(&mut self) -> Option<String> {
         let file = self.database.file();
         let path = self.database.path();
         if file_at(path).ok() != Some(file) {
-            // made anew by somebody else: the next question goes to that
+            // rebuilt by another process: the next query goes to that file
             return None;
         }
         if let Some((of, why)) = self.damage.take()
@@ -154,140 +155,141 @@ impl Replica {
         {
             return Some(why);
         }
-        if let Some((of, beside)) = &self.beside
+        if let Some((of, wal_files)) = &self.wal_files
             && *of == file
         {
-            return beside.missing().map(|gone| format!("{} was removed while in use", gone.display()));
+            return wal_files.missing().map(|gone| format!("{} was removed while in use", gone.display()));
         }
-        self.beside = Beside::of(path).ok().map(|beside| (file, beside));
+        self.wal_files = WalFiles::of(path).ok().map(|wal_files| (file, wal_files));
         None
     }
 
-    /// Extends this gateway's lease in the record; to be followed by [`Replica::look`]: in this order, so that a
+    /// Extends this gateway's lease in the record; call [`Replica::catch_up`] after it. In this order a
     /// change is either seen here, or its author sees the lease.
     pub fn renew(&mut self) -> Result<(), StoreError> {
-        let mut link = self.connected()?;
-        // where it has no row any more it has applied what it says at the next acknowledgement
+        let mut link = self.take_connection()?;
+        // if the row is gone, the next acknowledgement says what was applied
         let lease = LeaseState::in_record(self.lease);
         gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), lease)?;
         self.link = Some(link);
         Ok(())
     }
 
-    /// Tells the record that all that was reached is in force here.
-    pub fn acknowledge(&mut self, reached: Reached) -> Result<(), StoreError> {
-        let mut link = self.connected()?;
+    /// Tells the record that this gateway has applied everything up to there.
+    pub fn acknowledge(&mut self, reached: ReplicaHead) -> Result<(), StoreError> {
+        let mut link = self.take_connection()?;
         gateways::acknowledge(&mut link, &self.id, reached.head)?;
         self.link = Some(link);
         Ok(())
     }
 
-    /// Gives the record what this gateway noted, and takes what the others did.
-    pub fn exchange_notes(
+    /// Sends this gateway's uses and fingerprints to the record, and reads those of the others.
+    pub fn exchange_uses_and_fingerprints(
         &mut self,
         uses: &[KeyUse],
         fingerprints: &[(KeyId, Fingerprint)],
     ) -> Result<(), StoreError> {
-        let mut link = self.connected()?;
-        notes::exchange(&mut link, &mut self.database, uses, fingerprints)?;
+        let mut link = self.take_connection()?;
+        uses_and_fingerprints::exchange(&mut link, &mut self.database, uses, fingerprints)?;
         self.link = Some(link);
         Ok(())
     }
 
-    /// Waits until the record announces a change, something is told, or the time is up.
-    pub fn wait<T>(&mut self, told: &mut mpsc::UnboundedReceiver<T>, at_most: Duration) -> Woken<T> {
+    /// Waits until the record announces a change, a message comes, or the time is up.
+    pub fn wait<T>(&mut self, told: &mut mpsc::UnboundedReceiver<T>, at_most: Duration) -> Wakeup<T> {
         let Some(link) = &mut self.link else {
             // without a connection nothing is announced
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             let Ok(runtime) = runtime else {
                 std::thread::sleep(at_most);
-                return Woken::Look;
+                return Wakeup::CheckRecord;
             };
             return runtime.block_on(async {
                 tokio::select! {
-                    told = told.recv() => told.map_or(Woken::Ended, Woken::Told),
-                    () = tokio::time::sleep(at_most) => Woken::Look,
+                    told = told.recv() => told.map_or(Wakeup::Disconnected, Wakeup::Message),
+                    () = tokio::time::sleep(at_most) => Wakeup::CheckRecord,
                 }
             });
         };
-        let Link { runtime, notices, .. } = link;
+        let RecordConnection { runtime, notices, .. } = link;
         runtime.block_on(async {
             tokio::select! {
-                told = told.recv() => told.map_or(Woken::Ended, Woken::Told),
+                told = told.recv() => told.map_or(Wakeup::Disconnected, Wakeup::Message),
                 notice = notices.recv() => {
-                    // one look sees what all of them announce
+                    // one look finds all the changes
                     while notice.is_some() && notices.try_recv().is_ok() {}
                     if notice.is_none() {
                         // the connection has ended: no need to hurry
                         tokio::time::sleep(at_most).await;
                     }
-                    Woken::Look
+                    Wakeup::CheckRecord
                 }
-                () = tokio::time::sleep(at_most) => Woken::Look,
+                () = tokio::time::sleep(at_most) => Wakeup::CheckRecord,
             }
         })
     }
 
-    /// Takes this gateway's row out of the record, after its last request, and gives its lease up. Where the record is
-    /// away both stay: who comes back to the record waits for the row, and so a restart may act within the lease.
-    pub fn leave(&mut self) -> Result<(), StoreError> {
-        let mut link = self.connected()?;
-        // asked first, and only then the lease is given up: a record that does not answer is away
-        identify(&mut link, &self.record, &self.postgres)?;
+    /// Removes this gateway's row from the record and gives its lease up. Call it after the gateway's last request. If the
+    /// record cannot be reached, both stay: receipts wait for the row, so a restarted gateway may act within the lease.
+    pub fn deregister(&mut self) -> Result<(), StoreError> {
+        let mut link = self.take_connection()?;
+        // the lease is given up only after the record has answered
+        check_record_id(&mut link, &self.record, &self.postgres)?;
         self.link = Some(link);
-        // before the row goes: nobody waits any more for what a restart would do within the lease that it remembers, and
-        // that the row has gone is not always heard
-        self.remember_lease(BootTime::default())?;
-        self.withdraw()
+        // before the row is removed: after that no receipt waits for a gateway that restarts within the saved lease, and
+        // the answer to the removal may be lost
+        self.save_lease(BootInstant::default())?;
+        self.remove_row()
     }
 
-    /// Takes the row out of the record again of a gateway that has acted on nothing. What the replica remembers is
-    /// another one's lease, and stays.
-    pub fn withdraw(&mut self) -> Result<(), StoreError> {
-        let mut link = self.connected()?;
-        gateways::leave(&mut link, &self.id)
+    /// Removes the row of a gateway that has not acted on anything. The lease that is saved in the replica is another
+    /// gateway's, and stays.
+    pub fn remove_row(&mut self) -> Result<(), StoreError> {
+        let mut link = self.take_connection()?;
+        gateways::remove(&mut link, &self.id)
     }
 
-    /// The connection, for one question: whoever asks puts it back when all went well.
-    fn connected(&mut self) -> Result<Link, StoreError> {
+    /// Takes the connection, or opens a new one. The caller puts it back if all went well.
+    fn take_connection(&mut self) -> Result<RecordConnection, StoreError> {
         if let Some(link) = self.link.take().filter(|link| !link.is_closed()) {
             return Ok(link);
         }
-        let mut link = migrations::connect(&self.postgres, Empty::Refuse)?;
-        identify(&mut link, &self.record, &self.postgres)?;
+        let mut link = migrations::connect(&self.postgres, IfEmpty::Refuse)?;
+        check_record_id(&mut link, &self.record, &self.postgres)?;
         listen(&mut link)?;
         Ok(link)
     }
 }
 
-/// Why a replica cannot go on from where it is.
-enum Unfollowable {
+/// Why the replica cannot catch up.
+enum CatchUpError {
     Store(StoreError),
-    /// It must be made anew, for this reason.
-    Gone(String),
+    /// It must be rebuilt, for this reason.
+    MustRebuild(String),
 }
 
-impl From<StoreError> for Unfollowable {
+impl From<StoreError> for CatchUpError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Missing { .. } => Self::Gone(error.to_string()),
-            StoreError::Vanished { path } => {
-                Self::Gone(format!("the replica at {} was deleted while in use", path.display()))
-            }
-            error if error.is_damage() => Self::Gone(error.to_string()),
+            StoreError::Missing { .. } => CatchUpError::MustRebuild(error.to_string()),
+            StoreError::FileDeleted { path } => CatchUpError::MustRebuild(format!(
+                "the replica at {} was deleted while in use",
+                path.display()
+            )),
+            error if error.is_damage() => CatchUpError::MustRebuild(error.to_string()),
             error => Self::Store(error),
         }
     }
 }
 
-/// Has the record's announcements come in on this connection.
-fn listen(link: &mut Link) -> Result<(), StoreError> {
-    link.within(PATIENCE, async |client| Ok(client.batch_execute("LISTEN portcullis_changes").await?))
+/// Listens to the record's notifications.
+fn listen(link: &mut RecordConnection) -> Result<(), StoreError> {
+    link.within(ANSWER_TIMEOUT, async |client| Ok(client.batch_execute("LISTEN portcullis_changes").await?))
 }
 
-/// Opens or makes the replica, and brings it up to the record.
-fn prepare(
-    link: &mut Link,
+/// Opens or builds the replica, and brings it up to the record.
+fn open_and_catch_up(
+    link: &mut RecordConnection,
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
@@ -303,61 +305,61 @@ fn prepare(
         }
         Err(error) => return Err(error),
     };
-    identify(link, &record_of(&database, postgres)?, postgres)?;
-    bring_up(link, &mut database, postgres, &mut None, report)?;
+    check_record_id(link, &record_id_of(&database, postgres)?, postgres)?;
+    catch_up_or_rebuild(link, &mut database, postgres, &mut None, report)?;
     listen(link)?;
     Ok(database)
 }
 
-/// Brings the replica up to the record, or makes it anew, once: what cannot be followed even then is an error.
-fn bring_up(
-    link: &mut Link,
+/// Brings the replica up to the record, or rebuilds it once. If that does not help, fails.
+fn catch_up_or_rebuild(
+    link: &mut RecordConnection,
     database: &mut Database,
     postgres: &Postgres,
-    doubted: &mut Option<Head>,
+    reported_rollback: &mut Option<ChangeHead>,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
-    let why = match catch_up(link, database, postgres, doubted) {
+    let why = match catch_up(link, database, postgres, reported_rollback) {
         Ok(_) => return Ok(()),
-        Err(Unfollowable::Store(error)) => return Err(error),
-        Err(Unfollowable::Gone(why)) => why,
+        Err(CatchUpError::Store(error)) => return Err(error),
+        Err(CatchUpError::MustRebuild(why)) => why,
     };
-    make_anew(&why, link, database, postgres, doubted, report)
+    rebuild_and_catch_up(&why, link, database, postgres, reported_rollback, report)
 }
 
-fn make_anew(
+fn rebuild_and_catch_up(
     why: &str,
-    link: &mut Link,
+    link: &mut RecordConnection,
     database: &mut Database,
     postgres: &Postgres,
-    doubted: &mut Option<Head>,
+    reported_rollback: &mut Option<ChangeHead>,
     report: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
     tracing::error!("{why}: the replica is made anew from the record");
     *database = rebuild(link, postgres, report)?;
-    // where another process has made it anew meanwhile, that one may lack the newest
-    match catch_up(link, database, postgres, doubted) {
+    // if another process has rebuilt it meanwhile, that replica may lack the newest changes
+    match catch_up(link, database, postgres, reported_rollback) {
         Ok(_) => Ok(()),
-        Err(Unfollowable::Store(error)) => Err(error),
-        Err(Unfollowable::Gone(detail)) => {
-            Err(StoreError::RecordAway { record: link.record().to_owned(), detail })
+        Err(CatchUpError::Store(error)) => Err(error),
+        Err(CatchUpError::MustRebuild(detail)) => {
+            Err(StoreError::RecordUnreachable { record: link.record().to_owned(), detail })
         }
     }
 }
 
-/// Connects to the record and brings the replica up to it. Where the record is away, the replica is opened as it is,
-/// and why comes last.
+/// Connects to the record and brings the replica up to it. If the record cannot be reached, opens the replica as it is, and
+/// returns the error too.
 pub(super) fn open(
     postgres: &Postgres,
     report: &mut dyn FnMut(&str),
-) -> Result<(Option<Link>, Database, Option<StoreError>), StoreError> {
-    let empty = if postgres.replica.exists() { Empty::Refuse } else { Empty::Begin };
+) -> Result<(Option<RecordConnection>, Database, Option<StoreError>), StoreError> {
+    let empty = if postgres.replica.exists() { IfEmpty::Refuse } else { IfEmpty::CreateSchema };
     let opened = migrations::connect(postgres, empty).and_then(|mut link| {
-        let database = prepare(&mut link, postgres, report)?;
+        let database = open_and_catch_up(&mut link, postgres, report)?;
         Ok((Some(link), database, None))
     });
     match opened {
-        Err(error @ StoreError::RecordAway { .. }) => match open_file(postgres) {
+        Err(error @ StoreError::RecordUnreachable { .. }) => match open_file(postgres) {
             Ok(database) => Ok((None, database, Some(error))),
             // without a replica there is nothing to go by
             Err(StoreError::Missing { .. }) => Err(error),
@@ -370,15 +372,15 @@ pub(super) fn open(
 /// The replica as it is.
 fn open_file(postgres: &Postgres) -> Result<Database, StoreError> {
     let path = &postgres.replica;
-    let mut database = Database::open(path, Purpose::Replica)?;
+    let mut database = Database::open(path, OpenMode::Replica)?;
     database.migrate()?;
     database.check()?;
-    record_of(&database, postgres)?;
+    record_id_of(&database, postgres)?;
     Ok(database)
 }
 
-/// Which record the file is a replica of.
-fn record_of(database: &Database, postgres: &Postgres) -> Result<String, StoreError> {
+/// The id of the record that the file is a replica of.
+fn record_id_of(database: &Database, postgres: &Postgres) -> Result<String, StoreError> {
     let record = database.read(|connection| {
         Ok(connection.query_row("SELECT record FROM replica", [], |row| row.get(0)).optional()?)
     })?;
@@ -389,59 +391,59 @@ fn foreign(postgres: &Postgres) -> StoreError {
     StoreError::ForeignReplica { path: postgres.replica.clone(), record: postgres.server_and_database() }
 }
 
-pub(super) fn record_id(link: &mut Link) -> Result<String, StoreError> {
-    link.within(PATIENCE, async |client| {
+pub(super) fn record_id(link: &mut RecordConnection) -> Result<String, StoreError> {
+    link.within(ANSWER_TIMEOUT, async |client| {
         Ok(client.query_typed_one("SELECT id FROM record", &[]).await?.try_get(0)?)
     })
 }
 
-/// Refuses another record than the replica's.
-fn identify(link: &mut Link, record: &str, postgres: &Postgres) -> Result<(), StoreError> {
+/// Refuses a record that is not the replica's.
+fn check_record_id(link: &mut RecordConnection, record: &str, postgres: &Postgres) -> Result<(), StoreError> {
     if record_id(link)? == record { Ok(()) } else { Err(foreign(postgres)) }
 }
 
-/// Applies what the record has more than the replica; the newest change then.
+/// Applies what the record has and the replica lacks. The newest change after that.
 fn catch_up(
-    link: &mut Link,
+    link: &mut RecordConnection,
     database: &mut Database,
     postgres: &Postgres,
-    doubted: &mut Option<Head>,
-) -> Result<ChangeNumber, Unfollowable> {
+    reported_rollback: &mut Option<ChangeHead>,
+) -> Result<ChangeNumber, CatchUpError> {
     loop {
-        let since = database.read(Place::of)?;
-        // nearly always there is nothing new: then this one question is all, and a record that is away is noticed soon
-        if link.within(PATIENCE, async |client| delta::place(client, false).await)? == since {
+        let since = database.read(LogEnds::of)?;
+        // nearly always there is nothing new: then this one query is all, and an unreachable record is noticed soon
+        if link.within(ANSWER_TIMEOUT, async |client| delta::log_ends(client, false).await)? == since {
             return Ok(since.head.number);
         }
-        let standing = link.within_unless_silent(6 * PATIENCE, async |client, heard| {
+        let lag = link.within_unless_silent(6 * ANSWER_TIMEOUT, async |client, last_answer| {
             let beginning = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-            // both leave at once, in this order
-            let (begun, to) = join(beginning, delta::place(client, false)).await;
+            // both are sent at once, in this order
+            let (begun, to) = join(beginning, delta::log_ends(client, false)).await;
             begun?;
-            let standing = delta::compare_with(client, heard, since, to?).await?;
+            let lag = delta::compare(client, last_answer, since, to?).await?;
             client.batch_execute("COMMIT").await?;
-            Ok(standing)
+            Ok(lag)
         })?;
-        match standing {
-            Standing::Current => return Ok(since.head.number),
-            // somebody else may have applied it meanwhile: either way the next look tells
-            Standing::Behind(delta) => {
+        match lag {
+            ReplicaLag::Current => return Ok(since.head.number),
+            // another thread may have applied it meanwhile: the next round tells
+            ReplicaLag::Behind(delta) => {
                 database.write(|connection| delta.apply(connection))?;
             }
-            Standing::FarBehind => {
-                return Err(Unfollowable::Gone(format!(
+            ReplicaLag::FarBehind => {
+                return Err(CatchUpError::MustRebuild(format!(
                     "the replica at {} is too far behind the record",
                     postgres.replica.display()
                 )));
             }
-            Standing::Ahead => {
-                // leases may have been lost with it; once, or receipts would be doubted for as long as this replica
-                // cannot be made anew
-                if *doubted != Some(since.head) {
-                    gateways::doubt(link)?;
-                    *doubted = Some(since.head);
+            ReplicaLag::Ahead => {
+                // leases may have been lost too. Reported once: else receipts would be incomplete for as long as this
+                // replica cannot be rebuilt
+                if *reported_rollback != Some(since.head) {
+                    gateways::mark_leases_unsure(link)?;
+                    *reported_rollback = Some(since.head);
                 }
-                return Err(Unfollowable::Gone(format!(
+                return Err(CatchUpError::MustRebuild(format!(
                     "the record at {} has been put back to an earlier state: change {} was seen here, and is not in \
                      it any more",
                     postgres.server_and_database(),

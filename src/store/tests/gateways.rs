@@ -1,11 +1,11 @@
-//! Who is there, what each has applied, and what that says of a change.
+//! The list of gateways, receipts, and which changes are confirmed.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::super::boot;
+use super::super::process_identity;
 use super::*;
 
 fn gateway(name: &str, applied: u64, lease_until: i64, is_live: bool) -> GatewayEntry {
@@ -58,111 +58,108 @@ fn a_receipt_counts_the_live_gateways_only() {
 }
 
 #[test]
-fn what_all_live_gateways_have_is_confirmed() {
+fn the_change_that_all_live_gateways_have_is_confirmed() {
     assert_eq!(three().confirmed_up_to(), Some(ChangeNumber(5)));
     let alone = Gateways { head: ChangeNumber(9), ..Gateways::default() };
     assert_eq!(alone.confirmed_up_to(), Some(ChangeNumber(9)));
-    let doubted = Gateways { unsure_until: Some(Timestamp::MAX), ..three() };
-    assert_eq!(doubted.confirmed_up_to(), None);
+    let unsure = Gateways { unsure_until: Some(Timestamp::MAX), ..three() };
+    assert_eq!(unsure.confirmed_up_to(), None);
 }
 
 #[test]
-fn what_was_settled_stays_so_and_of_the_rest_the_worst_is_assumed() {
+fn confirmed_changes_stay_confirmed_and_unknown_revocations_are_pending() {
     let (old, new) = (ChangeNumber(5), ChangeNumber(6));
     let known = ConfirmedUpTo::new(Some(old), ChangeNumber(0));
-    let doubted = ConfirmedUpTo::new(None, old);
+    let unknown = ConfirmedUpTo::new(None, old);
     // a gateway that is just starting has not said yet what it has applied
     assert_eq!(ConfirmedUpTo::new(Some(ChangeNumber(0)), old), known);
-    for confirmed_up_to in [known, doubted] {
-        assert_eq!(confirmed_up_to.number(), old);
-        assert!(
-            !confirmed_up_to.is_pending(old, State::Inactive)
-                && confirmed_up_to.is_pending(new, State::Inactive)
-        );
-        assert!(confirmed_up_to.is_pending(new, State::Removed));
+    for confirmed in [known, unknown] {
+        assert_eq!(confirmed.number(), old);
+        assert!(!confirmed.is_pending(old, State::Inactive) && confirmed.is_pending(new, State::Inactive));
+        assert!(confirmed.is_pending(new, State::Removed));
     }
-    assert!(known.is_pending(new, State::Active) && !doubted.is_pending(new, State::Active));
+    assert!(known.is_pending(new, State::Active) && !unknown.is_pending(new, State::Active));
     assert!(ConfirmedUpTo::UNKNOWN.is_pending(ChangeNumber(1), State::Inactive));
 }
 
 #[test]
-fn a_gateway_of_an_embedded_store_is_there_from_its_first_word_to_its_last() {
-    let mut place = place();
-    place.account("alice");
-    let mut presence = Presence::begin(&place.path, "gw", Duration::from_mins(1)).unwrap();
-    let seen = place.store.gateways().unwrap();
+fn a_gateway_is_listed_from_its_registration_to_its_end() {
+    let mut test = test_store();
+    test.account("alice");
+    let mut registration = GatewayRegistration::register(&test.path, "gw", Duration::from_mins(1)).unwrap();
+    let seen = test.store.gateways().unwrap();
     let [one] = &seen.entries[..] else { panic!("{seen:?}") };
     assert_eq!((one.name.as_str(), one.applied, one.is_live), ("gw", ChangeNumber(0), true));
     let left = one.lease_until.duration_since(seen.at).as_secs();
     assert!((50..=60).contains(&left), "{left}s are left of a minute");
     assert_eq!(seen.head, ChangeNumber(1));
 
-    presence.renew(ChangeNumber(1)).unwrap();
-    assert!(place.store.receipt(ChangeNumber(1)).unwrap().is_complete());
+    registration.renew(ChangeNumber(1)).unwrap();
+    assert!(test.store.receipt(ChangeNumber(1)).unwrap().is_complete());
     // a second one, that is at its start again
-    let mut second = Presence::begin(&place.path, "another", Duration::from_mins(1)).unwrap();
-    let receipt = place.store.gateways().unwrap().receipt(ChangeNumber(1));
+    let mut second = GatewayRegistration::register(&test.path, "another", Duration::from_mins(1)).unwrap();
+    let receipt = test.store.gateways().unwrap().receipt(ChangeNumber(1));
     assert_eq!((receipt.applied.len(), receipt.waiting.len()), (1, 1));
-    second.end().unwrap();
-    presence.end().unwrap();
-    assert_eq!(place.store.gateways().unwrap().entries, []);
+    second.deregister().unwrap();
+    registration.deregister().unwrap();
+    assert_eq!(test.store.gateways().unwrap().entries, []);
 }
 
 #[test]
-fn a_gateway_whose_lease_is_over_and_one_of_an_earlier_boot_are_not_live() {
-    let mut place = place();
-    let _short = Presence::begin(&place.path, "short", Duration::from_millis(1)).unwrap();
-    let is_live = |place: &mut Place| place.store.gateways().unwrap().entries[0].is_live;
+fn a_gateway_is_not_live_after_its_lease_or_after_a_restart_of_the_machine() {
+    let mut test = test_store();
+    let _short = GatewayRegistration::register(&test.path, "short", Duration::from_millis(1)).unwrap();
+    let is_live = |test: &mut TestStore| test.store.gateways().unwrap().entries[0].is_live;
     let begun = Instant::now();
-    while is_live(&mut place) {
+    while is_live(&mut test) {
         assert!(begun.elapsed() < Duration::from_secs(10), "a lease of a millisecond does not end");
     }
-    let mut long = Presence::begin(&place.path, "long", Duration::from_mins(1)).unwrap();
-    let connection = Connection::open(&place.path).unwrap();
+    let mut long = GatewayRegistration::register(&test.path, "long", Duration::from_mins(1)).unwrap();
+    let connection = Connection::open(&test.path).unwrap();
     connection.execute("DELETE FROM gateways WHERE name = 'short'", []).unwrap();
-    assert!(is_live(&mut place));
+    assert!(is_live(&mut test));
     connection.execute("UPDATE gateways SET boot = 'of yesterday'", []).unwrap();
-    assert!(!is_live(&mut place));
+    assert!(!is_live(&mut test));
     // whoever comes next takes such rows away
     long.renew(ChangeNumber(0)).unwrap();
-    let mut other = Presence::begin(&place.path, "other", Duration::from_mins(1)).unwrap();
+    let mut other = GatewayRegistration::register(&test.path, "other", Duration::from_mins(1)).unwrap();
     other.renew(ChangeNumber(0)).unwrap();
-    let names: Vec<_> = place.store.gateways().unwrap().entries.into_iter().map(|it| it.name).collect();
+    let names: Vec<_> = test.store.gateways().unwrap().entries.into_iter().map(|it| it.name).collect();
     assert!(names.contains(&"other".to_owned()) && !names.contains(&"short".to_owned()), "{names:?}");
 }
 
 #[test]
-fn a_process_that_was_killed_has_ended_and_one_that_cannot_be_seen_has_not() {
-    let ours = boot::process();
-    assert!(!boot::has_ended(&ours), "{ours}");
+fn a_killed_process_has_ended_and_one_of_another_container_has_not() {
+    let ours = process_identity::current();
+    assert!(!process_identity::has_ended(&ours), "{ours}");
     let [space, id, start] = ours.split(' ').collect::<Vec<_>>()[..] else { panic!("{ours}") };
-    assert!(boot::has_ended(&format!("{space} {id} {start}0")), "another process with our id");
-    assert!(!boot::has_ended(&format!("pid:[1] {id} {start}0")), "of another container");
+    assert!(process_identity::has_ended(&format!("{space} {id} {start}0")), "another process with our id");
+    assert!(!process_identity::has_ended(&format!("pid:[1] {id} {start}0")), "of another container");
     for unknown in ["", "x", "x y z", &format!("{space} {id}"), &format!("{space} {id} ")] {
-        assert!(!boot::has_ended(unknown), "{unknown:?}");
+        assert!(!process_identity::has_ended(unknown), "{unknown:?}");
     }
     let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
     let line = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
     let start = line.rsplit_once(") ").unwrap().1.split(' ').nth(19).unwrap().to_owned();
     let process = format!("{space} {} {start}", child.id());
-    assert!(!boot::has_ended(&process));
+    assert!(!process_identity::has_ended(&process));
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(boot::has_ended(&process));
+    assert!(process_identity::has_ended(&process));
 }
 
 #[test]
 fn time_since_the_start_of_the_machine_only_grows() {
-    let now = BootTime::now();
-    assert!(now.0 > 0 && BootTime::now() >= now);
+    let now = BootInstant::now();
+    assert!(now.0 > 0 && BootInstant::now() >= now);
     let later = now + Duration::from_mins(1);
     assert!((Duration::from_secs(55)..=Duration::from_mins(1)).contains(&later.remaining()));
-    assert_eq!(BootTime::default().remaining(), Duration::ZERO);
-    assert_eq!(BootTime(u64::MAX - 1) + Duration::from_mins(1), BootTime(u64::MAX));
+    assert_eq!(BootInstant::default().remaining(), Duration::ZERO);
+    assert_eq!(BootInstant(u64::MAX - 1) + Duration::from_mins(1), BootInstant(u64::MAX));
 }
 
 #[test]
-fn who_is_slow_is_asked_after_less_often() {
-    let pause = |waited| receipt_pause(Duration::from_millis(waited)).as_millis();
+fn the_longer_the_wait_the_less_often_the_record_is_asked() {
+    let pause = |waited| receipt_poll_interval(Duration::from_millis(waited)).as_millis();
     assert_eq!([0, 4, 30, 99, 500, 5_000].map(pause), [2, 4, 10, 10, 50, 100]);
 }

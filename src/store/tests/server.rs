@@ -1,4 +1,4 @@
-//! A PostgreSQL server for tests in this room: the integration tests' own.
+//! A PostgreSQL server for the tests of this module: the one of the integration tests.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ fn limit(max_connections: usize, max_waiting: usize) -> Rc<ConcurrencyLimit> {
 
 fn requester(key: i64, source: u8) -> Requester {
     let key = (key > 0).then(|| KeyId::from_row(key));
-    Requester { key, source: Source::of([192, 0, 2, source].into()) }
+    Requester { key, source: ClientSource::of([192, 0, 2, source].into()) }
 }
 
 /// As many permits as there are for this one.

@@ -14,8 +14,8 @@ use crate::management::operations::Changed;
 use crate::management::refusal::Refusal;
 use crate::management::resource_json;
 use crate::model::{Account, AccountId, AccountKind, InvalidId, KeyOwner, State};
-use crate::policy::Act;
-use crate::store::{ACCOUNT_FIELDS, Edit, Entry, NewAccount};
+use crate::policy::ManagementAction;
+use crate::store::{ACCOUNT_FIELDS, Edit, NewAccount, WithRevision};
 
 pub(super) static TYPE: ResourceType = ResourceType {
     methods: |audience| Some(if audience == Audience::Admin { Methods::ALL } else { Methods::READ }),
@@ -102,7 +102,7 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     let nameless = || Refusal::invalid("MissingRequired", "name", "an account needs a name");
     let kind = match input.text("kind")? {
         None => AccountKind::User,
-        Some(word) => word.parse().map_err(|error: crate::model::UnknownKind| {
+        Some(word) => word.parse().map_err(|error: crate::model::UnknownAccountKind| {
             Refusal::invalid("InvalidOption", "kind", error.to_string())
         })?,
     };
@@ -137,13 +137,13 @@ fn parse(id: &str) -> Result<AccountId, Refusal> {
     id.parse().map_err(|_: InvalidId| Refusal::NotFound)
 }
 
-fn document(request: &ApiRequest<'_>, entry: &Entry<Account>) -> Value {
-    let may_change = request.caller.may(&Act::ManageAccounts);
+fn document(request: &ApiRequest<'_>, entry: &WithRevision<Account>) -> Value {
+    let may_change = request.caller.may(&ManagementAction::ManageAccounts);
     let is_pending = request.confirmed_up_to.is_pending(entry.revision, entry.object.state);
     resource_json::account(&entry.object, &request.options(may_change, is_pending))
 }
 
-fn reply(request: &ApiRequest<'_>, changed: &Changed<Entry<Account>>) -> Reply {
+fn reply(request: &ApiRequest<'_>, changed: &Changed<WithRevision<Account>>) -> Reply {
     let options = request.options(true, !changed.is_confirmed());
     let document = resource_json::account(&changed.value.object, &options);
     Reply::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)

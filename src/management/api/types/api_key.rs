@@ -16,7 +16,7 @@ use crate::management::operations::{Changed, NewPair};
 use crate::management::refusal::Refusal;
 use crate::management::resource_json;
 use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State};
-use crate::policy::Act;
+use crate::policy::ManagementAction;
 use crate::store::{Edit, KEY_FIELDS, KeyEntry};
 
 pub(super) static TYPE: ResourceType = ResourceType {
@@ -132,7 +132,7 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
         .create_key(request.caller, owner, input.name()?, input.description()?, pair)
         .await?;
     let (entry, is_pending) = (&issued.changed.value, !issued.changed.is_confirmed());
-    let may_change = request.caller.may(&Act::ChangeKeys(entry.key.owner.clone()));
+    let may_change = request.caller.may(&ManagementAction::ChangeKeys(entry.key.owner.clone()));
     let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
     let mut document = resource_json::key(entry, secret, &request.options(may_change, is_pending));
     let endpoints = request.management.settings().endpoints(&entry.key.owner, &request.http.host);
@@ -175,13 +175,13 @@ async fn find(request: &ApiRequest<'_>, id: &str) -> Result<KeyEntry, Refusal> {
 }
 
 fn document(request: &ApiRequest<'_>, entry: &KeyEntry) -> Value {
-    let may_change = request.caller.may(&Act::ChangeKeys(entry.key.owner.clone()));
+    let may_change = request.caller.may(&ManagementAction::ChangeKeys(entry.key.owner.clone()));
     let is_pending = request.confirmed_up_to.is_pending(entry.revision, entry.key.state);
     resource_json::key(entry, None, &request.options(may_change, is_pending))
 }
 
 fn reply(request: &ApiRequest<'_>, changed: &Changed<KeyEntry>) -> Reply {
-    let may_change = request.caller.may(&Act::ChangeKeys(changed.value.key.owner.clone()));
+    let may_change = request.caller.may(&ManagementAction::ChangeKeys(changed.value.key.owner.clone()));
     let options = request.options(may_change, !changed.is_confirmed());
     let document = resource_json::key(&changed.value, None, &options);
     Reply::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)

@@ -15,8 +15,8 @@ use crate::management::operations::Changed;
 use crate::management::refusal::Refusal;
 use crate::management::resource_json;
 use crate::model::{Environment, EnvironmentId, InvalidId, State};
-use crate::policy::Act;
-use crate::store::{ENVIRONMENT_FIELDS, Edit, Entry};
+use crate::policy::ManagementAction;
+use crate::store::{ENVIRONMENT_FIELDS, Edit, WithRevision};
 
 pub(super) static TYPE: ResourceType = ResourceType {
     methods: |audience| match audience {
@@ -182,13 +182,13 @@ fn parse(id: &str) -> Result<EnvironmentId, Refusal> {
     id.parse().map_err(|_: InvalidId| Refusal::NotFound)
 }
 
-fn document(request: &ApiRequest<'_>, entry: &Entry<Environment>) -> Value {
-    let may_change = request.caller.may(&Act::ChangeEnvironment(entry.object.id.clone()));
+fn document(request: &ApiRequest<'_>, entry: &WithRevision<Environment>) -> Value {
+    let may_change = request.caller.may(&ManagementAction::ChangeEnvironment(entry.object.id.clone()));
     let is_pending = request.confirmed_up_to.is_pending(entry.revision, entry.object.state);
     resource_json::environment(&entry.object, &request.root_options(may_change, is_pending))
 }
 
-fn reply(request: &ApiRequest<'_>, changed: &Changed<Entry<Environment>>) -> Reply {
+fn reply(request: &ApiRequest<'_>, changed: &Changed<WithRevision<Environment>>) -> Reply {
     let options = request.root_options(true, !changed.is_confirmed());
     let document = resource_json::environment(&changed.value.object, &options);
     Reply::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)

@@ -15,8 +15,8 @@ use crate::management::operations::Changed;
 use crate::management::refusal::Refusal;
 use crate::management::resource_json::{self, ACCOUNT_ID_TYPE};
 use crate::model::{AccountId, EnvironmentId, InvalidId, Membership, Role, State, UnknownRole};
-use crate::policy::Act;
-use crate::store::{Expected, MEMBER_FIELDS, MemberEntry};
+use crate::policy::ManagementAction;
+use crate::store::{ExpectedRevision, MEMBER_FIELDS, MemberEntry};
 
 pub(super) static TYPE: ResourceType = ResourceType {
     methods: |audience| match audience {
@@ -137,8 +137,8 @@ async fn refuse_revisions(
 ) -> Result<(), Refusal> {
     request.operations().member(request.caller, environment, account).await?;
     match request.expected() {
-        Expected::Any => Ok(()),
-        Expected::OneOf(_) => Err(Refusal::PreconditionFailed {
+        ExpectedRevision::Any => Ok(()),
+        ExpectedRevision::OneOf(_) => Err(Refusal::PreconditionFailed {
             detail: "a membership has no revision: send If-Match with '*', or without it".to_owned(),
         }),
     }
@@ -150,7 +150,8 @@ fn reply(request: &ApiRequest<'_>, confirmed: StatusCode, changed: &Changed<Memb
 
 fn document(request: &ApiRequest<'_>, changed: &Changed<MemberEntry>) -> Value {
     let entry = &changed.value;
-    let may_change = request.caller.may(&Act::ChangeMembers(entry.membership.environment.clone()));
+    let may_change =
+        request.caller.may(&ManagementAction::ChangeMembers(entry.membership.environment.clone()));
     resource_json::member(entry, &request.options(may_change, !changed.is_confirmed()))
 }
 

@@ -1,0 +1,252 @@
+//! What authentication keeps: caches, keys, the argon2 threads, this gateway's lease. And how it refuses.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use zeroize::Zeroizing;
+
+use super::Peppers;
+use super::argon::ArgonError;
+use super::argon_threads::{ArgonThreads, VerificationError};
+use super::cache::{ChangeProgress, StoreCache};
+use super::counters::{AtomicCounters, Counters};
+use super::environment_cache::EnvironmentCache;
+use super::fingerprint::{Mac, MacKey};
+use super::identity::{Identity, UnsavedUses};
+use super::key_format::random_bytes;
+use super::known_sources::KnownSources;
+use super::negative_cache::NegativeEntry;
+use super::new_pairs::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
+use super::throttle::Throttle;
+use crate::config::{Argon2, Config, KeyPrefixes};
+use crate::model::{AccessKey, ClientSource, KeyOwner};
+use crate::store::{BootInstant, KeyUse, KeyVerifier, Reader, StoreError};
+
+/// Why a credential is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthRefusal {
+    /// 401: the key is unknown, inactive or removed, its owner is, or the secret is wrong. Which one is not told.
+    Unauthorized,
+    /// 429: the same, from a source that has failed too often.
+    Throttled {
+        /// How long the source is told to wait.
+        retry_after: Duration,
+    },
+    /// 503: not decided, because too many secrets wait for argon2.
+    Busy {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// 503: not decided, because the lease has ended or the store cannot be read.
+    Unavailable {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+}
+
+/// Authenticates credentials. One for all workers.
+pub struct Authenticator {
+    pub(super) prefixes: KeyPrefixes,
+    /// How new secrets are hashed.
+    hashing: Argon2,
+    refusal_time: Duration,
+    pub(super) verification_timeout: Duration,
+    pub(super) peppers: Peppers,
+    pub(super) reader: Reader,
+    pub(super) argon: ArgonThreads,
+    throttle: Throttle,
+    pub(super) known_sources: KnownSources,
+    /// Verified keys, and nothing else: no failure can evict one.
+    pub(super) identities: StoreCache<AccessKey, Identity>,
+    /// Access keys that somebody failed with.
+    pub(super) negative_cache: StoreCache<AccessKey, NegativeEntry>,
+    pub(super) environments: EnvironmentCache,
+    pub(super) progress: ChangeProgress,
+    pub(super) uses: UnsavedUses,
+    /// For the MACs of the pairs in memory.
+    pub(super) memory_key: MacKey,
+    /// For the ids of argon2 runs.
+    pub(super) run_id_key: MacKey,
+    /// What the MAC of a minted pair is compared with where there is nothing to compare with.
+    pub(super) decoy: Mac,
+    /// A [`BootInstant`]: the caches hold true until then.
+    lease_end: AtomicU64,
+    /// A [`BootInstant`]: until then, a key that the store does not know does not exist.
+    up_to_date_until: AtomicU64,
+    pub(super) counters: Arc<AtomicCounters>,
+}
+
+impl Authenticator {
+    const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+    /// A gateway that has read the record longer ago cannot say that a key does not exist: somebody may have created it
+    /// since.
+    pub const UP_TO_DATE_FOR: Duration = Duration::from_secs(2);
+
+    /// Starts the argon2 threads. Every credential is refused until [`Authenticator::set_lease_end`] is called.
+    pub fn new(config: &Config, peppers: Peppers, reader: Reader) -> io::Result<Self> {
+        let counters = Arc::<AtomicCounters>::default();
+        let mut decoy = [0; 32];
+        random_bytes(&mut decoy);
+        Ok(Self {
+            prefixes: config.key_prefix.clone(),
+            hashing: config.argon2.clone(),
+            refusal_time: config.authentication.refusal_time,
+            verification_timeout: config.authentication.verification_timeout,
+            peppers,
+            reader,
+            argon: ArgonThreads::start(
+                &config.argon2,
+                &config.throttle,
+                config.authentication.verification_timeout,
+                Arc::clone(&counters),
+            )?,
+            throttle: Throttle::new(&config.throttle),
+            known_sources: KnownSources::new(config.throttle.sources),
+            identities: StoreCache::with_max_bytes(config.cache.max_bytes),
+            negative_cache: StoreCache::with_max_entries(config.cache.unknown_keys),
+            environments: EnvironmentCache::new(config.cache.environments),
+            progress: ChangeProgress::default(),
+            uses: UnsavedUses::new(UnsavedUses::CAPACITY),
+            memory_key: MacKey::random(),
+            run_id_key: MacKey::random(),
+            decoy: Mac(decoy),
+            lease_end: AtomicU64::new(0),
+            up_to_date_until: AtomicU64::new(0),
+            counters,
+        })
+    }
+
+    /// A new pair for `owner`, under the current prefix and pepper. Takes as long as an argon2 run: not for a thread
+    /// that serves requests.
+    pub fn mint_pair(&self, owner: &KeyOwner) -> Result<MintedPair, ArgonError> {
+        mint_pair(&self.prefixes, &self.hashing, &self.peppers, owner)
+    }
+
+    /// What verifies a secret that somebody chose for `access_key`. Takes as long as an argon2 run.
+    pub fn hash_chosen_secret(
+        &self,
+        access_key: AccessKey,
+        secret: Zeroizing<Vec<u8>>,
+    ) -> Result<KeyVerifier, ChosenPairError> {
+        Ok(ChosenPair::new(access_key, secret, &self.prefixes)?.verifier(&self.hashing)?)
+    }
+
+    /// Counts a credential that could not be parsed, and says how it is refused.
+    pub fn refuse_malformed(&self, source: IpAddr) -> AuthRefusal {
+        self.refuse(ClientSource::of(source))
+    }
+
+    /// Until then the gateway may act on its caches: the end of its lease, each time that it is extended. A time in the
+    /// past if what they hold may be untrue.
+    pub fn set_lease_end(&self, until: BootInstant) {
+        self.lease_end.store(until.0, Ordering::Release);
+    }
+
+    /// Until then no key exists that the store does not know: when the store was read to its end, plus
+    /// [`Self::UP_TO_DATE_FOR`].
+    pub fn set_up_to_date_until(&self, until: BootInstant) {
+        self.up_to_date_until.store(until.0, Ordering::Release);
+    }
+
+    /// Whether the gateway may act on its caches now. After the end of the lease every credential is
+    /// [`AuthRefusal::Unavailable`]. Costs one atomic load and one look at the clock.
+    pub fn has_lease(&self) -> bool {
+        self.has_lease_at(BootInstant::now())
+    }
+
+    /// How long the gateway may still act on its caches.
+    pub fn remaining_lease(&self) -> Duration {
+        BootInstant(self.lease_end.load(Ordering::Acquire)).remaining()
+    }
+
+    pub(super) fn has_lease_at(&self, now: BootInstant) -> bool {
+        now.0 < self.lease_end.load(Ordering::Acquire)
+    }
+
+    /// How long ago the store was last known to be read to its end; `None` while that is at most [`Self::UP_TO_DATE_FOR`].
+    pub fn staleness(&self) -> Option<Duration> {
+        let (now, until) = (BootInstant::now().0, self.up_to_date_until.load(Ordering::Acquire));
+        (now >= until).then(|| Duration::from_millis(now - until) + Self::UP_TO_DATE_FOR)
+    }
+
+    fn is_up_to_date(&self) -> bool {
+        BootInstant::now().0 < self.up_to_date_until.load(Ordering::Acquire)
+    }
+
+    /// Uses that are not saved yet, those that have waited longest first, of at most `most` keys.
+    pub fn take_unsaved_uses(&self, most: usize) -> Vec<KeyUse> {
+        self.uses.take(most)
+    }
+
+    /// How many secrets argon2 is verifying, or is to verify.
+    pub fn pending_verifications(&self) -> usize {
+        self.argon.pending()
+    }
+
+    /// What authentication has done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters.read()
+    }
+
+    pub(super) fn not_verified(&self, error: VerificationError, access_key: &str) -> AuthRefusal {
+        match error {
+            VerificationError::Failed(Some(error)) => {
+                tracing::error!(%error, access_key, "a secret cannot be verified");
+                self.unavailable()
+            }
+            VerificationError::Busy | VerificationError::Failed(None) => {
+                AuthRefusal::Busy { retry_after: Self::RETRY_AFTER }
+            }
+        }
+    }
+
+    pub(super) fn unreadable(&self, error: &StoreError) -> AuthRefusal {
+        tracing::error!(%error, "the store cannot be read");
+        self.unavailable()
+    }
+
+    pub(super) fn unavailable(&self) -> AuthRefusal {
+        self.counters.unavailable.add_one();
+        AuthRefusal::Unavailable { retry_after: Self::RETRY_AFTER }
+    }
+
+    /// Refuses what the store does not know. If the store may not be up to date, the answer is "not now".
+    pub(super) fn refuse_unconfirmed(&self, source: ClientSource) -> AuthRefusal {
+        if self.is_up_to_date() { self.refuse(source) } else { self.unavailable() }
+    }
+
+    /// Counts a failure of `source`.
+    pub(super) fn refuse(&self, source: ClientSource) -> AuthRefusal {
+        match self.throttle.failed(source, Instant::now()) {
+            None => {
+                self.counters.unauthorized.add_one();
+                AuthRefusal::Unauthorized
+            }
+            Some(retry_after) => {
+                self.counters.throttled.add_one();
+                AuthRefusal::Throttled { retry_after }
+            }
+        }
+    }
+
+    /// Counts a failure, and lets the refusal leave at the fixed time after arrival; where that is past, at its next
+    /// multiple, so that the time tells as little as it can of how long the verification took.
+    pub(super) async fn refuse_later(&self, source: ClientSource, arrived: Instant) -> AuthRefusal {
+        let refusal = self.refuse_unconfirmed(source);
+        if let Some(leaves) = leaving_time(arrived, Instant::now(), self.refusal_time) {
+            tokio::time::sleep_until(leaves.into()).await;
+        }
+        refusal
+    }
+}
+
+/// The first multiple of `step` after `arrived` that is not past.
+fn leaving_time(arrived: Instant, now: Instant, step: Duration) -> Option<Instant> {
+    let past = now.saturating_duration_since(arrived).as_nanos();
+    let steps = past.checked_div(step.as_nanos())? + 1;
+    arrived.checked_add(step.checked_mul(u32::try_from(steps).ok()?)?)
+}

@@ -1,0 +1,120 @@
+//! Steps 1 and 2: the shape of the credential, and the keys that were verified before. They wait for nothing.
+
+use std::sync::Arc;
+
+use super::authenticator::{AuthRefusal, Authenticator};
+use super::fingerprint::Mac;
+use super::identity::Identity;
+use super::key_format::{CredentialShape, credential_shape};
+use super::known_sources::Slot;
+use super::{Credential, thread_cache};
+use crate::model::ClientSource;
+use crate::store::BootInstant;
+
+/// What memory says of a credential.
+pub(super) enum MemoryLookup {
+    Answered(Result<Arc<Identity>, AuthRefusal>),
+    /// The secret must be verified, or the answer must wait for its turn.
+    Pending(PendingVerification),
+}
+
+/// A credential that memory does not answer.
+pub(super) struct PendingVerification {
+    /// Of the pair as it was sent.
+    pub(super) mac: Mac,
+    /// `None` for a minted pair.
+    pub(super) chosen: Option<ChosenCredential>,
+}
+
+/// A pair that a person chose, and that others can guess.
+pub(super) struct ChosenCredential {
+    /// The source, with this access key.
+    pub(super) slot: Slot,
+    /// The source has used the key lately.
+    pub(super) is_known: bool,
+    /// The key that is in memory, and whether the pair is its own.
+    pub(super) in_memory: Option<(Arc<Identity>, bool)>,
+}
+
+impl Authenticator {
+    /// Steps 1 and 2.
+    pub(super) fn look_up_in_memory(&self, credential: &Credential, source: ClientSource) -> MemoryLookup {
+        let now = BootInstant::now();
+        if !self.has_lease_at(now) {
+            return MemoryLookup::Answered(Err(self.unavailable()));
+        }
+
+        // Step 1, shape: typing errors and guesses at minted pairs end here.
+        let is_minted = match credential_shape(&self.prefixes, credential.access_key(), credential.secret()) {
+            CredentialShape::Minted => true,
+            CredentialShape::Other => false,
+            CredentialShape::BadChecksum => {
+                self.counters.checksum_refusals.add_one();
+                return MemoryLookup::Answered(Err(self.refuse(source)));
+            }
+            CredentialShape::Mixed => {
+                self.counters.mixed_refusals.add_one();
+                return MemoryLookup::Answered(Err(self.refuse(source)));
+            }
+        };
+
+        // Step 2, memory: what was verified once since the key last changed. A mismatch is final: a key has one secret.
+        let mac = self.memory_key.of_credential(credential);
+        if !is_minted {
+            return self.look_up_chosen_in_memory(credential, source, mac, now);
+        }
+        let period = thread_cache::period(now);
+        if let Some(identity) = thread_cache::get(&mac, period) {
+            self.counters.memory_hits.add_one();
+            return MemoryLookup::Answered(Ok(identity));
+        }
+        let Some(identity) = self.identities.get(credential.access_key()) else {
+            return MemoryLookup::Pending(PendingVerification { mac, chosen: None });
+        };
+        if identity.mac.matches(&mac) {
+            thread_cache::insert(&mac, &identity, period);
+            self.counters.memory_hits.add_one();
+            return MemoryLookup::Answered(Ok(identity));
+        }
+        self.counters.memory_mismatches.add_one();
+        // the look-up that an unknown access key costs too
+        drop(self.negative_cache.get(credential.access_key()));
+        MemoryLookup::Answered(Err(self.refuse_unconfirmed(source)))
+    }
+
+    /// Step 2 for secrets that people chose, which can be guessed: memory answers at once only if the source is known to
+    /// use the key and the secret is right. Any other answer waits for its turn, as that to an unknown access key does.
+    fn look_up_chosen_in_memory(
+        &self,
+        credential: &Credential,
+        source: ClientSource,
+        mac: Mac,
+        now: BootInstant,
+    ) -> MemoryLookup {
+        let slot = self.known_sources.slot(source, credential.access_key());
+        let is_known = self.known_sources.contains(slot, now);
+        let period = thread_cache::period(now);
+        if is_known && let Some(identity) = thread_cache::get(&mac, period) {
+            self.known_sources.add(slot, now);
+            self.counters.memory_hits.add_one();
+            return MemoryLookup::Answered(Ok(identity));
+        }
+        let Some(identity) = self.identities.get(credential.access_key()) else {
+            let is_known = is_known && self.argon.may_stay_known(source, slot.key);
+            let chosen = Some(ChosenCredential { slot, is_known, in_memory: None });
+            return MemoryLookup::Pending(PendingVerification { mac, chosen });
+        };
+        let matches = identity.mac.matches(&mac);
+        if is_known && matches {
+            thread_cache::insert(&mac, &identity, period);
+            self.known_sources.add(slot, now);
+            self.counters.memory_hits.add_one();
+            return MemoryLookup::Answered(Ok(identity));
+        }
+        if is_known && !self.argon.known_source_failed(source, slot.key) {
+            self.known_sources.remove(slot);
+        }
+        let chosen = ChosenCredential { slot, is_known: false, in_memory: Some((identity, matches)) };
+        MemoryLookup::Pending(PendingVerification { mac, chosen: Some(chosen) })
+    }
+}

@@ -1,0 +1,32 @@
+//! What the store says of access keys that somebody failed with: as much as is needed to refuse the next attempt.
+
+use std::sync::Arc;
+
+use super::cache::{CacheEntry, EntryState};
+use crate::store::KeyVerifier;
+
+/// What a secret is verified against. `None` where no secret is right: the key is unknown, removed or inactive.
+pub(super) type ActiveVerifier = Option<Arc<KeyVerifier>>;
+
+/// What a failure has read.
+pub(super) struct NegativeEntry {
+    pub(super) verifier: ActiveVerifier,
+    state: EntryState,
+}
+
+impl NegativeEntry {
+    pub(super) fn new(verifier: ActiveVerifier) -> Self {
+        Self { verifier, state: EntryState::default() }
+    }
+}
+
+impl CacheEntry for NegativeEntry {
+    fn state(&self) -> &EntryState {
+        &self.state
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.verifier.as_ref().map_or(0, |verifier| size_of::<KeyVerifier>() + verifier.phc.len())
+    }
+}

@@ -1,0 +1,133 @@
+//! Keys and environments: from the caches, or read from the store and then cached.
+
+use std::sync::Arc;
+
+use super::authenticator::{AuthRefusal, Authenticator};
+use super::cache::Epoch;
+use super::fingerprint::Mac;
+use super::identity::Identity;
+use super::negative_cache::{ActiveVerifier, NegativeEntry};
+use crate::model::{AccessKey, EnvironmentId, State};
+use crate::policy::EnvironmentStatus;
+use crate::store::{KeyRead, KeyRecord};
+
+/// A key as it was read, and what is needed to cache it.
+pub(super) struct StoreRead {
+    access_key: AccessKey,
+    key: KeyRead,
+    epoch: Epoch,
+}
+
+impl StoreRead {
+    /// What verifies the secret, if the key works at all.
+    pub(super) fn active_verifier(&self) -> ActiveVerifier {
+        let record = self.key.record.as_ref()?;
+        record.principal.is_active().then(|| Arc::new(record.verifier.clone()))
+    }
+}
+
+impl Authenticator {
+    /// How often a read that raced with changes is repeated before the answer is "not now".
+    const READS: usize = 8;
+
+    /// What a secret for this access key is verified against: remembered from a failure, or read.
+    pub(super) async fn look_up(
+        &self,
+        access_key: &str,
+    ) -> Result<(ActiveVerifier, Option<StoreRead>), AuthRefusal> {
+        if let Some(entry) = self.negative_cache.get(access_key) {
+            return Ok((entry.verifier.clone(), None));
+        }
+        // a text that cannot be an access key belongs to nobody
+        let Ok(access_key) = access_key.parse() else { return Ok((None, None)) };
+        let read = self.read(access_key).await?;
+        Ok((read.active_verifier(), Some(read)))
+    }
+
+    pub(super) async fn read(&self, access_key: AccessKey) -> Result<StoreRead, AuthRefusal> {
+        let epoch = self.progress.epoch();
+        self.counters.store_reads.add_one();
+        let key = self.reader.key(&access_key).await.map_err(|error| self.unreadable(&error))?;
+        Ok(StoreRead { access_key, key, epoch })
+    }
+
+    /// Caches what a failure has read, so that the next one need not read it.
+    pub(super) fn remember_failure(&self, verifier: ActiveVerifier, read: Option<StoreRead>) {
+        if let Some(read) = read {
+            let entry = NegativeEntry::new(verifier);
+            // raced with a change: then it is read again next time
+            let _ =
+                self.negative_cache.fill(&read.access_key, entry, read.key.as_of, &self.progress, read.epoch);
+        }
+    }
+
+    /// Caches a key whose secret was just verified against `phc`; `None` when the key does not work any more.
+    pub(super) async fn cache_identity(
+        &self,
+        access_key: &str,
+        phc: &str,
+        mac: Mac,
+        mut read: Option<StoreRead>,
+    ) -> Result<Option<Arc<Identity>>, AuthRefusal> {
+        for _ in 0..Self::READS {
+            let StoreRead { access_key, key, epoch } = if let Some(read) = read.take() {
+                read
+            } else {
+                let Ok(access_key) = access_key.parse() else { return Ok(None) };
+                self.read(access_key).await?
+            };
+            let is_same_secret = |record: &KeyRecord| record.verifier.phc == phc;
+            let Some(record) =
+                key.record.filter(|record| is_same_secret(record) && record.principal.is_active())
+            else {
+                return Ok(None);
+            };
+            let identity = Identity::new(record, mac, &self.uses);
+            if let Some(kept) = self.identities.fill(&access_key, identity, key.as_of, &self.progress, epoch)
+            {
+                self.negative_cache.invalidate(&access_key);
+                return Ok(Some(kept));
+            }
+            self.counters.raced_fills.add_one();
+        }
+        Err(self.unavailable())
+    }
+
+    /// The same key as the store has it now, for an open stream whose identity is stale. Refused when the key no
+    /// longer works; that counts as nobody's failure.
+    pub async fn refresh(&self, identity: &Identity) -> Result<Arc<Identity>, AuthRefusal> {
+        if !self.has_lease() {
+            return Err(self.unavailable());
+        }
+        let access_key = &identity.principal.key.access_key;
+        if let Some(current) = self.identities.get(access_key).filter(|current| current.phc == identity.phc) {
+            return Ok(current);
+        }
+        let cached = self.cache_identity(access_key.as_str(), &identity.phc, identity.mac, None).await?;
+        cached.ok_or(AuthRefusal::Unauthorized)
+    }
+
+    /// What is known of the environment with exactly this id. Answered at once when it is in memory.
+    ///
+    /// Compare [`Authenticator::applied_up_to`] before this call and right before the request is forwarded. If both are
+    /// the same, no change has made the answer untrue.
+    pub async fn environment(&self, id: &str) -> Result<EnvironmentStatus, AuthRefusal> {
+        if let Some(status) = self.environments.get(id) {
+            return Ok(status);
+        }
+        let Ok(id) = id.parse::<EnvironmentId>() else { return Ok(EnvironmentStatus::default()) };
+        for _ in 0..Self::READS {
+            let epoch = self.progress.epoch();
+            self.counters.environment_reads.add_one();
+            let read = self.reader.environment(id.as_str()).await.map_err(|error| self.unreadable(&error))?;
+            let status = read.environment.map_or_else(EnvironmentStatus::default, |environment| {
+                EnvironmentStatus { known: true, active: environment.state == State::Active }
+            });
+            if let Some(kept) = self.environments.fill(&id, status, read.as_of, &self.progress, epoch) {
+                return Ok(kept);
+            }
+            self.counters.raced_fills.add_one();
+        }
+        Err(self.unavailable())
+    }
+}

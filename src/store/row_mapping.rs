@@ -1,0 +1,214 @@
+//! SQLite rows as the model's types, and objects as the JSON of the logs.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
+use serde_json::{Value, json};
+
+use super::{ChangeNumber, KeyEntry, KeyUsage};
+use crate::model::{
+    Account, AccountId, ApiKey, Description, Environment, EnvironmentId, KeyId, KeyOwner, Membership, Name,
+    Role,
+};
+
+/// A text column that the model parses.
+pub(super) struct Parsed<T>(pub(super) T);
+
+impl<T: FromStr> FromSql for Parsed<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map(Self).map_err(FromSqlError::other)
+    }
+}
+
+fn parsed<T: FromStr>(row: &Row<'_>, column: &str) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    row.get::<_, Parsed<T>>(column).map(|value| value.0)
+}
+
+struct Milliseconds(Timestamp);
+
+impl FromSql for Milliseconds {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Timestamp::from_millisecond(value.as_i64()?).map(Self).map_err(FromSqlError::other)
+    }
+}
+
+pub(super) fn time(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+    row.get::<_, Milliseconds>(column).map(|value| value.0)
+}
+
+fn optional_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    row.get::<_, Option<Milliseconds>>(column).map(|value| value.map(|time| time.0))
+}
+
+struct NameColumn(Option<Name>);
+
+impl FromSql for NameColumn {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Null => Ok(Self(None)),
+            text => Name::parse(text.as_str()?).map(Self).map_err(FromSqlError::other),
+        }
+    }
+}
+
+struct DescriptionColumn(Option<Description>);
+
+impl FromSql for DescriptionColumn {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Null => Ok(Self(None)),
+            text => Description::parse(text.as_str()?).map(Self).map_err(FromSqlError::other),
+        }
+    }
+}
+
+fn name(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Name>> {
+    row.get::<_, NameColumn>(column).map(|value| value.0)
+}
+
+fn description(row: &Row<'_>) -> rusqlite::Result<Option<Description>> {
+    row.get::<_, DescriptionColumn>("description").map(|value| value.0)
+}
+
+/// A row of `accounts`.
+pub(super) fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+    let nameless = || rusqlite::Error::InvalidColumnType(0, "name".to_owned(), rusqlite::types::Type::Null);
+    Ok(Account {
+        id: AccountId::from_row(row.get("id")?),
+        name: name(row, "name")?.ok_or_else(nameless)?,
+        description: description(row)?,
+        kind: parsed(row, "kind")?,
+        state: parsed(row, "state")?,
+        uuid: row.get("uuid")?,
+        created: time(row, "created")?,
+        removed: optional_time(row, "removed")?,
+    })
+}
+
+/// A row of `environments`.
+pub(super) fn environment(row: &Row<'_>) -> rusqlite::Result<Environment> {
+    Ok(Environment {
+        id: parsed(row, "id")?,
+        name: name(row, "name")?,
+        description: description(row)?,
+        state: parsed(row, "state")?,
+        uuid: row.get("uuid")?,
+        created: time(row, "created")?,
+        removed: optional_time(row, "removed")?,
+    })
+}
+
+/// A row of `keys`, with the environment's id as `environment_id`.
+pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+    let owner = match row.get::<_, Option<i64>>("account")? {
+        Some(account) => KeyOwner::Account(AccountId::from_row(account)),
+        None => KeyOwner::Environment(parsed::<EnvironmentId>(row, "environment_id")?),
+    };
+    Ok(ApiKey {
+        id: KeyId::from_row(row.get("id")?),
+        access_key: parsed(row, "access_key")?,
+        owner,
+        name: name(row, "name")?,
+        description: description(row)?,
+        state: parsed(row, "state")?,
+        uuid: row.get("uuid")?,
+        created: time(row, "created")?,
+        removed: optional_time(row, "removed")?,
+    })
+}
+
+/// The number of the change that last touched the row.
+pub(super) fn revision(row: &Row<'_>) -> rusqlite::Result<ChangeNumber> {
+    Ok(ChangeNumber(row.get::<_, i64>("revision")?.cast_unsigned()))
+}
+
+/// When, from where and how often a key was used.
+pub(super) fn usage(row: &Row<'_>) -> rusqlite::Result<KeyUsage> {
+    let (last, uses): (i64, i64) = (row.get("last_used")?, row.get("uses")?);
+    let address = row.get::<_, Option<Parsed<IpAddr>>>("last_used_address")?.map(|address| address.0);
+    let at = if last == 0 { None } else { Some(time(row, "last_used")?) };
+    Ok(KeyUsage { at, address, uses: uses.cast_unsigned() })
+}
+
+/// A row of `keys`, with the environment's id as `environment_id`, and the key's revision and usage.
+pub(super) fn key_entry(row: &Row<'_>) -> rusqlite::Result<KeyEntry> {
+    Ok(KeyEntry { key: key(row)?, revision: revision(row)?, usage: usage(row)? })
+}
+
+/// A row of `memberships`, with the environment's id as `environment_id`.
+pub(super) fn membership(row: &Row<'_>) -> rusqlite::Result<Membership> {
+    Ok(Membership {
+        account: AccountId::from_row(row.get("account")?),
+        environment: parsed(row, "environment_id")?,
+        role: parsed(row, "role")?,
+    })
+}
+
+fn milliseconds(time: Option<Timestamp>) -> Option<i64> {
+    time.map(Timestamp::as_millisecond)
+}
+
+/// An account as the logs have it.
+pub(super) fn account_json(account: &Account) -> Value {
+    json!({
+        "id": account.id.to_string(),
+        "name": account.name.as_str(),
+        "description": account.description.as_ref().map(Description::as_str),
+        "kind": account.kind.as_str(),
+        "state": account.state.as_str(),
+        "uuid": account.uuid,
+        "created": account.created.as_millisecond(),
+        "removed": milliseconds(account.removed),
+    })
+}
+
+/// An environment as the logs have it.
+pub(super) fn environment_json(environment: &Environment) -> Value {
+    json!({
+        "id": environment.id.as_str(),
+        "name": environment.name.as_ref().map(Name::as_str),
+        "description": environment.description.as_ref().map(Description::as_str),
+        "state": environment.state.as_str(),
+        "uuid": environment.uuid,
+        "created": environment.created.as_millisecond(),
+        "removed": milliseconds(environment.removed),
+    })
+}
+
+/// A key as the logs have it, without what verifies its secret: the logs outlive a removed key.
+pub(super) fn key_json(key: &ApiKey) -> Value {
+    let (account, environment) = match &key.owner {
+        KeyOwner::Account(id) => (Some(id.to_string()), None),
+        KeyOwner::Environment(id) => (None, Some(id.to_string())),
+    };
+    json!({
+        "id": key.id.to_string(),
+        "accessKey": key.access_key.as_str(),
+        "account": account,
+        "environment": environment,
+        "name": key.name.as_ref().map(Name::as_str),
+        "description": key.description.as_ref().map(Description::as_str),
+        "state": key.state.as_str(),
+        "uuid": key.uuid,
+        "created": key.created.as_millisecond(),
+        "removed": milliseconds(key.removed),
+    })
+}
+
+/// A membership as the logs have it; without a role if it has ended.
+pub(super) fn membership_json(membership: &Membership, role: Option<Role>) -> Value {
+    json!({
+        "account": membership.account.to_string(),
+        "environment": membership.environment.as_str(),
+        "role": role.map(Role::as_str),
+    })
+}
