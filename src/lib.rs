@@ -23,7 +23,7 @@
 //!
 //! A request to the management listener goes through `management::service`: `admit` (host, origin, body) → `identify`
 //! (the caller) → `api` or `ui`, which read what it asks for, call `management::operations`, and render the outcome. An
-//! operation asks `policy::judge`, has `store::Registry` make the change, and waits until the gateways have applied it.
+//! operation asks `policy::authorize`, has `store::AsyncStore` make the change, and waits until the gateways have applied it.
 
 pub mod auth;
 pub mod cli;

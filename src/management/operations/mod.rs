@@ -1,6 +1,6 @@
 //! What a caller can do: the one set of operations behind the API and the page.
 //!
-//! An operation asks `policy::judge` whether the caller may do it, has the record do it (which asks again, inside the
+//! An operation asks `policy::authorize` whether the caller may do it, has the record do it (which asks again in the
 //! transaction), and waits until the gateways have applied the change.
 
 mod accounts;
