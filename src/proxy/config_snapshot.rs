@@ -96,6 +96,11 @@ impl ConfigSnapshot {
         })
     }
 
+    /// How long a request line may be: the target, and beside it the method, the version and the authority of a URL.
+    pub(super) fn request_line_bytes(&self) -> usize {
+        self.limits.uri_bytes + 320
+    }
+
     /// Whether a listener wants a key. A reload changes no listeners, so their numbers stand for the same ones.
     pub(super) fn access_control(&self, listener: usize) -> AccessControl {
         self.listeners.get(listener).map_or(AccessControl::Enabled, |listener| listener.access_control)

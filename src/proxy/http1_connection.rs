@@ -13,7 +13,6 @@ use super::request_context::{AfterRequest, RequestContext};
 use super::request_id;
 use super::worker_context::{ActiveConfig, WorkerContext};
 use super::{http2_connection, lingering_close};
-use crate::config::Limits;
 use crate::wire::{
     BodyLength, BufferedSocket, HTTP2_PREFACE, HeadLimits, Http1Peer, Peer, RequestHead, StallDetector,
 };
@@ -151,7 +150,7 @@ async fn read_head(
     let limits = HeadLimits {
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
-        line_bytes: line_bytes(limits),
+        line_bytes: active_config.snapshot.request_line_bytes(),
     };
     stream.set_deadline(timeouts.header);
     let mut scanned = 0;
@@ -193,11 +192,6 @@ async fn fill(socket: &mut BufferedSocket, stream: &OpenStream) -> Result<(), Re
         Err(Interrupt::Deadline) => Err(ReadHead::Refused(Refusal::ClientTimeout)),
         Ok(_) | Err(_) => Err(ReadHead::End),
     }
-}
-
-/// How long a request line may be: the target, and beside it the method, the version and the authority of a URL.
-pub(super) fn line_bytes(limits: &Limits) -> usize {
-    limits.uri_bytes + 320
 }
 
 /// How long a client may take for the first byte of a request.

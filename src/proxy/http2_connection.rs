@@ -8,7 +8,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::headers::ClientInfo;
-use super::http1_connection::line_bytes;
 use super::lingering_close;
 use super::open_streams::{Interrupt, OpenStream};
 use super::refusal::Refusal;
@@ -33,7 +32,7 @@ pub(super) async fn serve(worker: &Rc<WorkerContext>, socket: BufferedSocket, cl
     let http2_limits = Http2Limits {
         header_bytes: limits.header_bytes,
         header_count: limits.header_count,
-        line_bytes: line_bytes(limits),
+        line_bytes: snapshot.request_line_bytes(),
         streams: limits.http2_streams,
         early_resets: limits.http2_resets,
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::endpoint::UpstreamError;
+use super::upstream_error::UpstreamError;
 use crate::config::{self, Protocol, trusted_roots};
 
 /// How to open TLS to one endpoint.

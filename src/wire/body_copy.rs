@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
 use super::field_kind::FieldKind;
-use super::peer::{Http1Peer, Peer, PeerError, Received};
+use super::http1_peer::Http1Peer;
+use super::peer::Peer;
+use super::peer_result::{PeerError, Received};
 use super::replay_buffer::{ReplayBudget, ReplayBuffer};
 use super::splice::{Pipe, PipePool};
 use super::websocket_frames::WebSocketFrames;

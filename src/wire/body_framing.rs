@@ -1,6 +1,6 @@
 //! The framing of HTTP/1.1 bodies (RFC 9112 §6): where a body ends that is read, and how one that is written says so.
 
-use super::chunked::{ChunkError, ChunkSender, ChunkedDecoder};
+use super::chunked::{ChunkError, ChunkSender, ChunkedDecoder, Decoded};
 use super::field_block::FieldBlock;
 use super::field_kind::FieldKind;
 use super::head::{HeadLimits, RequestHead, ResponseHead, Version};
@@ -93,17 +93,6 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
         number.checked_mul(10)?.checked_add(u64::from(digit))
     })
-}
-
-/// What the front of the input holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decoded {
-    /// The next so many bytes are body; more than zero.
-    Data(usize),
-    /// The body is complete.
-    End,
-    /// More input is needed.
-    NeedMore,
 }
 
 /// Reads an HTTP/1.1 body's framing.

@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 
-use super::field_block::Field;
+use super::field::Field;
 
 /// The buffer that a connection reads into at first.
 pub(super) const SMALL_BYTES: usize = 8 * 1024;

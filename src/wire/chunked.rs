@@ -1,6 +1,5 @@
 //! Reads the chunked transfer coding (RFC 9112 §7.1): strictly from clients, less so from upstreams.
 
-use super::body_framing::Decoded;
 use super::field_block::FieldBlock;
 use super::field_syntax::{is_field_text, is_token};
 use super::head::{HeadError, HeadLimits, parse_trailers};
@@ -20,6 +19,17 @@ pub(super) enum ChunkSender {
     /// Old servers pad sizes with blanks. Extensions are dropped whatever they are. So are trailers beyond these limits:
     /// the answer before them is whole.
     Upstream(HeadLimits),
+}
+
+/// What the front of the input holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded {
+    /// The next so many bytes are body; more than zero.
+    Data(usize),
+    /// The body is complete.
+    End,
+    /// More input is needed.
+    NeedMore,
 }
 
 /// Why chunks are refused.

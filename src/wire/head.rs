@@ -5,7 +5,8 @@
 
 use zeroize::Zeroize as _;
 
-use super::field_block::{Field, FieldBlock, Span};
+use super::field::{Field, Span};
+use super::field_block::FieldBlock;
 use super::field_kind::FieldKind;
 use super::field_syntax::{is_field_text, is_token};
 

@@ -7,10 +7,11 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::body_framing::{BodyError, BodyLength};
-use super::field_block::{FieldBlock, Span};
+use super::field::Span;
+use super::field_block::FieldBlock;
 use super::head::{FIELD_BYTES, HeadLimits, ResponseHead, Version};
 use super::http2::body_length;
-use super::peer::{PeerError, Received};
+use super::peer_result::{PeerError, Received};
 
 /// The most that is handed to a stream at once.
 const SEND_BYTES: usize = 64 * 1024;

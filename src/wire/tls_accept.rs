@@ -16,7 +16,7 @@ const METHOD_BYTES: usize = 32;
 const UNREAD_BYTES: usize = 64 * 1024;
 
 const PLAIN_HTTP_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
-    Content-Length: 74\r\nConnection: close\r\n\r\n\
+    Content-Length: 75\r\nConnection: close\r\n\r\n\
     Portcullis speaks TLS on this port: call it by https:// instead of http://\n";
 
 /// Why there is no TLS connection.

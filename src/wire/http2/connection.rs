@@ -1,19 +1,13 @@
-//! A client's HTTP/2 connection, from its preface to its end.
+//! The state of a client's HTTP/2 connection, from its preface to its end.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::super::body_framing::{BodyError, BodyLength};
 use super::super::buffered_socket::BufferedSocket;
-use super::super::head::{HeadError, RequestHead};
-use super::super::tcp_progress::TcpProgress;
 use super::closed_streams::{ClosedState, ClosedStreams};
 use super::frame::{DEFAULT_WINDOW, Http2ErrorCode};
+use super::frame_outcome::{FrameOutcome, NewRequest, PartialHeaderBlock, Violation};
 use super::hpack_decoder::HpackDecoder;
-use super::peer::Http2Peer;
-use super::receive::{FrameOutcome, NewRequest, PartialHeaderBlock, Violation};
 use super::streams::{EndReason, Streams};
 
 /// The flow-control window of a connection: what a client may send before the gateway has taken any of it.
@@ -44,23 +38,6 @@ pub struct Http2Limits {
     pub streams: u32,
     /// Streams that are reset before anybody could begin with them (rapid reset, CVE-2023-44487).
     pub early_resets: usize,
-}
-
-/// A request that a client has sent: its head, and the stream on which the rest comes and the answer goes.
-pub struct Http2Request {
-    /// The head, or what is known of it where it was refused.
-    pub head: RequestHead,
-    /// Why the head is not served.
-    pub refused: Option<HeadError>,
-    /// How long the body is.
-    pub length: Result<BodyLength, BodyError>,
-    /// The stream.
-    pub peer: Http2Peer,
-}
-
-/// A client's HTTP/2 connection.
-pub struct Http2Connection {
-    pub(super) connection: Rc<RefCell<Connection>>,
 }
 
 pub(super) struct Connection {
@@ -115,10 +92,10 @@ impl State {
     }
 }
 
-impl Http2Connection {
+impl Connection {
     /// Begins with a client that has sent, or is to send, the preface.
-    pub fn new(socket: BufferedSocket, limits: Http2Limits, now: Instant) -> Self {
-        let mut connection = Connection {
+    pub(super) fn new(socket: BufferedSocket, limits: Http2Limits, now: Instant) -> Self {
+        let mut connection = Self {
             socket,
             limits,
             state: State::Open,
@@ -140,57 +117,10 @@ impl Http2Connection {
             task: None,
         };
         connection.send_preface();
-        Self { connection: Rc::new(RefCell::new(connection)) }
+        connection
     }
 
-    /// Reads and writes, until there is a next request. `None`: the connection is over. `now` may be as old as a tick of
-    /// the worker.
-    pub fn poll_request(&self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Http2Request>> {
-        let request = ready!(self.connection.borrow_mut().poll(cx, now));
-        Poll::Ready(request.map(|NewRequest { head, refused, length, stream }| {
-            let peer = Http2Peer::new(Rc::clone(&self.connection), stream);
-            Http2Request { head, refused, length, peer }
-        }))
-    }
-
-    /// Whether the client's SETTINGS have come, which shows that it speaks HTTP/2.
-    pub fn has_received_settings(&self) -> bool {
-        self.connection.borrow().has_settings
-    }
-
-    /// Tells the client to begin nothing new here. What it has begun is served.
-    pub fn drain(&self) {
-        self.connection.borrow_mut().drain();
-    }
-
-    /// Whether no new streams are wanted, because of a [`drain`](Self::drain) or for another reason.
-    pub fn is_draining(&self) -> bool {
-        self.connection.borrow().state != State::Open
-    }
-
-    /// Ends a [`drain`](Self::drain): no new streams are served from now on, whether or not the client has answered.
-    pub fn finish_draining(&self) {
-        self.connection.borrow_mut().shutdown_ping_answered();
-    }
-
-    /// How many bytes wait for the client to fetch them, about.
-    pub fn unsent(&self) -> usize {
-        self.connection.borrow().socket.unsent()
-    }
-
-    /// How far the client has fetched what was sent. `None` where the kernel does not say.
-    pub fn progress(&self) -> Option<TcpProgress> {
-        self.connection.borrow().socket.progress()
-    }
-
-    /// Ends the connection and all of its streams, and tells the client why.
-    pub fn abort(&self, reason: Http2ErrorCode) {
-        self.connection.borrow_mut().abort(reason);
-    }
-}
-
-impl Connection {
-    fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<NewRequest>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<NewRequest>> {
         if now.saturating_duration_since(self.idle_frames_since) >= IDLE_FRAMES_SPAN {
             (self.idle_frames, self.idle_frames_since) = (0, now);
         }
@@ -294,7 +224,7 @@ impl Connection {
         }
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         if self.state == State::Open {
             // what it sends until it knows is served too (RFC 9113 §6.8)
             self.send_goaway(u32::MAX >> 1, Http2ErrorCode::NO_ERROR);
@@ -324,7 +254,7 @@ impl Connection {
         self.wake();
     }
 
-    fn abort(&mut self, reason: Http2ErrorCode) {
+    pub(super) fn abort(&mut self, reason: Http2ErrorCode) {
         if self.state.is_over() {
             return;
         }

@@ -18,6 +18,7 @@
 mod closed_streams;
 mod connection;
 mod frame;
+mod frame_outcome;
 mod hpack_decoder;
 mod hpack_encoder;
 mod hpack_huffman;
@@ -26,12 +27,14 @@ mod peer;
 mod receive;
 mod request_head;
 mod send;
+mod server;
 mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Http2Connection, Http2Limits, Http2Request};
+pub use connection::Http2Limits;
 pub use frame::{Http2ErrorCode, PREFACE as HTTP2_PREFACE};
 pub use hpack_encoder::HeaderBlockWriter;
 pub use peer::Http2Peer;
 pub(super) use request_head::body_length;
+pub use server::{Http2Connection, Http2Request};

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::super::buffer_pool;
 use super::super::field_block::FieldBlock;
-use super::super::peer::{PeerError, Received};
+use super::super::peer_result::{PeerError, Received};
 use super::super::tcp_progress::TcpProgress;
 use super::connection::Connection;
 use super::frame::{Http2ErrorCode, saturating_u32};

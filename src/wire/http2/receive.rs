@@ -2,8 +2,8 @@
 
 use zeroize::Zeroize;
 
-use super::super::body_framing::{BodyError, BodyLength};
-use super::super::head::{HeadError, RequestHead};
+use super::super::body_framing::BodyLength;
+use super::super::head::RequestHead;
 use super::closed_streams::ClosedState;
 use super::connection::{Connection, Http2Limits, State};
 use super::frame::{
@@ -11,44 +11,12 @@ use super::frame::{
     Http2ErrorCode, MAX_WINDOW, PAYLOAD_BYTES, PING, PREFACE, PRIORITISED, PRIORITY, PUSH_PROMISE,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, saturating_u32, setting,
 };
+use super::frame_outcome::{FrameOutcome, NewRequest, PartialHeaderBlock, Violation};
 use super::hpack_decoder::HpackDecoder;
 use super::request_head::{HeadReader, HeadValidation, body_length};
 
-/// What came of reading a frame.
-pub(super) enum FrameOutcome {
-    /// The frame is not whole yet.
-    Incomplete,
-    Handled,
-    Request(NewRequest),
-}
-
-/// A request has begun, on a new stream.
-pub(super) struct NewRequest {
-    pub(super) head: RequestHead,
-    pub(super) refused: Option<HeadError>,
-    pub(super) length: Result<BodyLength, BodyError>,
-    /// Its number.
-    pub(super) stream: usize,
-}
-
-/// The client broke a rule of the protocol.
-pub(super) enum Violation {
-    /// On one stream, with this identifier.
-    Stream(u32, Http2ErrorCode),
-    Connection(Http2ErrorCode),
-}
-
 const PROTOCOL_ERROR: Violation = Violation::Connection(Http2ErrorCode::PROTOCOL_ERROR);
 const FRAME_SIZE_ERROR: Violation = Violation::Connection(Http2ErrorCode::FRAME_SIZE_ERROR);
-
-/// A header block that comes in several frames.
-pub(super) struct PartialHeaderBlock {
-    stream: u32,
-    ends_stream: bool,
-    depends_on_itself: bool,
-    bytes: Vec<u8>,
-    frames: usize,
-}
 
 /// How many frames may make up a header block, beside those that are full.
 const MAX_SMALL_FRAMES: usize = 16;
@@ -476,23 +444,4 @@ fn read(
         .map_err(|_| Violation::Connection(Http2ErrorCode::COMPRESSION_ERROR))?;
     let validation = reader.finish();
     Ok(HeaderBlock { head, validation, holds_credential })
-}
-
-impl PartialHeaderBlock {
-    /// Appends the next part. What the bytes are moved out of is wiped as well.
-    fn append(&mut self, part: &[u8]) {
-        if self.bytes.capacity() - self.bytes.len() < part.len() {
-            let mut larger = Vec::with_capacity(2 * (self.bytes.len() + part.len()));
-            larger.extend_from_slice(&self.bytes);
-            std::mem::replace(&mut self.bytes, larger).zeroize();
-        }
-        self.bytes.extend_from_slice(part);
-    }
-}
-
-/// A part of a head may hold a credential.
-impl Drop for PartialHeaderBlock {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
-    }
 }

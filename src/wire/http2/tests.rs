@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
 use super::super::buffered_socket::BufferedSocket;
-use super::super::peer::{PeerError, Received};
+use super::super::peer_result::{PeerError, Received};
 use super::super::socket::Socket;
 use super::connection::{CONNECTION_WINDOW_BYTES, State, UNSENT_BYTES};
 use super::frame::{
