@@ -1,4 +1,4 @@
-//! Holds the layers: a room uses only rooms below it.
+//! Checks the layers: a module uses only modules below it.
 //!
 //! One package cannot make the compiler do this, so this test reads the map in `src/lib.rs` and every `crate::…`
 //! path in the sources.
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Room → its layer; a greater number is further down.
+/// Module → its layer; a greater number is further down.
 type Layers = BTreeMap<String, usize>;
 
 /// Reads the table in the first lines of `src/lib.rs`. "[`config`], then [`model`]" are two layers in one row.
@@ -16,50 +16,50 @@ fn layers(map: &str) -> Layers {
     let mut depth = 0;
     for row in map.lines().filter_map(|line| line.strip_prefix("//! | ")) {
         let mut cells = row.split('|').map(str::trim);
-        let (Some(number), Some(rooms)) = (cells.next(), cells.next()) else { continue };
+        let (Some(number), Some(modules)) = (cells.next(), cells.next()) else { continue };
         if number.parse::<usize>().is_err() {
             continue;
         }
-        for step in rooms.split("then") {
+        for step in modules.split("then") {
             depth += 1;
-            for room in step.split('`').skip(1).step_by(2) {
-                layers.insert(room.to_owned(), depth);
+            for module in step.split('`').skip(1).step_by(2) {
+                layers.insert(module.to_owned(), depth);
             }
         }
     }
     layers
 }
 
-/// The rooms that `source` names after `prefix`: `crate::room` or `crate::{room::…, other}`.
-fn rooms_used(source: &str, prefix: &str) -> Vec<String> {
+/// The modules that `source` names after `prefix`: `crate::module` or `crate::{module::…, other}`.
+fn modules_used(source: &str, prefix: &str) -> Vec<String> {
     let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     for (at, path) in source.match_indices(prefix) {
         if source[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
             continue; // the end of another word
         }
         let rest = &source[at + path.len()..];
         let Some(group) = rest.strip_prefix('{') else {
-            rooms.push(name(rest));
+            modules.push(name(rest));
             continue;
         };
         let mut depth = 0;
-        let mut expects_room = true;
+        let mut expects_module = true;
         for (at, c) in group.char_indices() {
             match c {
                 '{' => depth += 1,
                 '}' if depth == 0 => break,
                 '}' => depth -= 1,
-                ',' if depth == 0 => expects_room = true,
-                _ if expects_room && c.is_alphabetic() => {
-                    rooms.push(name(&group[at..]));
-                    expects_room = false;
+                ',' if depth == 0 => expects_module = true,
+                _ if expects_module && c.is_alphabetic() => {
+                    modules.push(name(&group[at..]));
+                    expects_module = false;
                 }
                 _ => {}
             }
         }
     }
-    rooms
+    modules
 }
 
 /// A source file without its comments, which may link anywhere.
@@ -80,7 +80,7 @@ fn source_files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 #[test]
-fn a_room_uses_only_rooms_below_it() {
+fn a_module_uses_only_modules_below_it() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let map = fs::read_to_string(source.join("lib.rs")).expect("src/lib.rs can be read");
     let layers = layers(&map);
@@ -91,7 +91,7 @@ fn a_room_uses_only_rooms_below_it() {
     assert_eq!(
         declared,
         layers.keys().map(String::as_str).collect::<Vec<_>>(),
-        "the map in src/lib.rs and its `pub mod` lines name different rooms"
+        "the map in src/lib.rs and its `pub mod` lines name different modules"
     );
 
     let mut files = Vec::new();
@@ -100,16 +100,16 @@ fn a_room_uses_only_rooms_below_it() {
     for file in files {
         let inside = file.strip_prefix(&source).expect("it was found in there");
         let first = inside.components().next().expect("a file has a name").as_os_str().to_string_lossy();
-        let room = first.trim_end_matches(".rs");
-        let Some(own) = layers.get(room) else { continue }; // main.rs and lib.rs are above all rooms
-        for used in rooms_used(&code(&file), "crate::") {
-            let allowed = used == room || layers.get(&used).is_some_and(|other| other > own);
+        let module = first.trim_end_matches(".rs");
+        let Some(own) = layers.get(module) else { continue }; // main.rs and lib.rs are above all modules
+        for used in modules_used(&code(&file), "crate::") {
+            let allowed = used == module || layers.get(&used).is_some_and(|other| other > own);
             if !allowed {
-                wrong.push(format!("src/{}: {room} may not use {used}", inside.display()));
+                wrong.push(format!("src/{}: {module} may not use {used}", inside.display()));
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows that do not point down:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "modules that use one above or beside them:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -141,18 +141,18 @@ fn a_module_of_the_management_plane_uses_only_modules_below_it() {
         let Some(own) = path.first() else { continue }; // mod.rs itself only names them
         let source = code(&file);
         for prefix in ["super::".repeat(path.len()), "crate::management::".to_owned()] {
-            for used in rooms_used(&source, &prefix) {
+            for used in modules_used(&source, &prefix) {
                 if used != *own && layers.get(&used).is_some_and(|other| *other <= layers[own]) {
                     wrong.push(format!("src/management/{}: {own} may not use {used}", inside.display()));
                 }
             }
         }
     }
-    assert!(wrong.is_empty(), "arrows that do not point down:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "modules that use one above or beside them:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn the_reader_finds_rooms_in_every_spelling() {
+fn the_reader_finds_modules_in_every_spelling() {
     let source = "use crate::store::Reader;\nuse crate::{\n    auth::{a, b::{c}},\n    model,\n};\nlet x = crate::policy::decide();\nfn other_crate::x() {}";
-    assert_eq!(rooms_used(source, "crate::"), ["store", "auth", "model", "policy"]);
+    assert_eq!(modules_used(source, "crate::"), ["store", "auth", "model", "policy"]);
 }

@@ -451,16 +451,16 @@ mod tests {
     fn sources_of_one_name_are_one_family() {
         let value = Arc::new(AtomicU64::new(7));
         let read = Arc::clone(&value);
-        let rung = |label, read: Box<dyn Fn() -> u64 + Send + Sync>| MetricSource {
+        let step = |label, read: Box<dyn Fn() -> u64 + Send + Sync>| MetricSource {
             name: "authentications",
-            help: "Verified keys, by rung",
-            label: Some(("rung", label)),
+            help: "Verified keys, by step",
+            label: Some(("step", label)),
             kind: MetricKind::Counter,
             read,
         };
         let sources = vec![
-            rung("memory", Box::new(move || read.load(Ordering::Relaxed))),
-            rung("argon2", Box::new(|| 1)),
+            step("memory", Box::new(move || read.load(Ordering::Relaxed))),
+            step("argon2", Box::new(|| 1)),
             MetricSource {
                 name: "keys_cached",
                 help: "Keys",
@@ -473,8 +473,8 @@ mod tests {
         value.store(8, Ordering::Relaxed);
         let text = metrics.text();
         assert_eq!(text.matches("# TYPE portcullis_authentications counter").count(), 1, "{text}");
-        assert!(text.contains("portcullis_authentications_total{rung=\"memory\"} 8\n"), "{text}");
-        assert!(text.contains("portcullis_authentications_total{rung=\"argon2\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_authentications_total{step=\"memory\"} 8\n"), "{text}");
+        assert!(text.contains("portcullis_authentications_total{step=\"argon2\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_keys_cached 3\n"), "{text}");
     }
 }
