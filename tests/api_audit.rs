@@ -13,7 +13,7 @@ fn entries(api: &Api<'_>, query: &str) -> Vec<Value> {
 }
 
 #[test]
-fn every_change_says_who_with_which_key_from_where_and_what() {
+fn an_audit_row_names_caller_key_address_and_change() {
     let stage = Stage::start();
     let admin = Api::admin(&stage.gateway);
     let ada = stage.gateway.create_account("ada", "user");
@@ -60,7 +60,7 @@ fn every_change_says_who_with_which_key_from_where_and_what() {
 }
 
 #[test]
-fn nobody_takes_anything_out_of_the_audit_log() {
+fn rows_of_the_audit_log_cannot_be_changed_or_deleted() {
     let stage = Stage::start();
     let store = stage.gateway.directory().join("portcullis.db");
     let connection = rusqlite::Connection::open(store).expect("the store can be opened");
@@ -99,7 +99,7 @@ fn race<T: Send>(acts: Vec<Box<dyn FnOnce() -> T + Send + '_>>) -> Vec<T> {
 }
 
 #[test]
-fn case_88_of_delete_and_activate_at_once_exactly_one_wins_and_both_are_told() {
+fn case_88_of_delete_and_activate_at_once_one_wins_and_both_are_audited() {
     let stage = Stage::start();
     let admin = Api::admin(&stage.gateway);
     for round in 0..10 {
@@ -136,7 +136,7 @@ fn case_88_of_delete_and_activate_at_once_exactly_one_wins_and_both_are_told() {
 }
 
 #[test]
-fn case_88_of_edits_of_one_revision_exactly_one_wins_and_the_others_are_told_too() {
+fn case_88_of_edits_of_one_revision_one_wins_and_all_are_audited() {
     let stage = Stage::start();
     let admin = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
@@ -165,7 +165,7 @@ fn case_88_of_edits_of_one_revision_exactly_one_wins_and_the_others_are_told_too
 }
 
 #[test]
-fn case_88_of_actions_and_deletes_of_one_revision_exactly_one_wins_and_the_others_are_told_too() {
+fn case_88_of_actions_and_deletes_of_one_revision_one_wins_and_all_are_audited() {
     let stage = Stage::start();
     let admin = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
@@ -195,7 +195,7 @@ fn case_88_of_actions_and_deletes_of_one_revision_exactly_one_wins_and_the_other
 }
 
 #[test]
-fn who_loses_the_role_meanwhile_is_refused_by_the_record_itself() {
+fn a_caller_who_loses_the_role_meanwhile_is_refused_by_the_record() {
     let stage = Stage::start();
     let admin = Api::admin(&stage.gateway);
     let ada = stage.gateway.create_account("ada", "user");
@@ -221,7 +221,7 @@ fn who_loses_the_role_meanwhile_is_refused_by_the_record_itself() {
 }
 
 #[test]
-fn case_87_writes_that_a_role_does_not_give_are_told_too() {
+fn case_87_writes_that_a_role_does_not_permit_are_audited() {
     let stage = Stage::start();
     let gateway = &stage.gateway;
     let admin = Api::admin(gateway);

@@ -10,7 +10,7 @@ use support::python;
 use support::stage::Stage;
 
 /// What the script saw, by step.
-fn life(stage: &Stage, url: &str) -> Vec<Value> {
+fn run_whole_life_script(stage: &Stage, url: &str) -> Vec<Value> {
     let admin = &stage.gateway.admin;
     let wrong = admin.with_wrong_secret();
     let output = python::script("gdapi_life.py")
@@ -26,7 +26,7 @@ fn life(stage: &Stage, url: &str) -> Vec<Value> {
 fn ranchers_python_client_leads_a_key_through_its_whole_life() {
     let stage = Stage::start();
     for (path, owner) in [("/v2-beta", "1a1"), ("/v2-beta/projects/e1/schemas", "e1")] {
-        let seen = life(&stage, &format!("http://{}{path}", stage.gateway.management()));
+        let seen = run_whole_life_script(&stage, &format!("http://{}{path}", stage.gateway.management()));
         let step = |name: &str| {
             let found = seen.iter().find(|step| step["step"] == name);
             found.unwrap_or_else(|| panic!("no step {name}: {seen:#?}"))
@@ -126,10 +126,10 @@ struct GoRancher<'a> {
 impl<'a> GoRancher<'a> {
     /// What it does first, at an address that it was given.
     fn connect(api: &'a Api<'a>, target: &str) -> Self {
-        let mut answer = sent(api, "GET", target, None);
+        let mut answer = send_as_go(api, "GET", target, None);
         let schemas = target_of(&json!(answer.header("x-api-schemas").expect("where the schemas are")));
         if schemas != target {
-            answer = sent(api, "GET", &schemas, None);
+            answer = send_as_go(api, "GET", &schemas, None);
         }
         assert_eq!(answer.status, 200, "{answer:?}");
         Self { api, schemas: answer.json()["data"].as_array().expect("the schemas").clone() }
@@ -151,7 +151,7 @@ impl<'a> GoRancher<'a> {
     }
 
     fn list(&self, kind: &str, query: &str) -> Vec<Value> {
-        let answer = sent(self.api, "GET", &format!("{}{query}", self.collection(kind, "GET")), None);
+        let answer = send_as_go(self.api, "GET", &format!("{}{query}", self.collection(kind, "GET")), None);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["data"].as_array().expect("a collection").clone()
     }
@@ -159,17 +159,18 @@ impl<'a> GoRancher<'a> {
     /// A project; 404 is none.
     fn project(&self, id: &str) -> Option<Value> {
         self.schema("project", "resourceMethods", "GET");
-        let answer = sent(self.api, "GET", &format!("{}/{id}", self.collection("project", "GET")), None);
-        (answer.status != 404).then(|| held_by_project(&answer))
+        let answer =
+            send_as_go(self.api, "GET", &format!("{}/{id}", self.collection("project", "GET")), None);
+        (answer.status != 404).then(|| parsed_as_project(&answer))
     }
 
     fn create(&self, data: &Value) -> Value {
-        held_by_project(&sent(self.api, "POST", &self.collection("project", "POST"), Some(data)))
+        parsed_as_project(&send_as_go(self.api, "POST", &self.collection("project", "POST"), Some(data)))
     }
 
     fn update(&self, project: &Value, data: &Value) -> Value {
         self.schema("project", "resourceMethods", "PUT");
-        held_by_project(&sent(self.api, "PUT", &target_of(&project["links"]["self"]), Some(data)))
+        parsed_as_project(&send_as_go(self.api, "PUT", &target_of(&project["links"]["self"]), Some(data)))
     }
 
     fn set_members(&self, project: &Value, members: &[(&str, &str)]) -> Response {
@@ -177,18 +178,18 @@ impl<'a> GoRancher<'a> {
         let member = |(id, role): &(&str, &str)| json!({ "actions": null, "externalId": id, "externalIdType": "rancher_id", "links": null, "role": role });
         let members: Vec<_> = members.iter().map(member).collect();
         let input = json!({ "actions": null, "links": null, "members": members });
-        sent(self.api, "POST", &target_of(&project["actions"]["setmembers"]), Some(&input))
+        send_as_go(self.api, "POST", &target_of(&project["actions"]["setmembers"]), Some(&input))
     }
 
     fn delete(&self, project: &Value) {
         self.schema("project", "resourceMethods", "DELETE");
-        let answer = sent(self.api, "DELETE", &target_of(&project["links"]["self"]), None);
+        let answer = send_as_go(self.api, "DELETE", &target_of(&project["links"]["self"]), None);
         assert!(answer.status < 300, "{answer:?}");
     }
 }
 
 /// A request as Go's library and the client write it.
-fn sent(api: &Api<'_>, method: &str, target: &str, body: Option<&Value>) -> Response {
+fn send_as_go(api: &Api<'_>, method: &str, target: &str, body: Option<&Value>) -> Response {
     let written = |request: Request| request.header("User-Agent", "Go-http-client/1.1");
     let request = written(api.request(method, target));
     api.send(match (method, body) {
@@ -199,7 +200,7 @@ fn sent(api: &Api<'_>, method: &str, target: &str, body: Option<&Value>) -> Resp
 }
 
 /// The document of an answer, of which the client's structure can hold every field that it has.
-fn held_by_project(answer: &Response) -> Value {
+fn parsed_as_project(answer: &Response) -> Value {
     assert!(answer.status < 300, "{answer:?}");
     let document = answer.json();
     for (name, value) in document.as_object().expect("an object") {

@@ -27,7 +27,7 @@ fn status_with(gateway: &Gateway, key: &support::cli::Key, path: &str) -> u16 {
 
 /// As a client that knows nothing but where the API begins.
 #[test]
-fn a_key_lives_and_dies_by_links_and_actions_alone() {
+fn a_key_is_created_changed_and_deleted_by_following_links_and_actions() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
 
@@ -78,7 +78,7 @@ fn a_key_lives_and_dies_by_links_and_actions_alone() {
 }
 
 #[test]
-fn a_key_is_made_from_nothing_from_a_form_and_from_the_query() {
+fn a_key_is_created_from_an_empty_body_a_form_or_the_query() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let made = |request: Vec<u8>| {
@@ -182,7 +182,7 @@ fn bad_input_gets_its_status_and_changes_nothing() {
 }
 
 #[test]
-fn only_admins_bring_pairs_and_never_one_that_is_taken() {
+fn only_admins_choose_pairs_and_only_unused_ones() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let pair = json!({ "publicValue": "0123456789ABCDEF0123", "secretValue": "abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQ" });
@@ -266,7 +266,7 @@ fn case_89_a_secret_is_in_the_answer_to_the_creation_and_nowhere_else() {
 }
 
 #[test]
-fn last_use_is_told_with_time_address_and_count() {
+fn a_key_shows_time_address_and_number_of_its_uses() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
@@ -279,7 +279,7 @@ fn last_use_is_told_with_time_address_and_count() {
 }
 
 #[test]
-fn a_key_is_not_stopped_by_itself_without_saying_so() {
+fn a_key_stops_itself_only_with_confirm_self() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let id = api.ids(&format!("/v2-beta/apikeys?publicValue={}", api.key.access_key)).remove(0);
@@ -293,7 +293,7 @@ fn a_key_is_not_stopped_by_itself_without_saying_so() {
 }
 
 #[test]
-fn an_edit_of_what_has_changed_since_is_refused() {
+fn an_edit_of_an_old_revision_is_refused() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
@@ -325,7 +325,7 @@ fn an_edit_of_what_has_changed_since_is_refused() {
 }
 
 #[test]
-fn whatever_changes_an_object_heeds_the_revision_that_was_meant() {
+fn every_change_obeys_if_match() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let own = format!("/v2-beta/apikeys/{}", stage.e1.id);
@@ -369,7 +369,7 @@ fn whatever_changes_an_object_heeds_the_revision_that_was_meant() {
 }
 
 #[test]
-fn answers_say_who_was_recognised_and_where_the_schemas_are() {
+fn answers_name_the_caller_and_the_schemas() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let host = format!("http://{}", stage.gateway.management());

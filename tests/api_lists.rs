@@ -80,7 +80,7 @@ fn filters_orders_and_pages_are_those_of_rancher() {
 }
 
 #[test]
-fn what_a_list_holds_depends_on_who_asks_and_where() {
+fn a_list_holds_what_the_caller_may_see_there() {
     let stage = Stage::start();
     let ada = stage.gateway.create_account("ada", "user");
     stage.gateway.add_member("e1", "ada", "owner");
@@ -108,7 +108,7 @@ fn what_a_list_holds_depends_on_who_asks_and_where() {
 
 /// What the record cannot compare is the request's fault, and no failure of the record.
 #[test]
-fn more_and_longer_conditions_than_any_field_needs_are_refused() {
+fn too_many_and_too_long_filters_are_refused() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let refused = |query: &str| {
@@ -128,7 +128,7 @@ fn more_and_longer_conditions_than_any_field_needs_are_refused() {
 }
 
 #[test]
-fn case_102_a_list_holds_up_no_change_no_receipt_and_no_single_reading() {
+fn case_102_a_list_delays_no_change_receipt_or_single_read() {
     let stage = Stage::start();
     nothing_waits_for_lists(&stage.gateway);
 }

@@ -12,7 +12,7 @@ use support::http1::Request;
 use support::stage::Stage;
 
 /// An environment `e1` with an account in each role, an account without any, and what belongs to others.
-struct House {
+struct RoleFixture {
     stage: Stage,
     owner: Key,
     member: Key,
@@ -22,7 +22,7 @@ struct House {
     stranger_id: String,
 }
 
-fn house() -> House {
+fn role_fixture() -> RoleFixture {
     let stage = Stage::start();
     let key = |name: &str, role: Option<&str>| {
         stage.gateway.create_account(name, "user");
@@ -35,15 +35,15 @@ fn house() -> House {
         ["owner", "member", "restricted", "readonly"].map(|role| key(role, Some(role)));
     let stranger_id = stage.gateway.create_account("stranger", "user");
     let stranger = stage.gateway.create_account_key("stranger");
-    House { stage, owner, member, restricted, readonly, stranger, stranger_id }
+    RoleFixture { stage, owner, member, restricted, readonly, stranger, stranger_id }
 }
 
 #[test]
-fn each_role_sees_and_changes_what_is_its_own_and_nothing_else() {
-    let house = house();
-    let gateway = &house.stage.gateway;
-    let own = format!("/v2-beta/projects/e1/apikeys/{}", house.stage.e1.id);
-    let account = format!("/v2-beta/accounts/{}", house.stranger_id);
+fn each_role_sees_and_changes_only_what_it_may() {
+    let fixture = role_fixture();
+    let gateway = &fixture.stage.gateway;
+    let own = format!("/v2-beta/projects/e1/apikeys/{}", fixture.stage.e1.id);
+    let account = format!("/v2-beta/accounts/{}", fixture.stranger_id);
     let guest = gateway.create_account("guest", "user");
     let member = format!("/v2-beta/projectmembers/e1:{guest}");
     let membership = json!({ "externalId": guest, "role": "readonly" });
@@ -76,13 +76,13 @@ fn each_role_sees_and_changes_what_is_its_own_and_nothing_else() {
     ];
     let admin = Api::admin(gateway);
     let keys = [
-        ("owner", &house.owner),
-        ("member", &house.member),
-        ("restricted", &house.restricted),
-        ("readonly", &house.readonly),
-        ("stranger", &house.stranger),
-        ("key of e1", &house.stage.e1),
-        ("key of e2", &house.stage.e2),
+        ("owner", &fixture.owner),
+        ("member", &fixture.member),
+        ("restricted", &fixture.restricted),
+        ("readonly", &fixture.readonly),
+        ("stranger", &fixture.stranger),
+        ("key of e1", &fixture.stage.e1),
+        ("key of e2", &fixture.stage.e2),
     ];
     let mut wrong = Vec::new();
     for (method, target, body, expected) in table {
@@ -103,10 +103,10 @@ fn each_role_sees_and_changes_what_is_its_own_and_nothing_else() {
 }
 
 #[test]
-fn case_87_nobody_touches_the_keys_of_others_and_an_environment_key_manages_nothing() {
-    let house = house();
-    let gateway = &house.stage.gateway;
-    let (stranger, member) = (Api::new(gateway, &house.stranger), Api::new(gateway, &house.member));
+fn case_87_nobody_changes_the_keys_of_others_and_an_environment_key_manages_nothing() {
+    let fixture = role_fixture();
+    let gateway = &fixture.stage.gateway;
+    let (stranger, member) = (Api::new(gateway, &fixture.stranger), Api::new(gateway, &fixture.member));
     let id = stranger.create_key("/v2-beta/apikeys", &json!({})).id;
     let own = format!("/v2-beta/apikeys/{id}");
     for status in [
@@ -115,19 +115,19 @@ fn case_87_nobody_touches_the_keys_of_others_and_an_environment_key_manages_noth
         member.act(&own, "deactivate"),
         member.delete(&own),
         member.get(&format!("{own}/account")),
-        member.get(&format!("/v2-beta/accounts/{}/apikeys", house.stranger_id)),
+        member.get(&format!("/v2-beta/accounts/{}/apikeys", fixture.stranger_id)),
     ]
     .map(|answer| answer.status)
     {
         assert_eq!(status, 404);
     }
     assert!(!member.ids("/v2-beta/apikeys?limit=-1").contains(&id));
-    assert!(!member.ids(&format!("/v2-beta/apikeys?accountId={}", house.stranger_id)).contains(&id));
+    assert!(!member.ids(&format!("/v2-beta/apikeys?accountId={}", fixture.stranger_id)).contains(&id));
     // through an environment only its own keys are seen, by anyone
     assert_eq!(Api::admin(gateway).get(&format!("/v2-beta/projects/e1/apikeys/{id}")).status, 404);
 
-    let own = format!("/v2-beta/apikeys/{}", house.stage.e1.id);
-    let environment_key = Api::new(gateway, &house.stage.e1);
+    let own = format!("/v2-beta/apikeys/{}", fixture.stage.e1.id);
+    let environment_key = Api::new(gateway, &fixture.stage.e1);
     let shown = environment_key.document(&own);
     assert_eq!(shown["actions"], json!({}), "nothing is offered that would be refused");
     for status in [
@@ -145,10 +145,10 @@ fn case_87_nobody_touches_the_keys_of_others_and_an_environment_key_manages_noth
 }
 
 #[test]
-fn an_environment_keeps_an_owner_and_its_members_are_set_all_at_once() {
-    let house = house();
-    let gateway = &house.stage.gateway;
-    let owner = Api::new(gateway, &house.owner);
+fn an_environment_keeps_an_owner_and_its_members_are_replaced_at_once() {
+    let fixture = role_fixture();
+    let gateway = &fixture.stage.gateway;
+    let owner = Api::new(gateway, &fixture.owner);
     let id = owner.ids("/v2-beta/accounts").remove(0);
     let own = format!("/v2-beta/projectmembers/e1:{id}");
     for answer in [
@@ -161,7 +161,7 @@ fn an_environment_keeps_an_owner_and_its_members_are_set_all_at_once() {
     assert_eq!(owner.document(&own)["role"], "owner", "and nothing was changed");
     let members = json!({ "members": [
         { "externalId": id, "externalIdType": "rancher_id", "role": "owner" },
-        { "externalId": house.stranger_id, "externalIdType": "rancher_id", "role": "readonly" },
+        { "externalId": fixture.stranger_id, "externalIdType": "rancher_id", "role": "readonly" },
     ]});
     let answer = owner.post("/v2-beta/projects/e1/?action=setmembers", &members);
     assert_eq!((answer.status, &answer.json()["type"]), (200, &json!("project")), "{answer:?}");
@@ -172,10 +172,10 @@ fn an_environment_keeps_an_owner_and_its_members_are_set_all_at_once() {
         .iter()
         .map(|member| (&member["externalId"], &member["role"]))
         .collect();
-    assert_eq!(roles, [(&json!(id), &json!("owner")), (&json!(house.stranger_id), &json!("readonly"))]);
+    assert_eq!(roles, [(&json!(id), &json!("owner")), (&json!(fixture.stranger_id), &json!("readonly"))]);
     // in force at once: the former member sees nothing, the new one sees the environment
-    assert_eq!(Api::new(gateway, &house.member).get("/v2-beta/projects/e1").status, 404);
-    assert_eq!(Api::new(gateway, &house.stranger).get("/v2-beta/projects/e1").status, 200);
+    assert_eq!(Api::new(gateway, &fixture.member).get("/v2-beta/projects/e1").status, 404);
+    assert_eq!(Api::new(gateway, &fixture.stranger).get("/v2-beta/projects/e1").status, 200);
     for (members, code) in [
         (json!([{ "externalId": "1a99", "role": "member" }]), "InvalidReference"),
         (json!([{ "externalId": id, "role": "king" }]), "InvalidOption"),
@@ -188,9 +188,9 @@ fn an_environment_keeps_an_owner_and_its_members_are_set_all_at_once() {
 }
 
 #[test]
-fn accounts_and_environments_live_and_die_with_what_belongs_to_them() {
-    let house = house();
-    let gateway = &house.stage.gateway;
+fn keys_and_memberships_go_with_their_account_or_environment() {
+    let fixture = role_fixture();
+    let gateway = &fixture.stage.gateway;
     let admin = Api::admin(gateway);
     let account =
         admin.create("/v2-beta/accounts", &json!({ "name": "bob", "kind": "admin", "description": "ops" }));
@@ -217,9 +217,9 @@ fn accounts_and_environments_live_and_die_with_what_belongs_to_them() {
 
     let e1 = "/v2-beta/projects/e1";
     assert_eq!(admin.act(e1, "deactivate").json()["state"], "inactive");
-    assert_eq!(Api::new(gateway, &house.stage.e1).get("/v2-beta").status, 401, "its keys do not work");
-    assert_eq!(Api::new(gateway, &house.owner).get(e1).status, 200, "owners still see it");
-    assert_eq!(Api::new(gateway, &house.member).get(e1).status, 404, "members do not");
+    assert_eq!(Api::new(gateway, &fixture.stage.e1).get("/v2-beta").status, 401, "its keys do not work");
+    assert_eq!(Api::new(gateway, &fixture.owner).get(e1).status, 200, "owners still see it");
+    assert_eq!(Api::new(gateway, &fixture.member).get(e1).status, 404, "members do not");
     assert_eq!(admin.delete(e1).json()["state"], "removed");
     assert_eq!(admin.get("/v2-beta/projects/e1/apikeys").status, 404);
     let again = admin.post("/v2-beta/projects", &json!({ "id": "E1" }));
@@ -230,7 +230,7 @@ fn accounts_and_environments_live_and_die_with_what_belongs_to_them() {
 
 /// Whoever could choose an id would own what lies at the upstream under it already.
 #[test]
-fn case_130_users_make_environments_where_the_configuration_lets_them() {
+fn case_130_users_create_environments_if_the_configuration_allows() {
     let stage = Stage::with(|plan| plan.management("  environments_per_user: 2"));
     let gateway = &stage.gateway;
     let [ada, bob] = ["ada", "bob"].map(|name| gateway.create_account(name, "user"));
@@ -305,14 +305,14 @@ fn case_130_users_make_environments_where_the_configuration_lets_them() {
     }
     let own = Api::new(gateway, &stage.e1);
     assert_eq!(own.post("/v2-beta/projects", &json!({})).status, 405);
-    let usual = house();
+    let usual = role_fixture();
     let api = Api::new(&usual.stage.gateway, &usual.owner);
     assert_eq!(api.post("/v2-beta/projects", &json!({})).status, 405);
     assert_eq!(api.document("/v2-beta/schemas/project")["collectionMethods"], json!(["GET"]));
 }
 
 #[test]
-fn case_130_many_requests_at_once_make_no_more_than_one_may() {
+fn case_130_requests_at_once_create_no_more_environments_than_the_limit() {
     let stage = Stage::with(|plan| plan.management("  environments_per_user: 1"));
     stage.gateway.create_account("ada", "user");
     let key = stage.gateway.create_account_key("ada");

@@ -39,7 +39,7 @@ fn case_86_management_is_reached_on_its_own_listener_only() {
 }
 
 #[test]
-fn case_90_a_host_that_it_is_not_known_by_is_refused() {
+fn case_90_an_unknown_host_name_is_refused() {
     let stage = Stage::with(|plan| plan.management("  hosts: [gateway.example.com]"));
     let admin = &stage.gateway.admin;
     let status = |host: &str, target: &str| {
@@ -101,7 +101,7 @@ fn sign_in(gateway: &Gateway, host: &str, origin: &str, headers: &[(&str, &str)]
 }
 
 #[test]
-fn behind_a_trusted_proxy_that_ends_tls_the_page_and_its_links_are_the_browsers() {
+fn behind_a_trusted_proxy_links_have_the_browsers_scheme_and_host() {
     let stage = Stage::with(|plan| {
         plan.top("trusted_proxies: [127.0.0.0/8]").management("  hosts: [gw.example.com]")
     });
@@ -155,7 +155,7 @@ fn behind_a_trusted_proxy_that_ends_tls_the_page_and_its_links_are_the_browsers(
 }
 
 #[test]
-fn case_49_management_believes_no_stranger_about_scheme_and_host() {
+fn case_49_management_ignores_forwarded_fields_of_untrusted_peers() {
     let stage =
         Stage::with(|plan| plan.top("trusted_proxies: [192.0.2.7]").management("  hosts: [gw.example.com]"));
     let gateway = &stage.gateway;
@@ -174,7 +174,7 @@ fn case_49_management_believes_no_stranger_about_scheme_and_host() {
 }
 
 #[test]
-fn case_90_what_another_sites_page_sends_with_the_browsers_own_key_changes_nothing() {
+fn case_90_requests_of_another_sites_page_change_nothing() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let own = format!("http://{}", stage.gateway.management());
@@ -263,7 +263,7 @@ fn case_91_no_key_works_before_init_has_printed_one() {
 }
 
 #[test]
-fn a_client_that_never_reads_its_answers_loses_its_place() {
+fn a_client_that_never_reads_its_answers_is_disconnected() {
     let stage = Stage::with(|plan| plan.top("timeouts: { write: 200ms }"));
     let mut client = TcpStream::connect(stage.gateway.management()).unwrap();
     client.set_nonblocking(true).unwrap();
@@ -275,7 +275,7 @@ fn a_client_that_never_reads_its_answers_loses_its_place() {
 }
 
 #[test]
-fn writes_that_wait_for_a_store_that_somebody_holds_are_all_refused_within_seconds() {
+fn writes_to_a_locked_store_are_refused_within_seconds() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);
     let holder = rusqlite::Connection::open(stage.gateway.directory().join("portcullis.db")).unwrap();
@@ -375,7 +375,7 @@ fn case_107_requests_whose_bodies_never_come_keep_no_health_check_out() {
 }
 
 #[test]
-fn case_107_requests_under_way_leave_places_for_health_checks() {
+fn case_107_running_requests_leave_slots_for_health_checks() {
     let stage = Stage::with(|plan| plan.management("  connections: 4\n  connections_per_source: 2"));
     let (gateway, source) = (&stage.gateway, fresh_source());
     let holder = rusqlite::Connection::open(gateway.directory().join("portcullis.db")).unwrap();

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_silent_of_the_source_with_most_gives_way() {
+    fn the_longest_idle_connection_of_the_source_with_most_is_evicted() {
         let connections = ConnectionSlots::default();
         let admit = |last| connections.acquire(source(last), LIMITS).unwrap();
         let many: Vec<_> = (0..4).map(|_| admit(1)).collect();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_under_way_stay_and_health_checks_have_places_of_their_own() {
+    fn running_requests_stay_and_health_checks_have_slots_of_their_own() {
         let connections = ConnectionSlots::default();
         let admit = |last| connections.acquire(source(last), LIMITS);
         let busy: Vec<_> = (0..8).map(|number| admit(number / 4).unwrap()).collect();

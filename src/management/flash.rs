@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn few_secrets_wait_at_once() {
+    fn the_oldest_of_too_many_secrets_is_dropped() {
         let flash = Flash::default();
         let now = Instant::now();
         for row in 1..=20 {

@@ -1,5 +1,5 @@
-//! Ends a connection whose client does not take its answer: otherwise a few clients that never read would hold every
-//! place on the listener for good.
+//! Ends a connection whose client does not take its answer. Otherwise a few clients that never read would hold all slots
+//! of the listener for good.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ pub(super) struct WriteTimeout {
     socket: Socket,
     limit: Duration,
     stall: StallDetector,
-    /// Until the client is looked at again; while something waits to be written.
+    /// When to check the client again, while something waits to be written.
     next_check: Option<Pin<Box<Sleep>>>,
 }
 

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_keeps_the_query_it_comes_from() {
+    fn a_link_keeps_the_query_of_its_page() {
         let query = "name_prefix=a%26b&limit=1&marker=mX";
         assert_eq!(
             with_changes(query, &[("sort", Some("name")), ("marker", None)]),

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beneath_a_project_is_seen_through_it() {
+    fn what_belongs_to_a_project_is_found_under_its_path() {
         let environment = Some("e1".to_owned());
         assert_eq!(parse("/v2-beta/projects/e1"), (None, Target::Resource(kind("project"), "e1".to_owned())));
         assert_eq!(
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_nothing() {
+    fn other_paths_are_unknown() {
         for path in [
             "/v2-beta/nonsense",
             "/v2-beta//apikeys",
