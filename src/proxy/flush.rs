@@ -1,4 +1,4 @@
-//! Writes out what a client is still to get, as long as it takes any of it.
+//! Writes out what still waits for a client, as long as the client takes any of it.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -9,7 +9,7 @@ use crate::wire::{Peer, StallDetector};
 
 /// Writes out what waits. `false`: the other side took not one byte for the time of `limit`, or is gone.
 pub(super) async fn flush(peer: &mut Peer, stream: &OpenStream, limit: Duration) -> bool {
-    // once before anything can interrupt it: the last word should leave though the gateway stops
+    // once before anything can interrupt it, so that a last response leaves even if the gateway is stopping
     if let Poll::Ready(flushed) = poll_fn(|cx| Poll::Ready(peer.poll_flush(cx))).await {
         return flushed.is_ok();
     }

@@ -89,7 +89,7 @@ async fn serve_next(
     let mut head = RequestHead::default();
     let read = read_head(&mut peer.socket, &mut head, stream, &worker.active_config(), *served == 0).await;
     let arrived = Instant::now();
-    // asked after the wait: a request is judged by the configuration in force when it came, not when it began to
+    // read after the wait: a request is served by the configuration of the time when its head had come
     let active_config = worker.active_config();
     client.check_trusted(&active_config.snapshot.trusted_proxies);
     let (body, is_readable) = match read {

@@ -40,7 +40,7 @@ impl<'a> Lingering<'a> {
     fn begin(worker: &'a WorkerContext, stream: &'a OpenStream) -> Self {
         let places = worker.lingering.get();
         worker.lingering.set(places + 1);
-        // a gateway that is stopping waits for nobody long
+        // a gateway that is stopping does not wait long
         let bounds = if places < MAX_LONG && !worker.is_draining() { &LONG } else { &SHORT };
         stream.set_idle(true);
         stream.set_deadline(bounds.silence);

@@ -58,7 +58,7 @@ impl BoundListener {
     /// Binds `address` for so many workers.
     pub fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
         let failed = |source| BindError::new(address, source);
-        // SO_REUSEPORT would let two gateways share a port without a word: ask for it alone first
+        // with SO_REUSEPORT two gateways would share a port unnoticed: bind it without that first
         let actual = if address.port() == 0 {
             address
         } else {

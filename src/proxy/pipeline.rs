@@ -165,7 +165,7 @@ impl RequestContext<'_> {
     }
 }
 
-/// The client is gone: the log tells how much of the response left for it.
+/// Notes for the log how much of the response left for a client that is gone.
 fn client_gone(why: &'static str, client: &Peer, outcome: &mut RequestOutcome<'_>) -> AfterRequest {
     outcome.aborted = Some(why);
     if let Peer::Http1(peer) = client {

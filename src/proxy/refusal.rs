@@ -86,7 +86,7 @@ pub(super) enum Refusal {
     UpstreamBusy,
 }
 
-/// The status that a refusal is answered with, and the words that belong to it.
+/// What a refusal is answered with, beside its message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RefusalResponse {
     pub(super) status: u16,
@@ -99,7 +99,7 @@ pub(super) struct RefusalResponse {
 type OwnField<'r> = (&'static str, Cow<'r, str>);
 
 impl Refusal {
-    /// The status and the words that belong to it.
+    /// The status, the cause and the time to wait.
     pub(super) fn response(&self) -> RefusalResponse {
         let (status, cause, retry_after) = match self {
             Self::Head(HeadError::LineTooLong) | Self::UriTooLong => (414, "uri_too_long", None),
@@ -167,7 +167,7 @@ impl Refusal {
         }
     }
 
-    /// What the client is told: that the gateway refused, not the API behind it, and why, where that helps nobody to guess.
+    /// What the client is told: that it was the gateway, not the API behind it, and why, if that does not help an attacker.
     fn message(&self) -> Cow<'static, str> {
         match self {
             Self::Unauthenticated => {

@@ -128,7 +128,7 @@ impl Exchange<'_> {
             )) => {
                 // a kept connection may be closed by the upstream at any time. Where it says that it did not look at
                 // the request, nothing of the request left, or doing it twice does no harm (RFC 9110 §9.2.2), it is
-                // sent again; else nobody knows what the upstream did with it
+                // sent again; otherwise it is not known what the upstream did with it
                 let may_repeat = match failure {
                     ResponseHeadError::GoneAway => retry.after_goaway,
                     ResponseHeadError::Refused => retry.after_refused_stream,

@@ -30,8 +30,8 @@ pub(super) fn websocket_accept(key: &str) -> String {
     STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
-/// Ends a WebSocket whose last frame to the client is whole: with a word why, and in order. `false`: the client takes
-/// nothing now, and nobody waits for it.
+/// Sends a Close frame with the reason, and ends the connection. Only if the last frame to the client is whole. `false`:
+/// the client takes nothing now, and is not waited for.
 pub(super) fn end_websocket(client: &mut Peer, why: &Refusal) -> bool {
     let code = if matches!(why, Refusal::Unavailable(_)) { TRY_AGAIN_LATER } else { POLICY_VIOLATION };
     let (frame, cx) = (websocket_close_frame(code), &mut Context::from_waker(Waker::noop()));

@@ -18,7 +18,7 @@ use super::worker_context::WorkerContext;
 use crate::store::Change;
 use crate::telemetry::{AccessLogWriter, WorkerMetrics};
 
-/// How long a worker lets responses, tunnels, and then connections end by themselves once they were told to.
+/// How long a draining worker waits for responses and tunnels to end, and then for connections, before it closes them.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// What a worker can be told.

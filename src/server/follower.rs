@@ -173,7 +173,7 @@ impl FollowerThread {
         }
     }
 
-    /// Reads what is new; when this returns, it is in force.
+    /// Reads new changes, and has them applied: when this returns, they are in force.
     fn look(&mut self) -> Result<(), LookError> {
         let changes = self.follower.poll().map_err(LookError::Unread)?;
         if changes.is_empty() {

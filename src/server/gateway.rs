@@ -375,7 +375,7 @@ impl Gateway {
     }
 }
 
-/// Closes the store: whoever does so last writes the log back into the file, so that the file alone is all of it.
+/// Closes the store. The last to close it writes the write-ahead log back into the file, so that the file is complete.
 fn close(path: &Path, reader: &Reader, registry: Option<&AsyncStore>) {
     let deadline = Instant::now() + CLOSING;
     reader.close(deadline);

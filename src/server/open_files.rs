@@ -1,6 +1,6 @@
-//! How the files that the system lets the process open are shared out.
+//! Divides the files that the system lets the process open.
 //!
-//! Each connection is one, to a client and to an upstream. If clients could use them all up, nobody else would get in,
+//! Each connection is one, to a client or to an upstream. If clients could use them all up, no others would get in,
 //! health checks would fail and the store could not be read. So what the gateway itself needs is set aside first, then
 //! what management may take, and neither clients nor upstreams can have all of the rest.
 
@@ -84,7 +84,7 @@ pub(super) fn divide_open_files(config: &mut Config) -> WorkerFileLimits {
     let mut lowered = Vec::new();
     if shares.clients < wanted.clients {
         lowered.push(format!("'limits.connections' is {} instead of {}", shares.clients, wanted.clients));
-        // so that still nobody has them all: half of them, or more where the configuration gives more
+        // no source gets them all: half of them, or more if the configuration gives more
         let same_part = limits.connections_per_source.min(wanted.clients) * shares.clients / wanted.clients;
         limits.connections_per_source = limits.connections_per_source.min(same_part.max(shares.clients / 2));
         limits.connections = shares.clients;

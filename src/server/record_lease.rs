@@ -71,8 +71,8 @@ pub(super) struct StartingLease {
 }
 
 impl StartingLease {
-    /// Takes its lease first: whoever changes something from here on waits for this gateway. A record that stops
-    /// answering meanwhile is one that was away before.
+    /// Takes its lease first: from here on, changes wait for this gateway. If the record stops answering meanwhile, the
+    /// gateway starts as if it had been away before.
     pub(super) fn new(replica: Replica, lease: Duration) -> Result<Self, StoreError> {
         let state = LeaseState::new(lease, replica.saved_lease()?);
         let is_connected = replica.is_connected();
@@ -141,7 +141,7 @@ impl StartingLease {
         LeaseThread { replica, authenticator, state, look, in_force }
     }
 
-    /// The gateway does not start after all: nobody need wait for the end of its lease.
+    /// Takes the lease back, because the gateway does not start after all: no change need wait for its end.
     pub(super) fn withdraw(mut self) {
         if self.replica.is_connected()
             && let Err(error) = self.replica.remove_row()

@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the end of the process waits for lines that are still in a queue. A terminal that nobody reads would
-/// otherwise hold the process for ever.
+/// How long the process waits at its end for lines that are still in a queue. A terminal that nobody reads would otherwise
+/// hold it for ever.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// Where lines end up.
@@ -92,7 +92,7 @@ impl LineQueue {
         let (done, written) = sync_channel(1);
         let deadline = Instant::now() + FLUSH_LIMIT;
         if self.hand_over(Message::Flush(done), deadline) {
-            // an error is the deadline, or a thread that is gone: there is nobody left to tell
+            // an error is the deadline, or a thread that is gone
             let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     }
@@ -120,7 +120,7 @@ fn write(name: &str, receiver: &Receiver<Message>, mut output: impl Output, drop
             Message::Lines { text, count } => {
                 let separated = if torn { output.write(b"\n") } else { Ok(()) };
                 let written = separated.and_then(|()| output.write(&text));
-                // told at the first failure only: the log may have the same disk
+                // logged at the first failure only: the log may be on the same disk
                 match &written {
                     Err(error) if !torn => {
                         tracing::error!(%error, "lines of the {name} are lost until it can be written again");

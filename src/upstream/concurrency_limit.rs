@@ -26,16 +26,16 @@ struct FairShare {
     last: usize,
 }
 
-/// What one key may have: two thirds of all, where nobody else is there. Of what it leaves at least one is for other
-/// keys of its source, and one for other sources.
+/// What one key may have: two thirds of all if it is alone. Of the rest at least one is for other keys of its source, and
+/// one for other sources.
 const OF_KEY: FairShare = FairShare { weight: 2, last: 2 };
 /// The same of one source with all its keys: eight ninths.
 const OF_SOURCE: FairShare = FairShare { weight: 8, last: 1 };
 
-/// Whether somebody who has `held` may have one more, where `free` are left.
+/// Whether a holder that has `held` may have one more, if `free` are left.
 ///
-/// Whoever has most stops at a multiple of what is left. So something is always left for those who have little, however
-/// many have much.
+/// A holder stops at a multiple of what is left. So something is always left for holders that have little, however many
+/// have much.
 fn may_take(held: usize, free: usize, share: FairShare) -> bool {
     if held == 0 { free > 0 } else { held < share.weight.saturating_mul(free.saturating_sub(share.last)) }
 }
@@ -197,7 +197,7 @@ impl ConcurrencyLimit {
         Permit { limit: Rc::clone(self), usage }
     }
 
-    /// Gives what is free to those who wait: to whoever has least, and then to whoever has waited longest.
+    /// Gives free permits to the queue: to the holder that has fewest, and among those to the one that has waited longest.
     fn serve_queue(self: &Rc<Self>) {
         loop {
             let mut waiting = self.waiting.borrow_mut();

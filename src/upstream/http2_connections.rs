@@ -76,8 +76,8 @@ impl SharedConnection {
         (self.send.clone(), StreamSlot { state: Rc::clone(&self.state) })
     }
 
-    /// Whether requests may still be sent on it: the upstream has neither closed it, nor said goodbye, nor left a
-    /// request without an answer.
+    /// Whether requests may still be sent on it: the upstream has neither closed it, nor sent GOAWAY, nor left a request
+    /// without an answer.
     fn is_open(&mut self) -> bool {
         !self.state.unresponsive.get()
             && !matches!(self.send.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
@@ -85,7 +85,7 @@ impl SharedConnection {
 }
 
 impl Http2Connections {
-    /// A place on a connection that is open, has room, and is another than this one.
+    /// A stream on a connection that is open, has room, and is not `excluded`.
     pub(super) fn take(&self, excluded: Option<&ConnectionId>) -> Option<(SendRequest<Bytes>, StreamSlot)> {
         let mut open = self.open.borrow_mut();
         open.retain_mut(SharedConnection::is_open);
@@ -97,8 +97,8 @@ impl Http2Connections {
         free.map(SharedConnection::slot)
     }
 
-    /// As [`take`](Self::take), but waits while a connection is being opened: one opens it for all who wait, and
-    /// where that fails each tries for itself.
+    /// As [`take`](Self::take), but waits while a connection is being opened: one request opens it for all that wait, and
+    /// if that fails each tries for itself.
     pub(super) async fn take_or_wait(
         &self,
         excluded: Option<&ConnectionId>,

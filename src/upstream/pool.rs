@@ -22,8 +22,8 @@ use crate::wire::{BufferedSocket, Http1Peer, WatchedSocket};
 
 /// What an HTTP/2 upstream may send ahead on one stream; so much of an answer is held for a client that reads slowly.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
-/// No further limit on all streams of a connection: clients who know nothing of each other share it, and slow readers
-/// would use a common window up for all of them.
+/// No further limit on all streams of a connection: unrelated clients share it, and slow readers would use a common window
+/// up for all of them.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// A connection on which one request may be sent.
@@ -291,13 +291,13 @@ impl Pool {
 /// worker's event loop has already noted a close.
 fn is_open(socket: &mut BufferedSocket) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
-    // TLS may hold bytes that the socket has given it already: an answer to a question nobody asked yet
+    // TLS may hold bytes that it has read already: unexpected ones
     if socket.is_tls() {
         return socket.poll_fill(&mut cx).is_pending();
     }
     match socket.tcp().poll_read_ready(&mut cx) {
         Poll::Pending => true,
-        // an end, or bytes nobody asked for, is fatal
+        // the connection has ended, or unexpected bytes have come
         Poll::Ready(_) => socket.poll_fill(&mut cx).is_pending(),
     }
 }

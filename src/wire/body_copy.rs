@@ -180,7 +180,7 @@ impl<'a> BodyCopy<'a> {
                         return Poll::Ready(Err(CopyError::TooLarge { limit: self.limit }));
                     }
                     if !may_move(self.may_move, &mut has_moved) {
-                        // who runs this is to look again at once, and ends it
+                        // polled again at once by a caller that checks first, and then ends it
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }

@@ -73,7 +73,7 @@ pub(super) fn take_block() -> (Vec<u8>, Vec<Field>) {
     SPARE.with_borrow_mut(|spare| spare.blocks.pop()).unwrap_or_default()
 }
 
-/// Takes back what a block was made of; whoever had secrets in it has wiped them.
+/// Takes back the memory of a block. Its secrets have been wiped before.
 pub(super) fn return_block(mut bytes: Vec<u8>, mut fields: Vec<Field>) {
     if !(1..=BLOCK_BYTES).contains(&bytes.capacity()) {
         return;

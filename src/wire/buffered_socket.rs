@@ -12,11 +12,11 @@ use super::socket::Socket;
 use super::splice::Pipe;
 use super::tcp_progress::TcpProgress;
 
-/// Body pieces up to this size are copied behind what already waits to be written, so that a head and a small body
-/// leave in one write; larger ones are written from where they are.
+/// Body pieces up to this size are copied to the end of what waits to be written, so that a head and a small body leave in
+/// one write. Larger ones are written from where they are.
 const COPY_BYTES: usize = 16 * 1024;
 
-/// A socket, what was read from it and not yet understood, and what is yet to be written.
+/// A socket with a buffer in each direction: what was read and not consumed yet, and what is yet to be written.
 pub struct BufferedSocket {
     socket: Socket,
     input: Vec<u8>,
@@ -164,7 +164,7 @@ impl BufferedSocket {
         Poll::Ready(Ok(read))
     }
 
-    /// Makes room behind the input.
+    /// Makes room at the end of the input.
     fn make_room(&mut self) {
         if self.start == self.end {
             if self.input.len() < self.wanted {

@@ -4,7 +4,7 @@ use super::field_block::FieldBlock;
 use super::field_syntax::{is_field_text, is_token};
 use super::head::{HeadError, HeadLimits, parse_trailers};
 
-/// The longest chunk-size line with its extension. Extensions are dropped; nobody known sends any, and a lax reader
+/// The longest chunk-size line with its extension. Extensions are dropped: no known client sends any, and a lax reader
 /// of them was broken more than once (Kestrel CVE-2025-55315).
 const MAX_SIZE_LINE_BYTES: usize = 256;
 

@@ -83,7 +83,7 @@ impl FieldBlock {
     }
 }
 
-/// Overwrites the credentials, so that neither this memory nor what it becomes next tells a secret.
+/// Overwrites the credentials, so that no secret stays in memory that is used again.
 impl Drop for FieldBlock {
     fn drop(&mut self) {
         let (mut bytes, fields) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));

@@ -45,10 +45,10 @@ pub enum FieldKind {
     ForwardedHost,
     /// `X-Forwarded-Port`
     ForwardedPort,
-    /// `Forwarded`, `X-Forwarded-Prefix`, `X-Real-IP`: pass from trusted proxies as they are, and from nobody else
+    /// `Forwarded`, `X-Forwarded-Prefix`, `X-Real-IP`: pass unchanged from trusted proxies, and only from them
     TrustedProxyOnly,
-    /// Tells an upstream who is calling or what was called: `X-API-*` and [`SPOOFABLE_HEADERS`](super::SPOOFABLE_HEADERS). Only the gateway may say
-    /// that.
+    /// Tells an upstream who is calling or what was called: `X-API-*` and
+    /// [`SPOOFABLE_HEADERS`](super::SPOOFABLE_HEADERS). Only the gateway may send it.
     GatewayOnly,
     /// `X-API-No-Challenge`
     NoChallenge,

@@ -1,4 +1,4 @@
-//! Sets of field names, compared as servers do that do not tell `_` and `.` from `-`.
+//! Sets of field names. Like many servers, they treat `_` and `.` as `-`.
 
 /// Field names that the configuration strips, as the gateway compares them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ impl FieldNameSet {
     }
 }
 
-/// Whether two names are one to a server that does not tell `_` and `.` from `-`.
+/// Whether two names are the same to a server that treats `_` and `.` as `-`.
 pub fn same_field_name(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && fold(one).eq(fold(other))
 }

@@ -127,7 +127,7 @@ impl Http1Peer {
         Poll::Ready(Ok(sent))
     }
 
-    /// Ready when the connection failed, or ended with nothing behind the request that waits for its answer.
+    /// Ready when the connection failed, or ended without a whole next request.
     pub(super) fn poll_abandoned(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.poll_disconnected(cx).is_ready() {
             return Poll::Ready(());

@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_secs(3);
 const STEADY: u32 = 2;
 
 /// Measures the time in which the other side takes no byte at all: what it has acknowledged counts, not what the kernel
-/// had room for. To be looked at when a deadline falls due; while bytes move, it costs nothing.
+/// had room for. To be checked when a deadline falls due; while bytes move, it costs nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct StallDetector {
     limit: Duration,

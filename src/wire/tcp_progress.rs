@@ -1,8 +1,8 @@
 //! How far the other side of a TCP connection has taken what was sent, asked of the kernel (`sock_diag(7)`).
 //!
-//! A write succeeds when the kernel has room, megabytes before the other side has taken anything. Whether a slow side
-//! still takes bytes only its acknowledgements tell. This costs two system calls: it is for the moment in which a time
-//! is up, not for each write.
+//! A write succeeds when the kernel has room, megabytes before the other side has taken anything. Only acknowledgements
+//! show whether a slow side still takes bytes. Asking costs two system calls: it is for when a deadline has passed, not
+//! for each write.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -22,7 +22,7 @@ const PLAIN_HTTP_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: t
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsAcceptError {
-    /// The client has begun with a request in plain HTTP, and has been told.
+    /// The client began with a request in plain HTTP. It has been answered.
     #[error("the client speaks plain HTTP, not TLS")]
     PlainHttp,
     /// The socket failed, or the handshake.

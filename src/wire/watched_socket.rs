@@ -14,7 +14,7 @@ use super::tcp_progress::TcpProgress;
 /// A socket. It is closed when this is dropped, even if somebody watches it.
 pub struct WatchedSocket(Rc<RefCell<Socket>>);
 
-/// Asks about a [`WatchedSocket`].
+/// Asks how far a [`WatchedSocket`] has come, as long as it is open.
 pub struct SocketWatch(Weak<RefCell<Socket>>);
 
 impl WatchedSocket {

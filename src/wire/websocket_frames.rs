@@ -45,7 +45,7 @@ impl WebSocketFrames {
         self.has_closed
     }
 
-    /// As far as the header's first two bytes tell.
+    /// The length of the header, as far as its first two bytes tell.
     fn header_length(&self) -> usize {
         if self.known < 2 {
             return 2;

@@ -61,7 +61,7 @@ impl ClientInfo {
     }
 }
 
-/// The port that the client called: the one in `host`, else the scheme's own. The listener's may be another, behind a
+/// The port that the client called: the one in `host`, else the scheme's default. The listener's may be another, behind a
 /// mapping of ports.
 pub(super) fn port<'h>(host: &'h [u8], scheme: &[u8]) -> &'h [u8] {
     let digits = host.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();

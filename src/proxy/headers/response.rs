@@ -16,7 +16,7 @@ pub(in crate::proxy) fn pass_response_fields(
     for (kind, name, value) in head.fields.iter() {
         let passes = match kind {
             FieldKind::ContentLength => false,
-            // what the upstream's own spelling of a framing name means to the client is nobody's guess
+            // the client may or may not take the upstream's spelling for a name that frames the message
             FieldKind::Alias => !is_framing_alias(name),
             FieldKind::AccessControl => !cors,
             kind => !kind.is_hop_by_hop(),

@@ -38,7 +38,7 @@ impl<'a> HeaderBlockWriter<'a> {
 
     /// Appends a field. Name and value are valid; the name may hold upper case.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
-        // RFC 7541 §7.1.3: what must not be guessed is not to be entered by those behind us either
+        // RFC 7541 §7.1.3: what must not be guessed is not to be indexed by intermediaries either
         let is_secret = name.eq_ignore_ascii_case(b"set-cookie");
         let form = if is_secret { NEVER_INDEXED } else { 0 };
         if let Some(index) = name_index(name) {

@@ -6,7 +6,7 @@
 pub(super) struct Malformed;
 
 /// How many bits the code of each octet has, and that of the end of a string, which is never sent. The code is
-/// canonical: codes of one length stand in the order of the octets, longer ones behind shorter ones. So this is all.
+/// canonical: codes of one length stand in the order of the octets, longer ones after shorter ones. So the lengths define it.
 #[rustfmt::skip]
 const LENGTHS: [u8; SYMBOLS as usize] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28,

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! One task reads and writes the connection ([`Http2Connection`]); each stream is worked on by a task of its own, which
-//! holds its [`Http2Peer`]. Both are on one thread and meet in a `RefCell`: nobody waits for anybody. What streams send
-//! is put behind what already waits to be written, and leaves when the connection's task has its turn: all answers of
-//! one round of the event loop in one system call.
+//! holds its [`Http2Peer`]. Both are on one thread and share a `RefCell`, so there is no lock. What streams send is
+//! appended to what waits to be written, and leaves when the connection's task runs: all responses of one round of the
+//! event loop in one system call.
 //!
 //! `docs/decisions/0010-own-http2.md` says why this is not a library.
 

@@ -230,7 +230,7 @@ impl Connection {
         self.header_block(block.stream, known, block.ends_stream, read.malformed_if(block.depends_on_itself))
     }
 
-    /// `known`: the number of the stream, if it is one that somebody works on.
+    /// Handles a whole header block. `known`: the number of the stream, if it is open: then the block is its trailers.
     fn header_block(
         &mut self,
         id: u32,

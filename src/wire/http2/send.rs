@@ -130,7 +130,7 @@ impl Connection {
             return SendCapacity::StreamWindowClosed;
         }
         let (window, is_next) = (stream.send_window.min(self.send_window), stream.turn == SendTurn::Next);
-        // nobody goes before those that wait
+        // streams that wait go first
         let is_others_turn = !is_next && !self.streams.waiting.is_empty();
         if self.send_window <= 0 || room < MIN_PIECE_BYTES || is_others_turn {
             return SendCapacity::Wait;
@@ -199,7 +199,7 @@ impl Connection {
         }
         // bounded by the window
         self.release_capacity(None, saturating_u32(stream.received.len() + unread));
-        // it may have been given room and not have taken it
+        // it may have been woken to send and not have sent
         self.wake_senders();
         if self.streams.len() == 0 {
             self.wake();
