@@ -171,9 +171,9 @@ async fn serve_http(
         served = connection.as_mut() => served,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            let patience = if is_answering.load(Ordering::Relaxed) { FINISH_WITHIN } else { CLOSE_WITHIN };
+            let limit = if is_answering.load(Ordering::Relaxed) { FINISH_WITHIN } else { CLOSE_WITHIN };
             // an error means that the client did not send the rest of the request, or did not take the answer
-            tokio::time::timeout(patience, connection).await.unwrap_or(Ok(()))
+            tokio::time::timeout(limit, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = served {

@@ -77,7 +77,8 @@ async fn answer_caller(
 ) -> Result<Answer, Refusal> {
     let answered = async {
         let request = ApiRequest::read(management, request, caller, route.environment_id()?).await?;
-        let reply = operate::operate(route, &request).await?;
+        let operation = operate::choose(route, &request)?;
+        let reply = operation.run(&request).await?;
         Ok(render::render(reply, &request))
     };
     let answered = answered.await;

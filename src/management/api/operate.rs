@@ -1,39 +1,38 @@
-//! Operating: which function of the table a request names, as far as the caller's role permits it, and calling it.
+//! Operating: choosing the function of the table that a request names, if the caller's role permits it, and calling it.
 
 use http::Method;
 
 use super::api_request::ApiRequest;
-use super::audience::Audience;
 use super::query;
 use super::reply::Reply;
 use super::resource_type::{Action, CollectionHandler, ResourceHandler, Type};
 use super::route::{Route, Target};
 use super::types;
 use crate::management::refusal::Refusal;
-use crate::management::request::Request;
 
-/// What a request asks for, permitted by the role.
-enum Operation<'a> {
+/// The function that a request names, permitted by the role.
+pub(super) enum Operation<'a> {
     Root,
     OnCollection(CollectionHandler),
     OnResource(ResourceHandler, &'a str),
     /// `POST` on a resource, with the name of an action that the type may not have.
-    ManagementAction(Type, &'a str, String),
+    RunAction(Type, &'a str, String),
 }
 
-/// Does what the request asks for.
-pub(super) async fn operate(route: &Route, request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
-    match choose(route, request.http, request.audience)? {
-        Operation::Root => Ok(types::root(request)),
-        Operation::OnCollection(handler) => handler(request).await,
-        Operation::OnResource(handler, id) => handler(request, id).await,
-        Operation::ManagementAction(kind, id, action) => act(request, kind, id, &action).await,
+impl Operation<'_> {
+    pub(super) async fn run(self, request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+        match self {
+            Self::Root => Ok(types::root(request)),
+            Self::OnCollection(handler) => handler(request).await,
+            Self::OnResource(handler, id) => handler(request, id).await,
+            Self::RunAction(kind, id, action) => run_action(request, kind, id, &action).await,
+        }
     }
 }
 
 /// Refuses types that do not exist for the role (404), and methods that it does not have there (405).
-fn choose<'a>(route: &'a Route, request: &Request, audience: Audience) -> Result<Operation<'a>, Refusal> {
-    let method = &request.head.method;
+pub(super) fn choose<'a>(route: &'a Route, request: &ApiRequest<'_>) -> Result<Operation<'a>, Refusal> {
+    let (method, audience) = (&request.http.head.method, request.audience);
     let methods_of = |kind: Type| {
         let is_here = route.environment.is_none() || kind.is_in_environments;
         kind.methods(audience).filter(|_| is_here).ok_or(Refusal::NotFound)
@@ -59,9 +58,9 @@ fn choose<'a>(route: &'a Route, request: &Request, audience: Audience) -> Result
             let not_allowed = || not_allowed_on_resource(methods, actions);
             if method == Method::POST {
                 // a role that may not change resources of this type has no actions on them
-                let action = query::parameters(request.query()).find(|(name, _)| name == "action");
+                let action = query::parameters(request.http.query()).find(|(name, _)| name == "action");
                 let (_, action) = action.filter(|_| methods.contains(&"PUT")).ok_or_else(not_allowed)?;
-                return Ok(Operation::ManagementAction(kind, id, action));
+                return Ok(Operation::RunAction(kind, id, action));
             }
             allow(method, methods).map_err(|_| not_allowed())?;
             let handler = match *method {
@@ -95,7 +94,7 @@ fn not_allowed_on_resource(methods: &[&str], actions: &[Action]) -> Refusal {
 }
 
 /// Runs an action.
-async fn act(request: &ApiRequest<'_>, kind: Type, id: &str, name: &str) -> Result<Reply, Refusal> {
+async fn run_action(request: &ApiRequest<'_>, kind: Type, id: &str, name: &str) -> Result<Reply, Refusal> {
     // input that cannot be read is refused, though some actions need none
     let input = request.input()?;
     input.edit()?;

@@ -10,7 +10,7 @@ impl Operations {
     /// An account that the caller may see, even a removed one.
     pub async fn account(&self, caller: &Caller, id: AccountId) -> Result<WithRevision<Account>, Refusal> {
         caller.require(&ManagementAction::SeeAccount(id))?;
-        Ok(self.registry.read(move |store| store.account_entry(id)).await?)
+        Ok(self.store.read(move |store| store.account_entry(id)).await?)
     }
 
     /// A page of the accounts that the caller may see: all for admins, the own account for users.
@@ -36,7 +36,7 @@ impl Operations {
     ) -> Result<Changed<WithRevision<Account>>, Refusal> {
         caller.require(&ManagementAction::ManageAccounts)?;
         let created = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (account, number) = store.create_account(&new)?;
                 Ok((store.account_entry(account.id)?, number))
@@ -55,7 +55,7 @@ impl Operations {
         self.account(caller, id).await?;
         caller.require(&ManagementAction::ManageAccounts)?;
         let edited = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (_, number) = store.edit_account(id, &edit)?;
                 Ok((store.account_entry(id)?, number))
@@ -79,7 +79,7 @@ impl Operations {
         let is_own = caller.account().is_some_and(|own| own.id == id);
         refuse_self_lockout(to != State::Active && is_own, lockout)?;
         let changed = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (_, number) = store.set_account_state(id, transition)?;
                 Ok((store.account_entry(id)?, number))

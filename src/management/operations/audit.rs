@@ -15,6 +15,6 @@ impl Operations {
     /// One row of the audit log, for admins.
     pub async fn audit_entry(&self, caller: &Caller, id: i64) -> Result<AuditEntry, Refusal> {
         caller.require(&ManagementAction::SeeEverything)?;
-        Ok(self.registry.read(move |store| store.audit_entry(id)).await?)
+        Ok(self.store.read(move |store| store.audit_entry(id)).await?)
     }
 }

@@ -21,7 +21,7 @@ impl Operations {
         id: &EnvironmentId,
     ) -> Result<WithRevision<Environment>, Refusal> {
         let wanted = id.clone();
-        let entry = self.registry.read(move |store| store.environment_entry(&wanted)).await?;
+        let entry = self.store.read(move |store| store.environment_entry(&wanted)).await?;
         caller.require(&ManagementAction::SeeEnvironment { id: id.clone(), state: entry.object.state })?;
         Ok(entry)
     }
@@ -79,7 +79,7 @@ impl Operations {
             members.push((own, Role::Owner));
         }
         let created = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (environment, number) = if let Some(id) = id {
                     store.create_environment(&NewEnvironment { id, name, description, members })?
@@ -105,7 +105,7 @@ impl Operations {
         self.environment(caller, &id).await?;
         caller.require(&ManagementAction::ChangeEnvironment(id.clone()))?;
         let edited = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (_, number) = store.edit_environment(&id, &edit)?;
                 Ok((store.environment_entry(&id)?, number))
@@ -126,7 +126,7 @@ impl Operations {
         caller.require(&ManagementAction::ChangeEnvironment(id.clone()))?;
         let (to, environment) = (transition.to, id.clone());
         let changed = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (_, number) = store.set_environment_state(&id, transition)?;
                 Ok((store.environment_entry(&id)?, number))
@@ -147,7 +147,7 @@ impl Operations {
         caller.require(&ManagementAction::ChangeEnvironment(id.clone()))?;
         let environment = id.clone();
         let removed = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (_, number) = store.remove_environment(&id, &expected)?;
                 Ok((store.environment_entry(&id)?, number))

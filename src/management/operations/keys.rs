@@ -36,7 +36,7 @@ pub enum NewPair {
 impl Operations {
     /// A key that the caller may see, even a removed one.
     pub async fn key(&self, caller: &Caller, id: KeyId) -> Result<KeyEntry, Refusal> {
-        let entry = self.registry.read(move |store| store.key_entry(id)).await?;
+        let entry = self.store.read(move |store| store.key_entry(id)).await?;
         match caller.require(&ManagementAction::SeeKeys(entry.key.owner.clone())) {
             Ok(()) => Ok(entry),
             Err(_) => Err(Refusal::NotFound),
@@ -91,7 +91,7 @@ impl Operations {
         };
         let new = NewKey { owner, access_key, name, description, verifier };
         let created = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (key, number) = store.create_key(&new)?;
                 Ok((store.key_entry(key.id)?, number))
@@ -110,7 +110,7 @@ impl Operations {
         let entry = self.key(caller, id).await?;
         caller.require(&ManagementAction::ChangeKeys(entry.key.owner))?;
         let edited = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (_, number) = store.edit_key(id, &edit)?;
                 Ok((store.key_entry(id)?, number))
@@ -133,7 +133,7 @@ impl Operations {
         let to = transition.to;
         refuse_self_lockout(to != State::Active && caller.principal().key.id == id, lockout)?;
         let changed = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let (_, number) = store.set_key_state(id, transition)?;
                 Ok((store.key_entry(id)?, number))

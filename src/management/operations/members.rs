@@ -43,7 +43,7 @@ impl Operations {
             caller.require(&ManagementAction::SeeMembers(environment.clone()))?;
         }
         let environment = environment.clone();
-        Ok(self.registry.read(move |store| store.member_entry(account, &environment)).await?)
+        Ok(self.store.read(move |store| store.member_entry(account, &environment)).await?)
     }
 
     /// Adds a member, or gives a member another role.
@@ -55,7 +55,7 @@ impl Operations {
         self.existing_environment(caller, &membership.environment).await?;
         caller.require(&ManagementAction::ChangeMembers(membership.environment.clone()))?;
         let added = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let number = store.add_member(&membership)?;
                 Ok((store.member_entry(membership.account, &membership.environment)?, number))
@@ -73,7 +73,7 @@ impl Operations {
         self.member(caller, &membership.environment, membership.account).await?;
         caller.require(&ManagementAction::ChangeMembers(membership.environment.clone()))?;
         let changed = self
-            .registry
+            .store
             .write(caller.author(), move |store| {
                 let number = store.set_role(&membership)?;
                 Ok((store.member_entry(membership.account, &membership.environment)?, number))
@@ -93,7 +93,7 @@ impl Operations {
         caller.require(&ManagementAction::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
         let number = self
-            .registry
+            .store
             .write(caller.author(), move |store| store.remove_member(account, &environment))
             .await?;
         Ok(self.with_receipt((member, number)).await)
@@ -111,7 +111,7 @@ impl Operations {
         caller.require(&ManagementAction::ChangeMembers(environment.clone()))?;
         let environment = environment.clone();
         let number = self
-            .registry
+            .store
             .write(caller.author(), move |store| store.set_members(&environment, &members, &expected))
             .await
             .map_err(missing_account)?;

@@ -37,15 +37,15 @@ use crate::store::{
 const HASHING_AT_ONCE: usize = 2;
 
 /// How long a read waits to learn which changes every gateway has confirmed.
-const CONFIRMATION_PATIENCE: Duration = Duration::from_millis(500);
+const CONFIRMATION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How often this is asked without a request.
-const CONFIRMATION_PAUSE: Duration = Duration::from_secs(10);
+const CONFIRMATION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The operations.
 #[derive(Clone)]
 pub struct Operations {
-    registry: AsyncStore,
+    store: AsyncStore,
     authenticator: Arc<Authenticator>,
     applied: AppliedChanges,
     hashing: Arc<Semaphore>,
@@ -85,10 +85,10 @@ pub enum SelfLockout {
 
 impl Operations {
     /// Operations on this record.
-    pub fn new(registry: AsyncStore, authenticator: Arc<Authenticator>, applied: AppliedChanges) -> Self {
+    pub fn new(store: AsyncStore, authenticator: Arc<Authenticator>, applied: AppliedChanges) -> Self {
         let hashing = Arc::new(Semaphore::new(HASHING_AT_ONCE));
         Self {
-            registry,
+            store,
             authenticator,
             applied,
             hashing,
@@ -105,7 +105,7 @@ impl Operations {
 
     /// Sets the limits of lists.
     pub(in crate::management) fn set_list_bounds(&self, bounds: Lists) {
-        self.registry.set_list_bounds(bounds);
+        self.store.set_list_bounds(bounds);
     }
 
     /// Reads a list. Callers take turns, so that one cannot keep all others waiting.
@@ -114,7 +114,7 @@ impl Operations {
         caller: &Caller,
         question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        Ok(self.registry.list(caller.owner(), question).await?)
+        Ok(self.store.list(caller.owner(), question).await?)
     }
 
     /// Waits for the receipt of a change.
@@ -134,12 +134,12 @@ impl Operations {
         if self.authenticator.staleness().is_some() {
             return None;
         }
-        tokio::time::timeout(CONFIRMATION_PATIENCE, self.ask_for_gateways()).await.ok()?.ok()
+        tokio::time::timeout(CONFIRMATION_TIMEOUT, self.ask_for_gateways()).await.ok()?.ok()
     }
 
     async fn ask_for_gateways(&self) -> Result<Gateways, StoreError> {
         let file = self.applied.store_file();
-        let gateways = self.registry.gateways().await?;
+        let gateways = self.store.gateways().await?;
         self.remember_confirmed(file, gateways.confirmed_up_to());
         Ok(gateways)
     }
@@ -165,7 +165,7 @@ impl Operations {
     pub(in crate::management) async fn watch_confirmations(&self) {
         loop {
             self.confirmed_up_to().await;
-            tokio::time::sleep(CONFIRMATION_PAUSE).await;
+            tokio::time::sleep(CONFIRMATION_INTERVAL).await;
         }
     }
 
@@ -190,14 +190,14 @@ impl Operations {
     async fn receipt(&self, change: ChangeNumber) -> Receipt {
         let begun = Instant::now();
         let deadline = begun + RECEIPT_TIMEOUT;
-        if let Ok(here) = self.registry.read(Store::position).await {
+        if let Ok(here) = self.store.read(Store::position).await {
             // first this gateway, which need not be asked: the others mostly apply a change as fast
             self.applied.wait_for(StorePosition { number: change, ..here }).await;
         }
         let mut receipt = Receipt::unknown(change);
         loop {
             // ask once at least, however long this gateway took; the last known receipt is the answer
-            let limit = deadline.max(Instant::now() + CONFIRMATION_PATIENCE);
+            let limit = deadline.max(Instant::now() + CONFIRMATION_TIMEOUT);
             match tokio::time::timeout_at(limit.into(), self.ask_for_gateways()).await {
                 Ok(Ok(gateways)) => receipt = gateways.receipt(change),
                 Ok(Err(error)) => {

@@ -78,7 +78,7 @@ impl Operations {
             _ => format!("{reason}; {omitted} more of this key before it are left out"),
         };
         let written =
-            self.registry.write(caller.author(), move |store| store.audit_refusal(&attempt, &reason)).await;
+            self.store.write(caller.author(), move |store| store.audit_refusal(&attempt, &reason)).await;
         if let Err(error) = written {
             tracing::error!(%error, access_key = %key, "what this key was refused is not in the audit log");
         }
