@@ -189,7 +189,8 @@ fn examine(path: &[u8]) -> Result<TargetForm, PathRefusal> {
     let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
         step_counter::add(1);
-        if lax_form::is_plain(segment) {
+        // a plain `.`: whether it may pass depends on the routes
+        if segment == b"." {
             continue;
         }
         let mut pieces = lax_form::split_at_encoded_slashes(segment).peekable();
@@ -202,11 +203,7 @@ fn examine(path: &[u8]) -> Result<TargetForm, PathRefusal> {
             if piece.is_empty() && !is_last {
                 return Err(PathRefusal::EmptySegment);
             }
-            // a plain `.`: whether it may pass depends on the routes
-            let is_plain_dot = segment == b".";
-            if !is_plain_dot && !lax_form::is_plain(piece) {
-                lax_form::check(piece)?;
-            }
+            lax_form::check(piece)?;
         }
     }
     Ok(form)
