@@ -36,7 +36,7 @@ impl Authenticator {
             }
             Subject::Everything => self.invalidate_everything(),
             Subject::Membership { account, .. } => {
-                self.invalidate_keys_of(&KeyOwner::Account(*account)).await?
+                self.invalidate_keys_of(&KeyOwner::Account(*account)).await?;
             }
         }
         Ok(())

@@ -29,7 +29,7 @@ pub(super) struct Delta {
     pub(super) to: LogEnds,
     pub(super) changes: Vec<TableRow>,
     pub(super) audit: Vec<TableRow>,
-    pub(super) changed: ChangedObjects,
+    pub(super) objects: ChangedObjects,
     pub(super) rows: ChangedRows,
 }
 
@@ -66,17 +66,17 @@ impl LogEnds {
 impl ChangedObjects {
     /// The subjects of these rows of the change log.
     pub(super) fn of_changes(changes: &[TableRow]) -> Result<Self, TransactionError> {
-        let mut changed = Self::default();
+        let mut objects = Self::default();
         for change in changes {
             let [number, _, Cell::Text(subject), Cell::Text(object), ..] = &change[..] else {
                 return Err(TransactionError::Damaged("a change without a subject".to_owned()));
             };
             match Subject::parse(subject, object) {
-                Some(Subject::Key { id, .. }) => changed.keys.push(id.row()),
-                Some(Subject::Account(id)) => changed.accounts.push(id.row()),
-                Some(Subject::Environment(id)) => changed.environments.push(id.as_str().to_owned()),
+                Some(Subject::Key { id, .. }) => objects.keys.push(id.row()),
+                Some(Subject::Account(id)) => objects.accounts.push(id.row()),
+                Some(Subject::Environment(id)) => objects.environments.push(id.as_str().to_owned()),
                 Some(Subject::Membership { account, environment }) => {
-                    changed.memberships.push((account.row(), environment.as_str().to_owned()));
+                    objects.memberships.push((account.row(), environment.as_str().to_owned()));
                 }
                 Some(Subject::Everything) | None => {
                     let number = if let Cell::Int(number) = number { *number } else { 0 };
@@ -84,15 +84,15 @@ impl ChangedObjects {
                 }
             }
         }
-        changed.accounts.sort_unstable();
-        changed.accounts.dedup();
-        changed.environments.sort_unstable();
-        changed.environments.dedup();
-        changed.keys.sort_unstable();
-        changed.keys.dedup();
-        changed.memberships.sort_unstable();
-        changed.memberships.dedup();
-        Ok(changed)
+        objects.accounts.sort_unstable();
+        objects.accounts.dedup();
+        objects.environments.sort_unstable();
+        objects.environments.dedup();
+        objects.keys.sort_unstable();
+        objects.keys.dedup();
+        objects.memberships.sort_unstable();
+        objects.memberships.dedup();
+        Ok(objects)
     }
 }
 
@@ -106,28 +106,28 @@ impl Delta {
             after(since.head.number.0.cast_signed()),
         )?;
         let audit = AUDIT.select(connection, "WHERE id > ? ORDER BY id", after(since.audit))?;
-        let changed = ChangedObjects::of_changes(&changes)?;
+        let objects = ChangedObjects::of_changes(&changes)?;
         let mut rows = ChangedRows::default();
-        for id in &changed.accounts {
+        for id in &objects.accounts {
             rows.accounts.extend(ACCOUNTS.select(connection, "WHERE id = ?", [Cell::Int(*id)])?);
         }
-        for id in &changed.environments {
+        for id in &objects.environments {
             rows.environments.extend(ENVIRONMENTS.select(
                 connection,
                 "WHERE id = ?",
                 [Cell::Text(id.clone())],
             )?);
         }
-        for (account, environment) in &changed.memberships {
+        for (account, environment) in &objects.memberships {
             let by = "WHERE account = ? AND environment = (SELECT \"row\" FROM environments WHERE id = ?)";
             let pair = [Cell::Int(*account), Cell::Text(environment.clone())];
             rows.memberships.extend(MEMBERSHIPS.select(connection, by, pair)?);
         }
-        for id in &changed.keys {
+        for id in &objects.keys {
             rows.keys.extend(KEYS.select(connection, "WHERE id = ?", [Cell::Int(*id)])?);
             rows.fingerprints.extend(fingerprint(connection, *id)?);
         }
-        Ok(Self { since, to: LogEnds::of(connection)?, changes, audit, changed, rows })
+        Ok(Self { since, to: LogEnds::of(connection)?, changes, audit, objects, rows })
     }
 
     /// Writes all of it into a copy that is at [`Delta::since`]. If the copy is elsewhere, writes nothing and returns `false`.
@@ -141,7 +141,7 @@ impl Delta {
         for (table, rows) in [(ACCOUNTS, accounts), (ENVIRONMENTS, environments), (KEYS, keys)] {
             rows.iter().try_for_each(|row| table.upsert(connection, row))?;
         }
-        for (account, environment) in &self.changed.memberships {
+        for (account, environment) in &self.objects.memberships {
             connection
                 .prepare_cached(
                     "DELETE FROM memberships
@@ -150,7 +150,7 @@ impl Delta {
                 .execute((account, environment))?;
         }
         memberships.iter().try_for_each(|row| MEMBERSHIPS.upsert(connection, row))?;
-        for id in &self.changed.keys {
+        for id in &self.objects.keys {
             connection.prepare_cached("DELETE FROM fingerprints WHERE key = ?1")?.execute([id])?;
         }
         fingerprints.iter().try_for_each(|row| put_fingerprint(connection, row))?;

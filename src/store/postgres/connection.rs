@@ -88,7 +88,7 @@ impl RecordConnection {
                 Ok(link) => return Ok(link),
                 // an error that somebody must mend is more useful than one that passes
                 Err(error) if matches!(why, None | Some(StoreError::RecordUnreachable { .. })) => {
-                    why = Some(error)
+                    why = Some(error);
                 }
                 Err(_) => {}
             }

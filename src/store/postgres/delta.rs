@@ -86,18 +86,18 @@ async fn fetch(
         rows(client, last_answer, &CHANGES, "WHERE number > $1 ORDER BY number", after),
         rows(client, last_answer, &AUDIT, "WHERE id > $1 ORDER BY id", after_id),
     )?;
-    let changed = ChangedObjects::of_changes(&changes)
+    let objects = ChangedObjects::of_changes(&changes)
         .map_err(|fault| damaged(&fault.at(Path::new("PostgreSQL")).to_string()))?;
     let (members_of, environments_of): (Vec<i64>, Vec<&str>) =
-        changed.memberships.iter().map(|(account, environment)| (*account, environment.as_str())).unzip();
+        objects.memberships.iter().map(|(account, environment)| (*account, environment.as_str())).unzip();
     let members = "WHERE (account, environment) IN (
             SELECT pair.account, environments.\"row\" FROM unnest($1::bigint[], $2::text[]) AS pair (account, id)
             JOIN environments ON environments.id = pair.id)";
     let by_id = "WHERE id = ANY ($1)";
     let (account_ids, environment_ids, key_ids) = (
-        &[(&changed.accounts as _, Type::INT8_ARRAY)],
-        &[(&changed.environments as _, Type::TEXT_ARRAY)],
-        &[(&changed.keys as _, Type::INT8_ARRAY)],
+        &[(&objects.accounts as _, Type::INT8_ARRAY)],
+        &[(&objects.environments as _, Type::TEXT_ARRAY)],
+        &[(&objects.keys as _, Type::INT8_ARRAY)],
     );
     let pairs = &[(&members_of as _, Type::INT8_ARRAY), (&environments_of as _, Type::TEXT_ARRAY)];
     let (accounts, environments, memberships, keys, fingerprints) = try_join!(
@@ -108,7 +108,7 @@ async fn fetch(
         rows(client, last_answer, &FINGERPRINTS, "WHERE key = ANY ($1)", key_ids),
     )?;
     let rows = ChangedRows { accounts, environments, memberships, keys, fingerprints };
-    Ok(Delta { since, to, changes, audit, changed, rows })
+    Ok(Delta { since, to, changes, audit, objects, rows })
 }
 
 async fn rows(
@@ -132,7 +132,7 @@ async fn rows(
 /// order, so that they take one round trip.
 pub(super) async fn push(client: &Client, delta: &Delta) -> Result<(), RecordError> {
     let ChangedRows { accounts, environments, memberships, keys, fingerprints } = &delta.rows;
-    let ChangedObjects { memberships: changed_members, keys: changed_keys, .. } = &delta.changed;
+    let ChangedObjects { memberships: changed_members, keys: changed_keys, .. } = &delta.objects;
     let (members, of): (Vec<i64>, Vec<&str>) =
         changed_members.iter().map(|(account, environment)| (*account, environment.as_str())).unzip();
     let former_members =

@@ -124,7 +124,7 @@ impl Replica {
         let report = &mut |progress: &str| tracing::info!("{progress}");
         match unusable {
             Some(why) => {
-                rebuild_and_catch_up(&why, &mut link, database, postgres, reported_rollback, report)?
+                rebuild_and_catch_up(&why, &mut link, database, postgres, reported_rollback, report)?;
             }
             None => catch_up_or_rebuild(&mut link, database, postgres, reported_rollback, report)?,
         }

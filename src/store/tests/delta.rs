@@ -70,7 +70,7 @@ fn a_delta_makes_an_older_copy_the_same_again() {
     let delta = collect(&test, since);
     // one row an object, whatever has happened to it; and nothing of what was not changed
     assert_eq!((delta.changes.len(), delta.rows.keys.len(), delta.rows.memberships.len()), (7, 2, 1));
-    assert!(!delta.changed.keys.contains(&kept.id.row()));
+    assert!(!delta.objects.keys.contains(&kept.id.row()));
     assert!(rows(&copy) != rows(&test.store.database));
     assert!(copy.write(|at| delta.apply(at)).unwrap());
     assert!(rows(&copy) == rows(&test.store.database), "the copy is another");
@@ -131,7 +131,7 @@ fn a_change_about_nothing_known_is_damage() {
     let mut delta = collect(&test, copy.read(LogEnds::of).unwrap());
     delta.changes[0][2] = Cell::Text("planet".to_owned());
     let known = super::super::delta::ChangedObjects::of_changes(&delta.changes);
-    assert!(matches!(known, Err(TransactionError::Damaged(text)) if text.contains("nothing known")));
+    assert!(matches!(known, Err(TransactionError::Damaged(why)) if why.contains("nothing known")));
 }
 
 #[test]
