@@ -25,8 +25,8 @@ use support::api::Api;
 use support::cli::Key;
 use support::gateway::{Gateway, Plan, Site};
 use support::http1::Request;
-use support::plain::{self, Plain};
 use support::postgres::Postgres;
+use support::raw_upstream::{self, RawUpstream};
 use support::upstream::Upstream;
 
 const ROUTES: &str = r#"
@@ -45,10 +45,10 @@ fn main() {
     let keys = number("KEYS", 1_000_000);
     let server = Postgres::start_with_fsync();
     let upstream = Upstream::start();
-    let answers = Plain::start(|_, mut reader| {
+    let answers = RawUpstream::start(|_, mut reader| {
         let mut stream = reader.get_ref().try_clone()?;
         loop {
-            plain::head(&mut reader)?;
+            raw_upstream::head(&mut reader)?;
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
         }
     });
