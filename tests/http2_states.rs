@@ -1,5 +1,5 @@
 //! What a client can send on a stream depends on the state of the stream (RFC 9113 §5.1). The cases are those of
-//! h2spec, the public suite, that `tests/http2.rs` and `tests/framing.rs` lack, and more of their kind.
+//! h2spec, the public suite, that `tests/http2` and `tests/framing.rs` lack, and more of their kind.
 
 mod support;
 
