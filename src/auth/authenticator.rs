@@ -28,7 +28,7 @@ use crate::store::{BootInstant, KeyUse, KeyVerifier, Reader, StoreError};
 /// Why a credential is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthRefusal {
-    /// 401: the key is unknown, inactive or removed, its owner is, or the secret is wrong. Which one is not told.
+    /// 401: the key is unknown, inactive or removed, its owner is, or the secret is wrong. The client does not learn which.
     Unauthorized,
     /// 429: the same, from a source that has failed too often.
     Throttled {
@@ -234,7 +234,7 @@ impl Authenticator {
     }
 
     /// Counts a failure, and lets the refusal leave at the fixed time after arrival; where that is past, at its next
-    /// multiple, so that the time tells as little as it can of how long the verification took.
+    /// multiple, so that the time reveals as little as possible of how long the verification took.
     pub(super) async fn refuse_later(&self, source: ClientSource, arrived: Instant) -> AuthRefusal {
         let refusal = self.refuse_unconfirmed(source);
         if let Some(leaves) = leaving_time(arrived, Instant::now(), self.refusal_time) {

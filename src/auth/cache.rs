@@ -300,20 +300,20 @@ mod tests {
         assert!((1..=80).contains(&cache.len()), "{}", cache.len());
     }
 
-    /// Readers fill and use, a writer changes, publishes and drops: once a change is settled, nobody may get from the
+    /// Readers fill and use, a writer changes, publishes and drops: once a change is applied, nobody may get from the
     /// cache what was read before it.
     #[test]
     fn no_entry_outlives_a_change_however_threads_interleave() {
         const CHANGES: u64 = 20_000;
         let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
-        let (store, settled) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (store, applied) = (AtomicU64::new(0), AtomicU64::new(0));
         let barrier = Barrier::new(3);
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     barrier.wait();
                     loop {
-                        let must_know = settled.load(Ordering::SeqCst);
+                        let must_know = applied.load(Ordering::SeqCst);
                         let fact = cache.get(&1).or_else(|| {
                             let read = store.load(Ordering::SeqCst);
                             fill(&cache, 1, read, &progress)
@@ -332,7 +332,7 @@ mod tests {
                 store.store(number, Ordering::SeqCst);
                 progress.start_applying(ChangeNumber(number));
                 cache.invalidate(&1);
-                settled.store(number, Ordering::SeqCst);
+                applied.store(number, Ordering::SeqCst);
             }
         });
     }

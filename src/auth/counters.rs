@@ -86,9 +86,9 @@ counters! {
     argon2_queue_refusals,
     /// Step 4: runs without an answer: an unusable record, or no memory.
     argon2_failures,
-    /// Refusals told as "unauthorized".
+    /// Refusals with 401.
     unauthorized,
-    /// Refusals told as "too many failures".
+    /// Refusals with 429, too many failures.
     throttled,
     /// Refused because the lease had ended, or the store could not be read.
     unavailable,

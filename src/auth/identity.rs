@@ -59,7 +59,7 @@ impl Identity {
         self.header_block.get_or_init(|| build(&self.principal))
     }
 
-    /// Counts a use of the key, and notes its time and address. Waits for nobody: every use counts; of the times and
+    /// Counts a use of the key, and keeps its time and address. Never waits: every use counts; of the times and
     /// addresses of uses within one second, or in the same instant, one is kept. Most uses cost one atomic addition.
     pub fn record_use(self: &Arc<Self>, unix_seconds: u64, source: IpAddr) {
         let last = &self.use_record;

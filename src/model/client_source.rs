@@ -1,4 +1,4 @@
-//! Who sent a request, as far as an address tells.
+//! Where a request came from, for throttles and limits.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -94,8 +94,8 @@ impl EnvironmentId {
             && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
     }
 
-    /// The id of an environment that was made without a wish: `1e`, and what nobody can guess. A number that is counted
-    /// up could be that of something which lies at the upstream already.
+    /// The id of an environment that is created without a chosen id: `1e` and random digits. A counted number could be the
+    /// name of something at the upstream already.
     pub fn minted(random: u64) -> Self {
         Self(format!("1e{random:016x}").into())
     }

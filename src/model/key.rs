@@ -54,7 +54,7 @@ impl FromStr for State {
     }
 }
 
-/// Whose key it is, and so what kind of key.
+/// The id of a key's owner, which also says what kind of key it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyOwner {
     /// An account key: acts for the account.

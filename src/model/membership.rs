@@ -55,10 +55,10 @@ impl FromStr for Role {
 /// One account's role in one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
-    /// Who.
+    /// The account.
     pub account: AccountId,
-    /// Where.
+    /// The environment.
     pub environment: EnvironmentId,
-    /// As what.
+    /// The account's role there.
     pub role: Role,
 }

@@ -1,6 +1,6 @@
 //! Plain data and its rules: accounts, environments, memberships, API keys. No I/O.
 //!
-//! Every type here can only be built right: what holds an [`EnvironmentId`] holds a valid one.
+//! Every type here holds valid values only: an [`EnvironmentId`] is always well-formed.
 
 mod account;
 mod client_source;

@@ -2,7 +2,7 @@
 
 use super::{Account, AccountKind, ApiKey, Environment, EnvironmentId, Role, State};
 
-/// Whose key it is, as of the moment it was read.
+/// The owner of a key, as of the moment it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// The account of an account key, and its memberships sorted by environment.
@@ -21,7 +21,7 @@ pub enum Owner {
 pub struct Principal {
     /// The key that was presented.
     pub key: ApiKey,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
 }
 

@@ -33,7 +33,7 @@ macro_rules! text {
             /// The limit, in characters.
             pub const MAX_CHARACTERS: usize = $max;
 
-            /// Reads a text, without blanks around it: nobody sees them. An empty one is none.
+            /// Parses a text, without the blanks around it. `None` if nothing is left.
             pub fn parse(text: &str) -> Result<Option<Self>, TextError> {
                 let text = text.trim();
                 let found = text.chars().count();

@@ -195,9 +195,8 @@ impl fmt::Display for Rule {
 
 /// Decides one request. 401 comes before 403.
 ///
-/// A second path must lie under the same route. It must not lie in another environment than the first: nobody's key
-/// reaches from one to the other, since the upstream is told one environment and one role. And the key must be allowed
-/// to write there.
+/// A second path must lie under the same route. It must not lie in another environment than the first, since the upstream
+/// is told one environment and one role. And the key must be allowed to write there.
 pub fn decide<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
     let grant = decide_path(input)?;
     let second = match input.destination {

@@ -45,7 +45,7 @@ pub(super) fn check(segment: &[u8]) -> Result<(), PathRefusal> {
 
 /// The lax form of a segment (or of a piece between two `%2F`) that [`check`] accepts, in lower case and with
 /// [`NON_ASCII`](unicode_fold::NON_ASCII) for what is not ASCII; empty where readers may drop the segment whole. Of one that is longer
-/// than `longest` bytes it is a part that is longer too: enough to tell that it is not one of the words to compare.
+/// than `longest` bytes only a part is returned, which is longer too: then it equals none of the words to compare.
 pub(super) fn of_segment(segment: &[u8], longest: usize) -> Result<Vec<u8>, PathRefusal> {
     let mut form = Vec::new();
     read(segment, |part| match part {

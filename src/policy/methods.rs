@@ -14,7 +14,7 @@ pub fn is_safe(method: &Method) -> bool {
 pub enum DestinationUse {
     /// The second path that the method works on.
     Required,
-    /// Some servers read it, so it is judged where it is there. Apache's BIND is one.
+    /// Some servers read it, so it is checked if it is there. Apache's BIND is one.
     Possible,
     /// An ordinary header: no server takes a path from it.
     None,

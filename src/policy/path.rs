@@ -97,7 +97,7 @@ pub struct RequestTarget<'a> {
 pub(super) enum TargetForm {
     /// No escape, no `;`, no segment that ends with a dot: every segment is its own lax form but for case.
     Clean,
-    /// Some of that. A segment may be a plain `.`, which only [`classify`](super::RouteTable::classify) can judge.
+    /// Some of that. A segment may be a plain `.`, which only [`classify`](super::RouteTable::classify) can allow.
     Unusual,
     /// Some of that, and `%2F`, which only the route can allow.
     EncodedSlash,
@@ -308,7 +308,7 @@ mod tests {
                 b"/a/..%EF%BC%9B",
             ],
         );
-        // a plain `.` is for the routes to judge
+        // a plain `.` may pass, depending on the routes
         for path in ["/.well-known", "/a..b", "/..a", "/a...", "/a/.x.;y", "/a/./b", "/a/."] {
             assert_eq!(refusal(path), None, "{path}");
         }

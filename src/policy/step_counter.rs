@@ -20,11 +20,11 @@ pub(super) fn add(steps: usize) {
     let _ = steps;
 }
 
-/// How many steps `judge` takes.
+/// How many steps `work` takes.
 #[cfg(any(test, feature = "count_steps"))]
-pub fn count_steps(judge: impl FnOnce()) -> usize {
+pub fn count_steps(work: impl FnOnce()) -> usize {
     STEPS.with(|counted| counted.set(0));
-    judge();
+    work();
     STEPS.with(Cell::get)
 }
 

@@ -98,7 +98,7 @@ impl Store {
         }
         let unfinished = with_suffix(path, &format!(".{}.unfinished", Uuid::new_v4().simple()));
         let mut make = || {
-            // what is copied is whole, whatever it is copied from: indices are made anew
+            // a copy would pass even if its source were damaged: VACUUM rebuilds the indexes
             Database::open(from, OpenMode::ReadOnly)?.check_integrity()?;
             let copy = copy(from, &unfinished, path, report)?;
             let restored = prepare_replacement(path, copy, discard_newer)?;
@@ -241,7 +241,7 @@ fn refuse_running(path: &Path) -> Result<(), StoreError> {
             listed.entries.into_iter().filter(|gateway| gateway.is_live).map(|it| it.name).collect()
         }
         Err(error @ (StoreError::ReadOnly { .. } | StoreError::Io { .. })) => return Err(error),
-        // found out again, and told, when the store is to be replaced
+        // reported when the store is to be replaced
         Err(_) => return Ok(()),
     };
     if names.is_empty() {

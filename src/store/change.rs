@@ -1,7 +1,7 @@
 //! The change log: one numbered row for every write to a key, an account, an environment or a membership.
 //!
-//! Numbers follow the order of the commits, and each row's hash covers its content and the hash before it. So whoever
-//! has seen a change and its hash can tell whether a store still holds it, or was put back to an earlier state.
+//! Numbers follow the order of the commits, and each row's hash covers its content and the hash before it. So a reader that
+//! has seen a change and its hash can check whether a store still has it, or was put back to an earlier state.
 
 use std::fmt;
 

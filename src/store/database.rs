@@ -323,8 +323,8 @@ impl Database {
             .map_err(|error| TransactionError::from(error).at(&self.path))
     }
 
-    /// Writes the log back into the file, as far as nobody is still reading what was before. Where that fails, the next
-    /// write tries it again.
+    /// Writes the write-ahead log back into the file, as far as no reader still needs it. If that fails, the next write tries
+    /// again.
     pub(super) fn checkpoint(&self) {
         let done = self.connection.borrow().pragma(None, "wal_checkpoint", "passive", |_| Ok(()));
         if let Err(error) = done {
@@ -332,7 +332,7 @@ impl Database {
         }
     }
 
-    /// Closes the file. The last one to do so writes the log back into it and takes away what lies beside it.
+    /// Closes the file. The last connection writes the write-ahead log back into it and removes the log.
     pub(super) fn close(self) -> Result<(), StoreError> {
         self.connection
             .into_inner()

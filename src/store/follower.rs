@@ -11,8 +11,8 @@ use super::file_watch::FileWatch;
 /// How many changes one poll hands over at most; the next one continues.
 const CHANGES_PER_POLL: u32 = 10_000;
 
-/// Follows the change log on a connection used for nothing else, since what tells it of a write
-/// (`PRAGMA data_version`) counts the writes of other connections only. Belongs on a thread of its own.
+/// Follows the change log on a connection of its own: `PRAGMA data_version`, by which it notices writes, counts only those of
+/// other connections. Belongs on a thread of its own.
 pub struct Follower {
     database: Database,
     /// The file that is open.

@@ -34,7 +34,7 @@ pub enum LeaseStep {
     CatchUp,
     /// Apply everything up to there on this gateway; then [`LeaseState::confirmed`].
     Confirm(StorePosition),
-    /// Act until [`LeaseState::until`], write that down beside the replica; then [`LeaseState::extended`].
+    /// Act until [`LeaseState::until`], and save that in the replica; then [`LeaseState::extended`].
     Extend,
     /// Tell the record that everything up to there is applied; then [`LeaseState::acknowledged`].
     Acknowledge(StorePosition),
@@ -128,7 +128,7 @@ impl LeaseState {
         self.caught_up_to.map_or(LeaseStep::Done, |reached| self.acknowledge(reached))
     }
 
-    /// The record was told.
+    /// The record has the acknowledgement.
     pub fn acknowledged(&mut self) -> LeaseStep {
         self.acknowledged = self.caught_up_to;
         LeaseStep::Done

@@ -85,7 +85,7 @@ impl Store {
     }
 
     /// Opens the store that is configured. For PostgreSQL, the replica is created if there is none, and brought up to date.
-    /// `report` is told of steps that take long.
+    /// `report` is called with the progress of long steps.
     pub fn open_configured(store: &config::Store, report: &mut dyn FnMut(&str)) -> Result<Self, StoreError> {
         match store {
             config::Store::Sqlite { path } => Self::open(path),

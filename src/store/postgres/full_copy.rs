@@ -35,7 +35,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// The tables in an order in which each refers only to those before it.
 const TABLES: [&Table; 6] = [&ACCOUNTS, &ENVIRONMENTS, &MEMBERSHIPS, &KEYS, &CHANGES, &AUDIT];
 
-/// Is told how far a long copy has come.
+/// Called with the progress of a long copy.
 pub(in crate::store) type Report<'a> = &'a mut dyn FnMut(&str);
 
 /// Copies the record into an empty store, with its ids, logs and fingerprints.

@@ -87,8 +87,7 @@ fn migrate(link: &mut RecordConnection) -> Result<(), StoreError> {
 }
 
 async fn version(client: &Client) -> Result<Option<i32>, RecordError> {
-    // read as a row: what a name stands for (`to_regclass`) the server remembers, and does not ask anew in the middle of
-    // a transaction, though another one has made the table meanwhile
+    // read as a row: `to_regclass` is cached, and would not see a table that another transaction has created meanwhile
     let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables
         WHERE schemaname = 'portcullis' AND tablename = 'schema_version')";
     let there = client.query_typed_one(there, &[]).await?;

@@ -100,7 +100,7 @@ fn current_file(path: &Path) -> (Option<PathBuf>, Option<ChangeHead>) {
 fn reapply_lost_revocations(file: &Path, postgres: &Postgres) -> Result<(), StoreError> {
     let old = match Database::open(&postgres.replica, OpenMode::ReadOnly) {
         Ok(old) => old,
-        // a file that is not there tells nothing
+        // there is no old replica
         Err(StoreError::Missing { .. }) => return Ok(()),
         Err(error) => {
             tracing::warn!(%error, "what the old replica knew cannot be read");
