@@ -23,6 +23,8 @@ pub(super) struct Flash(Mutex<Contents>);
 struct Contents {
     notice: Option<Notice>,
     secrets: Vec<NewSecret>,
+    /// What was typed into a form before the session began, and the form's address.
+    typed: Option<(String, Vec<(String, String)>)>,
 }
 
 /// A sentence about a change that was made or refused.
@@ -65,6 +67,17 @@ impl Flash {
     /// Takes the notice.
     pub(super) fn take_notice(&self) -> Option<Notice> {
         self.lock().notice.take()
+    }
+
+    /// Keeps what was typed into the form at an address. Never a secret.
+    pub(super) fn set_typed(&self, url: String, fields: Vec<(String, String)>) {
+        self.lock().typed = Some((url, fields));
+    }
+
+    /// Takes what was typed into the form at this address.
+    pub(super) fn take_typed(&self, url: &str) -> Option<Vec<(String, String)>> {
+        let mut contents = self.lock();
+        contents.typed.take_if(|(of, _)| of == url).map(|(_, fields)| fields)
     }
 
     /// Adds the secret of a new key.

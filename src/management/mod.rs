@@ -13,7 +13,7 @@
 //! | 6 | `health`, `operations`, `session` | health checks; what a caller can do; who has signed in on the page |
 //! | 7 | `answer`, `settings` | whole responses; the configuration, as far as it is used here |
 //! | 8 | `refusal`, `request`, `resource_json` | why a request fails; one admitted request; objects as JSON |
-//! | 9 | `applied`, `connection_slots`, `flash`, `write_timeout` | small parts, one job each |
+//! | 9 | `applied`, `connection_slots`, `flash`, `readable_paths`, `write_timeout` | small parts, one job each |
 
 mod admit;
 mod answer;
@@ -25,6 +25,7 @@ mod health;
 mod identify;
 mod listener;
 mod operations;
+mod readable_paths;
 mod refusal;
 mod request;
 pub mod resource_json;

@@ -8,8 +8,10 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use super::connection_slots::Limits;
-use crate::config::{Access, Config, Lists};
-use crate::model::KeyOwner;
+use super::readable_paths::readable_paths;
+use crate::config::{Config, KeyPrefixes, Lists};
+use crate::model::Owner;
+use crate::policy::RouteTable;
 
 /// The management plane's settings.
 #[derive(Debug, Clone)]
@@ -30,30 +32,18 @@ pub struct Settings {
     pub(super) connections: Limits,
     /// How many environments a user account may create.
     pub(super) environments_per_user: u32,
+    /// What minted access keys and secret keys begin with.
+    pub(super) key_prefixes: KeyPrefixes,
     public_url: Option<String>,
     /// The proxy's first listener, and whether it speaks TLS.
     listener: Option<(SocketAddr, bool)>,
-    routes: Vec<KeyRoute>,
-}
-
-/// A route for keys, as far as their holders see it.
-#[derive(Debug, Clone)]
-struct KeyRoute {
-    path: String,
-    /// Its first environment template, if it has one.
-    template: Option<String>,
+    /// `None`: they contradict one another, and the proxy does not serve them.
+    routes: Option<Arc<RouteTable>>,
 }
 
 impl Settings {
     /// Reads `config`. `listeners` are the proxy's, with their real ports; `tls` is this listener's own.
     pub fn new(config: &Config, listeners: &[(SocketAddr, bool)], tls: Option<Arc<ServerConfig>>) -> Self {
-        let routes = config.routes.iter().filter_map(|route| match &route.access {
-            Access::Keys(keys) => Some(KeyRoute {
-                path: route.path.to_string(),
-                template: keys.environment.first().map(ToString::to_string),
-            }),
-            Access::Public { .. } => None,
-        });
         let management = config.management.as_ref();
         Self {
             hosts: management.map(|management| management.hosts.clone()).unwrap_or_default(),
@@ -72,41 +62,35 @@ impl Settings {
                 of_source: management.map(|management| management.connections_per_source).unwrap_or_default(),
             },
             environments_per_user: management.map_or(0, |management| management.environments_per_user),
+            key_prefixes: config.key_prefix.clone(),
             public_url: config.public_url.clone(),
             listener: listeners.first().copied(),
-            routes: routes.collect(),
+            routes: RouteTable::new(&config.routes).ok().map(Arc::new),
         }
     }
 
-    /// The proxy's URLs that a key of `owner` can reach, in the order of the routes. `host` is the `Host` of the request
-    /// to this listener: the client knows the machine by that name.
-    pub fn endpoints(&self, owner: &KeyOwner, host: &str) -> Vec<String> {
-        let base = match (&self.public_url, self.listener) {
-            (Some(url), _) => url.clone(),
-            (None, Some((address, tls))) => {
-                let scheme = if tls { "https" } else { "http" };
-                let host = if address.ip().is_unspecified() {
-                    host_without_port(host).to_owned()
-                } else {
-                    match address.ip() {
-                        IpAddr::V4(address) => address.to_string(),
-                        IpAddr::V6(address) => format!("[{address}]"),
-                    }
-                };
-                format!("{scheme}://{host}:{}", address.port())
-            }
-            (None, None) => return Vec::new(),
+    /// The URL of the proxy, without a path. `called` is the host that the client has called the management listener
+    /// by: it knows the machine under that name.
+    pub(super) fn proxy_url(&self, called: &str) -> Option<String> {
+        if let Some(url) = &self.public_url {
+            return Some(url.clone());
+        }
+        let (address, tls) = self.listener?;
+        let scheme = if tls { "https" } else { "http" };
+        let host = match address.ip() {
+            ip if ip.is_unspecified() => host_without_port(called).to_owned(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
         };
-        self.routes
-            .iter()
-            .filter_map(|route| match owner {
-                KeyOwner::Account(_) => Some(format!("{base}{}", route.path)),
-                KeyOwner::Environment(id) => {
-                    let template = route.template.as_ref()?;
-                    Some(format!("{base}{}", template.replace("{environment}", id.as_str())))
-                }
-            })
-            .collect()
+        Some(format!("{scheme}://{host}:{}", address.port()))
+    }
+
+    /// URLs of the proxy that an active key of `owner` may read, at most one of each route, in the configuration's
+    /// order.
+    pub(super) fn endpoints(&self, owner: &Owner, called: &str) -> Vec<String> {
+        let (Some(base), Some(routes)) = (self.proxy_url(called), &self.routes) else { return Vec::new() };
+        let paths = readable_paths(routes, owner);
+        paths.into_iter().map(|path| format!("{base}{path}")).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Queries and changes of keys.
 
 use jiff::Timestamp;
+use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
@@ -12,8 +13,8 @@ use super::object::{self, ObjectKind};
 use super::page::{FieldKind, ListDefinition, ListScope, Modifier, Page, PageQuery};
 use super::row_mapping::Parsed;
 use super::{
-    Edit, KeyEntry, KeyVerifier, StateTransition, Store, StoreError, accounts, environments, row_mapping,
-    uses_and_fingerprints,
+    Edit, EnvironmentScope, KeyEntry, KeyVerifier, StateTransition, Store, StoreError, accounts,
+    environments, row_mapping, uses_and_fingerprints,
 };
 use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, State};
 use crate::policy::ManagementAction;
@@ -100,6 +101,38 @@ impl Store {
                 .optional()?
                 .ok_or_else(|| ObjectKind::Key.not_found(id))
         })
+    }
+
+    /// The key with this access key, a removed one too, with what is kept beside it.
+    pub fn key_entry_of(&self, access_key: &AccessKey) -> Result<KeyEntry, StoreError> {
+        self.database.read(|at| {
+            at.prepare_cached(&format!("{SELECT} WHERE keys.access_key = ?1"))?
+                .query_row([access_key.as_str()], row_mapping::key_entry)
+                .optional()?
+                .ok_or_else(|| ObjectKind::Key.not_found(access_key))
+        })
+    }
+
+    /// A page of the keys that somebody sees, whoever owns them, removed ones too. Costs the least by id.
+    pub fn key_page_with_removed(
+        &self,
+        seen_by: &EnvironmentScope,
+        query: &PageQuery,
+    ) -> Result<Page<KeyEntry>, StoreError> {
+        let condition: Option<(_, Vec<Sql>)> = match seen_by {
+            EnvironmentScope::All => None,
+            EnvironmentScope::VisibleTo(id) => Some((
+                "(keys.account = ? OR keys.environment IN (SELECT environment FROM memberships \
+                 WHERE memberships.account = ? AND memberships.role <> 'readonly'))",
+                vec![id.row().into(), id.row().into()],
+            )),
+            EnvironmentScope::Only(id) => Some((
+                "keys.environment = (SELECT row FROM environments WHERE id = ?)",
+                vec![id.as_str().to_owned().into()],
+            )),
+        };
+        let cursor = ListScope::with_removed(condition);
+        self.database.read(|at| ListDefinition::KEYS.page(at, query, &cursor, row_mapping::key_entry))
     }
 
     /// A page of all keys, or of those of one owner.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::change;
 use super::error::TransactionError;
 use super::row_mapping::{self, Parsed};
-use super::{ChangeNumber, Fingerprint, KeyVerifier, PepperId};
+use super::{ChangeNumber, Fingerprint, KeyVerifier, PepperId, Store, StoreError};
 use crate::model::{
     AccessKey, AccountId, ApiKey, Environment, EnvironmentId, KeyId, KeyOwner, Owner, Principal, Role,
 };
@@ -106,7 +106,13 @@ pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, 
         })
         .optional()?;
     let Some((key, verifier)) = found else { return Ok(KeyRead { record: None, as_of }) };
-    let owner = match &key.owner {
+    let owner = owner(connection, &key.owner)?;
+    let principal = Principal { key, owner };
+    Ok(KeyRead { record: Some(KeyRecord { principal, verifier, as_of }), as_of })
+}
+
+fn owner(connection: &Connection, owner: &KeyOwner) -> Result<Owner, TransactionError> {
+    Ok(match owner {
         KeyOwner::Account(id) => Owner::Account {
             account: connection
                 .prepare_cached("SELECT * FROM accounts WHERE id = ?1")?
@@ -118,9 +124,14 @@ pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, 
                 .prepare_cached("SELECT * FROM environments WHERE id = ?1")?
                 .query_row([id.as_str()], row_mapping::environment)?,
         ),
-    };
-    let principal = Principal { key, owner };
-    Ok(KeyRead { record: Some(KeyRecord { principal, verifier, as_of }), as_of })
+    })
+}
+
+impl Store {
+    /// An owner of keys, with an account's memberships; a removed one too.
+    pub fn owner(&self, of: &KeyOwner) -> Result<Owner, StoreError> {
+        self.database.read(|at| owner(at, of))
+    }
 }
 
 /// An account's memberships, sorted by environment id, byte by byte.

@@ -6,10 +6,11 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::TransactionError;
 
-const MIGRATIONS: [(i64, &str); 3] = [
+const MIGRATIONS: [(i64, &str); 4] = [
     (1, include_str!("migrations/0001.sql")),
     (2, include_str!("migrations/0002.sql")),
     (3, include_str!("migrations/0003.sql")),
+    (4, include_str!("migrations/0004.sql")),
 ];
 
 /// The first schema version that knows replicas.

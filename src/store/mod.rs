@@ -34,6 +34,7 @@ mod lookup;
 mod lost_revocations;
 mod memberships;
 mod migrations;
+mod names;
 mod object;
 mod page;
 mod postgres;
@@ -68,10 +69,11 @@ pub use lease::{LeaseState, LeaseStep};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
 pub use lost_revocations::lost_revocation;
 pub use memberships::{MemberEntry, MembershipScope};
+pub use names::{MAX_IDS_OF_A_NAME, NameAndState, ObjectId};
 pub use object::{ExpectedRevision, StateTransition};
 pub use page::{
     ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, FieldKind, Filter, InvalidDate, InvalidMarker,
-    KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, PageQuery,
+    KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, PageQuery, Total,
 };
 pub use postgres::{Replica, ReplicaHead, Wakeup};
 pub use reader::{Reader, ReaderReport};

@@ -29,8 +29,14 @@ pub struct PageQuery {
     pub sort: Option<&'static Field>,
     /// Greatest first.
     pub descending: bool,
+    /// Whether numbers at the beginning and the end of names are compared by their value: 2 before 10.
+    pub is_natural: bool,
     /// Where the page before ended.
     pub after: Option<Marker>,
+    /// Where the page after begins: the page that ends there is wanted.
+    pub before: Option<Marker>,
+    /// Whether to count what is found, too.
+    pub is_counted: bool,
     /// How many rows at most; at least 1.
     pub limit: usize,
 }
@@ -42,6 +48,26 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next one begins; `None` on the last.
     pub next: Option<Marker>,
+    /// Where the one before ends; `None` on the first.
+    pub previous: Option<Marker>,
+    /// How many there are on all pages, where that was asked and is cheap to know.
+    pub total: Option<Total>,
+}
+
+/// How many there are on all pages of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    /// So many.
+    Exactly(usize),
+    /// More than were counted.
+    MoreThan(usize),
+}
+
+impl<T> Page<T> {
+    /// A page that is a whole list.
+    pub fn whole(items: Vec<T>) -> Self {
+        Self { items, next: None, previous: None, total: None }
+    }
 }
 
 /// Which rows a list is about, before its filters.
@@ -49,21 +75,28 @@ pub(super) struct ListScope {
     condition: Option<(&'static str, Vec<Sql>)>,
     /// The rows are one owner's, in the order of the indexes that begin with the owner.
     is_owned: bool,
+    /// Rows that were removed are in the list too. No index holds them.
+    with_removed: bool,
 }
 
 impl ListScope {
     pub(super) fn everything() -> Self {
-        Self { condition: None, is_owned: false }
+        Self { condition: None, is_owned: false, with_removed: false }
+    }
+
+    /// All rows, or those that meet a condition; removed ones too.
+    pub(super) fn with_removed(condition: Option<(&'static str, Vec<Sql>)>) -> Self {
+        Self { condition, is_owned: false, with_removed: true }
     }
 
     /// The keys of one owner.
     pub(super) fn owned_by(owner: i64) -> Self {
-        Self { condition: Some(("keys.owner = ?", vec![owner.into()])), is_owned: true }
+        Self { condition: Some(("keys.owner = ?", vec![owner.into()])), is_owned: true, with_removed: false }
     }
 
     /// The rows that match a condition. They must be few, and an index must find them.
     pub(super) fn matching(condition: &'static str, parameters: Vec<Sql>) -> Self {
-        Self { condition: Some((condition, parameters)), is_owned: false }
+        Self { condition: Some((condition, parameters)), is_owned: false, with_removed: false }
     }
 }
 

@@ -650,7 +650,7 @@ fn a_full_disk_changes_nothing_and_loses_nothing() {
             .write(|at| Ok(at.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?))
             .unwrap();
     };
-    limit(&mut test, 30);
+    limit(&mut test, 40);
     let mut kept = 0;
     let error = loop {
         match test.store.create_key(&new_key(&owner, &format!("key-{kept}"))) {
@@ -665,7 +665,7 @@ fn a_full_disk_changes_nothing_and_loses_nothing() {
     assert_eq!(listed.items.len(), kept);
     assert_eq!(test.number(), 1 + kept as u64);
     test.store.check_integrity().unwrap();
-    limit(&mut test, 60);
+    limit(&mut test, 80);
     test.key(&owner, "after");
 }
 

@@ -48,7 +48,8 @@ pub fn colours(browser: &Browser, colours: Colours) {
     browser.session().chromium("Emulation.setEmulatedMedia", &json!({ "features": features })).unwrap();
 }
 
-/// Looks at the page on a desktop by night and on a telephone by day, and keeps pictures of the other two.
+/// Looks at the page on a desktop in dark mode, and on a narrow window, a tablet and a phone in light mode. Keeps pictures
+/// of the desktop in light mode and the phone in dark mode.
 #[track_caller]
 pub fn from_all_sides(browser: &Browser, is_signed_in: bool, picture: &str) {
     for field in browser.find_all("input:not([type=hidden]), select, textarea") {
@@ -65,6 +66,10 @@ pub fn from_all_sides(browser: &Browser, is_signed_in: bool, picture: &str) {
     colours(browser, Colours::Light);
     browser.screenshot_whole(&format!("page-{picture}"));
 
+    for (width, height) in [(320, 640), (768, 1024)] {
+        browser.screen(Screen::Desktop(width, height));
+        look(browser, is_signed_in);
+    }
     browser.screen(Screen::Phone);
     look(browser, is_signed_in);
     colours(browser, Colours::Dark);

@@ -142,15 +142,22 @@ fn the_whole_life_of_a_key_needs_no_mouse() {
     person.press(&[SPACE]);
     browser.wait_until("the key is gone", |browser| browser.find_now(&row).is_none());
 
-    // the arrows go through the environments, and lead nowhere before the button is pressed
+    // the arrows go through the environments, and lead nowhere before Enter is pressed
     person.tab_to("#environment");
     let here = person.path();
     person.press(&[DOWN]);
     assert_eq!(browser.find("#environment").value(), "e2");
-    person.tab_to("#environment-show");
     assert_eq!(person.path(), here);
     person.press(&[ENTER]);
     browser.wait_until("the keys of e2 are shown", |_| person.path().contains("environment=e2"));
+
+    // the search box is on every page
+    person.tab_to("#find-text");
+    person.keys(&stage.e1.access_key);
+    person.press(&[ENTER]);
+    browser.wait_until("the key is found", |_| person.path() == format!("/keys/{}", stage.e1.id));
+    person.look();
+    person.open("/keys?environment=e2");
 
     // sorting
     person.tab_to("#environment-keys-table [data-sort='created']");

@@ -1,6 +1,7 @@
 //! The whole life of a key, as a person who has never seen the page lives it.
 
 use crate::person::{Person, paste};
+use crate::support::browser::Browser;
 use crate::support::stage::Stage;
 
 /// What the panel after the creation shows, with what its buttons copy.
@@ -34,6 +35,7 @@ fn take_pair(person: &Person) -> Pair {
         curl: copied("curl"),
     };
     assert_eq!(pair.secret, secret);
+    assert_downloaded(browser, &pair);
     assert!(browser.find("#warning").text().contains("cannot be seen again"));
     browser.reload();
     browser.see("#gone");
@@ -42,6 +44,25 @@ fn take_pair(person: &Person) -> Pair {
     browser.see("h1");
     assert!(!browser.source().contains(&pair.secret), "no way leads back to it");
     pair
+}
+
+/// That the button makes a file of the pair, without asking the gateway for it again.
+#[track_caller]
+fn assert_downloaded(browser: &Browser, pair: &Pair) {
+    let keep = "const Real = Blob; window.Blob = function (parts) { window.file = [parts.join('')]; return new Real(parts); };
+        HTMLAnchorElement.prototype.click = function () { window.file.push(this.download); };";
+    browser.run(keep, &[]);
+    browser.see("#download-env").click();
+    let lines = format!(
+        "PORTCULLIS_ACCESS_KEY={}\nPORTCULLIS_SECRET_KEY={}\nPORTCULLIS_ENDPOINT={}\n",
+        pair.access_key,
+        pair.secret,
+        pair.curl.rsplit(' ').next().unwrap()
+    );
+    assert_eq!(
+        browser.run("return window.file", &[]),
+        serde_json::json!([lines, format!("{}.env", pair.id)])
+    );
 }
 
 fn status_in(answer: &str) -> Option<u64> {
@@ -113,14 +134,14 @@ fn an_environment_key_lives_its_whole_life_on_the_page() {
     person.wait_for_state(&pair.id, "inactive");
 
     person.choose(&pair.id, "delete");
-    assert!(browser.see("dialog").text().contains("Are you sure you want to delete the key “shop”?"));
+    assert!(browser.see("dialog").text().contains("Delete the key “shop”?"));
     browser.see("dialog #delete-key-submit").click();
     saw_notice(&person, "Key “shop” is deleted.");
     assert!(browser.find_now(&format!("tr[data-id='{}']", pair.id)).is_none());
     assert_eq!(status_in(&paste(&pair.curl)), Some(401));
 
     person.open(&format!("/audit?type=key&object={}", pair.id));
-    let rows = browser.find_all("#entries-table tbody tr");
+    let rows = browser.find_all("#entries-table tbody tr[data-id]");
     let actions: Vec<String> =
         rows.iter().map(|row| row.text().split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     for (action, row) in
@@ -173,7 +194,7 @@ fn an_account_key_lives_its_whole_life_and_a_stopped_key_ends_its_own_session() 
     assert!(browser.find("dialog #field-confirm").is_focused(), "the browser asks for the tick");
     browser.find("dialog #field-confirm").click();
     browser.find("dialog #deactivate-key-submit").click();
-    assert!(browser.see("#why").text().contains("You have stopped the key that you had signed in with"));
+    assert!(browser.see("#why").text().contains("You have stopped the key that you were signed in with"));
     person.look();
     assert_eq!(status_in(&paste(&pair.curl)), Some(401));
 

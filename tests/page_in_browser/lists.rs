@@ -56,6 +56,10 @@ fn sixty_keys_are_sorted_searched_and_leafed_through() {
     person.follow("#environment-keys-next");
     assert_eq!(person.column("Name"), names(&mut (60..61)));
     assert!(browser.find_now("#environment-keys-next").is_none(), "the last page has no next one");
+    assert_eq!(browser.find("#environment-keys-total").text(), "61 keys");
+    person.follow("#environment-keys-previous");
+    assert_eq!(person.column("Name"), names(&mut (40..60)));
+    person.follow("#environment-keys-next");
     browser.back();
     browser.wait_until("the page before is back", |_| person.column("Name") == names(&mut (40..60)));
     person.follow("#environment-keys-first");
@@ -85,6 +89,22 @@ fn sixty_keys_are_sorted_searched_and_leafed_through() {
     browser.see("#environment-keys-search").type_text(&access_key[..12]);
     person.follow("#environment-keys .search button");
     assert_eq!(person.column("Access key"), [access_key]);
+    // several at once
+    person.follow("#environment-keys-clear");
+    for row in 2..=3 {
+        browser.see(&format!("#environment-keys-table tbody tr:nth-child({row}) .choice input")).click();
+    }
+    browser.see("#environment-keys-bulk-submit").click();
+    assert_eq!(browser.see("#deactivate-keys-list").text().matches("key 0").count(), 2);
+    person.look();
+    browser.see("#deactivate-keys-submit").click();
+    browser.see("#deactivated-table");
+    assert_eq!(browser.find_all("#deactivated-table .outcome.done").len(), 2);
+    person.look();
+    browser.see(".up a").click();
+    browser.see("#environment-keys-table");
+    assert_eq!(browser.find_all("#environment-keys-table [data-state='inactive']").len(), 2);
+
     // the other list of the page is as it was
     assert_eq!(browser.find_all("#account-keys-table tbody tr").len(), 1);
 }

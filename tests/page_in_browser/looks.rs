@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use crate::judge::from_all_sides;
 use crate::person::{Person, admin, key};
 use crate::support::browser::Browser;
+use crate::support::browser::keys::{END, LEFT};
 use crate::support::http1::{Client, Request};
 use crate::support::stage::Stage;
 use crate::support::upstream::Answer;
@@ -38,8 +39,11 @@ fn traffic(stage: &Stage) {
 struct Sight {
     stage: Stage,
     alice: String,
+    /// A key with a long name.
     long: String,
     stopped: String,
+    /// An account, a key and an environment whose names cannot be broken.
+    unbroken: [String; 3],
 }
 
 fn sight() -> Sight {
@@ -55,7 +59,15 @@ fn sight() -> Sight {
     api.act(&format!("/v2-beta/apikeys/{stopped}"), "deactivate");
     key(&api, environment, "钥匙 für Zoë's “old” laptop <b>", "");
     key(&api, "", "laptop", "");
-    Sight { stage, alice, long, stopped }
+    let name = "W".repeat(248);
+    let account = stage.gateway.create_account(&name, "user");
+    let description = "M".repeat(248);
+    let environment = serde_json::json!({ "id": "w".repeat(64), "name": name, "description": description });
+    let environment = api.create("/v2-beta/projects", &environment)["id"].as_str().unwrap().to_owned();
+    let unbroken = key(&api, &format!("projects/{environment}/"), &name, &description).id;
+    stage.gateway.add_member(&environment, &account, "member");
+    stage.gateway.import_environment_key("e1", &"k".repeat(128), "a chosen secret of some length");
+    Sight { stage, alice, long, stopped, unbroken: [account, unbroken, environment] }
 }
 
 /// Opens a page and looks at it.
@@ -67,7 +79,7 @@ fn see(person: &Person, path: &str, picture: &str) {
 
 #[test]
 fn the_pages_of_keys_are_good_to_look_at_from_all_sides() {
-    let Sight { stage, alice, long, stopped } = &sight();
+    let Sight { stage, alice, long, stopped, unbroken } = &sight();
     let person = &Person::signed_in(&stage.gateway, &stage.gateway.admin);
     let browser = &person.browser;
     see(person, "/keys?environment=e1", "keys");
@@ -80,6 +92,20 @@ fn the_pages_of_keys_are_good_to_look_at_from_all_sides() {
     see(person, &format!("/keys/{stopped}/activate"), "key-activate");
     see(person, &format!("/keys/{stopped}/delete"), "key-delete");
     see(person, "/keys/1c1/deactivate", "key-own-deactivate");
+    let [account, key, environment] = unbroken;
+    see(person, &format!("/keys?environment={environment}"), "unbroken-keys");
+    see(person, &format!("/keys?account={account}"), "unbroken-account-keys");
+    see(person, &format!("/keys/{key}"), "unbroken-key");
+    see(person, &format!("/keys/{key}/edit"), "unbroken-key-edit");
+    see(person, &format!("/keys/new?environment={environment}"), "unbroken-key-new");
+    see(person, &format!("/keys/{key}/deactivate"), "unbroken-key-deactivate");
+    browser.find("#deactivate-key-submit").click();
+    browser.see("#notice");
+    from_all_sides(browser, true, "unbroken-notice");
+    see(person, &format!("/keys/deactivate?key={long}&key={key}&key=1c1&to=/keys"), "keys-deactivate");
+    browser.find("#deactivate-keys-submit").click();
+    browser.see("#deactivated-table");
+    from_all_sides(browser, true, "keys-deactivated");
 
     // somebody else was quicker: what was typed is kept, and what is there now is shown
     person.open(&format!("/keys/{stopped}/edit"));
@@ -118,7 +144,7 @@ fn the_pages_of_keys_are_good_to_look_at_from_all_sides() {
 
 #[test]
 fn the_other_pages_are_good_to_look_at_from_all_sides() {
-    let Sight { stage, alice, .. } = &sight();
+    let Sight { stage, alice, unbroken, .. } = &sight();
     let person = &Person::at(&stage.gateway);
     let browser = &person.browser;
     see(person, "/sign-in?why=time", "sign-in");
@@ -145,7 +171,20 @@ fn the_other_pages_are_good_to_look_at_from_all_sides() {
     see(person, "/accounts", "accounts");
     see(person, &format!("/accounts/{alice}"), "account");
     see(person, "/accounts/new", "account-new");
+    let [account, _, environment] = unbroken;
+    see(person, &format!("/environments/{environment}"), "unbroken-environment");
+    see(person, &format!("/environments/{environment}/edit"), "unbroken-environment-edit");
+    see(person, &format!("/environments/{environment}/delete"), "unbroken-environment-delete");
+    see(person, &format!("/environments/{environment}/members/{account}/remove"), "unbroken-member-remove");
+    see(person, &format!("/accounts/{account}"), "unbroken-account");
+    see(person, "/search?q=WWWW", "search");
+    see(person, "/search?q=nothing+of+the+kind", "search-none-found");
+    see(person, "/search", "search-refused");
     see(person, "/audit", "audit");
+    browser.find(".differences summary").click();
+    from_all_sides(browser, true, "audit-open");
+    see(person, "/audit?from=yesterday&address=somewhere&action=explode", "audit-refused");
+    see(person, &format!("/audit?object={}", "W".repeat(248)), "audit-filtered");
     see(person, "/nothing", "refused");
 }
 
@@ -171,6 +210,22 @@ fn the_chart_can_be_read(person: &Person) {
         label.starts_with("28 requests in the last hour: 17 allowed, 2 failed, 4 no valid key"),
         "{label}"
     );
+    // the pointer, and the arrow keys
+    let point = "document.querySelectorAll('.slot rect')[0].dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))";
+    browser.run(point, &[]);
+    assert!(
+        browser.see("#chart-value").text().ends_with("UTC: no requests"),
+        "{}",
+        browser.find("#chart-value").text()
+    );
+    browser.run("document.querySelector('#chart > svg').focus()", &[]);
+    let mut seen = String::new();
+    for _ in 0..5 {
+        browser.press(&[if seen.is_empty() { END } else { LEFT }]);
+        seen += &browser.find("#chart-value").text();
+    }
+    assert!(seen.contains("allowed") && seen.contains("forbidden"), "{seen}");
+    assert_eq!(browser.find_all(".slot.is-chosen").len(), 1);
     browser.find("#chart summary").click();
     let heads: Vec<String> = browser.find_all("#chart thead th").iter().map(|head| head.text()).collect();
     assert_eq!(heads, ["Minute", "Allowed", "Failed", "No valid key", "Forbidden", "Refused"]);

@@ -32,7 +32,7 @@ fn the_cookie_is_for_this_page_alone_and_ends_with_its_key() {
         browser.open(&format!("http://{}/environments", stage.gateway.management()));
         browser.find_now("#why").is_some()
     });
-    assert!(browser.find("#why").text().contains("does not work any more"));
+    assert!(browser.find("#why").text().contains("no longer works"));
     assert_eq!(browser.cookies(), []);
     person.look();
 }

@@ -22,6 +22,8 @@ pub mod keys {
     pub const SPACE: char = ' ';
     pub const SHIFT: char = '\u{E008}';
     pub const CONTROL: char = '\u{E009}';
+    pub const END: char = '\u{E010}';
+    pub const LEFT: char = '\u{E012}';
     pub const UP: char = '\u{E013}';
     pub const DOWN: char = '\u{E015}';
 }

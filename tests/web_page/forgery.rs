@@ -1,6 +1,6 @@
 //! Case 90: what other sites' pages could make a browser send, and names that are not this listener's.
 
-use crate::house;
+use crate::shared;
 use crate::support::http1::Request;
 use crate::support::{marker, wait_for};
 use crate::visitor::{Visitor, encoded};
@@ -14,8 +14,8 @@ fn assert_nothing_made(visitor: &Visitor<'_>, name: &str) {
 
 #[test]
 fn case_90_a_form_without_the_sessions_token_does_nothing() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
-    let other = Visitor::signed_in(house().gateway(), &house().gateway().admin);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
+    let other = Visitor::signed_in(shared().gateway(), &shared().gateway().admin);
     let name = marker();
     let own = visitor.form_token();
     let foreign = other.form_token();
@@ -39,7 +39,7 @@ fn case_90_a_form_without_the_sessions_token_does_nothing() {
 
 #[test]
 fn case_90_a_form_from_another_origin_does_nothing_even_with_the_token() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     let name = marker();
     let token = visitor.form_token();
     let body = encoded(&[("form_token", &token), ("name", &name)]);
@@ -77,8 +77,8 @@ fn case_90_a_form_from_another_origin_does_nothing_even_with_the_token() {
 
 #[test]
 fn case_90_nobody_is_signed_in_by_another_sites_form() {
-    let visitor = Visitor::new(house().gateway());
-    let key = &house().alice;
+    let visitor = Visitor::new(shared().gateway());
+    let key = &shared().alice;
     let body = encoded(&[("access_key", &key.access_key), ("secret_key", &key.secret)]);
     for (header, value) in
         [("Origin", "http://evil.test"), ("Origin", "null"), ("Sec-Fetch-Site", "cross-site")]
@@ -91,7 +91,7 @@ fn case_90_nobody_is_signed_in_by_another_sites_form() {
 
 #[test]
 fn case_90_pages_are_not_fetched_or_embedded_by_others() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     let get = |site: &str, mode: &str| {
         let request = visitor.request("GET", "/keys");
         visitor.send(request.header("Sec-Fetch-Site", site).header("Sec-Fetch-Mode", mode).end())
@@ -109,7 +109,7 @@ fn case_90_pages_are_not_fetched_or_embedded_by_others() {
 
 #[test]
 fn case_90_a_name_that_was_pointed_here_is_refused() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     let cookie = visitor.cookie().unwrap();
     let port = visitor.gateway.management().port();
     for host in ["evil.test", &format!("evil.test:{port}"), "127.0.0.1.evil.test"] {
@@ -126,7 +126,7 @@ fn case_90_a_name_that_was_pointed_here_is_refused() {
 
 #[test]
 fn only_get_head_and_post_are_answered() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"] {
         let answer = visitor.send(visitor.request(method, "/keys").end());
         assert_eq!(answer.status, 405, "{method}");
@@ -142,7 +142,7 @@ fn only_get_head_and_post_are_answered() {
 
 #[test]
 fn a_body_that_is_too_large_is_refused_with_a_page() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     let answer = visitor.post("/keys/new", &[("name", &"x".repeat(1 << 20))]);
     assert_eq!(answer.status, 413, "{answer:?}");
     assert!(answer.text().starts_with("<!DOCTYPE html>"));

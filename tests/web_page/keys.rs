@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::house;
+use crate::shared;
 use crate::support::api::Api;
 use crate::support::http1::Request;
 use crate::support::stage::Stage;
@@ -11,13 +11,13 @@ use crate::visitor::{Visitor, row_of, text_of, value_of};
 
 #[test]
 fn a_key_is_created_used_deactivated_refused_and_deleted() {
-    let house = house();
-    let visitor = Visitor::signed_in(house.gateway(), &house.alice);
+    let shared = shared();
+    let visitor = Visitor::signed_in(shared.gateway(), &shared.alice);
     let name = marker();
     let key = visitor.create_key("environment=e1", &name);
     assert!(key.access_key.starts_with("pce_") && key.secret.starts_with("pcs_"), "{key:?}");
     let request = || Request::get("/v1/projects/e1/hosts").key(&key);
-    house.stage.passes(request());
+    shared.stage.passes(request());
 
     let list = format!("/keys?environment=e1&environment-search={name}");
     let row = |page: &str| row_of(page, &key.id).map(str::to_owned);
@@ -32,7 +32,7 @@ fn a_key_is_created_used_deactivated_refused_and_deleted() {
     let answer = visitor.post(&format!("/keys/{}/deactivate", key.id), &[("to", &list)]);
     assert_eq!(answer.header("Location"), Some(list.clone()), "{answer:?}");
     // it is in force when the answer says so
-    house.stage.refuses(request(), &[401]);
+    shared.stage.refuses(request(), &[401]);
     let page = visitor.page(&list);
     let notice = text_of(&page, "notice");
     assert!(notice.contains(&format!("{name}” is inactive. In force on ")), "{notice}");
@@ -41,19 +41,19 @@ fn a_key_is_created_used_deactivated_refused_and_deleted() {
     assert!(found.contains("data-state=\"inactive\"") && found.contains("data-action=\"delete\""), "{found}");
 
     visitor.post(&format!("/keys/{}/activate", key.id), &[("to", &list)]);
-    house.stage.passes(request());
+    shared.stage.passes(request());
     visitor.post(&format!("/keys/{}/deactivate", key.id), &[("to", &list)]);
     let question = visitor.page(&format!("/keys/{}/delete", key.id));
-    assert!(question.contains("Are you sure you want to delete the key") && question.contains(&name));
+    assert!(question.contains("Delete the key “") && question.contains(&name));
     visitor.post(&format!("/keys/{}/delete", key.id), &[("to", &list)]);
     assert_eq!(row(&visitor.page(&list)), None);
-    house.stage.refuses(request(), &[401]);
+    shared.stage.refuses(request(), &[401]);
 }
 
 #[test]
 fn case_88_an_active_key_is_not_deleted_and_nothing_is_done_twice() {
-    let house = house();
-    let visitor = Visitor::signed_in(house.gateway(), &house.alice);
+    let shared = shared();
+    let visitor = Visitor::signed_in(shared.gateway(), &shared.alice);
     let key = visitor.create_key("environment=e1", &marker());
     let act = |verb: &str| {
         let answer = visitor.post(&format!("/keys/{}/{verb}", key.id), &[("to", "/keys")]);
@@ -74,8 +74,8 @@ fn case_88_an_active_key_is_not_deleted_and_nothing_is_done_twice() {
 
 #[test]
 fn case_89_a_secret_is_shown_once_and_stands_in_no_log() {
-    let house = house();
-    let visitor = Visitor::signed_in(house.gateway(), &house.alice);
+    let shared = shared();
+    let visitor = Visitor::signed_in(shared.gateway(), &shared.alice);
     let answer = visitor.post("/keys/new?environment=e1", &[("name", &marker())]);
     let location = answer.header("Location").unwrap();
     assert!(!answer.text().contains("pcs_") && !location.contains("pcs_"), "{answer:?}");
@@ -85,7 +85,7 @@ fn case_89_a_secret_is_shown_once_and_stands_in_no_log() {
     let elsewhere = visitor.request("GET", target).header("Sec-Fetch-Site", "cross-site");
     let answer = visitor.send(elsewhere.header("Sec-Fetch-Mode", "navigate").end());
     assert!(!answer.text().contains("pcs_"), "{answer:?}");
-    let other = Visitor::signed_in(house.gateway(), &house.alice);
+    let other = Visitor::signed_in(shared.gateway(), &shared.alice);
     assert!(!other.page(target).contains("pcs_"));
 
     let shown = visitor.get(&location);
@@ -93,27 +93,27 @@ fn case_89_a_secret_is_shown_once_and_stands_in_no_log() {
     let page = shown.text();
     let (access_key, secret) = (text_of(&page, "access-key"), text_of(&page, "secret-key"));
     let curl = text_of(&page, "curl");
-    let endpoint = format!("http://{}/v1/projects/e1", house.gateway().http());
+    let endpoint = format!("http://{}/v1/projects/e1", shared.gateway().http());
     assert_eq!(curl, format!("curl -u '{access_key}:{secret}' {endpoint}"));
     assert!(page.contains("cannot be seen again"), "{page}");
 
     let again = visitor.page(&location);
     assert!(!again.contains("pcs_") && again.contains("id=\"gone\""), "{again}");
     let id = target.split('/').nth(2).unwrap();
-    let admin = Visitor::signed_in(house.gateway(), &house.gateway().admin);
+    let admin = Visitor::signed_in(shared.gateway(), &shared.gateway().admin);
     for target in
         [&format!("/keys/{id}"), &format!("/keys/{id}/edit"), "/audit", "/keys?environment=e1", target]
     {
         assert!(!admin.page(target).contains("pcs_"), "{target}");
     }
-    for text in [house.gateway().log(), house.gateway().stdout()] {
-        assert!(!text.contains(&secret) && !text.contains(&house.alice.secret), "{text}");
+    for text in [shared.gateway().log(), shared.gateway().stdout()] {
+        assert!(!text.contains(&secret) && !text.contains(&shared.alice.secret), "{text}");
     }
 }
 
 #[test]
 fn a_form_that_is_sent_again_shows_no_secret_of_another_key() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     let first = visitor.create_key("environment=e1", &marker());
     let second = visitor.create_key("environment=e1", &marker());
     assert_ne!(first.secret, second.secret);
@@ -122,11 +122,11 @@ fn a_form_that_is_sent_again_shows_no_secret_of_another_key() {
 
 #[test]
 fn case_90_odd_names_are_escaped_or_refused_and_what_was_typed_is_kept() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     let mark = marker();
     let name = format!("<script>alert('{mark}')</script>\"'&");
     let key = visitor.create_key("environment=e1", &name);
-    let admin = Visitor::signed_in(house().gateway(), &house().gateway().admin);
+    let admin = Visitor::signed_in(shared().gateway(), &shared().gateway().admin);
     for page in [
         visitor.page(&format!("/keys?environment=e1&environment-search={mark}")),
         visitor.page(&format!("/keys/{}", key.id)),
@@ -166,9 +166,9 @@ fn case_90_odd_names_are_escaped_or_refused_and_what_was_typed_is_kept() {
 
 #[test]
 fn case_88_of_two_edits_one_wins_and_the_other_sees_what_it_is_now() {
-    let house = house();
-    let one = Visitor::signed_in(house.gateway(), &house.alice);
-    let other = Visitor::signed_in(house.gateway(), &house.gateway().admin);
+    let shared = shared();
+    let one = Visitor::signed_in(shared.gateway(), &shared.alice);
+    let other = Visitor::signed_in(shared.gateway(), &shared.gateway().admin);
     let key = one.create_key("environment=e1", &marker());
     let target = format!("/keys/{}/edit", key.id);
     let revision = value_of(&one.page(&target), "revision").unwrap();
@@ -201,9 +201,9 @@ fn case_88_of_two_edits_one_wins_and_the_other_sees_what_it_is_now() {
 
 #[test]
 fn the_key_of_the_session_is_stopped_only_when_that_is_said() {
-    let house = house();
-    let key = house.gateway().create_account_key("alice");
-    let visitor = Visitor::signed_in(house.gateway(), &key);
+    let shared = shared();
+    let key = shared.gateway().create_account_key("alice");
+    let visitor = Visitor::signed_in(shared.gateway(), &key);
     let target = format!("/keys/{}/deactivate", key.id);
     let answer = visitor.post(&target, &[]);
     assert_eq!(answer.status, 422, "{answer:?}");
@@ -212,13 +212,13 @@ fn the_key_of_the_session_is_stopped_only_when_that_is_said() {
     let answer = visitor.post(&target, &[("confirm", "self")]);
     assert_eq!(answer.header("Location").as_deref(), Some("/sign-in?why=own"), "{answer:?}");
     assert_eq!(visitor.get("/keys").status, 303);
-    assert_eq!(Visitor::new(house.gateway()).sign_in(&key).status, 403);
+    assert_eq!(Visitor::new(shared.gateway()).sign_in(&key).status, 403);
 }
 
 #[test]
 fn long_lists_are_sorted_searched_and_leafed_through() {
-    let house = house();
-    let gateway = house.gateway();
+    let shared = shared();
+    let gateway = shared.gateway();
     let admin = Visitor::signed_in(gateway, &gateway.admin);
     let answer = admin.post("/environments/new", &[("id", "long"), ("name", "Long list")]);
     assert_eq!(answer.header("Location").as_deref(), Some("/environments/long"), "{answer:?}");
@@ -243,11 +243,25 @@ fn long_lists_are_sorted_searched_and_leafed_through() {
         let page = admin.page(target.split('#').next().unwrap());
         assert!(page.contains("aria-sort=\"descending\""), "{page}");
         seen.extend(names(&page));
+        assert!(page.contains("45 keys"), "{page}");
         match link(&page, "environment-keys-next") {
             Some(next) => target = next,
             None => break,
         }
     }
+    // and back again
+    let mut pages = 0;
+    let mut last = names(&admin.page(target.split('#').next().unwrap()));
+    while let Some(previous) =
+        link(&admin.page(target.split('#').next().unwrap()), "environment-keys-previous")
+    {
+        target = previous;
+        let page = names(&admin.page(target.split('#').next().unwrap()));
+        assert_eq!(page.len(), 20);
+        assert!(page.last() > last.first(), "{page:?} is not before {last:?}");
+        (last, pages) = (page, pages + 1);
+    }
+    assert_eq!((pages, last.first().map(String::as_str)), (2, Some("44")));
     let expected: Vec<_> = (0..45).rev().map(|number| format!("{number:02}")).collect();
     assert_eq!(seen, expected);
     assert_eq!(names(&admin.page("/keys?environment=long&environment-limit=100")).len(), 45);
@@ -261,10 +275,10 @@ fn long_lists_are_sorted_searched_and_leafed_through() {
 
 #[test]
 fn a_used_key_shows_when_and_from_where() {
-    let house = house();
-    let visitor = Visitor::signed_in(house.gateway(), &house.alice);
+    let shared = shared();
+    let visitor = Visitor::signed_in(shared.gateway(), &shared.alice);
     let key = visitor.create_key("environment=e1", &marker());
-    house.stage.passes(Request::get("/v1/projects/e1/hosts").key(&key));
+    shared.stage.passes(Request::get("/v1/projects/e1/hosts").key(&key));
     // last uses are saved every few seconds
     wait_for(PATIENCE, "the use is shown", || {
         let page = visitor.page(&format!("/keys/{}", key.id));

@@ -5,10 +5,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod audit;
+mod bulk_deactivate;
+mod endpoints;
 mod forgery;
 mod keys;
 mod pages;
 mod roles;
+mod search;
 mod signing_in;
 mod visitor;
 
@@ -18,32 +22,32 @@ use support::cli::Key;
 use support::gateway::Gateway;
 use support::stage::Stage;
 
-/// A gateway that the tests of this program share; what they make on it they name by a marker.
-struct House {
+/// A gateway that the tests of this program share. What they make on it, they name by a marker.
+struct SharedGateway {
     stage: Stage,
     /// An account of kind user: owner of `e1`, member of `e2`, and its key.
     alice: Key,
     alice_id: String,
 }
 
-impl House {
+impl SharedGateway {
     fn gateway(&self) -> &Gateway {
         &self.stage.gateway
     }
 }
 
-/// The house that tests share where they do no harm to one another.
-fn house() -> &'static House {
-    static HOUSE: OnceLock<House> = OnceLock::new();
-    HOUSE.get_or_init(build)
+/// The gateway that tests share where they do no harm to one another.
+fn shared() -> &'static SharedGateway {
+    static SHARED: OnceLock<SharedGateway> = OnceLock::new();
+    SHARED.get_or_init(build)
 }
 
-fn build() -> House {
+fn build() -> SharedGateway {
     let stage = Stage::start();
     let gateway = &stage.gateway;
     let alice_id = gateway.create_account("alice", "user");
     gateway.add_member("e1", "alice", "owner");
     gateway.add_member("e2", "alice", "member");
     let alice = gateway.create_account_key("alice");
-    House { stage, alice, alice_id }
+    SharedGateway { stage, alice, alice_id }
 }

@@ -1,6 +1,6 @@
 //! What every page has: headers, no external resource, and its parts for all who use it.
 
-use crate::house;
+use crate::shared;
 use crate::support::http1::Response;
 use crate::visitor::Visitor;
 
@@ -23,8 +23,8 @@ fn assert_protected(answer: &Response) {
 
 /// Every page, as an admin sees it.
 fn pages() -> Vec<String> {
-    let key = &house().stage.e1.id;
-    let alice = &house().alice_id;
+    let key = &shared().stage.e1.id;
+    let alice = &shared().alice_id;
     let mut pages: Vec<String> = ["/", "/keys", "/keys?environment=e1", "/environments", "/environments/new"]
         .into_iter()
         .chain(["/environments/e1", "/environments/e1/edit", "/environments/e1/deactivate"])
@@ -46,11 +46,11 @@ fn pages() -> Vec<String> {
 
 #[test]
 fn every_page_is_protected_and_needs_nothing_from_elsewhere() {
-    let admin = Visitor::signed_in(house().gateway(), &house().gateway().admin);
-    let endpoint = format!("http://{}/", house().gateway().http());
+    let admin = Visitor::signed_in(shared().gateway(), &shared().gateway().admin);
+    let endpoint = format!("http://{}/", shared().gateway().http());
     let mut answers: Vec<(String, Response)> =
         pages().into_iter().map(|target| (target.clone(), admin.get(&target))).collect();
-    let stranger = Visitor::new(house().gateway());
+    let stranger = Visitor::new(shared().gateway());
     answers.push(("/sign-in".to_owned(), stranger.get("/sign-in")));
     answers.push(("/keys".to_owned(), stranger.get("/keys")));
     for (target, answer) in &answers {
@@ -90,7 +90,7 @@ fn every_page_is_protected_and_needs_nothing_from_elsewhere() {
 
 #[test]
 fn every_form_that_is_sent_carries_the_token() {
-    let admin = Visitor::signed_in(house().gateway(), &house().gateway().admin);
+    let admin = Visitor::signed_in(shared().gateway(), &shared().gateway().admin);
     let token = format!("name=\"form_token\" value=\"{}\"", admin.form_token());
     for target in pages() {
         let page = admin.get(&target).text();
@@ -104,7 +104,7 @@ fn every_form_that_is_sent_carries_the_token() {
 
 #[test]
 fn style_and_script_are_kept_for_ever_under_a_name_of_their_content() {
-    let visitor = Visitor::new(house().gateway());
+    let visitor = Visitor::new(shared().gateway());
     let page = visitor.page("/sign-in");
     let paths: Vec<&str> = page.split('"').filter(|text| text.starts_with("/static/")).collect();
     assert_eq!(paths.len(), 3, "{page}");
@@ -134,7 +134,7 @@ fn style_and_script_are_kept_for_ever_under_a_name_of_their_content() {
 
 #[test]
 fn a_refusal_is_a_page_with_the_requests_id() {
-    let admin = Visitor::signed_in(house().gateway(), &house().gateway().admin);
+    let admin = Visitor::signed_in(shared().gateway(), &shared().gateway().admin);
     let answer = admin.get("/nothing");
     assert_eq!(answer.status, 404);
     let id = answer.header("X-Request-Id").unwrap();
@@ -143,7 +143,7 @@ fn a_refusal_is_a_page_with_the_requests_id() {
 
 #[test]
 fn the_audit_log_is_filtered_and_shows_what_changed() {
-    let admin = Visitor::signed_in(house().gateway(), &house().gateway().admin);
+    let admin = Visitor::signed_in(shared().gateway(), &shared().gateway().admin);
     let key = admin.create_key("environment=e2", "audited");
     admin.post(&format!("/keys/{}/deactivate", key.id), &[]);
     let page = admin.page(&format!("/audit?type=key&object={}", key.id));
@@ -160,6 +160,6 @@ fn the_audit_log_is_filtered_and_shows_what_changed() {
     let page = admin.page(&format!("/audit?object={}&outcome=refused", key.id));
     assert!(page.contains("entries-empty"), "{page}");
     let page =
-        admin.page(&format!("/audit?key={}&actor=1a1&outcome=done", house().gateway().admin.access_key));
+        admin.page(&format!("/audit?key={}&actor=1a1&outcome=done", shared().gateway().admin.access_key));
     assert!(page.contains("data-id=\"1al"), "{page}");
 }

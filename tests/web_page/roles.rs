@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::house;
+use crate::shared;
 use crate::support::api::Api;
 use crate::support::cli::Key;
 use crate::support::http1::Request;
@@ -13,19 +13,19 @@ use crate::visitor::{Visitor, row_of};
 /// A user with a role in `e2`, or with none anywhere.
 fn user(role: Option<&str>) -> Key {
     let name = marker();
-    house().gateway().create_account(&name, "user");
+    shared().gateway().create_account(&name, "user");
     if let Some(role) = role {
-        house().gateway().add_member("e2", &name, role);
+        shared().gateway().add_member("e2", &name, role);
     }
-    house().gateway().create_account_key(&name)
+    shared().gateway().create_account_key(&name)
 }
 
 #[test]
 fn what_one_may_not_see_is_not_found() {
-    let house = house();
-    let visitor = Visitor::signed_in(house.gateway(), &user(None));
-    let e1_key = &house.stage.e1.id;
-    let alice_key = &house.alice.id;
+    let shared = shared();
+    let visitor = Visitor::signed_in(shared.gateway(), &user(None));
+    let e1_key = &shared.stage.e1.id;
+    let alice_key = &shared.alice.id;
     for target in [
         "/environments/e1",
         "/environments/e1/edit",
@@ -65,13 +65,13 @@ fn what_one_may_not_see_is_not_found() {
         let answer = visitor.post(target, &[("confirm", "self"), ("revision", "1"), ("name", "x")]);
         assert_eq!(answer.status, 404, "{target}: {answer:?}");
     }
-    house.stage.passes(house.stage.request("GET", "/v1/projects/e1/x"));
+    shared.stage.passes(shared.stage.request("GET", "/v1/projects/e1/x"));
 }
 
 #[test]
 fn pages_of_admins_are_not_for_users() {
-    let house = house();
-    let visitor = Visitor::signed_in(house.gateway(), &house.alice);
+    let shared = shared();
+    let visitor = Visitor::signed_in(shared.gateway(), &shared.alice);
     assert_eq!(visitor.get("/").header("Location").as_deref(), Some("/keys"));
     for target in ["/accounts", "/accounts/new", "/audit", "/environments/new"] {
         assert_eq!(visitor.get(target).status, 403, "{target}");
@@ -83,21 +83,21 @@ fn pages_of_admins_are_not_for_users() {
         assert_eq!(visitor.post(target, &fields).status, 403, "{target}");
     }
     let own =
-        visitor.post(&format!("/accounts/{}/edit", house.alice_id), &[("name", "x"), ("revision", "1")]);
+        visitor.post(&format!("/accounts/{}/edit", shared.alice_id), &[("name", "x"), ("revision", "1")]);
     assert_eq!(own.status, 403, "{own:?}");
     let page = visitor.page("/keys");
     for path in ["href=\"/accounts\"", "href=\"/audit\"", ">Overview<"] {
         assert!(!page.contains(path), "{path} in\n{page}");
     }
-    assert!(visitor.page(&format!("/accounts/{}", house.alice_id)).contains("alice"));
+    assert!(visitor.page(&format!("/accounts/{}", shared.alice_id)).contains("alice"));
 }
 
 #[test]
 fn members_see_keys_and_only_owners_change_them() {
-    let house = house();
-    let key = &house.stage.e2;
+    let shared = shared();
+    let key = &shared.stage.e2;
     for (role, sees) in [("member", true), ("restricted", true), ("readonly", false)] {
-        let visitor = Visitor::signed_in(house.gateway(), &user(Some(role)));
+        let visitor = Visitor::signed_in(shared.gateway(), &user(Some(role)));
         let page = visitor.page("/keys?environment=e2");
         assert_eq!(page.contains(&key.access_key), sees, "{role}: {page}");
         assert!(!page.contains("environment-keys-add"), "{role} may not add");
@@ -119,13 +119,13 @@ fn members_see_keys_and_only_owners_change_them() {
         let page = visitor.page("/environments/e2");
         assert_eq!(page.contains("id=\"members\""), sees, "{role}: {page}");
     }
-    house.stage.passes(crate::support::http1::Request::get("/v1/projects/e2/x").key(key));
+    shared.stage.passes(crate::support::http1::Request::get("/v1/projects/e2/x").key(key));
 }
 
 #[test]
 fn an_owner_manages_members_and_the_last_owner_stays() {
-    let house = house();
-    let gateway = house.gateway();
+    let shared = shared();
+    let gateway = shared.gateway();
     let admin = Visitor::signed_in(gateway, &gateway.admin);
     let environment = format!("o{}", marker());
     assert_eq!(admin.post("/environments/new", &[("id", &environment)]).status, 303);
@@ -142,7 +142,7 @@ fn an_owner_manages_members_and_the_last_owner_stays() {
     for (visitor, account, status) in [
         (&admin, "alice", 303),
         (&visitor, "alice", 422),
-        (&visitor, house.alice_id.as_str(), 303),
+        (&visitor, shared.alice_id.as_str(), 303),
         (&visitor, "1a999999", 422),
         (&admin, "nobody-of-that-name", 422),
         (&admin, "", 422),
@@ -150,13 +150,13 @@ fn an_owner_manages_members_and_the_last_owner_stays() {
         let answer = add(visitor, account, "readonly");
         assert_eq!(answer.status, status, "{account}: {answer:?}");
     }
-    assert_eq!(add(&visitor, &house.alice_id, "emperor").status, 422);
+    assert_eq!(add(&visitor, &shared.alice_id, "emperor").status, 422);
     let role = |account: &str, role: &str| {
         visitor.post(&format!("{members}/{account}/role"), &[("role", role), ("to", "/environments")])
     };
-    assert_eq!(role(&house.alice_id, "restricted").status, 303);
+    assert_eq!(role(&shared.alice_id, "restricted").status, 303);
     let page = visitor.page(&format!("/environments/{environment}"));
-    assert!(row_of(&page, &house.alice_id).unwrap().contains("restricted"), "{page}");
+    assert!(row_of(&page, &shared.alice_id).unwrap().contains("restricted"), "{page}");
     // the admin who made it is an owner too
     assert_eq!(admin.post(&format!("{members}/1a1/remove"), &[]).status, 303);
     let answer = role(own, "member");
@@ -168,7 +168,7 @@ fn an_owner_manages_members_and_the_last_owner_stays() {
 
 #[test]
 fn an_admin_makes_accounts_and_looks_at_their_keys() {
-    let gateway = house().gateway();
+    let gateway = shared().gateway();
     let admin = Visitor::signed_in(gateway, &gateway.admin);
     let name = marker();
     let answer = admin.post("/accounts/new", &[("name", &name), ("kind", "user"), ("description", "d")]);
@@ -197,10 +197,10 @@ fn an_admin_makes_accounts_and_looks_at_their_keys() {
 
 #[test]
 fn forms_that_a_role_does_not_give_are_in_the_audit_log() {
-    let gateway = house().gateway();
+    let gateway = shared().gateway();
     let key = user(Some("member"));
     let visitor = Visitor::signed_in(gateway, &key);
-    let (e1, e2) = (&house().stage.e1.id, &house().stage.e2.id);
+    let (e1, e2) = (&shared().stage.e1.id, &shared().stage.e2.id);
     let attempts = [
         (format!("/keys/{e2}/deactivate"), 403, ["deactivate", "apiKey", e2]),
         (format!("/keys/{e2}/edit"), 403, ["edit", "apiKey", e2]),
@@ -237,7 +237,7 @@ fn case_130_the_page_lets_users_make_environments_without_choosing_ids() {
     stage.gateway.create_account("ada", "user");
     let key = stage.gateway.create_account_key("ada");
     let visitor = Visitor::signed_in(&stage.gateway, &key);
-    assert!(visitor.page("/environments").contains("Add Environment"));
+    assert!(visitor.page("/environments").contains("Add environment"));
     let form = visitor.page("/environments/new");
     assert!(form.contains("name=\"name\"") && !form.contains("name=\"id\""), "{form}");
     let refused = visitor.post("/environments/new", &[("id", "mine"), ("name", "mine")]);

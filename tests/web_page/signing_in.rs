@@ -2,18 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::house;
+use crate::shared;
 use crate::support::cli::Key;
 use crate::support::http1::Request;
 use crate::support::stage::Stage;
 use crate::support::tls;
 use crate::visitor::{Visitor, encoded, text_of};
 
-const WRONG: &str = "This access key and secret key do not open anything.";
+const WRONG: &str = "Wrong access key or secret key, or the key is not active.";
 
 #[test]
 fn a_stranger_is_sent_to_the_sign_in_page_and_from_there_to_what_was_asked_for() {
-    let visitor = Visitor::new(house().gateway());
+    let visitor = Visitor::new(shared().gateway());
     let answer = visitor.get("/keys?environment=e1");
     assert_eq!(answer.status, 303);
     assert_eq!(answer.header("Location").as_deref(), Some("/sign-in?to=%2Fkeys%3Fenvironment%3De1"));
@@ -21,7 +21,7 @@ fn a_stranger_is_sent_to_the_sign_in_page_and_from_there_to_what_was_asked_for()
     assert!(page.contains(r#"name="to" value="/keys?environment=e1""#), "{page}");
     assert!(page.contains(r#"autocomplete="username""#), "{page}");
     assert!(page.contains(r#"type="password" autocomplete="current-password""#), "{page}");
-    let key = &house().alice;
+    let key = &shared().alice;
     let answer = visitor.post_bare(
         "/sign-in",
         &[
@@ -31,27 +31,27 @@ fn a_stranger_is_sent_to_the_sign_in_page_and_from_there_to_what_was_asked_for()
         ],
     );
     assert_eq!((answer.status, answer.header("Location").as_deref()), (303, Some("/keys?environment=e1")));
-    assert!(visitor.page("/keys").contains("Account API Keys"));
+    assert!(visitor.page("/keys").contains("Account API keys"));
     assert_eq!(visitor.get("/sign-in").status, 303, "who has signed in need not do so again");
 }
 
 #[test]
 fn nobody_is_sent_to_another_site_after_signing_in() {
-    let visitor = Visitor::new(house().gateway());
-    let key = &house().alice;
+    let visitor = Visitor::new(shared().gateway());
+    let key = &shared().alice;
     for to in ["//evil.test/", "https://evil.test/", "/\\evil.test", "javascript:alert(1)", "/\t/evil.test"] {
         let fields = [("to", to), ("access_key", &key.access_key), ("secret_key", &key.secret)];
         let answer = visitor.post_bare("/sign-in", &fields);
         assert_eq!((answer.status, answer.header("Location").as_deref()), (303, Some("/")), "{to}");
-        let page = Visitor::new(house().gateway()).page(&format!("/sign-in?{}", encoded(&[("to", to)])));
+        let page = Visitor::new(shared().gateway()).page(&format!("/sign-in?{}", encoded(&[("to", to)])));
         assert!(page.contains(r#"name="to" value="/""#), "{to}: {page}");
     }
 }
 
 #[test]
 fn the_cookie_is_for_this_host_alone_and_no_script_reads_it() {
-    let visitor = Visitor::new(house().gateway());
-    let answer = visitor.sign_in(&house().alice);
+    let visitor = Visitor::new(shared().gateway());
+    let answer = visitor.sign_in(&shared().alice);
     let cookie = answer.header("Set-Cookie").unwrap();
     let (pair, attributes) = cookie.split_once("; ").unwrap();
     assert!(pair.starts_with("portcullis=") && pair.len() > 50, "{cookie}");
@@ -92,16 +92,16 @@ fn over_tls_the_cookie_never_goes_out_in_clear() {
 
 #[test]
 fn whatever_is_wrong_with_a_pair_it_is_told_in_the_same_words_and_time() {
-    let house = house();
-    let removed = house.gateway().create_account_key("alice");
-    house.gateway().succeed(&["key", "deactivate", &removed.id]);
-    house.gateway().succeed(&["key", "delete", &removed.id]);
+    let shared = shared();
+    let removed = shared.gateway().create_account_key("alice");
+    shared.gateway().succeed(&["key", "deactivate", &removed.id]);
+    shared.gateway().succeed(&["key", "delete", &removed.id]);
     let unknown =
-        Key { access_key: "pca_00000000000000000000".to_owned(), ..house.alice.with_wrong_secret() };
+        Key { access_key: "pca_00000000000000000000".to_owned(), ..shared.alice.with_wrong_secret() };
     let chosen = Key { id: String::new(), access_key: "somebody".to_owned(), secret: "something".to_owned() };
     let odd = Key { access_key: "some:body".to_owned(), ..chosen.clone() };
-    for key in [house.alice.with_wrong_secret(), unknown, removed, chosen.clone(), odd] {
-        let visitor = Visitor::new(house.gateway());
+    for key in [shared.alice.with_wrong_secret(), unknown, removed, chosen.clone(), odd] {
+        let visitor = Visitor::new(shared.gateway());
         let began = Instant::now();
         let answer = visitor.sign_in(&key);
         assert_eq!(answer.status, 403, "{key:?}: {answer:?}");
@@ -121,9 +121,9 @@ fn whatever_is_wrong_with_a_pair_it_is_told_in_the_same_words_and_time() {
 
 #[test]
 fn an_environment_key_is_told_what_the_page_is_for() {
-    let house = house();
-    let visitor = Visitor::new(house.gateway());
-    let answer = visitor.sign_in(&house.stage.e1);
+    let shared = shared();
+    let visitor = Visitor::new(shared.gateway());
+    let answer = visitor.sign_in(&shared.stage.e1);
     assert_eq!(answer.status, 403);
     assert!(text_of(&answer.text(), "problem").starts_with("This is an environment key."), "{answer:?}");
     assert!(visitor.cookie().is_none());
@@ -147,13 +147,13 @@ fn failed_attempts_are_throttled_and_a_right_pair_still_opens() {
 
 #[test]
 fn every_sign_in_begins_a_session_of_its_own() {
-    let visitor = Visitor::new(house().gateway());
+    let visitor = Visitor::new(shared().gateway());
     visitor.set_cookie("portcullis=chosen-by-somebody-else");
-    visitor.sign_in(&house().alice);
+    visitor.sign_in(&shared().alice);
     let first = visitor.cookie().unwrap();
     assert_ne!(first, "portcullis=chosen-by-somebody-else");
     let token = visitor.form_token();
-    visitor.sign_in(&house().alice);
+    visitor.sign_in(&shared().alice);
     let second = visitor.cookie().unwrap();
     assert_ne!(first, second);
     assert_ne!(token, visitor.form_token());
@@ -163,7 +163,7 @@ fn every_sign_in_begins_a_session_of_its_own() {
 
 #[test]
 fn signing_out_ends_the_session_and_is_no_link() {
-    let visitor = Visitor::signed_in(house().gateway(), &house().alice);
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
     let cookie = visitor.cookie().unwrap();
     assert_eq!(visitor.get("/sign-out").status, 405);
     let answer = visitor.post("/sign-out", &[]);
@@ -179,24 +179,67 @@ fn signing_out_ends_the_session_and_is_no_link() {
 
 #[test]
 fn a_session_ends_with_its_key_and_says_why() {
-    let house = house();
-    let key = house.gateway().create_account_key("alice");
-    let visitor = Visitor::signed_in(house.gateway(), &key);
+    let shared = shared();
+    let key = shared.gateway().create_account_key("alice");
+    let visitor = Visitor::signed_in(shared.gateway(), &key);
     visitor.page("/keys");
-    house.gateway().succeed(&["key", "deactivate", &key.id]);
+    shared.gateway().succeed(&["key", "deactivate", &key.id]);
     ended(&visitor);
     // it stays over when the key works again
-    house.gateway().succeed(&["key", "activate", &key.id]);
+    shared.gateway().succeed(&["key", "activate", &key.id]);
     assert_eq!(visitor.get("/keys").status, 303);
 }
 
 #[test]
+fn what_was_typed_survives_the_end_of_the_session() {
+    let shared = shared();
+    let visitor = Visitor::signed_in(shared.gateway(), &shared.alice);
+    let target = "/keys/new?environment=e1";
+    let typed = [("name", "typed <b>"), ("description", "two\nlines"), ("secret_key", "never kept")];
+    let token = visitor.form_token();
+    visitor.post("/sign-out", &[]);
+    let fields = [&typed[..], &[("form_token", token.as_str())]].concat();
+    let answer = visitor.post_bare(target, &fields);
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let page = answer.text();
+    assert!(page.contains("id=\"kept\"") && !page.contains("never kept") && !page.contains(&token), "{page}");
+    let sent = |key: &Key, secret: &str| {
+        let kept: Vec<_> = ["typed_name", "typed_description", "to"]
+            .map(|name| {
+                (
+                    name,
+                    crate::visitor::value_of(&page, name)
+                        .unwrap()
+                        .replace("&#60;", "<")
+                        .replace("&#62;", ">"),
+                )
+            })
+            .to_vec();
+        let mut fields: Vec<_> = kept.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        fields.extend([("access_key", key.access_key.as_str()), ("secret_key", secret)]);
+        visitor.post_bare("/sign-in", &fields)
+    };
+    // a wrong pair loses nothing
+    let wrong = sent(&shared.alice, &shared.alice.with_wrong_secret().secret);
+    assert!(wrong.status == 403 && wrong.text().contains("name=\"typed_name\""), "{wrong:?}");
+    let answer = sent(&shared.alice, &shared.alice.secret);
+    assert_eq!(answer.header("Location").as_deref(), Some(target), "{answer:?}");
+    let form = visitor.page(target);
+    assert!(form.contains("value=\"typed &#60;b&#62;\"") && form.contains("two\nlines</textarea>"), "{form}");
+    assert!(form.contains("id=\"new-key-restored\""), "{form}");
+    assert!(!visitor.page(target).contains("typed &#60;b"), "it is shown once");
+    // what has nothing typed in it is not asked again
+    let stranger = Visitor::new(shared.gateway());
+    assert_eq!(stranger.post_bare("/keys/1c1/deactivate", &[]).status, 303);
+}
+
+#[test]
 fn a_session_ends_with_its_account() {
-    let house = house();
-    house.gateway().create_account("mallory", "user");
-    let key = house.gateway().create_account_key("mallory");
-    let visitor = Visitor::signed_in(house.gateway(), &key);
-    house.gateway().succeed(&["account", "deactivate", "mallory"]);
+    let shared = shared();
+    shared.gateway().create_account("mallory", "user");
+    let key = shared.gateway().create_account_key("mallory");
+    let visitor = Visitor::signed_in(shared.gateway(), &key);
+    shared.gateway().succeed(&["account", "deactivate", "mallory"]);
     ended(&visitor);
 }
 
@@ -215,18 +258,18 @@ fn ended(visitor: &Visitor<'_>) {
     let location = answer.header("Location").unwrap();
     assert_eq!(location, "/sign-in?to=%2Fkeys&why=key");
     let page = visitor.page(&location);
-    assert!(text_of(&page, "why").contains("does not work any more"), "{page}");
+    assert!(text_of(&page, "why").contains("no longer works"), "{page}");
     visitor.set_cookie(&cookie);
 }
 
 #[test]
 fn an_account_that_becomes_less_loses_the_pages_at_once() {
-    let house = house();
-    house.gateway().create_account("newcomer", "user");
-    let key = house.gateway().create_account_key("newcomer");
-    let visitor = Visitor::signed_in(house.gateway(), &key);
+    let shared = shared();
+    shared.gateway().create_account("newcomer", "user");
+    let key = shared.gateway().create_account_key("newcomer");
+    let visitor = Visitor::signed_in(shared.gateway(), &key);
     assert_eq!(visitor.get("/environments/e1").status, 404);
-    let admin = Visitor::signed_in(house.gateway(), &house.gateway().admin);
+    let admin = Visitor::signed_in(shared.gateway(), &shared.gateway().admin);
     let add = [("externalId", "newcomer"), ("role", "member")];
     assert_eq!(admin.post("/environments/e1/members/add", &add).status, 303);
     assert_eq!(visitor.get("/environments/e1").status, 200);
@@ -235,7 +278,7 @@ fn an_account_that_becomes_less_loses_the_pages_at_once() {
         let (id, rest) = rest.split_once('/')?;
         (rest.starts_with("remove")
             && location.contains(&format!("data-id=\"{id}\""))
-            && id != house.alice_id)
+            && id != shared.alice_id)
             .then(|| id.to_owned())
     });
     let answer = admin.post(&format!("/environments/e1/members/{}/remove", id.unwrap()), &[]);

@@ -63,7 +63,7 @@ fn stored_parts<E, T>(
 ) -> anyhow::Result<()> {
     let mut query = PageQuery { limit: PAGE_ROWS, ..PageQuery::default() };
     loop {
-        let Page { items, next } = page(&query)?;
+        let Page { items, next, .. } = page(&query)?;
         let items = items.into_iter().map(&fetched).collect();
         let is_enough = on_part(ListPart { items, collection: None })?.is_break();
         match next {

@@ -24,7 +24,7 @@ impl Operations {
         }
         match caller.account().map(|account| account.id) {
             Some(own) => self.list(caller, move |store| store.account_page(Some(own), &query)).await,
-            None => Ok(Page { items: Vec::new(), next: None }),
+            None => Ok(Page::whole(Vec::new())),
         }
     }
 

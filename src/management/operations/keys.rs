@@ -5,9 +5,9 @@ use zeroize::Zeroizing;
 use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::auth::{MintedPair, Secret};
 use crate::management::refusal::Refusal;
-use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, State};
+use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, Owner, State};
 use crate::policy::ManagementAction;
-use crate::store::{Edit, KeyEntry, NewKey, Page, PageQuery, StateTransition};
+use crate::store::{Edit, EnvironmentScope, KeyEntry, NewKey, Page, PageQuery, StateTransition};
 
 /// A new key.
 #[derive(Debug)]
@@ -41,6 +41,30 @@ impl Operations {
             Ok(()) => Ok(entry),
             Err(_) => Err(Refusal::NotFound),
         }
+    }
+
+    /// The key with this access key, if the caller may see it; a removed one too.
+    pub async fn key_with_access_key(
+        &self,
+        caller: &Caller,
+        access_key: AccessKey,
+    ) -> Result<KeyEntry, Refusal> {
+        let entry = self.registry.read(move |store| store.key_entry_of(&access_key)).await?;
+        caller.require(&ManagementAction::SeeKeys(entry.key.owner.clone())).map_err(|_| Refusal::NotFound)?;
+        Ok(entry)
+    }
+
+    /// A page of all keys that the caller may see, whoever owns them; removed ones too.
+    pub async fn search_keys(&self, caller: &Caller, query: PageQuery) -> Result<Page<KeyEntry>, Refusal> {
+        let seen_by = match caller.owner() {
+            _ if caller.is_admin() => EnvironmentScope::All,
+            KeyOwner::Account(id) => EnvironmentScope::VisibleTo(*id),
+            KeyOwner::Environment(id) => EnvironmentScope::Only(id.clone()),
+        };
+        let mut page = self.list(caller, move |store| store.key_page_with_removed(&seen_by, &query)).await?;
+        // the rule itself decides; the record has only narrowed what is looked at
+        page.items.retain(|entry| caller.may(&ManagementAction::SeeKeys(entry.key.owner.clone())));
+        Ok(page)
     }
 
     /// A page of the keys of `owner`. Without one, of the keys that the caller may see: all for admins, those of the own
@@ -141,6 +165,13 @@ impl Operations {
             .await;
         let now = async || self.key(caller, id).await.map(|entry| (entry.revision, entry));
         self.state_changed(to, changed, now).await
+    }
+
+    /// An owner of keys that the caller may see, with an account's memberships.
+    pub async fn key_owner(&self, caller: &Caller, owner: &KeyOwner) -> Result<Owner, Refusal> {
+        caller.require(&ManagementAction::SeeKeys(owner.clone()))?;
+        let owner = owner.clone();
+        Ok(self.registry.read(move |store| store.owner(&owner)).await?)
     }
 
     /// Hashes a secret on a thread for blocking work, a few at once.

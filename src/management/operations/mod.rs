@@ -9,6 +9,7 @@ mod caller;
 mod environments;
 mod keys;
 mod members;
+mod names;
 mod refusal_audit;
 
 use std::sync::atomic::{AtomicU32, Ordering};

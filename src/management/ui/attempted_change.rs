@@ -1,15 +1,15 @@
 //! What a form was to change, in the audit log's words, for where it is refused before the record is asked.
 
 use super::form::Form;
-use super::visit::Visit;
+use super::signed_in_request::SignedInRequest;
 use crate::store::Attempt;
 
 /// What a form at this path is to change; `None` where there is none.
-pub(super) fn of(visit: &Visit<'_>, segments: &[&str], form: &Form) -> Option<Attempt> {
+pub(super) fn of(request: &SignedInRequest<'_>, segments: &[&str], form: &Form) -> Option<Attempt> {
     let (action, subject, object) = match segments {
         ["keys", "new"] => {
-            let owner = visit.parameter("environment").or_else(|| visit.parameter("account"));
-            ("create", "key", owner.unwrap_or_else(|| visit.caller.owner().to_string()))
+            let owner = request.parameter("environment").or_else(|| request.parameter("account"));
+            ("create", "key", owner.unwrap_or_else(|| request.caller.owner().to_string()))
         }
         ["environments", "new"] => ("create", "environment", form.value("id").to_owned()),
         ["accounts", "new"] => ("create", "account", form.value("name").to_owned()),

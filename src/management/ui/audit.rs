@@ -1,5 +1,7 @@
 //! The audit log, for admins: newest first, filtered, with what each change made different.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use askama::filters::HtmlSafe;
 use http::StatusCode;
@@ -8,88 +10,112 @@ use serde_json::Value;
 
 use super::super::answer::Answer;
 use super::super::refusal::Refusal;
-use super::super::resource_json::resource_type;
-use super::moment::full;
-use super::page::{Frame, Section, render};
-use super::table::{Cell, Row, Table, plain, sorted};
-use super::view::{Usual, View};
-use super::visit::{Visit, with};
+use super::audit_filters::{self, FilterField};
+use super::list_view::{ListDefaults, ListView};
+use super::page::{Layout, Rendered, Section, render};
+use super::relative_time::{RelativeTime, full};
+use super::signed_in_request::{SignedInRequest, with_query};
+use super::table::{Cell, Row, Table, column, sortable_column};
 use crate::model::AccountId;
 use crate::policy::ManagementAction;
-use crate::store::{AUDIT_FIELDS, AuditEntry, Filter, Modifier};
+use crate::store::{AUDIT_FIELDS, AuditEntry, ObjectId, Page};
 
 #[derive(Template)]
 #[template(path = "audit.html")]
 struct AuditPage {
-    frame: Frame,
-    filters: Vec<Shown>,
+    layout: Layout,
+    filters: Vec<FilterField>,
     is_filtered: bool,
-    table: Table,
+    /// `None`: a filter has to be corrected first.
+    table: Option<Table>,
 }
-
-/// A filter as it is shown.
-struct Shown {
-    name: &'static str,
-    label: &'static str,
-    /// Empty: any text.
-    choices: &'static [&'static str],
-    value: String,
-}
-
-/// Parameter, label, the record's field, and the words to choose from.
-const FILTERS: [(&str, &str, &str, &[&str]); 6] = [
-    ("action", "Action", "action", &["create", "edit", "activate", "deactivate", "remove", "add", "role"]),
-    ("type", "Object type", "resourceType", &["key", "account", "environment", "membership"]),
-    ("object", "Object", "resourceId", &[]),
-    ("actor", "Done by", "accountId", &[]),
-    ("key", "With access key", "accessKey", &[]),
-    ("outcome", "Outcome", "outcome", &["done", "refused"]),
-];
 
 /// `/audit`
-pub(super) async fn list(visit: &Visit<'_>) -> Result<Answer, Refusal> {
-    visit.caller.require(&ManagementAction::SeeEverything)?;
-    let now = Timestamp::now();
-    let usual = Usual { prefix: "", anchor: "entries", fields: AUDIT_FIELDS, sort: "id", descending: true };
-    let view = View::read(visit.request, usual);
+pub(super) async fn list(request: &SignedInRequest<'_>) -> Result<Answer, Refusal> {
+    request.caller.require(&ManagementAction::SeeEverything)?;
+    let (fields, filters) = audit_filters::read(request).await?;
+    let is_filtered = fields.iter().any(|field| !field.value.is_empty());
+    let is_wrong = fields.iter().any(|field| field.problem.is_some());
+    let defaults =
+        ListDefaults { prefix: "", anchor: "entries", fields: AUDIT_FIELDS, sort: "id", descending: true };
+    let view = ListView::read(request.http, defaults);
     let mut query = view.query()?;
-    let mut shown = Vec::new();
-    for (name, label, field, choices) in FILTERS {
-        let value = visit.parameter(name).unwrap_or_default().trim().to_owned();
-        let field = AUDIT_FIELDS.iter().find(|known| known.name == field);
-        // no field of the audit log that is offered here is a date; types are compared in the API's words
-        if let Some(field) = field.filter(|_| !value.is_empty())
-            && let Ok(test) =
-                field.test(Modifier::Eq, if name == "type" { resource_type(&value) } else { &value })
-        {
-            query.filters.push(Filter { field, test });
-        }
-        shown.push(Shown { name, label, choices, value });
-    }
-    let page = visit.operations().audit(&visit.caller, query).await?;
-    let columns = vec![
-        sorted("When", "id"),
-        plain("Done by"),
-        plain("Action"),
-        plain("Object"),
-        plain("Outcome"),
-        plain("What changed"),
-    ];
-    let row = |entry: &AuditEntry| row(entry, now);
-    let empty = "Nothing was done yet that these filters let through.";
-    let caption = "Audit log, newest first".to_owned();
-    let page = AuditPage {
-        frame: visit.frame("Audit log", Section::Audit),
-        is_filtered: shown.iter().any(|filter| !filter.value.is_empty()),
-        filters: shown,
-        table: Table::new("entries", caption, columns, &page, row, empty, view),
+    query.filters = filters;
+    let table = if is_wrong {
+        None
+    } else {
+        let page = request.operations().audit(&request.caller, query).await?;
+        Some(table(request, &page, is_filtered, view).await?)
     };
-    Ok(render(StatusCode::OK, &page))
+    let status = if is_wrong { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let layout = request.layout("Audit log", Section::Audit);
+    Ok(render(status, &AuditPage { layout, filters: fields, is_filtered, table }))
 }
 
-fn row(entry: &AuditEntry, now: Timestamp) -> Row {
-    let actor = Actor { entry };
-    let outcome = Outcome { entry };
+/// The history of what has this id, as a link for the pages of those who may see it.
+pub(super) fn history_link(request: &SignedInRequest<'_>, kind: &str, id: &str) -> Option<String> {
+    let may_see = request.caller.may(&ManagementAction::SeeEverything);
+    may_see.then(|| with_query("/audit", &[("object", id), ("type", kind)]))
+}
+
+async fn table(
+    request: &SignedInRequest<'_>,
+    page: &Page<AuditEntry>,
+    is_filtered: bool,
+    view: ListView,
+) -> Result<Table, Refusal> {
+    let now = Timestamp::now();
+    let ids = page.items.iter().flat_map(|entry| [actor_id(entry)].into_iter().chain(object_ids(entry)));
+    let names = request.operations().names(&request.caller, ids.flatten().collect()).await?;
+    let columns = vec![
+        sortable_column("When", "id"),
+        column("Done by"),
+        column("Action"),
+        column("Object"),
+        column("Outcome"),
+    ];
+    let row = |entry: &AuditEntry| row(entry, &names, now);
+    let empty = if is_filtered { "No entries match these filters." } else { "Nothing was recorded yet." };
+    Ok(Table::new("entries", "Audit log, newest first".to_owned(), columns, page, row, empty, view))
+}
+
+type Names = HashMap<ObjectId, String>;
+
+/// Whoever did it, where that has a name of its own beside what the entry says.
+fn actor_id(entry: &AuditEntry) -> Option<ObjectId> {
+    entry.access_key.as_ref()?;
+    let account = entry.actor.parse().map(ObjectId::Account);
+    account.or_else(|_| entry.actor.parse().map(ObjectId::Environment)).ok()
+}
+
+/// What it was done to; a membership is of an environment and an account.
+fn object_ids(entry: &AuditEntry) -> [Option<ObjectId>; 2] {
+    let object = entry.object.as_str();
+    let key = || object.parse().ok().map(ObjectId::Key);
+    let account = |id: &str| id.parse().ok().map(ObjectId::Account);
+    let environment = |id: &str| id.parse().ok().map(ObjectId::Environment);
+    match entry.subject.as_str() {
+        "key" => [key(), None],
+        "account" => [account(object), None],
+        "environment" => [environment(object), None],
+        "membership" => match object.split_once(':') {
+            Some((of, who)) => [account(who), environment(of)],
+            None => [environment(object), None],
+        },
+        _ => [None, None],
+    }
+}
+
+/// A name with the id beside it.
+fn name_and_id(id: &ObjectId, names: &Names) -> String {
+    match names.get(id) {
+        Some(name) if *name != id.to_string() => format!("{name} ({id})"),
+        _ => id.to_string(),
+    }
+}
+
+fn row(entry: &AuditEntry, names: &Names, now: Timestamp) -> Row {
+    let actor = Actor { entry, name: actor_id(entry).map(|id| name_and_id(&id, names)) };
     let differences = Differences {
         lines: differences(entry.before.as_ref(), entry.after.as_ref()),
         is_new: entry.before.is_none(),
@@ -97,21 +123,29 @@ fn row(entry: &AuditEntry, now: Timestamp) -> Row {
     Row {
         id: format!("1al{}", entry.id),
         cells: vec![
-            Cell::time(entry.at, now),
+            Cell::TimeInFull(RelativeTime { at: entry.at, now }),
             Cell::html(&actor),
             Cell::tag(&entry.action),
-            object(entry),
-            Cell::html(&outcome),
-            if differences.lines.is_empty() { Cell::Text(None) } else { Cell::html(&differences) },
+            object(entry, names),
+            Cell::html(&Outcome { entry }),
         ],
         label: entry.object.clone(),
         menu: Vec::new(),
+        below: (!differences.lines.is_empty()).then(|| Rendered::of(&differences)),
+        choice: None,
     }
 }
 
 /// The object, and the way to it where it was there.
-fn object(entry: &AuditEntry) -> Cell {
-    let text = format!("{} {}", entry.subject, entry.object);
+fn object(entry: &AuditEntry, names: &Names) -> Cell {
+    let named = match object_ids(entry) {
+        [Some(account), Some(environment)] => {
+            format!("{} in {}", name_and_id(&account, names), name_and_id(&environment, names))
+        }
+        [Some(id), None] => name_and_id(&id, names),
+        _ => entry.object.clone(),
+    };
+    let text = format!("{} {named}", entry.subject);
     if entry.change.is_none() {
         return Cell::Text(Some(text));
     }
@@ -132,11 +166,17 @@ fn object(entry: &AuditEntry) -> Cell {
 #[template(path = "audit_actor.html")]
 struct Actor<'a> {
     entry: &'a AuditEntry,
+    /// Name and id; `None`: only what the entry says.
+    name: Option<String>,
 }
 
 impl HtmlSafe for Actor<'_> {}
 
 impl Actor<'_> {
+    fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.entry.actor)
+    }
+
     /// The account's page; an environment, or who has a shell on the machine, is none.
     fn account(&self) -> Option<String> {
         self.entry.actor.parse::<AccountId>().ok().map(|id| format!("/accounts/{id}"))
@@ -144,8 +184,8 @@ impl Actor<'_> {
 }
 
 /// The list of all that was done with the same key.
-fn of_key(key: &str) -> String {
-    with("/audit", &[("key", key)])
+pub(super) fn of_key(key: &str) -> String {
+    with_query("/audit", &[("key", key)])
 }
 
 /// How it went.

@@ -4,15 +4,15 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
-use super::moment::clock;
+use super::relative_time::clock;
 
 /// What can become of a request: word, class in the style sheet, what it means. From the bottom of a bar up.
 pub(super) const OUTCOMES: [(&str, &str, &str); 5] = [
     ("Allowed", "allowed", "answered by the API"),
-    ("Failed", "failed", "not answered by the API: broken, too slow, or not known now (5xx)"),
+    ("Failed", "failed", "the API failed or was too slow (5xx)"),
     ("No valid key", "unauthorized", "without a key that works (401, 429)"),
-    ("Forbidden", "forbidden", "with a key that may not (403)"),
-    ("Refused", "refused", "malformed, ambiguous, or for nothing that is known"),
+    ("Forbidden", "forbidden", "with a key that may not do this (403)"),
+    ("Refused", "refused", "malformed, ambiguous, or for no known route (other 4xx)"),
 ];
 
 /// The requests of one minute.
@@ -46,6 +46,7 @@ const MOST_STEPS: u64 = 4;
 pub(super) struct Chart {
     minutes: Vec<Minute>,
     bars: Vec<Bar>,
+    slots: Vec<Slot>,
     lines: Vec<Line>,
     /// Where a time stands, and which.
     times: Vec<(String, String)>,
@@ -56,8 +57,13 @@ impl HtmlSafe for Chart {}
 
 /// One minute that had requests.
 struct Bar {
-    title: String,
     parts: Vec<Part>,
+}
+
+/// A minute's test in the picture, from top to bottom, and its values.
+struct Slot {
+    x: String,
+    title: String,
 }
 
 /// One outcome in it.
@@ -91,6 +97,7 @@ impl Chart {
         }
         Self {
             bars: minutes.iter().enumerate().filter_map(|(at, minute)| bar(at, minute, full)).collect(),
+            slots: minutes.iter().enumerate().map(|(at, minute)| slot(at, minute)).collect(),
             lines: (0..=steps)
                 .map(|line| Line {
                     y: number(y(exact(step * line))),
@@ -113,7 +120,7 @@ impl Chart {
         OUTCOMES
             .into_iter()
             .zip(self.totals)
-            .map(|((word, class, meaning), total)| (word, class, meaning, grouped(total)))
+            .map(|((word, class, meaning), total)| (word, class, meaning, group_thousands(total)))
     }
 
     fn rows(&self) -> impl Iterator<Item = (String, &[u64; OUTCOMES.len()])> {
@@ -130,9 +137,9 @@ impl Chart {
             .into_iter()
             .zip(self.totals)
             .filter(|(_, count)| *count > 0)
-            .map(|((word, ..), count)| format!("{} {}", grouped(count), word.to_lowercase()))
+            .map(|((word, ..), count)| format!("{} {}", group_thousands(count), word.to_lowercase()))
             .collect();
-        format!("{} requests in the last hour: {}.", grouped(total), parts.join(", "))
+        format!("{} requests in the last hour: {}.", group_thousands(total), parts.join(", "))
     }
 }
 
@@ -146,17 +153,24 @@ fn bar(at: usize, minute: &Minute, full: f64) -> Option<Bar> {
     }
     let mut top = TOP + HEIGHT;
     let mut parts = Vec::new();
-    let mut words = Vec::new();
-    for ((word, class, _), count) in OUTCOMES.into_iter().zip(minute.counts) {
+    for ((_, class, _), count) in OUTCOMES.into_iter().zip(minute.counts) {
         if count == 0 {
             continue;
         }
         let height = (exact(count) / full * HEIGHT).max(LEAST_HEIGHT);
         top -= height;
         parts.push(Part { class, x: number(x(at)), y: number(top), height: number(height) });
-        words.push(format!("{} {}", grouped(count), word.to_lowercase()));
     }
-    Some(Bar { title: format!("{} UTC: {}", clock(minute.start), words.join(", ")), parts })
+    Some(Bar { parts })
+}
+
+fn slot(at: usize, minute: &Minute) -> Slot {
+    let counts = OUTCOMES.into_iter().zip(minute.counts).filter(|(_, count)| *count > 0);
+    let words: Vec<_> = counts
+        .map(|((word, ..), count)| format!("{} {}", group_thousands(count), word.to_lowercase()))
+        .collect();
+    let values = if words.is_empty() { "no requests".to_owned() } else { words.join(", ") };
+    Slot { x: number(exact(at as u64) * SLOT), title: format!("{} UTC: {values}", clock(minute.start)) }
 }
 
 /// A round step and how many of them hold the greatest value.
@@ -190,13 +204,13 @@ fn short(number: u64) -> String {
         0..1_000 => number.to_string(),
         1_000..1_000_000 if number.is_multiple_of(1_000) => format!("{}k", number / 1_000),
         1_000..1_000_000 => format!("{}.{}k", number / 1_000, number % 1_000 / 100),
-        _ if number.is_multiple_of(1_000_000) => format!("{}M", grouped(number / 1_000_000)),
-        _ => format!("{}.{}M", grouped(number / 1_000_000), number % 1_000_000 / 100_000),
+        _ if number.is_multiple_of(1_000_000) => format!("{}M", group_thousands(number / 1_000_000)),
+        _ => format!("{}.{}M", group_thousands(number / 1_000_000), number % 1_000_000 / 100_000),
     }
 }
 
 /// A number with its thousands apart.
-pub(super) fn grouped(number: u64) -> String {
+pub(super) fn group_thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -245,7 +259,11 @@ mod tests {
             (parts[1].class, parts[1].y.as_str(), parts[1].height.as_str()),
             ("forbidden", "12", "50")
         );
-        assert_eq!(chart.bars[0].title, "10:20 UTC: 3 allowed, 1 forbidden");
+        assert_eq!(chart.slots[59].title, "10:20 UTC: 3 allowed, 1 forbidden");
+        assert_eq!(
+            (chart.slots[0].x.as_str(), chart.slots[0].title.as_str()),
+            ("0", "09:21 UTC: no requests")
+        );
         assert_eq!(chart.lines.len(), 5);
     }
 
@@ -286,7 +304,7 @@ mod tests {
     #[test]
     fn thousands_stand_apart() {
         for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
+            assert_eq!(group_thousands(number), text);
         }
     }
 }

@@ -7,6 +7,9 @@ use super::super::refusal::Refusal;
 use super::super::session::Session;
 use crate::model::{Description, Name, TextError};
 
+/// The fields of all forms that people type into, and the revision that an edit began with.
+const TYPED_FIELDS: [&str; 7] = ["name", "description", "id", "kind", "role", "externalId", "revision"];
+
 /// The fields of a form, wiped when dropped: one of them may be a secret.
 pub(super) struct Form(Vec<(String, Zeroizing<String>)>);
 
@@ -26,6 +29,11 @@ impl Form {
         }
     }
 
+    /// All values of a field that may be given several times.
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
     /// A text as it was typed: browsers end its lines with CR LF.
     pub(super) fn lines(&self, name: &str) -> String {
         self.value(name).replace("\r\n", "\n")
@@ -41,11 +49,24 @@ impl Form {
         Description::parse(&self.lines("description"))
     }
 
+    /// What was typed into it that is worth keeping while somebody signs in again; empty: nothing. Never a secret.
+    pub(super) fn typed(&self, prefix: &str) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        for name in TYPED_FIELDS {
+            let field = format!("{prefix}{name}");
+            if self.0.iter().any(|(found, _)| *found == field) {
+                fields.push((name.to_owned(), self.lines(&field)));
+            }
+        }
+        let is_typed = fields.iter().any(|(name, value)| name != "revision" && !value.is_empty());
+        if is_typed { fields } else { Vec::new() }
+    }
+
     /// Refuses a form that does not carry the session's token: another site's page cannot know it.
     pub(super) fn admit_token(&self, session: &Session) -> Result<(), Refusal> {
         let given = self.value("form_token").as_bytes();
         verify_slices_are_equal(given, session.form_token.as_bytes()).map_err(|_| {
-            forged("The form does not belong to this session. Open the page again, and repeat what you did.")
+            forged("The form does not belong to this session. Open the page again and repeat what you did.")
         })
     }
 }

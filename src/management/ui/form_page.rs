@@ -8,8 +8,8 @@ use super::super::flash::NoticeKind;
 use super::super::operations::SelfLockout;
 use super::super::refusal::Refusal;
 use super::form::Form;
-use super::page::{Frame, Section, render};
-use super::visit::{Visit, sentence};
+use super::page::{Layout, Section, render};
+use super::signed_in_request::{SignedInRequest, sentence};
 use crate::model::{Description, Name, TextError};
 use crate::store::{ChangeNumber, ExpectedRevision};
 
@@ -17,7 +17,7 @@ use crate::store::{ChangeNumber, ExpectedRevision};
 #[derive(Template)]
 #[template(path = "form.html")]
 pub(super) struct FormPage {
-    frame: Frame,
+    layout: Layout,
     /// The id of the form, for tests and scripts.
     pub(super) id: &'static str,
     /// What it asks.
@@ -42,6 +42,8 @@ pub(super) struct FormPage {
     pub(super) is_grave: bool,
     /// Where it was asked from.
     pub(super) to: String,
+    /// What was typed into it before the session ended.
+    typed: Option<Vec<(String, String)>>,
 }
 
 /// A field of a form.
@@ -72,7 +74,7 @@ pub(super) enum Input {
 impl FormPage {
     /// A form without anything in it.
     pub(super) fn new(
-        visit: &Visit<'_>,
+        request: &SignedInRequest<'_>,
         section: Section,
         id: &'static str,
         heading: impl Into<String>,
@@ -81,7 +83,7 @@ impl FormPage {
     ) -> Self {
         let heading = heading.into();
         Self {
-            frame: visit.frame(heading.clone(), section),
+            layout: request.layout(heading.clone(), section),
             id,
             heading,
             intro: Vec::new(),
@@ -90,16 +92,25 @@ impl FormPage {
             facts: Vec::new(),
             fields: Vec::new(),
             hidden: Vec::new(),
-            action: visit.request.path().to_owned(),
+            action: request.http.path().to_owned(),
             submit,
             is_grave: false,
             to,
+            typed: request.session.flash.take_typed(&request.url()),
         }
     }
 
     /// Shows it.
-    pub(super) fn show(&self) -> Answer {
-        render(StatusCode::OK, self)
+    pub(super) fn show(mut self) -> Answer {
+        for (name, value) in self.typed.iter().flatten() {
+            if let Some(field) = self.fields.iter_mut().find(|field| field.name == name.as_str()) {
+                field.value.clone_from(value);
+            }
+            if let Some((_, hidden)) = self.hidden.iter_mut().find(|(hidden, _)| *hidden == name.as_str()) {
+                hidden.clone_from(value);
+            }
+        }
+        render(StatusCode::OK, &self)
     }
 
     /// Shows it again, with what is wrong: at the field, where it is one's.
@@ -128,7 +139,7 @@ impl FormPage {
     }
 
     fn token(&self) -> &str {
-        &self.frame.form_token
+        &self.layout.form_token
     }
 
     #[allow(clippy::unused_self, reason = "templates ask the value that they are given")]
@@ -190,7 +201,7 @@ impl Field {
 }
 
 /// A name and a description as they were typed, if they can be ones.
-pub(super) fn texts(form: &Form) -> Result<(Option<Name>, Option<Description>), Refusal> {
+pub(super) fn read_name_and_description(form: &Form) -> Result<(Option<Name>, Option<Description>), Refusal> {
     let name = form.name().map_err(|error| refused_text("name", &error))?;
     let description = form.description().map_err(|error| refused_text("description", &error))?;
     Ok((name, description))
@@ -204,22 +215,25 @@ fn refused_text(field: &str, error: &TextError) -> Refusal {
 }
 
 /// The revision that a form was filled in on.
-pub(super) fn expected(form: &Form) -> Result<ExpectedRevision, Refusal> {
+pub(super) fn read_revision(form: &Form) -> Result<ExpectedRevision, Refusal> {
     let revision = form.value("revision").parse().map(ChangeNumber);
     revision.map(|revision| ExpectedRevision::OneOf(vec![revision])).map_err(|_| Refusal::BadRequest {
         code: "InvalidFormat",
         field: None,
-        detail: "the form does not say which revision it was filled in on: open it again".to_owned(),
+        detail: "the form lacks the revision that it was opened with: open it again".to_owned(),
     })
 }
 
 /// Whether a question was answered with "I mean my own key".
-pub(super) fn confirmed(form: &Form) -> SelfLockout {
+pub(super) fn read_confirmation(form: &Form) -> SelfLockout {
     if form.value("confirm") == "self" { SelfLockout::Confirmed } else { SelfLockout::NotConfirmed }
 }
 
 /// What an object is like now, to be compared with what was typed.
-pub(super) fn current(name: Option<&Name>, description: Option<&Description>) -> Vec<(&'static str, String)> {
+pub(super) fn current_values(
+    name: Option<&Name>,
+    description: Option<&Description>,
+) -> Vec<(&'static str, String)> {
     let none = || "None".to_owned();
     vec![
         ("Name", name.map_or_else(none, ToString::to_string)),

@@ -2,14 +2,16 @@
 
 use askama::Template;
 
-use super::page::Frame;
+use super::page::Layout;
 use super::table::Table;
 
 /// A heading, where one is added, and the list.
 #[derive(Template)]
 #[template(path = "list.html")]
 pub(super) struct ListPage {
-    pub(super) frame: Frame,
+    pub(super) layout: Layout,
+    /// The page above it: address and label.
+    pub(super) up: Option<(String, &'static str)>,
     pub(super) heading: &'static str,
     /// What it lists, for those who see it for the first time.
     pub(super) intro: &'static str,

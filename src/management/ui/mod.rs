@@ -1,31 +1,39 @@
 //! The web page, rendered on the server: a `match` on the path's segments, and on whether something is sent.
 //!
 //! What is sent needs the session's form token (`form`), and an origin that is this listener's own
-//! (`management::admit`). A page that has done something sends the browser on to one that shows it (`visit`), so that
+//! (`management::admit`). A page that has done something sends the browser on to one that shows it (`request`), so that
 //! reloading repeats nothing. Every page works without a script; the script only copies, opens forms as dialogs, and closes menus.
 
 mod accounts;
 mod attempted_change;
 mod audit;
+mod audit_filters;
+mod bulk_deactivate;
 mod chart;
-mod chooser;
-mod created;
-mod details;
+mod detail_page;
+mod endpoints;
+mod environment_picker;
 mod environments;
+mod error_page;
 mod form;
 mod form_page;
-mod keys;
+mod key_display;
+mod key_forms;
+mod key_list;
+mod key_page;
+mod key_state;
 mod list_page;
+mod list_view;
 mod members;
-mod moment;
+mod new_key_page;
 mod overview;
 mod page;
-mod refused;
+mod relative_time;
+mod search;
 mod sign_in;
+mod signed_in_request;
 mod static_files;
 mod table;
-mod view;
-mod visit;
 
 use http::Method;
 
@@ -36,7 +44,7 @@ use super::request::Request;
 use super::state::Management;
 use crate::model::State;
 use form::Form;
-use visit::Visit;
+use signed_in_request::SignedInRequest;
 
 /// Answers a request that is none of the API's.
 pub(super) async fn answer(management: &Management, request: &Request) -> Answer {
@@ -47,7 +55,7 @@ pub(super) async fn answer(management: &Management, request: &Request) -> Answer
 
 /// A refusal of a request that no page has seen.
 pub(super) fn refuse(refusal: &Refusal, id: &str) -> Answer {
-    let mut answer = refused::answer(None, refusal, id);
+    let mut answer = error_page::answer(None, refusal, id);
     page::protect(&mut answer);
     answer
 }
@@ -58,7 +66,7 @@ async fn respond(management: &Management, request: &Request) -> Answer {
         Method::POST => Some(Form::read(&request.body)),
         _ => {
             let refusal = Refusal::MethodNotAllowed { allow: "GET, HEAD, POST".to_owned(), detail: None };
-            return refused::answer(None, &refusal, &request.id);
+            return error_page::answer(None, &refusal, &request.id);
         }
     };
     if sent.is_none()
@@ -69,97 +77,113 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     let segments = segments(request.path());
     let visitor = match identify::by_session(management, request).await {
         Ok(visitor) => visitor,
-        Err(refusal) => return refused::answer(None, &refusal, &request.id),
+        Err(refusal) => return error_page::answer(None, &refusal, &request.id),
     };
     if segments == ["sign-in"] {
         return sign_in::answer(management, request, &visitor, sent.as_ref()).await;
     }
     let (caller, session) = match visitor {
         Visitor::SignedIn(caller, session) => (caller, session),
-        Visitor::Anonymous => return sign_in::send_there(request, None),
-        Visitor::SessionEnded(end) => return sign_in::send_there(request, Some(end.into())),
+        visitor => {
+            let reason = match visitor {
+                Visitor::SessionEnded(end) => Some(end.into()),
+                _ => None,
+            };
+            return match &sent {
+                Some(form) => sign_in::ask_to_sign_in_again(request, form, reason),
+                None => sign_in::redirect_to_sign_in(request, reason),
+            };
+        }
     };
-    let visit = Visit { management, request, caller, session };
+    let request = SignedInRequest { management, http: request, caller, session };
     if let Some(form) = &sent
-        && let Err(refusal) = form.admit_token(&visit.session)
+        && let Err(refusal) = form.admit_token(&request.session)
     {
-        return refused::answer(Some(&visit), &refusal, &request.id);
+        return error_page::answer(Some(&request), &refusal, &request.http.id);
     }
-    let answer = pages(&visit, &segments, sent.as_ref()).await;
+    let answer = pages(&request, &segments, sent.as_ref()).await;
     if let (Err(refusal), Some(form)) = (&answer, &sent)
-        && let Some(attempt) = attempted_change::of(&visit, &segments, form)
+        && let Some(attempt) = attempted_change::of(&request, &segments, form)
     {
-        visit.operations().audit_refusal(&visit.caller, attempt, refusal).await;
+        request.operations().audit_refusal(&request.caller, attempt, refusal).await;
     }
     match answer {
         Ok(answer) => answer,
         // the key stopped working while the page was made
-        Err(Refusal::Unauthorized) => sign_in::end(&visit, sign_in::Why::Key),
-        Err(refusal) => refused::answer(Some(&visit), &refusal, &request.id),
+        Err(Refusal::Unauthorized) => sign_in::end_session(&request, sign_in::SignInReason::Key),
+        Err(refusal) => error_page::answer(Some(&request), &refusal, &request.http.id),
     }
 }
 
 /// What is found at a path, for somebody who has signed in. Segments are compared as they came: no id needs an escape.
-async fn pages(visit: &Visit<'_>, segments: &[&str], sent: Option<&Form>) -> Result<Answer, Refusal> {
+async fn pages(
+    request: &SignedInRequest<'_>,
+    segments: &[&str],
+    sent: Option<&Form>,
+) -> Result<Answer, Refusal> {
     match (segments, sent) {
-        ([], None) => overview::show(visit).await,
-        (["sign-out"], Some(_)) => Ok(sign_in::end(visit, sign_in::Why::SignedOut)),
-        (["keys"], None) => keys::list(visit).await,
-        (["keys", "new"], None) => keys::ask_new(visit).await,
-        (["keys", "new"], Some(form)) => keys::create(visit, form).await,
-        (["keys", id], None) => keys::show(visit, id).await,
-        (["keys", id, "created"], None) => created::show(visit, id).await,
+        ([], None) => overview::show(request).await,
+        (["sign-out"], Some(_)) => Ok(sign_in::end_session(request, sign_in::SignInReason::SignedOut)),
+        (["search"], None) => search::show(request).await,
+        (["search"], Some(form)) => Ok(search::submit(request, form)),
+        (["keys"], None) => key_list::list(request).await,
+        (["keys", "new"], None) => key_forms::show_new(request).await,
+        (["keys", "new"], Some(form)) => key_forms::create(request, form).await,
+        (["keys", "deactivate"], None) => bulk_deactivate::confirm(request).await,
+        (["keys", "deactivate"], Some(form)) => bulk_deactivate::deactivate(request, form).await,
+        (["keys", id], None) => key_page::show(request, id).await,
+        (["keys", id, "created"], None) => new_key_page::show(request, id).await,
         (["keys", _, "created"], Some(_)) => Err(not_allowed("GET, HEAD")),
-        (["keys", id, "edit"], None) => keys::ask_edit(visit, id).await,
-        (["keys", id, "edit"], Some(form)) => keys::edit(visit, id, form).await,
+        (["keys", id, "edit"], None) => key_forms::show_edit(request, id).await,
+        (["keys", id, "edit"], Some(form)) => key_forms::edit(request, id, form).await,
         (["keys", id, verb], sent) => {
             let state = state_after(verb)?;
             match sent {
-                None => keys::ask_state(visit, id, state).await,
-                Some(form) => keys::set_state(visit, id, state, form).await,
+                None => key_state::confirm_state(request, id, state).await,
+                Some(form) => key_state::set_state(request, id, state, form).await,
             }
         }
-        (["environments"], None) => environments::list(visit).await,
-        (["environments", "new"], None) => environments::ask_new(visit),
-        (["environments", "new"], Some(form)) => environments::create(visit, form).await,
-        (["environments", id], None) => environments::show(visit, id).await,
-        (["environments", id, "edit"], None) => environments::ask_edit(visit, id).await,
-        (["environments", id, "edit"], Some(form)) => environments::edit(visit, id, form).await,
-        (["environments", id, "members", "add"], None) => members::ask_add(visit, id).await,
-        (["environments", id, "members", "add"], Some(form)) => members::add(visit, id, form).await,
+        (["environments"], None) => environments::list(request).await,
+        (["environments", "new"], None) => environments::show_new(request),
+        (["environments", "new"], Some(form)) => environments::create(request, form).await,
+        (["environments", id], None) => environments::show(request, id).await,
+        (["environments", id, "edit"], None) => environments::show_edit(request, id).await,
+        (["environments", id, "edit"], Some(form)) => environments::edit(request, id, form).await,
+        (["environments", id, "members", "add"], None) => members::show_add(request, id).await,
+        (["environments", id, "members", "add"], Some(form)) => members::add(request, id, form).await,
         (["environments", id, "members", account, "role"], None) => {
-            members::ask_role(visit, id, account).await
+            members::show_role(request, id, account).await
         }
         (["environments", id, "members", account, "role"], Some(form)) => {
-            members::set_role(visit, id, account, form).await
+            members::set_role(request, id, account, form).await
         }
         (["environments", id, "members", account, "remove"], None) => {
-            members::ask_remove(visit, id, account).await
+            members::confirm_remove(request, id, account).await
         }
         (["environments", id, "members", account, "remove"], Some(form)) => {
-            members::remove(visit, id, account, form).await
+            members::remove(request, id, account, form).await
         }
         (["environments", id, verb], sent) => {
             let state = state_after(verb)?;
             match sent {
-                None => environments::ask_state(visit, id, state).await,
-                Some(form) => environments::set_state(visit, id, state, form).await,
+                None => environments::confirm_state(request, id, state).await,
+                Some(form) => environments::set_state(request, id, state, form).await,
             }
         }
-        (["accounts"], None) => accounts::list(visit).await,
-        (["accounts", "new"], None) => accounts::ask_new(visit),
-        (["accounts", "new"], Some(form)) => accounts::create(visit, form).await,
-        (["accounts", id], None) => accounts::show(visit, id).await,
-        (["accounts", id, "edit"], None) => accounts::ask_edit(visit, id).await,
-        (["accounts", id, "edit"], Some(form)) => accounts::edit(visit, id, form).await,
+        (["accounts"], None) => accounts::list(request).await,
+        (["accounts", "new"], None) => accounts::show_new(request),
+        (["accounts", "new"], Some(form)) => accounts::create(request, form).await,
+        (["accounts", id], None) => accounts::show(request, id).await,
+        (["accounts", id, "edit"], None) => accounts::show_edit(request, id).await,
+        (["accounts", id, "edit"], Some(form)) => accounts::edit(request, id, form).await,
         (["accounts", id, verb], sent) => {
             let state = state_after(verb)?;
             match sent {
-                None => accounts::ask_state(visit, id, state).await,
-                Some(form) => accounts::set_state(visit, id, state, form).await,
+                None => accounts::confirm_state(request, id, state).await,
+                Some(form) => accounts::set_state(request, id, state, form).await,
             }
         }
-        (["audit"], None) => audit::list(visit).await,
+        (["audit"], None) => audit::list(request).await,
         (
             [] | ["audit" | "keys" | "environments" | "accounts"] | ["keys" | "environments" | "accounts", _],
             Some(_),

@@ -1,9 +1,10 @@
-//! What all pages have in common: the frame round the content, and the headers that keep others out.
+//! What all pages have in common: the layout round the content, and the headers that keep others out.
 
 use std::fmt;
 use std::sync::Arc;
 
 use askama::Template;
+use askama::filters::HtmlSafe;
 use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, X_FRAME_OPTIONS};
 use zeroize::Zeroizing;
@@ -32,7 +33,7 @@ pub(super) enum Section {
 
 /// Who has signed in.
 #[derive(Debug, Clone)]
-pub(super) struct Who {
+pub(super) struct SignedInAccount {
     /// The account's name.
     pub(super) name: String,
     /// Its id.
@@ -41,14 +42,16 @@ pub(super) struct Who {
     pub(super) is_admin: bool,
 }
 
-/// What the frame shows.
-pub(super) struct Frame {
+/// What the layout shows.
+pub(super) struct Layout {
     /// The page's title.
     pub(super) title: String,
     /// Which entry of the navigation is the current one.
     pub(super) section: Option<Section>,
     /// `None`: nobody has signed in.
-    pub(super) who: Option<Who>,
+    pub(super) account: Option<SignedInAccount>,
+    /// What the search box holds.
+    pub(super) search: String,
     /// What every form carries.
     pub(super) form_token: Arc<str>,
     /// What the page before has left.
@@ -58,13 +61,14 @@ pub(super) struct Frame {
 }
 
 #[allow(clippy::unused_self, reason = "templates ask the value that they are given")]
-impl Frame {
-    /// The frame for somebody who has not signed in.
-    pub(super) fn of_stranger(title: &str) -> Self {
+impl Layout {
+    /// The layout for somebody who has not signed in.
+    pub(super) fn signed_out(title: &str) -> Self {
         Self {
             title: title.to_owned(),
             section: None,
-            who: None,
+            account: None,
+            search: String::new(),
             form_token: Arc::from(""),
             notice: None,
             age: None,
@@ -87,14 +91,14 @@ impl Frame {
     pub(super) fn entries(&self) -> Vec<(&'static str, &'static str, bool)> {
         let all = [
             ("/", "Overview", Section::Overview, true),
-            ("/keys", "API Keys", Section::Keys, false),
+            ("/keys", "API keys", Section::Keys, false),
             ("/environments", "Environments", Section::Environments, false),
             ("/accounts", "Accounts", Section::Accounts, true),
             ("/audit", "Audit log", Section::Audit, true),
         ];
-        let Some(who) = &self.who else { return Vec::new() };
+        let Some(account) = &self.account else { return Vec::new() };
         all.into_iter()
-            .filter(|(.., for_admins)| who.is_admin || !for_admins)
+            .filter(|(.., for_admins)| account.is_admin || !for_admins)
             .map(|(path, word, section, _)| (path, word, self.section == Some(section)))
             .collect()
     }
@@ -114,7 +118,15 @@ impl NoticeKind {
 /// A part of a page that is rendered already.
 pub(super) struct Rendered(pub(super) String);
 
-impl askama::filters::HtmlSafe for Rendered {}
+impl HtmlSafe for Rendered {}
+
+impl Rendered {
+    /// A component.
+    pub(super) fn of(component: &(impl Template + HtmlSafe)) -> Self {
+        // writing to memory does not fail
+        Self(component.render().unwrap_or_default())
+    }
+}
 
 impl fmt::Display for Rendered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

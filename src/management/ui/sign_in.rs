@@ -19,16 +19,18 @@ use super::super::refusal::Refusal;
 use super::super::request::Request;
 use super::super::session::{clear_cookie, cookie_name, set_cookie};
 use super::super::state::Management;
+use super::error_page;
 use super::form::Form;
-use super::page::{Frame, render};
-use super::refused;
-use super::visit::{Visit, is_own_path, origin_of, parameter, see_other, with};
+use super::page::{Layout, render};
+use super::signed_in_request::{
+    SignedInRequest, form_return_path, is_local_path, parameter, redirect, with_query,
+};
 use crate::auth::Credential;
 use crate::store::Via;
 
-/// Why somebody is asked to sign in.
+/// SignInReason somebody is asked to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum SignInReason {
     /// The session is over.
     Time,
     /// The session's key does not work any more.
@@ -41,7 +43,7 @@ pub(super) enum Why {
     SignedOut,
 }
 
-impl From<SessionEnd> for Why {
+impl From<SessionEnd> for SignInReason {
     fn from(end: SessionEnd) -> Self {
         match end {
             SessionEnd::Expired => Self::Time,
@@ -50,7 +52,7 @@ impl From<SessionEnd> for Why {
     }
 }
 
-impl Why {
+impl SignInReason {
     const ALL: [Self; 5] = [Self::Time, Self::Key, Self::Own, Self::OwnPending, Self::SignedOut];
 
     /// Somebody has stopped the key that they are using.
@@ -73,12 +75,12 @@ impl Why {
         match self {
             Self::Time => "Your session has ended. Sign in again.",
             Self::Key => {
-                "The key that you had signed in with does not work any more: it, or its account, was deactivated or \
-                 deleted. Sign in with another key."
+                "The key that you signed in with no longer works. It, or its account, was deactivated or deleted. Sign \
+                 in with another key."
             }
-            Self::Own => "You have stopped the key that you had signed in with. Sign in with another key.",
+            Self::Own => "You have stopped the key that you were signed in with. Sign in with another key.",
             Self::OwnPending => {
-                "You have stopped the key that you had signed in with. This is recorded, but not yet confirmed by every \
+                "You have stopped the key that you were signed in with. This is recorded, but not yet confirmed by every \
                  gateway. Sign in with another key."
             }
             Self::SignedOut => "You have signed out.",
@@ -86,19 +88,23 @@ impl Why {
     }
 }
 
-const WRONG: &str =
-    "This access key and secret key do not open anything. Check both, and that the key is active.";
+const WRONG: &str = "Wrong access key or secret key, or the key is not active.";
 const ENVIRONMENT_KEY: &str =
     "This is an environment key. The page is for people: sign in with an account key.";
+
+/// Before the names of fields that were typed into another form.
+const TYPED: &str = "typed_";
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage {
-    frame: Frame,
+    layout: Layout,
     why: Option<&'static str>,
     problem: Option<String>,
     access_key: String,
     to: String,
+    /// What was typed into a form before the session ended.
+    typed: Vec<(String, String)>,
 }
 
 /// Answers at `/sign-in`.
@@ -109,11 +115,11 @@ pub(super) async fn answer(
     sent: Option<&Form>,
 ) -> Answer {
     match (sent, visitor) {
-        (None, Visitor::SignedIn(..)) => see_other(&destination(request)),
+        (None, Visitor::SignedIn(..)) => redirect(&destination(request)),
         (None, _) => {
             let why = parameter(request.query(), "why");
-            let why = Why::ALL.into_iter().find(|known| Some(known.as_str()) == why.as_deref());
-            page(StatusCode::OK, destination(request), why.map(Why::sentence), None, "")
+            let why = SignInReason::ALL.into_iter().find(|known| Some(known.as_str()) == why.as_deref());
+            page(StatusCode::OK, destination(request), why.map(SignInReason::sentence), None, "", Vec::new())
         }
         (Some(form), _) => match sign_in(management, request, form).await {
             Ok(answer) => answer,
@@ -124,7 +130,7 @@ pub(super) async fn answer(
 
 /// Where somebody wanted to go before.
 fn destination(request: &Request) -> String {
-    parameter(request.query(), "to").filter(|to| is_own_path(to)).unwrap_or_else(|| "/".to_owned())
+    parameter(request.query(), "to").filter(|to| is_local_path(to)).unwrap_or_else(|| "/".to_owned())
 }
 
 async fn sign_in(management: &Management, request: &Request, form: &Form) -> Result<Answer, Refusal> {
@@ -133,16 +139,24 @@ async fn sign_in(management: &Management, request: &Request, form: &Form) -> Res
     };
     let caller = identify::verify(management, &credential, request, Via::Page).await?;
     if caller.account().is_none() {
-        let to = origin_of(form, "/");
+        let to = form_return_path(form, "/");
         let problem = Some(ENVIRONMENT_KEY.to_owned());
-        return Ok(page(StatusCode::FORBIDDEN, to, None, problem, form.value("access_key")));
+        let typed = form.typed(TYPED);
+        return Ok(page(StatusCode::FORBIDDEN, to, None, problem, form.value("access_key"), typed));
     }
     // a new session each time: nobody can have set this one's token beforehand
     if let Some(former) = request.cookie(cookie_name(request.is_secure)) {
         management.sessions.end(former);
     }
     let token = management.sessions.begin(caller.identity, &management.settings(), Instant::now());
-    let mut answer = see_other(&origin_of(form, "/"));
+    let to = form_return_path(form, "/");
+    let typed = form.typed(TYPED);
+    if !typed.is_empty()
+        && let Some(session) = management.sessions.find(&token, &management.settings(), Instant::now())
+    {
+        session.flash.set_typed(to.clone(), typed);
+    }
+    let mut answer = redirect(&to);
     let cookie = set_cookie(&token, request.is_secure);
     if let Ok(mut value) = HeaderValue::from_str(&cookie) {
         value.set_sensitive(true);
@@ -177,13 +191,14 @@ fn refuse(request: &Request, form: &Form, refusal: &Refusal) -> Answer {
         Refusal::Unauthorized => (StatusCode::FORBIDDEN, WRONG.to_owned()),
         Refusal::Throttled { retry_after } => {
             let seconds = retry_after.as_millis().div_ceil(1000).max(1);
-            let text = format!("Too many failed attempts from your address. Try again in {seconds} s.");
+            let text = format!("Too many failed attempts from your address. Try again in {seconds} seconds.");
             (StatusCode::TOO_MANY_REQUESTS, text)
         }
-        _ => return refused::answer(None, refusal, &request.id),
+        _ => return error_page::answer(None, refusal, &request.id),
     };
     let access_key = form.value("access_key");
-    let mut answer = page(status, origin_of(form, "/"), None, Some(problem), access_key);
+    let to = form_return_path(form, "/");
+    let mut answer = page(status, to, None, Some(problem), access_key, form.typed(TYPED));
     if let Some(after) = refusal.retry_after() {
         let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(1);
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -197,23 +212,37 @@ fn page(
     why: Option<&'static str>,
     problem: Option<String>,
     access_key: &str,
+    typed: Vec<(String, String)>,
 ) -> Answer {
-    let frame = Frame::of_stranger("Sign in");
-    render(status, &SignInPage { frame, why, problem, access_key: access_key.to_owned(), to })
+    let layout = Layout::signed_out("Sign in");
+    render(status, &SignInPage { layout, why, problem, access_key: access_key.to_owned(), to, typed })
+}
+
+/// Asks somebody to sign in who has sent a form: what was typed into it is kept until then, and shown in the form again.
+pub(super) fn ask_to_sign_in_again(request: &Request, form: &Form, reason: Option<SignInReason>) -> Answer {
+    let typed = form.typed("");
+    let url = request.head.uri.path_and_query().map_or("/", |wanted| wanted.as_str());
+    if typed.is_empty() || !is_local_path(url) {
+        return redirect_to_sign_in(request, reason);
+    }
+    let reason = reason.unwrap_or(SignInReason::Time);
+    let mut answer = page(StatusCode::FORBIDDEN, url.to_owned(), Some(reason.sentence()), None, "", typed);
+    forget_cookie(&mut answer, request);
+    answer
 }
 
 /// Sends a stranger to the sign-in page, and from there back to what was asked for.
-pub(super) fn send_there(request: &Request, why: Option<Why>) -> Answer {
+pub(super) fn redirect_to_sign_in(request: &Request, why: Option<SignInReason>) -> Answer {
     let wanted = request.head.uri.path_and_query().map_or("/", |wanted| wanted.as_str());
     let mut parameters = Vec::new();
     // what was sent is not sent again
-    if request.head.method != http::Method::POST && wanted != "/" && is_own_path(wanted) {
+    if request.head.method != http::Method::POST && wanted != "/" && is_local_path(wanted) {
         parameters.push(("to", wanted));
     }
     if let Some(why) = why {
         parameters.push(("why", why.as_str()));
     }
-    let mut answer = see_other(&with("/sign-in", &parameters));
+    let mut answer = redirect(&with_query("/sign-in", &parameters));
     if why.is_some() {
         forget_cookie(&mut answer, request);
     }
@@ -221,12 +250,12 @@ pub(super) fn send_there(request: &Request, why: Option<Why>) -> Answer {
 }
 
 /// Ends the session.
-pub(super) fn end(visit: &Visit<'_>, why: Why) -> Answer {
-    if let Some(token) = visit.request.cookie(cookie_name(visit.request.is_secure)) {
-        visit.management.sessions.end(token);
+pub(super) fn end_session(request: &SignedInRequest<'_>, why: SignInReason) -> Answer {
+    if let Some(token) = request.http.cookie(cookie_name(request.http.is_secure)) {
+        request.management.sessions.end(token);
     }
-    let mut answer = see_other(&with("/sign-in", &[("why", why.as_str())]));
-    forget_cookie(&mut answer, visit.request);
+    let mut answer = redirect(&with_query("/sign-in", &[("why", why.as_str())]));
+    forget_cookie(&mut answer, request.http);
     answer
 }
 

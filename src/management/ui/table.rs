@@ -4,12 +4,12 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use jiff::Timestamp;
 
-use super::chart::grouped;
-use super::moment::Moment;
+use super::chart::group_thousands;
+use super::list_view::{ListView, SIZES};
 use super::page::Rendered;
-use super::view::{SIZES, View};
+use super::relative_time::RelativeTime;
 use crate::model::State;
-use crate::store::{ChangeNumber, ConfirmedUpTo, Marker, Page};
+use crate::store::{ChangeNumber, ConfirmedUpTo, Marker, Page, Total};
 
 /// A list.
 #[derive(Template)]
@@ -28,8 +28,13 @@ pub(super) struct Table {
     /// What can be searched for, as the placeholder of the box; `None`: no box.
     pub(super) search: Option<&'static str>,
     /// How it is looked at.
-    pub(super) view: View,
+    pub(super) view: ListView,
     next: Option<String>,
+    previous: Option<String>,
+    total: Option<Total>,
+    bulk: Option<BulkAction>,
+    /// What one of its rows is called, and several.
+    nouns: (&'static str, &'static str),
 }
 
 /// A column.
@@ -39,12 +44,12 @@ pub(super) struct Column {
 }
 
 /// A column by which the list can be sorted.
-pub(super) fn sorted(label: &'static str, field: &'static str) -> Column {
+pub(super) fn sortable_column(label: &'static str, field: &'static str) -> Column {
     Column { label, sort: Some(field) }
 }
 
 /// A column by which it cannot.
-pub(super) fn plain(label: &'static str) -> Column {
+pub(super) fn column(label: &'static str) -> Column {
     Column { label, sort: None }
 }
 
@@ -57,7 +62,19 @@ pub(super) struct Row {
     /// What the menu is of, and what is in it; empty: there is no menu.
     pub(super) label: String,
     /// What can be done with it.
-    pub(super) menu: Vec<Item>,
+    pub(super) menu: Vec<MenuItem>,
+    /// What stands below it, as wide as the table.
+    pub(super) below: Option<Rendered>,
+    /// What its box sends when it is ticked; `None`: it has no box.
+    pub(super) choice: Option<String>,
+}
+
+/// What can be done with several rows at once.
+struct BulkAction {
+    label: &'static str,
+    action: &'static str,
+    /// Where to come back to.
+    to: String,
 }
 
 /// What stands in a row's column.
@@ -73,9 +90,11 @@ pub(super) enum Cell {
     /// A kind, a role or an action.
     Tag(String),
     /// A time.
-    Time(Moment),
+    Time(RelativeTime),
+    /// A time: how long ago, and when exactly.
+    TimeInFull(RelativeTime),
     /// When and from where something was used; never, perhaps.
-    Used { last: Option<Moment>, address: Option<String> },
+    Used { last: Option<RelativeTime>, address: Option<String> },
     /// A count.
     Number(String),
     /// A component.
@@ -83,13 +102,13 @@ pub(super) enum Cell {
 }
 
 /// An entry of a menu.
-pub(super) enum Item {
+pub(super) enum MenuItem {
     /// Leads to a form or a question.
-    Ask { label: &'static str, hook: &'static str, href: String, is_grave: bool },
+    Form { label: &'static str, hook: &'static str, href: String, is_grave: bool },
     /// Leads to another page.
-    Go { label: &'static str, hook: &'static str, href: String },
+    Page { label: &'static str, hook: &'static str, href: String },
     /// Leads to the API, in another tab.
-    Open { label: &'static str, hook: &'static str, href: String },
+    NewTab { label: &'static str, hook: &'static str, href: String },
 }
 
 impl HtmlSafe for Table {}
@@ -107,7 +126,7 @@ impl Table {
         page: &Page<T>,
         row: impl Fn(&T) -> Row,
         empty: &'static str,
-        view: View,
+        view: ListView,
     ) -> Self {
         Self {
             id,
@@ -117,8 +136,36 @@ impl Table {
             empty,
             search: None,
             next: page.next.as_ref().map(|marker: &Marker| view.next(&marker.to_string())),
+            previous: page.previous.as_ref().map(|marker: &Marker| view.previous(&marker.to_string())),
+            total: page.total,
+            bulk: None,
+            nouns: ("entry", "entries"),
             view,
         }
+    }
+
+    /// With words for what it counts: one, and several.
+    pub(super) fn counting(mut self, one: &'static str, several: &'static str) -> Self {
+        self.nouns = (one, several);
+        self
+    }
+
+    /// With a box in each row that has a choice, and a button for all that are ticked.
+    pub(super) fn with_bulk_action(mut self, label: &'static str, action: &'static str, to: String) -> Self {
+        if self.rows.iter().any(|row| row.choice.is_some()) {
+            self.bulk = Some(BulkAction { label, action, to });
+        }
+        self
+    }
+
+    /// How many rows there are on all pages.
+    fn total_text(&self) -> Option<String> {
+        let (one, several) = self.nouns;
+        Some(match self.total? {
+            Total::Exactly(1) => format!("1 {one}"),
+            Total::Exactly(count) => format!("{} {several}", group_thousands(count as u64)),
+            Total::MoreThan(count) => format!("More than {} {several}", group_thousands(count as u64)),
+        })
     }
 
     /// With a box to search in.
@@ -171,7 +218,7 @@ impl Cell {
 
     /// A count.
     pub(super) fn number(count: u64) -> Self {
-        Self::Number(grouped(count))
+        Self::Number(group_thousands(count))
     }
 
     /// Whether it is cut where there is no room for it.
@@ -181,13 +228,12 @@ impl Cell {
 
     /// A component.
     pub(super) fn html(component: &(impl Template + HtmlSafe)) -> Self {
-        // writing to memory does not fail
-        Self::Html(Rendered(component.render().unwrap_or_default()))
+        Self::Html(Rendered::of(component))
     }
 
     /// A time as seen from now.
     pub(super) fn time(at: Timestamp, now: Timestamp) -> Self {
-        Self::Time(Moment { at, now })
+        Self::Time(RelativeTime { at, now })
     }
 }
 

@@ -60,6 +60,10 @@ impl Conditions {
                     "{column} {not}IN (coalesce(?, 0), coalesce((SELECT -row FROM environments WHERE id = ?), 0))"
                 )
             }
+            (_, Operand::AnyOf(texts)) => {
+                self.parameters.extend(texts.iter().map(|text| Sql::from(text.clone())));
+                format!("{column} IN ({})", vec!["?"; texts.len()].join(", "))
+            }
             (Modifier::Prefix, Operand::Text(text)) => {
                 self.parameters.extend([text.clone().into(), format!("{text}\u{10ffff}").into()]);
                 format!("{column} >= ?{collation} AND {column} < ?{collation}")

@@ -48,6 +48,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// That a field of texts is one of these.
+    pub fn any_of(field: &'static Field, values: Vec<String>) -> Self {
+        Self { field, test: Comparison { modifier: Modifier::Eq, operand: Operand::AnyOf(values) } }
+    }
+
     /// Whether the rows that match it are next to each other in an index.
     pub(super) fn is_a_range(&self) -> bool {
         use Modifier::{Like, Ne, Notlike, Notnull, Null};
@@ -133,6 +138,8 @@ pub(super) enum Operand {
     None,
     Text(String),
     Number(i64),
+    /// Any of these texts.
+    AnyOf(Vec<String>),
     /// The account with this number, if it can be one, or the environment with this id.
     Owner(Option<i64>, String),
     /// No row has such a value.

@@ -4,7 +4,7 @@ use super::super::{KeyVerifier, NewKey, Store};
 use super::query_plan::Plan;
 use super::*;
 use crate::model::{ApiKey, Description, EnvironmentId, KeyOwner, Name};
-use crate::store::{NewAccount, NewEnvironment};
+use crate::store::{EnvironmentScope, NewAccount, NewEnvironment};
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
 
@@ -34,6 +34,9 @@ macro_rules! contract {
 contract!(
     every_order_shows_every_row_once_forwards_and_backwards,
     names_are_sorted_without_regard_to_case_and_missing_ones_come_first,
+    names_with_numbers_are_sorted_by_their_values_where_that_is_asked,
+    a_page_leads_to_the_one_before_it_and_is_counted,
+    removed_keys_are_listed_where_that_is_asked,
     filters_say_what_their_modifiers_mean,
     search_looks_at_names_descriptions_and_access_keys_and_takes_wildcards_literally,
     a_marker_of_another_order_and_a_forged_one_are_refused,
@@ -144,6 +147,140 @@ fn names_are_sorted_without_regard_to_case_and_missing_ones_come_first(
     );
 }
 
+fn names_with_numbers_are_sorted_by_their_values_where_that_is_asked((_directory, mut store, ..): Filled) {
+    let id: EnvironmentId = "e2".parse().unwrap();
+    let environment = NewEnvironment { id: id.clone(), name: None, description: None, members: Vec::new() };
+    store.create_environment(&environment).unwrap();
+    let owner = KeyOwner::Environment(id);
+    let sorted = [
+        "2 apples",
+        "10 apples",
+        "7",
+        "010",
+        "99999999999999999999",
+        "100000000000000000000",
+        "a",
+        "A1",
+        "a2",
+        "a10",
+        "a10b",
+        "a9b",
+        "node-2",
+        "node-10",
+        "v1.2",
+        "v1.10",
+    ];
+    for (at, text) in sorted.iter().enumerate().rev() {
+        let new = NewKey {
+            owner: owner.clone(),
+            access_key: format!("natural{at}").parse().unwrap(),
+            name: Name::parse(text).unwrap(),
+            description: None,
+            verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None },
+        };
+        store.create_key(&new).unwrap();
+    }
+    for owner in [Some(&owner), None] {
+        for descending in [false, true] {
+            let query =
+                PageQuery { sort: Some(field("name")), is_natural: true, descending, ..PageQuery::default() };
+            let keys = all_pages(&store, owner, &query);
+            let mut found: Vec<_> = keys
+                .iter()
+                .filter(|key| key.access_key.as_str().starts_with("natural"))
+                .filter_map(|key| key.name.as_ref().map(Name::as_str))
+                .collect();
+            if descending {
+                found.reverse();
+            }
+            // a number at the beginning counts before text, as its digits do
+            let mut expected = sorted.to_vec();
+            expected.sort_by_key(|name| sorted_by_hand(name));
+            assert_eq!(found, expected);
+        }
+    }
+    let natural = PageQuery { sort: Some(field("name")), is_natural: true, limit: 3, ..PageQuery::default() };
+    let marker = store.key_page(None, &natural).unwrap().next;
+    let other = store.key_page(None, &PageQuery { after: marker, is_natural: false, ..natural });
+    assert!(matches!(other, Err(super::super::StoreError::Marker(_))), "{other:?}");
+}
+
+/// What the column holds, made another way.
+fn sorted_by_hand(name: &str) -> String {
+    let number = |digits: &str| {
+        let value = digits.trim_start_matches('0');
+        if digits.is_empty() { String::new() } else { format!("{:03}{value}", value.len()) }
+    };
+    let digit = |c: char| c.is_ascii_digit();
+    let rest = name.trim_start_matches(digit);
+    let stem = rest.trim_end_matches(digit);
+    let (lead, tail) = (&name[..name.len() - rest.len()], &rest[stem.len()..]);
+    format!("{}{}{}", number(lead), stem.to_lowercase(), number(tail))
+}
+
+fn a_page_leads_to_the_one_before_it_and_is_counted((_directory, store, account, _): Filled) {
+    for owner in [None, Some(&account)] {
+        for (name, is_natural) in [("id", false), ("name", false), ("name", true), ("created", false)] {
+            for descending in [false, true] {
+                let first = PageQuery {
+                    sort: Some(field(name)),
+                    descending,
+                    is_natural,
+                    limit: 7,
+                    is_counted: true,
+                    ..PageQuery::default()
+                };
+                let mut pages = vec![store.key_page(owner, &first).unwrap()];
+                assert_eq!(pages[0].previous, None);
+                while let Some(after) = pages.last().unwrap().next.clone() {
+                    pages.push(
+                        store.key_page(owner, &PageQuery { after: Some(after), ..first.clone() }).unwrap(),
+                    );
+                }
+                let count = pages.iter().map(|page| page.items.len()).sum();
+                for at in (1..pages.len()).rev() {
+                    assert_eq!(pages[at].total, Some(Total::Exactly(count)));
+                    let before = pages[at].previous.clone();
+                    let page = store.key_page(owner, &PageQuery { before, ..first.clone() }).unwrap();
+                    assert_eq!(page, pages[at - 1], "{name} {descending} {at}");
+                }
+            }
+        }
+    }
+    // the first page is whole, wherever one comes from
+    let first = PageQuery { limit: 7, ..PageQuery::default() };
+    let after = store.key_page(None, &PageQuery { limit: 3, ..PageQuery::default() }).unwrap().next;
+    let middle = store.key_page(None, &PageQuery { after, ..first.clone() }).unwrap();
+    let back = store.key_page(None, &PageQuery { before: middle.previous, ..first.clone() }).unwrap();
+    assert_eq!(back, store.key_page(None, &first).unwrap());
+    let searched =
+        PageQuery { search: Some("deploy".to_owned()), limit: 2, is_counted: true, ..PageQuery::default() };
+    let all = PageQuery { limit: 100, ..searched.clone() };
+    let count = store.key_page(None, &all).unwrap().items.len();
+    assert_eq!(store.key_page(None, &searched).unwrap().total, Some(Total::Exactly(count)));
+}
+
+fn removed_keys_are_listed_where_that_is_asked((_directory, store, ..): Filled) {
+    let query = |search: &str| PageQuery {
+        search: Some(search.to_owned()),
+        sort: Some(field("id")),
+        descending: true,
+        limit: 100,
+        is_counted: true,
+        ..PageQuery::default()
+    };
+    let found =
+        |seen_by: &EnvironmentScope, search| store.key_page_with_removed(seen_by, &query(search)).unwrap();
+    let all = found(&EnvironmentScope::All, "k");
+    assert_eq!((all.items.len(), all.total), (90, Some(Total::Exactly(90))));
+    assert!(all.items.is_sorted_by_key(|entry| std::cmp::Reverse(entry.key.id)));
+    assert_eq!(all.items.iter().filter(|entry| entry.key.state == crate::model::State::Removed).count(), 3);
+    let ada = EnvironmentScope::VisibleTo(crate::model::AccountId::from_row(1));
+    assert_eq!(found(&ada, "k").items.len(), 60, "the account is a member of no environment");
+    assert_eq!(found(&EnvironmentScope::Only("e1".parse().unwrap()), "k").items.len(), 30);
+    assert!(found(&ada, "nothing").items.is_empty());
+}
+
 fn filters_say_what_their_modifiers_mean((_directory, store, ..): Filled) {
     let count = |name, modifier, value| {
         let query = PageQuery { filters: vec![filter(name, modifier, value)], ..PageQuery::default() };
@@ -246,7 +383,7 @@ fn rare_rows_that_no_index_finds_are_shown_in_every_order((_directory, mut store
     assert_eq!(plan(PageQuery { filters: vec![rare()], ..by_name.clone() }), Plan::Scan);
     let common = filter("description", Modifier::Like, "common");
     assert_eq!(plan(PageQuery { filters: vec![common], ..by_name.clone() }), Plan::Order);
-    // a range of the order itself has its place in it, however far from the beginning
+    // a range of the order itself has its test in it, however far from the beginning
     let last = vec![filter("name", Modifier::Prefix, "n"), filter("description", Modifier::Ne, "rare 1")];
     assert_eq!(plan(PageQuery { filters: last, ..by_name.clone() }), Plan::Order);
     assert_eq!(
@@ -257,9 +394,8 @@ fn rare_rows_that_no_index_finds_are_shown_in_every_order((_directory, mut store
 
 /// A page must not sort: with a million keys that would take a second.
 fn every_order_is_an_index((_directory, store, account, _): Filled) {
-    let plan = |listing: &ListDefinition, owner: bool, field: &Field| {
-        let index = listing.index(field, owner);
-        let order = field.order.unwrap_or("id");
+    let plan = |listing: &ListDefinition, owner: bool, order: &str| {
+        let index = listing.index(Some(order), owner);
         let scope = if owner { "AND keys.owner = 1" } else { "" };
         let sql = format!(
             "EXPLAIN QUERY PLAN SELECT * FROM {0} INDEXED BY {index} WHERE {0}.state <> 'removed' {scope} \
@@ -274,10 +410,10 @@ fn every_order_is_an_index((_directory, store, account, _): Filled) {
     };
     assert!(matches!(account, KeyOwner::Account(_)));
     for listing in [ListDefinition::KEYS, ListDefinition::ACCOUNTS, ListDefinition::ENVIRONMENTS] {
-        for field in listing.fields.iter().filter(|field| field.is_sortable()) {
+        for order in listing.fields.iter().filter_map(|field| field.order).chain(["natural_name"]) {
             for owned in if listing.table == "keys" { vec![false, true] } else { vec![false] } {
-                let plan = plan(&listing, owned, field).unwrap();
-                assert!(!plan.contains("TEMP B-TREE"), "{} by {}: {plan}", listing.table, field.name);
+                let plan = plan(&listing, owned, order).unwrap();
+                assert!(!plan.contains("TEMP B-TREE"), "{} by {order}: {plan}", listing.table);
             }
         }
     }

@@ -135,9 +135,12 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     let may_change = request.caller.may(&ManagementAction::ChangeKeys(entry.key.owner.clone()));
     let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
     let mut document = resource_json::key(entry, secret, &request.options(may_change, is_pending));
-    let endpoints = request.management.settings().endpoints(&entry.key.owner, &request.http.host);
-    if let Some(endpoint) = endpoints.into_iter().next() {
-        document["links"]["endpoint"] = endpoint.into();
+    // the key is made: its secret is told whether or not an endpoint can be found
+    if let Ok(owner) = request.management.operations.key_owner(request.caller, &entry.key.owner).await {
+        let endpoints = request.management.settings().endpoints(&owner, &request.http.host);
+        if let Some(endpoint) = endpoints.into_iter().next() {
+            document["links"]["endpoint"] = endpoint.into();
+        }
     }
     Ok(Reply::created(document, entry.revision, &issued.changed.receipt))
 }

@@ -48,6 +48,18 @@
     setTimeout(() => button.classList.remove("is-copied"), 1500);
   }
 
+  // Makes a file of what the page shows: nothing is asked of the gateway again.
+  function download(button) {
+    const text = document.getElementById(button.dataset.downloadFrom).textContent;
+    const url = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = button.dataset.fileName;
+    link.click();
+    URL.revokeObjectURL(url);
+    say("Downloaded.");
+  }
+
   // dialogs
 
   // Opens a form that is a page of its own as a dialog over this page. Escape closes it, and the browser gives the
@@ -85,6 +97,11 @@
     const button = event.target.closest(".copy");
     if (button) {
       copy(button);
+      return;
+    }
+    const file = event.target.closest("[data-download-from]");
+    if (file) {
+      download(file);
       return;
     }
     const plain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
@@ -125,14 +142,30 @@
 
   // forms
 
-  // A choice made with a mouse or a finger is meant. The keys go through the choices one by one: who uses them says
-  // with the button that this is the one (WCAG 2.2, 3.2.2).
+  // A choice made with a mouse or a finger is sent at once. The arrow keys go through the choices one by one: Enter
+  // sends the one that they have come to (WCAG 2.2, 3.2.2).
   for (const select of document.querySelectorAll("form[data-auto-submit] select")) {
     let isPointed = false;
     select.addEventListener("mousedown", () => { isPointed = true; });
-    select.addEventListener("keydown", () => { isPointed = false; });
+    const sent = select.value;
+    select.addEventListener("keydown", (event) => {
+      isPointed = false;
+      if (event.key === "Enter" && select.value !== sent) {
+        event.preventDefault();
+        select.form.requestSubmit();
+      }
+    });
     select.addEventListener("change", () => { if (isPointed) select.form.requestSubmit(); });
   }
+
+  // The lists' own boxes are sent in the address, where no secret may stand: what follows an access key and a colon is
+  // cut off. The box at the top of the page needs no script for that.
+  document.addEventListener("submit", (event) => {
+    if (event.target.method !== "get") return;
+    for (const input of event.target.querySelectorAll("input[type=search], [data-access-key]")) {
+      input.value = input.value.replace(/^(\s*[^\s:]+):\S+\s*$/, "$1");
+    }
+  }, true);
 
   // a second click must not send a second time
   document.addEventListener("submit", (event) => {
@@ -145,5 +178,33 @@
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
   });
 
-  for (const button of document.querySelectorAll(".copy[hidden]")) button.hidden = false;
+  // the chart: the values of the minute under the pointer, or of the one that the arrow keys have come to
+
+  const chart = document.querySelector("#chart > svg");
+  if (chart) {
+    const value = document.getElementById("chart-value");
+    const minutes = [...chart.querySelectorAll(".slot")];
+    let shown = minutes.length;
+    const show = (at) => {
+      minutes[shown]?.classList.remove("is-chosen");
+      shown = at;
+      minutes[at].classList.add("is-chosen");
+      value.textContent = minutes[at].querySelector("title").textContent;
+    };
+    value.hidden = false;
+    chart.tabIndex = 0;
+    chart.addEventListener("pointerover", (event) => {
+      const minute = event.target.closest(".slot");
+      if (minute) show(minutes.indexOf(minute));
+    });
+    chart.addEventListener("keydown", (event) => {
+      const last = minutes.length - 1;
+      const to = { ArrowLeft: shown - 1, ArrowRight: shown + 1, Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      show(Math.max(0, Math.min(last, to)));
+    });
+  }
+
+  for (const button of document.querySelectorAll(".copy[hidden], [data-download-from][hidden]")) button.hidden = false;
 })();

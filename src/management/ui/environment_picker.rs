@@ -1,7 +1,7 @@
 //! The choice of an environment, for the page that lists its keys.
 
 use super::super::refusal::Refusal;
-use super::visit::Visit;
+use super::signed_in_request::SignedInRequest;
 use crate::model::{Environment, EnvironmentId, KeyOwner};
 use crate::policy::ManagementAction;
 use crate::store::{ENVIRONMENT_FIELDS, PageQuery};
@@ -15,7 +15,7 @@ const CHOSEN: &str = "environment";
 const FILTER: &str = "environment-filter";
 
 /// What is offered, and what is chosen.
-pub(super) struct Chooser {
+pub(super) struct EnvironmentPicker {
     offered: Vec<Environment>,
     chosen: Option<usize>,
     pub(super) filter: String,
@@ -26,27 +26,27 @@ pub(super) struct Chooser {
 }
 
 /// An environment's name and id.
-pub(super) fn present(environment: &Environment) -> String {
+pub(super) fn environment_label(environment: &Environment) -> String {
     match &environment.name {
         Some(name) => format!("{name} ({})", environment.id),
         None => environment.id.to_string(),
     }
 }
 
-impl Chooser {
+impl EnvironmentPicker {
     /// Offers the environments that the caller may see. Without a choice it is the first whose keys the caller may see.
-    pub(super) async fn read(visit: &Visit<'_>) -> Result<Self, Refusal> {
+    pub(super) async fn read(request: &SignedInRequest<'_>) -> Result<Self, Refusal> {
         let filter: String =
-            visit.parameter(FILTER).unwrap_or_default().trim().chars().take(LONGEST_FILTER).collect();
+            request.parameter(FILTER).unwrap_or_default().trim().chars().take(LONGEST_FILTER).collect();
         let query = PageQuery {
             search: Some(filter.clone()).filter(|filter| !filter.is_empty()),
             sort: ENVIRONMENT_FIELDS.iter().find(|field| field.name == "name"),
             limit: MOST_OFFERED,
             ..PageQuery::default()
         };
-        let page = visit.operations().environments(&visit.caller, query).await?;
+        let page = request.operations().environments(&request.caller, query).await?;
         let mut offered: Vec<_> = page.items.into_iter().map(|entry| entry.object).collect();
-        let wanted = match visit.parameter(CHOSEN) {
+        let wanted = match request.parameter(CHOSEN) {
             Some(id) => Some(id.parse::<EnvironmentId>().map_err(|_| Refusal::NotFound)?),
             None => None,
         };
@@ -56,19 +56,21 @@ impl Chooser {
                 // the filter decides where it was just set
                 None if !filter.is_empty() && !offered.is_empty() => Some(0),
                 None => {
-                    offered
-                        .insert(0, visit.operations().existing_environment(&visit.caller, &id).await?.object);
+                    offered.insert(
+                        0,
+                        request.operations().existing_environment(&request.caller, &id).await?.object,
+                    );
                     Some(0)
                 }
             }
         } else {
             let sees = |environment: &Environment| {
-                visit.caller.may(&ManagementAction::SeeKeys(KeyOwner::Environment(environment.id.clone())))
+                request.caller.may(&ManagementAction::SeeKeys(KeyOwner::Environment(environment.id.clone())))
             };
             offered.iter().position(sees).or(if offered.is_empty() { None } else { Some(0) })
         };
         // another environment's list begins anew
-        let kept = form_urlencoded::parse(visit.request.query().as_bytes())
+        let kept = form_urlencoded::parse(request.http.query().as_bytes())
             .filter(|(name, _)| name != CHOSEN && !name.starts_with("environment-"))
             .map(|(name, value)| (name.into_owned(), value.into_owned()));
         Ok(Self { offered, chosen, filter, is_long: page.next.is_some(), hidden: kept.collect() })
@@ -90,7 +92,8 @@ impl Chooser {
     /// Id, words, whether it is chosen.
     pub(super) fn options(&self) -> impl Iterator<Item = (&str, String, bool)> {
         let options = self.offered.iter().enumerate();
-        options
-            .map(|(at, environment)| (environment.id.as_str(), present(environment), self.chosen == Some(at)))
+        options.map(|(at, environment)| {
+            (environment.id.as_str(), environment_label(environment), self.chosen == Some(at))
+        })
     }
 }

@@ -8,13 +8,13 @@ use super::super::refusal::Refusal;
 use super::super::request::Request;
 use crate::store::{Field, PageQuery};
 
-/// Page sizes to choose from; the first is the usual one.
+/// Page sizes to choose from; the first is the defaults one.
 pub(super) const SIZES: [usize; 3] = [20, 50, 100];
 /// A longer text finds nothing: no name and no access key is that long.
 const LONGEST_SEARCH: usize = 255;
 
 /// What a list is like before anybody says otherwise.
-pub(super) struct Usual {
+pub(super) struct ListDefaults {
     /// Before the names of its parameters.
     pub(super) prefix: &'static str,
     /// The id of its element, to which its links lead.
@@ -28,16 +28,17 @@ pub(super) struct Usual {
 }
 
 /// How one list is looked at.
-pub(super) struct View {
+pub(super) struct ListView {
     path: String,
-    usual: Usual,
+    defaults: ListDefaults,
     /// What else the query string says.
     kept: Vec<(String, String)>,
     sort: Option<&'static Field>,
     descending: bool,
     pub(super) search: String,
     pub(super) limit: usize,
-    after: Option<String>,
+    /// Where the page begins or ends: the word before it, and the marker.
+    position: Option<(&'static str, String)>,
 }
 
 /// The words behind the prefix.
@@ -46,30 +47,32 @@ const ORDER: &str = "order";
 const SEARCH: &str = "search";
 const LIMIT: &str = "limit";
 const AFTER: &str = "after";
+const BEFORE: &str = "before";
 
-impl View {
-    /// Reads it; what makes no sense is left at the usual.
-    pub(super) fn read(request: &Request, usual: Usual) -> Self {
+impl ListView {
+    /// Reads it; what makes no sense is left at the defaults.
+    pub(super) fn read(request: &Request, defaults: ListDefaults) -> Self {
         let mut view = Self {
             path: request.path().to_owned(),
             kept: Vec::new(),
-            sort: field(usual.fields, usual.sort),
-            descending: usual.descending,
+            sort: field(defaults.fields, defaults.sort),
+            descending: defaults.descending,
             search: String::new(),
             limit: SIZES[0],
-            after: None,
-            usual,
+            position: None,
+            defaults,
         };
         for (name, value) in form_urlencoded::parse(request.query().as_bytes()) {
-            match name.strip_prefix(view.usual.prefix) {
-                Some(SORT) => view.sort = field(view.usual.fields, &value).or(view.sort),
+            match name.strip_prefix(view.defaults.prefix) {
+                Some(SORT) => view.sort = field(view.defaults.fields, &value).or(view.sort),
                 Some(ORDER) => view.descending = value == "down",
                 Some(SEARCH) => view.search = value.trim().chars().take(LONGEST_SEARCH).collect(),
                 Some(LIMIT) => {
                     let size = value.parse().ok().filter(|size| SIZES.contains(size));
                     view.limit = size.unwrap_or(view.limit);
                 }
-                Some(AFTER) => view.after = Some(value.into_owned()),
+                Some(AFTER) => view.position = Some((AFTER, value.into_owned())),
+                Some(BEFORE) => view.position = Some((BEFORE, value.into_owned())),
                 _ => view.kept.push((name.into_owned(), value.into_owned())),
             }
         }
@@ -78,25 +81,30 @@ impl View {
 
     /// The question for the record.
     pub(super) fn query(&self) -> Result<PageQuery, Refusal> {
-        let after = match &self.after {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|error: crate::store::InvalidMarker| {
-                Refusal::invalid("InvalidOption", "marker", error.to_string())
-            })?),
+        let marker = |wanted: &str| match &self.position {
+            Some((word, text)) if *word == wanted => {
+                text.parse().map(Some).map_err(|error: crate::store::InvalidMarker| {
+                    Refusal::invalid("InvalidOption", "marker", error.to_string())
+                })
+            }
+            _ => Ok(None),
         };
         Ok(PageQuery {
             filters: Vec::new(),
             search: Some(self.search.clone()).filter(|search| !search.is_empty()),
             sort: self.sort,
             descending: self.descending,
-            after,
+            after: marker(AFTER)?,
+            before: marker(BEFORE)?,
+            is_counted: true,
+            is_natural: true,
             limit: self.limit,
         })
     }
 
     /// Whether this is the first page.
     pub(super) fn is_first(&self) -> bool {
-        self.after.is_none()
+        self.position.is_none()
     }
 
     /// What a search form of this list sends beside the search itself.
@@ -108,12 +116,12 @@ impl View {
 
     /// Where a form of this list is sent.
     pub(super) fn action(&self) -> String {
-        format!("{}#{}", self.path, self.usual.anchor)
+        format!("{}#{}", self.path, self.defaults.anchor)
     }
 
     /// The name of a parameter of this list.
     pub(super) fn parameter(&self, word: &str) -> String {
-        format!("{}{word}", self.usual.prefix)
+        format!("{}{word}", self.defaults.prefix)
     }
 
     /// The list without its search.
@@ -126,9 +134,14 @@ impl View {
         self.link(self.own(self.sort, self.descending, &self.search, self.limit, None))
     }
 
-    /// The page that begins at a marker.
+    /// The page that begins after a marker.
     pub(super) fn next(&self, marker: &str) -> String {
-        self.link(self.own(self.sort, self.descending, &self.search, self.limit, Some(marker)))
+        self.link(self.own(self.sort, self.descending, &self.search, self.limit, Some((AFTER, marker))))
+    }
+
+    /// The page that ends before a marker.
+    pub(super) fn previous(&self, marker: &str) -> String {
+        self.link(self.own(self.sort, self.descending, &self.search, self.limit, Some((BEFORE, marker))))
     }
 
     /// The list with pages of this size.
@@ -139,7 +152,7 @@ impl View {
     /// The list sorted by a field; by the other direction where it is sorted by that one already.
     pub(super) fn sorted(&self, name: &str) -> String {
         let turned = self.is_sorted_by(name) && !self.descending;
-        self.link(self.own(field(self.usual.fields, name), turned, &self.search, self.limit, None))
+        self.link(self.own(field(self.defaults.fields, name), turned, &self.search, self.limit, None))
     }
 
     /// `aria-sort` of a column.
@@ -155,19 +168,19 @@ impl View {
         self.sort.is_some_and(|sort| sort.name == name)
     }
 
-    /// The parameters that differ from the usual.
+    /// The parameters that differ from the defaults.
     fn own(
         &self,
         sort: Option<&'static Field>,
         descending: bool,
         search: &str,
         limit: usize,
-        after: Option<&str>,
+        position: Option<(&str, &str)>,
     ) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         let mut push = |word: &str, value: String| pairs.push((self.parameter(word), value));
-        let sort = sort.map_or(self.usual.sort, |sort| sort.name);
-        if (sort, descending) != (self.usual.sort, self.usual.descending) {
+        let sort = sort.map_or(self.defaults.sort, |sort| sort.name);
+        if (sort, descending) != (self.defaults.sort, self.defaults.descending) {
             push(SORT, sort.to_owned());
             push(ORDER, if descending { "down" } else { "up" }.to_owned());
         }
@@ -177,8 +190,8 @@ impl View {
         if limit != SIZES[0] {
             push(LIMIT, limit.to_string());
         }
-        if let Some(marker) = after {
-            push(AFTER, marker.to_owned());
+        if let Some((word, marker)) = position {
+            push(word, marker.to_owned());
         }
         pairs
     }
@@ -188,7 +201,7 @@ impl View {
         query.extend_pairs(&self.kept).extend_pairs(own);
         let query = query.finish();
         let mark = if query.is_empty() { "" } else { "?" };
-        format!("{}{mark}{query}#{}", self.path, self.usual.anchor)
+        format!("{}{mark}{query}#{}", self.path, self.defaults.anchor)
     }
 }
 
@@ -203,7 +216,7 @@ mod tests {
     use super::*;
     use crate::store::KEY_FIELDS;
 
-    fn view(query: &str) -> View {
+    fn view(query: &str) -> ListView {
         let head = http::Request::builder().uri(format!("/keys?{query}")).body(()).unwrap().into_parts().0;
         let request = Request {
             id: String::new(),
@@ -213,8 +226,9 @@ mod tests {
             head,
             body: Bytes::new(),
         };
-        let usual = Usual { prefix: "a-", anchor: "a", fields: KEY_FIELDS, sort: "name", descending: false };
-        View::read(&request, usual)
+        let defaults =
+            ListDefaults { prefix: "a-", anchor: "a", fields: KEY_FIELDS, sort: "name", descending: false };
+        ListView::read(&request, defaults)
     }
 
     #[test]

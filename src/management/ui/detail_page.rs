@@ -4,45 +4,45 @@ use askama::Template;
 use http::StatusCode;
 
 use super::super::answer::Answer;
-use super::page::{Frame, Section, render};
-use super::table::{Cell, Item, Table};
-use super::visit::Visit;
+use super::page::{Layout, Section, render};
+use super::signed_in_request::SignedInRequest;
+use super::table::{Cell, MenuItem, Table};
 
 /// One object.
 #[derive(Template)]
-#[template(path = "details.html")]
-pub(super) struct Details {
-    frame: Frame,
+#[template(path = "detail.html")]
+pub(super) struct DetailPage {
+    layout: Layout,
     heading: String,
     /// The list that it is in: where, and what it is called.
     pub(super) up: (String, &'static str),
     /// What is known of it.
     pub(super) facts: Vec<(&'static str, Cell)>,
     /// What can be done with it.
-    pub(super) menu: Vec<Item>,
+    pub(super) menu: Vec<MenuItem>,
     /// What else is to be seen of it.
     pub(super) links: Vec<(&'static str, String)>,
     /// What belongs to it.
-    pub(super) list: Option<Belongings>,
+    pub(super) list: Option<RelatedList>,
     /// This page, to come back to.
     pub(super) here: String,
 }
 
 /// A heading, where one is added (word, address), and the list.
-pub(super) type Belongings = (&'static str, Option<(&'static str, String)>, Table);
+pub(super) type RelatedList = (&'static str, Option<(&'static str, String)>, Table);
 
-impl Details {
+impl DetailPage {
     /// A page with nothing on it but a heading.
-    pub(super) fn new(visit: &Visit<'_>, section: Section, heading: String) -> Self {
+    pub(super) fn new(request: &SignedInRequest<'_>, section: Section, heading: String) -> Self {
         Self {
-            frame: visit.frame(heading.clone(), section),
+            layout: request.layout(heading.clone(), section),
             heading,
             up: ("/".to_owned(), "Overview"),
             facts: Vec::new(),
             menu: Vec::new(),
             links: Vec::new(),
             list: None,
-            here: visit.here(),
+            here: request.url(),
         }
     }
 

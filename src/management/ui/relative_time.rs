@@ -11,16 +11,16 @@ use jiff::{Timestamp, civil::Date};
     source = r#"<time datetime="{{ self.exact() }}" title="{{ self.full() }}">{{ self.ago() }}</time>"#,
     ext = "html"
 )]
-pub(super) struct Moment {
+pub(super) struct RelativeTime {
     /// When.
     pub(super) at: Timestamp,
     /// As seen from when.
     pub(super) now: Timestamp,
 }
 
-impl HtmlSafe for Moment {}
+impl HtmlSafe for RelativeTime {}
 
-impl Moment {
+impl RelativeTime {
     fn exact(&self) -> String {
         exact(self.at)
     }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn the_full_time_stands_in_the_title() {
         let at = "2026-01-05T10:20:30.250Z".parse().unwrap();
-        let html = Moment { at, now: at }.render().unwrap();
+        let html = RelativeTime { at, now: at }.render().unwrap();
         assert_eq!(
             html,
             r#"<time datetime="2026-01-05T10:20:30Z" title="2026-01-05 10:20:30 UTC">just now</time>"#

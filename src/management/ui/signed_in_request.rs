@@ -14,40 +14,41 @@ use super::super::request::Request;
 use super::super::session::Session;
 use super::super::state::Management;
 use super::form::Form;
-use super::page::{Frame, Section, Who};
+use super::page::{Layout, Section, SignedInAccount};
 use crate::store::{GatewayEntry, Receipt};
 
 /// The request, who makes it, and the session it belongs to.
-pub(super) struct Visit<'a> {
+pub(super) struct SignedInRequest<'a> {
     pub(super) management: &'a Management,
-    pub(super) request: &'a Request,
+    pub(super) http: &'a Request,
     pub(super) caller: Caller,
     pub(super) session: Session,
 }
 
-impl Visit<'_> {
+impl SignedInRequest<'_> {
     pub(super) fn operations(&self) -> &Operations {
         &self.management.operations
     }
 
-    /// The frame of a page. What the page before has left is shown in it, and gone.
-    pub(super) fn frame(&self, title: impl Into<String>, section: Section) -> Frame {
-        Frame { section: Some(section), ..self.frame_of_nothing(title) }
+    /// The layout of a page. What the page before has left is shown in it, and gone.
+    pub(super) fn layout(&self, title: impl Into<String>, section: Section) -> Layout {
+        Layout { section: Some(section), ..self.layout_without_section(title) }
     }
 
-    /// The frame of a page that is no part of the navigation.
-    pub(super) fn frame_of_nothing(&self, title: impl Into<String>) -> Frame {
+    /// The layout of a page that is no part of the navigation.
+    pub(super) fn layout_without_section(&self, title: impl Into<String>) -> Layout {
         let account = self.caller.account();
-        Frame {
+        Layout {
             title: title.into(),
             section: None,
-            who: account.map(|account| Who {
+            account: account.map(|account| SignedInAccount {
                 name: account.name.to_string(),
                 id: account.id.to_string(),
                 is_admin: self.caller.is_admin(),
             }),
+            search: String::new(),
             form_token: Arc::clone(&self.session.form_token),
-            notice: if self.request.head.method == Method::HEAD {
+            notice: if self.http.head.method == Method::HEAD {
                 None
             } else {
                 self.session.flash.take_notice()
@@ -57,31 +58,31 @@ impl Visit<'_> {
     }
 
     /// Path and query of this request, to come back to.
-    pub(super) fn here(&self) -> String {
-        self.request.head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string)
+    pub(super) fn url(&self) -> String {
+        self.http.head.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string)
     }
 
     /// The value of a parameter of the query string; `None` where it is absent, empty or given twice.
     pub(super) fn parameter(&self, wanted: &str) -> Option<String> {
-        parameter(self.request.query(), wanted)
+        parameter(self.http.query(), wanted)
     }
 
     /// Where this page was asked from; `usual` where it does not say.
-    pub(super) fn origin(&self, usual: &str) -> String {
-        self.parameter("to").filter(|to| is_own_path(to)).unwrap_or_else(|| usual.to_owned())
+    pub(super) fn return_path(&self, usual: &str) -> String {
+        self.parameter("to").filter(|to| is_local_path(to)).unwrap_or_else(|| usual.to_owned())
     }
 
     /// Sends the browser back to where a form was asked from, with a notice.
-    pub(super) fn back(&self, form: &Form, usual: &str, notice: Notice) -> Answer {
+    pub(super) fn redirect_back(&self, form: &Form, usual: &str, notice: Notice) -> Answer {
         self.session.flash.set_notice(notice);
-        see_other(&origin_of(form, usual))
+        redirect(&form_return_path(form, usual))
     }
 }
 
 /// Where a form was asked from; `usual` where it does not say.
-pub(super) fn origin_of(form: &Form, usual: &str) -> String {
+pub(super) fn form_return_path(form: &Form, usual: &str) -> String {
     let to = form.value("to");
-    if is_own_path(to) { to.to_owned() } else { usual.to_owned() }
+    if is_local_path(to) { to.to_owned() } else { usual.to_owned() }
 }
 
 /// The value of a parameter of a query string; `None` where it is absent, empty or given twice.
@@ -94,14 +95,14 @@ pub(super) fn parameter(query: &str, wanted: &str) -> Option<String> {
 }
 
 /// A path with parameters.
-pub(super) fn with(path: &str, parameters: &[(&str, &str)]) -> String {
+pub(super) fn with_query(path: &str, parameters: &[(&str, &str)]) -> String {
     let query = Serializer::new(String::new()).extend_pairs(parameters).finish();
     if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 /// Whether a text is a path of this listener, and no way to another site in disguise: browsers read `//` and `/\` as
 /// the beginning of a host.
-pub(super) fn is_own_path(text: &str) -> bool {
+pub(super) fn is_local_path(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next() == Some(b'/')
         && !text[1..].starts_with('/')
@@ -110,32 +111,31 @@ pub(super) fn is_own_path(text: &str) -> bool {
 }
 
 /// Sends the browser on, to a page that it gets.
-pub(super) fn see_other(path: &str) -> Answer {
+pub(super) fn redirect(path: &str) -> Answer {
     let mut answer = with_body(StatusCode::SEE_OTHER, "text/plain; charset=utf-8", "");
     let location = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
     answer.headers_mut().insert(LOCATION, location);
     answer
 }
 
-/// What is said of something that was done: the sentence, and whether it is in force.
-pub(super) fn notice_of<T>(done: &Changed<T>, sentence: &str) -> Notice {
+/// What is said of something that was done: the sentence, and where it is in force.
+pub(super) fn change_notice<T>(done: &Changed<T>, sentence: &str) -> Notice {
+    let kind = if done.is_confirmed() { NoticeKind::Done } else { NoticeKind::Pending };
+    Notice { kind, text: format!("{sentence} {}", receipt_sentence(done)) }
+}
+
+/// Where a change is in force, and who has not confirmed it.
+pub(super) fn receipt_sentence<T>(done: &Changed<T>) -> String {
     let change = done.receipt.number;
     if done.is_confirmed() {
-        Notice {
-            kind: NoticeKind::Done,
-            text: format!("{sentence} In force on {} since change {change}.", names(&done.receipt.applied)),
-        }
-    } else {
-        let until = match done.receipt.not_after() {
-            Some(time) => format!("After {time} no gateway acts on what was before."),
-            None => "Reload in a moment.".to_owned(),
-        };
-        let waiting = waiting(&done.receipt);
-        let text = format!(
-            "{sentence} It is recorded as change {change}, but not yet confirmed by {waiting}. {until}"
-        );
-        Notice { kind: NoticeKind::Pending, text }
+        return format!("In force on {} since change {change}.", names(&done.receipt.applied));
     }
+    let until = match done.receipt.not_after() {
+        Some(time) => format!("After {time}, no gateway acts on the old state."),
+        None => "Reload in a moment.".to_owned(),
+    };
+    let waiting = waiting(&done.receipt);
+    format!("It is recorded as change {change}, but not yet confirmed by {waiting}. {until}")
 }
 
 /// The gateways that have not confirmed a change.
@@ -148,9 +148,9 @@ fn names(gateways: &[GatewayEntry]) -> String {
     if names.is_empty() { "every gateway".to_owned() } else { names.join(", ") }
 }
 
-/// What is said of something that was not done, where the place to say it is the page that it was asked on; other
+/// What is said of something that was not done, where the test to say it is the page that it was asked on; other
 /// refusals have pages of their own.
-pub(super) fn problem_of(refusal: Refusal) -> Result<Notice, Refusal> {
+pub(super) fn error_notice(refusal: Refusal) -> Result<Notice, Refusal> {
     let text = match &refusal {
         Refusal::Invalid { detail, .. }
         | Refusal::BadRequest { detail, .. }
@@ -176,19 +176,22 @@ mod tests {
     #[test]
     fn only_own_paths_are_gone_back_to() {
         for path in ["/", "/keys", "/keys?a=b&c=%2F%2F#x", "/keys//x"] {
-            assert!(is_own_path(path), "{path}");
+            assert!(is_local_path(path), "{path}");
         }
         for path in
             ["", "keys", "//evil.test", "/\\evil.test", "https://evil.test", "/a b", "/a\r\nX: y", "/é"]
         {
-            assert!(!is_own_path(path), "{path}");
+            assert!(!is_local_path(path), "{path}");
         }
-        assert!(!is_own_path(&format!("/{}", "x".repeat(5000))));
+        assert!(!is_local_path(&format!("/{}", "x".repeat(5000))));
     }
 
     #[test]
     fn parameters_are_escaped() {
-        assert_eq!(with("/keys/new", &[("to", "/keys?a=b&c=d")]), "/keys/new?to=%2Fkeys%3Fa%3Db%26c%3Dd");
+        assert_eq!(
+            with_query("/keys/new", &[("to", "/keys?a=b&c=d")]),
+            "/keys/new?to=%2Fkeys%3Fa%3Db%26c%3Dd"
+        );
         assert_eq!(parameter("to=%2Fkeys%3Fa%3Db&x=1", "to").as_deref(), Some("/keys?a=b"));
         assert_eq!(parameter("to=1&to=2", "to"), None);
     }

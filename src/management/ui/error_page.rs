@@ -6,21 +6,21 @@ use http::{HeaderValue, StatusCode};
 
 use super::super::answer::Answer;
 use super::super::refusal::Refusal;
-use super::page::{Frame, render};
-use super::visit::{Visit, sentence};
+use super::page::{Layout, render};
+use super::signed_in_request::{SignedInRequest, sentence};
 
 #[derive(Template)]
-#[template(path = "refused.html")]
-struct RefusedPage<'a> {
-    frame: Frame,
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    layout: Layout,
     status: StatusCode,
     heading: &'static str,
     text: String,
     id: &'a str,
 }
 
-/// Answers with the page of a refusal; `visit` where somebody has signed in.
-pub(super) fn answer(visit: Option<&Visit<'_>>, refusal: &Refusal, id: &str) -> Answer {
+/// Answers with the page of a refusal; `request` where somebody has signed in.
+pub(super) fn answer(request: Option<&SignedInRequest<'_>>, refusal: &Refusal, id: &str) -> Answer {
     let status = match refusal {
         // a page never challenges: RFC 9110 §15.5.2 wants one with every 401
         Refusal::Unauthorized => StatusCode::FORBIDDEN,
@@ -28,11 +28,11 @@ pub(super) fn answer(visit: Option<&Visit<'_>>, refusal: &Refusal, id: &str) -> 
     };
     let (heading, usual) = words(refusal);
     let text = refusal.detail().map_or_else(|| usual.to_owned(), sentence);
-    let frame = match visit {
-        Some(visit) => visit.frame_of_nothing(heading),
-        None => Frame::of_stranger(heading),
+    let layout = match request {
+        Some(request) => request.layout_without_section(heading),
+        None => Layout::signed_out(heading),
     };
-    let mut answer = render(status, &RefusedPage { frame, status, heading, text, id });
+    let mut answer = render(status, &ErrorPage { layout, status, heading, text, id });
     let headers = answer.headers_mut();
     if let Some(after) = refusal.retry_after() {
         let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(1);
@@ -55,20 +55,21 @@ fn words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::TooManyLists { .. } | Refusal::ListsBusy { .. } => {
             ("Too many lists at once", "Try again in a moment.")
         }
-        Refusal::OutcomeUnknown => ("Perhaps done", "Look whether it was done."),
+        Refusal::OutcomeUnknown => {
+            ("The result is unknown", "The change may have been made. Check before you repeat it.")
+        }
         Refusal::Forbidden { .. } | Refusal::IdIsForAdmins => {
             ("Not permitted", "Your account may not do this. Ask an admin, or an owner of the environment.")
         }
-        Refusal::NotFound => (
-            "Not found",
-            "There is no such page, or what it shows was deleted, or is not for your account to see.",
-        ),
-        Refusal::MethodNotAllowed { .. } => ("Not possible", "This address is not asked this way."),
-        Refusal::BadRequest { .. } | Refusal::Invalid { .. } => {
-            ("That was not understood", "Go back, and try again.")
+        Refusal::NotFound => ("Not found", "There is no such page, or it is not for your account to see."),
+        Refusal::MethodNotAllowed { .. } => {
+            ("Not possible", "This address does not accept this kind of request.")
         }
-        Refusal::PreconditionFailed { .. } => ("Changed meanwhile", "Look at it again."),
-        Refusal::TooLarge => ("Too large", "Send less."),
-        Refusal::Misdirected { .. } => ("Unknown host name", "ApiRequest this page by its address."),
+        Refusal::BadRequest { .. } | Refusal::Invalid { .. } => ("Invalid request", "Go back and try again."),
+        Refusal::PreconditionFailed { .. } => {
+            ("Changed meanwhile", "Somebody else has changed it. Open it again.")
+        }
+        Refusal::TooLarge => ("Too large", "Send less text."),
+        Refusal::Misdirected { .. } => ("Unknown host name", "Open this page by its address."),
     }
 }

@@ -1,0 +1,34 @@
+//! What accounts, environments and keys are called.
+
+use std::collections::HashMap;
+
+use super::{Caller, Operations};
+use crate::management::refusal::Refusal;
+use crate::policy::ManagementAction;
+use crate::store::ObjectId;
+
+impl Operations {
+    /// What has this name, or this access key; removed ones too. For admins.
+    pub async fn ids_of_name(&self, caller: &Caller, name: String) -> Result<Vec<ObjectId>, Refusal> {
+        caller.require(&ManagementAction::SeeEverything)?;
+        self.list(caller, move |store| store.ids_of_name(&name)).await
+    }
+
+    /// The names of these, as far as the caller may see them; removed ones too. A key's name is for admins.
+    pub async fn names(
+        &self,
+        caller: &Caller,
+        ids: Vec<ObjectId>,
+    ) -> Result<HashMap<ObjectId, String>, Refusal> {
+        let names = self.registry.read(move |store| store.names(&ids)).await?;
+        let may_see = |id: &ObjectId, state| match id {
+            ObjectId::Account(id) => caller.may(&ManagementAction::SeeAccount(*id)),
+            ObjectId::Environment(id) => {
+                caller.may(&ManagementAction::SeeEnvironment { id: id.clone(), state })
+            }
+            ObjectId::Key(_) => caller.is_admin(),
+        };
+        let seen = names.into_iter().filter(|(id, found)| may_see(id, found.state));
+        Ok(seen.map(|(id, found)| (id, found.name)).collect())
+    }
+}

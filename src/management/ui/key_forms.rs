@@ -1,0 +1,178 @@
+//! The forms that make a key and change its name and description.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::answer::Answer;
+use super::super::flash::{Flash, Notice, NoticeKind, SECRET_LIFETIME};
+use super::super::operations::{Changed, NewPair};
+use super::super::refusal::Refusal;
+use super::environment_picker::environment_label;
+use super::form::Form;
+use super::form_page::{Field, FormPage, current_values, read_name_and_description, read_revision};
+use super::key_display::{find, key_label, list_path};
+use super::page::Section;
+use super::signed_in_request::{
+    SignedInRequest, change_notice, form_return_path, redirect, waiting, with_query,
+};
+use crate::model::{AccountId, EnvironmentId, KeyOwner};
+use crate::policy::ManagementAction;
+use crate::store::{Edit, KeyEntry};
+
+/// Whose key is to be made, as the query string says.
+fn wanted_owner(request: &SignedInRequest<'_>) -> Result<KeyOwner, Refusal> {
+    match (request.parameter("account"), request.parameter("environment")) {
+        (None, None) => Ok(request.caller.owner().clone()),
+        (Some(id), None) => id.parse::<AccountId>().map(KeyOwner::Account).map_err(|_| Refusal::NotFound),
+        (None, Some(id)) => {
+            id.parse::<EnvironmentId>().map(KeyOwner::Environment).map_err(|_| Refusal::NotFound)
+        }
+        (Some(_), Some(_)) => Err(Refusal::NotFound),
+    }
+}
+
+async fn new_form(request: &SignedInRequest<'_>, owner: &KeyOwner, to: String) -> Result<FormPage, Refusal> {
+    let whose = match owner {
+        KeyOwner::Account(id) => {
+            format!(
+                "for the account {}",
+                request.operations().account(&request.caller, *id).await?.object.name
+            )
+        }
+        KeyOwner::Environment(id) => {
+            let entry = request.operations().existing_environment(&request.caller, id).await?;
+            format!("for the environment {}", environment_label(&entry.object))
+        }
+    };
+    let mut page = FormPage::new(request, Section::Keys, "new-key", "New API key", "Create", to);
+    page.intro =
+        vec![format!("A key {whose}. Name and description are optional, and you can change them later.")];
+    // the owner stands in the query string, as it did when the form was asked for
+    page.action = match owner {
+        KeyOwner::Account(id) => with_query("/keys/new", &[("account", &id.to_string())]),
+        KeyOwner::Environment(id) => with_query("/keys/new", &[("environment", id.as_str())]),
+    };
+    Ok(page)
+}
+
+const NAME_HINT: &str = "Who or what uses it, such as ci-server";
+
+const DESCRIPTION_HINT: &str = "What it is for";
+
+/// `/keys/new`, asked
+pub(super) async fn show_new(request: &SignedInRequest<'_>) -> Result<Answer, Refusal> {
+    let owner = wanted_owner(request)?;
+    request.caller.require(&ManagementAction::ChangeKeys(owner.clone()))?;
+    let to = request.return_path(&list_path(request, &owner));
+    let mut page = new_form(request, &owner, to).await?;
+    page.fields = vec![Field::name("", NAME_HINT), Field::description("", DESCRIPTION_HINT)];
+    Ok(page.show())
+}
+
+/// `/keys/new`, sent
+pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result<Answer, Refusal> {
+    let owner = wanted_owner(request)?;
+    let to = form_return_path(form, &list_path(request, &owner));
+    let made = async {
+        let (name, description) = read_name_and_description(form)?;
+        request
+            .operations()
+            .create_key(&request.caller, owner.clone(), name, description, NewPair::Minted)
+            .await
+    };
+    match made.await {
+        Ok(issued) => {
+            let id = issued.changed.value.key.id;
+            if let Some(secret) = issued.secret {
+                request.session.flash.put_secret(id, secret, Instant::now());
+                forget_later(Arc::clone(&request.session.flash));
+            }
+            request.session.flash.set_notice(new_key_notice(&issued.changed));
+            Ok(redirect(&with_query(&format!("/keys/{id}/created"), &[("to", &to)])))
+        }
+        Err(refusal) => {
+            let mut page = new_form(request, &owner, to).await?;
+            page.fields = vec![
+                Field::name(form.value("name"), NAME_HINT),
+                Field::description(form.lines("description"), DESCRIPTION_HINT),
+            ];
+            page.show_refused(refusal)
+        }
+    }
+}
+
+/// What is said of a new key. The page that says it shows the secret once, so nobody is asked to reload it.
+fn new_key_notice(done: &Changed<KeyEntry>) -> Notice {
+    let name = key_label(&done.value.key);
+    if done.is_confirmed() {
+        return change_notice(done, &format!("Key “{name}” is active."));
+    }
+    let text = format!(
+        "Key “{name}” is recorded as change {}, but not yet confirmed by {}. Until then it may be refused there. \
+         Save the pair now.",
+        done.receipt.number,
+        waiting(&done.receipt)
+    );
+    Notice { kind: NoticeKind::Pending, text }
+}
+
+/// Wipes the secret when nobody has come for it.
+fn forget_later(flash: Arc<Flash>) {
+    tokio::spawn(async move {
+        tokio::time::sleep(SECRET_LIFETIME).await;
+        flash.drop_expired(Instant::now());
+    });
+}
+
+fn edit_form(request: &SignedInRequest<'_>, entry: &KeyEntry, to: String) -> FormPage {
+    let mut page = FormPage::new(request, Section::Keys, "edit-key", "Edit API key", "Save", to);
+    page.facts = vec![("Access key (user name)", entry.key.access_key.to_string())];
+    page.hidden = vec![("revision", entry.revision.to_string())];
+    page
+}
+
+/// `/keys/{id}/edit`, asked
+pub(super) async fn show_edit(request: &SignedInRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let entry = find(request, id).await?;
+    request.caller.require(&ManagementAction::ChangeKeys(entry.key.owner.clone()))?;
+    let to = request.return_path(&list_path(request, &entry.key.owner));
+    let mut page = edit_form(request, &entry, to);
+    page.fields = vec![
+        Field::name(entry.key.name.map(|name| name.to_string()).unwrap_or_default(), NAME_HINT),
+        Field::description(
+            entry.key.description.map(|text| text.to_string()).unwrap_or_default(),
+            DESCRIPTION_HINT,
+        ),
+    ];
+    Ok(page.show())
+}
+
+/// `/keys/{id}/edit`, sent
+pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -> Result<Answer, Refusal> {
+    let entry = find(request, id).await?;
+    let usual = list_path(request, &entry.key.owner);
+    let edited = async {
+        let (name, description) = read_name_and_description(form)?;
+        let edit = Edit { name: Some(name), description: Some(description), expected: read_revision(form)? };
+        request.operations().edit_key(&request.caller, entry.key.id, edit).await
+    };
+    match edited.await {
+        Ok(done) => {
+            let text = format!("Key “{}” is saved.", key_label(&done.value.key));
+            Ok(request.redirect_back(form, &usual, change_notice(&done, &text)))
+        }
+        Err(refusal) => {
+            // as it is now: it may have changed since it was looked at above
+            let entry = find(request, id).await?;
+            let mut page = edit_form(request, &entry, form_return_path(form, &usual));
+            if let Refusal::PreconditionFailed { .. } = refusal {
+                page.current = current_values(entry.key.name.as_ref(), entry.key.description.as_ref());
+            }
+            page.fields = vec![
+                Field::name(form.value("name"), NAME_HINT),
+                Field::description(form.lines("description"), DESCRIPTION_HINT),
+            ];
+            page.show_refused(refusal)
+        }
+    }
+}

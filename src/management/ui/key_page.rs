@@ -1,0 +1,60 @@
+//! The page of one key.
+
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+
+use super::super::answer::Answer;
+use super::super::refusal::Refusal;
+use super::audit::{history_link, of_key};
+use super::detail_page::DetailPage;
+use super::key_display::{find, key_label, last_use, list_path, menu, owner_cell, owner_names};
+use super::page::Section;
+use super::signed_in_request::{SignedInRequest, redirect};
+use super::table::Cell;
+use crate::model::KeyOwner;
+use crate::policy::ManagementAction;
+
+/// `/keys/{id}`; an access key in test of the id leads there
+pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answer, Refusal> {
+    let entry = match find(request, id).await {
+        Err(Refusal::NotFound) => {
+            let access_key = percent_decode_str(id).decode_utf8().map_err(|_| Refusal::NotFound)?;
+            let access_key = access_key.parse().map_err(|_| Refusal::NotFound)?;
+            let entry = request.operations().key_with_access_key(&request.caller, access_key).await?;
+            return Ok(redirect(&format!("/keys/{}", entry.key.id)));
+        }
+        found => found?,
+    };
+    let confirmed_up_to = request.operations().confirmed_up_to().await;
+    let now = Timestamp::now();
+    let last_use = last_use(&entry, now);
+    let state = Cell::state(entry.key.state, entry.revision, confirmed_up_to);
+    let names = owner_names(request, std::slice::from_ref(&entry)).await?;
+    let key = entry.key;
+    let may_change = request.caller.may(&ManagementAction::ChangeKeys(key.owner.clone()));
+    let owner = owner_cell(&key.owner, &names);
+    let (id, access_key) = (key.id.to_string(), key.access_key.to_string());
+    let is_account_key = matches!(key.owner, KeyOwner::Account(_));
+    let mut page = DetailPage::new(request, Section::Keys, format!("API key {}", key_label(&key)));
+    page.up = (list_path(request, &key.owner), "API keys");
+    page.menu = menu(&key, &page.here, may_change);
+    page.facts = vec![
+        ("State", state),
+        ("Belongs to", owner),
+        ("Access key (user name)", Cell::Code(key.access_key.to_string())),
+        ("Name", Cell::text(key.name)),
+        ("Description", Cell::text(key.description)),
+        ("Created", Cell::time(key.created, now)),
+        ("Last used", last_use),
+        ("Requests", Cell::number(entry.usage.uses)),
+        ("Id", Cell::text(Some(key.id))),
+        ("UUID", Cell::text(Some(key.uuid))),
+    ];
+    if let Some(history) = history_link(request, "key", &id) {
+        page.links.push(("History of this key", history));
+        if is_account_key {
+            page.links.push(("What was done with this key", of_key(&access_key)));
+        }
+    }
+    Ok(page.show())
+}
