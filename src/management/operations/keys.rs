@@ -49,7 +49,7 @@ impl Operations {
         caller: &Caller,
         access_key: AccessKey,
     ) -> Result<KeyEntry, Refusal> {
-        let entry = self.registry.read(move |store| store.key_entry_of(&access_key)).await?;
+        let entry = self.store.read(move |store| store.key_entry_of(&access_key)).await?;
         caller.require(&ManagementAction::SeeKeys(entry.key.owner.clone())).map_err(|_| Refusal::NotFound)?;
         Ok(entry)
     }
@@ -171,7 +171,7 @@ impl Operations {
     pub async fn key_owner(&self, caller: &Caller, owner: &KeyOwner) -> Result<Owner, Refusal> {
         caller.require(&ManagementAction::SeeKeys(owner.clone()))?;
         let owner = owner.clone();
-        Ok(self.registry.read(move |store| store.owner(&owner)).await?)
+        Ok(self.store.read(move |store| store.owner(&owner)).await?)
     }
 
     /// Hashes a secret on a thread for blocking work, a few at once.

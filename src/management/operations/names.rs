@@ -20,7 +20,7 @@ impl Operations {
         caller: &Caller,
         ids: Vec<ObjectId>,
     ) -> Result<HashMap<ObjectId, String>, Refusal> {
-        let names = self.registry.read(move |store| store.names(&ids)).await?;
+        let names = self.store.read(move |store| store.names(&ids)).await?;
         let may_see = |id: &ObjectId, state| match id {
             ObjectId::Account(id) => caller.may(&ManagementAction::SeeAccount(*id)),
             ObjectId::Environment(id) => {
