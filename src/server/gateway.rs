@@ -113,7 +113,7 @@ pub struct Gateway {
     follower: follower::FollowerHandle,
     reader: Reader,
     /// Where there is a management listener.
-    registry: Option<AsyncStore>,
+    async_store: Option<AsyncStore>,
     /// Where the record is in PostgreSQL.
     lease: Option<record_lease::LeaseHandle>,
 }
@@ -140,18 +140,19 @@ impl Gateway {
         }
         drop(store);
         let reader = Reader::open(&path, READER_THREADS)?;
-        let registry = match &config.management {
+        let async_store = match &config.management {
             Some(management) => Some(AsyncStore::open(&config.store, management.lists)?),
             None => None,
         };
         let mut lease =
             replica.map(|replica| StartingLease::new(replica, config.max_staleness)).transpose()?;
-        let started = Self::start_with(config, peppers, (reader.clone(), registry.clone()), row, &mut lease);
+        let started =
+            Self::start_with(config, peppers, (reader.clone(), async_store.clone()), row, &mut lease);
         if started.is_err() {
             if let Some(lease) = lease {
                 lease.withdraw();
             }
-            close(&path, &reader, registry.as_ref());
+            close(&path, &reader, async_store.as_ref());
         }
         started
     }
@@ -160,7 +161,7 @@ impl Gateway {
     fn start_with(
         mut config: Config,
         peppers: Peppers,
-        (mut reader, registry): (Reader, Option<AsyncStore>),
+        (mut reader, async_store): (Reader, Option<AsyncStore>),
         mut row: Option<EmbeddedLease>,
         lease: &mut Option<StartingLease>,
     ) -> Result<Self, StartError> {
@@ -225,9 +226,9 @@ impl Gateway {
                 let _ = commands.send(FollowerCommand::Look);
             }
         };
-        let management_plane = registry.clone().map(|registry| {
+        let management_plane = async_store.clone().map(|async_store| {
             let operations = Operations::new(
-                registry,
+                async_store,
                 Arc::clone(&authenticator),
                 AppliedChanges::new(look.clone(), applied.clone()),
             );
@@ -274,7 +275,7 @@ impl Gateway {
             control,
             follower,
             reader,
-            registry,
+            async_store,
             lease,
         })
     }
@@ -335,7 +336,7 @@ impl Gateway {
         }
         let path = self.config.store.path().to_owned();
         let Self {
-            workers, control_commands, control, follower, reader, registry, lease, access_log, ..
+            workers, control_commands, control, follower, reader, async_store, lease, access_log, ..
         } = self;
         let (done, stopped) = oneshot::channel();
         // joining threads blocks; the caller's runtime may be one that serves
@@ -360,7 +361,7 @@ impl Gateway {
                 lease.stop(LAST_ANSWER);
             }
             match store {
-                StoreAtStop::Intact => close(&path, &reader, registry.as_ref()),
+                StoreAtStop::Intact => close(&path, &reader, async_store.as_ref()),
                 // as long as a connection is open SQLite takes nothing away
                 StoreAtStop::ForeignLog => std::mem::forget(reader),
             }
@@ -376,11 +377,11 @@ impl Gateway {
 }
 
 /// Closes the store. The last to close it writes the write-ahead log back into the file, so that the file is complete.
-fn close(path: &Path, reader: &Reader, registry: Option<&AsyncStore>) {
+fn close(path: &Path, reader: &Reader, async_store: Option<&AsyncStore>) {
     let deadline = Instant::now() + CLOSING;
     reader.close(deadline);
-    if let Some(registry) = registry {
-        registry.close(deadline);
+    if let Some(async_store) = async_store {
+        async_store.close(deadline);
     }
     if let Some(log) = uncheckpointed_wal(path) {
         tracing::warn!(

@@ -42,11 +42,11 @@ impl AsyncStore {
         let writer = Store::open_unchecked(store)?;
         let readers = (0..READERS).map(|_| Store::open_read_only(path)).collect::<Result<_, _>>()?;
         Ok(Self {
-            reading: ThreadPool::start("registry-read", readers, QUEUE, path)?,
+            reading: ThreadPool::start("store-objects", readers, QUEUE, path)?,
             lists: ListQueue::open(path, lists)?,
-            writing: ThreadPool::start("registry-write", vec![writer], QUEUE, path)?,
+            writing: ThreadPool::start("store-changes", vec![writer], QUEUE, path)?,
             gateway_lists: ThreadPool::start(
-                "registry-watch",
+                "store-gateways",
                 vec![Store::open_unchecked(store)?],
                 QUEUE,
                 path,

@@ -48,7 +48,7 @@ impl ListQueue {
         let stores = (0..AT_ONCE).map(|_| Store::open_read_only(path)).collect::<Result<_, _>>()?;
         Ok(Self {
             // a list is sent there when it has its turn, so that there is a free thread for it
-            threads: ThreadPool::start("registry-list", stores, AT_ONCE, path)?,
+            threads: ThreadPool::start("store-lists", stores, AT_ONCE, path)?,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             callers: Arc::default(),
             bounds: Arc::new(ArcSwap::from_pointee(bounds)),

@@ -55,7 +55,7 @@ impl Reader {
             .collect::<Result<_, _>>()?;
         let reading = ThreadPool::start("store-read", connections, QUEUE, path)?;
         let saving =
-            ThreadPool::start("store-notes", vec![Database::open(path, OpenMode::Relaxed)?], QUEUE, path)?;
+            ThreadPool::start("store-uses", vec![Database::open(path, OpenMode::Relaxed)?], QUEUE, path)?;
         Ok(Self { reading, saving, report: None })
     }
 
