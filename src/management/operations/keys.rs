@@ -43,7 +43,7 @@ impl Operations {
         }
     }
 
-    /// The key with this access key, if the caller may see it; a removed one too.
+    /// The key with this access key, if the caller may see it, even a removed one.
     pub async fn key_with_access_key(
         &self,
         caller: &Caller,
@@ -54,7 +54,7 @@ impl Operations {
         Ok(entry)
     }
 
-    /// A page of all keys that the caller may see, whoever owns them; removed ones too.
+    /// A page of all keys that the caller may see, of any owner, even removed ones.
     pub async fn search_keys(&self, caller: &Caller, query: PageQuery) -> Result<Page<KeyEntry>, Refusal> {
         let seen_by = match caller.owner() {
             _ if caller.is_admin() => EnvironmentScope::All,
@@ -62,7 +62,7 @@ impl Operations {
             KeyOwner::Environment(id) => EnvironmentScope::Only(id.clone()),
         };
         let mut page = self.list(caller, move |store| store.key_page_with_removed(&seen_by, &query)).await?;
-        // the rule itself decides; the record has only narrowed what is looked at
+        // the policy decides; the query has only narrowed the candidates
         page.items.retain(|entry| caller.may(&ManagementAction::SeeKeys(entry.key.owner.clone())));
         Ok(page)
     }

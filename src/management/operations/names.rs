@@ -1,4 +1,4 @@
-//! What accounts, environments and keys are called.
+//! The names of accounts, environments and keys.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use crate::policy::ManagementAction;
 use crate::store::ObjectId;
 
 impl Operations {
-    /// What has this name, or this access key; removed ones too. For admins.
+    /// The objects with this name or this access key, even removed ones. For admins.
     pub async fn ids_of_name(&self, caller: &Caller, name: String) -> Result<Vec<ObjectId>, Refusal> {
         caller.require(&ManagementAction::SeeEverything)?;
         self.list(caller, move |store| store.ids_of_name(&name)).await
     }
 
-    /// The names of these, as far as the caller may see them; removed ones too. A key's name is for admins.
+    /// The names of objects that the caller may see, even removed ones. Only admins see names of keys.
     pub async fn names(
         &self,
         caller: &Caller,

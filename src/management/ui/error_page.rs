@@ -1,10 +1,9 @@
 //! The page of a refusal: what is wrong, what to do, and the id under which the log knows the request.
 
 use askama::Template;
-use http::header::{ALLOW, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
-use super::super::answer::Answer;
+use super::super::answer::{Answer, set_refusal_headers};
 use super::super::refusal::Refusal;
 use super::page::{Layout, render};
 use super::signed_in_request::{SignedInRequest, sentence};
@@ -33,16 +32,7 @@ pub(super) fn answer(request: Option<&SignedInRequest<'_>>, refusal: &Refusal, i
         None => Layout::signed_out(heading),
     };
     let mut answer = render(status, &ErrorPage { layout, status, heading, text, id });
-    let headers = answer.headers_mut();
-    if let Some(after) = refusal.retry_after() {
-        let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(1);
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if let Refusal::MethodNotAllowed { allow, .. } = refusal
-        && let Ok(allow) = HeaderValue::from_str(allow)
-    {
-        headers.insert(ALLOW, allow);
-    }
+    set_refusal_headers(&mut answer, refusal);
     answer
 }
 

@@ -8,11 +8,11 @@ use std::time::Instant;
 use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{RETRY_AFTER, SET_COOKIE};
+use http::header::SET_COOKIE;
 use http::{HeaderValue, StatusCode};
 use zeroize::Zeroizing;
 
-use super::super::answer::Answer;
+use super::super::answer::{Answer, set_refusal_headers};
 use super::super::identify::{self, SessionEnd, Visitor};
 use super::super::operations::Changed;
 use super::super::refusal::Refusal;
@@ -199,10 +199,7 @@ fn refuse(request: &Request, form: &Form, refusal: &Refusal) -> Answer {
     let access_key = form.value("access_key");
     let to = form_return_path(form, "/");
     let mut answer = page(status, to, None, Some(problem), access_key, form.typed(TYPED));
-    if let Some(after) = refusal.retry_after() {
-        let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(1);
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
+    set_refusal_headers(&mut answer, refusal);
     answer
 }
 

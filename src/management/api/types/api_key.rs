@@ -135,7 +135,7 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     let may_change = request.caller.may(&ManagementAction::ChangeKeys(entry.key.owner.clone()));
     let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
     let mut document = resource_json::key(entry, secret, &request.options(may_change, is_pending));
-    // the key is made: its secret is told whether or not an endpoint can be found
+    // the key exists: the answer must have its secret, though it may lack an endpoint
     if let Ok(owner) = request.management.operations.key_owner(request.caller, &entry.key.owner).await {
         let endpoints = request.management.settings().endpoints(&owner, &request.http.host);
         if let Some(endpoint) = endpoints.into_iter().next() {
