@@ -95,18 +95,28 @@ fn menu(request: &SignedInRequest<'_>, account: &Account, here: &str) -> Vec<Men
     if request.caller.may(&ManagementAction::ManageAccounts) && account.state != State::Removed {
         if account.state == State::Active {
             let href = asked("deactivate");
-            items.push(MenuItem::Form { label: "Deactivate", hook: "deactivate", href, is_grave: true });
+            items.push(MenuItem::Form {
+                label: "Deactivate",
+                hook: "deactivate",
+                href,
+                is_destructive: true,
+            });
         } else {
             let href = asked("activate");
-            items.push(MenuItem::Form { label: "Activate", hook: "activate", href, is_grave: false });
+            items.push(MenuItem::Form { label: "Activate", hook: "activate", href, is_destructive: false });
             items.push(MenuItem::Form {
                 label: "Delete",
                 hook: "delete",
                 href: asked("delete"),
-                is_grave: true,
+                is_destructive: true,
             });
         }
-        items.push(MenuItem::Form { label: "Edit", hook: "edit", href: asked("edit"), is_grave: false });
+        items.push(MenuItem::Form {
+            label: "Edit",
+            hook: "edit",
+            href: asked("edit"),
+            is_destructive: false,
+        });
         items.push(MenuItem::Page { label: "API keys", hook: "keys", href: keys_of(id) });
     }
     let href = format!("/v2-beta/accounts/{id}");
@@ -137,7 +147,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         ("Kind", Cell::tag(account.kind.as_str())),
         ("Name", Cell::text(Some(account.name))),
         ("Description", Cell::text(account.description)),
-        ("Created", Cell::time(account.created, Timestamp::now())),
+        ("Created", Cell::time_in_full(account.created, Timestamp::now())),
         ("UUID", Cell::text(Some(account.uuid))),
     ];
     Ok(page.show())
@@ -276,7 +286,7 @@ fn state_form(request: &SignedInRequest<'_>, account: &Account, state: State, to
     };
     let mut page = FormPage::new(request, Section::Accounts, id, heading, submit, to);
     page.intro = vec![intro];
-    page.is_grave = state != State::Active;
+    page.is_destructive = state != State::Active;
     if is_own(request, account) && state != State::Active {
         page.intro.push("This is your own account. Your session ends at once.".to_owned());
         page.fields = vec![Field::tick("confirm", "Yes, stop the account that I am signed in with")];
@@ -285,7 +295,7 @@ fn state_form(request: &SignedInRequest<'_>, account: &Account, state: State, to
 }
 
 /// `/accounts/{id}/activate`, `deactivate`, `delete`: the question
-pub(super) async fn confirm_state(
+pub(super) async fn confirm_state_change(
     request: &SignedInRequest<'_>,
     id: &str,
     state: State,
@@ -296,7 +306,7 @@ pub(super) async fn confirm_state(
 }
 
 /// `/accounts/{id}/activate`, `deactivate`, `delete`
-pub(super) async fn set_state(
+pub(super) async fn change_state(
     request: &SignedInRequest<'_>,
     id: &str,
     state: State,

@@ -5,7 +5,7 @@ use super::signed_in_request::SignedInRequest;
 use crate::store::Attempt;
 
 /// What a form at this path is to change; `None` where there is none.
-pub(super) fn of(request: &SignedInRequest<'_>, segments: &[&str], form: &Form) -> Option<Attempt> {
+pub(super) fn attempt(request: &SignedInRequest<'_>, segments: &[&str], form: &Form) -> Option<Attempt> {
     let (action, subject, object) = match segments {
         ["keys", "new"] => {
             let owner = request.parameter("environment").or_else(|| request.parameter("account"));

@@ -13,7 +13,7 @@ use super::super::refusal::Refusal;
 use super::audit_filters::{self, FilterField};
 use super::list_view::{ListDefaults, ListView};
 use super::page::{Layout, Rendered, Section, render};
-use super::relative_time::{RelativeTime, full};
+use super::relative_time::full;
 use super::signed_in_request::{SignedInRequest, with_query};
 use super::table::{Cell, Row, Table, column, sortable_column};
 use crate::model::AccountId;
@@ -123,7 +123,7 @@ fn row(entry: &AuditEntry, names: &Names, now: Timestamp) -> Row {
     Row {
         id: format!("1al{}", entry.id),
         cells: vec![
-            Cell::TimeInFull(RelativeTime { at: entry.at, now }),
+            Cell::time_in_full(entry.at, now),
             Cell::html(&actor),
             Cell::tag(&entry.action),
             object(entry, names),

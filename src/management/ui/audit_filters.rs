@@ -27,11 +27,11 @@ enum Kind {
 
 /// Parameter, label, example, kind.
 const FILTERS: [(&str, &str, &str, Kind); 9] = [
-    ("object", "Object", "Name, id or access key", Kind::Object),
+    ("object", "Object", "Name, id or key", Kind::Object),
     ("actor", "Done by", "Name or id", Kind::Actor),
     ("key", "With access key", "pca_…", Kind::AccessKey),
     ("address", "From address", "192.0.2.7", Kind::Address),
-    ("from", "From (UTC)", "2026-01-31 09:30", Kind::From),
+    ("from", "From (UTC)", "2026-01-31", Kind::From),
     ("to", "To (UTC)", "2026-01-31", Kind::To),
     (
         "action",

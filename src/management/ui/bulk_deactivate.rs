@@ -9,7 +9,7 @@ use super::super::answer::Answer;
 use super::super::operations::{Changed, SelfLockout};
 use super::super::refusal::Refusal;
 use super::form::Form;
-use super::key_display::{find, key_label};
+use super::key_display::{find_key, key_label};
 use super::list_page::ListPage;
 use super::list_view::{ListDefaults, ListView};
 use super::page::{Layout, Section, render};
@@ -44,7 +44,7 @@ pub(super) async fn confirm(request: &SignedInRequest<'_>) -> Result<Answer, Ref
         to: request.return_path(LIST),
     };
     for id in read_ids(ids.iter().map(|id| &**id))? {
-        let entry = find(request, &id.to_string()).await?;
+        let entry = find_key(request, &id.to_string()).await?;
         let label = key_label(&entry.key).to_owned();
         if entry.key.state != State::Active {
             page.skipped.push((label, "It is not active."));

@@ -97,13 +97,28 @@ fn menu(request: &SignedInRequest<'_>, environment: &Environment, here: &str) ->
     {
         if environment.state == State::Active {
             let href = asked("deactivate");
-            items.push(MenuItem::Form { label: "Deactivate", hook: "deactivate", href, is_grave: true });
+            items.push(MenuItem::Form {
+                label: "Deactivate",
+                hook: "deactivate",
+                href,
+                is_destructive: true,
+            });
         } else {
             let href = asked("activate");
-            items.push(MenuItem::Form { label: "Activate", hook: "activate", href, is_grave: false });
+            items.push(MenuItem::Form { label: "Activate", hook: "activate", href, is_destructive: false });
         }
-        items.push(MenuItem::Form { label: "Delete", hook: "delete", href: asked("delete"), is_grave: true });
-        items.push(MenuItem::Form { label: "Edit", hook: "edit", href: asked("edit"), is_grave: false });
+        items.push(MenuItem::Form {
+            label: "Delete",
+            hook: "delete",
+            href: asked("delete"),
+            is_destructive: true,
+        });
+        items.push(MenuItem::Form {
+            label: "Edit",
+            hook: "edit",
+            href: asked("edit"),
+            is_destructive: false,
+        });
     }
     let href = format!("/v2-beta/projects/{id}");
     items.push(MenuItem::NewTab { label: "View in API", hook: "api", href });
@@ -138,7 +153,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         ("Id", Cell::Code(environment.id.to_string())),
         ("Name", Cell::text(environment.name)),
         ("Description", Cell::text(environment.description)),
-        ("Created", Cell::time(environment.created, Timestamp::now())),
+        ("Created", Cell::time_in_full(environment.created, Timestamp::now())),
         ("UUID", Cell::text(Some(environment.uuid))),
     ];
     Ok(page.show())
@@ -264,7 +279,7 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
 }
 
 /// `/environments/{id}/activate`, `deactivate`, `delete`: the question
-pub(super) async fn confirm_state(
+pub(super) async fn confirm_state_change(
     request: &SignedInRequest<'_>,
     id: &str,
     state: State,
@@ -300,12 +315,12 @@ pub(super) async fn confirm_state(
     let mut page =
         FormPage::new(request, Section::Environments, form, heading, submit, request.return_path(LIST));
     page.intro = vec![intro];
-    page.is_grave = state != State::Active;
+    page.is_destructive = state != State::Active;
     Ok(page.show())
 }
 
 /// `/environments/{id}/activate`, `deactivate`, `delete`
-pub(super) async fn set_state(
+pub(super) async fn change_state(
     request: &SignedInRequest<'_>,
     id: &str,
     state: State,

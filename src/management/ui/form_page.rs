@@ -39,7 +39,7 @@ pub(super) struct FormPage {
     /// The word on the button.
     pub(super) submit: &'static str,
     /// Whether what it does cannot be undone, or stops something that works.
-    pub(super) is_grave: bool,
+    pub(super) is_destructive: bool,
     /// Where it was asked from.
     pub(super) to: String,
     /// What was typed into it before the session ended.
@@ -94,7 +94,7 @@ impl FormPage {
             hidden: Vec::new(),
             action: request.http.path().to_owned(),
             submit,
-            is_grave: false,
+            is_destructive: false,
             to,
             typed: request.session.flash.take_typed(&request.url()),
         }

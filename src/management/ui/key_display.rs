@@ -48,32 +48,47 @@ pub(super) fn owner_cell(owner: &KeyOwner, names: &HashMap<ObjectId, String>) ->
 
 /// When and from where a key was used.
 pub(super) fn last_use(entry: &KeyEntry, now: Timestamp) -> Cell {
-    Cell::Used {
+    Cell::LastUse {
         last: entry.usage.at.map(|at| RelativeTime { at, now }),
         address: entry.usage.address.map(|address| address.to_string()),
     }
 }
 
 /// What can be done with a key; `here` is the page to come back to.
-pub(super) fn menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<MenuItem> {
+pub(super) fn key_menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<MenuItem> {
     let asked = |verb: &str| with_query(&format!("/keys/{}/{verb}", key.id), &[("to", here)]);
     let mut items = Vec::new();
     if may_change {
         match key.state {
             State::Active => {
                 let href = asked("deactivate");
-                items.push(MenuItem::Form { label: "Deactivate", hook: "deactivate", href, is_grave: true });
+                items.push(MenuItem::Form {
+                    label: "Deactivate",
+                    hook: "deactivate",
+                    href,
+                    is_destructive: true,
+                });
             }
             State::Inactive => {
                 let href = asked("activate");
-                items.push(MenuItem::Form { label: "Activate", hook: "activate", href, is_grave: false });
+                items.push(MenuItem::Form {
+                    label: "Activate",
+                    hook: "activate",
+                    href,
+                    is_destructive: false,
+                });
                 let href = asked("delete");
-                items.push(MenuItem::Form { label: "Delete", hook: "delete", href, is_grave: true });
+                items.push(MenuItem::Form { label: "Delete", hook: "delete", href, is_destructive: true });
             }
             State::Removed => {}
         }
         if key.state != State::Removed {
-            items.push(MenuItem::Form { label: "Edit", hook: "edit", href: asked("edit"), is_grave: false });
+            items.push(MenuItem::Form {
+                label: "Edit",
+                hook: "edit",
+                href: asked("edit"),
+                is_destructive: false,
+            });
         }
     }
     let href = format!("/v2-beta/apikeys/{}", key.id);
@@ -82,13 +97,13 @@ pub(super) fn menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<MenuItem> 
 }
 
 /// The key with this id, if the caller may see it; a removed one too.
-pub(super) async fn find(request: &SignedInRequest<'_>, id: &str) -> Result<KeyEntry, Refusal> {
+pub(super) async fn find_key(request: &SignedInRequest<'_>, id: &str) -> Result<KeyEntry, Refusal> {
     let id: KeyId = id.parse().map_err(|_| Refusal::NotFound)?;
     request.operations().key(&request.caller, id).await
 }
 
 /// The page on which a key stands.
-pub(super) fn list_path(request: &SignedInRequest<'_>, owner: &KeyOwner) -> String {
+pub(super) fn key_list_path(request: &SignedInRequest<'_>, owner: &KeyOwner) -> String {
     match owner {
         KeyOwner::Account(id) if request.caller.account().is_some_and(|own| own.id == *id) => {
             "/keys".to_owned()

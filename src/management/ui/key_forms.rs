@@ -10,7 +10,7 @@ use super::super::refusal::Refusal;
 use super::environment_picker::environment_label;
 use super::form::Form;
 use super::form_page::{Field, FormPage, current_values, read_name_and_description, read_revision};
-use super::key_display::{find, key_label, list_path};
+use super::key_display::{find_key, key_label, key_list_path};
 use super::page::Section;
 use super::signed_in_request::{
     SignedInRequest, change_notice, form_return_path, redirect, waiting, with_query,
@@ -63,7 +63,7 @@ const DESCRIPTION_HINT: &str = "What it is for";
 pub(super) async fn show_new(request: &SignedInRequest<'_>) -> Result<Answer, Refusal> {
     let owner = wanted_owner(request)?;
     request.caller.require(&ManagementAction::ChangeKeys(owner.clone()))?;
-    let to = request.return_path(&list_path(request, &owner));
+    let to = request.return_path(&key_list_path(request, &owner));
     let mut page = new_form(request, &owner, to).await?;
     page.fields = vec![Field::name("", NAME_HINT), Field::description("", DESCRIPTION_HINT)];
     Ok(page.show())
@@ -72,7 +72,7 @@ pub(super) async fn show_new(request: &SignedInRequest<'_>) -> Result<Answer, Re
 /// `/keys/new`, sent
 pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result<Answer, Refusal> {
     let owner = wanted_owner(request)?;
-    let to = form_return_path(form, &list_path(request, &owner));
+    let to = form_return_path(form, &key_list_path(request, &owner));
     let made = async {
         let (name, description) = read_name_and_description(form)?;
         request
@@ -133,9 +133,9 @@ fn edit_form(request: &SignedInRequest<'_>, entry: &KeyEntry, to: String) -> For
 
 /// `/keys/{id}/edit`, asked
 pub(super) async fn show_edit(request: &SignedInRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let entry = find(request, id).await?;
+    let entry = find_key(request, id).await?;
     request.caller.require(&ManagementAction::ChangeKeys(entry.key.owner.clone()))?;
-    let to = request.return_path(&list_path(request, &entry.key.owner));
+    let to = request.return_path(&key_list_path(request, &entry.key.owner));
     let mut page = edit_form(request, &entry, to);
     page.fields = vec![
         Field::name(entry.key.name.map(|name| name.to_string()).unwrap_or_default(), NAME_HINT),
@@ -149,8 +149,8 @@ pub(super) async fn show_edit(request: &SignedInRequest<'_>, id: &str) -> Result
 
 /// `/keys/{id}/edit`, sent
 pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -> Result<Answer, Refusal> {
-    let entry = find(request, id).await?;
-    let usual = list_path(request, &entry.key.owner);
+    let entry = find_key(request, id).await?;
+    let usual = key_list_path(request, &entry.key.owner);
     let edited = async {
         let (name, description) = read_name_and_description(form)?;
         let edit = Edit { name: Some(name), description: Some(description), expected: read_revision(form)? };
@@ -163,7 +163,7 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
         }
         Err(refusal) => {
             // as it is now: it may have changed since it was looked at above
-            let entry = find(request, id).await?;
+            let entry = find_key(request, id).await?;
             let mut page = edit_form(request, &entry, form_return_path(form, &usual));
             if let Refusal::PreconditionFailed { .. } = refusal {
                 page.current = current_values(entry.key.name.as_ref(), entry.key.description.as_ref());

@@ -9,7 +9,7 @@ use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::endpoints::Endpoints;
 use super::environment_picker::{EnvironmentPicker, environment_label};
-use super::key_display::{key_label, last_use, menu};
+use super::key_display::{key_label, key_menu, last_use};
 use super::list_view::{ListDefaults, ListView};
 use super::page::{Layout, Section, render};
 use super::signed_in_request::{SignedInRequest, with_query};
@@ -195,7 +195,7 @@ async fn table(
                 hook: "details",
                 href: format!("/keys/{}", key.id),
             })
-            .chain(menu(key, &here, may_change))
+            .chain(key_menu(key, &here, may_change))
             .collect(),
             below: None,
             choice: (may_change && key.state == State::Active).then(|| key.id.to_string()),

@@ -7,7 +7,7 @@ use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::audit::{history_link, of_key};
 use super::detail_page::DetailPage;
-use super::key_display::{find, key_label, last_use, list_path, menu, owner_cell, owner_names};
+use super::key_display::{find_key, key_label, key_list_path, key_menu, last_use, owner_cell, owner_names};
 use super::page::Section;
 use super::signed_in_request::{SignedInRequest, redirect};
 use super::table::Cell;
@@ -16,7 +16,7 @@ use crate::policy::ManagementAction;
 
 /// `/keys/{id}`; an access key in test of the id leads there
 pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answer, Refusal> {
-    let entry = match find(request, id).await {
+    let entry = match find_key(request, id).await {
         Err(Refusal::NotFound) => {
             let access_key = percent_decode_str(id).decode_utf8().map_err(|_| Refusal::NotFound)?;
             let access_key = access_key.parse().map_err(|_| Refusal::NotFound)?;
@@ -36,15 +36,15 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
     let (id, access_key) = (key.id.to_string(), key.access_key.to_string());
     let is_account_key = matches!(key.owner, KeyOwner::Account(_));
     let mut page = DetailPage::new(request, Section::Keys, format!("API key {}", key_label(&key)));
-    page.up = (list_path(request, &key.owner), "API keys");
-    page.menu = menu(&key, &page.here, may_change);
+    page.up = (key_list_path(request, &key.owner), "API keys");
+    page.menu = key_menu(&key, &page.here, may_change);
     page.facts = vec![
         ("State", state),
         ("Belongs to", owner),
         ("Access key (user name)", Cell::Code(key.access_key.to_string())),
         ("Name", Cell::text(key.name)),
         ("Description", Cell::text(key.description)),
-        ("Created", Cell::time(key.created, now)),
+        ("Created", Cell::time_in_full(key.created, now)),
         ("Last used", last_use),
         ("Requests", Cell::number(entry.usage.uses)),
         ("Id", Cell::text(Some(key.id))),

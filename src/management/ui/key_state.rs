@@ -4,7 +4,7 @@ use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::form::Form;
 use super::form_page::{Field, FormPage, read_confirmation};
-use super::key_display::{find, key_label, list_path};
+use super::key_display::{find_key, key_label, key_list_path};
 use super::page::Section;
 use super::sign_in::{self, SignInReason};
 use super::signed_in_request::{SignedInRequest, change_notice, error_notice, form_return_path, redirect};
@@ -37,7 +37,7 @@ fn state_form(request: &SignedInRequest<'_>, entry: &KeyEntry, state: State, to:
     };
     let mut page = FormPage::new(request, Section::Keys, id, heading, submit, to);
     page.intro = vec![intro];
-    page.is_grave = state != State::Active;
+    page.is_destructive = state != State::Active;
     page.facts = vec![("Access key", entry.key.access_key.to_string())];
     if is_own && state != State::Active {
         page.intro.push("You are signed in with this key. Your session ends at once.".to_owned());
@@ -47,26 +47,26 @@ fn state_form(request: &SignedInRequest<'_>, entry: &KeyEntry, state: State, to:
 }
 
 /// `/keys/{id}/activate`, `deactivate`, `delete`: the question
-pub(super) async fn confirm_state(
+pub(super) async fn confirm_state_change(
     request: &SignedInRequest<'_>,
     id: &str,
     state: State,
 ) -> Result<Answer, Refusal> {
-    let entry = find(request, id).await?;
+    let entry = find_key(request, id).await?;
     request.caller.require(&ManagementAction::ChangeKeys(entry.key.owner.clone()))?;
-    let to = request.return_path(&list_path(request, &entry.key.owner));
+    let to = request.return_path(&key_list_path(request, &entry.key.owner));
     Ok(state_form(request, &entry, state, to).show())
 }
 
 /// `/keys/{id}/activate`, `deactivate`, `delete`
-pub(super) async fn set_state(
+pub(super) async fn change_state(
     request: &SignedInRequest<'_>,
     id: &str,
     state: State,
     form: &Form,
 ) -> Result<Answer, Refusal> {
-    let entry = find(request, id).await?;
-    let usual = list_path(request, &entry.key.owner);
+    let entry = find_key(request, id).await?;
+    let usual = key_list_path(request, &entry.key.owner);
     match request
         .operations()
         .set_key_state(&request.caller, entry.key.id, state, read_confirmation(form))

@@ -45,8 +45,18 @@ pub(super) async fn section(
             |verb: &str| with_query(&format!("{}/members/{account}/{verb}", path(id)), &[("to", &here)]);
         let menu = if may_change {
             vec![
-                MenuItem::Form { label: "Change role", hook: "role", href: asked("role"), is_grave: false },
-                MenuItem::Form { label: "Remove", hook: "remove", href: asked("remove"), is_grave: true },
+                MenuItem::Form {
+                    label: "Change role",
+                    hook: "role",
+                    href: asked("role"),
+                    is_destructive: false,
+                },
+                MenuItem::Form {
+                    label: "Remove",
+                    hook: "remove",
+                    href: asked("remove"),
+                    is_destructive: true,
+                },
             ]
         } else {
             Vec::new()
@@ -261,7 +271,7 @@ pub(super) async fn confirm_remove(
         member.name,
         environment_label(&environment)
     )];
-    page.is_grave = true;
+    page.is_destructive = true;
     Ok(page.show())
 }
 

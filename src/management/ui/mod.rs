@@ -103,7 +103,7 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     }
     let answer = pages(&request, &segments, sent.as_ref()).await;
     if let (Err(refusal), Some(form)) = (&answer, &sent)
-        && let Some(attempt) = attempted_change::of(&request, &segments, form)
+        && let Some(attempt) = attempted_change::attempt(&request, &segments, form)
     {
         request.operations().audit_refusal(&request.caller, attempt, refusal).await;
     }
@@ -139,8 +139,8 @@ async fn pages(
         (["keys", id, verb], sent) => {
             let state = state_after(verb)?;
             match sent {
-                None => key_state::confirm_state(request, id, state).await,
-                Some(form) => key_state::set_state(request, id, state, form).await,
+                None => key_state::confirm_state_change(request, id, state).await,
+                Some(form) => key_state::change_state(request, id, state, form).await,
             }
         }
         (["environments"], None) => environments::list(request).await,
@@ -166,8 +166,8 @@ async fn pages(
         (["environments", id, verb], sent) => {
             let state = state_after(verb)?;
             match sent {
-                None => environments::confirm_state(request, id, state).await,
-                Some(form) => environments::set_state(request, id, state, form).await,
+                None => environments::confirm_state_change(request, id, state).await,
+                Some(form) => environments::change_state(request, id, state, form).await,
             }
         }
         (["accounts"], None) => accounts::list(request).await,
@@ -179,8 +179,8 @@ async fn pages(
         (["accounts", id, verb], sent) => {
             let state = state_after(verb)?;
             match sent {
-                None => accounts::confirm_state(request, id, state).await,
-                Some(form) => accounts::set_state(request, id, state, form).await,
+                None => accounts::confirm_state_change(request, id, state).await,
+                Some(form) => accounts::change_state(request, id, state, form).await,
             }
         }
         (["audit"], None) => audit::list(request).await,

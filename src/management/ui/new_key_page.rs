@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::endpoints::Endpoints;
-use super::key_display::{key_label, list_path};
+use super::key_display::{key_label, key_list_path};
 use super::page::{Layout, Section, render};
 use super::signed_in_request::SignedInRequest;
 use crate::auth::Secret;
@@ -50,7 +50,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         secret,
         endpoint: endpoints.urls.into_iter().next(),
         unreachable: endpoints.missing,
-        close: request.return_path(&list_path(request, &key.owner)),
+        close: request.return_path(&key_list_path(request, &key.owner)),
         key,
     };
     Ok(render(StatusCode::OK, &page))

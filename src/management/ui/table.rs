@@ -94,7 +94,7 @@ pub(super) enum Cell {
     /// A time: how long ago, and when exactly.
     TimeInFull(RelativeTime),
     /// When and from where something was used; never, perhaps.
-    Used { last: Option<RelativeTime>, address: Option<String> },
+    LastUse { last: Option<RelativeTime>, address: Option<String> },
     /// A count.
     Number(String),
     /// A component.
@@ -104,7 +104,7 @@ pub(super) enum Cell {
 /// An entry of a menu.
 pub(super) enum MenuItem {
     /// Leads to a form or a question.
-    Form { label: &'static str, hook: &'static str, href: String, is_grave: bool },
+    Form { label: &'static str, hook: &'static str, href: String, is_destructive: bool },
     /// Leads to another page.
     Page { label: &'static str, hook: &'static str, href: String },
     /// Leads to the API, in another tab.
@@ -229,6 +229,11 @@ impl Cell {
     /// A component.
     pub(super) fn html(component: &(impl Template + HtmlSafe)) -> Self {
         Self::Html(Rendered::of(component))
+    }
+
+    /// A time as seen from now, and when exactly.
+    pub(super) fn time_in_full(at: Timestamp, now: Timestamp) -> Self {
+        Self::TimeInFull(RelativeTime { at, now })
     }
 
     /// A time as seen from now.
