@@ -122,7 +122,7 @@ fn the_whole_life_of_a_key_needs_no_mouse() {
         }
         person.has_focus(&format!("{row} [data-action='{action}']"));
         person.press(&[ENTER]);
-        // what is grave has to be meant: the focus is on Cancel
+        // what stops or deletes something must be meant: the focus is on Cancel
         person.has_focus("dialog [data-cancel]");
     };
     act("deactivate", 2);

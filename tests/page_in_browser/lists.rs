@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::judge::from_all_sides;
+use crate::page_checks::from_all_sides;
 use crate::person::{Person, admin, key};
 use crate::support::stage::Stage;
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::judge::from_all_sides;
+use crate::page_checks::from_all_sides;
 use crate::person::{Person, admin, key};
 use crate::support::browser::Browser;
 use crate::support::browser::keys::{END, LEFT};

@@ -8,11 +8,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod judge;
 mod keyboard;
 mod life;
 mod lists;
 mod looks;
+mod page_checks;
 mod person;
 mod pictures;
 mod sessions;

@@ -1,6 +1,6 @@
 //! A person at a browser, and the gateway whose page they open.
 
-use crate::judge::look;
+use crate::page_checks::look;
 use crate::support::api::Api;
 use crate::support::browser::Browser;
 use crate::support::cli::Key;

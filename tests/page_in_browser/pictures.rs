@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::judge::colours;
+use crate::page_checks::colours;
 use crate::person::Person;
 use crate::support::api::{Api, key_in};
 use crate::support::browser::{Browser, Colours, Screen, pictures, png_size};

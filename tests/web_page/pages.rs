@@ -29,7 +29,13 @@ fn pages() -> Vec<String> {
         .into_iter()
         .chain(["/environments/e1", "/environments/e1/edit", "/environments/e1/deactivate"])
         .chain(["/environments/e1/members/add", "/accounts", "/accounts/new", "/audit", "/keys/new"])
-        .chain(["/nothing", "/keys/1c999999"])
+        .chain([
+            "/nothing",
+            "/keys/1c999999",
+            "/search?q=e",
+            "/keys/deactivate?key=1c1",
+            "/audit?object=alice&from=2026-01-01",
+        ])
         .map(str::to_owned)
         .collect();
     for verb in ["", "/edit", "/deactivate", "/delete", "/created"] {

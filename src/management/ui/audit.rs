@@ -138,14 +138,14 @@ fn row(entry: &AuditEntry, names: &Names, now: Timestamp) -> Row {
 
 /// The object, and the way to it where it was there.
 fn object(entry: &AuditEntry, names: &Names) -> Cell {
-    let named = match object_ids(entry) {
+    let label = match object_ids(entry) {
         [Some(account), Some(environment)] => {
             format!("{} in {}", name_and_id(&account, names), name_and_id(&environment, names))
         }
         [Some(id), None] => name_and_id(&id, names),
         _ => entry.object.clone(),
     };
-    let text = format!("{} {named}", entry.subject);
+    let text = format!("{} {label}", entry.subject);
     if entry.change.is_none() {
         return Cell::Text(Some(text));
     }

@@ -28,7 +28,7 @@ use super::signed_in_request::{
 use crate::auth::Credential;
 use crate::store::Via;
 
-/// SignInReason somebody is asked to sign in.
+/// Why somebody is asked to sign in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignInReason {
     /// The session is over.

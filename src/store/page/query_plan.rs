@@ -49,8 +49,8 @@ pub(super) enum Plan {
 /// How a page is sorted, and where it begins.
 struct Order<'a> {
     field: &'a Field,
-    /// The column; `None`: the rows' own.
-    order: Option<&'static str>,
+    /// The column; `None`: the one that tells rows apart.
+    bare_column: Option<&'static str>,
     /// The column, qualified.
     column: String,
     /// What markers of this order are called.
@@ -62,12 +62,12 @@ struct Order<'a> {
 impl<'a> Order<'a> {
     fn of(listing: &ListDefinition, query: &'a PageQuery) -> Self {
         let field = query.sort.filter(|field| field.is_sortable()).unwrap_or(&listing.fields[0]);
-        let (order, name) = match field.order {
+        let (bare_column, name) = match field.order {
             Some("sorted_name") if query.is_natural => (Some("natural_name"), "naturalName"),
             order => (order, field.name),
         };
-        let column = format!("{}.{}", listing.table, order.unwrap_or(listing.row));
-        Self { field, order, column, name, descending: query.descending, after: query.after.as_ref() }
+        let column = format!("{}.{}", listing.table, bare_column.unwrap_or(listing.row));
+        Self { field, bare_column, column, name, descending: query.descending, after: query.after.as_ref() }
     }
 }
 
@@ -139,7 +139,7 @@ impl ListDefinition {
         let sign = if matches!(plan, Plan::Order | Plan::Table) { "" } else { "+" };
         self.start_after_marker(&mut conditions, &order, sign)?;
         let index = match plan {
-            Plan::Order if self.has_removed => self.indexed_by(order.order, scope),
+            Plan::Order if self.has_removed => self.indexed_by(order.bare_column, scope),
             Plan::Scan if scope.is_owned => self.indexed_by(self.fields[0].order, scope),
             Plan::Scan | Plan::Table => "NOT INDEXED".to_owned(),
             _ => String::new(),
@@ -287,7 +287,7 @@ impl ListDefinition {
         self.start_after_marker(&mut looked_at, order, "")?;
         // within the list's own order a range has a place
         for filter in query.filters.iter().filter(|filter| filter.is_a_range()) {
-            if filter.field.order == order.order {
+            if filter.field.order == order.bare_column {
                 looked_at.filter(filter, true);
             }
         }
@@ -295,7 +295,7 @@ impl ListDefinition {
             "SELECT count(*), coalesce(sum(is_met), 0) FROM (SELECT {} AS is_met FROM {} {} {looked_at} {} LIMIT {SAMPLE})",
             wanted.all(),
             self.table,
-            self.indexed_by(order.order, scope),
+            self.indexed_by(order.bare_column, scope),
             self.order_by(order, ""),
         );
         let parameters = params_from_iter(wanted.parameters.iter().chain(&looked_at.parameters));

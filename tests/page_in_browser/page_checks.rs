@@ -1,4 +1,4 @@
-//! What every page must hold, whoever looks at it on whatever screen in whatever colours: `judge.js` looks, this file
+//! What every page must hold, whoever looks at it on whatever screen in whatever colours: `page_checks.js` looks, this file
 //! turns the page about.
 
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::browser::{Browser, Colours, Screen};
 /// Looks at the page as it is shown now.
 #[track_caller]
 pub fn look(browser: &Browser, is_signed_in: bool) {
-    let wrong = browser.run(include_str!("judge.js"), &[json!(is_signed_in)]);
+    let wrong = browser.run(include_str!("page_checks.js"), &[json!(is_signed_in)]);
     let wrong: Vec<&str> = wrong.as_array().unwrap().iter().filter_map(|text| text.as_str()).collect();
     assert!(wrong.is_empty(), "{} {:?}\n{}", browser.url(), showing(browser), wrong.join("\n"));
     assert_quiet(browser);
