@@ -1,6 +1,10 @@
 //! What every page must hold, whoever looks at it on whatever screen in whatever colours: `page_checks.js` looks, this file
 //! turns the page about.
 
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
 use serde_json::json;
 
 use crate::support::browser::{Browser, Colours, Screen};
@@ -12,6 +16,31 @@ pub fn look(browser: &Browser, is_signed_in: bool) {
     let wrong: Vec<&str> = wrong.as_array().unwrap().iter().filter_map(|text| text.as_str()).collect();
     assert!(wrong.is_empty(), "{} {:?}\n{}", browser.url(), showing(browser), wrong.join("\n"));
     assert_quiet(browser);
+}
+
+/// axe-core, from the tests' own Python.
+static AXE: LazyLock<String> = LazyLock::new(|| {
+    let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/lib");
+    let versions = fs::read_dir(&libraries).expect("./test installs the tests' Python");
+    let mut files = versions.map(|version| {
+        version.expect("an entry").path().join("site-packages/axe_playwright_python/axe.min.js")
+    });
+    let file = files.find(|file| file.exists()).expect("./test installs axe-playwright-python");
+    fs::read_to_string(file).expect("axe-core can be read")
+});
+
+/// That axe-core finds nothing: the rules of WCAG 2.2, levels A and AA, and its own best practices.
+#[track_caller]
+fn assert_accessible(browser: &Browser) {
+    let script = format!(
+        "{};\nreturn axe.run(document, {{ resultTypes: ['violations'] }}).then((found) => found.violations.map(
+            (rule) => `${{rule.id}} (${{rule.help}}): ${{rule.nodes.map((node) => node.html).join(', ')}}`))",
+        *AXE
+    );
+    let violations = browser.run(&script, &[]);
+    let violations: Vec<&str> =
+        violations.as_array().expect("a list").iter().filter_map(|text| text.as_str()).collect();
+    assert!(violations.is_empty(), "{} {:?}\n{}", browser.url(), showing(browser), violations.join("\n"));
 }
 
 fn showing(browser: &Browser) -> serde_json::Value {
@@ -63,6 +92,7 @@ pub fn from_all_sides(browser: &Browser, is_signed_in: bool, picture: &str) {
     }
     colours(browser, Colours::Dark);
     look(browser, is_signed_in);
+    assert_accessible(browser);
     colours(browser, Colours::Light);
     browser.screenshot_whole(&format!("page-{picture}"));
 
@@ -72,6 +102,7 @@ pub fn from_all_sides(browser: &Browser, is_signed_in: bool, picture: &str) {
     }
     browser.screen(Screen::Phone);
     look(browser, is_signed_in);
+    assert_accessible(browser);
     colours(browser, Colours::Dark);
     browser.screenshot(&format!("page-{picture}-phone-dark"));
     colours(browser, Colours::Light);
