@@ -285,6 +285,13 @@ impl Client {
             return Err(RemoteError::Redirect { origin: origin(), status: status.as_u16(), to });
         }
         let not_api = || RemoteError::NotApi { origin: origin(), status: status.as_u16() };
+        // what a gateway answers to plain HTTP where it expects TLS
+        let is_tls_expected = !self.origin.is_tls
+            && status == StatusCode::BAD_REQUEST
+            && str::from_utf8(&body).is_ok_and(|text| text.contains("https://"));
+        if is_tls_expected {
+            return Err(RemoteError::TlsExpected { origin: origin() });
+        }
         let document: Value = serde_json::from_slice(&body).map_err(|_| not_api())?;
         let kind = document.get("type").and_then(Value::as_str).ok_or_else(not_api)?;
         let is_done = matches!(status, StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED);

@@ -27,6 +27,9 @@ pub(in crate::cli) enum RemoteError {
     /// The handshake failed.
     #[error("TLS with {origin} failed: {detail}: if it does not speak TLS there, say http://")]
     Tls { origin: String, detail: String },
+    /// The port speaks TLS.
+    #[error("{origin} expects TLS: say https:// in --url")]
+    TlsExpected { origin: String },
     /// What came is no HTTP.
     #[error("what answers at {origin} does not speak HTTP: {detail}{hint}", hint = tls_hint(origin))]
     NotHttp { origin: String, detail: String },
