@@ -1,7 +1,7 @@
 //! Routes with all that a target can meet, for the fuzz targets.
 
 use portcullis::config::{
-    Access, EncodedSlash, KeyAccess, MethodOverride, PathPattern, FilePosition, Route, RoutePath, Selectors, Template,
+    Access, EncodedSlash, KeyAccess, RefusedMethodOverrides, PathPattern, FilePosition, Route, RoutePath, Selectors, Template,
 };
 use portcullis::policy::RouteTable;
 
@@ -14,7 +14,7 @@ pub fn with_selectors() -> RouteTable {
         environment: vec![template],
         shared: vec![shared],
         selectors: Selectors { query: vec!["projectId".parse().expect("a name")], headers: Vec::new() },
-        method_override: MethodOverride { query: vec!["_method".parse().expect("a name")] },
+        method_override: RefusedMethodOverrides { query: vec!["_method".parse().expect("a name")] },
         ..KeyAccess::default()
     });
     let route = Route {

@@ -91,7 +91,7 @@ fn case_96_a_dot_segment_hides_nothing_that_a_rule_names() {
 
 #[test]
 fn case_101_targets_that_normalization_would_blow_up_are_judged_as_they_are() {
-    // bounded in steps by `src/policy/step_counter`; here: they are legal, and pass as they came
+    // bounded by `src/policy/work_counter`; here: they are legal, and pass as they came
     for piece in ["%EF%B7%BA", "%CC%81%CC%A3", "a%CD%85"] {
         let target = format!("/v1/projects/e1/{}", piece.repeat(7000 / piece.len()));
         assert_eq!(stage().passes(get_as_e1(&target)).path(), target);

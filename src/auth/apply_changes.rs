@@ -52,14 +52,14 @@ impl Authenticator {
 
     fn invalidate_key(&self, access_key: &AccessKey) {
         self.identities.invalidate(access_key);
-        self.negative_cache.invalidate(access_key);
+        self.failed_key_cache.invalidate(access_key);
     }
 
     /// Empties the caches and marks every identity stale, for when it is not known what has changed.
     pub fn invalidate_everything(&self) {
         self.progress.start_new_epoch();
         self.identities.invalidate_all();
-        self.negative_cache.invalidate_all();
+        self.failed_key_cache.invalidate_all();
         self.environments.invalidate_all();
     }
 

@@ -15,7 +15,7 @@ use super::counters::AtomicCounters;
 use super::fingerprint::Mac;
 use super::guess_budget::AccessKeyHash;
 use super::verification_queue::{
-    EnqueueResult, Job, Outcome, Requester, RunSlot, Verification, VerificationQueue,
+    EnqueueResult, InFlightRun, Job, Outcome, Requester, Verification, VerificationQueue,
 };
 use crate::config;
 use crate::model::ClientSource;
@@ -30,9 +30,9 @@ pub(super) enum VerificationError {
 }
 
 /// Whether the secret is right. Until this is dropped, it takes up one slot of the source's share of the queue.
-pub(super) struct Verdict {
+pub(super) struct VerifiedAnswer {
     pub(super) matches: bool,
-    _slot: Option<Arc<RunSlot>>,
+    _slot: Option<Arc<InFlightRun>>,
 }
 
 /// The threads and their queue. They end when this is dropped.
@@ -75,7 +75,7 @@ impl ArgonThreads {
         requester: Requester,
         run_id: Mac,
         verification: Verification,
-    ) -> Result<Verdict, VerificationError> {
+    ) -> Result<VerifiedAnswer, VerificationError> {
         let (mut answer, slot) = match self.queue.enqueue(requester, run_id, verification) {
             EnqueueResult::New(answer, slot) => {
                 self.counters.argon2_queued.add_one();
@@ -96,25 +96,25 @@ impl ArgonThreads {
             Err(_) => None,
         };
         match answer {
-            Some(Ok(matches)) => Ok(Verdict { matches, _slot: slot }),
+            Some(Ok(matches)) => Ok(VerifiedAnswer { matches, _slot: slot }),
             Some(Err(error)) => Err(VerificationError::Failed(Some(error))),
             None => Err(VerificationError::Failed(None)),
         }
     }
 
-    /// Counts a wrong secret of a known source. Whether the source may stay known.
-    pub(super) fn known_source_failed(&self, source: ClientSource, key: AccessKeyHash) -> bool {
-        self.queue.known_source_failed(source, key)
+    /// Takes a guess from a known source, which has sent a wrong secret. Whether it has any left.
+    pub(super) fn spend_guess(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+        self.queue.spend_guess(source, key)
     }
 
     /// Whether a known source has guesses left.
-    pub(super) fn may_stay_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
-        self.queue.may_stay_known(source, key)
+    pub(super) fn has_guesses_left(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+        self.queue.has_guesses_left(source, key)
     }
 
     /// Whether a source that has sent the right secret may count as known from now on.
-    pub(super) fn may_be_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
-        self.queue.may_be_known(source, key)
+    pub(super) fn may_become_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+        self.queue.may_become_known(source, key)
     }
 
     /// How many verifications wait for a thread, or have one.

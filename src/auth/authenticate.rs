@@ -7,13 +7,13 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Credential;
-use super::argon_threads::{Verdict, VerificationError};
+use super::argon_threads::{VerificationError, VerifiedAnswer};
 use super::authenticator::{AuthRefusal, Authenticator};
+use super::failed_key_cache::ActiveVerifier;
 use super::fingerprint::Mac;
 use super::identity::Identity;
 use super::known_sources::Slot;
-use super::memory_lookup::{ChosenCredential, MemoryLookup, PendingVerification};
-use super::negative_cache::ActiveVerifier;
+use super::memory_lookup::{ChosenCredential, MemoryLookup, MemoryMiss};
 use super::verification_queue::{Requester, Verification};
 use crate::model::ClientSource;
 use crate::store::{BootInstant, KeyVerifier};
@@ -42,9 +42,7 @@ impl Authenticator {
         // what follows is on the heap: most requests are answered by now, and need not carry the room for it
         match self.look_up_in_memory(credential, source) {
             MemoryLookup::Answered(answer) => answer,
-            MemoryLookup::Pending(pending) => {
-                Box::pin(self.verify(credential, source, arrived, pending)).await
-            }
+            MemoryLookup::Missed(miss) => Box::pin(self.verify(credential, source, arrived, miss)).await,
         }
     }
 
@@ -54,7 +52,7 @@ impl Authenticator {
         credential: &Credential,
         source: ClientSource,
         arrived: Instant,
-        PendingVerification { mac, chosen }: PendingVerification,
+        MemoryMiss { mac, chosen }: MemoryMiss,
     ) -> Result<Arc<Identity>, AuthRefusal> {
         let is_minted = chosen.is_none();
         let (slot, is_known, in_memory) = match chosen {
@@ -65,8 +63,8 @@ impl Authenticator {
         if let Some((identity, matches)) = in_memory {
             let outcome = Verification::KnownOutcome(matches);
             let run_id = self.run_id_key.run_id(credential, &identity.phc);
-            let verdict = self.verdict(credential, requester, run_id, outcome).await?;
-            if !verdict.matches {
+            let answer = self.verified_answer(credential, requester, run_id, outcome).await?;
+            if !answer.matches {
                 self.counters.memory_mismatches.add_one();
                 return Err(self.refuse_later(source, arrived).await);
             }
@@ -80,7 +78,7 @@ impl Authenticator {
         if let Recognition::Mismatch = recognition {
             self.counters.fingerprint_mismatches.add_one();
             self.remember_failure(verifier, read);
-            return Err(self.refuse_unconfirmed(source));
+            return Err(self.refuse_or_unavailable(source));
         }
 
         // Step 4, argon2id: the slow hash that has the last word.
@@ -91,22 +89,22 @@ impl Authenticator {
                 phc: phc.to_owned(),
                 secret: Zeroizing::new(credential.secret().to_vec()),
             });
-            let verdict = self.verdict(credential, requester, run_id, verification).await?;
-            if !verdict.matches {
+            let answer = self.verified_answer(credential, requester, run_id, verification).await?;
+            if !answer.matches {
                 self.remember_failure(verifier, read);
-                // the verdict is dropped last: until the refusal has left, it takes up the source's share of the queue
+                // the answer is dropped last: until the refusal has left, it takes up the source's share of the queue
                 return Err(self.refuse_later(source, arrived).await);
             }
         } else {
             self.counters.fingerprint_matches.add_one();
         }
 
-        let Some(verifier) = verifier else { return Err(self.refuse_unconfirmed(source)) };
+        let Some(verifier) = verifier else { return Err(self.refuse_or_unavailable(source)) };
         let cached = self.cache_identity(credential.access_key(), &verifier.phc, mac, read).await?;
         let Some(identity) = cached else {
             // deactivated or removed in this very moment
             return Err(if is_minted {
-                self.refuse_unconfirmed(source)
+                self.refuse_or_unavailable(source)
             } else {
                 self.refuse_later(source, arrived).await
             });
@@ -120,17 +118,17 @@ impl Authenticator {
     }
 
     /// What the argon2 threads say, if they say it in time.
-    async fn verdict(
+    async fn verified_answer(
         &self,
         credential: &Credential,
         requester: Requester,
         run_id: Mac,
         verification: Verification,
-    ) -> Result<Verdict, AuthRefusal> {
-        let verdict = self.argon.verify(requester, run_id, verification);
-        let verdict = tokio::time::timeout(self.verification_timeout, verdict).await;
-        let verdict = verdict.unwrap_or(Err(VerificationError::Busy));
-        verdict.map_err(|error| self.not_verified(error, credential.access_key()))
+    ) -> Result<VerifiedAnswer, AuthRefusal> {
+        let answer = self.argon.verify(requester, run_id, verification);
+        let answer = tokio::time::timeout(self.verification_timeout, answer).await;
+        let answer = answer.unwrap_or(Err(VerificationError::Busy));
+        answer.map_err(|error| self.not_verified(error, credential.access_key()))
     }
 
     /// A right pair whose turn has come, if its key has not changed meanwhile.
@@ -155,7 +153,7 @@ impl Authenticator {
 
     /// The source has sent the right secret of a chosen pair.
     fn remember_source(&self, slot: Slot, source: ClientSource) {
-        if self.argon.may_be_known(source, slot.key) {
+        if self.argon.may_become_known(source, slot.key) {
             self.known_sources.add(slot, BootInstant::now());
         }
     }

@@ -14,11 +14,11 @@ use super::argon_threads::{ArgonThreads, VerificationError};
 use super::cache::{ChangeProgress, StoreCache};
 use super::counters::{AtomicCounters, Counters};
 use super::environment_cache::EnvironmentCache;
+use super::failed_key_cache::FailedKeyEntry;
 use super::fingerprint::{Mac, MacKey};
 use super::identity::{Identity, UnsavedUses};
 use super::key_format::random_bytes;
 use super::known_sources::KnownSources;
-use super::negative_cache::NegativeEntry;
 use super::new_pairs::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
 use super::throttle::Throttle;
 use crate::config::{Argon2, Config, KeyPrefixes};
@@ -62,7 +62,7 @@ pub struct Authenticator {
     /// Verified keys, and nothing else: no failure can evict one.
     pub(super) identities: StoreCache<AccessKey, Identity>,
     /// Access keys that somebody failed with.
-    pub(super) negative_cache: StoreCache<AccessKey, NegativeEntry>,
+    pub(super) failed_key_cache: StoreCache<AccessKey, FailedKeyEntry>,
     pub(super) environments: EnvironmentCache,
     pub(super) progress: ChangeProgress,
     pub(super) uses: UnsavedUses,
@@ -75,16 +75,15 @@ pub struct Authenticator {
     /// A [`BootInstant`]: the caches hold true until then.
     lease_end: AtomicU64,
     /// A [`BootInstant`]: until then, a key that the store does not know does not exist.
-    up_to_date_until: AtomicU64,
+    store_misses_trusted_until: AtomicU64,
     pub(super) counters: Arc<AtomicCounters>,
 }
 
 impl Authenticator {
     const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-    /// A gateway that has read the record longer ago cannot say that a key does not exist: somebody may have created it
-    /// since.
-    pub const UP_TO_DATE_FOR: Duration = Duration::from_secs(2);
+    /// How long after it was read the store is believed that a key does not exist. Later, somebody may have created it.
+    pub const STORE_MISSES_TRUSTED_FOR: Duration = Duration::from_secs(2);
 
     /// Starts the argon2 threads. Every credential is refused until [`Authenticator::set_lease_end`] is called.
     pub fn new(config: &Config, peppers: Peppers, reader: Reader) -> io::Result<Self> {
@@ -107,7 +106,7 @@ impl Authenticator {
             throttle: Throttle::new(&config.throttle),
             known_sources: KnownSources::new(config.throttle.sources),
             identities: StoreCache::with_max_bytes(config.cache.max_bytes),
-            negative_cache: StoreCache::with_max_entries(config.cache.unknown_keys),
+            failed_key_cache: StoreCache::with_max_entries(config.cache.unknown_keys),
             environments: EnvironmentCache::new(config.cache.environments),
             progress: ChangeProgress::default(),
             uses: UnsavedUses::new(UnsavedUses::CAPACITY),
@@ -115,7 +114,7 @@ impl Authenticator {
             run_id_key: MacKey::random(),
             decoy: Mac(decoy),
             lease_end: AtomicU64::new(0),
-            up_to_date_until: AtomicU64::new(0),
+            store_misses_trusted_until: AtomicU64::new(0),
             counters,
         })
     }
@@ -147,9 +146,9 @@ impl Authenticator {
     }
 
     /// Until then no key exists that the store does not know: when the store was read to its end, plus
-    /// [`Self::UP_TO_DATE_FOR`].
-    pub fn set_up_to_date_until(&self, until: BootInstant) {
-        self.up_to_date_until.store(until.0, Ordering::Release);
+    /// [`Self::STORE_MISSES_TRUSTED_FOR`].
+    pub fn set_store_misses_trusted_until(&self, until: BootInstant) {
+        self.store_misses_trusted_until.store(until.0, Ordering::Release);
     }
 
     /// Whether the gateway may act on its caches now. After the end of the lease every credential is
@@ -167,14 +166,14 @@ impl Authenticator {
         now.0 < self.lease_end.load(Ordering::Acquire)
     }
 
-    /// How long ago the store was last known to be read to its end; `None` while that is at most [`Self::UP_TO_DATE_FOR`].
+    /// How long ago the store was last known to be read to its end; `None` while that is at most [`Self::STORE_MISSES_TRUSTED_FOR`].
     pub fn staleness(&self) -> Option<Duration> {
-        let (now, until) = (BootInstant::now().0, self.up_to_date_until.load(Ordering::Acquire));
-        (now >= until).then(|| Duration::from_millis(now - until) + Self::UP_TO_DATE_FOR)
+        let (now, until) = (BootInstant::now().0, self.store_misses_trusted_until.load(Ordering::Acquire));
+        (now >= until).then(|| Duration::from_millis(now - until) + Self::STORE_MISSES_TRUSTED_FOR)
     }
 
-    fn is_up_to_date(&self) -> bool {
-        BootInstant::now().0 < self.up_to_date_until.load(Ordering::Acquire)
+    fn trusts_store_misses(&self) -> bool {
+        BootInstant::now().0 < self.store_misses_trusted_until.load(Ordering::Acquire)
     }
 
     /// Uses that are not saved yet, those that have waited longest first, of at most `most` keys.
@@ -215,8 +214,8 @@ impl Authenticator {
     }
 
     /// Refuses what the store does not know. If the store may not be up to date, the answer is "not now".
-    pub(super) fn refuse_unconfirmed(&self, source: ClientSource) -> AuthRefusal {
-        if self.is_up_to_date() { self.refuse(source) } else { self.unavailable() }
+    pub(super) fn refuse_or_unavailable(&self, source: ClientSource) -> AuthRefusal {
+        if self.trusts_store_misses() { self.refuse(source) } else { self.unavailable() }
     }
 
     /// Counts a failure of `source`.
@@ -236,7 +235,7 @@ impl Authenticator {
     /// Counts a failure, and lets the refusal leave at the fixed time after arrival; where that is past, at its next
     /// multiple, so that the time reveals as little as possible of how long the verification took.
     pub(super) async fn refuse_later(&self, source: ClientSource, arrived: Instant) -> AuthRefusal {
-        let refusal = self.refuse_unconfirmed(source);
+        let refusal = self.refuse_or_unavailable(source);
         if let Some(leaves) = leaving_time(arrived, Instant::now(), self.refusal_time) {
             tokio::time::sleep_until(leaves.into()).await;
         }

@@ -15,11 +15,11 @@ use crate::store::BootInstant;
 pub(super) enum MemoryLookup {
     Answered(Result<Arc<Identity>, AuthRefusal>),
     /// The secret must be verified, or the answer must wait for its turn.
-    Pending(PendingVerification),
+    Missed(MemoryMiss),
 }
 
 /// A credential that memory does not answer.
-pub(super) struct PendingVerification {
+pub(super) struct MemoryMiss {
     /// Of the pair as it was sent.
     pub(super) mac: Mac,
     /// `None` for a minted pair.
@@ -69,7 +69,7 @@ impl Authenticator {
             return MemoryLookup::Answered(Ok(identity));
         }
         let Some(identity) = self.identities.get(credential.access_key()) else {
-            return MemoryLookup::Pending(PendingVerification { mac, chosen: None });
+            return MemoryLookup::Missed(MemoryMiss { mac, chosen: None });
         };
         if identity.mac.matches(&mac) {
             thread_cache::insert(&mac, &identity, period);
@@ -78,8 +78,8 @@ impl Authenticator {
         }
         self.counters.memory_mismatches.add_one();
         // the look-up that an unknown access key costs too
-        drop(self.negative_cache.get(credential.access_key()));
-        MemoryLookup::Answered(Err(self.refuse_unconfirmed(source)))
+        drop(self.failed_key_cache.get(credential.access_key()));
+        MemoryLookup::Answered(Err(self.refuse_or_unavailable(source)))
     }
 
     /// Step 2 for secrets that people chose, which can be guessed: memory answers at once only if the source is known to
@@ -100,9 +100,9 @@ impl Authenticator {
             return MemoryLookup::Answered(Ok(identity));
         }
         let Some(identity) = self.identities.get(credential.access_key()) else {
-            let is_known = is_known && self.argon.may_stay_known(source, slot.key);
+            let is_known = is_known && self.argon.has_guesses_left(source, slot.key);
             let chosen = Some(ChosenCredential { slot, is_known, in_memory: None });
-            return MemoryLookup::Pending(PendingVerification { mac, chosen });
+            return MemoryLookup::Missed(MemoryMiss { mac, chosen });
         };
         let matches = identity.mac.matches(&mac);
         if is_known && matches {
@@ -111,10 +111,10 @@ impl Authenticator {
             self.counters.memory_hits.add_one();
             return MemoryLookup::Answered(Ok(identity));
         }
-        if is_known && !self.argon.known_source_failed(source, slot.key) {
+        if is_known && !self.argon.spend_guess(source, slot.key) {
             self.known_sources.remove(slot);
         }
         let chosen = ChosenCredential { slot, is_known: false, in_memory: Some((identity, matches)) };
-        MemoryLookup::Pending(PendingVerification { mac, chosen: Some(chosen) })
+        MemoryLookup::Missed(MemoryMiss { mac, chosen: Some(chosen) })
     }
 }

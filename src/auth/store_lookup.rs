@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::authenticator::{AuthRefusal, Authenticator};
 use super::cache::Epoch;
+use super::failed_key_cache::{ActiveVerifier, FailedKeyEntry};
 use super::fingerprint::Mac;
 use super::identity::Identity;
-use super::negative_cache::{ActiveVerifier, NegativeEntry};
 use crate::model::{AccessKey, EnvironmentId, State};
 use crate::policy::EnvironmentStatus;
 use crate::store::{KeyRead, KeyRecord};
@@ -35,7 +35,7 @@ impl Authenticator {
         &self,
         access_key: &str,
     ) -> Result<(ActiveVerifier, Option<StoreRead>), AuthRefusal> {
-        if let Some(entry) = self.negative_cache.get(access_key) {
+        if let Some(entry) = self.failed_key_cache.get(access_key) {
             return Ok((entry.verifier.clone(), None));
         }
         // a text that cannot be an access key belongs to nobody
@@ -54,10 +54,15 @@ impl Authenticator {
     /// Caches what a failure has read, so that the next one need not read it.
     pub(super) fn remember_failure(&self, verifier: ActiveVerifier, read: Option<StoreRead>) {
         if let Some(read) = read {
-            let entry = NegativeEntry::new(verifier);
+            let entry = FailedKeyEntry::new(verifier);
             // raced with a change: then it is read again next time
-            let _ =
-                self.negative_cache.fill(&read.access_key, entry, read.key.as_of, &self.progress, read.epoch);
+            let _ = self.failed_key_cache.fill(
+                &read.access_key,
+                entry,
+                read.key.as_of,
+                &self.progress,
+                read.epoch,
+            );
         }
     }
 
@@ -85,7 +90,7 @@ impl Authenticator {
             let identity = Identity::new(record, mac, &self.uses);
             if let Some(kept) = self.identities.fill(&access_key, identity, key.as_of, &self.progress, epoch)
             {
-                self.negative_cache.invalidate(&access_key);
+                self.failed_key_cache.invalidate(&access_key);
                 return Ok(Some(kept));
             }
             self.counters.raced_fills.add_one();

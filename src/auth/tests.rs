@@ -165,7 +165,7 @@ fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Auth
     let reader = Reader::open(store, 2).unwrap();
     let auth = Authenticator::new(config, Peppers::load(peppers).unwrap(), reader).unwrap();
     auth.set_lease_end(BootInstant::now() + Duration::from_hours(1));
-    auth.set_up_to_date_until(BootInstant::now() + Duration::from_hours(1));
+    auth.set_store_misses_trusted_until(BootInstant::now() + Duration::from_hours(1));
     Arc::new(auth)
 }
 

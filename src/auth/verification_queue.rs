@@ -57,7 +57,7 @@ pub(super) struct Job {
     number: u64,
     answer: watch::Sender<Option<Outcome>>,
     // dropped after `answer`: what is found in the table is answered, or can still be
-    _slot: Arc<RunSlot>,
+    _slot: Arc<InFlightRun>,
 }
 
 /// All that is waiting or running: one entry for each run and source, however many requests wait for its outcome.
@@ -69,12 +69,12 @@ struct RunTable {
 
 /// An entry in the table. It ends when the turn is over and the first request has its answer out, so that hanging up
 /// during the turn frees no slot.
-pub(super) struct RunSlot {
+pub(super) struct InFlightRun {
     table: Arc<Mutex<RunTable>>,
     run_id: (ClientSource, [u8; 32]),
 }
 
-impl Drop for RunSlot {
+impl Drop for InFlightRun {
     fn drop(&mut self) {
         let mut table = locked(&self.table);
         table.runs.remove(&self.run_id);
@@ -96,7 +96,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What became of a verification at the queue.
 pub(super) enum EnqueueResult {
     /// It waits for its turn.
-    New(OutcomeReceiver, Arc<RunSlot>),
+    New(OutcomeReceiver, Arc<InFlightRun>),
     /// The same run waits, or runs, already.
     Shared(OutcomeReceiver),
     /// There is no room.
@@ -171,7 +171,7 @@ impl VerificationQueue {
             let mut table = locked(&self.table);
             *table.runs_by_source.entry(requester.source).or_default() += 1;
             table.runs.insert(slot, awaited.clone());
-            Arc::new(RunSlot { table: Arc::clone(&self.table), run_id: slot })
+            Arc::new(InFlightRun { table: Arc::clone(&self.table), run_id: slot })
         };
         state.jobs += 1;
         let (enqueued_at_turn, number) = (state.turns, state.jobs);
@@ -253,8 +253,8 @@ impl VerificationQueue {
         }
     }
 
-    /// Counts a wrong secret of a known source. Whether the source may stay known.
-    pub(super) fn known_source_failed(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+    /// Takes a guess from a known source, which has sent a wrong secret. Whether it has any left.
+    pub(super) fn spend_guess(&self, source: ClientSource, key: AccessKeyHash) -> bool {
         let (owner, now) = (BudgetOwner::KnownSource(source, key), Instant::now());
         let mut state = locked(&self.state);
         let turn = state.turns;
@@ -263,12 +263,12 @@ impl VerificationQueue {
     }
 
     /// Whether a known source has guesses left.
-    pub(super) fn may_stay_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+    pub(super) fn has_guesses_left(&self, source: ClientSource, key: AccessKeyHash) -> bool {
         locked(&self.state).budgets.wait(BudgetOwner::KnownSource(source, key), 0, Instant::now()).is_zero()
     }
 
     /// Whether a source that has sent the right secret may count as known: it has not guessed much.
-    pub(super) fn may_be_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
+    pub(super) fn may_become_known(&self, source: ClientSource, key: AccessKeyHash) -> bool {
         locked(&self.state).budgets.is_half_full(BudgetOwner::KnownSource(source, key), Instant::now())
     }
 

@@ -18,9 +18,9 @@ use super::route_table::route_table;
 use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
-    DecisionInput, DenialStatus, Destination, DestinationUse, EnvironmentName, EnvironmentStatus,
-    HeaderValues, PathClass, RouteTable, Routed, RoutingError, admit_target, apply_selectors, decide,
-    destination_use,
+    DecisionInput, DenialStatus, DestinationHeader, EnvironmentName, EnvironmentStatus, HeaderValues,
+    PathClass, RouteTable, Routed, RoutingError, WebDavDestination, admit_target, apply_selectors, decide,
+    destination_header,
 };
 use crate::store::{Reader, StoreError};
 
@@ -123,8 +123,8 @@ impl Explain {
             Err(why) => return Ok(answer.deny(400, &why)),
         };
         let class = match (routed.class, destination) {
-            (PathClass::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => routed.class,
-            (_, Some(Destination::Routed(second))) => second.class,
+            (PathClass::Environment(_), _) | (_, None | Some(WebDavDestination::NoRoute)) => routed.class,
+            (_, Some(WebDavDestination::Routed(second))) => second.class,
         };
         let facts = match class {
             PathClass::Environment(EnvironmentName::Named(id)) => {
@@ -162,10 +162,12 @@ impl Explain {
     }
 
     /// What the path in `Destination` is. Its origin is taken for the right one.
-    fn destination<'a>(&'a self, table: &'a RouteTable) -> Result<Option<Destination<'a>>, String> {
-        let value = match (destination_use(&self.method), self.header_values("destination")) {
-            (DestinationUse::None, _) | (DestinationUse::Possible, HeaderValues::Absent) => return Ok(None),
-            (DestinationUse::Required, HeaderValues::Absent) => {
+    fn destination<'a>(&'a self, table: &'a RouteTable) -> Result<Option<WebDavDestination<'a>>, String> {
+        let value = match (destination_header(&self.method), self.header_values("destination")) {
+            (DestinationHeader::None, _) | (DestinationHeader::Possible, HeaderValues::Absent) => {
+                return Ok(None);
+            }
+            (DestinationHeader::Required, HeaderValues::Absent) => {
                 return Err("COPY and MOVE need a Destination: give it with --header".to_owned());
             }
             (_, HeaderValues::Many) => return Err("Destination stands more than once".to_owned()),
@@ -182,11 +184,11 @@ impl Explain {
         let target = admit_target(path).map_err(|refusal| refusal.to_string())?;
         let routed = match table.classify(&target) {
             Ok(routed) => routed,
-            Err(RoutingError::NoRoute) => return Ok(Some(Destination::NoRoute)),
+            Err(RoutingError::NoRoute) => return Ok(Some(WebDavDestination::NoRoute)),
             Err(RoutingError::Ambiguous(refusal)) => return Err(refusal.to_string()),
         };
         let selected = apply_selectors(routed, target.query, &|name| self.header_values(name));
-        selected.map(|routed| Some(Destination::Routed(routed))).map_err(|refusal| refusal.to_string())
+        selected.map(|routed| Some(WebDavDestination::Routed(routed))).map_err(|refusal| refusal.to_string())
     }
 
     fn is_preflight(&self) -> bool {

@@ -7,6 +7,7 @@ mod authentication;
 mod cors;
 mod environment_variables;
 mod error;
+mod file_position;
 mod limits;
 mod listener;
 mod load;
@@ -32,19 +33,20 @@ use ipnet::IpNet;
 pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, KeyPrefixes, Throttle};
 pub use cors::Cors;
 pub use error::{ConfigError, ConfigErrors};
+pub use file_position::FilePosition;
 pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls};
 pub use load::{load, load_to_serve, parse};
 pub use log::{AccessLog, Log, LogFormat};
 pub use management::{Lists, Management};
 pub use path_pattern::{
-    OwnerPattern, PathPattern, QueryName, RoutePath, RouteTextError, Template, TemplateSegment,
-    UpgradePattern,
+    OwnerPattern, PathPattern, QueryName, ReadonlyUpgradePattern, RoutePath, RouteTextError, Template,
+    TemplateSegment,
 };
 pub use postgres::{Postgres, ServerTrust, TrustedRoots, parse as parse_record_url};
 pub use route::{
-    Access, AccessControl, AccountAccess, EncodedSlash, EnvironmentKeyAccess, FilePosition, KeyAccess,
-    MethodOverride, Route, Selectors,
+    Access, AccessControl, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess,
+    RefusedMethodOverrides, Route, Selectors,
 };
 pub use store::Store;
 pub use trusted_roots::trusted_roots;

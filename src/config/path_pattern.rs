@@ -269,10 +269,10 @@ impl OwnerPattern {
 
 /// A path, inside an environment or not, where a tunnel only reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpgradePattern(Segments);
-text_of_segments!(UpgradePattern);
+pub struct ReadonlyUpgradePattern(Segments);
+text_of_segments!(ReadonlyUpgradePattern);
 
-impl UpgradePattern {
+impl ReadonlyUpgradePattern {
     /// Reads a pattern of the route at `route`.
     pub fn parse(text: &str, route: &RoutePath) -> Result<Self, RouteTextError> {
         Segments::parse(text)?.with_at_most_one_environment()?.under(route).map(Self)
@@ -375,9 +375,9 @@ mod tests {
         assert!(PathPattern::parse("/v2-beta/{environment}", &v2).is_err());
         assert!(OwnerPattern::parse("/v2-beta/p/x", &v2).is_err());
         assert!(OwnerPattern::parse("/v2-beta/p/{environment}/x/**", &v2).unwrap().is_prefix());
-        assert!(UpgradePattern::parse("/v2-beta/subscribe", &v2).is_ok());
-        assert!(UpgradePattern::parse("/v2-beta/{environment}/subscribe", &v2).is_ok());
-        assert!(UpgradePattern::parse("/v2-beta/{environment}/{environment}", &v2).is_err());
+        assert!(ReadonlyUpgradePattern::parse("/v2-beta/subscribe", &v2).is_ok());
+        assert!(ReadonlyUpgradePattern::parse("/v2-beta/{environment}/subscribe", &v2).is_ok());
+        assert!(ReadonlyUpgradePattern::parse("/v2-beta/{environment}/{environment}", &v2).is_err());
         assert!(PathPattern::parse("/v2-beta/schemas/", &v2).is_err());
     }
 

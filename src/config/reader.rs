@@ -93,7 +93,7 @@ impl<'e> Reader<'e> {
     }
 
     /// Reads a mapping whose keys are names that the operator chose.
-    pub(super) fn names<'n>(&mut self, node: &'n Node, expected: &str) -> Option<&'n [Entry]> {
+    pub(super) fn free_mapping<'n>(&mut self, node: &'n Node, expected: &str) -> Option<&'n [Entry]> {
         let Value::Map(entries) = &node.value else {
             return self.unexpected(node, expected);
         };
@@ -190,7 +190,7 @@ impl<'e> Reader<'e> {
     }
 
     /// Reads the name of something that the configuration defines elsewhere; answers its index.
-    pub(super) fn name_of(&mut self, node: &Node, what: &str, names: &[&str]) -> Option<usize> {
+    pub(super) fn reference(&mut self, node: &Node, what: &str, names: &[&str]) -> Option<usize> {
         let text = self.text(node, format_args!("the name of an {what}"))?;
         names.iter().position(|name| *name == text).or_else(|| {
             let mut expected =

@@ -5,16 +5,10 @@
 use http::{HeaderName, Method};
 
 use super::cors::Cors;
-use super::path_pattern::{OwnerPattern, PathPattern, QueryName, RoutePath, Template, UpgradePattern};
-
-/// Where something stands in the configuration file, counted from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FilePosition {
-    /// The line.
-    pub line: usize,
-    /// The column.
-    pub column: usize,
-}
+use super::file_position::FilePosition;
+use super::path_pattern::{
+    OwnerPattern, PathPattern, QueryName, ReadonlyUpgradePattern, RoutePath, Template,
+};
 
 /// A path prefix of the upstream's API, with its upstream and who may reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +56,10 @@ pub struct KeyAccess {
     pub owner_only: Vec<OwnerPattern>,
     /// The upstream's other ways to choose an environment.
     pub selectors: Selectors,
-    /// The upstream's ways to override the method: refused.
-    pub method_override: MethodOverride,
+    /// Ways to override the method that the upstream would follow.
+    pub method_override: RefusedMethodOverrides,
     /// Where a tunnel only reads.
-    pub readonly_upgrades: Vec<UpgradePattern>,
+    pub readonly_upgrades: Vec<ReadonlyUpgradePattern>,
 }
 
 /// `account: allow | deny`: whether user accounts reach what lies outside environments.
@@ -121,9 +115,9 @@ pub struct Selectors {
     pub headers: Vec<HeaderName>,
 }
 
-/// Parameters by which the upstream lets a client override the method.
+/// Parameters by which the upstream would let a client override the method. A request that has one is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MethodOverride {
+pub struct RefusedMethodOverrides {
     /// Query parameters.
     pub query: Vec<QueryName>,
 }

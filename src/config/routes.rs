@@ -10,8 +10,9 @@ use super::limits::body_size;
 use super::reader::{Reader, Section};
 use super::yaml::{Node, Value};
 use super::{
-    Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, MethodOverride, OwnerPattern,
-    PathPattern, QueryName, Route, RoutePath, Selectors, Template, UpgradePattern, Upstream,
+    Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, OwnerPattern, PathPattern,
+    QueryName, ReadonlyUpgradePattern, RefusedMethodOverrides, Route, RoutePath, Selectors, Template,
+    Upstream,
 };
 
 /// Keys that only mean something where keys are needed.
@@ -104,7 +105,7 @@ pub(super) fn read_all(
 fn read_upstream(reader: &mut Reader<'_>, node: &Node, upstreams: Option<&[Upstream]>) -> Option<usize> {
     let upstreams = upstreams?;
     let names: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-    reader.name_of(node, "upstream", &names)
+    reader.reference(node, "upstream", &names)
 }
 
 fn read_access(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) -> Option<Access> {
@@ -189,11 +190,11 @@ fn read_keyed(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) 
     reader.set(&mut keys.method_override, section.get("method_override"), |reader, node| {
         let section = reader.section(node, &["query"])?;
         let node = reader.required(&section, "query")?;
-        read_query_names(reader, node).map(|query| MethodOverride { query })
+        read_query_names(reader, node).map(|query| RefusedMethodOverrides { query })
     });
     reader.set(&mut keys.readonly_upgrades, section.get("readonly_upgrades"), |reader, node| {
         distinct(reader, node, "a list of paths", |reader, node| {
-            judged(reader, node, "a path", |text| UpgradePattern::parse(text, path))
+            judged(reader, node, "a path", |text| ReadonlyUpgradePattern::parse(text, path))
         })
     });
     keys

@@ -182,7 +182,7 @@ impl EndpointUrl {
 /// Reads `upstreams:`.
 pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Upstream>> {
     let expected = "a mapping of upstreams, each under its name";
-    let entries = reader.names(node, expected)?;
+    let entries = reader.free_mapping(node, expected)?;
     if entries.is_empty() {
         return reader.unexpected(node, expected);
     }

@@ -9,13 +9,15 @@ mod id;
 mod key;
 mod membership;
 mod principal;
+mod state;
 mod text;
 
 pub use account::{Account, AccountKind, UnknownAccountKind};
 pub use client_source::ClientSource;
 pub use environment::Environment;
 pub use id::{AccessKey, AccountId, EnvironmentId, InvalidId, KeyId};
-pub use key::{ApiKey, KeyOwner, State};
+pub use key::{ApiKey, KeyOwner};
 pub use membership::{Membership, Role, UnknownRole};
 pub use principal::{Owner, Principal};
+pub use state::State;
 pub use text::{Description, Name, TextError};

@@ -32,14 +32,14 @@ pub struct DecisionInput<'a> {
     /// What the path is, selectors applied.
     pub routed: &'a Routed<'a, 'a>,
     /// The second path of a COPY or MOVE.
-    pub destination: Option<Destination<'a>>,
+    pub destination: Option<WebDavDestination<'a>>,
     /// Of the environment that the class names, or else that of the destination. `None` counts as unknown.
     pub environment: Option<EnvironmentStatus>,
 }
 
 /// The second path of a request, which its method writes to.
 #[derive(Debug, Clone, Copy)]
-pub enum Destination<'a> {
+pub enum WebDavDestination<'a> {
     /// It lies under a route; selectors are applied.
     Routed(Routed<'a, 'a>),
     /// No route leads there.
@@ -175,7 +175,7 @@ impl Rule {
     }
 
     /// The rule as a client is told it. Only callers who reach an environment learn whether it exists or is inactive.
-    pub fn for_clients(self) -> &'static str {
+    pub fn client_message(self) -> &'static str {
         match self {
             Self::AmbiguousEnvironment
             | Self::InactiveEnvironment
@@ -201,7 +201,7 @@ pub fn decide<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
     let grant = decide_path(input)?;
     let second = match input.destination {
         None => return Ok(grant),
-        Some(Destination::Routed(second)) if second.index == input.routed.index => second,
+        Some(WebDavDestination::Routed(second)) if second.index == input.routed.index => second,
         Some(_) => return Err(forbidden(Rule::DestinationUnderAnotherRoute)),
     };
     if let (PathClass::Environment(from), PathClass::Environment(to)) = (input.routed.class, second.class)

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use super::{PathRefusal, step_counter, unicode_fold};
+use super::{PathRefusal, unicode_fold, work_counter};
 
 /// Whether `segment` is its own lax form but for ASCII case: no escape, no `;`, no dot at its end.
 pub(super) fn is_plain(segment: &[u8]) -> bool {
@@ -34,7 +34,7 @@ pub(super) fn check(segment: &[u8]) -> Result<(), PathRefusal> {
     if segment.contains(&b'%') {
         return read(segment, |_| ControlFlow::Continue(()));
     }
-    step_counter::add(segment.len());
+    work_counter::add(segment.len());
     // what stands in a path without an escape is ASCII, and of what is treated specially only ';' and '.'
     let kept = segment.split(|&byte| byte == b';').next().unwrap_or_default();
     if !kept.is_empty() && kept.iter().all(|&byte| byte == b'.') {
@@ -146,7 +146,7 @@ impl Characters<'_> {
 
     fn byte(&mut self) -> Result<Option<u8>, PathRefusal> {
         let Some((&byte, after)) = self.rest.split_first() else { return Ok(None) };
-        step_counter::add(1);
+        work_counter::add(1);
         self.rest = after;
         if byte != b'%' {
             return Ok(Some(byte));

@@ -11,7 +11,7 @@ pub fn is_safe(method: &Method) -> bool {
 
 /// What the field `Destination` is to a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DestinationUse {
+pub enum DestinationHeader {
     /// The second path that the method works on.
     Required,
     /// Some servers read it, so it is checked if it is there. Apache's BIND is one.
@@ -21,7 +21,7 @@ pub enum DestinationUse {
 }
 
 /// What `Destination` is to this method. Some servers fold a method's case, so its name is compared without.
-pub fn destination_use(method: &Method) -> DestinationUse {
+pub fn destination_header(method: &Method) -> DestinationHeader {
     match *method {
         Method::GET
         | Method::HEAD
@@ -29,11 +29,11 @@ pub fn destination_use(method: &Method) -> DestinationUse {
         | Method::PUT
         | Method::DELETE
         | Method::OPTIONS
-        | Method::PATCH => DestinationUse::None,
+        | Method::PATCH => DestinationHeader::None,
         _ if ["COPY", "MOVE"].iter().any(|name| method.as_str().eq_ignore_ascii_case(name)) => {
-            DestinationUse::Required
+            DestinationHeader::Required
         }
-        _ => DestinationUse::Possible,
+        _ => DestinationHeader::Possible,
     }
 }
 
@@ -77,13 +77,13 @@ mod tests {
     #[test]
     fn case_93_the_methods_that_name_a_second_path() {
         for name in ["COPY", "MOVE", "copy", "Move"] {
-            assert_eq!(destination_use(&method(name)), DestinationUse::Required, "{name}");
+            assert_eq!(destination_header(&method(name)), DestinationHeader::Required, "{name}");
         }
         for name in ["BIND", "REBIND", "MKCOL", "COPYX", "get"] {
-            assert_eq!(destination_use(&method(name)), DestinationUse::Possible, "{name}");
+            assert_eq!(destination_header(&method(name)), DestinationHeader::Possible, "{name}");
         }
         for name in ["GET", "POST", "PATCH"] {
-            assert_eq!(destination_use(&method(name)), DestinationUse::None, "{name}");
+            assert_eq!(destination_header(&method(name)), DestinationHeader::None, "{name}");
         }
     }
 }

@@ -20,19 +20,21 @@ mod route;
 mod route_description;
 mod route_tree;
 mod selector;
-mod step_counter;
 #[cfg(test)]
 mod test_fixtures;
 mod unicode_fold;
+mod work_counter;
 
-pub use decide::{DecisionInput, Denial, DenialStatus, Destination, EnvironmentStatus, Grant, Rule, decide};
+pub use decide::{
+    DecisionInput, Denial, DenialStatus, EnvironmentStatus, Grant, Rule, WebDavDestination, decide,
+};
 pub use forwarded::{is_trusted_proxy, source_address};
 pub use management_actions::{ManagementAction, Verdict, authorize};
-pub use methods::{DestinationUse, destination_use, is_safe};
+pub use methods::{DestinationHeader, destination_header, is_safe};
 pub use path::{PathRefusal, RequestTarget, admit_target};
 pub use route::{ClassReason, EnvironmentName, PathClass, RouteTable, Routed, RoutingError};
 pub use route_description::{describe_access, route_warnings};
 pub use route_tree::{RouteProblem, RouteProblemKind};
 pub use selector::{HeaderValues, SelectorRefusal, apply_selectors};
-#[cfg(any(test, feature = "count_steps"))]
-pub use step_counter::count_steps;
+#[cfg(any(test, feature = "count_work"))]
+pub use work_counter::count_work;

@@ -1,7 +1,7 @@
 //! Rules that every request target must meet, whatever the routes are. They look at the bytes as they came, before any
 //! URI type has parsed or cut them.
 
-use super::{lax_form, step_counter};
+use super::{lax_form, work_counter};
 
 /// Why a path is refused with 400: a server laxer than the gateway could see another path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -89,12 +89,12 @@ pub struct RequestTarget<'a> {
     pub path: &'a [u8],
     /// What follows the first `?`, as it came.
     pub query: Option<&'a [u8]>,
-    pub(super) form: TargetForm,
+    pub(super) spelling: PathSpelling,
 }
 
 /// What [`admit_target`] saw in the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TargetForm {
+pub(super) enum PathSpelling {
     /// No escape, no `;`, no segment that ends with a dot: every segment is its own lax form but for case.
     Clean,
     /// Some of that. A segment may be a plain `.`, which only [`classify`](super::RouteTable::classify) can allow.
@@ -161,11 +161,11 @@ pub fn admit_target(target: &[u8]) -> Result<RequestTarget<'_>, PathRefusal> {
     unusual |= previous == b'.';
 
     let path = &target[..end];
-    step_counter::add(target.len());
+    work_counter::add(target.len());
     let query = target.get(end + 1..);
     query.map_or(Ok(()), admit_query)?;
-    let form = if unusual { examine(path)? } else { TargetForm::Clean };
-    Ok(RequestTarget { path, query, form })
+    let spelling = if unusual { examine(path)? } else { PathSpelling::Clean };
+    Ok(RequestTarget { path, query, spelling })
 }
 
 fn admit_query(query: &[u8]) -> Result<(), PathRefusal> {
@@ -184,11 +184,11 @@ fn admit_query(query: &[u8]) -> Result<(), PathRefusal> {
 }
 
 /// The slow path: checks the lax form of every segment, with `%2F` counted as `/`.
-fn examine(path: &[u8]) -> Result<TargetForm, PathRefusal> {
-    let mut form = TargetForm::Unusual;
+fn examine(path: &[u8]) -> Result<PathSpelling, PathRefusal> {
+    let mut spelling = PathSpelling::Unusual;
     let mut segments = path[1..].split(|&byte| byte == b'/').peekable();
     while let Some(segment) = segments.next() {
-        step_counter::add(1);
+        work_counter::add(1);
         // a plain `.`: whether it may pass depends on the routes
         if segment == b"." {
             continue;
@@ -197,7 +197,7 @@ fn examine(path: &[u8]) -> Result<TargetForm, PathRefusal> {
         while let Some(piece) = pieces.next() {
             let is_last_piece = pieces.peek().is_none();
             if !is_last_piece {
-                form = TargetForm::EncodedSlash;
+                spelling = PathSpelling::EncodedSlash;
             }
             let is_last = is_last_piece && segments.peek().is_none();
             if piece.is_empty() && !is_last {
@@ -206,7 +206,7 @@ fn examine(path: &[u8]) -> Result<TargetForm, PathRefusal> {
             lax_form::check(piece)?;
         }
     }
-    Ok(form)
+    Ok(spelling)
 }
 
 #[cfg(test)]
@@ -227,13 +227,13 @@ mod tests {
     #[test]
     fn clean_paths_are_found_by_the_first_pass() {
         for path in ["/", "/a", "/a/", "/v2-beta/projects/1a5/x.y", "/a/.b/c..d/~e/f:@!$&'()*+,=", "/A"] {
-            assert_eq!(admit_target(path.as_bytes()).unwrap().form, TargetForm::Clean, "{path}");
+            assert_eq!(admit_target(path.as_bytes()).unwrap().spelling, PathSpelling::Clean, "{path}");
         }
         for path in ["/a%20b", "/a;b", "/a.", "/a./b"] {
-            assert_eq!(admit_target(path.as_bytes()).unwrap().form, TargetForm::Unusual, "{path}");
+            assert_eq!(admit_target(path.as_bytes()).unwrap().spelling, PathSpelling::Unusual, "{path}");
         }
         for path in ["/a%2Fb", "/a%2f", "/x/%20%2fb/c"] {
-            assert_eq!(admit_target(path.as_bytes()).unwrap().form, TargetForm::EncodedSlash, "{path}");
+            assert_eq!(admit_target(path.as_bytes()).unwrap().spelling, PathSpelling::EncodedSlash, "{path}");
         }
     }
 

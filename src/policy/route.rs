@@ -5,7 +5,7 @@ use std::fmt;
 use http::Method;
 
 use super::lax_form;
-use super::path::TargetForm;
+use super::path::PathSpelling;
 use super::route_tree::{Node, NodeId, PatternMarks, RouteTree};
 use super::{PathRefusal, RequestTarget, RouteProblem};
 use crate::config::{Access, EncodedSlash, Route};
@@ -151,10 +151,10 @@ impl RouteTable {
         };
         if !path.is_empty() {
             for segment in path.split(|&byte| byte == b'/') {
-                if walk.at.is_none() && target.form != TargetForm::EncodedSlash {
+                if walk.at.is_none() && target.spelling != PathSpelling::EncodedSlash {
                     break; // nothing that follows can change what is known
                 }
-                walk.step(segment, target.form)?;
+                walk.step(segment, target.spelling)?;
             }
         }
         walk.end(trailing_slash)
@@ -214,12 +214,12 @@ impl<'t, 'p> Walk<'t, 'p> {
     }
 
     /// Takes one segment, which is not an empty last one.
-    fn step(&mut self, segment: &'p [u8], form: TargetForm) -> Result<(), PathRefusal> {
-        let first = match form {
-            TargetForm::EncodedSlash => {
+    fn step(&mut self, segment: &'p [u8], spelling: PathSpelling) -> Result<(), PathRefusal> {
+        let first = match spelling {
+            PathSpelling::EncodedSlash => {
                 lax_form::split_at_encoded_slashes(segment).next().unwrap_or_default()
             }
-            TargetForm::Clean | TargetForm::Unusual => segment,
+            PathSpelling::Clean | PathSpelling::Unusual => segment,
         };
         let is_divided = first.len() < segment.len();
         if is_divided && !self.allows_encoded_slash() {
@@ -227,7 +227,7 @@ impl<'t, 'p> Walk<'t, 'p> {
         }
         let Some(node) = self.at else { return Ok(()) };
 
-        let edge = if form == TargetForm::Clean || lax_form::is_plain(first) {
+        let edge = if spelling == PathSpelling::Clean || lax_form::is_plain(first) {
             node.edge(first)
         } else {
             let form = lax_form::of_segment(first, node.longest)?;

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::step_counter;
+use super::work_counter;
 use crate::config::{Access, EnvironmentKeyAccess, FilePosition, KeyAccess, Route, TemplateSegment};
 
 /// A problem of a route, alone or together with others.
@@ -120,7 +120,7 @@ impl Node {
 }
 
 fn compare_folded(folded: &[u8], segment: &[u8]) -> Ordering {
-    step_counter::add(
+    work_counter::add(
         1 + folded.iter().zip(segment).take_while(|(a, b)| **a == b.to_ascii_lowercase()).count(),
     );
     folded.iter().copied().cmp(segment.iter().map(u8::to_ascii_lowercase))

@@ -5,7 +5,7 @@
 //! a selector is refused: the gateway would decide about one environment, and the upstream act in another.
 
 use super::route::{ClassReason, EnvironmentName, PathClass, Routed};
-use super::{lax_form, step_counter, unicode_fold};
+use super::{lax_form, unicode_fold, work_counter};
 use crate::config::{Access, QueryName};
 use crate::model::EnvironmentId;
 
@@ -101,7 +101,7 @@ fn select_by_query<'t, 'p>(
     let mut found: Vec<&QueryName> = Vec::new();
     let mut reader = NameReader::default();
     for pair in query.split(|&byte| byte == b'&') {
-        step_counter::add(1);
+        work_counter::add(1);
         if pair.is_empty() {
             continue;
         }
@@ -109,7 +109,7 @@ fn select_by_query<'t, 'p>(
             Some(at) => (&pair[..at], &pair[at + 1..]),
             None => (pair, &[][..]),
         };
-        step_counter::add(spelling.len());
+        work_counter::add(spelling.len());
         if let Some(name) = selectors.iter().find(|name| name.as_str().as_bytes() == spelling) {
             if found.contains(&name) {
                 return Err(REPEATED);
@@ -134,7 +134,7 @@ fn select_by_query<'t, 'p>(
 /// Whether a name that [`NameReader`] has read is this one.
 fn is_spelling_of(read: &[u8], name: &QueryName) -> bool {
     let name = name.as_str().as_bytes();
-    step_counter::add(1);
+    work_counter::add(1);
     read.len() == name.len() && read.iter().copied().eq(name.iter().copied().map(normal))
 }
 
@@ -159,7 +159,7 @@ impl NameReader {
     fn read(&mut self, piece: &[u8]) -> &[u8] {
         let end = piece.iter().position(|&byte| byte == b'=').unwrap_or(piece.len());
         let written = &piece[..end];
-        step_counter::add(written.len());
+        work_counter::add(written.len());
         self.name.clear();
         if written.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
             self.name.extend(written.iter().map(u8::to_ascii_lowercase));
@@ -198,7 +198,7 @@ impl NameReader {
 fn decode_leniently(text: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
-        step_counter::add(1);
+        work_counter::add(1);
         let escape = match after {
             [high, low, ..] if byte == b'%' => lax_form::hex(*high).zip(lax_form::hex(*low)),
             _ => None,

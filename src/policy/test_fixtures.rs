@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::{RouteTable, Routed, RoutingError, admit_target};
 use crate::config::{
-    Access, AccountAccess, EncodedSlash, FilePosition, KeyAccess, MethodOverride, OwnerPattern, PathPattern,
-    Route, RoutePath, Selectors, Template, UpgradePattern,
+    Access, AccountAccess, EncodedSlash, FilePosition, KeyAccess, OwnerPattern, PathPattern,
+    ReadonlyUpgradePattern, RefusedMethodOverrides, Route, RoutePath, Selectors, Template,
 };
 use crate::model::{
     Account, AccountId, AccountKind, ApiKey, Environment, KeyId, KeyOwner, Name, Owner, Principal, Role,
@@ -58,14 +58,15 @@ pub(super) fn rancher() -> Route {
         &["/v2-beta", "/v2-beta/schemas", "/v2-beta/schemas/**"],
         &["/v2-beta/projects/{environment}/projectmembers/**"],
     );
-    let upgrade = UpgradePattern::parse("/v2-beta/projects/{environment}/subscribe", &route.path).unwrap();
+    let upgrade =
+        ReadonlyUpgradePattern::parse("/v2-beta/projects/{environment}/subscribe", &route.path).unwrap();
     let access = access(&mut route);
     access.account = AccountAccess::Allow;
     access.selectors = Selectors {
         query: vec!["projectId".parse().unwrap()],
         headers: vec!["x-api-project-id".parse().unwrap()],
     };
-    access.method_override = MethodOverride { query: vec!["_method".parse().unwrap()] };
+    access.method_override = RefusedMethodOverrides { query: vec!["_method".parse().unwrap()] };
     access.readonly_upgrades = vec![upgrade];
     route
 }

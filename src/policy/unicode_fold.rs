@@ -8,7 +8,7 @@
 //! Nothing is lost by it: normalization composes ASCII letters with the marks that follow them, but never makes ASCII
 //! of characters that are not in this table.
 
-use super::step_counter;
+use super::work_counter;
 
 /// Stands for a character, or several, that fold to nothing in ASCII.
 pub(super) const NON_ASCII: u8 = 0x7f;
@@ -30,7 +30,7 @@ use Fold::{Each, Nothing, Whole};
 /// [`NON_ASCII`].
 pub(super) fn fold_to_ascii(character: char, mut take: impl FnMut(u8)) {
     if character.is_ascii() {
-        step_counter::add(1);
+        work_counter::add(1);
         return take((character as u8).to_ascii_lowercase());
     }
     let code = u32::from(character);
@@ -39,7 +39,7 @@ pub(super) fn fold_to_ascii(character: char, mut take: impl FnMut(u8)) {
     let (start, end) = (usize::from(PAGES[page]), usize::from(PAGES[page + 1]));
     let after = start + FOLDS[start..end].partition_point(|(first, _)| *first <= code);
     // the search takes eight looks at the table, and none for most characters
-    step_counter::add(4);
+    work_counter::add(4);
     let one;
     let folded: &[u8] = match after.checked_sub(1).map(|at| FOLDS[at]) {
         Some((first, Each(bytes))) if ((code - first) as usize) < bytes.len() => {
@@ -50,7 +50,7 @@ pub(super) fn fold_to_ascii(character: char, mut take: impl FnMut(u8)) {
         Some((_, Nothing(last))) if code <= last => &[],
         _ => &[NON_ASCII],
     };
-    step_counter::add(folded.len());
+    work_counter::add(folded.len());
     folded.iter().copied().for_each(take);
 }
 

@@ -132,7 +132,7 @@ async fn serve_tls(
     tls: Arc<ServerConfig>,
     client: Rc<ClientInfo>,
 ) {
-    let stream = worker.streams.open();
+    let stream = worker.streams.open_connection();
     stream.set_idle(true);
     stream.set_deadline(worker.active_config().snapshot.timeouts.tls_handshake);
     let tls = TlsAcceptor::from(tls);

@@ -7,7 +7,7 @@ use http::Method;
 use super::refusal::Refusal;
 use crate::config::Limits;
 use crate::policy::{self, RequestTarget};
-use crate::wire::{BodyLength, FieldKind, RequestHead, Version};
+use crate::wire::{BodyLength, HeaderRule, RequestHead, Version};
 
 /// The most options a `Connection` header may name: each is compared with each header.
 const MAX_CONNECTION_OPTIONS: usize = 100;
@@ -42,7 +42,7 @@ impl Admitted<'_> {
     pub(super) fn accepts_trailers(&self) -> bool {
         self.head
             .fields
-            .values(FieldKind::Te)
+            .values(HeaderRule::Te)
             .flat_map(list)
             .any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
     }
@@ -50,8 +50,8 @@ impl Admitted<'_> {
     /// Whether this is what a browser asks before it sends the real request.
     pub(super) fn is_preflight(&self) -> bool {
         self.method == Method::OPTIONS
-            && self.head.fields.values(FieldKind::Origin).next().is_some()
-            && self.head.fields.values(FieldKind::AccessControlRequestMethod).next().is_some()
+            && self.head.fields.values(HeaderRule::Origin).next().is_some()
+            && self.head.fields.values(HeaderRule::AccessControlRequestMethod).next().is_some()
     }
 
     /// What the client's version and `Connection` say (RFC 9112 §9.3).
@@ -93,14 +93,14 @@ pub(super) fn admit<'h>(
         }
     };
     let target = policy::admit_target(origin_form).map_err(Refusal::Path)?;
-    let expects_continue = match single(head, FieldKind::Expect)? {
+    let expects_continue = match single(head, HeaderRule::Expect)? {
         None => false,
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => {
             head.version != Version::Http10 && body != BodyLength::NONE
         }
         Some(_) => return Err(Refusal::Expectation),
     };
-    let authorization = single(head, FieldKind::Authorization)?;
+    let authorization = single(head, HeaderRule::Authorization)?;
     // two credentials joined by a comma are two credentials
     if authorization.is_some_and(|value| is_basic(value) && value.contains(&b',')) {
         return Err(Refusal::Repeated("Authorization"));
@@ -110,7 +110,8 @@ pub(super) fn admit<'h>(
         None if connection.upgrade && head.version == Version::Http11 => upgrade_protocol(head),
         None => None,
     };
-    let no_challenge = single(head, FieldKind::NoChallenge)?.is_some_and(|v| v.eq_ignore_ascii_case(b"true"));
+    let no_challenge =
+        single(head, HeaderRule::NoChallenge)?.is_some_and(|v| v.eq_ignore_ascii_case(b"true"));
     let method = if head.protocol().is_some() { Method::GET } else { method };
     Ok(Admitted {
         head,
@@ -145,7 +146,7 @@ fn method(head: &RequestHead) -> Result<Method, Refusal> {
 
 /// The host, and the target in origin form (RFC 9112 §3.2).
 fn host_and_target<'h>(head: &'h RequestHead, method: &Method) -> Result<(&'h [u8], Cow<'h, [u8]>), Refusal> {
-    let header = single(head, FieldKind::Host)?;
+    let header = single(head, HeaderRule::Host)?;
     let target = head.target();
     if head.version == Version::Http2 {
         let host = match (head.authority(), header) {
@@ -233,14 +234,14 @@ fn valid_host(host: &[u8]) -> Result<&[u8], Refusal> {
 }
 
 /// The value of a field that may be there once at most.
-fn single(head: &RequestHead, name: FieldKind) -> Result<Option<&[u8]>, Refusal> {
+fn single(head: &RequestHead, name: HeaderRule) -> Result<Option<&[u8]>, Refusal> {
     let mut values = head.fields.values(name);
     match (values.next(), values.next()) {
         (value, None) => Ok(value),
         _ => Err(Refusal::Repeated(match name {
-            FieldKind::Authorization => "Authorization",
-            FieldKind::Host => "Host",
-            FieldKind::Expect => "Expect",
+            HeaderRule::Authorization => "Authorization",
+            HeaderRule::Host => "Host",
+            HeaderRule::Expect => "Expect",
             _ => "a header that may stand once",
         })),
     }
@@ -253,7 +254,7 @@ fn is_basic(authorization: &[u8]) -> bool {
 fn connection_options(head: &RequestHead) -> Result<ConnectionOptions, Refusal> {
     let mut options = ConnectionOptions::default();
     let mut count = 0;
-    for option in head.fields.values(FieldKind::Connection).flat_map(list) {
+    for option in head.fields.values(HeaderRule::Connection).flat_map(list) {
         count += 1;
         if count > MAX_CONNECTION_OPTIONS {
             return Err(Refusal::Malformed("Connection names too many options"));
@@ -272,7 +273,7 @@ fn connection_options(head: &RequestHead) -> Result<ConnectionOptions, Refusal> 
 /// The one protocol that `Upgrade` asks for, if it is one that may be tunnelled. `h2c` and `TLS` change how the same
 /// connection's next requests are read, past every rule here: they are never offered (RFC 9110 §7.8).
 fn upgrade_protocol(head: &RequestHead) -> Option<&[u8]> {
-    let mut values = head.fields.values(FieldKind::Upgrade);
+    let mut values = head.fields.values(HeaderRule::Upgrade);
     let (Some(protocol), None) = (values.next(), values.next()) else { return None };
     let is_one = !protocol.is_empty()
         && protocol

@@ -6,7 +6,7 @@ use super::cors::CorsGrant;
 use super::headers::{is_named_by_connection, pass_response_fields};
 use super::http_date::HttpDate;
 use super::refusal::Refusal;
-use crate::wire::{BodyLength, FieldKind, Peer, PeerError, ResponseHead, Version};
+use crate::wire::{BodyLength, HeaderRule, Peer, PeerError, ResponseHead, Version};
 
 /// The upstream's answer, as it goes to the client.
 pub(super) struct ForwardedResponse<'a> {
@@ -33,7 +33,7 @@ pub(super) fn send_upstream_head(
 ) -> Result<bool, PeerError> {
     let head = answer.head;
     // RFC 9110 §8.6: what HEAD and 304 announce is the length of a body that is not sent; 204 announces nothing
-    let announced = head.fields.values(FieldKind::ContentLength).next().filter(|_| head.status != 204);
+    let announced = head.fields.values(HeaderRule::ContentLength).next().filter(|_| head.status != 204);
     let has_no_body = answer.to_head || head.status == 304;
     match client {
         Peer::Http1(peer) => {

@@ -9,7 +9,7 @@ use super::tls::{self, TlsError};
 use crate::config::{Access, AccessControl, Config, Limits, Route, Timeouts};
 use crate::policy::{RouteProblem, RouteTable};
 use crate::upstream::{Upstream, UpstreamError};
-use crate::wire::{FieldKind, FieldNameSet};
+use crate::wire::{FieldNameSet, HeaderRule};
 
 /// Routes, upstreams, limits and certificates. Running requests keep the one they began with.
 pub struct ConfigSnapshot {
@@ -114,7 +114,7 @@ pub fn selectors_not_forwarded(config: &Config) -> impl Iterator<Item = (&Route,
     let stripped = FieldNameSet::new(&config.strip_headers);
     header_selectors(config).filter(move |(_, name)| {
         let passes =
-            FieldKind::of(name.as_bytes()) == FieldKind::Other && !stripped.contains(name.as_bytes());
+            HeaderRule::of(name.as_bytes()) == HeaderRule::Other && !stripped.contains(name.as_bytes());
         !passes && *name != "x-api-project-id"
     })
 }

@@ -5,7 +5,7 @@ use http::{HeaderName, Method};
 
 use super::admit::Admitted;
 use crate::config::Cors;
-use crate::wire::{FieldKind, RequestHead};
+use crate::wire::{HeaderRule, RequestHead};
 
 /// The answer to a preflight: the same whether or not the path exists.
 pub(super) struct PreflightResponse {
@@ -51,7 +51,7 @@ pub(super) struct CorsGrant<'a> {
 /// What the route's CORS policy allows the request's origin; `None`: nothing.
 pub(super) fn grant<'a>(cors: Option<&'a Cors>, head: &'a RequestHead) -> Option<CorsGrant<'a>> {
     let policy = cors?;
-    let mut origins = head.fields.values(FieldKind::Origin);
+    let mut origins = head.fields.values(HeaderRule::Origin);
     let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
     if policy.allows_every_origin() {
         return Some(CorsGrant { origin: b"*", policy });

@@ -13,8 +13,8 @@ use super::websocket::websocket_key;
 use crate::auth::{Authenticator, Identity};
 use crate::model::{Owner, State};
 use crate::policy::{
-    DecisionInput, Denial, DenialStatus, Destination, EnvironmentName, EnvironmentStatus, Grant, PathClass,
-    decide,
+    DecisionInput, Denial, DenialStatus, EnvironmentName, EnvironmentStatus, Grant, PathClass,
+    WebDavDestination, decide,
 };
 use crate::wire::FieldNameSet;
 
@@ -42,13 +42,13 @@ pub(super) struct Permitted<'a> {
 
 impl Permitted<'_> {
     /// Whether nothing has changed since the key was looked up: a change that was applied meanwhile may be about it.
-    pub(super) fn is_current(&self) -> bool {
+    pub(super) fn is_unchanged(&self) -> bool {
         self.streams.changes_seen() == self.changes_seen
             && !self.identity.is_some_and(|identity| identity.is_stale())
     }
 
-    /// Whether what the gateway knows is recent enough to act on. Public paths do not depend on it.
-    pub(super) fn is_fresh(&self) -> bool {
+    /// Whether the gateway may act on what it knows. Public paths do not depend on it.
+    pub(super) fn has_lease(&self) -> bool {
         self.identity.is_none() || self.authenticator.has_lease()
     }
 }
@@ -128,8 +128,10 @@ impl RequestContext<'_> {
         identity: Option<&Identity>,
     ) -> Result<Option<EnvironmentStatus>, Refusal> {
         let class = match (paths.routed.class, paths.destination) {
-            (PathClass::Environment(_), _) | (_, None | Some(Destination::NoRoute)) => paths.routed.class,
-            (_, Some(Destination::Routed(second))) => second.class,
+            (PathClass::Environment(_), _) | (_, None | Some(WebDavDestination::NoRoute)) => {
+                paths.routed.class
+            }
+            (_, Some(WebDavDestination::Routed(second))) => second.class,
         };
         match class {
             PathClass::Environment(EnvironmentName::Named(id)) => {

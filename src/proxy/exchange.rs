@@ -58,7 +58,7 @@ pub(super) enum WaitingFor {
 
 impl WaitingFor {
     /// Whether what is waited for is that the other side takes bytes: those it takes are progress.
-    pub(super) fn takes_bytes(self) -> bool {
+    pub(super) fn waits_for_write(self) -> bool {
         matches!(self, Self::Upstream | Self::Client)
     }
 }
@@ -130,7 +130,7 @@ impl Exchange<'_> {
     pub(super) fn wait_for(&self, waiting_for: WaitingFor, limit: Duration) {
         let before = self.progress.waiting_for.replace(waiting_for);
         self.progress.stall_check_due.set(false);
-        if waiting_for.takes_bytes() {
+        if waiting_for.waits_for_write() {
             let now = self.stream.coarse_now();
             let mut stall = self.progress.stall.get().filter(|_| before == waiting_for);
             stall.get_or_insert_with(|| StallDetector::new(limit, now)).bytes_moved(limit, now);

@@ -105,7 +105,7 @@ impl RequestContext<'_> {
                 Interrupt::Deadline => {
                     let waiting_for = exchange.progress.waiting_for.get();
                     // whether a slow side still takes bytes is looked at where its connection is at hand
-                    if waiting_for.takes_bytes() && !exchange.progress.stall_check_due.replace(true) {
+                    if waiting_for.waits_for_write() && !exchange.progress.stall_check_due.replace(true) {
                         self.stream.set_deadline(Duration::ZERO);
                         continue;
                     }

@@ -27,7 +27,7 @@ const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(worker: &Rc<WorkerContext>, mut peer: Box<Http1Peer>, client: Rc<ClientInfo>) {
-    let stream = worker.streams.open();
+    let stream = worker.streams.open_connection();
     let mut served = 0;
     loop {
         if peer.socket.input().is_empty() {

@@ -24,7 +24,7 @@ const GOAWAY_TIME: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(worker: &Rc<WorkerContext>, socket: BufferedSocket, client: Rc<ClientInfo>) {
-    let stream = worker.streams.open();
+    let stream = worker.streams.open_connection();
     stream.set_idle(true);
     // not the active config: that would keep connections to upstreams open after a reload, for as long as this one lasts
     let snapshot = Arc::clone(&worker.active_config().snapshot);

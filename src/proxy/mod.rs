@@ -10,7 +10,7 @@
 //! | `authenticate` | step 3: whose key it is |
 //! | `decide` | step 4: whether the request may pass |
 //! | `forward` | step 5: the exchange with the upstream, until it ends or is interrupted |
-//! | `send_with_retries`, `relay`, `upload`, `tunnel` | the exchange itself, in the order in which it happens |
+//! | `send_with_retries`, `attempt`, `upload`, `tunnel` | the exchange itself, in the order in which it happens |
 //! | `record_outcome` | step 6: counters, access log |
 //! | `upstream_request`, `upstream_response`, `headers`, `websocket` | what goes to the upstream, and what it answers |
 //! | `client_response`, `own_response`, `refusal` | heads of responses to the client; the gateway's own responses; every refusal |
@@ -21,6 +21,7 @@
 
 mod accept;
 mod admit;
+mod attempt;
 mod authenticate;
 mod client_response;
 mod clock;
@@ -42,7 +43,6 @@ mod pipeline;
 mod random_numbers;
 mod record_outcome;
 mod refusal;
-mod relay;
 mod request_context;
 mod request_id;
 mod route;

@@ -81,7 +81,7 @@ impl OpenStreams {
     }
 
     /// Adds a connection.
-    pub(super) fn open(self: &Rc<Self>) -> OpenStream {
+    pub(super) fn open_connection(self: &Rc<Self>) -> OpenStream {
         self.insert(None)
     }
 

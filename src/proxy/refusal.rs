@@ -173,7 +173,7 @@ impl Refusal {
             Self::Unauthenticated => {
                 "Portcullis needs an access key and its secret key, sent with HTTP Basic".into()
             }
-            Self::Forbidden(rule) => format!("Portcullis refuses this: {}", rule.for_clients()).into(),
+            Self::Forbidden(rule) => format!("Portcullis refuses this: {}", rule.client_message()).into(),
             Self::NoRoute => "Portcullis has no route for this path".into(),
             Self::Method => "Portcullis does not forward this method".into(),
             Self::Expectation => "Portcullis meets no other expectation than 100-continue".into(),

@@ -3,7 +3,7 @@
 use uuid::fmt::Hyphenated;
 
 use super::headers::ClientInfo;
-use crate::wire::{FieldKind, RequestHead};
+use crate::wire::{HeaderRule, RequestHead};
 
 /// The longest id that is taken over.
 const MAX_BYTES: usize = 128;
@@ -28,7 +28,7 @@ fn believed<'h>(client: &ClientInfo, head: &'h RequestHead) -> Option<&'h str> {
     if !client.is_trusted() {
         return None;
     }
-    let mut ids = head.fields.values(FieldKind::RequestId);
+    let mut ids = head.fields.values(HeaderRule::RequestId);
     let (Some(id), None) = (ids.next(), ids.next()) else { return None };
     let is_plain = (1..=MAX_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     std::str::from_utf8(id).ok().filter(|_| is_plain)

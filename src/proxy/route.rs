@@ -5,14 +5,14 @@ use super::headers::is_named_by_connection;
 use super::refusal::Refusal;
 use super::request_context::RequestContext;
 use super::webdav_destination::webdav_destination;
-use crate::policy::{Destination, HeaderValues, RequestTarget, Routed, RoutingError, apply_selectors};
+use crate::policy::{HeaderValues, RequestTarget, Routed, RoutingError, WebDavDestination, apply_selectors};
 use crate::wire::{RequestHead, same_field_name};
 
 /// What the paths of a request are under the routes.
 pub(super) struct RoutedPaths<'a> {
     pub(super) routed: Routed<'a, 'a>,
     /// The second path of a COPY or MOVE.
-    pub(super) destination: Option<Destination<'a>>,
+    pub(super) destination: Option<WebDavDestination<'a>>,
 }
 
 impl RequestContext<'_> {
@@ -24,7 +24,7 @@ impl RequestContext<'_> {
             None => None,
             Some(target) => {
                 let routed = self.classify(admitted, target)?;
-                Some(routed.map_or(Destination::NoRoute, Destination::Routed))
+                Some(routed.map_or(WebDavDestination::NoRoute, WebDavDestination::Routed))
             }
         };
         Ok(RoutedPaths { routed, destination })

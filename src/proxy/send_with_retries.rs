@@ -4,12 +4,12 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::attempt::RetryPolicy;
 use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor, poll_once};
 use super::headers::passes_as_trailer;
 use super::refusal::Refusal;
-use super::relay::RetryPolicy;
 use super::upload::{Upload, UploadState};
-use super::upstream_response::{ResponseHeadError, UpstreamExchange};
+use super::upstream_response::{ResponseHeadError, UpstreamAttempt};
 use crate::config::Protocol;
 use crate::telemetry::GaugeGuard;
 use crate::upstream::{
@@ -35,7 +35,7 @@ impl Exchange<'_> {
             },
             PermitRequest::Full => return ExchangeEnd::Refused(Refusal::UpstreamBusy),
         };
-        let may_move = || self.permitted.is_fresh();
+        let may_move = || self.permitted.has_lease();
         // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
         let request = &self.permitted.admitted.head.fields;
         let trailer_passes = |kind, name: &[u8]| {
@@ -45,7 +45,7 @@ impl Exchange<'_> {
             None => BodyCopy::message(self.body_limit, &trailer_passes)
                 .only_while(&may_move)
                 .through_pipes(self.pipe_pool),
-            Some(_) => BodyCopy::empty(),
+            Some(_) => BodyCopy::before_tunnel(),
         };
         let copy = match self.pool.upstream().protocol {
             Protocol::Http1 => copy,
@@ -75,7 +75,7 @@ impl Exchange<'_> {
                 self.metrics.upstream_connects.increase();
             }
             // checked last, before the first byte goes: a change may have come while this waited
-            if !self.permitted.is_current() {
+            if !self.permitted.is_unchanged() {
                 if let AcquiredConnection::Http1 { peer, endpoint, .. } = acquired {
                     self.pool.give_back(peer, endpoint, self.stream.coarse_now());
                 }
@@ -95,7 +95,7 @@ impl Exchange<'_> {
                 }
                 return ExchangeEnd::ClientGone("the client is gone");
             }
-            if !self.permitted.is_fresh() {
+            if !self.permitted.has_lease() {
                 return ExchangeEnd::Refused(Refusal::Unavailable(Duration::from_secs(1)));
             }
             match acquired {
@@ -161,8 +161,8 @@ impl Exchange<'_> {
         retry: RetryPolicy,
     ) -> Option<ExchangeEnd> {
         self.write_http1_head(&mut peer);
-        let mut upstream = UpstreamExchange::http1(peer);
-        let ended = self.relay(client, &mut upstream, upload, retry).await;
+        let mut upstream = UpstreamAttempt::http1(peer);
+        let ended = self.run_attempt(client, &mut upstream, upload, retry).await;
         let (ended, upstream_reusable) = match ended {
             Err(ExchangeFailure::Retry(_)) => return None,
             Err(ExchangeFailure::Ended(ended)) => (ended, false),
@@ -210,8 +210,8 @@ impl Exchange<'_> {
         if admitted.body == BodyLength::NONE {
             peer.request_ended();
         }
-        let mut upstream = UpstreamExchange::http2(peer, response);
-        match self.relay(client, &mut upstream, upload, retry).await {
+        let mut upstream = UpstreamAttempt::http2(peer, response);
+        match self.run_attempt(client, &mut upstream, upload, retry).await {
             Ok((ended, _)) | Err(ExchangeFailure::Ended(ended)) => Ok(ended),
             Err(ExchangeFailure::Retry(why)) => Err(why),
         }

@@ -10,18 +10,18 @@ use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor};
 use super::headers::pass_response_fields;
 use super::http_date::HttpDate;
 use super::refusal::Refusal;
-use super::upstream_response::UpstreamExchange;
+use super::upstream_response::UpstreamAttempt;
 use super::websocket::{GOING_AWAY, websocket_accept};
 use crate::telemetry::GaugeGuard;
 use crate::wire::{
-    BodyCopy, BodyLength, FieldKind, Peer, PeerError, Received, ResponseHead, WebSocketFrames,
+    BodyCopy, BodyLength, HeaderRule, Peer, PeerError, Received, ResponseHead, WebSocketFrames,
     masked_websocket_close_frame, websocket_close_frame,
 };
 
 /// Whether the upstream's 101 is the answer to what was asked. `key`: the `Sec-WebSocket-Key` that the gateway sent
 /// itself; a client that sent its own checks the answer itself.
 fn check(head: &ResponseHead, protocol: &[u8], key: Option<&str>) -> Result<(), &'static str> {
-    let mut protocols = head.fields.values(FieldKind::Upgrade);
+    let mut protocols = head.fields.values(HeaderRule::Upgrade);
     if !protocols.next().is_some_and(|chosen| chosen.eq_ignore_ascii_case(protocol))
         || protocols.next().is_some()
     {
@@ -44,7 +44,7 @@ impl Exchange<'_> {
     pub(super) async fn tunnel(
         &self,
         client: &mut Peer,
-        upstream: &mut UpstreamExchange,
+        upstream: &mut UpstreamAttempt,
         asked: bool,
         head: &ResponseHead,
     ) -> Result<(ExchangeEnd, bool), ExchangeFailure> {
@@ -61,7 +61,7 @@ impl Exchange<'_> {
             .map_err(|_| ExchangeFailure::Ended(ExchangeEnd::ClientGone("the client is gone")))?;
         let frames = admitted.is_websocket().then_some(&self.progress.frames);
         let frames_to_upstream = admitted.is_websocket().then_some(&self.progress.frames_to_upstream);
-        let may_move = || self.permitted.is_fresh();
+        let may_move = || self.permitted.has_lease();
         let mut up = BodyCopy::tunnel(frames_to_upstream).only_while(&may_move);
         let mut down = BodyCopy::tunnel(frames).only_while(&may_move);
         let mut moved = None;

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor};
 use super::refusal::Refusal;
-use super::upstream_response::UpstreamExchange;
+use super::upstream_response::UpstreamAttempt;
 use crate::wire::{BodyCopy, CopyError, Peer, PeerError};
 
 /// A request's body on its way.
@@ -28,7 +28,7 @@ impl Exchange<'_> {
         &self,
         cx: &mut Context<'_>,
         client: &mut Peer,
-        upstream: &mut UpstreamExchange,
+        upstream: &mut UpstreamAttempt,
         upload: &mut Upload<'_>,
     ) -> Result<(), ExchangeFailure> {
         if upload.state != UploadState::Running {

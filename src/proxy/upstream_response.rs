@@ -5,11 +5,11 @@ use std::task::{Context, Poll};
 
 use super::client_response;
 use crate::wire::{
-    BodyError, BodyLength, FieldKind, HeadLimits, Http1Peer, Http2UpstreamPeer, Peer, ResponseHead, Version,
+    BodyError, BodyLength, HeadLimits, HeaderRule, Http1Peer, Http2UpstreamPeer, Peer, ResponseHead, Version,
 };
 
 /// A connection or stream to the upstream on which a request is sent and its response read.
-pub(super) struct UpstreamExchange {
+pub(super) struct UpstreamAttempt {
     pub(super) peer: Peer,
     answer: PendingHead,
 }
@@ -50,7 +50,7 @@ impl ResponseHeadError {
     }
 }
 
-impl UpstreamExchange {
+impl UpstreamAttempt {
     /// An HTTP/1.1 connection on which the request is sent.
     pub(super) fn http1(peer: Box<Http1Peer>) -> Self {
         Self { peer: Peer::Http1(peer), answer: PendingHead::Http1 { scanned: 0 } }
@@ -150,6 +150,6 @@ impl UpstreamExchange {
 }
 
 fn announces_body(head: &ResponseHead) -> bool {
-    let mut lengths = head.fields.values(FieldKind::ContentLength);
-    lengths.any(|length| length != b"0") || head.fields.values(FieldKind::TransferEncoding).next().is_some()
+    let mut lengths = head.fields.values(HeaderRule::ContentLength);
+    lengths.any(|length| length != b"0") || head.fields.values(HeaderRule::TransferEncoding).next().is_some()
 }

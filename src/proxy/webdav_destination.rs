@@ -3,8 +3,8 @@
 use super::admit::{Admitted, absolute_form};
 use super::headers::{ClientInfo, is_named_by_connection};
 use super::refusal::Refusal;
-use crate::policy::{self, DestinationUse, RequestTarget};
-use crate::wire::FieldKind;
+use crate::policy::{self, DestinationHeader, RequestTarget};
+use crate::wire::HeaderRule;
 
 /// Reads the second path of a request, as strictly as the first. It may be an absolute path, or a URL of the origin that
 /// the client called; what is forwarded is the field as it came.
@@ -12,16 +12,16 @@ pub(super) fn webdav_destination<'h>(
     admitted: &Admitted<'h>,
     client: &ClientInfo,
 ) -> Result<Option<RequestTarget<'h>>, Refusal> {
-    let meaning = policy::destination_use(&admitted.method);
-    if meaning == DestinationUse::None {
+    let meaning = policy::destination_header(&admitted.method);
+    if meaning == DestinationHeader::None {
         return Ok(None);
     }
     let head = admitted.head;
-    let mut values = head.fields.values(FieldKind::Destination);
+    let mut values = head.fields.values(HeaderRule::Destination);
     let value = match (values.next(), values.next()) {
         (Some(value), None) => value,
         (Some(_), Some(_)) => return Err(Refusal::Repeated("Destination")),
-        (None, _) if meaning == DestinationUse::Required => {
+        (None, _) if meaning == DestinationHeader::Required => {
             return Err(Refusal::Malformed("COPY and MOVE need a Destination"));
         }
         (None, _) => return Ok(None),

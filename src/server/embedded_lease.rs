@@ -37,7 +37,8 @@ impl EmbeddedLease {
         while next != LeaseStep::Done {
             next = self.step(next, authenticator)?;
         }
-        authenticator.set_up_to_date_until(self.state.as_of() + Authenticator::UP_TO_DATE_FOR);
+        authenticator
+            .set_store_misses_trusted_until(self.state.as_of() + Authenticator::STORE_MISSES_TRUSTED_FOR);
         Ok(())
     }
 

@@ -120,7 +120,7 @@ impl FollowerThread {
                     let is_final = self.row.is_some() && error.needs_operator();
                     if is_final {
                         self.authenticator.set_lease_end(BootInstant::default());
-                        self.authenticator.set_up_to_date_until(BootInstant::default());
+                        self.authenticator.set_store_misses_trusted_until(BootInstant::default());
                     }
                     if log_throttle.should_log() {
                         let then = self.then();
@@ -163,8 +163,9 @@ impl FollowerThread {
             next = match next {
                 LeaseStep::CatchUp => row.state.caught_up(self.follower.position()),
                 LeaseStep::Confirm(position) => {
-                    self.authenticator
-                        .set_up_to_date_until(row.state.as_of() + Authenticator::UP_TO_DATE_FOR);
+                    self.authenticator.set_store_misses_trusted_until(
+                        row.state.as_of() + Authenticator::STORE_MISSES_TRUSTED_FOR,
+                    );
                     row.state.confirmed(position, BootInstant::now())
                 }
                 LeaseStep::Done => return Ok(()),

@@ -124,7 +124,8 @@ impl StartingLease {
                     Err(error) => return Err(error),
                 }
             }
-            authenticator.set_up_to_date_until(state.as_of() + Authenticator::UP_TO_DATE_FOR);
+            authenticator
+                .set_store_misses_trusted_until(state.as_of() + Authenticator::STORE_MISSES_TRUSTED_FOR);
         }
         authenticator.set_lease_end(state.until());
         Ok(())
@@ -252,8 +253,9 @@ impl LeaseThread {
                         // the next look asks again; until then nobody is told that it is in force
                         return Ok(());
                     }
-                    self.authenticator
-                        .set_up_to_date_until(self.state.as_of() + Authenticator::UP_TO_DATE_FOR);
+                    self.authenticator.set_store_misses_trusted_until(
+                        self.state.as_of() + Authenticator::STORE_MISSES_TRUSTED_FOR,
+                    );
                     let in_force = *self.in_force.borrow();
                     self.state.confirmed(in_force, BootInstant::now())
                 }

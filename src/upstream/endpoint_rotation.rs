@@ -36,8 +36,8 @@ impl EndpointRotation {
         rotation(0).chain(rotation(1))
     }
 
-    /// Pauses an endpoint; `false` where it was paused already.
-    pub(super) fn failed(&self, endpoint: usize) -> bool {
+    /// Passes an endpoint over for a while. Whether it was not paused yet.
+    pub(super) fn pause(&self, endpoint: usize) -> bool {
         let now = Instant::now();
         let before = self.paused_until[endpoint].replace(Some(now + PAUSE_AFTER_FAILURE));
         before.is_none_or(|until| until <= now)
@@ -57,7 +57,7 @@ mod tests {
         let turn = EndpointRotation::new(3);
         assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(turn.order().collect::<Vec<_>>(), [1, 2, 0]);
-        turn.failed(2);
+        turn.pause(2);
         assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);
         turn.succeeded(2);
         assert_eq!(turn.order().collect::<Vec<_>>(), [0, 1, 2]);

@@ -150,7 +150,7 @@ impl Pool {
                 }
                 Err(error) => {
                     // once a pause: an upstream that is down fails every request
-                    if self.rotation.failed(endpoint) {
+                    if self.rotation.pause(endpoint) {
                         tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
                     }
                     last = error;

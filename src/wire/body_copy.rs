@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
-use super::field_kind::FieldKind;
+use super::header_rule::HeaderRule;
 use super::http1_peer::Http1Peer;
 use super::peer::Peer;
 use super::peer_result::{PeerError, Received};
@@ -32,7 +32,7 @@ pub enum CopyError {
 }
 
 /// Whether a trailer of this name passes.
-pub type TrailerRule<'a> = dyn Fn(FieldKind, &[u8]) -> bool + 'a;
+pub type TrailerRule<'a> = dyn Fn(HeaderRule, &[u8]) -> bool + 'a;
 
 /// A body on its way, and how far it has come.
 pub struct BodyCopy<'a> {
@@ -89,8 +89,8 @@ impl<'a> BodyCopy<'a> {
         }
     }
 
-    /// No body, from a sender that goes on sending: a tunnel is to follow.
-    pub fn empty() -> Self {
+    /// No body, because a tunnel may follow: what the client sends next stays unread for it.
+    pub fn before_tunnel() -> Self {
         Self { state: State::Finishing, restart_state: State::Finishing, ..Self::message(0, &|_, _| false) }
     }
 

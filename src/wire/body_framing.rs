@@ -2,8 +2,8 @@
 
 use super::chunked::{ChunkError, ChunkSender, ChunkedDecoder, Decoded};
 use super::field_block::FieldBlock;
-use super::field_kind::FieldKind;
 use super::head::{HeadLimits, RequestHead, ResponseHead, Version};
+use super::header_rule::HeaderRule;
 
 /// How long a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl BodyLength {
     }
 
     fn announced(fields: &FieldBlock, version: Version) -> Result<Option<Self>, BodyError> {
-        let mut lengths = fields.values(FieldKind::ContentLength);
-        let mut encodings = fields.values(FieldKind::TransferEncoding);
+        let mut lengths = fields.values(HeaderRule::ContentLength);
+        let mut encodings = fields.values(HeaderRule::TransferEncoding);
         match (lengths.next(), encodings.next()) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(BodyError::Both),

@@ -1,6 +1,6 @@
 //! One header or trailer field, as spans over the bytes that it came in.
 
-use super::field_kind::FieldKind;
+use super::header_rule::HeaderRule;
 
 /// A range of a block's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,5 +30,5 @@ pub struct Field {
     /// The value without surrounding white space.
     pub value: Span,
     /// Which rule the name falls under.
-    pub kind: FieldKind,
+    pub kind: HeaderRule,
 }

@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use super::buffer_pool;
 use super::field::{Field, Span};
-use super::field_kind::FieldKind;
+use super::header_rule::HeaderRule;
 
 /// Field lines and the bytes they stand in.
 #[derive(Clone, Default)]
@@ -42,29 +42,29 @@ impl FieldBlock {
 
     /// Appends a field; name and value must already be valid.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        self.push_as(FieldKind::of(name), name, value);
+        self.push_as(HeaderRule::of(name), name, value);
     }
 
     /// As [`push`](Self::push), for a name whose rule is known.
-    pub(super) fn push_as(&mut self, kind: FieldKind, name: &[u8], value: &[u8]) {
+    pub(super) fn push_as(&mut self, kind: HeaderRule, name: &[u8], value: &[u8]) {
         let name = self.append(name);
         let value = self.append(value);
         self.fields.push(Field { name, value, kind });
     }
 
     /// Keeps only the fields for which `keep` holds.
-    pub fn retain(&mut self, mut keep: impl FnMut(FieldKind, &[u8]) -> bool) {
+    pub fn retain(&mut self, mut keep: impl FnMut(HeaderRule, &[u8]) -> bool) {
         let Self { bytes, fields } = self;
         fields.retain(|field| keep(field.kind, field.name.of(bytes)));
     }
 
     /// The fields in order: rule, name, value.
-    pub fn iter(&self) -> impl Iterator<Item = (FieldKind, &[u8], &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (HeaderRule, &[u8], &[u8])> {
         self.fields.iter().map(|field| (field.kind, field.name.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
     /// The values of the fields that fall under `kind`.
-    pub fn values(&self, kind: FieldKind) -> impl Iterator<Item = &[u8]> {
+    pub fn values(&self, kind: HeaderRule) -> impl Iterator<Item = &[u8]> {
         self.fields.iter().filter(move |field| field.kind == kind).map(|field| field.value.of(&self.bytes))
     }
 
@@ -72,7 +72,7 @@ impl FieldBlock {
     pub(super) fn credentials_of(fields: &[Field]) -> impl Iterator<Item = Range<usize>> + '_ {
         fields
             .iter()
-            .filter(|field| matches!(field.kind, FieldKind::Authorization | FieldKind::ProxyAuthorization))
+            .filter(|field| matches!(field.kind, HeaderRule::Authorization | HeaderRule::ProxyAuthorization))
             .map(|field| field.value.start as usize..field.value.end as usize)
     }
 

@@ -7,8 +7,8 @@ use zeroize::Zeroize as _;
 
 use super::field::{Field, Span};
 use super::field_block::FieldBlock;
-use super::field_kind::FieldKind;
 use super::field_syntax::{is_field_text, is_token};
+use super::header_rule::HeaderRule;
 
 /// What a head may hold at most.
 #[derive(Debug, Clone, Copy)]
@@ -342,7 +342,7 @@ fn parse_fields(block: &mut FieldBlock, start: usize, limit: usize) -> Result<()
         }
         let name = Span::new(at, at + colon);
         let value = Span::new(at + value_start, at + value_end);
-        fields.push(Field { name, value, kind: FieldKind::of(&line[..colon]) });
+        fields.push(Field { name, value, kind: HeaderRule::of(&line[..colon]) });
         at = line_end + 2;
     }
 }

@@ -15,12 +15,12 @@ mod chunked;
 mod error_document;
 mod field;
 mod field_block;
-mod field_kind;
-mod field_kind_table;
 mod field_name_set;
-mod field_rules;
 mod field_syntax;
 mod head;
+mod header_rule;
+mod header_rule_table;
+mod header_rules;
 mod http1_peer;
 mod http2;
 mod http2_upstream_peer;
@@ -42,9 +42,9 @@ pub use buffered_socket::BufferedSocket;
 pub use chunked::{ChunkError, Decoded};
 pub use error_document::{BASIC_CHALLENGE, error_document};
 pub use field_block::FieldBlock;
-pub use field_kind::FieldKind;
 pub use field_name_set::{FieldNameSet, same_field_name};
 pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Version};
+pub use header_rule::HeaderRule;
 pub use http1_peer::Http1Peer;
 pub use http2::{
     HTTP2_PREFACE, HeaderBlockWriter, Http2Connection, Http2ErrorCode, Http2Limits, Http2Peer, Http2Request,

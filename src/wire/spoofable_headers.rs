@@ -3,7 +3,7 @@
 //!
 //! A server believes these headers because it believes whoever connects to it. So no client may send them: the gateway
 //! decides by path, method and caller, and a server that takes another one from a header would do what was not decided. They go from headers and trailers, over HTTP/1.1 and HTTP/2, in every spelling that folds to
-//! one of them (see [`FieldKind`](super::FieldKind)). `docs/headers.md` has the same table for readers.
+//! one of them (see [`HeaderRule`](super::HeaderRule)). `docs/headers.md` has the same table for readers.
 
 /// Who reads them, and the names as the gateway compares them. A name that ends with `*` stands for all that begin
 /// like it.

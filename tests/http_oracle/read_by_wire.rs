@@ -1,7 +1,7 @@
 //! HTTP/1.1 bytes as `wire` reads them.
 
 use portcullis::wire::{
-    BodyDecoder, BodyLength, Decoded, FieldBlock, FieldKind, HeadLimits, RequestHead, ResponseHead, Version,
+    BodyDecoder, BodyLength, Decoded, FieldBlock, HeadLimits, HeaderRule, RequestHead, ResponseHead, Version,
 };
 
 use crate::message::{Field, Message, Reading, Refused, sorted};
@@ -16,7 +16,7 @@ fn fields(block: &FieldBlock) -> Vec<Field> {
 /// Whether `Connection` names the option.
 fn has_option(block: &FieldBlock, option: &[u8]) -> bool {
     block
-        .values(FieldKind::Connection)
+        .values(HeaderRule::Connection)
         .flat_map(|value| value.split(|&byte| byte == b','))
         .any(|named| named.trim_ascii().eq_ignore_ascii_case(option))
 }

@@ -70,8 +70,8 @@ fn right_and_wrong_and_unknown() {
     let (threads, counters) = threads(&cheap());
     let phc = hash_secret(&cheap(), b"secret").unwrap();
     let ask = |number, phc, secret| {
-        let verdict = block_on(threads.verify(requester(source(1)), run_id(number), check(phc, secret)));
-        verdict.ok().map(|verdict| verdict.matches)
+        let answer = block_on(threads.verify(requester(source(1)), run_id(number), check(phc, secret)));
+        answer.ok().map(|answer| answer.matches)
     };
     assert_eq!(ask(1, Some(phc.as_str()), &b"secret"[..]), Some(true));
     assert_eq!(ask(2, Some(phc.as_str()), b"wrong"), Some(false));
@@ -85,18 +85,18 @@ fn one_run_however_many_wait() {
     let (settings, phc) = slow();
     let (threads, counters) = threads(&settings);
     let ask = || threads.verify(requester(source(1)), run_id(1), check(Some(&phc), b"secret"));
-    let verdicts = block_on(async {
+    let answers = block_on(async {
         let mut waiting: Vec<_> = (0..50).map(|_| Box::pin(ask())).collect();
         for future in &mut waiting {
             assert!(poll_once(future.as_mut()).is_pending());
         }
-        let mut verdicts = Vec::new();
+        let mut answers = Vec::new();
         for future in waiting {
-            verdicts.push(future.await.map(|verdict| verdict.matches));
+            answers.push(future.await.map(|answer| answer.matches));
         }
-        verdicts
+        answers
     });
-    assert_eq!(verdicts, vec![Ok(true); 50]);
+    assert_eq!(answers, vec![Ok(true); 50]);
     assert_eq!((counters.read().argon2_runs, counters.read().argon2_shared), (1, 49));
 }
 
@@ -111,7 +111,7 @@ fn the_first_asker_may_leave_without_harm_to_the_others() {
         assert!(poll_once(first.as_mut()).is_pending());
         assert!(poll_once(second.as_mut()).is_pending());
     }
-    assert_eq!(block_on(second).map(|verdict| verdict.matches), Ok(true));
+    assert_eq!(block_on(second).map(|answer| answer.matches), Ok(true));
     assert_eq!(counters.read().argon2_runs, 1);
 }
 
@@ -194,8 +194,8 @@ fn a_record_that_cannot_be_verified_is_no_verdict_and_harms_nobody_after_it() {
     assert!(matches!(broken, Err(VerificationError::Failed(Some(ArgonError::InvalidHash)))));
     assert_eq!(counters.read().argon2_failures, 1);
     let phc = hash_secret(&cheap(), b"secret").unwrap();
-    let verdict = block_on(threads.verify(requester(source(1)), run_id(2), check(Some(&phc), b"secret")));
-    assert_eq!(verdict.map(|verdict| verdict.matches), Ok(true));
+    let answer = block_on(threads.verify(requester(source(1)), run_id(2), check(Some(&phc), b"secret")));
+    assert_eq!(answer.map(|answer| answer.matches), Ok(true));
 }
 
 /// Questions that have been put, and the order in which they are answered.
@@ -291,7 +291,7 @@ fn case_104_guesses_beyond_the_budget_wait_and_right_ones_cost_nothing() {
     let ask = |number: u8, last: u8, key: AccessKeyHash, secret: &[u8]| {
         let requester = Requester { source: source(last), key, is_known: false };
         block_on(threads.verify(requester, run_id(number), check(Some(&phc), secret)))
-            .map(|verdict| verdict.matches)
+            .map(|answer| answer.matches)
     };
     let began = Instant::now();
     for number in 0..20 {

@@ -147,7 +147,7 @@ fn case_17_a_flood_pushes_out_no_good_key_and_fills_no_memory() {
             })
             .await;
         assert_eq!((cost.store_reads, cost.argon2_runs), (2_000, 0));
-        assert!(fixture.auth.negative_cache.len() <= 200, "{}", fixture.auth.negative_cache.len());
+        assert!(fixture.auth.failed_key_cache.len() <= 200, "{}", fixture.auth.failed_key_cache.len());
         assert_eq!(fixture.auth.identities.len(), 1);
         let (again, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
         assert!(Arc::ptr_eq(&again.unwrap(), &identity));

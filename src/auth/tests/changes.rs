@@ -260,7 +260,7 @@ fn a_refusal_that_raced_with_a_change_is_not_cached() {
         fixture.store.set_key_state(pair.key.id, State::Active).unwrap();
         fixture.apply_changes().await;
         fixture.auth.remember_failure(read.active_verifier(), Some(read));
-        assert_eq!(fixture.auth.negative_cache.len(), 0);
+        assert_eq!(fixture.auth.failed_key_cache.len(), 0);
         assert!(fixture.ask_pair(&pair).await.is_ok());
     });
 }

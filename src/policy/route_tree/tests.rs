@@ -1,6 +1,6 @@
 use super::super::test_fixtures::{access, keyed, public};
 use super::*;
-use crate::config::UpgradePattern;
+use crate::config::ReadonlyUpgradePattern;
 
 fn problems(routes: &[Route]) -> Vec<String> {
     RouteTree::new(routes).err().unwrap_or_default().iter().map(ToString::to_string).collect()
@@ -62,7 +62,7 @@ fn patterns_with_an_environment_lie_under_a_template() {
         "lies under no environment template",
     );
     let mut route = keyed("/a", &[], &[], &[]);
-    let upgrade = UpgradePattern::parse("/a/{environment}/x", &route.path).unwrap();
+    let upgrade = ReadonlyUpgradePattern::parse("/a/{environment}/x", &route.path).unwrap();
     access(&mut route).readonly_upgrades.push(upgrade);
     assert_problem(&[route], "lies under no environment template");
 }

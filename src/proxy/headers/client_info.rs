@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::policy;
 use crate::proxy::admit::list;
-use crate::wire::{FieldKind, RequestHead};
+use crate::wire::{HeaderRule, RequestHead};
 
 /// What is known of the client of one connection: its address, its listener, whether it is trusted.
 #[derive(Debug, Clone)]
@@ -56,8 +56,8 @@ impl ClientInfo {
             let first = head.fields.values(kind).flat_map(list).next();
             first.filter(|_| self.is_trusted())
         };
-        let scheme = said(FieldKind::ForwardedProto).unwrap_or(scheme(self.tls).as_bytes());
-        (scheme, said(FieldKind::ForwardedHost).unwrap_or(host))
+        let scheme = said(HeaderRule::ForwardedProto).unwrap_or(scheme(self.tls).as_bytes());
+        (scheme, said(HeaderRule::ForwardedHost).unwrap_or(host))
     }
 }
 
@@ -82,6 +82,6 @@ pub(in crate::proxy) fn source_address(client: &ClientInfo, head: &RequestHead, 
     if !client.is_trusted() {
         return client.peer.ip();
     }
-    let hops: Vec<&[u8]> = head.fields.values(FieldKind::ForwardedFor).flat_map(list).collect();
+    let hops: Vec<&[u8]> = head.fields.values(HeaderRule::ForwardedFor).flat_map(list).collect();
     policy::source_address(client.peer.ip(), &hops, trusted)
 }

@@ -10,7 +10,7 @@ use crate::config::AuthorizationHeader;
 use crate::policy::Grant;
 use crate::proxy::admit::Admitted;
 use crate::upstream::Upstream;
-use crate::wire::{FieldKind, FieldNameSet, RequestHead, Version};
+use crate::wire::{FieldNameSet, HeaderRule, RequestHead, Version};
 
 /// All that the fields to the upstream are made from.
 pub(in crate::proxy) struct RequestFields<'a> {
@@ -76,7 +76,7 @@ impl RequestFields<'_> {
             Version::Http11 => b"1.1 portcullis",
             Version::Http2 => b"2.0 portcullis",
         };
-        emit(b"Via", &joined(head.fields.values(FieldKind::Via), via));
+        emit(b"Via", &joined(head.fields.values(HeaderRule::Via), via));
     }
 
     /// What a trusted proxy says of how the client came, and what is known where it says nothing.
@@ -85,15 +85,15 @@ impl RequestFields<'_> {
         let fields = &self.admitted.head.fields;
         let said = |kind| fields.values(kind).next();
         let address = peer.ip().to_string();
-        emit(b"X-Forwarded-For", &joined(fields.values(FieldKind::ForwardedFor), address.as_bytes()));
-        let scheme = said(FieldKind::ForwardedProto).unwrap_or(scheme(*tls).as_bytes());
+        emit(b"X-Forwarded-For", &joined(fields.values(HeaderRule::ForwardedFor), address.as_bytes()));
+        let scheme = said(HeaderRule::ForwardedProto).unwrap_or(scheme(*tls).as_bytes());
         emit(b"X-Forwarded-Proto", scheme);
-        let host = said(FieldKind::ForwardedHost).unwrap_or(self.admitted.host);
+        let host = said(HeaderRule::ForwardedHost).unwrap_or(self.admitted.host);
         if !host.is_empty() {
             emit(b"X-Forwarded-Host", host);
         }
-        emit(b"X-Forwarded-Port", said(FieldKind::ForwardedPort).unwrap_or(port(host, scheme)));
-        for (_, name, value) in fields.iter().filter(|(kind, ..)| *kind == FieldKind::TrustedProxyOnly) {
+        emit(b"X-Forwarded-Port", said(HeaderRule::ForwardedPort).unwrap_or(port(host, scheme)));
+        for (_, name, value) in fields.iter().filter(|(kind, ..)| *kind == HeaderRule::TrustedProxyOnly) {
             if !self.stripped.contains(name) && !is_named_by_connection(fields, name) {
                 emit(name, value);
             }
@@ -124,18 +124,18 @@ pub fn pass_request_fields(
     stripped: &FieldNameSet,
     mut emit: impl FnMut(&[u8], &[u8]),
 ) {
-    let has_options = head.fields.values(FieldKind::Connection).next().is_some();
+    let has_options = head.fields.values(HeaderRule::Connection).next().is_some();
     for (kind, name, value) in head.fields.iter() {
         let passes = match kind {
-            FieldKind::Other
-            | FieldKind::ContentType
-            | FieldKind::Origin
-            | FieldKind::Destination
-            | FieldKind::WebSocket
-            | FieldKind::AccessControl
-            | FieldKind::AccessControlRequestMethod
-            | FieldKind::NoChallenge => true,
-            FieldKind::Authorization => authorization,
+            HeaderRule::Other
+            | HeaderRule::ContentType
+            | HeaderRule::Origin
+            | HeaderRule::Destination
+            | HeaderRule::WebSocket
+            | HeaderRule::AccessControl
+            | HeaderRule::AccessControlRequestMethod
+            | HeaderRule::NoChallenge => true,
+            HeaderRule::Authorization => authorization,
             _ => false,
         };
         if passes && !stripped.contains(name) && !(has_options && is_named_by_connection(&head.fields, name))

@@ -1,7 +1,7 @@
 //! The header fields of the answer to the client.
 
 use super::is_named_by_connection;
-use crate::wire::{FieldKind, ResponseHead};
+use crate::wire::{HeaderRule, ResponseHead};
 
 /// Hands to `emit` what passes to the client: all but what belongs to the upstream's connection and the framing,
 /// which the gateway decides anew. `cors`: the gateway speaks for the upstream to browsers. Tells whether `Date` was
@@ -12,13 +12,13 @@ pub(in crate::proxy) fn pass_response_fields(
     mut emit: impl FnMut(&[u8], &[u8]),
 ) -> bool {
     let mut has_date = false;
-    let has_options = head.fields.values(FieldKind::Connection).next().is_some();
+    let has_options = head.fields.values(HeaderRule::Connection).next().is_some();
     for (kind, name, value) in head.fields.iter() {
         let passes = match kind {
-            FieldKind::ContentLength => false,
+            HeaderRule::ContentLength => false,
             // the client may or may not take the upstream's spelling for a name that frames the message
-            FieldKind::Alias => !is_framing_alias(name),
-            FieldKind::AccessControl => !cors,
+            HeaderRule::Alias => !is_framing_alias(name),
+            HeaderRule::AccessControl => !cors,
             kind => !kind.is_hop_by_hop(),
         };
         if passes && !(has_options && is_named_by_connection(&head.fields, name)) {
@@ -31,6 +31,6 @@ pub(in crate::proxy) fn pass_response_fields(
 
 fn is_framing_alias(name: &[u8]) -> bool {
     let plain: Vec<u8> = name.iter().map(|&b| if b.is_ascii_alphanumeric() { b } else { b'-' }).collect();
-    let kind = FieldKind::of(&plain);
-    kind.is_hop_by_hop() || kind == FieldKind::ContentLength
+    let kind = HeaderRule::of(&plain);
+    kind.is_hop_by_hop() || kind == HeaderRule::ContentLength
 }

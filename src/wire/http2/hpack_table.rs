@@ -5,14 +5,14 @@ use std::sync::LazyLock;
 
 use zeroize::Zeroize;
 
-use super::super::field_kind::FieldKind;
 use super::super::field_syntax::{is_field_text, is_token};
+use super::super::header_rule::HeaderRule;
 
 /// The kind of a field line, kept with its table entry so that its name need not be looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineKind {
     Pseudo(PseudoHeader),
-    Field(FieldKind),
+    Field(HeaderRule),
     /// Not a name in HTTP/2: upper case, or no token at all.
     Malformed,
 }
@@ -43,11 +43,11 @@ impl LineKind {
             });
         }
         let is_token = name.iter().all(|&byte| is_token(byte) && !byte.is_ascii_uppercase());
-        if name.is_empty() || !is_token { Self::Malformed } else { Self::Field(FieldKind::of(name)) }
+        if name.is_empty() || !is_token { Self::Malformed } else { Self::Field(HeaderRule::of(name)) }
     }
 
     fn is_credential(self) -> bool {
-        matches!(self, Self::Field(FieldKind::Authorization | FieldKind::ProxyAuthorization))
+        matches!(self, Self::Field(HeaderRule::Authorization | HeaderRule::ProxyAuthorization))
     }
 }
 

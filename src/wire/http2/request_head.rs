@@ -2,8 +2,8 @@
 
 use super::super::body_framing::{BodyError, BodyLength, decimal};
 use super::super::field_block::FieldBlock;
-use super::super::field_kind::FieldKind;
 use super::super::head::{FIELD_BYTES, HeadError, RequestHead, Version};
+use super::super::header_rule::HeaderRule;
 use super::Http2Limits;
 use super::hpack_table::{FieldLine, LineKind, PseudoHeader};
 
@@ -120,12 +120,12 @@ impl<'a> HeadReader<'a> {
     }
 
     /// `false`: HTTP/2 has no such field.
-    fn field(&mut self, kind: FieldKind, line: &FieldLine<'_>) -> bool {
+    fn field(&mut self, kind: HeaderRule, line: &FieldLine<'_>) -> bool {
         self.has_fields = true;
         match kind {
-            FieldKind::Connection | FieldKind::TransferEncoding | FieldKind::Upgrade => return false,
-            FieldKind::HopByHop if matches!(line.name, b"keep-alive" | b"proxy-connection") => return false,
-            FieldKind::Te if line.value != b"trailers" => return false,
+            HeaderRule::Connection | HeaderRule::TransferEncoding | HeaderRule::Upgrade => return false,
+            HeaderRule::HopByHop if matches!(line.name, b"keep-alive" | b"proxy-connection") => return false,
+            HeaderRule::Te if line.value != b"trailers" => return false,
             _ => {}
         }
         // HTTP/2 may send a cookie in pieces; HTTP/1.1 knows one line (RFC 9113 §8.2.3)
@@ -185,7 +185,7 @@ fn is_scheme(text: &[u8]) -> bool {
 
 /// The length of a message's body that came by HTTP/2, `ended`: with its head.
 pub(in super::super) fn body_length(fields: &FieldBlock, ended: bool) -> Result<BodyLength, BodyError> {
-    let mut lengths = fields.values(FieldKind::ContentLength);
+    let mut lengths = fields.values(HeaderRule::ContentLength);
     match (lengths.next(), lengths.next()) {
         (None, _) if ended => Ok(BodyLength::NONE),
         (None, _) => Ok(BodyLength::Chunked),

@@ -9,18 +9,18 @@ use crate::store::KeyVerifier;
 pub(super) type ActiveVerifier = Option<Arc<KeyVerifier>>;
 
 /// What a failure has read.
-pub(super) struct NegativeEntry {
+pub(super) struct FailedKeyEntry {
     pub(super) verifier: ActiveVerifier,
     state: EntryState,
 }
 
-impl NegativeEntry {
+impl FailedKeyEntry {
     pub(super) fn new(verifier: ActiveVerifier) -> Self {
         Self { verifier, state: EntryState::default() }
     }
 }
 
-impl CacheEntry for NegativeEntry {
+impl CacheEntry for FailedKeyEntry {
     fn state(&self) -> &EntryState {
         &self.state
     }

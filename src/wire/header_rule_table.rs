@@ -1,6 +1,6 @@
-//! A hash table from field names to their kinds, made when the program is compiled.
+//! A hash table from field names to their rules, made when the program is compiled.
 
-use super::field_kind::FieldKind;
+use super::header_rule::HeaderRule;
 
 /// A power of two, several times the number of names, so that most names that are not listed meet an empty slot.
 const SLOTS: usize = 1 << SLOT_BITS;
@@ -14,15 +14,15 @@ const HEAD: usize = 4;
 struct Entry {
     text: &'static [u8],
     ends: NameEnds,
-    kind: FieldKind,
+    kind: HeaderRule,
     /// The next one to look at, counted from 1; 0: none.
     next: u16,
 }
 
-const NONE: Entry = Entry { text: &[], ends: NameEnds::of(&[]), kind: FieldKind::Other, next: 0 };
+const NONE: Entry = Entry { text: &[], ends: NameEnds::of(&[]), kind: HeaderRule::Other, next: 0 };
 
 /// Names, and beginnings of names, with their rules. Both are chains by a hash.
-pub(super) struct FieldKindTable {
+pub(super) struct HeaderRuleTable {
     names: [Entry; MOST_NAMES],
     name_count: u16,
     name_slots: [u16; SLOTS],
@@ -31,10 +31,10 @@ pub(super) struct FieldKindTable {
     beginning_slots: [u16; SLOTS],
 }
 
-impl FieldKindTable {
-    /// The rules in `own`, and [`FieldKind::GatewayOnly`] for the groups of names in `identity`.
+impl HeaderRuleTable {
+    /// The rules in `own`, and [`HeaderRule::GatewayOnly`] for the groups of names in `identity`.
     pub(super) const fn new(
-        own: &[(&'static str, FieldKind)],
+        own: &[(&'static str, HeaderRule)],
         identity: &[(&'static str, &[&'static str])],
     ) -> Self {
         let mut table = Self {
@@ -55,7 +55,7 @@ impl FieldKindTable {
             let names = identity[group].1;
             let mut at = 0;
             while at < names.len() {
-                table.add(names[at].as_bytes(), FieldKind::GatewayOnly);
+                table.add(names[at].as_bytes(), HeaderRule::GatewayOnly);
                 at += 1;
             }
             group += 1;
@@ -64,7 +64,7 @@ impl FieldKindTable {
     }
 
     /// Runs in the compiler, and ends the build where a name cannot be listed.
-    const fn add(&mut self, text: &'static [u8], kind: FieldKind) {
+    const fn add(&mut self, text: &'static [u8], kind: HeaderRule) {
         let ends = NameEnds::of(text);
         if let [beginning @ .., b'*'] = text {
             assert!(beginning.len() >= HEAD, "a listed beginning is too short");
@@ -82,7 +82,7 @@ impl FieldKindTable {
     }
 
     /// The rule of a name that consists of `[A-Za-z0-9-]`.
-    pub(super) fn find(&self, name: &[u8], ends: NameEnds) -> FieldKind {
+    pub(super) fn find(&self, name: &[u8], ends: NameEnds) -> HeaderRule {
         let ends = ends.lower();
         let mut next = self.name_slots[ends.slot_of_name()];
         while next != 0 {
@@ -103,7 +103,7 @@ impl FieldKindTable {
             }
             next = entry.next;
         }
-        FieldKind::Other
+        HeaderRule::Other
     }
 }
 

@@ -1,12 +1,12 @@
-//! Kinds of header fields, by the rule that the gateway has for their name.
+//! The rules that the gateway has for names of header fields.
 
-/// The kind of a header field: a name that the gateway has a rule for, or a group of such names (`docs/headers.md`).
+/// The rule for a name of a header field, or for a group of such names (`docs/headers.md`).
 ///
 /// Names are compared after lower-casing and turning every byte outside `[a-z0-9]` into `-`, because many upstreams
 /// fold `_` and `.` the same way (oauth2-proxy CVE-2025-64484, Traefik CVE-2026-39858). A name that is one of these
 /// only after that is an [`Alias`](Self::Alias): never honoured, never forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldKind {
+pub enum HeaderRule {
     /// No rule of ours; passes, unless the configuration strips it or `Connection` names it.
     Other,
     /// A listed name in another spelling.
@@ -66,7 +66,7 @@ pub enum FieldKind {
     ContentType,
 }
 
-impl FieldKind {
+impl HeaderRule {
     /// Whether the field belongs to one connection and is never passed on (RFC 9110 §7.6.1).
     pub fn is_hop_by_hop(self) -> bool {
         matches!(

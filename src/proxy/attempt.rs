@@ -1,4 +1,4 @@
-//! Relays a request that is being sent, and the response to it: both ways at once.
+//! One attempt: sends the request to an upstream and brings the response back, both ways at once.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -11,7 +11,7 @@ use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor, poll_o
 use super::headers::passes_as_trailer;
 use super::refusal::Refusal;
 use super::upload::Upload;
-use super::upstream_response::{ResponseHeadError, UpstreamExchange};
+use super::upstream_response::{ResponseHeadError, UpstreamAttempt};
 use crate::wire::{BodyCopy, BodyLength, CopyError, Peer, ResponseHead, Version};
 
 /// How long a client that has closed its direction may leave the response unread.
@@ -31,14 +31,14 @@ pub(super) struct RetryPolicy {
 impl Exchange<'_> {
     /// Sends the body, and brings the response back. `Ok`: how it ended, and whether the upstream's connection can carry
     /// another request.
-    pub(super) async fn relay(
+    pub(super) async fn run_attempt(
         &self,
         client: &mut Peer,
-        upstream: &mut UpstreamExchange,
+        upstream: &mut UpstreamAttempt,
         upload: &mut Upload<'_>,
         retry: RetryPolicy,
     ) -> Result<(ExchangeEnd, bool), ExchangeFailure> {
-        let may_move = || self.permitted.is_fresh();
+        let may_move = || self.permitted.has_lease();
         let mut head = ResponseHead::default();
         let mut informational = 0;
         self.wait_for(WaitingFor::Upstream, self.timeouts.upstream_response);
@@ -113,7 +113,7 @@ impl Exchange<'_> {
         &self,
         cx: &mut Context<'_>,
         client: &mut Peer,
-        upstream: &mut UpstreamExchange,
+        upstream: &mut UpstreamAttempt,
         upload: &mut Upload<'_>,
         head: &mut ResponseHead,
         retry: RetryPolicy,
@@ -166,7 +166,7 @@ impl Exchange<'_> {
         &self,
         cx: &mut Context<'_>,
         client: &mut Peer,
-        upstream: &mut UpstreamExchange,
+        upstream: &mut UpstreamAttempt,
         upload: &mut Upload<'_>,
         download: &mut BodyCopy<'_>,
     ) -> Poll<Result<(), ExchangeFailure>> {

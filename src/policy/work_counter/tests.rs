@@ -2,9 +2,9 @@
 
 use super::super::test_fixtures::{keyed, public, rancher};
 use super::super::{HeaderValues, RouteTable, admit_target, apply_selectors};
-use super::count_steps;
+use super::count_work;
 
-/// How many steps a byte of a target may take. The worst ones are raw two-byte characters in a query where selectors
+/// How much work a byte of a target may take. The worst ones are raw two-byte characters in a query where selectors
 /// are configured.
 const PER_BYTE: usize = 9;
 /// What a target may take beside that: the segments that are compared with the routes' words.
@@ -22,8 +22,8 @@ fn table() -> RouteTable {
     RouteTable::new(&routes).unwrap()
 }
 
-fn steps(table: &RouteTable, target: &[u8]) -> usize {
-    count_steps(|| {
+fn work_for(table: &RouteTable, target: &[u8]) -> usize {
+    count_work(|| {
         let Ok(admitted) = admit_target(target) else { return };
         if let Ok(routed) = table.classify(&admitted) {
             let _ = apply_selectors(routed, admitted.query, &|_| HeaderValues::Absent);
@@ -33,10 +33,10 @@ fn steps(table: &RouteTable, target: &[u8]) -> usize {
 
 #[track_caller]
 fn assert_bounded(table: &RouteTable, target: &[u8]) {
-    let steps = steps(table, target);
+    let work = work_for(table, target);
     let allowed = PER_BYTE * target.len() + BESIDE;
     let start = target[..target.len().min(120)].escape_ascii();
-    assert!(steps <= allowed, "{steps} steps for {} bytes, at most {allowed}: {start}…", target.len());
+    assert!(work <= allowed, "{work} units of work for {} bytes, at most {allowed}: {start}…", target.len());
 }
 
 /// Fills what the default limits let in with `piece`, after each of several beginnings.
@@ -67,11 +67,11 @@ fn case_101_no_repeated_character_costs_more_than_its_bytes() {
     // one of each kind of fold, of each length in UTF-8; the most costly is found below
     let mut worst: Vec<(usize, char)> = Vec::new();
     for character in ('\u{80}'..=char::MAX).filter(|c| !c.is_control()) {
-        let steps = count_steps(|| super::super::unicode_fold::fold_to_ascii(character, |_| {}));
-        worst.push((steps, character));
+        let work = count_work(|| super::super::unicode_fold::fold_to_ascii(character, |_| {}));
+        worst.push((work, character));
     }
-    worst.sort_unstable_by_key(|(steps, character)| (std::cmp::Reverse(*steps), *character));
-    worst.dedup_by_key(|(steps, character)| (*steps, character.len_utf8()));
+    worst.sort_unstable_by_key(|(work, character)| (std::cmp::Reverse(*work), *character));
+    worst.dedup_by_key(|(work, character)| (*work, character.len_utf8()));
     assert!(worst.len() > 8, "{worst:?}");
     let famous =
         ['\u{fdfa}', '\u{fdfb}', '\u{3300}', '\u{390}', '\u{1f82}', '\u{301}', '\u{345}', '\u{e0100}'];
@@ -188,8 +188,8 @@ fn case_101_no_generated_target_costs_more_than_its_bytes() {
 }
 
 #[test]
-fn case_101_the_steps_of_a_plain_target_are_about_its_bytes() {
+fn case_101_the_work_for_a_plain_target_is_about_its_bytes() {
     let target = [b"/v2-beta/projects/e1/stacks/", &b"plain/"[..].repeat(100)[..]].concat();
-    let steps = steps(&table(), &target);
-    assert!(steps >= target.len() && steps < 2 * target.len(), "{steps} for {}", target.len());
+    let work = work_for(&table(), &target);
+    assert!(work >= target.len() && work < 2 * target.len(), "{work} for {}", target.len());
 }
