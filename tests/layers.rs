@@ -153,6 +153,6 @@ fn a_module_of_the_management_plane_uses_only_modules_below_it() {
 
 #[test]
 fn the_reader_finds_modules_in_every_spelling() {
-    let source = "use crate::store::Reader;\nuse crate::{\n    auth::{a, b::{c}},\n    model,\n};\nlet x = crate::policy::decide();\nfn other_crate::x() {}";
+    let source = "use crate::store::RequestStore;\nuse crate::{\n    auth::{a, b::{c}},\n    model,\n};\nlet x = crate::policy::decide();\nfn other_crate::x() {}";
     assert_eq!(modules_used(source, "crate::"), ["store", "auth", "model", "policy"]);
 }

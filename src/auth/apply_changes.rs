@@ -44,7 +44,7 @@ impl Authenticator {
 
     /// Ends the keys of `owner` that are not removed; the removal of a key is a change of its own.
     async fn invalidate_keys_of(&self, owner: &KeyOwner) -> Result<(), StoreError> {
-        for access_key in self.reader.access_keys_of(owner).await? {
+        for access_key in self.request_store.access_keys_of(owner).await? {
             self.invalidate_key(&access_key);
         }
         Ok(())

@@ -182,10 +182,10 @@ impl Authenticator {
         }
         let key = &identity.principal.key;
         let fingerprint = self.peppers.fingerprint(&key.access_key, credential.secret());
-        let (reader, id, access_key) = (self.reader.clone(), key.id, key.access_key.clone());
+        let (request_store, id, access_key) = (self.request_store.clone(), key.id, key.access_key.clone());
         // the request does not wait for it, and loses nothing if it fails
         tokio::spawn(async move {
-            if let Err(error) = reader.save_fingerprint(id, fingerprint).await {
+            if let Err(error) = request_store.save_fingerprint(id, fingerprint).await {
                 tracing::debug!(%error, %access_key, "the fingerprint was not saved");
             }
         });

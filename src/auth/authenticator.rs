@@ -23,7 +23,7 @@ use super::new_pairs::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
 use super::throttle::Throttle;
 use crate::config::{Argon2, Config, KeyPrefixes};
 use crate::model::{AccessKey, ClientSource, KeyOwner};
-use crate::store::{BootInstant, KeyUse, KeyVerifier, Reader, StoreError};
+use crate::store::{BootInstant, KeyUse, KeyVerifier, RequestStore, StoreError};
 
 /// Why a credential is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct Authenticator {
     refusal_time: Duration,
     pub(super) verification_timeout: Duration,
     pub(super) peppers: Peppers,
-    pub(super) reader: Reader,
+    pub(super) request_store: RequestStore,
     pub(super) argon: ArgonThreads,
     throttle: Throttle,
     pub(super) known_sources: KnownSources,
@@ -86,7 +86,7 @@ impl Authenticator {
     pub const STORE_MISSES_TRUSTED_FOR: Duration = Duration::from_secs(2);
 
     /// Starts the argon2 threads. Every credential is refused until [`Authenticator::set_lease_end`] is called.
-    pub fn new(config: &Config, peppers: Peppers, reader: Reader) -> io::Result<Self> {
+    pub fn new(config: &Config, peppers: Peppers, request_store: RequestStore) -> io::Result<Self> {
         let counters = Arc::<AtomicCounters>::default();
         let mut decoy = [0; 32];
         random_bytes(&mut decoy);
@@ -96,7 +96,7 @@ impl Authenticator {
             refusal_time: config.authentication.refusal_time,
             verification_timeout: config.authentication.verification_timeout,
             peppers,
-            reader,
+            request_store,
             argon: ArgonThreads::start(
                 &config.argon2,
                 &config.throttle,

@@ -47,7 +47,7 @@ impl Authenticator {
     pub(super) async fn read(&self, access_key: AccessKey) -> Result<StoreRead, AuthRefusal> {
         let epoch = self.progress.epoch();
         self.counters.store_reads.add_one();
-        let key = self.reader.key(&access_key).await.map_err(|error| self.unreadable(&error))?;
+        let key = self.request_store.key(&access_key).await.map_err(|error| self.unreadable(&error))?;
         Ok(StoreRead { access_key, key, epoch })
     }
 
@@ -124,7 +124,8 @@ impl Authenticator {
         for _ in 0..Self::READS {
             let epoch = self.progress.epoch();
             self.counters.environment_reads.add_one();
-            let read = self.reader.environment(id.as_str()).await.map_err(|error| self.unreadable(&error))?;
+            let read =
+                self.request_store.environment(id.as_str()).await.map_err(|error| self.unreadable(&error))?;
             let status = read.environment.map_or_else(EnvironmentStatus::default, |environment| {
                 EnvironmentStatus { known: true, active: environment.state == State::Active }
             });

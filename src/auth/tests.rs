@@ -16,7 +16,9 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::config::{self, Config};
 use crate::model::{AccessKey, AccountId, AccountKind, ApiKey, EnvironmentId, KeyOwner, Name};
-use crate::store::{BootInstant, Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, Reader, Store};
+use crate::store::{
+    BootInstant, Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, RequestStore, Store,
+};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
@@ -162,8 +164,8 @@ routes: [{ path: /v1, upstream: api }]
 }
 
 fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Authenticator> {
-    let reader = Reader::open(store, 2).unwrap();
-    let auth = Authenticator::new(config, Peppers::load(peppers).unwrap(), reader).unwrap();
+    let request_store = RequestStore::open(store, 2).unwrap();
+    let auth = Authenticator::new(config, Peppers::load(peppers).unwrap(), request_store).unwrap();
     auth.set_lease_end(BootInstant::now() + Duration::from_hours(1));
     auth.set_store_misses_trusted_until(BootInstant::now() + Duration::from_hours(1));
     Arc::new(auth)

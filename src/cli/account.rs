@@ -6,7 +6,7 @@ use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::Value;
 
-use super::arguments::{self, Confirmation, EditArguments};
+use super::arguments::{self, ConfirmSelf, EditArguments};
 use super::backend::Backend;
 use super::list::List;
 use super::output::{Format, fields_text, print, print_fields, print_json, text, time};
@@ -73,7 +73,7 @@ pub(super) enum Command {
         /// Its id or name
         account: String,
         #[command(flatten)]
-        confirmation: Confirmation,
+        confirmation: ConfirmSelf,
     },
     /// Remove an inactive account for good, with its keys and memberships
     #[command(
@@ -84,7 +84,7 @@ pub(super) enum Command {
         /// Its id or name
         account: String,
         #[command(flatten)]
-        confirmation: Confirmation,
+        confirmation: ConfirmSelf,
     },
 }
 
@@ -96,7 +96,7 @@ impl Command {
                     arguments::name(Some(name))?.ok_or_else(|| anyhow::anyhow!("an account needs a name"))?;
                 let description = arguments::description(description.as_deref())?;
                 let mut made = backend.create_account(&NewAccount { name, kind: *kind, description })?;
-                backend.confirm(&mut made);
+                backend.await_receipt(&mut made);
                 print_made(&made, output)?;
                 Ok(made.exit())
             }
@@ -113,12 +113,12 @@ impl Command {
             }
             Self::Edit { account, edit } => {
                 let mut edited = backend.edit_account(account, &edit.edit()?)?;
-                backend.confirm(&mut edited);
+                backend.await_receipt(&mut edited);
                 print_made(&edited, output)?;
                 Ok(edited.exit())
             }
             Self::Activate { account } => {
-                set_state(backend, account, State::Active, Confirmation::NONE, output)
+                set_state(backend, account, State::Active, ConfirmSelf::NONE, output)
             }
             Self::Deactivate { account, confirmation } => {
                 set_state(backend, account, State::Inactive, *confirmation, output)
@@ -134,11 +134,11 @@ fn set_state(
     backend: &mut Backend,
     account: &str,
     state: State,
-    confirmation: Confirmation,
+    confirmation: ConfirmSelf,
     output: Format,
 ) -> anyhow::Result<ExitCode> {
     let mut changed = backend.set_account_state(account, state, confirmation)?;
-    backend.confirm(&mut changed);
+    backend.await_receipt(&mut changed);
     print_change(&changed, output)?;
     if state != State::Active {
         backend.warn_where_no_admin_is_left(&KeyOwner::Account(changed.fetched.object.id))?;
@@ -168,7 +168,7 @@ fn print_made(changed: &Changed<Account>, output: Format) -> anyhow::Result<()> 
 
 fn change_lines(changed: &Changed<Account>) -> String {
     let account = &changed.fetched.object;
-    changed.lines(format_args!("account {} ({}) is {}", account.name, account.id, account.state))
+    changed.summary(format_args!("account {} ({}) is {}", account.name, account.id, account.state))
 }
 
 fn show(fetched: &Fetched<Account>, output: Format) -> anyhow::Result<()> {

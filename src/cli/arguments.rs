@@ -39,13 +39,13 @@ pub(super) fn description(text: Option<&str>) -> anyhow::Result<Option<Descripti
 
 /// Whether a key may stop itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
-pub(super) struct Confirmation {
+pub(super) struct ConfirmSelf {
     /// With --url: stop the very key that asks, too
     #[arg(long)]
     pub(super) confirm_self: bool,
 }
 
-impl Confirmation {
+impl ConfirmSelf {
     /// Where a key cannot stop itself there is nothing to confirm.
     pub(super) const NONE: Self = Self { confirm_self: false };
 }

@@ -136,7 +136,7 @@ impl Command {
                     None => Vec::new(),
                 };
                 let mut made = backend.create_environment(id.clone(), name, description, members)?;
-                backend.confirm(&mut made);
+                backend.await_receipt(&mut made);
                 print_made(&made, output)?;
                 Ok(made.exit())
             }
@@ -152,7 +152,7 @@ impl Command {
             }
             Self::Edit { environment, edit } => {
                 let mut edited = backend.edit_environment(environment, &edit.edit()?)?;
-                backend.confirm(&mut edited);
+                backend.await_receipt(&mut edited);
                 print_made(&edited, output)?;
                 Ok(edited.exit())
             }
@@ -172,13 +172,13 @@ impl Member {
                 let account = backend.account_id(account)?;
                 let membership = Membership { account, environment, role: *role };
                 let mut added = backend.add_member(&membership)?;
-                backend.confirm(&mut added);
+                backend.await_receipt(&mut added);
                 match output {
                     Format::Json => print_json(&added.document(member_to_document)),
                     Format::Table => {
                         let environment = &membership.environment;
                         let what = format!("account {account} is {role} in environment {environment}");
-                        print(&added.lines(what))
+                        print(&added.summary(what))
                     }
                 }?;
                 Ok(added.exit())
@@ -187,7 +187,7 @@ impl Member {
                 let environment = backend.environment(environment)?.object.id;
                 let account = backend.account_id(account)?;
                 let mut removed = backend.remove_member(account, &environment)?;
-                backend.confirm(&mut removed);
+                backend.await_receipt(&mut removed);
                 match output {
                     Format::Json => print_json(&removed.document(|entry, options| {
                         let mut document = member_to_document(entry, options);
@@ -197,7 +197,7 @@ impl Member {
                     })),
                     Format::Table => {
                         let what = format!("account {account} is no member of environment {environment}");
-                        print(&removed.lines(what))
+                        print(&removed.summary(what))
                     }
                 }?;
                 Ok(removed.exit())
@@ -226,7 +226,7 @@ fn set_state(
     output: Format,
 ) -> anyhow::Result<ExitCode> {
     let mut changed = backend.set_environment_state(environment, state)?;
-    backend.confirm(&mut changed);
+    backend.await_receipt(&mut changed);
     match output {
         Format::Json => print_json(&changed.document(to_document)),
         Format::Table => print(&change_lines(&changed)),
@@ -244,7 +244,7 @@ fn print_made(changed: &Changed<Environment>, output: Format) -> anyhow::Result<
 
 fn change_lines(changed: &Changed<Environment>) -> String {
     let environment = &changed.fetched.object;
-    changed.lines(format_args!("environment {} is {}", environment.id, environment.state))
+    changed.summary(format_args!("environment {} is {}", environment.id, environment.state))
 }
 
 /// The document where the API has sent none.

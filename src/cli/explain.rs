@@ -22,7 +22,7 @@ use crate::policy::{
     PathClass, RouteTable, Routed, RoutingError, WebDavDestination, admit_target, apply_selectors, decide,
     destination_header,
 };
-use crate::store::{Reader, StoreError};
+use crate::store::{RequestStore, StoreError};
 
 /// How long the store may take to close.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -219,7 +219,8 @@ impl Explain {
             Err(StoreError::NotFound { .. }) => wanted.parse::<AccessKey>().context("--key")?,
             Err(error) => return Err(error.into()),
         };
-        let read = read_store(config, async |reader: &Reader| reader.key(&access_key).await)?;
+        let read =
+            read_store(config, async |request_store: &RequestStore| request_store.key(&access_key).await)?;
         Ok(match read.record {
             Some(record) => Who::Principal(Box::new(record.principal)),
             None => Who::Unknown(access_key),
@@ -300,7 +301,7 @@ impl Who {
 }
 
 fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentStatus> {
-    let read = read_store(config, async |reader: &Reader| reader.environment(id).await)?;
+    let read = read_store(config, async |request_store: &RequestStore| request_store.environment(id).await)?;
     Ok(read.environment.map_or(EnvironmentStatus::default(), |environment| EnvironmentStatus {
         known: true,
         active: environment.state == State::Active,
@@ -318,13 +319,13 @@ fn environment_text(id: &str, facts: EnvironmentStatus) -> String {
 /// Asks the store as the request path does.
 fn read_store<T>(
     config: &Config,
-    question: impl AsyncFnOnce(&Reader) -> Result<T, StoreError>,
+    question: impl AsyncFnOnce(&RequestStore) -> Result<T, StoreError>,
 ) -> anyhow::Result<T> {
-    let reader = Reader::open(config.store.path(), 1)?;
+    let request_store = RequestStore::open(config.store.path(), 1)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let answer = runtime.block_on(question(&reader));
+    let answer = runtime.block_on(question(&request_store));
     // or the process ends first, and leaves a write-ahead log beside the store
-    reader.close(Instant::now() + CLOSING);
+    request_store.close(Instant::now() + CLOSING);
     Ok(answer?)
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::arguments::{self, Confirmation, EditArguments};
+use super::arguments::{self, ConfirmSelf, EditArguments};
 use super::backend::{Backend, ImportedPair};
 use super::import;
 use super::list::List;
@@ -85,7 +85,7 @@ pub(super) enum Command {
         /// Its id or access key
         key: String,
         #[command(flatten)]
-        confirmation: Confirmation,
+        confirmation: ConfirmSelf,
     },
     /// Remove an inactive key for good
     #[command(after_help = "Examples:\n  portcullis key deactivate 1c42\n  portcullis key delete 1c42\n  \
@@ -94,7 +94,7 @@ pub(super) enum Command {
         /// Its id or access key
         key: String,
         #[command(flatten)]
-        confirmation: Confirmation,
+        confirmation: ConfirmSelf,
     },
 }
 
@@ -139,7 +139,7 @@ impl Command {
                         let end = if output == Format::Json { JSON_END } else { "" };
                         let key = &new.changed.fetched.object.key;
                         print_secret(text.strip_suffix(end).unwrap_or(&text), key)?;
-                        backend.confirm(&mut new.changed);
+                        backend.await_receipt(&mut new.changed);
                         print(&match (output, &new.changed.receipt) {
                             (Format::Table, _) => change_lines(&new.changed),
                             (Format::Json, None) => end.to_owned(),
@@ -154,7 +154,7 @@ impl Command {
                         let secret = import::read_secret(file)?;
                         let imported = ImportedPair { access_key: access_key.clone(), secret };
                         let mut made = backend.import_key(owner, name, description, imported)?;
-                        backend.confirm(&mut made);
+                        backend.await_receipt(&mut made);
                         print_made(&made, output)?;
                         Ok(made.exit())
                     }
@@ -175,11 +175,11 @@ impl Command {
             }
             Self::Edit { key, edit } => {
                 let mut edited = backend.edit_key(key, &edit.edit()?)?;
-                backend.confirm(&mut edited);
+                backend.await_receipt(&mut edited);
                 print_made(&edited, output)?;
                 Ok(edited.exit())
             }
-            Self::Activate { key } => set_state(backend, key, State::Active, Confirmation::NONE, output),
+            Self::Activate { key } => set_state(backend, key, State::Active, ConfirmSelf::NONE, output),
             Self::Deactivate { key, confirmation } => {
                 set_state(backend, key, State::Inactive, *confirmation, output)
             }
@@ -194,11 +194,11 @@ fn set_state(
     backend: &mut Backend,
     key: &str,
     state: State,
-    confirmation: Confirmation,
+    confirmation: ConfirmSelf,
     output: Format,
 ) -> anyhow::Result<ExitCode> {
     let mut changed = backend.set_key_state(key, state, confirmation)?;
-    backend.confirm(&mut changed);
+    backend.await_receipt(&mut changed);
     print_change(&changed, output)?;
     if state != State::Active {
         backend.warn_where_no_admin_is_left(&changed.fetched.object.key.owner)?;
@@ -228,7 +228,7 @@ fn print_made(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()>
 
 fn change_lines(changed: &Changed<KeyEntry>) -> String {
     let key = &changed.fetched.object.key;
-    changed.lines(format_args!("key {} ({}) is {}", key.access_key, key.id, key.state))
+    changed.summary(format_args!("key {} ({}) is {}", key.access_key, key.id, key.state))
 }
 
 /// Prints a new key with its secret.

@@ -57,7 +57,7 @@ impl<T> Fetched<T> {
     }
 
     /// What the store has, where change `revision` was the last of this object.
-    pub(super) fn from_store_after(
+    pub(super) fn from_store_at_revision(
         object: T,
         revision: ChangeNumber,
         state: State,
@@ -86,7 +86,7 @@ impl<T> Fetched<T> {
 }
 
 impl<T> Changed<T> {
-    /// What was done in the store; whether it is in force, [`Backend::confirm`] asks.
+    /// What was done in the store; whether it is in force, [`Backend::await_receipt`] asks.
     pub(super) fn in_store(object: T, number: ChangeNumber) -> Self {
         // 0 where an old store has kept no number
         let number = (number != ChangeNumber(0)).then_some(number);
@@ -104,7 +104,7 @@ impl<T> Changed<T> {
 
     /// The lines for people about a change: what is so now, the number of the change that made it so, and where it is
     /// in force.
-    pub(super) fn lines(&self, what_is_so: impl Display) -> String {
+    pub(super) fn summary(&self, what_is_so: impl Display) -> String {
         let number = self.number.map(|number| format!(" (change {number})")).unwrap_or_default();
         let applied = self.gateways("applied");
         let applied = if applied.is_empty() { applied } else { format!("in force on {applied}\n") };

@@ -58,7 +58,7 @@ pub(super) struct Session {
     /// The key that signed in, as it is known now.
     pub(super) identity: Arc<Identity>,
     /// Part of every form of the session, so that no other site can send one.
-    pub(super) form_token: Arc<str>,
+    pub(super) csrf_token: Arc<str>,
     /// What one page leaves for the next one.
     pub(super) flash: Arc<Flash>,
     began: Instant,
@@ -82,7 +82,7 @@ impl Sessions {
         let token = random_token();
         let session = Session {
             identity,
-            form_token: Arc::from(random_token().as_str()),
+            csrf_token: Arc::from(random_token().as_str()),
             flash: Arc::default(),
             began: now,
             used: now,
@@ -216,7 +216,7 @@ mod tests {
             (sessions.begin(identity(1), &settings, now), sessions.begin(identity(2), &settings, now));
         let found = |token: &str| sessions.find(token, &settings, now);
         assert_eq!(found(&first).unwrap().identity.principal.key.owner, identity(1).principal.key.owner);
-        assert_ne!(found(&first).unwrap().form_token, found(&second).unwrap().form_token);
+        assert_ne!(found(&first).unwrap().csrf_token, found(&second).unwrap().csrf_token);
         assert!(
             found("").is_none() && found(&first[1..]).is_none() && found(&format!("{}A", *first)).is_none()
         );

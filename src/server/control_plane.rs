@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Authenticator;
 use crate::management::{self, Management};
 use crate::proxy::{WorkerCommand, WorkerHandle};
-use crate::store::{Change, Reader, StorePosition};
+use crate::store::{Change, RequestStore, StorePosition};
 use crate::telemetry::RequestHistory;
 
 /// How often uses of keys are saved.
@@ -41,7 +41,7 @@ pub(super) enum ControlCommand {
 /// What the control plane works with.
 pub(super) struct ControlPlane {
     pub(super) authenticator: Arc<Authenticator>,
-    pub(super) reader: Reader,
+    pub(super) request_store: RequestStore,
     pub(super) history: Arc<RequestHistory>,
     pub(super) workers: Arc<Vec<WorkerHandle>>,
     pub(super) management: Option<(TcpListener, Arc<Management>)>,
@@ -95,7 +95,8 @@ impl ControlPlane {
                 _ = sample.tick() => self.history.sample(Timestamp::now()),
                 // beside the loop: the store may be held by a writer, and changes must not wait for it
                 _ = save.tick() => if saving.as_ref().is_none_or(JoinHandle::is_finished) {
-                    saving = Some(tokio::spawn(save_uses(Arc::clone(&self.authenticator), self.reader.clone(), USES_AT_ONCE)));
+                    let (authenticator, request_store) = (Arc::clone(&self.authenticator), self.request_store.clone());
+                    saving = Some(tokio::spawn(save_uses(authenticator, request_store, USES_AT_ONCE)));
                 },
             }
         }
@@ -103,7 +104,7 @@ impl ControlPlane {
             // a panic in it has been reported by the runtime
             let _ = saving.await;
         }
-        save_uses(self.authenticator, self.reader, usize::MAX).await;
+        save_uses(self.authenticator, self.request_store, usize::MAX).await;
     }
 
     /// Applies changes: drops what the caches hold for them, then has every worker end what they forbid.
@@ -125,10 +126,10 @@ impl ControlPlane {
     }
 }
 
-async fn save_uses(authenticator: Arc<Authenticator>, reader: Reader, most: usize) {
+async fn save_uses(authenticator: Arc<Authenticator>, request_store: RequestStore, most: usize) {
     let uses = authenticator.take_unsaved_uses(most);
     if !uses.is_empty()
-        && let Err(error) = reader.save_uses(uses).await
+        && let Err(error) = request_store.save_uses(uses).await
     {
         tracing::warn!(%error, "when keys were last used, and how often, could not be saved");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::auth::Authenticator;
 use crate::store::{
-    BootInstant, ChangeNumber, GatewayRegistration, LeaseState, LeaseStep, StoreError, StorePosition,
+    BootInstant, ChangeNumber, GatewayRegistration, LeaseAction, LeaseState, StoreError, StorePosition,
 };
 
 /// This gateway's row in an embedded store. Receipts count a gateway for as long as its row says, so it acts no longer
@@ -20,21 +20,21 @@ impl EmbeddedLease {
     /// Writes the row, before the gateway reads anything.
     pub(super) fn begin(path: &Path, name: &str, length: Duration) -> Result<Self, StoreError> {
         let mut state = LeaseState::new(length, BootInstant::default());
-        state.begin_to_act(BootInstant::now());
+        state.begin_startup(BootInstant::now());
         let registration = GatewayRegistration::register(path, name, LeaseState::in_record(length))?;
         state.renewed();
         Ok(Self { registration, state, acknowledged: ChangeNumber::default() })
     }
 
     /// The gateway can act on what its follower began with: no cache holds anything older.
-    pub(super) fn act(
+    pub(super) fn activate(
         &mut self,
         position: StorePosition,
         authenticator: &Authenticator,
     ) -> Result<(), StoreError> {
         self.state.caught_up(position);
         let mut next = self.state.confirmed(position, BootInstant::now());
-        while next != LeaseStep::Done {
+        while next != LeaseAction::Done {
             next = self.step(next, authenticator)?;
         }
         authenticator
@@ -45,25 +45,25 @@ impl EmbeddedLease {
     /// Does what is to be done with the row.
     pub(super) fn step(
         &mut self,
-        next: LeaseStep,
+        next: LeaseAction,
         authenticator: &Authenticator,
-    ) -> Result<LeaseStep, StoreError> {
+    ) -> Result<LeaseAction, StoreError> {
         let Self { registration, state, acknowledged } = self;
         Ok(match next {
-            LeaseStep::Renew => {
+            LeaseAction::Renew => {
                 registration.renew(*acknowledged)?;
                 state.renewed()
             }
-            LeaseStep::Extend => {
+            LeaseAction::Extend => {
                 authenticator.set_lease_end(state.until());
                 state.extended()
             }
-            LeaseStep::Acknowledge(position) => {
+            LeaseAction::Acknowledge(position) => {
                 registration.renew(position.number)?;
                 *acknowledged = position.number;
                 state.acknowledged()
             }
-            LeaseStep::CatchUp | LeaseStep::Confirm(_) | LeaseStep::Done => LeaseStep::Done,
+            LeaseAction::CatchUp | LeaseAction::Confirm(_) | LeaseAction::Done => LeaseAction::Done,
         })
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::control_plane::ControlCommand;
 use super::embedded_lease::EmbeddedLease;
 use crate::auth::Authenticator;
-use crate::store::{BootInstant, Follower, LeaseStep, StoreError};
+use crate::store::{BootInstant, Follower, LeaseAction, StoreError};
 use crate::telemetry::LogThrottle;
 
 /// How often it looks.
@@ -153,22 +153,22 @@ impl FollowerThread {
         if let Some(row) = &mut self.row {
             row.state.begin(BootInstant::now());
         }
-        let mut next = LeaseStep::CatchUp;
+        let mut next = LeaseAction::CatchUp;
         loop {
-            if next == LeaseStep::CatchUp {
+            if next == LeaseAction::CatchUp {
                 self.look()?;
             }
             // a backlog that takes more than one look says that what is known is still old
             let Some(row) = self.row.as_mut().filter(|_| self.follower.is_caught_up()) else { return Ok(()) };
             next = match next {
-                LeaseStep::CatchUp => row.state.caught_up(self.follower.position()),
-                LeaseStep::Confirm(position) => {
+                LeaseAction::CatchUp => row.state.caught_up(self.follower.position()),
+                LeaseAction::Confirm(position) => {
                     self.authenticator.set_store_misses_trusted_until(
                         row.state.as_of() + Authenticator::STORE_MISSES_TRUSTED_FOR,
                     );
                     row.state.confirmed(position, BootInstant::now())
                 }
-                LeaseStep::Done => return Ok(()),
+                LeaseAction::Done => return Ok(()),
                 next => row.step(next, &self.authenticator).map_err(LookError::Unwritten)?,
             };
         }

@@ -23,11 +23,13 @@ use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
     WorkerCommand, WorkerHandle,
 };
-use crate::store::{AsyncStore, Follower, PepperId, Reader, Replica, Store, StoreError, uncheckpointed_wal};
+use crate::store::{
+    AsyncStore, Follower, PepperId, Replica, RequestStore, Store, StoreError, uncheckpointed_wal,
+};
 use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
-const READER_THREADS: usize = 2;
+const REQUEST_STORE_THREADS: usize = 2;
 /// How long a stopping gateway waits for a record that does not answer.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// How long it then waits until the store is closed.
@@ -111,7 +113,7 @@ pub struct Gateway {
     control_commands: mpsc::UnboundedSender<ControlCommand>,
     control: JoinHandle<()>,
     follower: follower::FollowerHandle,
-    reader: Reader,
+    request_store: RequestStore,
     /// Where there is a management listener.
     async_store: Option<AsyncStore>,
     /// Where the record is in PostgreSQL.
@@ -139,7 +141,7 @@ impl Gateway {
             tracing::warn!(peppers = missing, "fingerprints under lost peppers are made anew by argon2id");
         }
         drop(store);
-        let reader = Reader::open(&path, READER_THREADS)?;
+        let request_store = RequestStore::open(&path, REQUEST_STORE_THREADS)?;
         let async_store = match &config.management {
             Some(management) => Some(AsyncStore::open(&config.store, management.lists)?),
             None => None,
@@ -147,12 +149,12 @@ impl Gateway {
         let mut lease =
             replica.map(|replica| StartingLease::new(replica, config.max_staleness)).transpose()?;
         let started =
-            Self::start_with(config, peppers, (reader.clone(), async_store.clone()), row, &mut lease);
+            Self::start_with(config, peppers, (request_store.clone(), async_store.clone()), row, &mut lease);
         if started.is_err() {
             if let Some(lease) = lease {
                 lease.withdraw();
             }
-            close(&path, &reader, async_store.as_ref());
+            close(&path, &request_store, async_store.as_ref());
         }
         started
     }
@@ -161,7 +163,7 @@ impl Gateway {
     fn start_with(
         mut config: Config,
         peppers: Peppers,
-        (mut reader, async_store): (Reader, Option<AsyncStore>),
+        (mut request_store, async_store): (RequestStore, Option<AsyncStore>),
         mut row: Option<EmbeddedLease>,
         lease: &mut Option<StartingLease>,
     ) -> Result<Self, StartError> {
@@ -171,21 +173,21 @@ impl Gateway {
         let follower = Follower::open(path)?;
         if lease.is_some() {
             let commands = lease_commands.clone();
-            reader = reader.reporting_to(move |note| {
+            request_store = request_store.with_note_sink(move |note| {
                 // an error means that the gateway is stopping
                 let _ = commands.send(record_lease::LeaseCommand::Note(note));
             });
         }
-        let authenticator = Arc::new(Authenticator::new(&config, peppers, reader.clone())?);
+        let authenticator = Arc::new(Authenticator::new(&config, peppers, request_store.clone())?);
         let files = open_files::divide_open_files(&mut config);
         let snapshot = ConfigSnapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
         let management_tls = management_tls(&config)?;
         if let Some(lease) = lease {
-            lease.act(follower.position(), &authenticator)?;
+            lease.activate(follower.position(), &authenticator)?;
         }
         if let Some(row) = &mut row {
-            row.act(follower.position(), &authenticator)?;
+            row.activate(follower.position(), &authenticator)?;
         }
 
         let mut listeners = Vec::new();
@@ -244,7 +246,7 @@ impl Gateway {
         let (control_commands, received) = mpsc::unbounded_channel();
         let control = ControlPlane {
             authenticator: Arc::clone(&authenticator),
-            reader: reader.clone(),
+            request_store: request_store.clone(),
             history,
             workers: Arc::clone(&workers),
             management: management.zip(management_plane.clone()),
@@ -256,7 +258,7 @@ impl Gateway {
         };
         let control = control_plane::spawn(control, received)?;
         let lease = lease.take().map(|lease| {
-            let lease = lease.lease(Arc::clone(&authenticator), Box::new(look), applied);
+            let lease = lease.into_thread(Arc::clone(&authenticator), Box::new(look), applied);
             lease.spawn((lease_commands, lease_receiver))
         });
         let lease = lease.transpose()?;
@@ -274,7 +276,7 @@ impl Gateway {
             control_commands,
             control,
             follower,
-            reader,
+            request_store,
             async_store,
             lease,
         })
@@ -336,7 +338,15 @@ impl Gateway {
         }
         let path = self.config.store.path().to_owned();
         let Self {
-            workers, control_commands, control, follower, reader, async_store, lease, access_log, ..
+            workers,
+            control_commands,
+            control,
+            follower,
+            request_store,
+            async_store,
+            lease,
+            access_log,
+            ..
         } = self;
         let (done, stopped) = oneshot::channel();
         // joining threads blocks; the caller's runtime may be one that serves
@@ -361,9 +371,9 @@ impl Gateway {
                 lease.stop(LAST_ANSWER);
             }
             match store {
-                StoreAtStop::Intact => close(&path, &reader, async_store.as_ref()),
+                StoreAtStop::Intact => close(&path, &request_store, async_store.as_ref()),
                 // as long as a connection is open SQLite takes nothing away
-                StoreAtStop::ForeignLog => std::mem::forget(reader),
+                StoreAtStop::ForeignLog => std::mem::forget(request_store),
             }
             for worker in Arc::into_inner(workers).into_iter().flatten() {
                 worker.join();
@@ -377,9 +387,9 @@ impl Gateway {
 }
 
 /// Closes the store. The last to close it writes the write-ahead log back into the file, so that the file is complete.
-fn close(path: &Path, reader: &Reader, async_store: Option<&AsyncStore>) {
+fn close(path: &Path, request_store: &RequestStore, async_store: Option<&AsyncStore>) {
     let deadline = Instant::now() + CLOSING;
-    reader.close(deadline);
+    request_store.close(deadline);
     if let Some(async_store) = async_store {
         async_store.close(deadline);
     }

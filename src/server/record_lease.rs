@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use crate::auth::Authenticator;
 use crate::model::KeyId;
 use crate::store::{
-    BootInstant, Fingerprint, KeyUse, LeaseState, LeaseStep, ReaderReport, Replica, ReplicaHead, StoreError,
+    BootInstant, Fingerprint, KeyUse, LeaseAction, LeaseState, Replica, ReplicaHead, StoreError, StoreNote,
     StorePosition, Wakeup,
 };
 use crate::telemetry::LogThrottle;
@@ -33,7 +33,7 @@ const NOTES: usize = 50_000;
 #[derive(Debug)]
 pub(super) enum LeaseCommand {
     /// Keep this in the record.
-    Note(ReaderReport),
+    Note(StoreNote),
     /// End, and take this gateway's row away.
     Stop,
 }
@@ -93,7 +93,7 @@ impl StartingLease {
     }
 
     fn catch_up(&mut self) -> Result<(), StoreError> {
-        self.state.begin_to_act(BootInstant::now());
+        self.state.begin_startup(BootInstant::now());
         self.replica.renew()?;
         self.state.renewed();
         let reached = self.replica.catch_up()?;
@@ -103,16 +103,16 @@ impl StartingLease {
     }
 
     /// The gateway can act on what its follower began with: no cache holds anything older.
-    pub(super) fn act(
+    pub(super) fn activate(
         &mut self,
         position: StorePosition,
         authenticator: &Authenticator,
     ) -> Result<(), StoreError> {
         let Self { replica, state, reached } = self;
-        if state.confirmed(position, BootInstant::now()) == LeaseStep::Extend {
+        if state.confirmed(position, BootInstant::now()) == LeaseAction::Extend {
             replica.save_lease(state.until())?;
             // before it acts, so that nothing is said to wait for a gateway that has begun with it
-            if let (LeaseStep::Acknowledge(_), Some(reached)) = (state.extended(), *reached) {
+            if let (LeaseAction::Acknowledge(_), Some(reached)) = (state.extended(), *reached) {
                 match replica.acknowledge(reached) {
                     Ok(()) => {
                         state.acknowledged();
@@ -132,7 +132,7 @@ impl StartingLease {
     }
 
     /// Goes on with it in the lease thread.
-    pub(super) fn lease(
+    pub(super) fn into_thread(
         self,
         authenticator: Arc<Authenticator>,
         look: Box<dyn Fn() + Send>,
@@ -228,9 +228,9 @@ impl LeaseThread {
         self.end(&outbox);
     }
 
-    fn take(&mut self, note: ReaderReport, outbox: &mut Outbox) {
+    fn take(&mut self, note: StoreNote, outbox: &mut Outbox) {
         match note {
-            ReaderReport::Damage(file, why) => self.replica.report_damage(file, why),
+            StoreNote::Damage(file, why) => self.replica.report_damage(file, why),
             note => outbox.add(note),
         }
     }
@@ -241,14 +241,14 @@ impl LeaseThread {
         let mut next = self.state.begin(BootInstant::now());
         loop {
             next = match (next, reached) {
-                (LeaseStep::Renew, _) => {
+                (LeaseAction::Renew, _) => {
                     self.replica.renew()?;
                     self.state.renewed()
                 }
-                (LeaseStep::CatchUp, _) => {
+                (LeaseAction::CatchUp, _) => {
                     self.state.caught_up(reached.insert(self.replica.catch_up()?).position)
                 }
-                (LeaseStep::Confirm(position), _) => {
+                (LeaseAction::Confirm(position), _) => {
                     if !self.is_in_force(runtime, position) {
                         // the next look asks again; until then nobody is told that it is in force
                         return Ok(());
@@ -259,7 +259,7 @@ impl LeaseThread {
                     let in_force = *self.in_force.borrow();
                     self.state.confirmed(in_force, BootInstant::now())
                 }
-                (LeaseStep::Extend, _) => {
+                (LeaseAction::Extend, _) => {
                     self.authenticator.set_lease_end(self.state.until());
                     if let Err(error) = self.replica.save_lease(self.state.until()) {
                         // it only matters to a restart while the record is away
@@ -267,11 +267,11 @@ impl LeaseThread {
                     }
                     self.state.extended()
                 }
-                (LeaseStep::Acknowledge(_), Some(reached)) => {
+                (LeaseAction::Acknowledge(_), Some(reached)) => {
                     self.replica.acknowledge(reached)?;
                     self.state.acknowledged()
                 }
-                (LeaseStep::Done | LeaseStep::Acknowledge(_), _) => return Ok(()),
+                (LeaseAction::Done | LeaseAction::Acknowledge(_), _) => return Ok(()),
             };
         }
     }
@@ -305,9 +305,9 @@ struct Outbox {
 }
 
 impl Outbox {
-    fn add(&mut self, note: ReaderReport) {
+    fn add(&mut self, note: StoreNote) {
         match note {
-            ReaderReport::Uses(uses) => {
+            StoreNote::Uses(uses) => {
                 self.uses.extend(uses);
                 // a key once: the record refuses to note one twice in one write
                 self.uses.sort_by_key(|used| (used.key.row(), used.at));
@@ -321,10 +321,10 @@ impl Outbox {
                 let too_many = self.uses.len().saturating_sub(NOTES);
                 self.uses.drain(..too_many);
             }
-            ReaderReport::Fingerprint(key, fingerprint) if self.fingerprints.len() < NOTES => {
+            StoreNote::Fingerprint(key, fingerprint) if self.fingerprints.len() < NOTES => {
                 self.fingerprints.push((key, fingerprint));
             }
-            ReaderReport::Fingerprint(..) | ReaderReport::Damage(..) => {}
+            StoreNote::Fingerprint(..) | StoreNote::Damage(..) => {}
         }
     }
 }

@@ -5,11 +5,11 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::audit::Attempt;
-use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::TransactionError;
 use super::object::{self, ObjectKind};
 use super::page::{ListDefinition, ListScope, Page, PageQuery};
+use super::write_transaction::WriteTransaction;
 use super::{Edit, StateTransition, Store, StoreError, WithRevision, keys, memberships, row_mapping};
 use crate::model::{Account, AccountId, AccountKind, Description, KeyOwner, Name, State};
 use crate::policy::ManagementAction;

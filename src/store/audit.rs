@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row};
 use serde_json::Value;
 
-use super::author::{Author, WriteTransaction};
+use super::author::Author;
 use super::change::{ChangeNumber, Subject};
 use super::error::TransactionError;
 use super::page::{ListDefinition, ListScope};
+use super::write_transaction::WriteTransaction;
 use super::{Page, PageQuery, Store, StoreError, row_mapping};
 
 /// How many characters are kept of an object that a client has named.

@@ -1,14 +1,8 @@
 //! Who makes a change. It is authorized inside the transaction, and written into the audit log with the change.
 
 use std::net::IpAddr;
-use std::ops::Deref;
 
-use rusqlite::Connection;
-
-use super::error::TransactionError;
-use super::{StoreError, lookup};
 use crate::model::{AccessKey, KeyOwner};
-use crate::policy::{self, ManagementAction, Verdict};
 
 /// Who makes the changes of a [`Store`](super::Store).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,40 +82,5 @@ impl Author {
             Self::Gateway => "gateway".to_owned(),
             Self::Key(acting) => acting.owner.to_string(),
         }
-    }
-}
-
-/// A transaction that makes changes, and who makes them.
-pub(super) struct WriteTransaction<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) author: &'a Author,
-}
-
-impl Deref for WriteTransaction<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
-    }
-}
-
-impl WriteTransaction<'_> {
-    /// Whether the author may do it, by what the record says now.
-    pub(super) fn authorize(&self, action: &ManagementAction) -> Result<(), TransactionError> {
-        let Author::Key(acting) = self.author else { return Ok(()) };
-        let record = lookup::key(self.connection, acting.access_key.as_str())?.record;
-        let Some(record) = record.filter(|record| record.principal.is_active()) else {
-            return Err(StoreError::KeyNoLongerWorks { access_key: acting.access_key.clone() }.into());
-        };
-        match policy::authorize(&record.principal, action) {
-            Verdict::Allowed => Ok(()),
-            Verdict::Refused | Verdict::Hidden => Err(StoreError::NotPermitted.into()),
-        }
-    }
-
-    /// Whether a change to the state that an object is in already is an error. A key's holder is told that somebody else
-    /// was faster; for a command it is done.
-    pub(super) fn is_strict(&self) -> bool {
-        matches!(self.author, Author::Key(_))
     }
 }

@@ -11,8 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::Value;
 
 use super::audit;
-use super::author::WriteTransaction;
 use super::error::TransactionError;
+use super::write_transaction::WriteTransaction;
 use crate::model::{AccessKey, AccountId, EnvironmentId, KeyId};
 
 /// The number of a change; 0 is before the first.

@@ -5,12 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use super::audit::Attempt;
-use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::TransactionError;
 use super::object::{self, ObjectKind};
 use super::page::{ListDefinition, ListScope, Page, PageQuery};
 use super::row_mapping::Parsed;
+use super::write_transaction::WriteTransaction;
 use super::{
     Edit, ExpectedRevision, StateTransition, Store, StoreError, WithRevision, keys, memberships, row_mapping,
 };

@@ -6,12 +6,12 @@ use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 use super::audit::Attempt;
-use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::TransactionError;
 use super::object::{self, ObjectKind};
 use super::page::{FieldKind, ListDefinition, ListScope, Modifier, Page, PageQuery};
 use super::row_mapping::Parsed;
+use super::write_transaction::WriteTransaction;
 use super::{
     Edit, EnvironmentScope, KeyEntry, KeyVerifier, StateTransition, Store, StoreError, accounts,
     environments, row_mapping, uses_and_fingerprints,
@@ -48,7 +48,7 @@ impl Store {
             if new.verifier.fingerprint.is_none() {
                 at.authorize(&ManagementAction::ImportKey)?;
             }
-            if !new.verifier.is_whole() {
+            if !new.verifier.has_valid_hash() {
                 return Err(TransactionError::refused("a key needs an argon2id verifier of its secret: none was given"));
             }
             refuse_taken(at, &new.access_key)?;
@@ -218,8 +218,9 @@ fn of(connection: &Connection, owner: &KeyOwner) -> Result<Vec<ApiKey>, Transact
 /// The only owner that the query's filters allow, if there is one: the keys of one owner have indexes of their own.
 fn only_owner(connection: &Connection, query: &PageQuery) -> Result<Option<i64>, TransactionError> {
     let mut owners = query.filters.iter().filter(|filter| filter.field.kind == FieldKind::Owner);
-    let Some((account, environment)) =
-        owners.find(|filter| filter.test.modifier() == Modifier::Eq).and_then(|filter| filter.test.owner())
+    let Some((account, environment)) = owners
+        .find(|filter| filter.comparison.modifier() == Modifier::Eq)
+        .and_then(|filter| filter.comparison.owner())
     else {
         return Ok(None);
     };

@@ -27,7 +27,7 @@ pub struct LeaseState {
 
 /// What to do next. If it fails, start again with [`LeaseState::begin`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseStep {
+pub enum LeaseAction {
     /// Write the lease into the record, for [`LeaseState::in_record`]; then [`LeaseState::renewed`].
     Renew,
     /// Bring the replica up to the record's newest change; then [`LeaseState::caught_up`].
@@ -77,69 +77,69 @@ impl LeaseState {
     ///
     /// It is to catch up, even if the lease is due: only a gateway that applies what it reads renews. One that cannot (its
     /// disk is full, a worker hangs) lets its lease in the record end, and nobody waits for it any more.
-    pub fn begin(&mut self, now: BootInstant) -> LeaseStep {
+    pub fn begin(&mut self, now: BootInstant) -> LeaseAction {
         self.as_of = now;
         self.caught_up_to = None;
         self.has_renewed = false;
-        LeaseStep::CatchUp
+        LeaseAction::CatchUp
     }
 
     /// The first step of a gateway that starts: it acts on nothing yet, so it may renew before it catches up.
-    pub fn begin_to_act(&mut self, now: BootInstant) -> LeaseStep {
+    pub fn begin_startup(&mut self, now: BootInstant) -> LeaseAction {
         self.begin(now);
-        LeaseStep::Renew
+        LeaseAction::Renew
     }
 
     /// The lease is in the record. Its head is read after that, never before.
-    pub fn renewed(&mut self) -> LeaseStep {
+    pub fn renewed(&mut self) -> LeaseAction {
         self.has_renewed = true;
-        LeaseStep::CatchUp
+        LeaseAction::CatchUp
     }
 
     /// The replica holds everything up to there.
-    pub fn caught_up(&mut self, position: StorePosition) -> LeaseStep {
+    pub fn caught_up(&mut self, position: StorePosition) -> LeaseAction {
         self.caught_up_to = Some(position);
-        LeaseStep::Confirm(position)
+        LeaseAction::Confirm(position)
     }
 
     /// The gateway has applied everything up to `in_force`, at `now`. If something is missing, nothing is acknowledged.
-    pub fn confirmed(&mut self, in_force: StorePosition, now: BootInstant) -> LeaseStep {
+    pub fn confirmed(&mut self, in_force: StorePosition, now: BootInstant) -> LeaseAction {
         match self.caught_up_to {
             Some(reached) if in_force.includes(reached) => {
                 if self.has_renewed {
                     self.until = self.as_of + self.length;
                     self.due = self.as_of + self.length / 3;
-                    return LeaseStep::Extend;
+                    return LeaseAction::Extend;
                 }
                 if now >= self.due {
                     // the lease is counted from here: nothing of the renewal has been sent yet
                     self.as_of = now;
                     self.caught_up_to = None;
-                    return LeaseStep::Renew;
+                    return LeaseAction::Renew;
                 }
                 self.acknowledge(reached)
             }
-            _ => LeaseStep::Done,
+            _ => LeaseAction::Done,
         }
     }
 
     /// The gateway acts on it.
-    pub fn extended(&mut self) -> LeaseStep {
-        self.caught_up_to.map_or(LeaseStep::Done, |reached| self.acknowledge(reached))
+    pub fn extended(&mut self) -> LeaseAction {
+        self.caught_up_to.map_or(LeaseAction::Done, |reached| self.acknowledge(reached))
     }
 
     /// The record has the acknowledgement.
-    pub fn acknowledged(&mut self) -> LeaseStep {
+    pub fn acknowledged(&mut self) -> LeaseAction {
         self.acknowledged = self.caught_up_to;
-        LeaseStep::Done
+        LeaseAction::Done
     }
 
     /// Repeated at every renewal: a restored record may have lost the last acknowledgement.
-    fn acknowledge(&self, reached: StorePosition) -> LeaseStep {
+    fn acknowledge(&self, reached: StorePosition) -> LeaseAction {
         if self.has_renewed || self.acknowledged != Some(reached) {
-            LeaseStep::Acknowledge(reached)
+            LeaseAction::Acknowledge(reached)
         } else {
-            LeaseStep::Done
+            LeaseAction::Done
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct EnvironmentRead {
     pub as_of: ChangeNumber,
 }
 
-/// That a key was used, for [`Reader::save_uses`](super::Reader::save_uses).
+/// That a key was used, for [`RequestStore::save_uses`](super::RequestStore::save_uses).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse {
     /// Which key.

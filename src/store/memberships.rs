@@ -3,12 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::audit::Attempt;
-use super::author::WriteTransaction;
 use super::change::{self, ChangeNumber, Subject};
 use super::error::TransactionError;
 use super::object::{self, ObjectKind};
 use super::page::{ListDefinition, ListScope, Page, PageQuery};
 use super::row_mapping::{self, Parsed};
+use super::write_transaction::WriteTransaction;
 use super::{ExpectedRevision, Store, StoreError, accounts, environments};
 use crate::model::{AccountId, EnvironmentId, Membership, Role};
 use crate::policy::ManagementAction;
@@ -171,7 +171,7 @@ fn keeping_an_owner<T>(
     };
     let had_owner = is_owned()?;
     let done = work()?;
-    if at.is_strict() && had_owner && !is_owned()? {
+    if at.author_is_key_holder() && had_owner && !is_owned()? {
         return Err(StoreError::LastOwner { environment: environment.clone() }.into());
     }
     Ok(done)
@@ -186,7 +186,7 @@ pub(super) fn add_all(
     for (account, role) in members {
         add(at, &Membership { account: *account, environment: environment.clone(), role: *role })?;
     }
-    if at.is_strict() && !members.iter().any(|(_, role)| *role == Role::Owner) {
+    if at.author_is_key_holder() && !members.iter().any(|(_, role)| *role == Role::Owner) {
         return Err(StoreError::LastOwner { environment: environment.clone() }.into());
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! `postgres/mod.rs`.
 //!
 //! - [`Store`] reads and changes the record on one connection, and blocks. The command line uses it.
-//! - [`Reader`] answers the request path, on threads of its own.
+//! - [`RequestStore`] answers the request path, on threads of its own.
 //! - [`AsyncStore`] runs a `Store` for the management plane, on threads of its own. Lists have threads apart, and limits.
 //! - [`Follower`] reads the change log for a running gateway.
 //! - [`Replica`] keeps a gateway's replica at the record's newest change, and its lease in the record.
@@ -40,13 +40,14 @@ mod page;
 mod postgres;
 mod process_identity;
 mod query_budget;
-mod reader;
+mod request_store;
 mod row_mapping;
 mod store_handle;
 mod tables;
 mod thread_pool;
 mod uses_and_fingerprints;
 mod verifier;
+mod write_transaction;
 
 pub use accounts::NewAccount;
 pub use async_store::AsyncStore;
@@ -65,7 +66,7 @@ pub use gateways::{
     receipt_poll_interval,
 };
 pub use keys::NewKey;
-pub use lease::{LeaseState, LeaseStep};
+pub use lease::{LeaseAction, LeaseState};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
 pub use lost_revocations::lost_revocation;
 pub use memberships::{MemberEntry, MembershipScope};
@@ -76,7 +77,7 @@ pub use page::{
     KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, PageQuery, Total,
 };
 pub use postgres::{Replica, ReplicaHead, Wakeup};
-pub use reader::{Reader, ReaderReport};
+pub use request_store::{RequestStore, StoreNote};
 pub use store_handle::{Edit, Store};
 pub use verifier::{Fingerprint, KeyVerifier, PepperId};
 

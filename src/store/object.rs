@@ -5,8 +5,8 @@ use std::fmt::Display;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::author::WriteTransaction;
 use super::error::TransactionError;
+use super::write_transaction::WriteTransaction;
 use super::{ChangeNumber, Edit, StoreError};
 use crate::model::{Description, Name, State};
 
@@ -76,8 +76,8 @@ pub(super) fn transition(
     to: State,
 ) -> Result<Option<&'static str>, TransactionError> {
     match (from, to) {
-        (State::Removed, _) if at.is_strict() => Err(wrong_state(kind, id, from)),
-        (from, to) if from == to && at.is_strict() => Err(wrong_state(kind, id, from)),
+        (State::Removed, _) if at.author_is_key_holder() => Err(wrong_state(kind, id, from)),
+        (from, to) if from == to && at.author_is_key_holder() => Err(wrong_state(kind, id, from)),
         (State::Removed, State::Removed)
         | (State::Active, State::Active)
         | (State::Inactive, State::Inactive) => Ok(None),

@@ -5,9 +5,10 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::audit::{self, Attempt};
-use super::author::{Author, WriteTransaction};
+use super::author::Author;
 use super::database::{self, Database, OpenMode};
 use super::error::TransactionError;
+use super::write_transaction::WriteTransaction;
 use super::{ChangeNumber, PepperId, StoreError, StorePosition, change, lookup, postgres};
 use crate::config;
 use crate::model::{Description, Name};

@@ -209,11 +209,11 @@ fn every_change_is_numbered_and_what_changes_nothing_is_not(test: &mut TestStore
 
     test.store.set_key_state(key.id, State::Active).unwrap();
     test.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }).unwrap();
-    let reader = Reader::open(&test.path, 1).unwrap();
-    now(reader.save_fingerprint(key.id, fingerprint(1))).unwrap();
+    let request_store = RequestStore::open(&test.path, 1).unwrap();
+    now(request_store.save_fingerprint(key.id, fingerprint(1))).unwrap();
     let at = jiff::Timestamp::from_second(1).unwrap();
     let used = KeyUse { key: key.id, at, address: [127, 0, 0, 1].into(), count: 1 };
-    now(reader.save_uses(vec![used])).unwrap();
+    now(request_store.save_uses(vec![used])).unwrap();
     let usage = test.store.key_entry(key.id).unwrap().usage;
     assert_eq!((usage.at, usage.address), (Some(used.at), Some(used.address)));
     assert_eq!(test.number(), 2);
@@ -227,7 +227,7 @@ fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest(test: &mut TestStore
     let account = test.account("alice");
     let key = test.key(&KeyOwner::Account(account.id), "a1").id;
     assert_eq!(test.store.key_entry(key).unwrap().usage, KeyUsage::default());
-    let reader = Reader::open(&test.path, 1).unwrap();
+    let request_store = RequestStore::open(&test.path, 1).unwrap();
     let used = |second, host, count| {
         let at = jiff::Timestamp::from_second(second).unwrap();
         KeyUse { key, at, address: [192, 0, 2, host].into(), count }
@@ -237,10 +237,10 @@ fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest(test: &mut TestStore
         address: Some([192, 0, 2, host].into()),
         uses,
     };
-    now(reader.save_uses(vec![used(200, 2, 5)])).unwrap();
-    now(reader.save_uses(vec![used(100, 1, 7), used(200, 3, 1)])).unwrap();
+    now(request_store.save_uses(vec![used(200, 2, 5)])).unwrap();
+    now(request_store.save_uses(vec![used(100, 1, 7), used(200, 3, 1)])).unwrap();
     assert_eq!(test.store.key_entry(key).unwrap().usage, usage(200, 2, 13));
-    now(reader.save_uses(vec![used(300, 4, 2)])).unwrap();
+    now(request_store.save_uses(vec![used(300, 4, 2)])).unwrap();
     assert_eq!(test.store.key_entry(key).unwrap().usage, usage(300, 4, 15));
 }
 
@@ -410,9 +410,9 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(test: &m
     let mut new = new_key(&KeyOwner::Account(account.id), "a1");
     new.verifier.fingerprint = Some(fingerprint(7));
     let (key, number) = test.store.create_key(&new).unwrap();
-    let reader = Reader::open(&test.path, 2).unwrap();
+    let request_store = RequestStore::open(&test.path, 2).unwrap();
 
-    let read = now(reader.key(&key.access_key)).unwrap();
+    let read = now(request_store.key(&key.access_key)).unwrap();
     let record = read.record.unwrap();
     assert_eq!((read.as_of, record.as_of), (number, number));
     assert_eq!(record.verifier, new.verifier);
@@ -420,11 +420,11 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(test: &m
     let order: Vec<_> = memberships.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(order, ["C", "a", "b"]);
     assert_eq!(record.principal.role_in("a"), Some(Role::Readonly));
-    assert_eq!(now(reader.peppers()).unwrap(), [PepperId([7; 8])]);
-    assert_eq!(now(reader.access_keys_of(&key.owner)).unwrap(), std::slice::from_ref(&key.access_key));
+    assert_eq!(now(request_store.peppers()).unwrap(), [PepperId([7; 8])]);
+    assert_eq!(now(request_store.access_keys_of(&key.owner)).unwrap(), std::slice::from_ref(&key.access_key));
 
-    now(reader.save_fingerprint(key.id, fingerprint(8))).unwrap();
-    let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
+    now(request_store.save_fingerprint(key.id, fingerprint(8))).unwrap();
+    let record = now(request_store.key(&key.access_key)).unwrap().record.unwrap();
     assert_eq!(record.verifier.fingerprint, Some(fingerprint(8)));
     assert_eq!(
         test.store.peppers().unwrap(),
@@ -433,20 +433,20 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(test: &m
     );
 
     test.store.set_key_state(key.id, State::Inactive).unwrap();
-    assert!(!now(reader.key(&key.access_key)).unwrap().record.unwrap().principal.is_active());
+    assert!(!now(request_store.key(&key.access_key)).unwrap().record.unwrap().principal.is_active());
     let (_, number) = test.store.remove_key(key.id).unwrap();
-    assert_eq!(now(reader.key(&key.access_key)).unwrap(), KeyRead { record: None, as_of: number });
-    now(reader.save_fingerprint(key.id, fingerprint(9))).unwrap();
+    assert_eq!(now(request_store.key(&key.access_key)).unwrap(), KeyRead { record: None, as_of: number });
+    now(request_store.save_fingerprint(key.id, fingerprint(9))).unwrap();
     assert_eq!(test.store.peppers().unwrap(), [], "a removed key gets no fingerprint");
 }
 
 fn access_keys_and_environments_are_read_byte_for_byte(test: &mut TestStore) {
     let owner = KeyOwner::Environment(test.environment("E1").id);
     test.key(&owner, "Abc");
-    let reader = Reader::open(&test.path, 1).unwrap();
-    let known = |text: &str| now(reader.key(&text.parse().unwrap())).unwrap().record.is_some();
+    let request_store = RequestStore::open(&test.path, 1).unwrap();
+    let known = |text: &str| now(request_store.key(&text.parse().unwrap())).unwrap().record.is_some();
     assert!(known("Abc") && !known("abc") && !known("ABC"));
-    let known = |text: &str| now(reader.environment(text)).unwrap().environment.is_some();
+    let known = |text: &str| now(request_store.environment(text)).unwrap().environment.is_some();
     assert!(known("E1") && !known("e1") && !known("E2"));
 }
 
@@ -495,7 +495,7 @@ fn case_127_a_reader_reports_damage() {
     let account = test.account("alice");
     let key = test.key(&KeyOwner::Account(account.id), "a1");
     let (tell, told) = std::sync::mpsc::channel();
-    let reader = Reader::open(&test.path, 1).unwrap().reporting_to(move |note| {
+    let request_store = RequestStore::open(&test.path, 1).unwrap().with_note_sink(move |note| {
         let _ = tell.send(note);
     });
     let other = rusqlite::Connection::open(&test.path).unwrap();
@@ -503,12 +503,12 @@ fn case_127_a_reader_reports_damage() {
     let mut bytes = std::fs::read(&test.path).unwrap();
     bytes[4096..].fill(0xa5);
     std::fs::write(&test.path, bytes).unwrap();
-    let read = now(reader.key(&key.access_key));
+    let read = now(request_store.key(&key.access_key));
     assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
     let file = database::file_at(&test.path).unwrap();
     let noted = told.try_recv().unwrap();
     assert!(
-        matches!(&noted, ReaderReport::Damage(of, why) if *of == file && why.contains("damaged")),
+        matches!(&noted, StoreNote::Damage(of, why) if *of == file && why.contains("damaged")),
         "{noted:?}"
     );
 }
@@ -530,7 +530,7 @@ fn reading_stays_consistent_while_another_connection_writes(test: &mut TestStore
     let account = test.account("alice");
     let environment = test.environment("e1").id;
     let key = test.key(&KeyOwner::Account(account.id), "a1");
-    let reader = Reader::open(&test.path, 2).unwrap();
+    let request_store = RequestStore::open(&test.path, 2).unwrap();
     let before = test.number();
     // each round makes two changes: an odd distance has the membership, an even one has not
     let store = &mut test.store;
@@ -544,7 +544,7 @@ fn reading_stays_consistent_while_another_connection_writes(test: &mut TestStore
             }
         });
         while !writer.is_finished() {
-            let record = now(reader.key(&key.access_key)).unwrap().record.unwrap();
+            let record = now(request_store.key(&key.access_key)).unwrap().record.unwrap();
             let member = record.principal.role_in("e1").is_some();
             assert_eq!(member, (record.as_of.0 - before) % 2 == 1, "as of {}", record.as_of);
         }

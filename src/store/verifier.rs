@@ -39,7 +39,7 @@ pub struct KeyVerifier {
 impl KeyVerifier {
     /// Whether this is an argon2id string with a hash at its end. The store keeps no other, so that an empty secret never
     /// verifies.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn has_valid_hash(&self) -> bool {
         let mut parts = self.phc.split('$');
         parts.next() == Some("")
             && parts.next() == Some("argon2id")
@@ -60,12 +60,12 @@ mod tests {
 
     #[test]
     fn only_a_whole_argon2id_string_verifies() {
-        let whole = |phc: &str| KeyVerifier { phc: phc.to_owned(), fingerprint: None }.is_whole();
-        assert!(whole("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"));
+        let is_valid = |phc: &str| KeyVerifier { phc: phc.to_owned(), fingerprint: None }.has_valid_hash();
+        assert!(is_valid("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"));
         for phc in
             ["", "$", "$argon2id$", "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$", "plain", "$argon2i$v=19$m=1$a$b"]
         {
-            assert!(!whole(phc), "{phc:?}");
+            assert!(!is_valid(phc), "{phc:?}");
         }
     }
 

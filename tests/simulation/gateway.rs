@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis::model::State;
 use portcullis::store::{
-    BootInstant, ChangeNumber, FileId, LeaseState, LeaseStep, StorePosition, lost_revocation,
+    BootInstant, ChangeNumber, FileId, LeaseAction, LeaseState, StorePosition, lost_revocation,
 };
 
 use crate::log::{KEYS, Log, Node};
@@ -148,7 +148,7 @@ enum Follow {
 pub(crate) struct Process {
     pub(crate) id: u32,
     lease: LeaseState,
-    next: Option<LeaseStep>,
+    next: Option<LeaseAction>,
     catch_up: CatchUp,
     /// How often it was looked in vain whether all is in force.
     patience: u32,
@@ -236,13 +236,13 @@ impl Gateway {
         let Self { process: Some(process), disk, boot, .. } = self else { return Ok(()) };
         let gateway = process.id;
         match process.next {
-            None | Some(LeaseStep::Done) => {
+            None | Some(LeaseAction::Done) => {
                 process.catch_up = CatchUp::Begin;
                 process.patience = 0;
                 process.next = Some(process.lease.begin(clock));
             }
-            Some(LeaseStep::Renew) => process.waits = Some(Question::Renew { gateway, lease: length }),
-            Some(LeaseStep::CatchUp) => {
+            Some(LeaseAction::Renew) => process.waits = Some(Question::Renew { gateway, lease: length }),
+            Some(LeaseAction::CatchUp) => {
                 if let (CatchUp::End, Some(node)) = (&process.catch_up, disk.node) {
                     process.reached = node;
                     process.next = Some(process.lease.caught_up(position(log, disk.file, node)));
@@ -252,19 +252,19 @@ impl Gateway {
                     process.waits = Some(question);
                 }
             }
-            Some(LeaseStep::Confirm(reached)) => {
+            Some(LeaseAction::Confirm(reached)) => {
                 process.patience += 1;
                 if process.in_force.includes(reached) || process.patience > 3 {
                     process.next = Some(process.lease.confirmed(process.in_force, clock));
                 }
             }
-            Some(LeaseStep::Extend) if process.fresh_until == process.lease.until() => {
+            Some(LeaseAction::Extend) if process.fresh_until == process.lease.until() => {
                 // a replica that was made anew meanwhile remembers it as well
                 disk.lease = (*boot, process.lease.until());
                 process.next = Some(process.lease.extended());
             }
-            Some(LeaseStep::Extend) => process.fresh_until = process.lease.until(),
-            Some(LeaseStep::Acknowledge(_)) => {
+            Some(LeaseAction::Extend) => process.fresh_until = process.lease.until(),
+            Some(LeaseAction::Acknowledge(_)) => {
                 process.waits = Some(Question::Acknowledge { gateway, head: log.head(process.reached) });
             }
         }
@@ -276,14 +276,14 @@ impl Gateway {
         let Some(process) = &mut self.process else { return };
         process.waits = None;
         process.next = match (answer, process.next) {
-            (Some(Answer::Done), Some(LeaseStep::Renew)) => {
+            (Some(Answer::Done), Some(LeaseAction::Renew)) => {
                 // the record is asked anew: what was seen before the lease was in it does not count
                 process.catch_up = CatchUp::Begin;
                 process.patience = 0;
                 Some(process.lease.renewed())
             }
-            (Some(Answer::Done), Some(LeaseStep::Acknowledge(_))) => Some(process.lease.acknowledged()),
-            (Some(answer), Some(LeaseStep::CatchUp)) if process.catch_up.take(answer, log) => process.next,
+            (Some(Answer::Done), Some(LeaseAction::Acknowledge(_))) => Some(process.lease.acknowledged()),
+            (Some(answer), Some(LeaseAction::CatchUp)) if process.catch_up.take(answer, log) => process.next,
             _ => None,
         };
     }

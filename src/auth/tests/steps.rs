@@ -272,11 +272,11 @@ fn no_use_is_lost_or_counted_twice_while_uses_are_taken() {
 fn uses_that_find_the_queue_full_are_taken_with_the_next_use() {
     run(async {
         let mut fixture = Fixture::new();
-        let reader = Reader::open(&fixture.path("store"), 1).unwrap();
+        let request_store = RequestStore::open(&fixture.path("store"), 1).unwrap();
         let uses = UnsavedUses::new(1);
         let mut identities = Vec::new();
         for pair in [fixture.account_key(), fixture.environment_key()] {
-            let record = reader.key(pair.access_key()).await.unwrap().record.unwrap();
+            let record = request_store.key(pair.access_key()).await.unwrap().record.unwrap();
             identities.push(Arc::new(Identity::new(record, Mac([0; 32]), &uses)));
         }
         let take = || {

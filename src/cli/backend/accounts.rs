@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{Backend, OnListPart, api};
-use crate::cli::arguments::Confirmation;
+use crate::cli::arguments::ConfirmSelf;
 use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, resources};
 use crate::cli::results::{Changed, Fetched};
@@ -106,7 +106,7 @@ impl Backend {
         &mut self,
         account: &str,
         state: State,
-        confirmation: Confirmation,
+        confirmation: ConfirmSelf,
     ) -> anyhow::Result<Changed<Account>> {
         let id = self.account(account)?.object.id;
         match self {
@@ -124,7 +124,7 @@ impl Backend {
 
 fn fetched(entry: WithRevision<Account>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Account> {
     let state = entry.object.state;
-    Fetched::from_store_after(entry.object, entry.revision, state, confirmed_up_to)
+    Fetched::from_store_at_revision(entry.object, entry.revision, state, confirmed_up_to)
 }
 
 fn changed_in_store(local_store: &LocalStore, id: AccountId) -> anyhow::Result<Changed<Account>> {

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{OnListPart, PAGE_ROWS};
-use crate::cli::arguments::Confirmation;
+use crate::cli::arguments::ConfirmSelf;
 use crate::cli::remote::resources::Unexpected;
 use crate::cli::remote::{Answer, Body, Client, RemoteError};
 use crate::cli::results::{Changed, Fetched, ListPart};
@@ -119,7 +119,7 @@ pub(super) fn change_state(
     client: &mut Client,
     path: &str,
     state: State,
-    confirmation: Confirmation,
+    confirmation: ConfirmSelf,
 ) -> Result<Answer, RemoteError> {
     let (method, action) = match state {
         State::Active => (Method::POST, Some("activate")),

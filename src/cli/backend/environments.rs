@@ -5,7 +5,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Backend, OnListPart, api};
-use crate::cli::arguments::Confirmation;
+use crate::cli::arguments::ConfirmSelf;
 use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, RemoteError, resources};
 use crate::cli::results::{Changed, Fetched};
@@ -131,7 +131,7 @@ impl Backend {
                 changed_in_store(local_store, &id)
             }
             Self::Api(client) => {
-                let answer = api::change_state(client, &path(&id), state, Confirmation::NONE)?;
+                let answer = api::change_state(client, &path(&id), state, ConfirmSelf::NONE)?;
                 Ok(api::changed(client, answer, resources::environment, |environment| environment.id == id)?)
             }
         }
@@ -215,7 +215,7 @@ impl Backend {
 
 fn fetched(entry: WithRevision<Environment>, confirmed_up_to: ConfirmedUpTo) -> Fetched<Environment> {
     let state = entry.object.state;
-    Fetched::from_store_after(entry.object, entry.revision, state, confirmed_up_to)
+    Fetched::from_store_at_revision(entry.object, entry.revision, state, confirmed_up_to)
 }
 
 fn changed_in_store(local_store: &LocalStore, id: &EnvironmentId) -> anyhow::Result<Changed<Environment>> {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::{Backend, OnListPart, api};
 use crate::auth::{ChosenPair, ChosenPairError, Peppers, max_entropy_bits};
-use crate::cli::arguments::Confirmation;
+use crate::cli::arguments::ConfirmSelf;
 use crate::cli::import;
 use crate::cli::issue_key::issue_key;
 use crate::cli::local_store::LocalStore;
@@ -206,7 +206,7 @@ impl Backend {
         &mut self,
         key: &str,
         state: State,
-        confirmation: Confirmation,
+        confirmation: ConfirmSelf,
     ) -> anyhow::Result<Changed<KeyEntry>> {
         let id = self.key(key)?.object.key.id;
         match self {
@@ -236,7 +236,7 @@ impl Backend {
 
 fn fetched(entry: KeyEntry, confirmed_up_to: ConfirmedUpTo) -> Fetched<KeyEntry> {
     let (revision, state) = (entry.revision, entry.key.state);
-    Fetched::from_store_after(entry, revision, state, confirmed_up_to)
+    Fetched::from_store_at_revision(entry, revision, state, confirmed_up_to)
 }
 
 fn changed_in_store(local_store: &LocalStore, id: KeyId) -> anyhow::Result<Changed<KeyEntry>> {

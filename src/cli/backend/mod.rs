@@ -38,7 +38,7 @@ impl Backend {
 
     /// Waits until the gateways of the store have confirmed a change, or were given the time to. A gateway that was
     /// asked over its API has done so already.
-    pub(super) fn confirm<T>(&mut self, changed: &mut Changed<T>) {
+    pub(super) fn await_receipt<T>(&mut self, changed: &mut Changed<T>) {
         let Self::Store(local_store) = self else { return };
         // an object of which an old store has kept no number is as the newest change has left it
         let number = changed.number.map_or_else(|| local_store.store.head(), Ok);

@@ -57,10 +57,10 @@ pub(super) fn read(request: &Request, fields: &'static [Field]) -> Result<ListQu
                     let detail = format!("a list takes {MAX_FILTERS} filters at most");
                     return Err(Refusal::invalid("MaxLimitExceeded", field.name, detail));
                 }
-                let test = field
-                    .test(modifier, &value)
+                let comparison = field
+                    .parse_comparison(modifier, &value)
                     .map_err(|error| Refusal::invalid("InvalidDateFormat", field.name, error.to_string()))?;
-                query.filters.push(Filter { field, test });
+                query.filters.push(Filter { field, comparison });
                 filters.push((field.name, modifier, value));
             }
         }

@@ -319,7 +319,9 @@ pub(super) async fn change_state(
         .set_account_state(&request.caller, account.id, state, read_confirmation(form))
         .await
     {
-        Ok(done) if is_own(request, &account) => Ok(sign_in::end_session(request, SignInReason::own(&done))),
+        Ok(done) if is_own(request, &account) => {
+            Ok(sign_in::end_session(request, SignInReason::own_key_stopped(&done)))
+        }
         Ok(done) if state == State::Removed => {
             request.session.flash.set_notice(change_notice(&done, &format!("Account {name} is deleted.")));
             Ok(redirect(LIST))

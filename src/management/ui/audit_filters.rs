@@ -78,14 +78,14 @@ pub(super) async fn read(request: &SignedInRequest<'_>) -> Result<(Vec<FilterFie
     for (name, label, example, kind) in FILTERS {
         let mut values = given.iter().filter(|(given, _)| given == name).map(|(_, value)| value.trim());
         let value = values.next().unwrap_or_default().to_owned();
-        let test = if values.next().is_some() {
+        let parsed = if values.next().is_some() {
             Err("The address of this page has it twice. Give it once.".to_owned())
         } else if value.is_empty() {
             Ok(None)
         } else {
-            test(request, kind, &value, &mut from).await?
+            parse_filter(request, kind, &value, &mut from).await?
         };
-        let (filter, problem) = match test {
+        let (filter, problem) = match parsed {
             Ok(filter) => (filter, None),
             Err(problem) => (None, Some(problem)),
         };
@@ -99,15 +99,15 @@ pub(super) async fn read(request: &SignedInRequest<'_>) -> Result<(Vec<FilterFie
     Ok((fields, filters))
 }
 
-type Tested = Result<Option<Filter>, String>;
+type ParsedFilter = Result<Option<Filter>, String>;
 
 /// The filter that a value means, or what is wrong with it. `from` is the beginning, once it is known.
-async fn test(
+async fn parse_filter(
     request: &SignedInRequest<'_>,
     kind: Kind,
     value: &str,
     from: &mut Option<Timestamp>,
-) -> Result<Tested, Refusal> {
+) -> Result<ParsedFilter, Refusal> {
     Ok(match kind {
         Kind::Choice(choices, field) if choices.contains(&value) => {
             // types are compared in the API's words
@@ -144,7 +144,7 @@ async fn named(
     value: &str,
     field: &str,
     is_wanted: impl Fn(&ObjectId) -> bool,
-) -> Result<Tested, Refusal> {
+) -> Result<ParsedFilter, Refusal> {
     let ids = request.operations().ids_of_name(&request.caller, value.to_owned()).await?;
     let ids: Vec<_> = ids.into_iter().filter(is_wanted).collect();
     if ids.len() > MAX_IDS_OF_A_NAME {
@@ -162,8 +162,8 @@ fn any_of(name: &str, values: Vec<String>) -> Option<Filter> {
 
 fn time(modifier: Modifier, at: Timestamp) -> Option<Filter> {
     let field = AUDIT_FIELDS.iter().find(|field| field.name == "created")?;
-    let test = field.test(modifier, &at.as_millisecond().to_string()).ok()?;
-    Some(Filter { field, test })
+    let comparison = field.parse_comparison(modifier, &at.as_millisecond().to_string()).ok()?;
+    Some(Filter { field, comparison })
 }
 
 /// The first and the last millisecond of a day, a minute or a second. In UTC, if the text does not say otherwise.

@@ -60,7 +60,7 @@ struct Bar {
     parts: Vec<Part>,
 }
 
-/// A minute's test in the picture, from top to bottom, and its values.
+/// A minute's place in the picture, from top to bottom, and its values.
 struct Slot {
     x: String,
     title: String,

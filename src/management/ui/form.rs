@@ -63,9 +63,9 @@ impl Form {
     }
 
     /// Refuses a form that does not carry the session's token: another site's page cannot know it.
-    pub(super) fn admit_token(&self, session: &Session) -> Result<(), Refusal> {
+    pub(super) fn verify_csrf_token(&self, session: &Session) -> Result<(), Refusal> {
         let given = self.value("form_token").as_bytes();
-        verify_slices_are_equal(given, session.form_token.as_bytes()).map_err(|_| {
+        verify_slices_are_equal(given, session.csrf_token.as_bytes()).map_err(|_| {
             forged("The form does not belong to this session. Open the page again and repeat what you did.")
         })
     }

@@ -138,8 +138,8 @@ impl FormPage {
         Ok(render(status, &self))
     }
 
-    fn token(&self) -> &str {
-        &self.layout.form_token
+    fn csrf_token(&self) -> &str {
+        &self.layout.csrf_token
     }
 
     #[allow(clippy::unused_self, reason = "templates ask the value that they are given")]

@@ -14,7 +14,7 @@ use super::table::Cell;
 use crate::model::KeyOwner;
 use crate::policy::ManagementAction;
 
-/// `/keys/{id}`; an access key in test of the id leads there
+/// `/keys/{id}`; an access key in place of the id leads there
 pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answer, Refusal> {
     let entry = match find_key(request, id).await {
         Err(Refusal::NotFound) => {

@@ -73,7 +73,7 @@ pub(super) async fn change_state(
         .await
     {
         Ok(done) if request.caller.principal().key.id == entry.key.id => {
-            Ok(sign_in::end_session(request, SignInReason::own(&done)))
+            Ok(sign_in::end_session(request, SignInReason::own_key_stopped(&done)))
         }
         Ok(done) => {
             let name = key_label(&entry.key);

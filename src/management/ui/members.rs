@@ -185,8 +185,9 @@ async fn account(request: &SignedInRequest<'_>, wanted: &str) -> Result<AccountI
         return Err(invalid("an account id is '1a' and a number, such as 1a5"));
     }
     let field = ACCOUNT_FIELDS.iter().find(|field| field.name == "name");
-    let test = field.and_then(|field| Some((field, field.test(Modifier::Eq, wanted).ok()?)));
-    let filters = test.map(|(field, test)| Filter { field, test }).into_iter().collect();
+    let comparison =
+        field.and_then(|field| Some((field, field.parse_comparison(Modifier::Eq, wanted).ok()?)));
+    let filters = comparison.map(|(field, comparison)| Filter { field, comparison }).into_iter().collect();
     let query = PageQuery { filters, limit: 2, ..PageQuery::default() };
     match request.operations().accounts(&request.caller, query).await?.items.as_slice() {
         [only] => Ok(only.object.id),

@@ -97,7 +97,7 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     };
     let request = SignedInRequest { management, http: request, caller, session };
     if let Some(form) = &sent
-        && let Err(refusal) = form.admit_token(&request.session)
+        && let Err(refusal) = form.verify_csrf_token(&request.session)
     {
         return error_page::answer(Some(&request), &refusal, &request.http.id);
     }

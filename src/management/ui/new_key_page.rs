@@ -22,7 +22,7 @@ struct NewKeyPage {
     secret: Option<Secret>,
     /// Where the key can be used.
     endpoint: Option<String>,
-    /// What to do where there is no such test.
+    /// What to do where it can be used nowhere.
     unreachable: Option<&'static str>,
     close: String,
 }

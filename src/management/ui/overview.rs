@@ -31,7 +31,7 @@ struct OverviewPage {
     gateways: Option<Table>,
 }
 
-/// `/`: the overview, or what stands in its test for those who are no admins.
+/// `/`: the overview, or what stands in its place for those who are no admins.
 pub(super) async fn show(request: &SignedInRequest<'_>) -> Result<Answer, Refusal> {
     if !request.caller.may(&ManagementAction::SeeEverything) {
         return Ok(redirect("/keys"));

@@ -53,7 +53,7 @@ pub(super) struct Layout {
     /// What the search box holds.
     pub(super) search: String,
     /// What every form carries.
-    pub(super) form_token: Arc<str>,
+    pub(super) csrf_token: Arc<str>,
     /// What the page before has left.
     pub(super) notice: Option<Notice>,
     /// How old what is shown is, in seconds, where the record cannot be followed.
@@ -69,7 +69,7 @@ impl Layout {
             section: None,
             account: None,
             search: String::new(),
-            form_token: Arc::from(""),
+            csrf_token: Arc::from(""),
             notice: None,
             age: None,
         }

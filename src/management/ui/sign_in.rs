@@ -56,7 +56,7 @@ impl SignInReason {
     const ALL: [Self; 5] = [Self::Time, Self::Key, Self::Own, Self::OwnPending, Self::SignedOut];
 
     /// Somebody has stopped the key that they are using.
-    pub(super) fn own<T>(done: &Changed<T>) -> Self {
+    pub(super) fn own_key_stopped<T>(done: &Changed<T>) -> Self {
         if done.is_confirmed() { Self::Own } else { Self::OwnPending }
     }
 

@@ -47,7 +47,7 @@ impl SignedInRequest<'_> {
                 is_admin: self.caller.is_admin(),
             }),
             search: String::new(),
-            form_token: Arc::clone(&self.session.form_token),
+            csrf_token: Arc::clone(&self.session.csrf_token),
             notice: if self.http.head.method == Method::HEAD {
                 None
             } else {
@@ -148,7 +148,7 @@ fn names(gateways: &[GatewayEntry]) -> String {
     if names.is_empty() { "every gateway".to_owned() } else { names.join(", ") }
 }
 
-/// What is said of something that was not done, where the test to say it is the page that it was asked on; other
+/// What is said of something that was not done, where the place to say it is the page that it was asked on; other
 /// refusals have pages of their own.
 pub(super) fn error_notice(refusal: Refusal) -> Result<Notice, Refusal> {
     let text = match &refusal {

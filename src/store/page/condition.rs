@@ -37,7 +37,7 @@ impl Conditions {
         // the columns that have a collation of their own, and those of indexes, keep it
         let collation = if filter.field.is_looked_up { "" } else { collation };
         let compare = |operator: &str| format!("{column} {operator} ?{collation}");
-        let condition = match (filter.test.modifier(), filter.test.operand()) {
+        let condition = match (filter.comparison.modifier(), filter.comparison.operand()) {
             // those that are looked up are never NULL
             (Modifier::Null, _) if filter.field.is_looked_up && filter.field.kind == FieldKind::Text => {
                 format!("{column} = ''")

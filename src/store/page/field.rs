@@ -44,19 +44,19 @@ pub struct Filter {
     /// What is compared.
     pub field: &'static Field,
     /// How, and with what.
-    pub test: Comparison,
+    pub comparison: Comparison,
 }
 
 impl Filter {
     /// That a field of texts is one of these.
     pub fn any_of(field: &'static Field, values: Vec<String>) -> Self {
-        Self { field, test: Comparison { modifier: Modifier::Eq, operand: Operand::AnyOf(values) } }
+        Self { field, comparison: Comparison { modifier: Modifier::Eq, operand: Operand::AnyOf(values) } }
     }
 
     /// Whether the rows that match it are next to each other in an index.
     pub(super) fn is_a_range(&self) -> bool {
         use Modifier::{Like, Ne, Notlike, Notnull, Null};
-        let is_one = match self.test.modifier {
+        let is_one = match self.comparison.modifier {
             Ne | Like | Notlike | Notnull => false,
             Null => matches!(self.field.kind, FieldKind::Text | FieldKind::Time | FieldKind::Number),
             _ => true,
@@ -190,8 +190,8 @@ impl Field {
         }
     }
 
-    /// Reads the value of a filter. An id that is none is no error: no row has it.
-    pub fn test(&self, modifier: Modifier, value: &str) -> Result<Comparison, InvalidDate> {
+    /// Reads how, and with what, a filter compares. An id that is none is no error: no row has it.
+    pub fn parse_comparison(&self, modifier: Modifier, value: &str) -> Result<Comparison, InvalidDate> {
         let operand = match (modifier, self.kind) {
             (Modifier::Null | Modifier::Notnull, _) => Operand::None,
             (_, FieldKind::Text | FieldKind::Word) => Operand::Text(value.to_owned()),

@@ -80,7 +80,7 @@ fn field(name: &str) -> &'static Field {
 
 fn filter(name: &str, modifier: Modifier, value: &str) -> Filter {
     let field = field(name);
-    Filter { field, test: field.test(modifier, value).unwrap() }
+    Filter { field, comparison: field.parse_comparison(modifier, value).unwrap() }
 }
 
 /// All pages of a list, seven rows at a time.
@@ -314,7 +314,7 @@ fn filters_say_what_their_modifiers_mean((_directory, store, ..): Filled) {
         count("publicValue", Modifier::Prefix, "k0"),
         all.iter().filter(|k| k.access_key.as_str().starts_with("k0")).count()
     );
-    assert!(field("created").test(Modifier::Gt, "yesterday").is_err());
+    assert!(field("created").parse_comparison(Modifier::Gt, "yesterday").is_err());
     assert_eq!(count("created", Modifier::Gt, "2001-01-01T00:00:00Z"), all.len());
 }
 
@@ -383,7 +383,7 @@ fn rare_rows_that_no_index_finds_are_shown_in_every_order((_directory, mut store
     assert_eq!(plan(PageQuery { filters: vec![rare()], ..by_name.clone() }), Plan::Scan);
     let common = filter("description", Modifier::Like, "common");
     assert_eq!(plan(PageQuery { filters: vec![common], ..by_name.clone() }), Plan::Order);
-    // a range of the order itself has its test in it, however far from the beginning
+    // a range of the order itself has its place in it, however far from the beginning
     let last = vec![filter("name", Modifier::Prefix, "n"), filter("description", Modifier::Ne, "rare 1")];
     assert_eq!(plan(PageQuery { filters: last, ..by_name.clone() }), Plan::Order);
     assert_eq!(

@@ -173,7 +173,7 @@ impl RecordConnection {
     }
 
     /// The same for a long answer: the record may take `limit` for all of it, but be silent for [`ANSWER_TIMEOUT`] at most.
-    pub(super) fn within_unless_silent<T>(
+    pub(super) fn within_with_idle_timeout<T>(
         &mut self,
         limit: Duration,
         work: impl AsyncFnOnce(&mut Client, &LastAnswer) -> Result<T, RecordError>,

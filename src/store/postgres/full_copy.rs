@@ -36,13 +36,13 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 const TABLES: [&Table; 6] = [&ACCOUNTS, &ENVIRONMENTS, &MEMBERSHIPS, &KEYS, &CHANGES, &AUDIT];
 
 /// Called with the progress of a long copy.
-pub(in crate::store) type Report<'a> = &'a mut dyn FnMut(&str);
+pub(in crate::store) type OnProgress<'a> = &'a mut dyn FnMut(&str);
 
 /// Copies the record into an empty store, with its ids, logs and fingerprints.
 pub(in crate::store) fn copy_from_record(
     link: &mut RecordConnection,
     database: &mut Database,
-    report: Report<'_>,
+    on_progress: OnProgress<'_>,
 ) -> Result<(), StoreError> {
     let path = database.path().to_owned();
     let mut read = |connection: &Connection, link: &mut RecordConnection| -> Result<(), TransactionError> {
@@ -55,11 +55,11 @@ pub(in crate::store) fn copy_from_record(
                 .await?;
             let at = |fault: TransactionError| fault.at(&path);
             for table in TABLES {
-                copy_out(client, table, report, |row| table.upsert(connection, row).map_err(at)).await?;
+                copy_out(client, table, on_progress, |row| table.upsert(connection, row).map_err(at)).await?;
             }
-            copy_out(client, &FINGERPRINTS, report, |row| put_fingerprint(connection, row).map_err(at))
+            copy_out(client, &FINGERPRINTS, on_progress, |row| put_fingerprint(connection, row).map_err(at))
                 .await?;
-            copy_out(client, &KEY_USES, report, |row| put_use(connection, row).map_err(at)).await?;
+            copy_out(client, &KEY_USES, on_progress, |row| put_use(connection, row).map_err(at)).await?;
             let place = super::delta::log_ends(client, false).await?;
             let set_head = |connection: &Connection| -> Result<(), TransactionError> {
                 connection.execute(
@@ -75,7 +75,7 @@ pub(in crate::store) fn copy_from_record(
             client.batch_execute("COMMIT").await?;
             Ok(())
         })?;
-        report("building the indexes");
+        on_progress("building the indexes");
         indexes.iter().try_for_each(|index| connection.execute_batch(index))?;
         Ok(())
     };
@@ -106,7 +106,7 @@ fn drop_indexes(connection: &Connection) -> Result<Vec<String>, TransactionError
 async fn copy_out(
     client: &Client,
     table: &Table,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
     mut put: impl FnMut(&[Cell]) -> Result<(), StoreError>,
 ) -> Result<(), RecordError> {
     let count = format!("SELECT count(*) FROM {}", table.name);
@@ -120,7 +120,7 @@ async fn copy_out(
         put(&cells)?;
         copied += 1;
         if told.elapsed() > REPORT_INTERVAL {
-            report(&format!("{copied} of {count} rows of {}", table.name));
+            on_progress(&format!("{copied} of {count} rows of {}", table.name));
             told = Instant::now();
         }
     }
@@ -150,7 +150,7 @@ fn put_use(connection: &Connection, row: &[Cell]) -> Result<(), TransactionError
 pub(in crate::store) fn copy_into_record(
     link: &mut RecordConnection,
     database: &Database,
-    report: Report<'_>,
+    on_progress: OnProgress<'_>,
 ) -> Result<(), StoreError> {
     let path = database.path().to_owned();
     let record = link.record().to_owned();
@@ -168,14 +168,14 @@ pub(in crate::store) fn copy_into_record(
             let at = |fault: TransactionError| fault.at(&path);
             for table in TABLES {
                 let rows = format!("SELECT {} FROM {}", table.column_names(), table.name);
-                copy_in(client, table, connection, &rows, at, report).await?;
+                copy_in(client, table, connection, &rows, at, on_progress).await?;
             }
             let fingerprints = "SELECT fingerprints.key, peppers.id, fingerprints.mac FROM fingerprints
                 JOIN peppers ON peppers.number = fingerprints.pepper";
-            copy_in(client, &FINGERPRINTS, connection, fingerprints, at, report).await?;
+            copy_in(client, &FINGERPRINTS, connection, fingerprints, at, on_progress).await?;
             let uses = "SELECT id, last_used, last_used_address, uses FROM keys WHERE last_used > 0
                 AND last_used_address IS NOT NULL";
-            copy_in(client, &KEY_USES, connection, uses, at, report).await?;
+            copy_in(client, &KEY_USES, connection, uses, at, on_progress).await?;
             let (number, hash) = (place.head.number.0.cast_signed(), place.head.hash.as_slice());
             client
                 .query_typed(
@@ -196,7 +196,7 @@ async fn copy_in(
     connection: &Connection,
     select: &str,
     at: impl Fn(TransactionError) -> StoreError + Copy,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<(), RecordError> {
     let statement = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.name, table.column_names());
     let sink = client.copy_in(&statement).await?;
@@ -211,7 +211,7 @@ async fn copy_in(
         writer.as_mut().write(&cells).await?;
         copied += 1;
         if told.elapsed() > REPORT_INTERVAL {
-            report(&format!("{copied} rows of {}", table.name));
+            on_progress(&format!("{copied} rows of {}", table.name));
             told = Instant::now();
         }
     }

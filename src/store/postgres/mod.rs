@@ -35,28 +35,28 @@ use crate::config::Postgres;
 pub(super) fn copy_into_record(
     postgres: &Postgres,
     database: &Database,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
     let mut link = migrations::connect(postgres, IfEmpty::CreateSchema)?;
-    full_copy::copy_into_record(&mut link, database, report)
+    full_copy::copy_into_record(&mut link, database, on_progress)
 }
 
 /// Copies the record into an empty store.
 pub(super) fn copy_from_record(
     postgres: &Postgres,
     database: &mut Database,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
     let mut link = migrations::connect(postgres, IfEmpty::Refuse)?;
-    full_copy::copy_from_record(&mut link, database, report)
+    full_copy::copy_from_record(&mut link, database, on_progress)
 }
 
 /// Opens the record and the replica, which is created if there is none, and brought up to date. If the record cannot be
 /// reached, the replica is opened as it is, for reading.
-pub(super) fn open(postgres: &Postgres, report: &mut dyn FnMut(&str)) -> Result<Store, StoreError> {
-    let (link, database, away) = replica::open(postgres, report)?;
+pub(super) fn open(postgres: &Postgres, on_progress: &mut dyn FnMut(&str)) -> Result<Store, StoreError> {
+    let (link, database, away) = replica::open(postgres, on_progress)?;
     if let Some(error) = away {
-        report(&format!("{error}; what follows is as the replica has it, and may be old"));
+        on_progress(&format!("{error}; what follows is as the replica has it, and may be old"));
     }
     Ok(Store::with_replica(database, Record::new(postgres.clone(), link)))
 }

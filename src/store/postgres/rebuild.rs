@@ -28,7 +28,7 @@ use crate::store::{Store, StoreError};
 pub(super) fn rebuild(
     link: &mut RecordConnection,
     postgres: &Postgres,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
     let path = &postgres.replica;
     if !may_be_replaced(path) {
@@ -46,7 +46,7 @@ pub(super) fn rebuild(
     let file = beside(&format!(".{}", Uuid::new_v4().simple()));
     let there = current_file(path);
     let made =
-        copy_record(link, &file, path, report).and_then(|()| reapply_lost_revocations(&file, postgres));
+        copy_record(link, &file, path, on_progress).and_then(|()| reapply_lost_revocations(&file, postgres));
     if let Err(error) = made {
         remove(&file);
         return Err(error);
@@ -127,11 +127,11 @@ fn copy_record(
     link: &mut RecordConnection,
     file: &Path,
     path: &Path,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
     let record = record_id(link)?;
     let mut database = Database::create(file, path)?;
-    full_copy::copy_from_record(link, &mut database, report)?;
+    full_copy::copy_from_record(link, &mut database, on_progress)?;
     database.write(|connection: &Connection| -> Result<(), TransactionError> {
         connection.execute("INSERT INTO replica (only_row, record) VALUES (1, ?1)", [record])?;
         Ok(())

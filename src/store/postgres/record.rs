@@ -9,10 +9,11 @@ use super::delta::{self, ReplicaLag};
 use super::gateways;
 use crate::config::Postgres;
 use crate::store::audit::{self, Attempt};
-use crate::store::author::{Author, WriteTransaction};
+use crate::store::author::Author;
 use crate::store::database::Database;
 use crate::store::delta::{Delta, LogEnds};
 use crate::store::error::TransactionError;
+use crate::store::write_transaction::WriteTransaction;
 use crate::store::{Gateways, StoreError};
 
 /// A connection that has died since its last use fails at once, and then a new one is tried. A slower failure would take

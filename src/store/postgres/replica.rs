@@ -67,10 +67,10 @@ impl Replica {
         postgres: &Postgres,
         name: &str,
         lease: Duration,
-        report: &mut dyn FnMut(&str),
+        on_progress: &mut dyn FnMut(&str),
     ) -> Result<Self, StoreError> {
         let id = Uuid::new_v4().simple().to_string();
-        let (link, database, away) = open(postgres, report)?;
+        let (link, database, away) = open(postgres, on_progress)?;
         if let Some(error) = away {
             tracing::error!(%error, "starting from the replica alone");
         }
@@ -121,12 +121,12 @@ impl Replica {
         let mut link = self.take_connection()?;
         let unusable = self.why_unusable();
         let Self { database, postgres, reported_rollback, .. } = self;
-        let report = &mut |progress: &str| tracing::info!("{progress}");
+        let on_progress = &mut |progress: &str| tracing::info!("{progress}");
         match unusable {
             Some(why) => {
-                rebuild_and_catch_up(&why, &mut link, database, postgres, reported_rollback, report)?;
+                rebuild_and_catch_up(&why, &mut link, database, postgres, reported_rollback, on_progress)?;
             }
-            None => catch_up_or_rebuild(&mut link, database, postgres, reported_rollback, report)?,
+            None => catch_up_or_rebuild(&mut link, database, postgres, reported_rollback, on_progress)?,
         }
         self.link = Some(link);
         let head = self.database.read(change::head)?;
@@ -291,22 +291,22 @@ fn listen(link: &mut RecordConnection) -> Result<(), StoreError> {
 fn open_and_catch_up(
     link: &mut RecordConnection,
     postgres: &Postgres,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<Database, StoreError> {
     let mut database = match open_file(postgres) {
         Ok(database) => database,
         Err(StoreError::Missing { .. }) => {
-            report("copying the record into a new replica");
-            rebuild(link, postgres, report)?
+            on_progress("copying the record into a new replica");
+            rebuild(link, postgres, on_progress)?
         }
         Err(error) if error.is_damage() => {
             tracing::error!(%error, "the replica is made anew from the record");
-            rebuild(link, postgres, report)?
+            rebuild(link, postgres, on_progress)?
         }
         Err(error) => return Err(error),
     };
     check_record_id(link, &record_id_of(&database, postgres)?, postgres)?;
-    catch_up_or_rebuild(link, &mut database, postgres, &mut None, report)?;
+    catch_up_or_rebuild(link, &mut database, postgres, &mut None, on_progress)?;
     listen(link)?;
     Ok(database)
 }
@@ -317,14 +317,14 @@ fn catch_up_or_rebuild(
     database: &mut Database,
     postgres: &Postgres,
     reported_rollback: &mut Option<ChangeHead>,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
     let why = match catch_up(link, database, postgres, reported_rollback) {
         Ok(_) => return Ok(()),
         Err(CatchUpError::Store(error)) => return Err(error),
         Err(CatchUpError::MustRebuild(why)) => why,
     };
-    rebuild_and_catch_up(&why, link, database, postgres, reported_rollback, report)
+    rebuild_and_catch_up(&why, link, database, postgres, reported_rollback, on_progress)
 }
 
 fn rebuild_and_catch_up(
@@ -333,10 +333,10 @@ fn rebuild_and_catch_up(
     database: &mut Database,
     postgres: &Postgres,
     reported_rollback: &mut Option<ChangeHead>,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<(), StoreError> {
     tracing::error!("{why}: the replica is made anew from the record");
-    *database = rebuild(link, postgres, report)?;
+    *database = rebuild(link, postgres, on_progress)?;
     // if another process has rebuilt it meanwhile, that replica may lack the newest changes
     match catch_up(link, database, postgres, reported_rollback) {
         Ok(_) => Ok(()),
@@ -351,11 +351,11 @@ fn rebuild_and_catch_up(
 /// returns the error too.
 pub(super) fn open(
     postgres: &Postgres,
-    report: &mut dyn FnMut(&str),
+    on_progress: &mut dyn FnMut(&str),
 ) -> Result<(Option<RecordConnection>, Database, Option<StoreError>), StoreError> {
     let empty = if postgres.replica.exists() { IfEmpty::Refuse } else { IfEmpty::CreateSchema };
     let opened = migrations::connect(postgres, empty).and_then(|mut link| {
-        let database = open_and_catch_up(&mut link, postgres, report)?;
+        let database = open_and_catch_up(&mut link, postgres, on_progress)?;
         Ok((Some(link), database, None))
     });
     match opened {
@@ -415,7 +415,7 @@ fn catch_up(
         if link.within(ANSWER_TIMEOUT, async |client| delta::log_ends(client, false).await)? == since {
             return Ok(since.head.number);
         }
-        let lag = link.within_unless_silent(6 * ANSWER_TIMEOUT, async |client, last_answer| {
+        let lag = link.within_with_idle_timeout(6 * ANSWER_TIMEOUT, async |client, last_answer| {
             let beginning = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
             // both are sent at once, in this order
             let (begun, to) = join(beginning, delta::log_ends(client, false)).await;

@@ -1,4 +1,4 @@
-//! Reading for the request path: a few connections, each on a thread of its own, behind a bounded queue.
+//! The store for the request path: a few connections, each on a thread of its own, behind a bounded queue.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,18 +19,19 @@ const QUEUE: usize = 1024;
 /// Uses that are saved in one transaction, which takes some milliseconds.
 const USES_PER_WRITE: usize = 1_000;
 
-/// Reads the store without blocking a worker. Cloning is cheap; the threads end with the last clone.
+/// Reads keys and environments, and saves uses and fingerprints, without blocking a worker. Cloning is cheap; the
+/// threads end with the last clone.
 #[derive(Clone)]
-pub struct Reader {
+pub struct RequestStore {
     reading: ThreadPool<Database>,
     saving: ThreadPool<Database>,
     /// If the record is in PostgreSQL: takes uses and fingerprints to it.
-    report: Option<Arc<dyn Fn(ReaderReport) + Send + Sync>>,
+    note_sink: Option<Arc<dyn Fn(StoreNote) + Send + Sync>>,
 }
 
-/// What a reader hands over, for the record in PostgreSQL and for the replica.
+/// What the request path notes for the record in PostgreSQL and for the replica.
 #[derive(Debug)]
-pub enum ReaderReport {
+pub enum StoreNote {
     /// Keys were used.
     Uses(Vec<KeyUse>),
     /// A key's secret can be recognised by this.
@@ -39,13 +40,13 @@ pub enum ReaderReport {
     Damage(FileId, String),
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for RequestStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reader")
+        f.write_str("RequestStore")
     }
 }
 
-impl Reader {
+impl RequestStore {
     /// Checks the store, brings an older schema up to date, and starts `threads` threads that read (at least one) and one
     /// that saves uses and fingerprints.
     pub fn open(path: &Path, threads: usize) -> Result<Self, StoreError> {
@@ -56,13 +57,13 @@ impl Reader {
         let reading = ThreadPool::start("store-read", connections, QUEUE, path)?;
         let saving =
             ThreadPool::start("store-uses", vec![Database::open(path, OpenMode::Relaxed)?], QUEUE, path)?;
-        Ok(Self { reading, saving, report: None })
+        Ok(Self { reading, saving, note_sink: None })
     }
 
-    /// From now on, hands what is to be saved, and damage, to `report` too.
+    /// From now on, hands what is to be saved, and damage, to `note_sink` too.
     #[must_use]
-    pub fn reporting_to(self, report: impl Fn(ReaderReport) + Send + Sync + 'static) -> Self {
-        Self { report: Some(Arc::new(report)), ..self }
+    pub fn with_note_sink(self, note_sink: impl Fn(StoreNote) + Send + Sync + 'static) -> Self {
+        Self { note_sink: Some(Arc::new(note_sink)), ..self }
     }
 
     /// The key with this access key, and all that a decision needs to know of it, read in one piece.
@@ -90,8 +91,8 @@ impl Reader {
 
     /// Saves the fingerprint of a key. This is not a change, and may be lost when the machine stops.
     pub async fn save_fingerprint(&self, key: KeyId, fingerprint: Fingerprint) -> Result<(), StoreError> {
-        if let Some(report) = &self.report {
-            report(ReaderReport::Fingerprint(key, fingerprint));
+        if let Some(note_sink) = &self.note_sink {
+            note_sink(StoreNote::Fingerprint(key, fingerprint));
         }
         self.save(move |at| uses_and_fingerprints::save_fingerprint(at, key, &fingerprint)).await
     }
@@ -100,9 +101,9 @@ impl Reader {
     ///
     /// In several transactions, so that a change need not wait for thousands of them.
     pub async fn save_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
-        if let Some(report) = &self.report {
+        if let Some(note_sink) = &self.note_sink {
             // they come back from the record, added to those of the other gateways
-            report(ReaderReport::Uses(uses));
+            note_sink(StoreNote::Uses(uses));
             return Ok(());
         }
         for some in uses.chunks(USES_PER_WRITE) {
@@ -123,13 +124,13 @@ impl Reader {
         &self,
         question: impl FnOnce(&rusqlite::Connection) -> Result<T, TransactionError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let report = self.report.clone();
+        let note_sink = self.note_sink.clone();
         let read = move |database: &mut Database| {
             let found = database.read(question);
-            if let (Some(report), Err(error)) = (report, &found)
+            if let (Some(note_sink), Err(error)) = (note_sink, &found)
                 && error.is_damage()
             {
-                report(ReaderReport::Damage(database.file(), error.to_string()));
+                note_sink(StoreNote::Damage(database.file(), error.to_string()));
             }
             found
         };
