@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::cli::Key;
+use support::cli::{Key, basic, basic_raw, minted_secret};
 use support::gateway::{Gateway, Site};
 use support::http1::{Client, Request, Response};
 use support::stage::Stage;
@@ -79,7 +79,7 @@ fn metrics_are_for_admins_and_every_one_is_documented() {
             text.lines().filter_map(|line| line.split(&format!("{{{name}=\"")).nth(1)?.split('"').next());
         values.map(str::to_owned).collect::<Vec<_>>()
     };
-    for value in label("event").iter().chain(&label("cause")) {
+    for value in label("event").iter().chain(&label("cause")).chain(&label("reason")) {
         assert!(page.contains(&format!("`{value}`")), "docs/operation.md lacks {value}");
     }
 }
@@ -166,8 +166,158 @@ fn the_access_log_tells_of_every_request_and_of_no_secret() {
     let three = line("three");
     assert_eq!(three["status"], 401);
     assert!(three["bytesOut"].as_u64().is_some_and(|bytes| bytes > 100), "{three}");
-    assert_eq!(three.get("accessKey"), None, "a key that was only claimed is not logged: {three}");
+    assert_eq!(three.get("accessKey"), None, "it was only claimed: {three}");
+    assert_eq!(
+        (&three["authFailure"], &three["claimedKey"]),
+        (&"wrong_secret".into(), &stage.e1.access_key.as_str().into())
+    );
+    for line in [one, two, line("four")] {
+        assert_eq!((line.get("authFailure"), line.get("claimedKey")), (None, None), "{line}");
+    }
     assert_eq!(line("four")["status"], 400);
+}
+
+/// A request that gets 401: what it sends, what the access log and the metrics call it, and the access key that the log
+/// may name.
+struct Refused {
+    authorization: Option<String>,
+    failure: &'static str,
+    claimed: Option<String>,
+}
+
+impl Refused {
+    /// With keys in every state. What the log must not show is a secret, or holds the text `hidden`.
+    fn all(stage: &Stage) -> Vec<Self> {
+        let cli = &stage.gateway.cli;
+        let user = cli.create_account("u1", "user");
+        cli.create_environment("e3");
+        let [inactive, deleted] = [(); 2].map(|()| cli.create_environment_key("e1"));
+        let [of_environment, of_account] = [cli.create_environment_key("e3"), cli.create_account_key(&user)];
+        let [chosen, stopped] =
+            ["chosen", "stopped"].map(|name| cli.import_environment_key("e1", name, "a chosen secret"));
+        for key in [&inactive, &deleted, &stopped] {
+            cli.succeed(&["key", "deactivate", &key.access_key]);
+        }
+        cli.succeed(&["key", "delete", &deleted.access_key]);
+        cli.succeed(&["environment", "deactivate", "e3"]);
+        cli.succeed(&["account", "deactivate", &user]);
+
+        let sent = |authorization: String, failure, claimed: Option<&str>| Self {
+            authorization: Some(authorization),
+            failure,
+            claimed: claimed.map(str::to_owned),
+        };
+        let of = |key: &Key, failure| sent(key.authorization(), failure, Some(&key.access_key));
+        let e1 = stage.e1.access_key.as_str();
+        let nobody = "pce_zzzzzzzzzzzzzzzzzzzz";
+        let mistyped = format!("{}x", &minted_secret(1)[..49]);
+        vec![
+            Self { authorization: None, failure: "no_credential", claimed: None },
+            sent("Bearer hidden-token".to_owned(), "malformed", None),
+            sent(basic_raw(b"hidden-garbage"), "malformed", None),
+            sent(basic("hidden-user", ""), "malformed", None),
+            sent(basic(e1, &mistyped), "checksum", Some(e1)),
+            sent(basic(e1, &minted_secret(1)[..40]), "checksum", Some(e1)),
+            sent(basic("hidden-password", minted_secret(1)), "checksum", None),
+            sent(basic(minted_secret(2), minted_secret(1)), "checksum", None),
+            sent(basic(nobody, minted_secret(1)), "unknown_key", Some(nobody)),
+            sent(basic("hidden-password", "hidden too"), "unknown_key", None),
+            sent(basic("hidden password \u{e9}", "hidden too"), "unknown_key", None),
+            of(&deleted, "unknown_key"),
+            of(&stage.e1.with_wrong_secret(), "wrong_secret"),
+            sent(basic(&chosen.access_key, "hidden-guess"), "wrong_secret", Some("chosen")),
+            of(&inactive, "inactive_key"),
+            sent(basic(&inactive.access_key, minted_secret(1)), "inactive_key", Some(&inactive.access_key)),
+            of(&stopped, "inactive_key"),
+            of(&of_environment, "inactive_owner"),
+            of(&of_account, "inactive_owner"),
+        ]
+    }
+
+    fn request(&self, path: &str) -> Request {
+        let request = Request::get(path);
+        match &self.authorization {
+            Some(authorization) => request.header("Authorization", authorization),
+            None => request,
+        }
+    }
+}
+
+/// Sends all of them; `fields_of` reads the reason and the access key from a line of the log.
+fn assert_access_log_says_why(format: &str, fields_of: impl Fn(&str) -> (Option<String>, Option<String>)) {
+    let logged = Logged::start(format);
+    let stage = &logged.stage;
+    let all = Refused::all(stage);
+    let expected = stage.refuses(Request::get("/v1/projects/e1/x"), &[401]).without_id_and_date();
+    let mut marks = Vec::new();
+    // what is read from the store, what a failure has left in memory, and what a success has
+    for round in ["cold", "failed", "used"] {
+        if round == "used" {
+            stage.passes(stage.request("GET", "/v1/projects/e1/x"));
+            stage.passes(
+                Request::get("/v1/projects/e1/x").header("Authorization", basic("chosen", "a chosen secret")),
+            );
+        }
+        for (at, case) in all.iter().enumerate() {
+            let mark = format!("{round}-{at}-");
+            let answer = stage.refuses(case.request(&format!("/v1/projects/e1/{mark}")), &[401]);
+            assert_eq!(answer.without_id_and_date(), expected, "{mark} {}", case.failure);
+            marks.push((mark, case));
+        }
+    }
+    let log = logged.wait_for(&marks.iter().map(|(mark, _)| mark.as_str()).collect::<Vec<_>>());
+    for (mark, case) in &marks {
+        let line = log.lines().find(|line| line.contains(mark.as_str())).unwrap();
+        assert_eq!(fields_of(line), (Some(case.failure.to_owned()), case.claimed.clone()), "{line}");
+    }
+    let secrets = [stage.e1.secret.clone(), minted_secret(1), minted_secret(2), minted_secret(0)];
+    for secret in secrets.iter().map(String::as_str).chain(["hidden", "Basic "]) {
+        assert!(!log.contains(secret), "the access log holds {secret:?}:\n{log}");
+    }
+
+    let count = |failure: &str| marks.iter().filter(|(_, case)| case.failure == failure).count();
+    let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+    for failure in ["malformed", "checksum", "unknown_key", "wrong_secret", "inactive_key", "inactive_owner"]
+    {
+        let line =
+            format!("portcullis_authentication_failures_total{{reason=\"{failure}\"}} {}", count(failure));
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    // and the one that the others were compared with
+    let refused = marks.len() + 1;
+    for line in [
+        format!(
+            "portcullis_authentication_failures_total{{reason=\"no_credential\"}} {}",
+            count("no_credential") + 1
+        ),
+        format!("portcullis_requests_refused_total{{status=\"401\"}} {refused}"),
+        format!("portcullis_refusals_total{{cause=\"unauthenticated\"}} {refused}"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn the_access_log_and_the_metrics_say_why_a_request_got_401_and_the_client_does_not_learn_it() {
+    assert_access_log_says_why("json", |line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["reason"], "unauthenticated");
+        assert_eq!(line.get("accessKey"), None, "that is for keys whose secret was verified: {line}");
+        let field = |name| line.get(name).map(|value| value.as_str().unwrap().to_owned());
+        (field("authFailure"), field("claimedKey"))
+    });
+}
+
+#[test]
+fn the_access_log_as_text_says_why_a_request_got_401() {
+    assert_access_log_says_why("text", |line| {
+        assert!(
+            line.contains(" reason=\"unauthenticated\" auth_failure=") && !line.contains(" key="),
+            "{line}"
+        );
+        let field = |name| line.split_once(name)?.1.split(' ').next().map(str::to_owned);
+        (field(" auth_failure="), field(" claimed_key="))
+    });
 }
 
 #[test]

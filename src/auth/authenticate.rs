@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
-use super::Credential;
 use super::argon_threads::{VerificationError, VerifiedAnswer};
 use super::authenticator::{AuthRefusal, Authenticator};
 use super::failed_key_cache::ActiveVerifier;
@@ -15,6 +14,7 @@ use super::identity::Identity;
 use super::known_sources::Slot;
 use super::memory_lookup::{ChosenCredential, MemoryLookup, MemoryMiss};
 use super::verification_queue::{Requester, Verification};
+use super::{AuthFailure, Credential};
 use crate::model::ClientSource;
 use crate::store::{BootInstant, KeyVerifier};
 
@@ -66,11 +66,12 @@ impl Authenticator {
             let answer = self.verified_answer(credential, requester, run_id, outcome).await?;
             if !answer.matches {
                 self.counters.memory_mismatches.add_one();
-                return Err(self.refuse_later(source, arrived).await);
+                return Err(self.refuse_later(source, arrived, AuthFailure::WrongSecret).await);
             }
             return self.admit_from_memory(identity, slot, source, arrived).await;
         }
         let (verifier, read) = self.look_up(credential.access_key()).await?;
+        let mismatch = verifier.as_ref().err().copied().unwrap_or(AuthFailure::WrongSecret);
 
         // Step 3, the stored fingerprint: only of secrets that the gateway minted.
         let recognition =
@@ -78,12 +79,12 @@ impl Authenticator {
         if let Recognition::Mismatch = recognition {
             self.counters.fingerprint_mismatches.add_one();
             self.remember_failure(verifier, read);
-            return Err(self.refuse_or_unavailable(source));
+            return Err(self.refuse_or_unavailable(source, mismatch));
         }
 
         // Step 4, argon2id: the slow hash that has the last word.
         if let Recognition::Undecided = recognition {
-            let phc = verifier.as_ref().map(|verifier| verifier.phc.as_str());
+            let phc = verifier.as_ref().ok().map(|verifier| verifier.phc.as_str());
             let run_id = self.run_id_key.run_id(credential, phc.unwrap_or_default());
             let verification = phc.map_or(Verification::KnownOutcome(false), |phc| Verification::Argon2 {
                 phc: phc.to_owned(),
@@ -93,21 +94,26 @@ impl Authenticator {
             if !answer.matches {
                 self.remember_failure(verifier, read);
                 // the answer is dropped last: until the refusal has left, it takes up the source's share of the queue
-                return Err(self.refuse_later(source, arrived).await);
+                return Err(self.refuse_later(source, arrived, mismatch).await);
             }
         } else {
             self.counters.fingerprint_matches.add_one();
         }
 
-        let Some(verifier) = verifier else { return Err(self.refuse_or_unavailable(source)) };
-        let cached = self.cache_identity(credential.access_key(), &verifier.phc, mac, read).await?;
-        let Some(identity) = cached else {
+        let verifier = match verifier {
+            Ok(verifier) => verifier,
+            Err(failure) => return Err(self.refuse_or_unavailable(source, failure)),
+        };
+        let identity = match self.cache_identity(credential.access_key(), &verifier.phc, mac, read).await {
+            Ok(identity) => identity,
             // deactivated or removed in this very moment
-            return Err(if is_minted {
-                self.refuse_or_unavailable(source)
-            } else {
-                self.refuse_later(source, arrived).await
-            });
+            Err(AuthRefusal::Unauthorized(failure)) if is_minted => {
+                return Err(self.refuse_or_unavailable(source, failure));
+            }
+            Err(AuthRefusal::Unauthorized(failure)) => {
+                return Err(self.refuse_later(source, arrived, failure).await);
+            }
+            Err(refusal) => return Err(refusal),
         };
         if is_minted {
             self.renew_fingerprint(&identity, &verifier, credential);
@@ -146,7 +152,7 @@ impl Authenticator {
                 self.remember_source(slot, source);
                 Ok(identity)
             }
-            Err(AuthRefusal::Unauthorized) => Err(self.refuse_later(source, arrived).await),
+            Err(AuthRefusal::Unauthorized(failure)) => Err(self.refuse_later(source, arrived, failure).await),
             Err(refusal) => Err(refusal),
         }
     }
@@ -160,7 +166,7 @@ impl Authenticator {
 
     /// One MAC, whether there is something to compare it with or not.
     fn recognise(&self, credential: &Credential, verifier: &ActiveVerifier) -> Recognition {
-        let Some(verifier) = verifier else {
+        let Ok(verifier) = verifier else {
             let found = self.peppers.current_key().of_credential(credential);
             // never a match: nobody knows the decoy, and if it were met there would still be no key
             let _ = std::hint::black_box(found.matches(&self.decoy));

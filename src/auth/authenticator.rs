@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::Peppers;
 use super::argon::ArgonError;
 use super::argon_threads::{ArgonThreads, VerificationError};
 use super::cache::{ChangeProgress, StoreCache};
@@ -17,10 +16,11 @@ use super::environment_cache::EnvironmentCache;
 use super::failed_key_cache::FailedKeyEntry;
 use super::fingerprint::{Mac, MacKey};
 use super::identity::{Identity, UnsavedUses};
-use super::key_format::random_bytes;
+use super::key_format::{is_minted_access_key, random_bytes};
 use super::known_sources::KnownSources;
 use super::new_pairs::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
 use super::throttle::Throttle;
+use super::{AuthFailure, Peppers};
 use crate::config::{Argon2, Config, KeyPrefixes};
 use crate::model::{AccessKey, ClientSource, KeyOwner};
 use crate::store::{BootInstant, KeyUse, KeyVerifier, RequestStore, StoreError};
@@ -28,8 +28,8 @@ use crate::store::{BootInstant, KeyUse, KeyVerifier, RequestStore, StoreError};
 /// Why a credential is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthRefusal {
-    /// 401: the key is unknown, inactive or removed, its owner is, or the secret is wrong. The client does not learn which.
-    Unauthorized,
+    /// 401. The client does not learn why.
+    Unauthorized(AuthFailure),
     /// 429: the same, from a source that has failed too often.
     Throttled {
         /// How long the source is told to wait.
@@ -136,7 +136,14 @@ impl Authenticator {
 
     /// Counts a credential that could not be parsed, and says how it is refused.
     pub fn refuse_malformed(&self, source: IpAddr) -> AuthRefusal {
-        self.refuse(ClientSource::of(source))
+        self.refuse(ClientSource::of(source), AuthFailure::Malformed)
+    }
+
+    /// Whether the log may name an access key that failed: only where it has the minted form, or a key has it. All else
+    /// may be a password in the wrong field. The form is looked at first, so that a known and an unknown minted key take
+    /// the same time.
+    pub fn may_be_logged(&self, access_key: &str, failure: AuthFailure) -> bool {
+        is_minted_access_key(&self.prefixes, access_key) || failure.is_of_a_known_key()
     }
 
     /// Until then the gateway may act on its caches: the end of its lease, each time that it is extended. A time in the
@@ -214,16 +221,16 @@ impl Authenticator {
     }
 
     /// Refuses what the store does not know. If the store may not be up to date, the answer is "not now".
-    pub(super) fn refuse_or_unavailable(&self, source: ClientSource) -> AuthRefusal {
-        if self.trusts_store_misses() { self.refuse(source) } else { self.unavailable() }
+    pub(super) fn refuse_or_unavailable(&self, source: ClientSource, failure: AuthFailure) -> AuthRefusal {
+        if self.trusts_store_misses() { self.refuse(source, failure) } else { self.unavailable() }
     }
 
     /// Counts a failure of `source`.
-    pub(super) fn refuse(&self, source: ClientSource) -> AuthRefusal {
+    pub(super) fn refuse(&self, source: ClientSource, failure: AuthFailure) -> AuthRefusal {
         match self.throttle.failed(source, Instant::now()) {
             None => {
                 self.counters.unauthorized.add_one();
-                AuthRefusal::Unauthorized
+                AuthRefusal::Unauthorized(failure)
             }
             Some(retry_after) => {
                 self.counters.throttled.add_one();
@@ -234,8 +241,13 @@ impl Authenticator {
 
     /// Counts a failure, and lets the refusal leave at the fixed time after arrival; where that is past, at its next
     /// multiple, so that the time reveals as little as possible of how long the verification took.
-    pub(super) async fn refuse_later(&self, source: ClientSource, arrived: Instant) -> AuthRefusal {
-        let refusal = self.refuse_or_unavailable(source);
+    pub(super) async fn refuse_later(
+        &self,
+        source: ClientSource,
+        arrived: Instant,
+        failure: AuthFailure,
+    ) -> AuthRefusal {
+        let refusal = self.refuse_or_unavailable(source, failure);
         if let Some(leaves) = leaving_time(arrived, Instant::now(), self.refusal_time) {
             tokio::time::sleep_until(leaves.into()).await;
         }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::AuthFailure;
 use super::cache::{CacheEntry, EntryState};
 use crate::store::KeyVerifier;
 
-/// What a secret is verified against. `None` where no secret is right: the key is unknown, removed or inactive.
-pub(super) type ActiveVerifier = Option<Arc<KeyVerifier>>;
+/// What a secret is verified against, or why no secret is right.
+pub(super) type ActiveVerifier = Result<Arc<KeyVerifier>, AuthFailure>;
 
 /// What a failure has read.
 pub(super) struct FailedKeyEntry {

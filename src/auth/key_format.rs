@@ -94,7 +94,7 @@ pub fn mint_secret(prefixes: &KeyPrefixes) -> Secret {
 
 /// The shape of a pair under the current and the former prefixes.
 pub fn credential_shape(prefixes: &KeyPrefixes, access_key: &str, secret: &[u8]) -> CredentialShape {
-    let minted_key = has_form(prefixes, access_key.as_bytes(), &[b"a_", b"e_"], ACCESS_KEY_CHARACTERS);
+    let minted_key = is_minted_access_key(prefixes, access_key);
     let minted_secret = has_form(prefixes, secret, &[b"s_"], SECRET_CHARACTERS + CHECK_CHARACTERS);
     match (minted_key, minted_secret) {
         (true, true) if checksum_holds(secret) => CredentialShape::Minted,
@@ -102,6 +102,11 @@ pub fn credential_shape(prefixes: &KeyPrefixes, access_key: &str, secret: &[u8])
         (false, false) => CredentialShape::Other,
         _ => CredentialShape::Mixed,
     }
+}
+
+/// Whether an access key has the form that the gateway mints.
+pub(super) fn is_minted_access_key(prefixes: &KeyPrefixes, access_key: &str) -> bool {
+    has_form(prefixes, access_key.as_bytes(), &[b"a_", b"e_"], ACCESS_KEY_CHARACTERS)
 }
 
 /// Whether `text` is a current or former prefix, one of `kinds`, and that many characters.

@@ -7,7 +7,7 @@ use super::fingerprint::Mac;
 use super::identity::Identity;
 use super::key_format::{CredentialShape, credential_shape};
 use super::known_sources::Slot;
-use super::{Credential, thread_cache};
+use super::{AuthFailure, Credential, thread_cache};
 use crate::model::ClientSource;
 use crate::store::BootInstant;
 
@@ -50,11 +50,11 @@ impl Authenticator {
             CredentialShape::Other => false,
             CredentialShape::BadChecksum => {
                 self.counters.checksum_refusals.add_one();
-                return MemoryLookup::Answered(Err(self.refuse(source)));
+                return MemoryLookup::Answered(Err(self.refuse(source, AuthFailure::Checksum)));
             }
             CredentialShape::Mixed => {
                 self.counters.mixed_refusals.add_one();
-                return MemoryLookup::Answered(Err(self.refuse(source)));
+                return MemoryLookup::Answered(Err(self.refuse(source, AuthFailure::Checksum)));
             }
         };
 
@@ -79,7 +79,7 @@ impl Authenticator {
         self.counters.memory_mismatches.add_one();
         // the look-up that an unknown access key costs too
         drop(self.failed_key_cache.get(credential.access_key()));
-        MemoryLookup::Answered(Err(self.refuse_or_unavailable(source)))
+        MemoryLookup::Answered(Err(self.refuse_or_unavailable(source, AuthFailure::WrongSecret)))
     }
 
     /// Step 2 for secrets that people chose, which can be guessed: memory answers at once only if the source is known to

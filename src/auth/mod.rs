@@ -21,6 +21,7 @@ mod counters;
 mod credential;
 mod environment_cache;
 mod failed_key_cache;
+mod failure;
 mod fingerprint;
 mod guess_budget;
 mod identity;
@@ -41,6 +42,7 @@ pub use argon::{ArgonError, hash_secret};
 pub use authenticator::{AuthRefusal, Authenticator};
 pub use counters::Counters;
 pub use credential::{Credential, CredentialError};
+pub use failure::AuthFailure;
 pub use identity::Identity;
 pub use key_format::{CredentialShape, Secret, credential_shape, mint_access_key, mint_secret, random_bytes};
 pub use new_pairs::{

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::AuthFailure;
 use super::authenticator::{AuthRefusal, Authenticator};
 use super::cache::Epoch;
 use super::failed_key_cache::{ActiveVerifier, FailedKeyEntry};
@@ -21,8 +22,8 @@ pub(super) struct StoreRead {
 impl StoreRead {
     /// What verifies the secret, if the key works at all.
     pub(super) fn active_verifier(&self) -> ActiveVerifier {
-        let record = self.key.record.as_ref()?;
-        record.principal.is_active().then(|| Arc::new(record.verifier.clone()))
+        let record = self.key.record.as_ref().ok_or(AuthFailure::UnknownKey)?;
+        AuthFailure::of(&record.principal).map_or_else(|| Ok(Arc::new(record.verifier.clone())), Err)
     }
 }
 
@@ -39,7 +40,7 @@ impl Authenticator {
             return Ok((entry.verifier.clone(), None));
         }
         // a text that cannot be an access key belongs to nobody
-        let Ok(access_key) = access_key.parse() else { return Ok((None, None)) };
+        let Ok(access_key) = access_key.parse() else { return Ok((Err(AuthFailure::UnknownKey), None)) };
         let read = self.read(access_key).await?;
         Ok((read.active_verifier(), Some(read)))
     }
@@ -66,32 +67,29 @@ impl Authenticator {
         }
     }
 
-    /// Caches a key whose secret was just verified against `phc`; `None` when the key does not work any more.
+    /// Caches a key whose secret was just verified against `phc`. Refused when the key does not work any more; that counts
+    /// as nobody's failure.
     pub(super) async fn cache_identity(
         &self,
         access_key: &str,
         phc: &str,
         mac: Mac,
         mut read: Option<StoreRead>,
-    ) -> Result<Option<Arc<Identity>>, AuthRefusal> {
+    ) -> Result<Arc<Identity>, AuthRefusal> {
         for _ in 0..Self::READS {
             let StoreRead { access_key, key, epoch } = if let Some(read) = read.take() {
                 read
             } else {
-                let Ok(access_key) = access_key.parse() else { return Ok(None) };
+                let access_key =
+                    access_key.parse().map_err(|_| AuthRefusal::Unauthorized(AuthFailure::UnknownKey))?;
                 self.read(access_key).await?
             };
-            let is_same_secret = |record: &KeyRecord| record.verifier.phc == phc;
-            let Some(record) =
-                key.record.filter(|record| is_same_secret(record) && record.principal.is_active())
-            else {
-                return Ok(None);
-            };
+            let record = working(key.record, phc).map_err(AuthRefusal::Unauthorized)?;
             let identity = Identity::new(record, mac, &self.uses);
             if let Some(kept) = self.identities.fill(&access_key, identity, key.as_of, &self.progress, epoch)
             {
                 self.failed_key_cache.invalidate(&access_key);
-                return Ok(Some(kept));
+                return Ok(kept);
             }
             self.counters.raced_fills.add_one();
         }
@@ -108,8 +106,7 @@ impl Authenticator {
         if let Some(current) = self.identities.get(access_key).filter(|current| current.phc == identity.phc) {
             return Ok(current);
         }
-        let cached = self.cache_identity(access_key.as_str(), &identity.phc, identity.mac, None).await?;
-        cached.ok_or(AuthRefusal::Unauthorized)
+        self.cache_identity(access_key.as_str(), &identity.phc, identity.mac, None).await
     }
 
     /// What is known of the environment with exactly this id. Answered at once when it is in memory.
@@ -135,5 +132,15 @@ impl Authenticator {
             self.counters.raced_fills.add_one();
         }
         Err(self.unavailable())
+    }
+}
+
+/// The record, if its key works with the secret that was verified against `phc`.
+fn working(record: Option<KeyRecord>, phc: &str) -> Result<KeyRecord, AuthFailure> {
+    let record = record.ok_or(AuthFailure::UnknownKey)?;
+    match AuthFailure::of(&record.principal) {
+        Some(failure) => Err(failure),
+        None if record.verifier.phc != phc => Err(AuthFailure::WrongSecret),
+        None => Ok(record),
     }
 }

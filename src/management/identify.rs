@@ -79,7 +79,7 @@ pub(super) async fn by_session(management: &Management, request: &Request) -> Re
                 management.sessions.renew(token, Arc::clone(&identity));
                 session.identity = identity;
             }
-            Err(AuthRefusal::Unauthorized) => {
+            Err(AuthRefusal::Unauthorized(_)) => {
                 management.sessions.end(token);
                 return Ok(Visitor::SessionEnded(SessionEnd::KeyStopped));
             }

@@ -203,7 +203,7 @@ impl Refusal {
 impl From<AuthRefusal> for Refusal {
     fn from(refusal: AuthRefusal) -> Self {
         match refusal {
-            AuthRefusal::Unauthorized => Self::Unauthorized,
+            AuthRefusal::Unauthorized(_) => Self::Unauthorized,
             AuthRefusal::Throttled { retry_after } => Self::Throttled { retry_after },
             AuthRefusal::Busy { retry_after } | AuthRefusal::Unavailable { retry_after } => {
                 Self::Unavailable { retry_after }

@@ -7,7 +7,7 @@ use super::admit::Admitted;
 use super::open_streams::Interrupt;
 use super::refusal::Refusal;
 use super::request_context::RequestContext;
-use crate::auth::{Credential, Identity};
+use crate::auth::{AuthFailure, Credential, Identity};
 use crate::config::AccessControl;
 use crate::policy::Routed;
 
@@ -23,7 +23,7 @@ impl RequestContext<'_> {
         }
         match admitted.authorization {
             None if self.access_control == AccessControl::Disabled => Ok(None),
-            None => Err(Refusal::Unauthenticated),
+            None => Err(Refusal::Unauthenticated(AuthFailure::NoCredential)),
             Some(value) => Credential::parse(value).map(Some).map_err(|_| {
                 self.worker.shared.authenticator.refuse_malformed(self.source(admitted.head)).into()
             }),

@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::request_context::RequestContext;
 use super::route::RoutedPaths;
 use super::websocket::websocket_key;
-use crate::auth::{Authenticator, Identity};
+use crate::auth::{AuthFailure, Authenticator, Identity};
 use crate::model::{Owner, State};
 use crate::policy::{
     DecisionInput, Denial, DenialStatus, EnvironmentName, EnvironmentStatus, Grant, PathClass,
@@ -65,7 +65,8 @@ impl RequestContext<'_> {
     ) -> Result<Permitted<'a>, Refusal> {
         let known = identity.map(Arc::as_ref);
         let facts = self.environment_facts(paths, known).await?;
-        let grant = decide(&self.inquiry(admitted, paths, known, facts)).map_err(denied)?;
+        let grant =
+            decide(&self.inquiry(admitted, paths, known, facts)).map_err(|denial| denied(denial, known))?;
         let snapshot = &self.active_config.snapshot;
         Ok(Permitted {
             admitted,
@@ -95,7 +96,8 @@ impl RequestContext<'_> {
             let seen = self.worker.streams.changes_seen();
             let identity = self.worker.shared.authenticator.refresh(held).await?;
             let facts = self.environment_facts(paths, Some(&identity)).await?;
-            decide(&self.inquiry(admitted, paths, Some(&identity), facts)).map_err(denied)?;
+            decide(&self.inquiry(admitted, paths, Some(&identity), facts))
+                .map_err(|denial| denied(denial, Some(&identity)))?;
             if seen == self.worker.streams.changes_seen() {
                 self.stream.set_identity(Some(Arc::clone(&identity)));
                 return Ok(identity);
@@ -149,9 +151,12 @@ impl RequestContext<'_> {
     }
 }
 
-fn denied(denial: Denial) -> Refusal {
+fn denied(denial: Denial, identity: Option<&Identity>) -> Refusal {
     match denial.status {
-        DenialStatus::Unauthenticated => Refusal::Unauthenticated,
+        DenialStatus::Unauthenticated => {
+            let failure = identity.and_then(|identity| AuthFailure::of(&identity.principal));
+            Refusal::Unauthenticated(failure.unwrap_or(AuthFailure::NoCredential))
+        }
         DenialStatus::Forbidden => Refusal::Forbidden(denial.rule),
     }
 }

@@ -25,6 +25,7 @@ impl RequestContext<'_> {
     ) -> AfterRequest {
         let open = GaugeGuard::increase(&self.worker.metrics.requests_open);
         let snapshot = &self.active_config.snapshot;
+        let credential;
         let mut outcome = RequestOutcome::default();
         let mut origin_form = Vec::new();
         let after = 'answered: {
@@ -56,14 +57,16 @@ impl RequestContext<'_> {
                 break 'answered self.after_own_response(head.version, admitted.body, sent, client).await;
             }
 
-            let end = match self.credential(&admitted, &paths.routed) {
-                Err(refusal) => ExchangeEnd::Refused(refusal),
+            credential = self.credential(&admitted, &paths.routed);
+            outcome.credential = credential.as_ref().ok().and_then(Option::as_ref);
+            let end = match &credential {
+                Err(refusal) => ExchangeEnd::Refused(refusal.clone()),
                 // once more from here where the key changed before anything was sent
                 Ok(credential) => loop {
                     // as of now: had a change been applied between this and the first byte to the upstream, everything
                     // is asked again
                     let changes_seen = self.worker.streams.changes_seen();
-                    let identity = match &credential {
+                    let identity = match credential {
                         None => None,
                         Some(credential) => match self.authenticate(&admitted, credential).await {
                             Ok(identity) => Some(identity),

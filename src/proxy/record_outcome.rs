@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::exchange::ExchangeProgress;
 use super::refusal::Refusal;
 use super::request_context::RequestContext;
-use crate::auth::Identity;
+use crate::auth::{AuthFailure, Credential, Identity};
 use crate::telemetry::{AccessRecord, ReasonText};
 use crate::wire::{RequestHead, Version};
 
@@ -14,6 +14,8 @@ use crate::wire::{RequestHead, Version};
 pub(super) struct RequestOutcome<'a> {
     pub(super) refusal: Option<Refusal>,
     pub(super) identity: Option<Arc<Identity>>,
+    /// What was sent, right or wrong.
+    pub(super) credential: Option<&'a Credential>,
     pub(super) route: Option<&'a str>,
     pub(super) upstream: Option<&'a str>,
     /// What let it pass.
@@ -30,6 +32,7 @@ impl RequestContext<'_> {
         let progress = &outcome.progress;
         let duration = self.arrived.elapsed();
         let answered = progress.status.get();
+        let auth_failure = outcome.refusal.as_ref().and_then(Refusal::auth_failure);
         let status = match (answered, &outcome.refusal) {
             (Some(status), _) => {
                 metrics.count_allowed(status);
@@ -38,6 +41,9 @@ impl RequestContext<'_> {
             (None, Some(refusal)) => {
                 let answer = refusal.response();
                 metrics.count_refused(answer.status, refusal.cause());
+                if let Some(failure) = auth_failure {
+                    metrics.count_auth_failure(failure.index());
+                }
                 answer.status
             }
             (None, None) => 0,
@@ -52,6 +58,11 @@ impl RequestContext<'_> {
             (None, None, None) => None,
         };
         let access_key = outcome.identity.as_ref().map(|identity| identity.principal.key.access_key.as_str());
+        let claimed_key = match (auth_failure, outcome.credential, access_key) {
+            (Some(failure), Some(credential), None) => Some(credential.access_key())
+                .filter(|claimed| self.worker.shared.authenticator.may_be_logged(claimed, failure)),
+            _ => None,
+        };
         self.worker.access_log.borrow_mut().record(&AccessRecord {
             time_unix_ms: self.worker.unix_milliseconds(self.arrived),
             source: self.source(head),
@@ -69,6 +80,8 @@ impl RequestContext<'_> {
             access_key,
             route: outcome.route,
             reason,
+            auth_failure: auth_failure.map(AuthFailure::name),
+            claimed_key,
             request_id: self.request_id,
             upstream: outcome.upstream,
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::auth::AuthRefusal;
+use crate::auth::{AuthFailure, AuthRefusal};
 use crate::policy::{PathRefusal, Rule, SelectorRefusal};
 use crate::wire::{BASIC_CHALLENGE, BodyError, HeadError, error_document};
 
@@ -65,7 +65,7 @@ pub(super) enum Refusal {
     /// No route leads there.
     NoRoute,
     /// No key, or none that works.
-    Unauthenticated,
+    Unauthenticated(AuthFailure),
     /// The key may not do this.
     Forbidden(Rule),
     /// Too many failures from this source.
@@ -115,7 +115,7 @@ impl Refusal {
             Self::BodyTooLarge => (413, "body_too_large", None),
             Self::ClientTimeout => (408, "client_timeout", None),
             Self::NoRoute => (404, "no_route", None),
-            Self::Unauthenticated => (401, "unauthenticated", None),
+            Self::Unauthenticated(_) => (401, "unauthenticated", None),
             Self::Forbidden(_) => (403, "forbidden", None),
             Self::Throttled(after) => (429, "throttled", Some(*after)),
             Self::Busy(after) => (503, "verification_busy", Some(*after)),
@@ -144,6 +144,11 @@ impl Refusal {
         REFUSAL_CAUSES.iter().position(|known| *known == cause).unwrap_or_default()
     }
 
+    /// Why the request is not authenticated, if it is refused for that.
+    pub(super) fn auth_failure(&self) -> Option<AuthFailure> {
+        if let Self::Unauthenticated(failure) = self { Some(*failure) } else { None }
+    }
+
     /// Why, for the access log: the cause, and what was seen.
     pub(super) fn reason(&self) -> Cow<'static, str> {
         match (self, self.detail()) {
@@ -170,7 +175,7 @@ impl Refusal {
     /// What the client is told: that it was the gateway, not the API behind it, and why, if that does not help an attacker.
     fn message(&self) -> Cow<'static, str> {
         match self {
-            Self::Unauthenticated => {
+            Self::Unauthenticated(_) => {
                 "Portcullis needs an access key and its secret key, sent with HTTP Basic".into()
             }
             Self::Forbidden(rule) => format!("Portcullis refuses this: {}", rule.client_message()).into(),
@@ -233,7 +238,7 @@ impl Refusal {
 impl From<AuthRefusal> for Refusal {
     fn from(refusal: AuthRefusal) -> Self {
         match refusal {
-            AuthRefusal::Unauthorized => Self::Unauthenticated,
+            AuthRefusal::Unauthorized(failure) => Self::Unauthenticated(failure),
             AuthRefusal::Throttled { retry_after } => Self::Throttled(retry_after),
             AuthRefusal::Busy { retry_after } => Self::Busy(retry_after),
             AuthRefusal::Unavailable { retry_after } => Self::Unavailable(retry_after),

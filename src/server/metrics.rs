@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::auth::Authenticator;
+use crate::auth::{AuthFailure, Authenticator};
 use crate::proxy::REFUSAL_CAUSES;
 use crate::telemetry::{AccessLog, MetricKind, MetricSource, Metrics, WorkerMetrics};
 
@@ -52,5 +52,5 @@ pub(super) fn build(
         kind: MetricKind::Counter,
         read: Box::new(access_log.dropped_reader()),
     });
-    Metrics::new(workers, REFUSAL_CAUSES, sources)
+    Metrics::new(workers, REFUSAL_CAUSES, AuthFailure::NAMES, sources)
 }

@@ -27,12 +27,17 @@ pub struct AccessRecord<'a> {
     pub bytes_in: u64,
     /// Body bytes to the client.
     pub bytes_out: u64,
-    /// The access key that was verified. Never one that was only claimed.
+    /// The access key, after its secret was verified. Never one that was only claimed.
     pub access_key: Option<&'a str>,
     /// The route's path.
     pub route: Option<&'a str>,
     /// Why the request was refused, or which rule let it pass.
     pub reason: Option<&'a dyn ReasonText>,
+    /// Why the request was not authenticated.
+    pub auth_failure: Option<&'a str>,
+    /// The access key that was sent with a credential that failed. Only one that has the minted form or that a key has:
+    /// people type passwords where access keys belong.
+    pub claimed_key: Option<&'a str>,
     /// The id in `X-Request-Id`.
     pub request_id: &'a str,
     /// The upstream's name, where one was asked.
@@ -60,7 +65,8 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// `2026-11-23T07:23:22.123Z 127.0.0.1 "GET /a HTTP/1.1" 200 812us in=0 out=512 key=… route=… upstream=… id=… reason="…"`
+    /// `2026-11-23T07:23:22.123Z 127.0.0.1 "GET /a HTTP/1.1" 200 812us in=0 out=512 key=… route=… upstream=… id=… reason="…"`, and at the end of a 401
+    /// `auth_failure=… claimed_key=…`
     pub(super) fn text(&mut self, second: &str, record: &AccessRecord<'_>) {
         self.time(second, record);
         self.raw(b" ");
@@ -94,6 +100,13 @@ impl Line<'_> {
             self.display_value(reason);
             self.raw(b"\"");
         }
+        for (name, value) in [(" auth_failure=", record.auth_failure), (" claimed_key=", record.claimed_key)]
+        {
+            if let Some(value) = value {
+                self.raw(name.as_bytes());
+                self.value(value.as_bytes());
+            }
+        }
         self.raw(b"\n");
     }
 
@@ -126,6 +139,11 @@ impl Line<'_> {
             self.raw(b",\"reason\":\"");
             self.display_value(reason);
             self.raw(b"\"");
+        }
+        for (name, value) in [("authFailure", record.auth_failure), ("claimedKey", record.claimed_key)] {
+            if let Some(value) = value {
+                self.field(name, value.as_bytes());
+            }
         }
         self.raw(b"}\n");
     }

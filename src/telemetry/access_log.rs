@@ -206,6 +206,8 @@ mod tests {
             access_key: Some("pce_0123"),
             route: Some("/v2-beta"),
             reason: Some(&"environment keys reach only their \"own\" environment"),
+            auth_failure: None,
+            claimed_key: None,
             request_id: "r-1",
             upstream: None,
         }
@@ -245,6 +247,27 @@ mod tests {
             "reason": "environment keys reach only their \"own\" environment",
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn the_line_of_a_401_ends_with_what_is_wrong_with_the_key() {
+        let refused = AccessRecord {
+            status: 401,
+            access_key: None,
+            reason: Some(&"unauthenticated"),
+            auth_failure: Some("wrong_secret"),
+            claimed_key: Some("RO \"OT"),
+            ..record(b"/x")
+        };
+        let text = written(LogFormat::Text, &[refused]);
+        let end = r#" id=r-1 reason="unauthenticated" auth_failure=wrong_secret claimed_key=RO\\x20\"OT"#;
+        assert!(text.trim_end().ends_with(end), "{text}");
+        let line: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, &[refused])).unwrap();
+        assert_eq!(
+            (&line["authFailure"], &line["claimedKey"]),
+            (&"wrong_secret".into(), &r#"RO\x20"OT"#.into())
+        );
+        assert_eq!(line.get("accessKey"), None);
     }
 
     #[test]

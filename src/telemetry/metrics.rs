@@ -121,10 +121,12 @@ pub struct WorkerMetrics {
     allowed: [Count; 6],
     refused: [Count; REFUSAL_STATUSES.len()],
     causes: Box<[Count]>,
+    auth_failures: Box<[Count]>,
 }
 
 impl WorkerMetrics {
-    fn new(causes: usize) -> Self {
+    fn new(causes: usize, auth_failures: usize) -> Self {
+        let counts = |number| (0..number).map(|_| Count::default()).collect();
         Self {
             connections_accepted: Count::default(),
             connections_refused: Count::default(),
@@ -141,7 +143,8 @@ impl WorkerMetrics {
             latency: Histogram::default(),
             allowed: Default::default(),
             refused: Default::default(),
-            causes: (0..causes).map(|_| Count::default()).collect(),
+            causes: counts(causes),
+            auth_failures: counts(auth_failures),
         }
     }
 
@@ -156,6 +159,13 @@ impl WorkerMetrics {
     pub fn count_refused(&self, status: u16, cause: usize) {
         self.refused[REFUSAL_STATUSES.binary_search(&status).unwrap_or(0)].increase();
         if let Some(count) = self.causes.get(cause) {
+            count.increase();
+        }
+    }
+
+    /// Counts why a request was not authenticated: the place of the reason in the list that [`Metrics::new`] was given.
+    pub fn count_auth_failure(&self, failure: usize) {
+        if let Some(count) = self.auth_failures.get(failure) {
             count.increase();
         }
     }
@@ -198,18 +208,22 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics of `workers` threads and of `sources`. `causes` names the causes of refusals.
+    /// The metrics of `workers` threads and of `sources`. `causes` names the causes of refusals, `auth_failures` why
+    /// requests are not authenticated.
     pub fn new(
         workers: usize,
         causes: &'static [&'static str],
+        auth_failures: &'static [&'static str],
         sources: Vec<MetricSource>,
     ) -> (Self, Vec<Arc<WorkerMetrics>>) {
-        let workers: Vec<_> = (0..workers).map(|_| Arc::new(WorkerMetrics::new(causes.len()))).collect();
+        let worker = || Arc::new(WorkerMetrics::new(causes.len(), auth_failures.len()));
+        let workers: Vec<_> = (0..workers).map(|_| worker()).collect();
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let mut registry = Registry::with_prefix("portcullis");
         registry.register_collector(Box::new(Gathered {
             workers: workers.clone(),
             causes,
+            auth_failures,
             sources,
             started,
         }));
@@ -244,6 +258,7 @@ impl Metrics {
 struct Gathered {
     workers: Vec<Arc<WorkerMetrics>>,
     causes: &'static [&'static str],
+    auth_failures: &'static [&'static str],
     sources: Vec<MetricSource>,
     started: Duration,
 }
@@ -297,6 +312,17 @@ impl Gathered {
                 &mut causes.encode_family(&labels)?,
                 MetricKind::Counter,
                 self.sum(|worker| &worker.causes[at]),
+            )?;
+        }
+        let help = "Requests that were answered with 401, by what is wrong with their key";
+        let mut failures =
+            encoder.encode_descriptor("authentication_failures", help, None, MetricType::Counter)?;
+        for (at, failure) in self.auth_failures.iter().enumerate() {
+            let labels = [("reason", *failure)];
+            write_value(
+                &mut failures.encode_family(&labels)?,
+                MetricKind::Counter,
+                self.sum(|worker| &worker.auth_failures[at]),
             )?;
         }
         Ok(())
@@ -398,7 +424,8 @@ mod tests {
 
     #[test]
     fn workers_are_summed() {
-        let (metrics, workers) = Metrics::new(2, &["no_key", "wrong_environment"], Vec::new());
+        let (metrics, workers) =
+            Metrics::new(2, &["no_key", "wrong_environment"], &["unknown", "wrong_secret"], Vec::new());
         for worker in &workers {
             worker.count_allowed(204);
             worker.connections_open.increase();
@@ -407,6 +434,7 @@ mod tests {
         workers[0].connections_open.decrease();
         workers[1].count_refused(403, 1);
         workers[1].count_refused(599, 0);
+        workers.iter().for_each(|worker| worker.count_auth_failure(1));
         workers[0].latency.observe(Duration::from_micros(100));
         workers[1].latency.observe(Duration::from_millis(3));
         workers[1].latency.observe(Duration::from_mins(10));
@@ -418,6 +446,8 @@ mod tests {
             "portcullis_requests_refused_total{status=\"other\"} 1",
             "portcullis_refusals_total{cause=\"wrong_environment\"} 1",
             "portcullis_refusals_total{cause=\"no_key\"} 1",
+            "portcullis_authentication_failures_total{reason=\"wrong_secret\"} 2",
+            "portcullis_authentication_failures_total{reason=\"unknown\"} 0",
             "portcullis_connections_open 1",
             "portcullis_sent_bytes_total 1000",
             "portcullis_request_duration_seconds_count 3",
@@ -434,7 +464,7 @@ mod tests {
     #[test]
     fn every_metric_is_documented() {
         let page = include_str!("../../docs/operation.md");
-        let (metrics, _) = Metrics::new(1, &["x"], Vec::new());
+        let (metrics, _) = Metrics::new(1, &["x"], &["y"], Vec::new());
         for line in metrics.text().lines() {
             let Some(family) = line.strip_prefix("# TYPE ") else { continue };
             let (name, kind) = family.split_once(' ').unwrap();
@@ -469,7 +499,7 @@ mod tests {
                 read: Box::new(|| 3),
             },
         ];
-        let (metrics, _) = Metrics::new(0, &[], sources);
+        let (metrics, _) = Metrics::new(0, &[], &[], sources);
         value.store(8, Ordering::Relaxed);
         let text = metrics.text();
         assert_eq!(text.matches("# TYPE portcullis_authentications counter").count(), 1, "{text}");

@@ -131,6 +131,19 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// All of it but request id and time: what a caller could tell the causes of two 401 apart by.
+    #[track_caller]
+    pub fn without_id_and_date(&self) -> String {
+        let id = self.header("X-Request-Id").expect("every answer of ours has one");
+        let fields = self.headers.iter().filter(|(name, _)| {
+            !name.eq_ignore_ascii_case("Date") && !name.eq_ignore_ascii_case("X-Request-Id")
+        });
+        let fields: Vec<_> =
+            fields.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value))).collect();
+        let body = self.text().replace(&id, "ID");
+        format!("{} {}\n{}\n\n{body}", self.status, self.reason, fields.join("\n"))
+    }
+
     /// Checks an answer of the gateway itself: its status, its error document, its headers.
     #[track_caller]
     pub fn assert_refused(&self, status: u16) {

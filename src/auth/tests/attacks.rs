@@ -13,12 +13,12 @@ fn case_12_a_wrong_checksum_costs_no_store_and_no_hash() {
         wrong.push(last);
         for access_key in [pair.access_key().as_str(), "pca_00000000000000000000"] {
             let (refusal, cost) = fixture.counted(fixture.ask(access_key, &wrong)).await;
-            assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+            assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::Checksum));
             assert_eq!(cost, Counters { checksum_refusals: 1, unauthorized: 1, ..Counters::default() });
         }
         // a truncated secret is no pair that could exist
         let (refusal, cost) = fixture.counted(fixture.ask(pair.access_key().as_str(), &wrong[..49])).await;
-        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::Checksum));
         assert_eq!(cost, Counters { mixed_refusals: 1, unauthorized: 1, ..Counters::default() });
     });
 }
@@ -32,9 +32,10 @@ fn case_13_unknown_and_wrong_cost_the_same_when_minted() {
         let unknown = mint_access_key(&fixture.config.key_prefix, &pair.key.owner);
         let known = pair.access_key().clone();
         let mut costs = Vec::new();
-        for access_key in [&unknown, &known, &unknown, &known] {
+        let failures = [AuthFailure::UnknownKey, AuthFailure::WrongSecret].repeat(2);
+        for (access_key, failure) in [&unknown, &known, &unknown, &known].into_iter().zip(failures) {
             let (refusal, cost) = fixture.counted(fixture.ask(access_key.as_str(), wrong.as_str())).await;
-            assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+            assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized(failure));
             costs.push(cost);
         }
         let cold =
@@ -54,13 +55,16 @@ fn case_13_a_refusal_of_what_was_not_minted_leaves_at_the_fixed_time() {
         let inactive = fixture.chosen_key("GONE", "secret");
         fixture.store.set_key_state(inactive.key.id, State::Inactive).unwrap();
         fixture.ask_pair(&warm).await.unwrap();
-        for (access_key, secret) in
-            [("COLD", "wrong"), ("WARM", "wrong"), ("NOBODY", "wrong"), ("GONE", "secret")]
-        {
+        for (access_key, secret, failure) in [
+            ("COLD", "wrong", AuthFailure::WrongSecret),
+            ("WARM", "wrong", AuthFailure::WrongSecret),
+            ("NOBODY", "wrong", AuthFailure::UnknownKey),
+            ("GONE", "secret", AuthFailure::InactiveKey),
+        ] {
             let arrived = Instant::now();
             let refusal = fixture.auth.authenticate(&credential(access_key, secret), SOURCE, arrived).await;
             let (refusal, took) = (refusal.unwrap_err(), arrived.elapsed());
-            assert_eq!(refusal, AuthRefusal::Unauthorized, "{access_key}");
+            assert_eq!(refusal, AuthRefusal::Unauthorized(failure), "{access_key}");
             assert!(took >= refusal_time, "{access_key} was refused after {took:?}");
         }
         // and a right secret does not wait
@@ -85,10 +89,21 @@ fn case_14_every_reason_is_one_and_the_same_refusal() {
         fixture.store.set_environment_state(&fixture.environment, State::Inactive).unwrap();
         let of_account = fixture.account_key();
         fixture.store.set_account_state(fixture.account, State::Inactive).unwrap();
-        for pair in [&inactive, &removed, &chosen, &of_environment, &of_account] {
+        for (pair, failure) in [
+            (&inactive, AuthFailure::InactiveKey),
+            (&removed, AuthFailure::UnknownKey),
+            (&chosen, AuthFailure::InactiveKey),
+            (&of_environment, AuthFailure::InactiveOwner),
+            (&of_account, AuthFailure::InactiveOwner),
+        ] {
             for again in ["cold", "warm"] {
                 let refusal = fixture.ask_pair(pair).await;
-                assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized, "{} {again}", pair.access_key());
+                assert_eq!(
+                    refusal.unwrap_err(),
+                    AuthRefusal::Unauthorized(failure),
+                    "{} {again}",
+                    pair.access_key()
+                );
             }
         }
         assert_eq!(fixture.auth.counters().argon2_runs, 0, "what cannot be let in is not hashed");
@@ -114,8 +129,8 @@ fn case_15_a_forged_pair_cannot_join_the_run_of_a_right_one() {
         };
         let (right, (unknown, known)) = tokio::join!(right, forged);
         assert!(right.is_ok());
-        assert_eq!(unknown.unwrap_err(), AuthRefusal::Unauthorized);
-        assert_eq!(known.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(unknown.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::UnknownKey));
+        assert_eq!(known.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::WrongSecret));
         assert_eq!(fixture.auth.counters().argon2_shared, 0);
     });
 }
@@ -163,7 +178,11 @@ fn case_18_one_keys_secret_does_not_open_another() {
         for state in ["cold", "warm"] {
             for (one, other) in [(&account, &environment), (&environment, &account)] {
                 let refusal = fixture.ask(one.access_key().as_str(), &other.secret).await;
-                assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized, "{state}");
+                assert_eq!(
+                    refusal.unwrap_err(),
+                    AuthRefusal::Unauthorized(AuthFailure::WrongSecret),
+                    "{state}"
+                );
             }
             fixture.ask_pair(&account).await.unwrap();
             fixture.ask_pair(&environment).await.unwrap();
@@ -186,4 +205,26 @@ fn case_8_a_key_without_a_hash_cannot_be_stored_and_an_empty_secret_opens_nothin
         let value = format!("Basic {}", STANDARD.encode("EMPTY:"));
         assert_eq!(Credential::parse(value.as_bytes()).unwrap_err(), CredentialError::Empty);
     });
+}
+
+#[test]
+fn only_a_minted_access_key_or_that_of_a_key_may_be_logged() {
+    let fixture = Fixture::new();
+    let unknown = "pce_00000000000000000000";
+    for (access_key, failure, is_logged) in [
+        (unknown, AuthFailure::UnknownKey, true),
+        (unknown, AuthFailure::Checksum, true),
+        ("ROOT", AuthFailure::WrongSecret, true),
+        ("ROOT", AuthFailure::InactiveKey, true),
+        ("ROOT", AuthFailure::InactiveOwner, true),
+        ("my-password", AuthFailure::UnknownKey, false),
+        ("my-password", AuthFailure::Checksum, false),
+        ("my-password", AuthFailure::Malformed, false),
+        // a secret in the wrong field, an access key with more behind it, another gateway's
+        (mint_secret(&fixture.config.key_prefix).as_str(), AuthFailure::Checksum, false),
+        (&format!("{unknown}0"), AuthFailure::UnknownKey, false),
+        (&unknown.replace("pce_", "xxe_"), AuthFailure::UnknownKey, false),
+    ] {
+        assert_eq!(fixture.auth.may_be_logged(access_key, failure), is_logged, "{access_key} {failure:?}");
+    }
 }

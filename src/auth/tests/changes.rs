@@ -20,11 +20,12 @@ fn a_deactivated_key_is_stale_and_refused_as_soon_as_the_change_is_applied() {
         fixture.apply_changes().await;
         assert!(identity.is_stale());
         assert_eq!(fixture.auth.applied_up_to(), number);
-        assert_eq!(fixture.auth.refresh(&identity).await.unwrap_err(), AuthRefusal::Unauthorized);
-        assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), AuthRefusal::Unauthorized);
+        let inactive = AuthRefusal::Unauthorized(AuthFailure::InactiveKey);
+        assert_eq!(fixture.auth.refresh(&identity).await.unwrap_err(), inactive);
+        assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), inactive);
         // and once more, from what that refusal has left behind
         let (refusal, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
-        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(refusal.unwrap_err(), inactive);
         assert_eq!((cost.store_reads, cost.argon2_runs), (0, 0));
 
         fixture.store.set_key_state(pair.key.id, State::Active).unwrap();
@@ -68,7 +69,8 @@ fn a_renamed_key_is_read_again_and_loses_nothing() {
 fn a_key_made_after_its_access_key_was_refused_works() {
     run(async {
         let mut fixture = Fixture::new();
-        assert_eq!(fixture.ask("ROOT", "secret").await.unwrap_err(), AuthRefusal::Unauthorized);
+        let unknown = AuthRefusal::Unauthorized(AuthFailure::UnknownKey);
+        assert_eq!(fixture.ask("ROOT", "secret").await.unwrap_err(), unknown);
         let pair = fixture.chosen_key("ROOT", "secret");
         fixture.apply_changes().await;
         assert!(fixture.ask_pair(&pair).await.is_ok());
@@ -86,7 +88,8 @@ fn a_change_of_an_account_invalidates_its_keys_and_no_others() {
         fixture.store.set_account_state(fixture.account, State::Inactive).unwrap();
         fixture.apply_changes().await;
         assert!(of_account.is_stale() && !of_environment.is_stale());
-        assert_eq!(fixture.ask_pair(&account).await.unwrap_err(), AuthRefusal::Unauthorized);
+        let inactive = AuthRefusal::Unauthorized(AuthFailure::InactiveOwner);
+        assert_eq!(fixture.ask_pair(&account).await.unwrap_err(), inactive);
         assert!(fixture.ask_pair(&environment).await.is_ok());
     });
 }
@@ -129,7 +132,8 @@ fn a_change_of_an_environment_invalidates_its_keys_and_its_cached_status() {
         fixture.store.set_environment_state(&fixture.environment, State::Inactive).unwrap();
         fixture.apply_changes().await;
         assert!(identity.is_stale());
-        assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), AuthRefusal::Unauthorized);
+        let inactive = AuthRefusal::Unauthorized(AuthFailure::InactiveOwner);
+        assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), inactive);
         assert_eq!(
             fixture.auth.environment("e1").await,
             Ok(EnvironmentStatus { known: true, active: false })
@@ -193,7 +197,7 @@ fn case_72_a_read_that_raced_with_a_change_is_done_again() {
         let access_key = pair.access_key().as_str();
         let admit = fixture.auth.cache_identity(access_key, &identity.phc, identity.mac, Some(read));
         let (admitted, cost) = fixture.counted(admit).await;
-        assert!(matches!(admitted, Ok(None)), "{admitted:?}");
+        assert!(matches!(admitted, Err(AuthRefusal::Unauthorized(_))), "{admitted:?}");
         assert_eq!(cost, Counters { raced_fills: 1, store_reads: 1, ..Counters::default() });
     });
 }
@@ -242,10 +246,10 @@ fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
         assert!(identity.is_stale());
         let admitted =
             auth.cache_identity(pair.access_key().as_str(), &identity.phc, identity.mac, Some(read)).await;
-        assert!(matches!(admitted, Ok(None)), "{admitted:?}");
+        assert!(matches!(admitted, Err(AuthRefusal::Unauthorized(_))), "{admitted:?}");
         assert_eq!(auth.counters().raced_fills, 1);
         let refusal = auth.authenticate(&credential, SOURCE, Instant::now()).await;
-        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+        assert!(matches!(refusal, Err(AuthRefusal::Unauthorized(_))), "{refusal:?}");
     });
 }
 
@@ -300,7 +304,7 @@ fn no_request_that_begins_after_a_change_was_applied_is_decided_by_what_was_befo
                             // throttled: on a slow disk a switched-off key fails oftener than its source may
                             Ok(_)
                             | Err(
-                                AuthRefusal::Unauthorized
+                                AuthRefusal::Unauthorized(_)
                                 | AuthRefusal::Throttled { .. }
                                 | AuthRefusal::Unavailable { .. },
                             ) => (),

@@ -48,7 +48,7 @@ fn a_wrong_secret_is_refused_by_memory_without_argon2() {
         let pair = fixture.chosen_key("ROOT", "secret");
         fixture.ask_pair(&pair).await.unwrap();
         let (refusal, cost) = fixture.counted(fixture.ask("ROOT", "wrong")).await;
-        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+        assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::WrongSecret));
         // it waits for its turn, as an unknown one does, and the first turn is measured
         let waited = Counters { argon2_queued: 1, argon2_measurements: 1, ..Counters::default() };
         assert_eq!(cost, Counters { memory_mismatches: 1, unauthorized: 1, ..waited });
@@ -64,7 +64,7 @@ fn a_right_secret_passes_after_a_wrong_one_was_remembered() {
             let wrong = mint_secret(&fixture.config.key_prefix);
             let wrong = if pair.access_key().as_str() == "ROOT" { "wrong" } else { wrong.as_str() };
             let refusal = fixture.ask(pair.access_key().as_str(), wrong).await;
-            assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized);
+            assert_eq!(refusal.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::WrongSecret));
             assert!(fixture.ask_pair(&pair).await.is_ok());
             let (_, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
             assert_eq!(cost, Counters { memory_hits: 1, ..Counters::default() });
@@ -207,7 +207,7 @@ fn a_source_that_fails_too_often_is_told_to_wait_and_its_right_secret_passes_all
         let wrong = mint_secret(&fixture.config.key_prefix);
         let ask_wrong = || fixture.ask(pair.access_key().as_str(), wrong.as_str());
         for _ in 0..3 {
-            assert_eq!(ask_wrong().await.unwrap_err(), AuthRefusal::Unauthorized);
+            assert_eq!(ask_wrong().await.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::WrongSecret));
         }
         assert!(matches!(ask_wrong().await, Err(AuthRefusal::Throttled { .. })));
         assert!(matches!(fixture.ask("NOBODY", "secret").await, Err(AuthRefusal::Throttled { .. })));
