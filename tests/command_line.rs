@@ -136,6 +136,26 @@ fn an_init_that_is_killed_can_be_run_again() {
 }
 
 #[test]
+fn a_key_is_found_by_its_pair_and_the_secret_is_printed_nowhere() {
+    let (_directory, cli) = site();
+    let key = cli.create_account_key("admin");
+    let pair = format!("{}:{}", key.access_key, key.secret);
+    for command in [&["key", "show", &pair][..], &["key", "deactivate", &pair], &["key", "delete", &pair]] {
+        let outcome = cli.succeed(command);
+        assert!(outcome.stdout.contains(&key.access_key), "{outcome:?}");
+        assert!(!format!("{outcome:?}").contains(&key.secret), "{outcome:?}");
+    }
+    let unknown = format!("pca_00000000000000000000:{}", key.secret);
+    for command in [&["key", "show", &unknown][..], &["key", "edit", &unknown, "--name", "x"]] {
+        let outcome = cli.run(command);
+        let refused = refusal(&outcome);
+        assert!(refused.contains("there is no key") && !refused.contains(&key.secret), "{refused}");
+    }
+    let explained = cli.succeed(&["explain", "--key", &pair, "GET", "/v1/projects/x"]);
+    assert!(!format!("{explained:?}").contains(&key.secret), "{explained:?}");
+}
+
+#[test]
 fn a_new_key_is_the_management_apis_document() {
     let (_directory, cli) = site();
     cli.create_environment("1a5");

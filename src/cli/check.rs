@@ -121,6 +121,7 @@ fn text(config: &Config) -> String {
             let _ = writeln!(text, "  - {sentence}");
         }
     }
+    text.push_str("\nNot checked: whether the ports are free, and whether the upstreams answer.\n");
     text
 }
 

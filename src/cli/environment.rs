@@ -71,7 +71,7 @@ pub(super) enum Command {
         /// Its id or name
         environment: String,
     },
-    /// Close an environment and remove it for good, with its keys and memberships
+    /// Close an environment and remove it for good, with its keys and memberships. Its id can never be used again
     #[command(after_help = "Examples:\n  portcullis environment delete 1a7\n  \
         portcullis environment delete 1a7 --url https://gateway.example:8081")]
     Delete {
@@ -97,8 +97,8 @@ pub(super) enum Member {
         /// The account's id or name
         #[arg(long)]
         account: String,
-        /// What the member may do: everything; everything but the environment itself and its members; the same, and
-        /// the upstream may restrict it further; reading
+        /// owner: everything; member: everything but the environment itself and its members; restricted: as member,
+        /// and your API may restrict it further; readonly: reads
         #[arg(long, value_parser = PossibleValuesParser::new(Role::ALL.map(Role::as_str))
             .try_map(|text| text.parse::<Role>()))]
         role: Role,

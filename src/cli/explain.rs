@@ -212,6 +212,8 @@ impl Explain {
 
     fn principal(&self, config: &Config) -> anyhow::Result<Who> {
         let Some(wanted) = &self.key else { return Ok(Who::Nobody) };
+        // of a pair the access key is enough
+        let wanted = wanted.split(':').next().unwrap_or_default();
         // an id is as good as an access key; what is neither is an access key that nobody has
         let access_key = match local_store::open_store(config)?.find_key(wanted) {
             Ok(key) if key.state == State::Removed => return Ok(Who::Removed(key.access_key)),

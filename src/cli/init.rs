@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::issue_key::{self, IssuedKey};
-use super::output::{Format, print};
+use super::output::{Format, eprint_line, print};
 use super::results::Fetched;
 use super::{certificate, key, local_store};
 use crate::auth::Peppers;
@@ -77,8 +77,26 @@ impl Init {
             // where this cannot be written, the key below cannot either, and that is reported
             let _ = print(&(report.0 + &key_follows));
         }
-        key::print_new(&Fetched::from_store(issued.entry), issued.secret.as_str(), output)
+        key::print_new(&Fetched::from_store(issued.entry), issued.secret.as_str(), output)?;
+        if output == Format::Table {
+            eprint_line(format_args!("\n{}", next_steps(&config)));
+        }
+        Ok(())
     }
+}
+
+/// What an operator does after `init`.
+fn next_steps(config: &Config) -> String {
+    let mut text = format!(
+        "Next: write the address and the paths of your API into {}, then run `portcullis check` and `portcullis \
+         serve`.",
+        config.file.display()
+    );
+    if let Some(management) = &config.management {
+        let scheme = if management.tls.is_some() { "https" } else { "http" };
+        let _ = write!(text, " The web page is then at {scheme}://{}.", management.address);
+    }
+    text
 }
 
 fn first_key(store: &mut Store, config: &Config, peppers: &Peppers) -> anyhow::Result<IssuedKey> {

@@ -6,7 +6,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::{Config, DEFAULT_MAX_CONNECTIONS};
+use crate::config::{Config, DEFAULT_MAX_CONNECTIONS, Limits};
 use crate::proxy::WorkerFileLimits;
 use crate::wire::PipePool;
 
@@ -104,11 +104,17 @@ pub(super) fn divide_open_files(config: &mut Config) -> WorkerFileLimits {
         lowered.push(format!("'max_connections' of an upstream is {each}"));
     }
     if !lowered.is_empty() {
-        tracing::warn!(
+        let message = format!(
             "the system allows {allowed} open files, the configuration needs {needed}: {}. Raise the hard limit \
              (LimitNOFILE= of a systemd unit) or lower these settings",
             lowered.join(", ")
         );
+        // nobody has asked for the defaults
+        if wanted.clients == Limits::default().connections {
+            tracing::info!("{message}");
+        } else {
+            tracing::warn!("{message}");
+        }
     }
     WorkerFileLimits { upstream_connections: shares.upstreams, pipes: shares.pipes }
 }

@@ -54,7 +54,7 @@ fn assert_downloaded(browser: &Browser, pair: &Pair) {
     browser.run(keep, &[]);
     browser.see("#download-env").click();
     let lines = format!(
-        "PORTCULLIS_ACCESS_KEY={}\nPORTCULLIS_SECRET_KEY={}\nPORTCULLIS_ENDPOINT={}\n",
+        "API_ACCESS_KEY={}\nAPI_SECRET_KEY={}\nAPI_ENDPOINT={}\n",
         pair.access_key,
         pair.secret,
         pair.curl.rsplit(' ').next().unwrap()

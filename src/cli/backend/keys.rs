@@ -1,5 +1,7 @@
 //! API keys.
 
+use std::ops::ControlFlow;
+
 use anyhow::bail;
 use http::Method;
 use serde::Serialize;
@@ -12,7 +14,7 @@ use crate::cli::arguments::ConfirmSelf;
 use crate::cli::import;
 use crate::cli::issue_key::issue_key;
 use crate::cli::local_store::LocalStore;
-use crate::cli::remote::{Body, Client, resources};
+use crate::cli::remote::{Body, Client, RemoteError, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{AccessKey, AccountKind, Description, KeyId, KeyOwner, Name, State};
 use crate::store::{ConfirmedUpTo, Edit, KeyEntry};
@@ -77,6 +79,8 @@ impl Backend {
 
     /// The key with this id or access key.
     pub(in crate::cli) fn key(&mut self, id_or_access_key: &str) -> anyhow::Result<Fetched<KeyEntry>> {
+        // a key that has leaked is often at hand as a pair; what follows the colon is a secret, and printed nowhere
+        let id_or_access_key = id_or_access_key.split(':').next().unwrap_or_default();
         let client = match self {
             Self::Store(local_store) => {
                 let id = local_store.store.find_key(id_or_access_key)?.id;
@@ -90,15 +94,27 @@ impl Backend {
         {
             return Ok(api::fetched(client, answer, resources::key, |entry| entry.key.id == id)?);
         }
-        let target = api::with_query("/v2-beta/apikeys", &[("publicValue", id_or_access_key)]);
         let is_meant = |entry: &KeyEntry| entry.key.access_key.as_str() == id_or_access_key;
-        let found = api::matching(client, &target, resources::key, is_meant)?;
+        let found_in = |client: &mut Client, list: &str| {
+            let target = api::with_query(list, &[("publicValue", id_or_access_key)]);
+            api::matching(client, &target, resources::key, is_meant)
+        };
+        let mut found = found_in(client, "/v2-beta/apikeys")?;
         if found.is_empty() && !client.is_admin() {
-            // the list at the top holds the own account's keys only
-            bail!(
-                "there is no key '{id_or_access_key}' that the key that asks may see by its access key; an \
-                 environment's key is named by its id, which `portcullis key list --environment` shows"
-            );
+            // that list has the own account's keys only: those of its environments are in lists of their own
+            let mut environments = Vec::new();
+            api::sent_parts(client, "/v2-beta/projects", resources::environment, &mut |part| {
+                environments.extend(part.items.into_iter().map(|fetched| fetched.object.id));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            for id in environments {
+                match found_in(client, &format!("/v2-beta/projects/{id}/apikeys")) {
+                    Ok(keys) => found.extend(keys),
+                    // one whose keys the caller may not see
+                    Err(RemoteError::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
         }
         Ok(api::only_one("key", id_or_access_key, found, |entry| entry.key.id.to_string())?)
     }

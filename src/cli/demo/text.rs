@@ -82,7 +82,7 @@ pub(super) fn text(
         "401: when the command has answered, the key no longer works",
         &format!("curl -i -u {green_user} {plain}/v2-beta/projects/{green}/stacks"),
     );
-    page.line("What passes the gateway is logged below. Ctrl-C ends the demo and removes all it has made.");
+    page.line("Every request is logged below. Ctrl-C ends the demo and removes all it has made.");
     page.0
 }
 

@@ -94,6 +94,8 @@ fn tls_error(origin: &Origin, tls: &Tls, error: &io::Error) -> RemoteError {
         Some(rustls::Error::InvalidCertificate(_)) => {
             RemoteError::Certificate { origin, detail: printable(&detail) }
         }
+        // what came is no TLS record
+        Some(rustls::Error::InvalidMessage(_)) => RemoteError::PlainHttp { origin },
         _ => RemoteError::Tls { origin, detail },
     }
 }

@@ -27,6 +27,9 @@ pub(in crate::cli) enum RemoteError {
     /// The handshake failed.
     #[error("TLS with {origin} failed: {detail}: if it does not speak TLS there, say http://")]
     Tls { origin: String, detail: String },
+    /// The port does not speak TLS.
+    #[error("{origin} does not speak TLS: say http:// in --url")]
+    PlainHttp { origin: String },
     /// The port speaks TLS.
     #[error("{origin} expects TLS: say https:// in --url")]
     TlsExpected { origin: String },

@@ -218,7 +218,7 @@ mod tests {
             format!("Authorization: Basic {encoded}"),
             format!("basic {encoded}"),
             encoded,
-            format!("PORTCULLIS_ACCESS_KEY={ACCESS_KEY}\nPORTCULLIS_SECRET_KEY={SECRET}"),
+            format!("API_ACCESS_KEY={ACCESS_KEY}\nAPI_SECRET_KEY={SECRET}"),
             format!("{SECRET} belongs to {ACCESS_KEY}"),
         ] {
             assert_eq!(searched(&text).as_deref(), Ok(ACCESS_KEY), "{text}");
