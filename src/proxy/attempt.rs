@@ -98,7 +98,7 @@ impl Exchange<'_> {
             client.set_body_length(bytes);
         }
 
-        let trailer_passes = |kind, name: &[u8]| passes_as_trailer(&head.fields, kind, name);
+        let trailer_passes = |rule, name: &[u8]| passes_as_trailer(&head.fields, rule, name);
         let mut download =
             BodyCopy::message(u64::MAX, &trailer_passes).only_while(&may_move).through_pipes(self.pipe_pool);
         let done = poll_fn(|cx| self.poll_response_body(cx, client, upstream, upload, &mut download)).await;

@@ -38,8 +38,8 @@ impl Exchange<'_> {
         let may_move = || self.permitted.has_lease();
         // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
         let request = &self.permitted.admitted.head.fields;
-        let trailer_passes = |kind, name: &[u8]| {
-            passes_as_trailer(request, kind, name) && !self.permitted.headers_only.contains(name)
+        let trailer_passes = |rule, name: &[u8]| {
+            passes_as_trailer(request, rule, name) && !self.permitted.headers_only.contains(name)
         };
         let copy = match self.permitted.admitted.head.protocol() {
             None => BodyCopy::message(self.body_limit, &trailer_passes)

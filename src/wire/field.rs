@@ -30,5 +30,5 @@ pub struct Field {
     /// The value without surrounding white space.
     pub value: Span,
     /// Which rule the name falls under.
-    pub kind: HeaderRule,
+    pub rule: HeaderRule,
 }

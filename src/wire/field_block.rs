@@ -46,33 +46,33 @@ impl FieldBlock {
     }
 
     /// As [`push`](Self::push), for a name whose rule is known.
-    pub(super) fn push_as(&mut self, kind: HeaderRule, name: &[u8], value: &[u8]) {
+    pub(super) fn push_as(&mut self, rule: HeaderRule, name: &[u8], value: &[u8]) {
         let name = self.append(name);
         let value = self.append(value);
-        self.fields.push(Field { name, value, kind });
+        self.fields.push(Field { name, value, rule });
     }
 
     /// Keeps only the fields for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(HeaderRule, &[u8]) -> bool) {
         let Self { bytes, fields } = self;
-        fields.retain(|field| keep(field.kind, field.name.of(bytes)));
+        fields.retain(|field| keep(field.rule, field.name.of(bytes)));
     }
 
     /// The fields in order: rule, name, value.
     pub fn iter(&self) -> impl Iterator<Item = (HeaderRule, &[u8], &[u8])> {
-        self.fields.iter().map(|field| (field.kind, field.name.of(&self.bytes), field.value.of(&self.bytes)))
+        self.fields.iter().map(|field| (field.rule, field.name.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
-    /// The values of the fields that fall under `kind`.
-    pub fn values(&self, kind: HeaderRule) -> impl Iterator<Item = &[u8]> {
-        self.fields.iter().filter(move |field| field.kind == kind).map(|field| field.value.of(&self.bytes))
+    /// The values of the fields that fall under `rule`.
+    pub fn values(&self, rule: HeaderRule) -> impl Iterator<Item = &[u8]> {
+        self.fields.iter().filter(move |field| field.rule == rule).map(|field| field.value.of(&self.bytes))
     }
 
     /// Where the values of credentials stand in the block's bytes.
     pub(super) fn credentials_of(fields: &[Field]) -> impl Iterator<Item = Range<usize>> + '_ {
         fields
             .iter()
-            .filter(|field| matches!(field.kind, HeaderRule::Authorization | HeaderRule::ProxyAuthorization))
+            .filter(|field| matches!(field.rule, HeaderRule::Authorization | HeaderRule::ProxyAuthorization))
             .map(|field| field.value.start as usize..field.value.end as usize)
     }
 

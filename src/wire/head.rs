@@ -342,7 +342,7 @@ fn parse_fields(block: &mut FieldBlock, start: usize, limit: usize) -> Result<()
         }
         let name = Span::new(at, at + colon);
         let value = Span::new(at + value_start, at + value_end);
-        fields.push(Field { name, value, kind: HeaderRule::of(&line[..colon]) });
+        fields.push(Field { name, value, rule: HeaderRule::of(&line[..colon]) });
         at = line_end + 2;
     }
 }

@@ -14,12 +14,12 @@ const HEAD: usize = 4;
 struct Entry {
     text: &'static [u8],
     ends: NameEnds,
-    kind: HeaderRule,
+    rule: HeaderRule,
     /// The next one to look at, counted from 1; 0: none.
     next: u16,
 }
 
-const NONE: Entry = Entry { text: &[], ends: NameEnds::of(&[]), kind: HeaderRule::Other, next: 0 };
+const NONE: Entry = Entry { text: &[], ends: NameEnds::of(&[]), rule: HeaderRule::Other, next: 0 };
 
 /// Names, and beginnings of names, with their rules. Both are chains by a hash.
 pub(super) struct HeaderRuleTable {
@@ -64,18 +64,18 @@ impl HeaderRuleTable {
     }
 
     /// Runs in the compiler, and ends the build where a name cannot be listed.
-    const fn add(&mut self, text: &'static [u8], kind: HeaderRule) {
+    const fn add(&mut self, text: &'static [u8], rule: HeaderRule) {
         let ends = NameEnds::of(text);
         if let [beginning @ .., b'*'] = text {
             assert!(beginning.len() >= HEAD, "a listed beginning is too short");
             let slot = &mut self.beginning_slots[ends.slot_of_beginning()];
             self.beginnings[self.beginning_count as usize] =
-                Entry { text: beginning, ends: NameEnds::of(beginning), kind, next: *slot };
+                Entry { text: beginning, ends: NameEnds::of(beginning), rule, next: *slot };
             self.beginning_count += 1;
             *slot = self.beginning_count;
         } else {
             let slot = &mut self.name_slots[ends.slot_of_name()];
-            self.names[self.name_count as usize] = Entry { text, ends, kind, next: *slot };
+            self.names[self.name_count as usize] = Entry { text, ends, rule, next: *slot };
             self.name_count += 1;
             *slot = self.name_count;
         }
@@ -89,7 +89,7 @@ impl HeaderRuleTable {
             let entry = &self.names[usize::from(next) - 1];
             // shorter names have nothing between their ends
             if entry.ends == ends && (name.len() <= 16 || name.eq_ignore_ascii_case(entry.text)) {
-                return entry.kind;
+                return entry.rule;
             }
             next = entry.next;
         }
@@ -99,7 +99,7 @@ impl HeaderRuleTable {
             let may_be = entry.ends.length < 8 || entry.ends.first == ends.first;
             let start = name.get(..entry.text.len()).filter(|_| may_be);
             if start.is_some_and(|start| start.eq_ignore_ascii_case(entry.text)) {
-                return entry.kind;
+                return entry.rule;
             }
             next = entry.next;
         }

@@ -97,7 +97,7 @@ mod tests {
             let own = OWN_RULES
                 .iter()
                 .find(|(own, _)| *own == name)
-                .map_or(HeaderRule::GatewayOnly, |(_, kind)| *kind);
+                .map_or(HeaderRule::GatewayOnly, |(_, rule)| *rule);
             let plain = if name.starts_with('-') { HeaderRule::Alias } else { own };
             assert_eq!(
                 HeaderRule::of(name.replacen('-', "$", usize::from(plain != own)).as_bytes()),
@@ -111,8 +111,8 @@ mod tests {
                 assert_eq!(HeaderRule::of(other.as_bytes()), HeaderRule::Alias, "{other}");
             }
         }
-        for (name, kind) in OWN_RULES.iter().filter(|(name, _)| !name.ends_with('*')) {
-            assert_eq!(HeaderRule::of(name.as_bytes()), *kind, "{name}");
+        for (name, rule) in OWN_RULES.iter().filter(|(name, _)| !name.ends_with('*')) {
+            assert_eq!(HeaderRule::of(name.as_bytes()), *rule, "{name}");
         }
     }
 

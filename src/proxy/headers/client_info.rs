@@ -52,8 +52,8 @@ impl ClientInfo {
         head: &'h RequestHead,
         host: &'h [u8],
     ) -> (&'h [u8], &'h [u8]) {
-        let said = |kind| {
-            let first = head.fields.values(kind).flat_map(list).next();
+        let said = |rule| {
+            let first = head.fields.values(rule).flat_map(list).next();
             first.filter(|_| self.is_trusted())
         };
         let scheme = said(HeaderRule::ForwardedProto).unwrap_or(scheme(self.tls).as_bytes());

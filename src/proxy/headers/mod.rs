@@ -21,6 +21,6 @@ pub(super) fn is_named_by_connection(fields: &FieldBlock, name: &[u8]) -> bool {
 
 /// Whether a trailer may pass. One whose name has a rule as a header may not: the receiver may take it for that header,
 /// which was not checked (RFC 9110 §6.5.1). Nor may one that `Connection` names.
-pub(super) fn passes_as_trailer(head: &FieldBlock, kind: HeaderRule, name: &[u8]) -> bool {
-    kind == HeaderRule::Other && !is_named_by_connection(head, name)
+pub(super) fn passes_as_trailer(head: &FieldBlock, rule: HeaderRule, name: &[u8]) -> bool {
+    rule == HeaderRule::Other && !is_named_by_connection(head, name)
 }

@@ -83,7 +83,7 @@ impl RequestFields<'_> {
     fn forwarded(&self, mut emit: impl FnMut(&[u8], &[u8])) {
         let ClientInfo { peer, tls, .. } = self.client;
         let fields = &self.admitted.head.fields;
-        let said = |kind| fields.values(kind).next();
+        let said = |rule| fields.values(rule).next();
         let address = peer.ip().to_string();
         emit(b"X-Forwarded-For", &joined(fields.values(HeaderRule::ForwardedFor), address.as_bytes()));
         let scheme = said(HeaderRule::ForwardedProto).unwrap_or(scheme(*tls).as_bytes());
@@ -93,7 +93,7 @@ impl RequestFields<'_> {
             emit(b"X-Forwarded-Host", host);
         }
         emit(b"X-Forwarded-Port", said(HeaderRule::ForwardedPort).unwrap_or(port(host, scheme)));
-        for (_, name, value) in fields.iter().filter(|(kind, ..)| *kind == HeaderRule::TrustedProxyOnly) {
+        for (_, name, value) in fields.iter().filter(|(rule, ..)| *rule == HeaderRule::TrustedProxyOnly) {
             if !self.stripped.contains(name) && !is_named_by_connection(fields, name) {
                 emit(name, value);
             }
@@ -125,8 +125,8 @@ pub fn pass_request_fields(
     mut emit: impl FnMut(&[u8], &[u8]),
 ) {
     let has_options = head.fields.values(HeaderRule::Connection).next().is_some();
-    for (kind, name, value) in head.fields.iter() {
-        let passes = match kind {
+    for (rule, name, value) in head.fields.iter() {
+        let passes = match rule {
             HeaderRule::Other
             | HeaderRule::ContentType
             | HeaderRule::Origin

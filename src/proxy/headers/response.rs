@@ -13,13 +13,13 @@ pub(in crate::proxy) fn pass_response_fields(
 ) -> bool {
     let mut has_date = false;
     let has_options = head.fields.values(HeaderRule::Connection).next().is_some();
-    for (kind, name, value) in head.fields.iter() {
-        let passes = match kind {
+    for (rule, name, value) in head.fields.iter() {
+        let passes = match rule {
             HeaderRule::ContentLength => false,
             // the client may or may not take the upstream's spelling for a name that frames the message
             HeaderRule::Alias => !is_framing_alias(name),
             HeaderRule::AccessControl => !cors,
-            kind => !kind.is_hop_by_hop(),
+            rule => !rule.is_hop_by_hop(),
         };
         if passes && !(has_options && is_named_by_connection(&head.fields, name)) {
             has_date |= name.eq_ignore_ascii_case(b"date");
@@ -31,6 +31,6 @@ pub(in crate::proxy) fn pass_response_fields(
 
 fn is_framing_alias(name: &[u8]) -> bool {
     let plain: Vec<u8> = name.iter().map(|&b| if b.is_ascii_alphanumeric() { b } else { b'-' }).collect();
-    let kind = HeaderRule::of(&plain);
-    kind.is_hop_by_hop() || kind == HeaderRule::ContentLength
+    let rule = HeaderRule::of(&plain);
+    rule.is_hop_by_hop() || rule == HeaderRule::ContentLength
 }

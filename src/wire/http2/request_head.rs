@@ -95,7 +95,7 @@ impl<'a> HeadReader<'a> {
                 LineKind::Pseudo(pseudo) => {
                     self.has_fields || self.is_trailers || !self.pseudo(pseudo, line.value)
                 }
-                LineKind::Field(kind) => !self.field(kind, &line),
+                LineKind::Field(rule) => !self.field(rule, &line),
                 LineKind::Malformed => true,
             };
     }
@@ -120,9 +120,9 @@ impl<'a> HeadReader<'a> {
     }
 
     /// `false`: HTTP/2 has no such field.
-    fn field(&mut self, kind: HeaderRule, line: &FieldLine<'_>) -> bool {
+    fn field(&mut self, rule: HeaderRule, line: &FieldLine<'_>) -> bool {
         self.has_fields = true;
-        match kind {
+        match rule {
             HeaderRule::Connection | HeaderRule::TransferEncoding | HeaderRule::Upgrade => return false,
             HeaderRule::HopByHop if matches!(line.name, b"keep-alive" | b"proxy-connection") => return false,
             HeaderRule::Te if line.value != b"trailers" => return false,
@@ -140,7 +140,7 @@ impl<'a> HeadReader<'a> {
                 return true;
             }
         }
-        self.head.fields.push_as(kind, line.name, line.value);
+        self.head.fields.push_as(rule, line.name, line.value);
         true
     }
 
