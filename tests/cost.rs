@@ -40,7 +40,15 @@ fn instructions(count: u64, request: impl Fn(&Stage) -> Vec<u8>, status: u16) ->
     let mut client = stage.gateway.connect();
     for _ in 0..count {
         client.send(&bytes);
-        assert_eq!(client.read().status, status);
+        let mut answered = client.read().status;
+        // on a busy machine, valgrind makes the gateway too late to know that nothing has changed
+        for _ in 0..10 {
+            if answered == 503 {
+                client.send(&bytes);
+                answered = client.read().status;
+            }
+        }
+        assert_eq!(answered, status);
     }
     let mut gateway = stage.gateway;
     gateway.signal("TERM");
