@@ -1,7 +1,8 @@
 //! Routes with all that a target can meet, for the fuzz targets.
 
 use portcullis::config::{
-    Access, EncodedSlash, KeyAccess, RefusedMethodOverrides, PathPattern, FilePosition, Route, RoutePath, Selectors, Template,
+    Access, EncodedSlash, FilePosition, KeyAccess, PathPattern, RefusedMethodOverrides, Route, RoutePath,
+    Selectors, Template,
 };
 use portcullis::policy::RouteTable;
 

@@ -434,7 +434,9 @@ mod tests {
         workers[0].connections_open.decrease();
         workers[1].count_refused(403, 1);
         workers[1].count_refused(599, 0);
-        workers.iter().for_each(|worker| worker.count_auth_failure(1));
+        for worker in &workers {
+            worker.count_auth_failure(1);
+        }
         workers[0].latency.observe(Duration::from_micros(100));
         workers[1].latency.observe(Duration::from_millis(3));
         workers[1].latency.observe(Duration::from_mins(10));
