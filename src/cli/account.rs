@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::arguments::{self, ConfirmSelf, EditArguments};
 use super::backend::Backend;
 use super::list::List;
-use super::output::{Format, fields_text, print, print_fields, print_json, text, time};
+use super::output::{Format, fields_text, print_fields, print_json, text, time};
 use super::results::{Changed, Fetched};
 use crate::management::resource_json::{self, RenderOptions};
 use crate::model::{Account, AccountKind, KeyOwner, State};
@@ -97,7 +97,7 @@ impl Command {
                 let description = arguments::description(description.as_deref())?;
                 let mut made = backend.create_account(&NewAccount { name, kind: *kind, description })?;
                 backend.await_receipt(&mut made);
-                print_made(&made, output)?;
+                print_whole(&made, output)?;
                 Ok(made.exit())
             }
             Self::List => {
@@ -114,7 +114,7 @@ impl Command {
             Self::Edit { account, edit } => {
                 let mut edited = backend.edit_account(account, &edit.edit()?)?;
                 backend.await_receipt(&mut edited);
-                print_made(&edited, output)?;
+                print_whole(&edited, output)?;
                 Ok(edited.exit())
             }
             Self::Activate { account } => {
@@ -139,7 +139,7 @@ fn set_state(
 ) -> anyhow::Result<ExitCode> {
     let mut changed = backend.set_account_state(account, state, confirmation)?;
     backend.await_receipt(&mut changed);
-    print_change(&changed, output)?;
+    changed.print(output, "", what_is_so(&changed.fetched.object), to_document)?;
     if state != State::Active {
         backend.warn_where_no_admin_is_left(&KeyOwner::Account(changed.fetched.object.id))?;
     }
@@ -151,24 +151,14 @@ fn to_document(account: &Account, options: &RenderOptions) -> Value {
     resource_json::account(account, options)
 }
 
-fn print_change(changed: &Changed<Account>, output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => print_json(&changed.document(to_document)),
-        Format::Table => print(&change_lines(changed)),
-    }
-}
-
 /// Prints an account that was created or edited, whole.
-fn print_made(changed: &Changed<Account>, output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => print_change(changed, output),
-        Format::Table => print(&(fields_text(&fields(&changed.fetched)) + &change_lines(changed))),
-    }
+fn print_whole(changed: &Changed<Account>, output: Format) -> anyhow::Result<()> {
+    let fields = fields_text(&fields(&changed.fetched));
+    changed.print(output, &fields, what_is_so(&changed.fetched.object), to_document)
 }
 
-fn change_lines(changed: &Changed<Account>) -> String {
-    let account = &changed.fetched.object;
-    changed.summary(format_args!("account {} ({}) is {}", account.name, account.id, account.state))
+fn what_is_so(account: &Account) -> String {
+    format!("account {} ({}) is {}", account.name, account.id, account.state)
 }
 
 fn show(fetched: &Fetched<Account>, output: Format) -> anyhow::Result<()> {

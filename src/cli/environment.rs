@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::arguments::{self, EditArguments};
 use super::backend::Backend;
 use super::list::List;
-use super::output::{Format, fields_text, print, print_fields, print_json, text, time};
+use super::output::{Format, fields_text, print_fields, print_json, text, time};
 use super::results::{Changed, Fetched};
 use crate::management::resource_json::{self, RenderOptions};
 use crate::model::{Environment, EnvironmentId, Membership, Role, State};
@@ -137,7 +137,7 @@ impl Command {
                 };
                 let mut made = backend.create_environment(id.clone(), name, description, members)?;
                 backend.await_receipt(&mut made);
-                print_made(&made, output)?;
+                print_whole(&made, output)?;
                 Ok(made.exit())
             }
             Self::List => {
@@ -153,7 +153,7 @@ impl Command {
             Self::Edit { environment, edit } => {
                 let mut edited = backend.edit_environment(environment, &edit.edit()?)?;
                 backend.await_receipt(&mut edited);
-                print_made(&edited, output)?;
+                print_whole(&edited, output)?;
                 Ok(edited.exit())
             }
             Self::Activate { environment } => set_state(backend, environment, State::Active, output),
@@ -173,14 +173,9 @@ impl Member {
                 let membership = Membership { account, environment, role: *role };
                 let mut added = backend.add_member(&membership)?;
                 backend.await_receipt(&mut added);
-                match output {
-                    Format::Json => print_json(&added.document(member_to_document)),
-                    Format::Table => {
-                        let environment = &membership.environment;
-                        let what = format!("account {account} is {role} in environment {environment}");
-                        print(&added.summary(what))
-                    }
-                }?;
+                let environment = &membership.environment;
+                let what_is_so = format!("account {account} is {role} in environment {environment}");
+                added.print(output, "", what_is_so, member_to_document)?;
                 Ok(added.exit())
             }
             Self::Remove { environment, account } => {
@@ -188,18 +183,14 @@ impl Member {
                 let account = backend.account_id(account)?;
                 let mut removed = backend.remove_member(account, &environment)?;
                 backend.await_receipt(&mut removed);
-                match output {
-                    Format::Json => print_json(&removed.document(|entry, options| {
-                        let mut document = member_to_document(entry, options);
-                        // as the API says it of a membership that has just ended
-                        document["state"] = removed.fetched.state(State::Removed).into();
-                        document
-                    })),
-                    Format::Table => {
-                        let what = format!("account {account} is no member of environment {environment}");
-                        print(&removed.summary(what))
-                    }
-                }?;
+                let what_is_so = format!("account {account} is no member of environment {environment}");
+                // as the API says it of a membership that has just ended
+                let state = removed.fetched.state(State::Removed);
+                removed.print(output, "", what_is_so, |entry, options| {
+                    let mut document = member_to_document(entry, options);
+                    document["state"] = state.as_str().into();
+                    document
+                })?;
                 Ok(removed.exit())
             }
             Self::List { environment } => {
@@ -227,24 +218,18 @@ fn set_state(
 ) -> anyhow::Result<ExitCode> {
     let mut changed = backend.set_environment_state(environment, state)?;
     backend.await_receipt(&mut changed);
-    match output {
-        Format::Json => print_json(&changed.document(to_document)),
-        Format::Table => print(&change_lines(&changed)),
-    }?;
+    changed.print(output, "", what_is_so(&changed.fetched.object), to_document)?;
     Ok(changed.exit())
 }
 
 /// Prints an environment that was created or edited, whole.
-fn print_made(changed: &Changed<Environment>, output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => print_json(&changed.document(to_document)),
-        Format::Table => print(&(fields_text(&fields(&changed.fetched)) + &change_lines(changed))),
-    }
+fn print_whole(changed: &Changed<Environment>, output: Format) -> anyhow::Result<()> {
+    let fields = fields_text(&fields(&changed.fetched));
+    changed.print(output, &fields, what_is_so(&changed.fetched.object), to_document)
 }
 
-fn change_lines(changed: &Changed<Environment>) -> String {
-    let environment = &changed.fetched.object;
-    changed.summary(format_args!("environment {} is {}", environment.id, environment.state))
+fn what_is_so(environment: &Environment) -> String {
+    format!("environment {} is {}", environment.id, environment.state)
 }
 
 /// The document where the API has sent none.

@@ -77,7 +77,9 @@ impl Init {
             // where this cannot be written, the key below cannot either, and that is reported
             let _ = print(&(report.0 + &key_follows));
         }
-        key::print_new(&Fetched::from_store(issued.entry), issued.secret.as_str(), output)?;
+        let owner_name = Some(FIRST_ACCOUNT.to_owned());
+        let new = Fetched { owner_name, ..Fetched::from_store(issued.entry) };
+        key::print_new(&new, issued.secret.as_str(), output)?;
         if output == Format::Table {
             eprint_line(format_args!("\n{}", next_steps(&config)));
         }

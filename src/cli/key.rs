@@ -131,17 +131,23 @@ impl Command {
                 let owner = backend
                     .owner(owner.account.as_deref(), owner.environment.as_deref())?
                     .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
+                // before there is a secret, which must not wait for it
+                let owner_name = backend.owner_name(&owner);
                 match access_key.as_ref().zip(secret_file.as_deref()) {
                     None => {
                         let mut new = backend.create_key(owner, name, description)?;
+                        new.changed.fetched.owner_name = owner_name;
                         // before the wait for other gateways: if the command is killed, the secret is not lost
                         let text = new_key_text(&new.changed.fetched, &new.secret, output);
                         let end = if output == Format::Json { JSON_END } else { "" };
-                        let key = &new.changed.fetched.object.key;
-                        print_secret(text.strip_suffix(end).unwrap_or(&text), key)?;
+                        let what_is_so = what_is_so(&new.changed.fetched.object.key);
+                        print_secret(
+                            text.strip_suffix(end).unwrap_or(&text),
+                            &new.changed.fetched.object.key,
+                        )?;
                         backend.await_receipt(&mut new.changed);
                         print(&match (output, &new.changed.receipt) {
-                            (Format::Table, _) => change_lines(&new.changed),
+                            (Format::Table, _) => new.changed.summary(what_is_so),
                             (Format::Json, None) => end.to_owned(),
                             (Format::Json, Some(receipt)) => {
                                 format!(",\n  \"receipt\": {}{end}", nested(receipt, 2))
@@ -154,8 +160,9 @@ impl Command {
                         let secret = import::read_secret(file)?;
                         let imported = ImportedPair { access_key: access_key.clone(), secret };
                         let mut made = backend.import_key(owner, name, description, imported)?;
+                        made.fetched.owner_name = owner_name;
                         backend.await_receipt(&mut made);
-                        print_made(&made, output)?;
+                        print_whole(&made, output)?;
                         Ok(made.exit())
                     }
                 }
@@ -165,18 +172,22 @@ impl Command {
                 let headings =
                     ["ID", "ACCESS KEY", "OWNER", "NAME", "STATE", "CREATED", "LAST USED", "DESCRIPTION"];
                 let mut list = List::new(output, headings);
-                backend.keys(owner.as_ref(), &mut |part| list.part(&part, "apiKey", row, to_document))?;
+                backend
+                    .keys(owner.as_ref(), output, &mut |part| list.part(&part, "apiKey", row, to_document))?;
                 list.end()?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Show { key } => {
-                show(&backend.key(key)?, output)?;
+                let mut found = backend.key(key)?;
+                found.owner_name = backend.owner_name(&found.object.key.owner);
+                show(&found, output)?;
                 Ok(ExitCode::SUCCESS)
             }
             Self::Edit { key, edit } => {
                 let mut edited = backend.edit_key(key, &edit.edit()?)?;
+                edited.fetched.owner_name = backend.owner_name(&edited.fetched.object.key.owner);
                 backend.await_receipt(&mut edited);
-                print_made(&edited, output)?;
+                print_whole(&edited, output)?;
                 Ok(edited.exit())
             }
             Self::Activate { key } => set_state(backend, key, State::Active, ConfirmSelf::NONE, output),
@@ -199,7 +210,7 @@ fn set_state(
 ) -> anyhow::Result<ExitCode> {
     let mut changed = backend.set_key_state(key, state, confirmation)?;
     backend.await_receipt(&mut changed);
-    print_change(&changed, output)?;
+    changed.print(output, "", what_is_so(&changed.fetched.object.key), to_document)?;
     if state != State::Active {
         backend.warn_where_no_admin_is_left(&changed.fetched.object.key.owner)?;
     }
@@ -211,24 +222,14 @@ fn to_document(entry: &KeyEntry, options: &RenderOptions) -> Value {
     resource_json::key(entry, None, options)
 }
 
-fn print_change(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => print_json(&changed.document(to_document)),
-        Format::Table => print(&change_lines(changed)),
-    }
-}
-
 /// Prints a key that was created or edited, whole.
-fn print_made(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()> {
-    match output {
-        Format::Json => print_change(changed, output),
-        Format::Table => print(&(fields_text(&fields(&changed.fetched)) + &change_lines(changed))),
-    }
+fn print_whole(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()> {
+    let fields = fields_text(&fields(&changed.fetched));
+    changed.print(output, &fields, what_is_so(&changed.fetched.object.key), to_document)
 }
 
-fn change_lines(changed: &Changed<KeyEntry>) -> String {
-    let key = &changed.fetched.object.key;
-    changed.summary(format_args!("key {} ({}) is {}", key.access_key, key.id, key.state))
+fn what_is_so(key: &ApiKey) -> String {
+    format!("key {} ({}) is {}", key.access_key, key.id, key.state)
 }
 
 /// Prints a new key with its secret.
@@ -266,7 +267,7 @@ fn new_key_text(new: &Fetched<KeyEntry>, secret: &str, output: Format) -> Zeroiz
             ("access key", key.access_key.to_string()),
             ("secret key", secret.to_owned()),
             ("id", key.id.to_string()),
-            ("owner", owner(key)),
+            ("owner", owner(new)),
             ("name", text(key.name.as_ref())),
         ]),
     })
@@ -284,7 +285,7 @@ fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 10] {
     [
         ("id", key.id.to_string()),
         ("access key", key.access_key.to_string()),
-        ("owner", owner(key)),
+        ("owner", owner(fetched)),
         ("name", text(key.name.as_ref())),
         ("state", fetched.state(key.state)),
         ("description", text(key.description.as_ref())),
@@ -313,7 +314,7 @@ fn row(fetched: &Fetched<KeyEntry>) -> [String; 8] {
     [
         key.id.to_string(),
         key.access_key.to_string(),
-        owner(key),
+        owner(fetched),
         text(key.name.as_ref()),
         fetched.state(key.state),
         time(Some(key.created)),
@@ -322,9 +323,16 @@ fn row(fetched: &Fetched<KeyEntry>) -> [String; 8] {
     ]
 }
 
-fn owner(key: &ApiKey) -> String {
-    match &key.owner {
-        KeyOwner::Account(id) => format!("account {id}"),
-        KeyOwner::Environment(id) => format!("environment {id}"),
+/// With its name in front of its id, where it has one.
+fn owner(fetched: &Fetched<KeyEntry>) -> String {
+    let owner = &fetched.object.key.owner;
+    let kind = match owner {
+        KeyOwner::Account(_) => "account",
+        KeyOwner::Environment(_) => "environment",
+    };
+    let id = owner.to_string();
+    match &fetched.owner_name {
+        Some(name) if *name != id => format!("{kind} {name} ({id})"),
+        _ => format!("{kind} {id}"),
     }
 }

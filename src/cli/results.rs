@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::output::eprint_line;
+use super::output::{Format, eprint_line, print, print_json};
 use crate::management::resource_json::{self, RenderOptions};
 use crate::model::State;
 use crate::store::{ChangeNumber, ConfirmedUpTo};
@@ -22,6 +22,8 @@ pub(super) struct Fetched<T> {
     pub(super) sent: Option<Value>,
     /// A gateway may not have confirmed this state.
     pub(super) is_pending: bool,
+    /// What the owner of a key is called; `None`: it has no name, or nobody has asked.
+    pub(super) owner_name: Option<String>,
 }
 
 /// A change that was made.
@@ -53,7 +55,7 @@ pub(super) fn is_in_transition(document: &Value) -> bool {
 impl<T> Fetched<T> {
     /// What the store has.
     pub(super) fn from_store(object: T) -> Self {
-        Self { object, sent: None, is_pending: false }
+        Self { object, sent: None, is_pending: false, owner_name: None }
     }
 
     /// What the store has, where change `revision` was the last of this object.
@@ -68,7 +70,7 @@ impl<T> Fetched<T> {
 
     /// What the API has sent.
     pub(super) fn from_api(object: T, document: Value) -> Self {
-        Self { object, is_pending: is_in_transition(&document), sent: Some(document) }
+        Self { is_pending: is_in_transition(&document), sent: Some(document), ..Self::from_store(object) }
     }
 
     /// The document: the one that the API sent, or what `to_document` makes of the object.
@@ -100,6 +102,20 @@ impl<T> Changed<T> {
             fields.insert("receipt".to_owned(), receipt.clone());
         }
         document
+    }
+
+    /// Prints the change: its document, or for people `fields` and the lines of [`Self::summary`].
+    pub(super) fn print(
+        &self,
+        output: Format,
+        fields: &str,
+        what_is_so: impl Display,
+        to_document: impl Fn(&T, &RenderOptions) -> Value,
+    ) -> anyhow::Result<()> {
+        match output {
+            Format::Json => print_json(&self.document(to_document)),
+            Format::Table => print(&format!("{fields}{}", self.summary(what_is_so))),
+        }
     }
 
     /// The lines for people about a change: what is so now, the number of the change that made it so, and where it is

@@ -7,7 +7,7 @@ use rusqlite::OptionalExtension;
 
 use super::row_mapping::Parsed;
 use super::{Store, StoreError};
-use crate::model::{AccountId, EnvironmentId, KeyId, State};
+use crate::model::{AccountId, EnvironmentId, KeyId, KeyOwner, State};
 
 /// The id of something that has a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,6 +27,15 @@ pub struct NameAndState {
     pub name: String,
     /// Its state.
     pub state: State,
+}
+
+impl From<&KeyOwner> for ObjectId {
+    fn from(owner: &KeyOwner) -> Self {
+        match owner {
+            KeyOwner::Account(id) => Self::Account(*id),
+            KeyOwner::Environment(id) => Self::Environment(id.clone()),
+        }
+    }
 }
 
 /// So many ids of each kind are found by one name.
@@ -78,6 +87,9 @@ impl Store {
         self.database.read(|at| {
             let mut names = HashMap::new();
             for id in ids {
+                if names.contains_key(id) {
+                    continue;
+                }
                 let read = |row: &rusqlite::Row<'_>| {
                     Ok(NameAndState { name: row.get(0)?, state: row.get::<_, Parsed<State>>(1)?.0 })
                 };

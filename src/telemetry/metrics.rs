@@ -1,11 +1,8 @@
-//! Counters of what the workers do, in the text format that Prometheus reads.
-//!
-//! Each worker has counters of its own and is the only one to write them, so counting is a plain load and store; they
-//! are summed when somebody reads them.
+//! All metrics in the text format that Prometheus reads: the workers' counters, summed when somebody reads them, and values
+//! that other modules keep.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
@@ -16,160 +13,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
 use super::request_history::{Outcome, OutcomeCounts};
-
-/// The upper bounds of the latency buckets, in microseconds; above the last there is one more.
-const BUCKETS_US: [u64; 16] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 10_000_000, 60_000_000,
-];
-
-/// The statuses that the gateway answers itself; others are counted under 0.
-const REFUSAL_STATUSES: [u16; 18] =
-    [0, 400, 401, 403, 404, 405, 408, 413, 414, 417, 421, 429, 431, 500, 501, 502, 503, 504];
-
-/// A count that only rises, or a gauge. Written by one thread, read by any.
-///
-/// Two threads that write lose counts (nothing worse): a worker's counters are the worker's own.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// One more.
-    pub fn increase(&self) {
-        self.add(1);
-    }
-
-    /// `n` more.
-    pub fn add(&self, n: u64) {
-        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
-    }
-
-    /// One less: for what is open now.
-    pub fn decrease(&self) {
-        self.0.store(self.get().saturating_sub(1), Ordering::Relaxed);
-    }
-
-    /// The present value.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A gauge that is one higher until this is dropped: a request or a tunnel may end by being dropped with its connection.
-pub struct GaugeGuard<'a>(&'a Count);
-
-impl<'a> GaugeGuard<'a> {
-    /// One more.
-    pub fn increase(gauge: &'a Count) -> Self {
-        gauge.increase();
-        Self(gauge)
-    }
-}
-
-impl Drop for GaugeGuard<'_> {
-    fn drop(&mut self) {
-        self.0.decrease();
-    }
-}
-
-/// How long things took.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    buckets: [Count; BUCKETS_US.len() + 1],
-    sum_us: Count,
-}
-
-impl Histogram {
-    /// Counts one duration.
-    pub fn observe(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.buckets[BUCKETS_US.partition_point(|bound| *bound < us)].increase();
-        self.sum_us.add(us);
-    }
-}
-
-/// What one worker counts. Aligned so that two workers' counters never share a cache line.
-#[derive(Debug)]
-#[repr(align(128))]
-pub struct WorkerMetrics {
-    /// Connections taken.
-    pub connections_accepted: Count,
-    /// Connections closed at once because a limit was reached.
-    pub connections_refused: Count,
-    /// TLS handshakes that failed or took too long.
-    pub tls_failures: Count,
-    /// Client connections open now.
-    pub connections_open: Count,
-    /// Requests in work now.
-    pub requests_open: Count,
-    /// Tunnels (upgraded connections) open now.
-    pub tunnels_open: Count,
-    /// Body bytes from clients.
-    pub bytes_received: Count,
-    /// Body bytes to clients.
-    pub bytes_sent: Count,
-    /// Connections made to upstreams.
-    pub upstream_connects: Count,
-    /// Requests that went over a kept connection.
-    pub upstream_reuses: Count,
-    /// Requests for which no connection to the upstream could be made.
-    pub upstream_failures: Count,
-    /// Requests that wait now for a connection to their upstream.
-    pub upstream_waiting: Count,
-    /// From a request's head to the head of the upstream's answer.
-    pub latency: Histogram,
-    allowed: [Count; 6],
-    refused: [Count; REFUSAL_STATUSES.len()],
-    causes: Box<[Count]>,
-    auth_failures: Box<[Count]>,
-}
-
-impl WorkerMetrics {
-    fn new(causes: usize, auth_failures: usize) -> Self {
-        let counts = |number| (0..number).map(|_| Count::default()).collect();
-        Self {
-            connections_accepted: Count::default(),
-            connections_refused: Count::default(),
-            tls_failures: Count::default(),
-            connections_open: Count::default(),
-            requests_open: Count::default(),
-            tunnels_open: Count::default(),
-            bytes_received: Count::default(),
-            bytes_sent: Count::default(),
-            upstream_connects: Count::default(),
-            upstream_reuses: Count::default(),
-            upstream_failures: Count::default(),
-            upstream_waiting: Count::default(),
-            latency: Histogram::default(),
-            allowed: Default::default(),
-            refused: Default::default(),
-            causes: counts(causes),
-            auth_failures: counts(auth_failures),
-        }
-    }
-
-    /// Counts a request that the upstream answered with `status`.
-    pub fn count_allowed(&self, status: u16) {
-        let class = usize::from(status / 100);
-        self.allowed[if class < self.allowed.len() { class } else { 0 }].increase();
-    }
-
-    /// Counts a request that the gateway answered itself; `cause` is the place of the cause in the list that
-    /// [`Metrics::new`] was given.
-    pub fn count_refused(&self, status: u16, cause: usize) {
-        self.refused[REFUSAL_STATUSES.binary_search(&status).unwrap_or(0)].increase();
-        if let Some(count) = self.causes.get(cause) {
-            count.increase();
-        }
-    }
-
-    /// Counts why a request was not authenticated: the place of the reason in the list that [`Metrics::new`] was given.
-    pub fn count_auth_failure(&self, failure: usize) {
-        if let Some(count) = self.auth_failures.get(failure) {
-            count.increase();
-        }
-    }
-}
+use super::worker_metrics::{BUCKETS_US, Count, REFUSAL_STATUSES, WorkerMetrics};
 
 /// What a value of a [`MetricSource`] means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -420,6 +264,8 @@ impl Collector for Gathered {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     #[test]

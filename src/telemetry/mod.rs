@@ -10,13 +10,15 @@ mod log;
 mod log_throttle;
 mod metrics;
 mod request_history;
+mod worker_metrics;
 
 pub use access_line::{AccessRecord, ReasonText};
 pub use access_log::{AccessLog, AccessLogWriter};
 pub use log::Log;
 pub use log_throttle::LogThrottle;
-pub use metrics::{Count, GaugeGuard, Histogram, MetricKind, MetricSource, Metrics, WorkerMetrics};
+pub use metrics::{MetricKind, MetricSource, Metrics};
 pub use request_history::{Minute, Outcome, OutcomeCounts, RequestHistory};
+pub use worker_metrics::{Count, GaugeGuard, Histogram, WorkerMetrics};
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,8 @@
 //! The same commands on the store and over the API print the same.
 
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+
 use portcullis::model::{AccountKind, Name};
 use portcullis::store::{NewAccount, Store};
 use serde_json::{Value, json};
@@ -7,6 +10,7 @@ use serde_json::{Value, json};
 use crate::remote_machine::RemoteMachine;
 use crate::support::cli::{Cli, Outcome};
 use crate::support::gateway::Plan;
+use crate::support::raw_upstream::{RawUpstream, head};
 use crate::support::stage::Stage;
 use crate::support::upstream::Upstream;
 
@@ -111,7 +115,8 @@ fn both_sides_print_the_same() {
     }
     let all = cli.succeed(&["key", "list"]).stdout;
     assert!(
-        all.contains(&format!("account {alice}")) && all.contains(&format!("environment {alice}")),
+        all.contains(&format!("account alice ({alice})"))
+            && all.contains(&format!("environment prod ({alice})")),
         "{all}"
     );
 
@@ -137,6 +142,50 @@ fn both_sides_print_the_same() {
         (names, outcome.stderr)
     };
     assert_eq!(headings(cli.succeed(&create)), headings(gateway.succeed(&create)));
+}
+
+#[test]
+fn a_list_of_keys_asks_for_the_names_of_all_owners_at_once() {
+    let key = |number: usize| {
+        json!({
+            "id": format!("1c{number}"), "type": "apiKey", "publicValue": format!("pca_{number}"),
+            "accountId": format!("1a{number}"), "ownerType": "account", "state": "active", "useCount": 0,
+            "uuid": "6f2c7e5e-7a2b-4a47-9a0a-0f2f8a4a2f11", "createdTS": 1_767_608_430_000_i64,
+        })
+    };
+    let account = |number: usize| {
+        json!({
+            "id": format!("1a{number}"), "type": "account", "name": format!("user{number}"), "kind": "user",
+            "state": "active", "uuid": "6f2c7e5e-7a2b-4a47-9a0a-0f2f8a4a2f11",
+            "createdTS": 1_767_608_430_000_i64,
+        })
+    };
+    let keys: Vec<_> = (1..=50).map(key).collect();
+    let accounts: Vec<_> = (1..=50).map(account).collect();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heads = Arc::clone(&asked);
+    let server = RawUpstream::start(move |_, mut reader| {
+        loop {
+            let line = head(&mut reader)?.swap_remove(0);
+            let data = match line.split('?').next() {
+                Some("GET /v2-beta/accounts") => accounts.clone(),
+                Some("GET /v2-beta/apikeys") => keys.clone(),
+                _ => Vec::new(),
+            };
+            heads.lock().expect("no panic").push(line);
+            let body = json!({ "type": "collection", "data": data }).to_string();
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            reader.get_mut().write_all(answer.as_bytes())?;
+        }
+    });
+    let url = format!("http://{}", server.address());
+    let cli = RemoteMachine::new(url).variable("PORTCULLIS_KEY", "pca_x:y");
+    let listed = cli.succeed(&["key", "list"]).stdout;
+    assert!(listed.contains("account user1 (1a1)") && listed.contains("account user50 (1a50)"), "{listed}");
+    assert_eq!(asked.lock().expect("no panic").len(), 3, "{asked:?}");
+    asked.lock().expect("no panic").clear();
+    cli.json(&["key", "list"]);
+    assert_eq!(asked.lock().expect("no panic").len(), 1, "programs get what the API has: {asked:?}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn what_a_gateway_would_not_send_is_printed_nowhere() {
     // a list with another's key in it, or without an end
     let list = |data: Value, next: Value| {
         let body = json!({ "type": "collection", "data": data, "pagination": { "next": next } }).to_string();
-        met(answer("200 OK", "", &body), &["key", "list"])
+        met(answer("200 OK", "", &body), &["key", "list", "--output", "json"])
     };
     assert_eq!(list(json!([key_document()]), Value::Null).code, 0);
     for (data, next) in [

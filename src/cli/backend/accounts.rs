@@ -11,9 +11,9 @@ use crate::cli::results::{Changed, Fetched};
 use crate::model::{Account, AccountId, Description, State};
 use crate::store::{ConfirmedUpTo, Edit, NewAccount, WithRevision};
 
-const PATH: &str = "/v2-beta/accounts";
+pub(super) const PATH: &str = "/v2-beta/accounts";
 
-fn path(id: AccountId) -> String {
+pub(super) fn path(id: AccountId) -> String {
     format!("{PATH}/{id}")
 }
 

@@ -16,10 +16,10 @@ use crate::store::{
     StoreError, WithRevision,
 };
 
-const PATH: &str = "/v2-beta/projects";
+pub(super) const PATH: &str = "/v2-beta/projects";
 const MEMBERS: &str = "/v2-beta/projectmembers";
 
-fn path(id: &EnvironmentId) -> String {
+pub(super) fn path(id: &EnvironmentId) -> String {
     format!("{PATH}/{id}")
 }
 

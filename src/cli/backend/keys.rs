@@ -8,12 +8,14 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Backend, OnListPart, api};
+use super::owner_names::OwnerNames;
+use super::{Backend, OnListPart, api, owner_names};
 use crate::auth::{ChosenPair, ChosenPairError, Peppers, max_entropy_bits};
 use crate::cli::arguments::ConfirmSelf;
 use crate::cli::import;
 use crate::cli::issue_key::issue_key;
 use crate::cli::local_store::LocalStore;
+use crate::cli::output::Format;
 use crate::cli::remote::{Body, Client, RemoteError, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{AccessKey, AccountKind, Description, KeyId, KeyOwner, Name, State};
@@ -119,10 +121,11 @@ impl Backend {
         Ok(api::only_one("key", id_or_access_key, found, |entry| entry.key.id.to_string())?)
     }
 
-    /// All keys, or those of one owner.
+    /// All keys, or those of one owner. For people with the names of their owners.
     pub(in crate::cli) fn keys(
         &mut self,
         owner: Option<&KeyOwner>,
+        output: Format,
         on_part: &mut OnListPart<'_, KeyEntry>,
     ) -> anyhow::Result<()> {
         match self {
@@ -131,7 +134,10 @@ impl Backend {
                 super::stored_parts(
                     |query| local_store.store.key_page(owner, query),
                     |entry| fetched(entry, confirmed_up_to),
-                    on_part,
+                    &mut |mut part| {
+                        owner_names::fill_in_from_store(&local_store.store, &mut part)?;
+                        on_part(part)
+                    },
                 )
             }
             Self::Api(client) => {
@@ -140,7 +146,14 @@ impl Backend {
                     Some(KeyOwner::Account(id)) => format!("/v2-beta/accounts/{id}/apikeys"),
                     Some(KeyOwner::Environment(id)) => format!("/v2-beta/projects/{id}/apikeys"),
                 };
-                api::sent_parts(client, &path, resources::key, on_part)
+                let names = match output {
+                    Format::Table => owner_names::ask(client, owner)?,
+                    Format::Json => OwnerNames::default(),
+                };
+                api::sent_parts(client, &path, resources::key, &mut |mut part| {
+                    owner_names::fill_in(&names, &mut part);
+                    on_part(part)
+                })
             }
         }
     }

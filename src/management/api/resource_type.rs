@@ -96,6 +96,19 @@ impl Action {
     ) -> Self {
         Self { name, handler, audit, property: None }
     }
+
+    /// Those of a type that the audit log calls `subject`: its objects are activated, deactivated, removed and updated.
+    pub(super) const fn of_states(
+        subject: &'static str,
+        [activate, deactivate, remove, update]: [ResourceHandler; 4],
+    ) -> [Self; 4] {
+        [
+            Self::new("activate", activate, ("activate", subject)),
+            Self::new("deactivate", deactivate, ("deactivate", subject)),
+            Self::new("remove", remove, ("remove", subject)),
+            Self::new("update", update, ("edit", subject)),
+        ]
+    }
 }
 
 /// A link beside `self`.

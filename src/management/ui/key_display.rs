@@ -21,15 +21,8 @@ pub(super) async fn owner_names(
     request: &SignedInRequest<'_>,
     entries: &[KeyEntry],
 ) -> Result<HashMap<ObjectId, String>, Refusal> {
-    let owners = entries.iter().map(|entry| owner_id(&entry.key.owner)).collect();
+    let owners = entries.iter().map(|entry| ObjectId::from(&entry.key.owner)).collect();
     request.operations().names(&request.caller, owners).await
-}
-
-fn owner_id(owner: &KeyOwner) -> ObjectId {
-    match owner {
-        KeyOwner::Account(id) => ObjectId::Account(*id),
-        KeyOwner::Environment(id) => ObjectId::Environment(id.clone()),
-    }
 }
 
 /// Whose key it is, by name and id.
@@ -39,7 +32,7 @@ pub(super) fn owner_cell(owner: &KeyOwner, names: &HashMap<ObjectId, String>) ->
         KeyOwner::Environment(id) => ("Environment", format!("/environments/{id}")),
     };
     let id = owner.to_string();
-    let text = match names.get(&owner_id(owner)) {
+    let text = match names.get(&owner.into()) {
         Some(name) if *name != id => format!("{kind} {name} ({id})"),
         _ => format!("{kind} {id}"),
     };

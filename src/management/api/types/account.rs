@@ -38,24 +38,15 @@ pub(super) static TYPE: ResourceType = ResourceType {
         handler: |request, id| Box::pin(delete(request, id)),
         summary: "Removes what is inactive, for good; what is active is 405",
     }),
-    actions: &[
-        Action::new(
-            "activate",
+    actions: &Action::of_states(
+        "account",
+        [
             |request, id| Box::pin(set_state(request, id, State::Active)),
-            ("activate", "account"),
-        ),
-        Action::new(
-            "deactivate",
             |request, id| Box::pin(set_state(request, id, State::Inactive)),
-            ("deactivate", "account"),
-        ),
-        Action::new(
-            "remove",
             |request, id| Box::pin(set_state(request, id, State::Removed)),
-            ("remove", "account"),
-        ),
-        Action::new("update", |request, id| Box::pin(update(request, id)), ("edit", "account")),
-    ],
+            |request, id| Box::pin(update(request, id)),
+        ],
+    ),
     links: &[Link {
         path: "apikeys",
         handler: |request, id| Box::pin(keys(request, id)),

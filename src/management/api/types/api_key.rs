@@ -40,24 +40,15 @@ pub(super) static TYPE: ResourceType = ResourceType {
         handler: |request, id| Box::pin(delete(request, id)),
         summary: "Removes what is inactive, for good; what is active is 405",
     }),
-    actions: &[
-        Action::new(
-            "activate",
+    actions: &Action::of_states(
+        "key",
+        [
             |request, id| Box::pin(set_state(request, id, State::Active)),
-            ("activate", "key"),
-        ),
-        Action::new(
-            "deactivate",
             |request, id| Box::pin(set_state(request, id, State::Inactive)),
-            ("deactivate", "key"),
-        ),
-        Action::new(
-            "remove",
             |request, id| Box::pin(set_state(request, id, State::Removed)),
-            ("remove", "key"),
-        ),
-        Action::new("update", |request, id| Box::pin(update(request, id)), ("edit", "key")),
-    ],
+            |request, id| Box::pin(update(request, id)),
+        ],
+    ),
     links: &[Link {
         path: "account",
         handler: |request, id| Box::pin(owner(request, id)),
