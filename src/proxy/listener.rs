@@ -58,14 +58,8 @@ impl BoundListener {
     /// Binds `address` for so many workers.
     pub fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
         let failed = |source| BindError::new(address, source);
-        // with SO_REUSEPORT two gateways would share a port unnoticed: bind it without that first
-        let actual = if address.port() == 0 {
-            address
-        } else {
-            drop(open(address, false).map_err(failed)?);
-            address
-        };
-        let first = open(actual, true).map_err(failed)?;
+        ensure_free(address)?;
+        let first = open(address, true).map_err(failed)?;
         let actual = first.local_addr().map_err(failed)?;
         let mut sockets = vec![first];
         for _ in 1..workers {
@@ -73,6 +67,15 @@ impl BoundListener {
         }
         Ok(Self { address: actual, sockets })
     }
+}
+
+/// Whether an address can be listened on now, without listening there. With `SO_REUSEPORT` alone two gateways would share
+/// a port unnoticed.
+pub fn ensure_free(address: SocketAddr) -> Result<(), BindError> {
+    if address.port() != 0 {
+        drop(open(address, false).map_err(|source| BindError::new(address, source))?);
+    }
+    Ok(())
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {

@@ -60,7 +60,7 @@ mod worker_context;
 
 pub use config_snapshot::{ConfigSnapshot, ConfigSnapshotError, WorkerFileLimits, selectors_not_forwarded};
 pub use headers::pass_request_fields;
-pub use listener::{BindError, BoundListener};
+pub use listener::{BindError, BoundListener, ensure_free};
 pub use refusal::REFUSAL_CAUSES;
 pub use shared_state::SharedState;
 pub use tls::{TlsError, tls_server_config};

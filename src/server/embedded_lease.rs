@@ -42,6 +42,13 @@ impl EmbeddedLease {
         Ok(())
     }
 
+    /// Removes the row of a gateway that does not start.
+    pub(super) fn withdraw(mut self) {
+        if let Err(error) = self.registration.deregister() {
+            tracing::warn!(%error, "this gateway's lease in the store ends by itself");
+        }
+    }
+
     /// Does what is to be done with the row.
     pub(super) fn step(
         &mut self,

@@ -123,9 +123,14 @@ pub struct Gateway {
 impl Gateway {
     /// Starts everything that `config` says. When this returns, connections are taken.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        // before the store hears of this gateway; they are bound when it can decide
+        let management = config.management.iter().map(|management| management.address);
+        for address in config.listeners.iter().map(|listener| listener.address).chain(management) {
+            proxy::ensure_free(address)?;
+        }
         let path = config.store.path().to_owned();
         let name = gateway_name(&config);
-        let (replica, row) = match &config.store {
+        let (replica, mut row) = match &config.store {
             config::Store::Sqlite { .. } => {
                 (None, Some(EmbeddedLease::begin(&path, &name, config.max_staleness)?))
             }
@@ -134,6 +139,18 @@ impl Gateway {
                 (Some(Replica::open(postgres, &name, config.max_staleness, &mut report)?), None)
             }
         };
+        let started = Self::start_registered(config, replica, &mut row);
+        if let (Err(_), Some(row)) = (&started, row) {
+            row.withdraw();
+        }
+        started
+    }
+
+    fn start_registered(
+        config: Config,
+        replica: Option<Replica>,
+        row: &mut Option<EmbeddedLease>,
+    ) -> Result<Self, StartError> {
         let store = Store::open_unchecked(&config.store)?;
         let peppers = Peppers::load(&config.pepper_files)?;
         let missing = missing_peppers(&config, &peppers, &store)?;
@@ -141,7 +158,7 @@ impl Gateway {
             tracing::warn!(peppers = missing, "fingerprints under lost peppers are made anew by argon2id");
         }
         drop(store);
-        let request_store = RequestStore::open(&path, REQUEST_STORE_THREADS)?;
+        let request_store = RequestStore::open(config.store.path(), REQUEST_STORE_THREADS)?;
         let async_store = match &config.management {
             Some(management) => Some(AsyncStore::open(&config.store, management.lists)?),
             None => None,
@@ -154,7 +171,7 @@ impl Gateway {
             if let Some(lease) = lease {
                 lease.withdraw();
             }
-            close(&path, &request_store, async_store.as_ref());
+            close(&request_store, async_store.as_ref());
         }
         started
     }
@@ -164,7 +181,7 @@ impl Gateway {
         mut config: Config,
         peppers: Peppers,
         (mut request_store, async_store): (RequestStore, Option<AsyncStore>),
-        mut row: Option<EmbeddedLease>,
+        row: &mut Option<EmbeddedLease>,
         lease: &mut Option<StartingLease>,
     ) -> Result<Self, StartError> {
         let path = config.store.path();
@@ -186,7 +203,7 @@ impl Gateway {
         if let Some(lease) = lease {
             lease.activate(follower.position(), &authenticator)?;
         }
-        if let Some(row) = &mut row {
+        if let Some(row) = row {
             row.activate(follower.position(), &authenticator)?;
         }
 
@@ -262,8 +279,12 @@ impl Gateway {
             lease.spawn((lease_commands, lease_receiver))
         });
         let lease = lease.transpose()?;
-        let follow =
-            FollowerThread { follower, authenticator, control_commands: control_commands.clone(), row };
+        let follow = FollowerThread {
+            follower,
+            authenticator,
+            control_commands: control_commands.clone(),
+            row: row.take(),
+        };
         let follower = follower::spawn(follow, (follower_commands, follower_receiver))?;
         Ok(Self {
             addresses,
@@ -371,7 +392,10 @@ impl Gateway {
                 lease.stop(LAST_ANSWER);
             }
             match store {
-                StoreAtStop::Intact => close(&path, &request_store, async_store.as_ref()),
+                StoreAtStop::Intact => {
+                    close(&request_store, async_store.as_ref());
+                    warn_of_uncheckpointed_wal(&path);
+                }
                 // as long as a connection is open SQLite takes nothing away
                 StoreAtStop::ForeignLog => std::mem::forget(request_store),
             }
@@ -387,12 +411,15 @@ impl Gateway {
 }
 
 /// Closes the store. The last to close it writes the write-ahead log back into the file, so that the file is complete.
-fn close(path: &Path, request_store: &RequestStore, async_store: Option<&AsyncStore>) {
+fn close(request_store: &RequestStore, async_store: Option<&AsyncStore>) {
     let deadline = Instant::now() + CLOSING;
     request_store.close(deadline);
     if let Some(async_store) = async_store {
         async_store.close(deadline);
     }
+}
+
+fn warn_of_uncheckpointed_wal(path: &Path) {
     if let Some(log) = uncheckpointed_wal(path) {
         tracing::warn!(
             "{} holds the newest changes: another process has the store open, or it cannot be written; a copy needs both \
