@@ -293,6 +293,32 @@ fn a_key_stops_itself_only_with_confirm_self() {
 }
 
 #[test]
+fn a_key_is_named_by_its_id_or_its_access_key() {
+    let stage = Stage::start();
+    let admin = Api::admin(&stage.gateway);
+    let (id, access_key) = (&stage.e1.id, &stage.e1.access_key);
+    for root in ["/v2-beta", "/v2-beta/projects/e1"] {
+        let by_id = admin.document(&format!("{root}/apikeys/{id}"));
+        assert_eq!(admin.document(&format!("{root}/apikeys/{access_key}")), by_id);
+    }
+    assert_eq!(admin.get(&format!("/v2-beta/projects/e2/apikeys/{access_key}")).status, 404);
+    let owner = admin.document(&format!("/v2-beta/apikeys/{access_key}/account"));
+    assert_eq!((&owner["type"], &owner["id"]), (&json!("project"), &json!("e1")));
+    // who may not see it learns nothing
+    stage.gateway.create_account("eve", "user");
+    let eve = stage.gateway.create_account_key("eve");
+    let eve = Api::new(&stage.gateway, &eve);
+    for unseen in [access_key.as_str(), "pce_00000000000000000000", "a%20b"] {
+        let target = format!("/v2-beta/apikeys/{unseen}");
+        assert_error(&eve.get(&target), 404, "Not Found", None);
+        assert_eq!(eve.put(&target, &json!({ "name": "mine" })).status, 404, "{unseen}");
+    }
+    // a key that has leaked is stopped as it was found
+    assert_eq!(admin.act(&format!("/v2-beta/apikeys/{access_key}"), "deactivate").status, 200);
+    assert_eq!(status_with(&stage.gateway, &stage.e1, "/v1/projects/e1/hosts"), 401);
+}
+
+#[test]
 fn an_edit_of_an_old_revision_is_refused() {
     let stage = Stage::start();
     let api = Api::admin(&stage.gateway);

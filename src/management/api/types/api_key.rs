@@ -57,7 +57,8 @@ pub(super) static TYPE: ResourceType = ResourceType {
         leads_to: &["account", "project"],
     }],
     audit: Some(AuditNames { subject: "key", create: "create", update: "edit", new_object: None }),
-    id_pattern: "1c[1-9][0-9]{0,17}",
+    // the access key will do too, and has these characters where the gateway has minted it
+    id_pattern: "[0-9A-Za-z_-]{1,128}",
     ..ResourceType::read_only(
         "apiKey",
         "apiKeys",
@@ -157,9 +158,16 @@ async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<R
     Ok(reply(request, &changed))
 }
 
+/// The key with this id or this access key.
 async fn find(request: &ApiRequest<'_>, id: &str) -> Result<KeyEntry, Refusal> {
-    let id: KeyId = id.parse().map_err(|_: InvalidId| Refusal::NotFound)?;
-    let entry = request.operations().key(request.caller, id).await?;
+    let entry = match id.parse::<KeyId>() {
+        Ok(id) => request.operations().key(request.caller, id).await?,
+        // no access key has the form of an id
+        Err(_) => {
+            let access_key = id.parse().map_err(|_: InvalidId| Refusal::NotFound)?;
+            request.operations().key_with_access_key(request.caller, access_key).await?
+        }
+    };
     let is_here = match (&request.environment, &entry.key.owner) {
         (None, _) => true,
         (Some(environment), KeyOwner::Environment(owner)) => environment == owner,
