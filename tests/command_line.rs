@@ -392,6 +392,77 @@ fn stopping_the_last_admin_key_is_done_and_warned_about() {
 }
 
 #[test]
+fn a_change_says_where_it_is_in_force_or_that_no_gateway_runs() {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).prepare();
+    let nobody = "no gateway runs on this store now";
+    let create = ["account", "create", "--name", "alice"];
+    assert!(site.succeed(&create).stdout.ends_with(&format!("\n{nobody}\n")), "nobody has applied it");
+    assert!(!site.json(&["account", "edit", "alice", "--name", "bob"]).to_string().contains(nobody));
+    let gateway = site.start();
+    let outcome = gateway.succeed(&["account", "edit", "bob", "--name", "carol"]);
+    assert!(outcome.stdout.contains("in force on ") && !outcome.stdout.contains(nobody), "{outcome:?}");
+    // killed: its lease has not ended, but it acts on nothing
+    let site = gateway.crash();
+    let listed = site.succeed(&["gateways"]).stdout;
+    let row = listed.lines().nth(1).expect("a row");
+    assert!(row.contains("  crashed  -  "), "a future time would look as if it acted until then: {listed}");
+    assert_eq!(site.json(&["gateways"])["data"][0]["state"], "inactive");
+    assert!(site.succeed(&["account", "edit", "carol", "--name", "dora"]).stdout.contains(nobody));
+}
+
+#[test]
+fn an_environment_that_no_path_can_name_is_warned_about() {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).routes("  - { path: /, upstream: api, account: allow }").prepare();
+    let warning = "warning: no route in ";
+    let outcome = site.succeed(&["environment", "create", "--id", "e1"]);
+    assert!(outcome.stderr.starts_with(warning) && outcome.stderr.contains("'environment:'"), "{outcome:?}");
+    let outcome = site.succeed(&["key", "create", "--environment", "e1"]);
+    assert!(outcome.stderr.starts_with(warning), "{outcome:?}");
+    let outcome = site.succeed(&["key", "create", "--account", "admin"]);
+    assert!(!outcome.stderr.contains("warning"), "{outcome:?}");
+    let site = Plan::new(&upstream).prepare();
+    assert_eq!(
+        site.succeed(&["environment", "create", "--id", "e1"]).stderr,
+        "",
+        "its paths have environments"
+    );
+}
+
+#[test]
+fn a_key_that_is_not_found_says_how_keys_are_named() {
+    let (_directory, cli) = site();
+    let outcome = cli.run(&["key", "deactivate", "build server"]);
+    assert!(refusal(&outcome).contains("there is no key 'build server'"), "{outcome:?}");
+    assert!(outcome.stderr.contains("`portcullis key list`"), "{outcome:?}");
+}
+
+#[test]
+fn a_gateway_that_cannot_start_leaves_no_row_and_says_why_last() {
+    let upstream = Upstream::start();
+    let running = Plan::new(&upstream).prepare().start();
+    let taken = format!("  - address: {}\n", running.http());
+    let site = Plan::new(&upstream).listeners(&taken).prepare();
+    let Err(failed) = site.try_start() else { panic!("two gateways on one port") };
+    let (site, outcome) = *failed;
+    let last = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains(&format!("{} is in use", running.http())), "{outcome:?}");
+    assert_eq!(site.json(&["gateways"])["data"], serde_json::json!([]), "it never ran");
+
+    // what fails after the row is written
+    let site = Plan::new(&upstream).prepare();
+    let pepper = site.directory().join("portcullis.pepper");
+    fs::remove_file(&pepper).expect("the pepper goes");
+    portcullis::auth::Peppers::create(&pepper).expect("another one");
+    let Err(failed) = site.try_start() else { panic!("a gateway with a pepper of another store") };
+    let (site, outcome) = *failed;
+    let last = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("the store holds fingerprints under pepper"), "{outcome:?}");
+    assert_eq!(site.json(&["gateways"])["data"], serde_json::json!([]), "it never ran");
+}
+
+#[test]
 fn a_secret_that_could_not_be_shown_is_reported() {
     let (directory, _cli) = site();
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");

@@ -317,6 +317,12 @@ fn explain_knows_dead_and_unknown_keys() {
     assert_eq!(ask(&key.access_key), "allow");
     assert_eq!(ask(&key.id), "allow", "an id names a key too");
     assert_eq!(ask("pce_00000000000000000000"), "401");
+    let told = explain(&site, &["--key", "pce_00000000000000000000", "GET", "/v2-beta/projects/e1/x"]);
+    assert!(told["rule"].as_str().is_some_and(|rule| rule.contains("`portcullis key list`")), "{told}");
+    let url = "https://api.example.com/v2-beta/projects/e1/x?a=b";
+    let told = explain(&site, &["--key", &key.access_key, "GET", url]);
+    assert_eq!(told["request"], "GET /v2-beta/projects/e1/x?a=b", "of a URL the path: {told}");
+    assert_eq!(told["decision"], "allow", "{told}");
     site.succeed(&["key", "deactivate", &key.id]);
     assert_eq!(ask(&key.access_key), "401");
     site.succeed(&["key", "delete", &key.id]);

@@ -58,7 +58,7 @@ pub(super) struct Explain {
     #[arg(value_name = "METHOD")]
     method: Method,
 
-    /// The path as it is sent, escapes and query included, such as '/v2-beta/projects/e1/hosts?limit=10'
+    /// The path as it is sent, escapes and query included, such as '/v2-beta/projects/e1/hosts?limit=10'; of a URL its path
     #[arg(value_name = "PATH")]
     target: OsString,
 }
@@ -78,8 +78,9 @@ impl Explain {
         let config = load(config)?;
         let table = route_table(&config)?;
         let target = self.target.clone().into_vec();
-        let answer = self.answer(&config, &table, &target)?;
-        let request = format!("{} {}", self.method, String::from_utf8_lossy(&target).escape_debug());
+        let target = without_origin(&target);
+        let answer = self.answer(&config, &table, target)?;
+        let request = format!("{} {}", self.method, String::from_utf8_lossy(target).escape_debug());
         match output {
             Format::Json => print_json(&answer.document(&request))?,
             Format::Table => print(&answer.text(&request))?,
@@ -174,14 +175,7 @@ impl Explain {
             (_, HeaderValues::Withheld) => return Err("Connection names Destination".to_owned()),
             (_, HeaderValues::One(value)) => value,
         };
-        let after_scheme = value.windows(3).position(|window| window == b"://").map(|at| &value[at + 3..]);
-        let path = match after_scheme {
-            Some(rest) if !value.starts_with(b"/") => {
-                rest.iter().position(|&byte| byte == b'/').map_or(&b"/"[..], |at| &rest[at..])
-            }
-            _ => value,
-        };
-        let target = admit_target(path).map_err(|refusal| refusal.to_string())?;
+        let target = admit_target(without_origin(value)).map_err(|refusal| refusal.to_string())?;
         let routed = match table.classify(&target) {
             Ok(routed) => routed,
             Err(RoutingError::NoRoute) => return Ok(Some(WebDavDestination::NoRoute)),
@@ -227,6 +221,17 @@ impl Explain {
             Some(record) => Who::Principal(Box::new(record.principal)),
             None => Who::Unknown(access_key),
         })
+    }
+}
+
+/// The path of a URL, or what is no URL.
+fn without_origin(text: &[u8]) -> &[u8] {
+    let after_scheme = text.windows(3).position(|window| window == b"://").map(|at| &text[at + 3..]);
+    match after_scheme {
+        Some(rest) if !text.starts_with(b"/") => {
+            rest.iter().position(|&byte| byte == b'/').map_or(&b"/"[..], |at| &rest[at..])
+        }
+        _ => text,
     }
 }
 
@@ -276,7 +281,9 @@ impl Who {
     /// Why a key that was named stands for nobody.
     fn no_principal(&self) -> Option<&'static str> {
         match self {
-            Self::Unknown(_) => Some("no key has this access key"),
+            Self::Unknown(_) => {
+                Some("no key has this access key: `portcullis key list` shows the keys that there are")
+            }
             Self::Removed(_) => Some("the key was removed"),
             Self::Nobody | Self::Principal(_) => None,
         }

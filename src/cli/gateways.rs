@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::list::List;
@@ -16,14 +17,15 @@ use crate::store::{ChangeNumber, GatewayEntry, Gateways};
     about = "List the gateways that share the record: who is there, how far behind, until when its lease runs",
     long_about = "Lists the gateways that share the record. LAG is how many changes a gateway has not applied yet. A \
         gateway may act on what it has applied until its lease ends; it renews it three times in its length \
-        ('store.max_staleness'). One whose lease is past answers no key. With an embedded store the list has the \
+        ('store.max_staleness'). One whose lease has ended answers no key. One that has crashed was ended without stopping in \
+        order, and answers nothing, whatever is left of its lease. With an embedded store the list has the \
         gateways that serve from its file.",
     after_help = "Examples:\n  portcullis gateways\n  portcullis gateways --output json"
 )]
 pub(super) struct GatewayList {}
 
 pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
-    let Gateways { head, entries, .. } = LocalStore::open(config)?.store.gateways()?;
+    let Gateways { at, head, entries, .. } = LocalStore::open(config)?.store.gateways()?;
     let mut list = List::new(output, ["ID", "NAME", "APPLIED", "LAG", "LEASE", "UNTIL", "STARTED"]);
     let row = |Fetched { object: gateway, .. }: &Fetched<GatewayEntry>| {
         [
@@ -31,14 +33,25 @@ pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
             gateway.name.clone(),
             gateway.applied.to_string(),
             lag(gateway, head).to_string(),
-            if gateway.is_live { "live" } else { "ended" }.to_owned(),
-            time(Some(gateway.lease_until)),
+            lease(gateway, at).to_owned(),
+            time((lease(gateway, at) != CRASHED).then_some(gateway.lease_until)),
             time(Some(gateway.started)),
         ]
     };
     // the list is printed whole; there is no next part to leave out
     let _ = list.part(&ListPart::whole(entries), "gateway", row, |gateway, _| document(gateway, head))?;
     list.end()
+}
+
+/// The process is gone, though its lease has not ended.
+const CRASHED: &str = "crashed";
+
+fn lease(gateway: &GatewayEntry, now: Timestamp) -> &'static str {
+    match gateway.is_live {
+        true => "live",
+        false if gateway.lease_until > now => CRASHED,
+        false => "ended",
+    }
 }
 
 fn lag(gateway: &GatewayEntry, head: ChangeNumber) -> u64 {

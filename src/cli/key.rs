@@ -133,6 +133,7 @@ impl Command {
                     .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
                 // before there is a secret, which must not wait for it
                 let owner_name = backend.owner_name(&owner);
+                backend.warn_where_nothing_is_reached(&owner);
                 match access_key.as_ref().zip(secret_file.as_deref()) {
                     None => {
                         let mut new = backend.create_key(owner, name, description)?;

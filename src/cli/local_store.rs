@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::output::eprint_line;
-use crate::config::{self, Config};
+use crate::config::{self, Access, Config, EnvironmentKeyAccess, Route, Selectors};
 use crate::store::{Store, StoreError};
 
 /// A configuration and its store, opened for changes.
@@ -29,6 +29,25 @@ impl LocalStore {
             );
         }
         Ok(())
+    }
+
+    /// Says so when no route of the configuration has paths that lie in an environment.
+    pub(super) fn warn_without_environments(&self) {
+        let has_environments = |route: &Route| match &route.access {
+            Access::Keys(access) => {
+                !access.environment.is_empty()
+                    || access.selectors != Selectors::default()
+                    || access.environment_key != EnvironmentKeyAccess::Deny
+            }
+            Access::Public { .. } => false,
+        };
+        if !self.config.routes.iter().any(has_environments) {
+            eprint_line(format_args!(
+                "warning: no route in {} says with 'environment:' how paths name an environment: keys of environments \
+                 reach only what is shared",
+                self.config.file.display()
+            ));
+        }
     }
 }
 

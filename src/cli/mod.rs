@@ -26,6 +26,7 @@ mod route_table;
 mod security_warnings;
 mod serve;
 mod store;
+mod usage_tips;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -110,7 +111,7 @@ struct Managing<C: Subcommand> {
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return wrong_usage(&error),
+        Err(error) => return wrong_usage(&usage_tips::with_tip(error)),
     };
     run(arguments).unwrap_or_else(|error| {
         if let Some(error) = error.downcast_ref() {

@@ -123,8 +123,14 @@ impl<T> Changed<T> {
     pub(super) fn summary(&self, what_is_so: impl Display) -> String {
         let number = self.number.map(|number| format!(" (change {number})")).unwrap_or_default();
         let applied = self.gateways("applied");
-        let applied = if applied.is_empty() { applied } else { format!("in force on {applied}\n") };
-        format!("{what_is_so}{number}\n{applied}")
+        let place = match &self.receipt {
+            _ if !applied.is_empty() => format!("in force on {applied}\n"),
+            Some(receipt) if resource_json::is_complete(receipt) => {
+                "no gateway runs on this store now\n".to_owned()
+            }
+            _ => String::new(),
+        };
+        format!("{what_is_so}{number}\n{place}")
     }
 
     /// How the command ends, by the receipt alone; says so where not every gateway has confirmed.

@@ -96,7 +96,7 @@ impl fmt::Display for ClassReason<'_> {
             Self::Shared(pattern) => write!(f, "'{pattern}' is shared"),
             Self::Template(template) => write!(f, "it lies under the environment template '{template}'"),
             Self::Selector(kind, name) => write!(f, "the {kind} '{name}' chooses the environment"),
-            Self::Nothing => f.write_str("it lies under no environment template and no shared pattern"),
+            Self::Nothing => f.write_str("outside environments, and not shared"),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::methods::is_safe;
-use crate::config::{Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, Route};
+use crate::config::{Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, Route, Selectors};
 
 /// Who reaches what under a route, one line each.
 pub fn describe_access(route: &Route) -> Vec<String> {
@@ -36,7 +36,8 @@ pub fn describe_access(route: &Route) -> Vec<String> {
             ", and keys of every environment, to whom it is their own (X-API-Project-Id names it)"
         }
     };
-    lines.push(format!("everything else under {}: {everything_else}{and_keys}", route.path));
+    let everything = if lines.is_empty() { "everything" } else { "everything else" };
+    lines.push(format!("{everything} under {}: {everything_else}{and_keys}", route.path));
     lines.extend(choices(access));
     lines
 }
@@ -87,11 +88,16 @@ pub fn route_warnings(route: &Route) -> Vec<String> {
         ));
     }
     if access.account == AccountAccess::Allow {
-        sentences.push(
-            "account: allow: keys of every user account read and write what lies outside environments; the upstream \
-             must tell accounts apart itself"
-                .to_owned(),
-        );
+        let has_environments = !access.environment.is_empty() || access.selectors != Selectors::default();
+        let what = if has_environments {
+            "what lies outside environments".to_owned()
+        } else {
+            format!("everything under {}", route.path)
+        };
+        sentences.push(format!(
+            "account: allow: keys of every user account read and write {what}; the upstream must tell accounts apart \
+             itself"
+        ));
     }
     if access.environment_key == EnvironmentKeyAccess::OwnEnvironment {
         sentences.push(
@@ -166,6 +172,12 @@ mod tests {
         assert!(text(&route_warnings(&keyed("/a", &[], &["/a/**"], &[]))).contains("shared: /a/**"));
         access(&mut route).account = AccountAccess::Deny;
         assert!(!text(&route_warnings(&route)).contains("account: allow"));
+
+        let mut whole = keyed("/", &[], &[], &[]);
+        access(&mut whole).account = AccountAccess::Allow;
+        assert_eq!(text(&describe_access(&whole)), "everything under /: every account");
+        let told = text(&route_warnings(&whole));
+        assert!(told.contains("read and write everything under /;"), "{told}");
 
         let mut writable = public("/hook");
         writable.access = Access::Public { methods: vec![Method::GET, Method::POST] };

@@ -80,6 +80,7 @@ impl Backend {
                 let id = id.unwrap_or_else(|| EnvironmentId::minted(Uuid::new_v4().as_u64_pair().1));
                 let new = NewEnvironment { id, name, description, members };
                 let (environment, number) = local_store.store.create_environment(&new)?;
+                local_store.warn_without_environments();
                 return Ok(Changed::in_store(environment, number));
             }
             Self::Api(client) => client,

@@ -1,9 +1,8 @@
 //! API keys.
 
-use std::ops::ControlFlow;
-
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -16,10 +15,10 @@ use crate::cli::import;
 use crate::cli::issue_key::issue_key;
 use crate::cli::local_store::LocalStore;
 use crate::cli::output::Format;
-use crate::cli::remote::{Body, Client, RemoteError, resources};
+use crate::cli::remote::{Body, Client, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{AccessKey, AccountKind, Description, KeyId, KeyOwner, Name, State};
-use crate::store::{ConfirmedUpTo, Edit, KeyEntry};
+use crate::store::{ConfirmedUpTo, Edit, KeyEntry, StoreError};
 
 /// Room for the largest body of a new key.
 const BODY_BYTES: usize = 32 << 10;
@@ -59,8 +58,10 @@ impl NewKeyBody<'_> {
     }
 }
 
+const PATH: &str = "/v2-beta/apikeys";
+
 fn path(id: KeyId) -> String {
-    format!("/v2-beta/apikeys/{id}")
+    format!("{PATH}/{id}")
 }
 
 impl Backend {
@@ -81,6 +82,15 @@ impl Backend {
 
     /// The key with this id or access key.
     pub(in crate::cli) fn key(&mut self, id_or_access_key: &str) -> anyhow::Result<Fetched<KeyEntry>> {
+        self.find_key(id_or_access_key).map_err(|error| match error.downcast_ref() {
+            Some(StoreError::NotFound { .. }) => {
+                anyhow!("{error}: name a key by its id or its access key, `portcullis key list` shows both")
+            }
+            _ => error,
+        })
+    }
+
+    fn find_key(&mut self, id_or_access_key: &str) -> anyhow::Result<Fetched<KeyEntry>> {
         // a key that has leaked is often at hand as a pair; what follows the colon is a secret, and printed nowhere
         let id_or_access_key = id_or_access_key.split(':').next().unwrap_or_default();
         let client = match self {
@@ -91,34 +101,19 @@ impl Backend {
             }
             Self::Api(client) => client,
         };
-        if let Ok(id) = id_or_access_key.parse::<KeyId>()
-            && let Some(answer) = client.find(&path(id))?
-        {
-            return Ok(api::fetched(client, answer, resources::key, |entry| entry.key.id == id)?);
-        }
-        let is_meant = |entry: &KeyEntry| entry.key.access_key.as_str() == id_or_access_key;
-        let found_in = |client: &mut Client, list: &str| {
-            let target = api::with_query(list, &[("publicValue", id_or_access_key)]);
-            api::matching(client, &target, resources::key, is_meant)
+        let segment = utf8_percent_encode(id_or_access_key, NON_ALPHANUMERIC);
+        // every id could be an access key by its characters
+        let answer = match id_or_access_key.parse::<AccessKey>() {
+            Ok(_) => client.find(&format!("{PATH}/{segment}"))?,
+            Err(_) => None,
         };
-        let mut found = found_in(client, "/v2-beta/apikeys")?;
-        if found.is_empty() && !client.is_admin() {
-            // that list has the own account's keys only: those of its environments are in lists of their own
-            let mut environments = Vec::new();
-            api::sent_parts(client, "/v2-beta/projects", resources::environment, &mut |part| {
-                environments.extend(part.items.into_iter().map(|fetched| fetched.object.id));
-                Ok(ControlFlow::Continue(()))
-            })?;
-            for id in environments {
-                match found_in(client, &format!("/v2-beta/projects/{id}/apikeys")) {
-                    Ok(keys) => found.extend(keys),
-                    // one whose keys the caller may not see
-                    Err(RemoteError::NotFound { .. }) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(api::only_one("key", id_or_access_key, found, |entry| entry.key.id.to_string())?)
+        let Some(answer) = answer else {
+            return Err(StoreError::NotFound { what: "key", wanted: id_or_access_key.to_owned() }.into());
+        };
+        let is_meant = |entry: &KeyEntry| {
+            entry.key.id.to_string() == id_or_access_key || entry.key.access_key.as_str() == id_or_access_key
+        };
+        Ok(api::fetched(client, answer, resources::key, is_meant)?)
     }
 
     /// All keys, or those of one owner. For people with the names of their owners.
@@ -142,7 +137,7 @@ impl Backend {
             }
             Self::Api(client) => {
                 let path = match owner {
-                    None => "/v2-beta/apikeys".to_owned(),
+                    None => PATH.to_owned(),
                     Some(KeyOwner::Account(id)) => format!("/v2-beta/accounts/{id}/apikeys"),
                     Some(KeyOwner::Environment(id)) => format!("/v2-beta/projects/{id}/apikeys"),
                 };
@@ -250,6 +245,13 @@ impl Backend {
         }
     }
 
+    /// Says so where a key of an environment is made, and no route has environments.
+    pub(in crate::cli) fn warn_where_nothing_is_reached(&self, owner: &KeyOwner) {
+        if let (Self::Store(local_store), KeyOwner::Environment(_)) = (self, owner) {
+            local_store.warn_without_environments();
+        }
+    }
+
     /// Says so where a key has stopped that was the last with which an admin could log in.
     pub(in crate::cli) fn warn_where_no_admin_is_left(&self, owner: &KeyOwner) -> anyhow::Result<()> {
         match (self, owner) {
@@ -283,7 +285,7 @@ fn post(
     imported: Option<&ImportedPair>,
 ) -> anyhow::Result<Changed<KeyEntry>> {
     let (target, account_id) = match owner {
-        KeyOwner::Account(id) => ("/v2-beta/apikeys".to_owned(), Some(id.to_string())),
+        KeyOwner::Account(id) => (PATH.to_owned(), Some(id.to_string())),
         KeyOwner::Environment(id) => (format!("/v2-beta/projects/{id}/apikeys"), None),
     };
     let secret = imported.map(|pair| std::str::from_utf8(&pair.secret)).transpose();
