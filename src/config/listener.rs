@@ -1,7 +1,7 @@
 //! `listeners:` and `public_url:`: where clients reach the gateway.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject as _;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::AccessControl;
 use super::reader::{Files, Reader};
-use super::yaml::Node;
+use super::yaml::{Node, Text, Value};
 
 /// One address on which the proxy accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,31 @@ pub(super) fn read_public_url(reader: &mut Reader<'_>, node: &Node) -> Option<St
 }
 
 pub(super) fn read_address(reader: &mut Reader<'_>, node: &Node) -> Option<SocketAddr> {
+    let written = match &node.value {
+        Value::Integer(port) => Some(port.to_string()),
+        Value::Text(Text { text, substituted: false }) => Some(text.clone()),
+        _ => None,
+    };
+    if let Some(address) = written.and_then(|text| probable_address(&text)) {
+        return reader.unexpected(
+            node,
+            format_args!(
+                "an IP address and a port, such as {address} (0.0.0.0 where other machines are to reach it)"
+            ),
+        );
+    }
     reader.parsed(node, "an IP address and a port, such as 127.0.0.1:8080", |text| text.parse().ok())
+}
+
+/// What was meant by a port alone, a port of this machine, or an address without a port.
+fn probable_address(text: &str) -> Option<SocketAddr> {
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port = port.strip_prefix(':').unwrap_or(port);
+    match (port.parse::<u16>(), text.parse::<IpAddr>()) {
+        (Ok(port), _) => Some((Ipv4Addr::LOCALHOST, port).into()),
+        (_, Ok(address)) => Some((address, 8080).into()),
+        _ => None,
+    }
 }
 
 pub(super) fn read_tls(reader: &mut Reader<'_>, node: &Node) -> Option<ListenerTls> {

@@ -34,6 +34,29 @@ pub enum RouteTextError {
         /// the segment
         segment: String,
     },
+    /// Another placeholder.
+    #[error(
+        "'{segment}' in '{text}': the placeholder is called {{environment}}, whatever your API calls its parts"
+    )]
+    Placeholder {
+        /// the whole text
+        text: String,
+        /// the segment
+        segment: String,
+    },
+    /// `*` as a segment.
+    #[error(
+        "'{0}': '*' stands for nothing here; '**' as the last segment of a pattern stands for all that lies beneath"
+    )]
+    Star(String),
+    /// A wildcard in a route's path.
+    #[error("'{text}': a route has all that lies beneath its path anyway: write '{path}'")]
+    RouteWildcard {
+        /// the whole text
+        text: String,
+        /// the path without the wildcard
+        path: String,
+    },
     /// `**` anywhere but as the last segment, or where no pattern may stand.
     #[error("'{0}': '**' may only be the last segment of a pattern")]
     Wildcard(String),
@@ -106,7 +129,11 @@ impl Segments {
         match piece {
             "" => Err(RouteTextError::EmptySegment(text.to_owned())),
             "**" => Err(RouteTextError::Wildcard(text.to_owned())),
+            "*" => Err(RouteTextError::Star(text.to_owned())),
             "{environment}" => Ok(TemplateSegment::Environment),
+            _ if piece.starts_with('{') && piece.ends_with('}') => {
+                Err(RouteTextError::Placeholder { text: text.to_owned(), segment: piece.to_owned() })
+            }
             _ if !piece.bytes().all(is_plain) => {
                 Err(RouteTextError::NotPlain { text: text.to_owned(), segment: piece.to_owned() })
             }
@@ -212,6 +239,10 @@ impl FromStr for RoutePath {
     type Err = RouteTextError;
 
     fn from_str(text: &str) -> Result<Self, RouteTextError> {
+        if let Some(path) = text.strip_suffix("/*").or_else(|| text.strip_suffix("/**")) {
+            let path = if path.is_empty() { "/" } else { path };
+            return Err(RouteTextError::RouteWildcard { text: text.to_owned(), path: path.to_owned() });
+        }
         let (text, trailing_slash) = match text.strip_suffix('/') {
             Some(without) if without.len() > 1 => (without, true),
             _ => (text, false),
@@ -342,10 +373,14 @@ mod tests {
         assert_ne!(route("/a/"), route("/a"));
         assert_eq!(refused("//"), E::TrailingSlash("//".into()));
         assert_eq!(refused("//a"), E::EmptySegment("//a".into()));
-        assert_eq!(refused("/a/**"), E::Wildcard("/a/**".into()));
+        for (text, path) in [("/a/**", "/a"), ("/a/*", "/a"), ("/*", "/")] {
+            assert_eq!(refused(text), E::RouteWildcard { text: text.into(), path: path.into() });
+        }
+        assert_eq!(refused("/a/*/b"), E::Star("/a/*/b".into()));
+        assert!(matches!(refused("/{project}/b"), E::Placeholder { .. }));
         assert_eq!(refused("/**/a"), E::Wildcard("/**/a".into()));
         assert_eq!(refused("/a/{environment}"), E::Environment("/a/{environment}".into()));
-        for text in ["/a b", "/%61", "/a;b", "/a?b", "/é", "/{env}", "/a*", "/x{environment}"] {
+        for text in ["/a b", "/%61", "/a;b", "/a?b", "/é", "/{env", "/a*", "/x{environment}"] {
             assert!(matches!(refused(text), E::NotPlain { .. }), "{text}");
         }
         for text in ["/.", "/..", "/a./b", "/..."] {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::yaml::{Entry, Node, Text, Value};
-use super::{ConfigError, FilePosition};
+use super::{ConfigError, FilePosition, routes, upstream};
 
 /// Whether files that the configuration names are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl<'e> Reader<'e> {
         for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
             let hint = match nearest(&entry.key, keys) {
                 Some(key) => format!("did you mean '{key}'?"),
-                None => format!("expected {}", any_of(keys)),
+                None => place_of(entry).unwrap_or_else(|| format!("expected {}", any_of(keys))),
             };
             let message = format!("unknown key '{}': {hint}", entry.key.escape_debug());
             self.error_at(entry.position, &entry.node.path, message);
@@ -134,7 +134,8 @@ impl<'e> Reader<'e> {
     pub(super) fn list<'n>(&mut self, node: &'n Node, expected: &str) -> Option<&'n [Node]> {
         match &node.value {
             Value::List(items) => Some(items),
-            _ => self.unexpected(node, expected),
+            Value::Map(_) => self.unexpected(node, format_args!("{expected}, each begun with '- '")),
+            _ => self.unexpected(node, format_args!("{expected}, written [A, B] or with '- ' before each")),
         }
     }
 
@@ -347,6 +348,22 @@ fn any_of(words: &[&str]) -> String {
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
         None => "nothing".to_owned(),
     }
+}
+
+/// Where a key belongs that stands in the wrong section.
+fn place_of(entry: &Entry) -> Option<String> {
+    let key = entry.key.as_str();
+    if routes::KEYS.contains(&key) {
+        return Some(
+            "it belongs to a route: write it below the route's 'path:', in the same column".to_owned(),
+        );
+    }
+    if upstream::KEYS.contains(&key) {
+        return Some("it belongs to an upstream: indent it below the upstream's name".to_owned());
+    }
+    let Value::Map(entries) = &entry.node.value else { return None };
+    let is_upstream = entries.iter().any(|entry| entry.key == "endpoints");
+    is_upstream.then(|| "an upstream is indented below 'upstreams:'".to_owned())
 }
 
 /// The word that was probably meant.

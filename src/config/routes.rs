@@ -15,6 +15,25 @@ use super::{
     Upstream,
 };
 
+/// The keys of a route.
+pub(super) const KEYS: [&str; 15] = [
+    "path",
+    "upstream",
+    "access",
+    "methods",
+    "environment",
+    "account",
+    "environment_key",
+    "shared",
+    "owner_only",
+    "selectors",
+    "method_override",
+    "readonly_upgrades",
+    "encoded_slash",
+    "cors",
+    "body_bytes",
+];
+
 /// Keys that only mean something where keys are needed.
 const KEYED: [&str; 8] = [
     "environment",
@@ -35,26 +54,7 @@ pub(super) fn read_all(
 ) -> Option<Vec<Route>> {
     let mut paths: Vec<(RoutePath, bool, usize)> = Vec::new();
     reader.items(node, "a list of routes", |reader, node| {
-        let section = reader.section(
-            node,
-            &[
-                "path",
-                "upstream",
-                "access",
-                "methods",
-                "environment",
-                "account",
-                "environment_key",
-                "shared",
-                "owner_only",
-                "selectors",
-                "method_override",
-                "readonly_upgrades",
-                "encoded_slash",
-                "cors",
-                "body_bytes",
-            ],
-        )?;
+        let section = reader.section(node, &KEYS)?;
         let upstream =
             reader.required(&section, "upstream").and_then(|node| read_upstream(reader, node, upstreams));
         let mut encoded_slash = EncodedSlash::default();

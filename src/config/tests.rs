@@ -57,8 +57,8 @@ fn one_mistake(text: &str, message: &str) {
 #[track_caller]
 fn marked(text: &str) -> (String, String) {
     let (before, after) = text.split_once('»').expect("a mark");
-    let line = before.lines().count();
-    let column = before.lines().last().unwrap_or_default().chars().count() + 1;
+    let line = before.split('\n').count();
+    let column = before.split('\n').next_back().unwrap_or_default().chars().count() + 1;
     (format!("{before}{after}"), format!("{line}:{column}"))
 }
 
@@ -176,7 +176,7 @@ drain_time: 3s
     let expected = [
         "3:5 listeners[0].adress: unknown key 'adress': did you mean 'address'?",
         "3:5 listeners[0]: the key 'address' is missing",
-        "4:14 listeners[1].address: expected an IP address and a port, such as 127.0.0.1:8080, found 'localhost:8080'",
+        "4:14 listeners[1].address: expected an IP address and a port, such as 127.0.0.1:8080 (0.0.0.0 where other machines are to reach it), found 'localhost:8080'",
         "8:22 upstreams.api.endpoints[0]: expected http:// or https://",
         "8:71 upstreams.api.protocol: expected 'http1' or 'http2', found 'http3'",
         "10:11 routes[0].path: '/v1/': only a public path may end with '/'",
@@ -203,11 +203,54 @@ fn a_mistake_prints_file_line_and_column() {
     let errors = read("listeners: 5").unwrap_err();
     let first = errors.to_string().lines().next().unwrap().to_owned();
     assert!(first.starts_with("etc/p.yaml:1:1: "), "{first}");
-    assert!(
-        errors
-            .to_string()
-            .contains("etc/p.yaml:1:12: listeners: expected a list of listeners, found the number 5")
-    );
+    assert!(errors.to_string().contains(
+        "etc/p.yaml:1:12: listeners: expected a list of listeners, written [A, B] or with '- ' before each"
+    ));
+}
+
+/// What new users write: each message says what to write instead.
+#[test]
+fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
+    for (text, message) in [
+        (
+            format!("{LEAST}»selectors: {{ query: [p] }}\n"),
+            "it belongs to a route: write it below the route's 'path:'",
+        ),
+        (format!("{LEAST}»endpoints: ['http://h']\n"), "it belongs to an upstream: indent it below"),
+        (
+            format!("{LEAST}»web: {{ endpoints: ['http://h'] }}\n"),
+            "an upstream is indented below 'upstreams:'",
+        ),
+        (with("routes", "»routes: { path: /v1, upstream: api }"), "a list of routes, each begun with '- '"),
+        (with("routes", "routes:\n  - path: /v1\n    upstream: api\n  »path: /v2"), "begin it with '- '"),
+        (with("routes", "routes: [{ path: »'/v1/*', upstream: api }]"), "write '/v1'"),
+        (
+            with("routes", "routes: [{ path: /v1, upstream: api, environment: »'/v1/{project}' }]"),
+            "the placeholder is called {environment}",
+        ),
+        (
+            with("routes", "routes: [{ path: /v1, upstream: api, environment: /v1/»{environment} }]"),
+            "needs quotation marks",
+        ),
+        (
+            with("routes", "routes:\n  - path: /v1\n    upstream: api\n    environment: {environment}»/v1"),
+            "text after the end of a value",
+        ),
+        (LEAST.replace("a.db }", "a.db } »x"), "text after the end of a value"),
+        (with("listeners", "listeners: [{ address: »28380 }]"), "such as 127.0.0.1:28380 (0.0.0.0 where"),
+        (with("listeners", "listeners: [{ address: »':28380' }]"), "such as 127.0.0.1:28380"),
+        (with("listeners", "listeners: [{ address: »'::1' }]"), "such as [::1]:8080"),
+        (
+            with("upstreams", "upstreams: { api: { endpoints: [»'localhost:3000'] } }"),
+            "the scheme is missing: write http://localhost:3000,",
+        ),
+        (
+            with("upstreams", "upstreams: { api: { endpoints: [»'u:hunter2@h:3000'] } }"),
+            "without user, path or query",
+        ),
+    ] {
+        one_mistake(&text, message);
+    }
 }
 
 #[test]
@@ -337,7 +380,7 @@ fn routes_are_judged() {
         ("environment: ['/v1/{environment}', »'/v2/{environment}']", "under the route's path"),
         ("environment: ['/v1/{environment}', »'/v1/{environment}']", "given twice"),
         ("shared: [»/v1/a/]", "must not end with '/'"),
-        ("shared: [»'/v1/*']", "literal segment"),
+        ("shared: [»'/v1/*']", "'**' as the last segment"),
         (
             "environment: '/v1/p/{environment}', owner_only: [»'/v1/q/{environment}/x']",
             "lies in no environment",

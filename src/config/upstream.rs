@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::listener::read_certificates;
 use super::reader::{Files, Reader};
-use super::yaml::{Entry, Node};
+use super::yaml::{Entry, Node, is_substituted};
 
 /// An API behind the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,19 @@ pub struct Upstream {
     /// Idle connections kept, per worker. Where absent, all that there may be.
     pub idle_connections: Option<usize>,
 }
+
+/// The keys of an upstream.
+pub(super) const KEYS: [&str; 9] = [
+    "endpoints",
+    "protocol",
+    "tls",
+    "host",
+    "credential",
+    "authorization",
+    "max_connections",
+    "max_waiting",
+    "idle_connections",
+];
 
 /// [`Upstream::max_connections`] where the configuration says nothing.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
@@ -209,18 +222,7 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
         let message = "expected an upstream's name of 1 to 64 of the characters A-Z a-z 0-9 . _ -";
         reader.error_at(entry.position, &entry.node.path, message);
     }
-    let keys = &[
-        "endpoints",
-        "protocol",
-        "tls",
-        "host",
-        "credential",
-        "authorization",
-        "max_connections",
-        "max_waiting",
-        "idle_connections",
-    ];
-    let Some(section) = reader.section(&entry.node, keys) else { return upstream };
+    let Some(section) = reader.section(&entry.node, &KEYS) else { return upstream };
     if let Some(node) = reader.required(&section, "endpoints") {
         reader.set(&mut upstream.endpoints, Some(node), read_endpoints);
     }
@@ -275,12 +277,16 @@ fn read_endpoints(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<EndpointUr
     reader.items(node, "a list of URLs such as http://127.0.0.1:3000", |reader, node| {
         let text = reader.text(node, "a URL such as http://127.0.0.1:3000")?;
         let Some(endpoint) = EndpointUrl::parse(text) else {
-            // what was found is not shown: people put passwords into URLs
-            reader.error(
-                node,
-                "expected http:// or https:// with a host and perhaps a port, without user, path or query, \
-                 such as http://127.0.0.1:3000",
-            );
+            // what was found is not shown, for people put passwords into URLs, unless it is a host and a port
+            let completed = format!("http://{text}");
+            let advice = if EndpointUrl::parse(&completed).is_some() && !is_substituted(node) {
+                format!("the scheme is missing: write {completed}, or https:// if it speaks TLS")
+            } else {
+                "expected http:// or https:// with a host and perhaps a port, without user, path or query, such as \
+                 http://127.0.0.1:3000"
+                    .to_owned()
+            };
+            reader.error(node, advice);
             return None;
         };
         if *tls.get_or_insert(endpoint.tls) != endpoint.tls {

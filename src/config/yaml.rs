@@ -42,6 +42,11 @@ pub(super) struct Text {
     pub(super) substituted: bool,
 }
 
+/// Whether a value holds something of the process environment.
+pub(super) fn is_substituted(node: &Node) -> bool {
+    matches!(node.value, Value::Text(Text { substituted: true, .. }))
+}
+
 /// One key of a mapping. The same key may come twice: the reader reports that.
 pub(super) struct Entry {
     pub(super) key: String,
@@ -127,10 +132,19 @@ fn without_positions(text: &str) -> String {
 /// What the YAML library says of indentation and punctuation, for people who do not know its grammar.
 fn in_plain_words(text: &str, position: FilePosition, said: &str) -> String {
     let line = text.lines().nth(position.line.saturating_sub(1)).unwrap_or_default();
+    let before: String = line.chars().take(position.column.saturating_sub(1)).collect();
     let indentation = &line[..line.len() - line.trim_start().len()];
     let meaning = if indentation.contains('\t') {
         "a tab indents this line: indent with spaces"
-    } else if said.contains("did not find expected key") || said.contains("did not find expected '-'") {
+    } else if said.contains("did not find expected '-'") {
+        "this line is indented differently from the list above it: begin it with '- ', or indent it like the other keys of \
+         its entry"
+    } else if said.contains("did not find expected ',' or") {
+        "a bracket is not closed here, a ',' is missing, or a value with brackets in it needs quotation marks"
+    } else if said.contains("did not find expected key") && before.trim_end().ends_with(['}', ']', '"', '\''])
+    {
+        "there is text after the end of a value: take it away, or put the whole value into quotation marks"
+    } else if said.contains("did not find expected key") {
         "this line is indented differently from the lines that it belongs with: all entries of one section begin in \
          the same column"
     } else if said.contains("could not find expected ':'") {
