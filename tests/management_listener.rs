@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -260,6 +260,21 @@ fn case_91_no_key_works_before_init_has_printed_one() {
     assert_eq!(again.code, 1, "{again:?}");
     assert!(support::cli::key_in(&again.stdout).is_none(), "{again:?}");
     assert_eq!(api.post("/v2-beta/apikeys", &json!({})).status, 201);
+}
+
+#[test]
+fn a_client_that_speaks_tls_where_there_is_none_is_told_so() {
+    let stage = Stage::start();
+    let mut client = TcpStream::connect(stage.gateway.management()).expect("it connects");
+    client.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    // the first record of a handshake, and the beginning of a ClientHello
+    let hello = [&b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03"[..], &[7; 190]].concat();
+    client.write_all(&hello).expect("written");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer, and the end");
+    assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    assert!(answer.contains("plain HTTP on this port: call it by http:// instead of https://"), "{answer}");
+    assert_eq!(exchange(&stage.gateway, request(&stage.gateway, "GET", "/readyz").end()).status, 200);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::state::Management;
 use super::write_timeout::WriteTimeout;
 use crate::model::ClientSource;
 use crate::telemetry::LogThrottle;
-use crate::wire::{Socket, accept_tls};
+use crate::wire::{Socket, accept_tls, refuse_tls};
 
 /// Pause after a failed accept, which would most likely fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -120,6 +120,22 @@ async fn serve_connection(
 ) {
     match tls {
         None => {
+            let begun = tokio::select! {
+                begun = tokio::time::timeout(timeouts.header, refuse_tls(&tcp)) => begun,
+                () = stop.cancelled() => return,
+            };
+            match begun {
+                Ok(Ok(false)) => {}
+                Ok(Ok(true)) => {
+                    tracing::debug!(%peer, "a TLS client at the management listener, which has no 'tls'");
+                    return;
+                }
+                Ok(Err(error)) => {
+                    tracing::debug!(%peer, %error, "a management connection ended");
+                    return;
+                }
+                Err(_) => return,
+            }
             let origin = Connection { peer, tls: None };
             serve_http(Socket::Plain(tcp), origin, slot, management, timeouts, stop).await;
         }

@@ -58,6 +58,6 @@ pub use splice::PipePool;
 pub use spoofable_headers::SPOOFABLE_HEADERS;
 pub use stall_detector::StallDetector;
 pub use tcp_progress::TcpProgress;
-pub use tls_accept::{TlsAcceptError, accept_tls};
+pub use tls_accept::{TlsAcceptError, accept_tls, refuse_tls};
 pub use watched_socket::{SocketWatch, WatchedSocket};
 pub use websocket_frames::{WebSocketFrames, masked_websocket_close_frame, websocket_close_frame};

@@ -1,4 +1,5 @@
-//! TLS handshakes with clients, and an answer in words for those that speak plain HTTP instead.
+//! TLS handshakes with clients, and an answer in words for those that speak plain HTTP instead, or TLS where plain HTTP is
+//! spoken.
 
 use std::io;
 
@@ -19,6 +20,13 @@ const PLAIN_HTTP_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: t
     Content-Length: 75\r\nConnection: close\r\n\r\n\
     Portcullis speaks TLS on this port: call it by https:// instead of http://\n";
 
+const TLS_CLIENT_RESPONSE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+    Content-Length: 82\r\nConnection: close\r\n\r\n\
+    Portcullis speaks plain HTTP on this port: call it by http:// instead of https://\n";
+
+/// What a client's first record of TLS begins with: the type "handshake". No request does.
+const HANDSHAKE_RECORD: u8 = 0x16;
+
 /// Why there is no TLS connection.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsAcceptError {
@@ -37,10 +45,23 @@ pub async fn accept_tls(tcp: TcpStream, tls: &TlsAcceptor) -> Result<TlsStream<T
     // they stay where they are; a client that sends them one by one gets the alert that any other garbage gets
     let count = tcp.peek(&mut first).await?;
     if is_request(&first[..count]) {
-        refuse_plain_http(&tcp).await?;
+        refuse(&tcp, PLAIN_HTTP_RESPONSE).await?;
         return Err(TlsAcceptError::PlainHttp);
     }
     Ok(tls.accept(tcp).await?)
+}
+
+/// Waits for a client's first byte on a port without TLS. One that begins a TLS handshake gets one answer that says so, and
+/// this is true. To be run within a time limit.
+pub async fn refuse_tls(tcp: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    // it stays where it is
+    let count = tcp.peek(&mut first).await?;
+    if count == 0 || first[0] != HANDSHAKE_RECORD {
+        return Ok(false);
+    }
+    refuse(tcp, TLS_CLIENT_RESPONSE).await?;
+    Ok(true)
 }
 
 /// Whether a connection begins like a request line: with a method and a space. No record of TLS does.
@@ -50,14 +71,14 @@ fn is_request(bytes: &[u8]) -> bool {
 }
 
 /// Answers. Never waits for the client: a new connection's buffer takes the answer whole.
-async fn refuse_plain_http(tcp: &TcpStream) -> io::Result<()> {
+async fn refuse(tcp: &TcpStream, response: &[u8]) -> io::Result<()> {
     // it may hold a credential
     let mut unread = vec![0; UNREAD_BYTES];
     let taken = tcp.try_read(&mut unread);
     unread.zeroize();
     taken?;
     tcp.writable().await?;
-    tcp.try_write(PLAIN_HTTP_RESPONSE)?;
+    tcp.try_write(response)?;
     Ok(())
 }
 
@@ -79,9 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_has_the_length_that_it_announces() {
-        let text = std::str::from_utf8(PLAIN_HTTP_RESPONSE).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
+    fn each_answer_has_the_length_that_it_announces() {
+        for response in [PLAIN_HTTP_RESPONSE, TLS_CLIENT_RESPONSE] {
+            let text = std::str::from_utf8(response).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{text}");
+        }
     }
 }
