@@ -25,7 +25,8 @@ pub(super) enum Command {
         /// What it is called
         #[arg(long)]
         name: String,
-        /// An admin reaches and manages everything, a user the environments it is a member of
+        /// An admin reaches and manages everything; a user reaches the environments it is a member of, and what routes with
+        /// 'account: allow' open to every account
         #[arg(long, default_value = "user", value_parser = PossibleValuesParser::new(["admin", "user"])
             .try_map(|text| text.parse::<AccountKind>()))]
         kind: AccountKind,

@@ -169,3 +169,18 @@ fn the_audit_log_is_filtered_and_shows_what_changed() {
         admin.page(&format!("/audit?key={}&actor=1a1&outcome=done", shared().gateway().admin.access_key));
     assert!(page.contains("data-id=\"1al"), "{page}");
 }
+
+#[test]
+fn what_cannot_be_taken_back_is_said_before() {
+    let gateway = shared().gateway();
+    let admin = Visitor::signed_in(gateway, &gateway.admin);
+    let id = crate::support::marker();
+    gateway.create_environment(&id);
+    let question = admin.page(&format!("/environments/{id}/delete"));
+    assert!(question.contains(&format!("its id {id} can never be used again")), "{question}");
+    let form = admin.page("/accounts/new");
+    assert!(
+        form.contains("user: reaches its environments, and what is open to every account"),
+        "{form}"
+    );
+}

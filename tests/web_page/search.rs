@@ -4,7 +4,7 @@ use crate::shared;
 use crate::support::cli::Key;
 use crate::support::http1::Response;
 use crate::support::marker;
-use crate::visitor::{Visitor, row_of};
+use crate::visitor::{Visitor, encoded, row_of};
 
 /// What the search box leads to, as a browser follows it.
 #[track_caller]
@@ -165,5 +165,44 @@ fn odd_searches_are_answered_with_a_page() {
         let answer = admin.get(target);
         assert!([200, 422].contains(&answer.status), "{target}: {answer:?}");
         assert!(answer.text().starts_with("<!DOCTYPE html>"), "{target}");
+    }
+}
+
+#[test]
+fn a_pair_in_the_box_of_a_list_or_a_filter_stays_in_no_address() {
+    let gateway = shared().gateway();
+    let admin = Visitor::signed_in(gateway, &gateway.admin);
+    let key = gateway.create_environment_key("e1");
+    let pair = format!("{}:{}", key.access_key, key.secret);
+    let asked = |visitor: &Visitor<'_>, path: &str, pairs: &[(&str, &str)]| {
+        visitor.get(&format!("{path}?{}", encoded(pairs)))
+    };
+    for (path, parameter) in [
+        ("/keys", "account-search"),
+        ("/keys", "environment-search"),
+        ("/accounts", "search"),
+        ("/audit", "key"),
+        ("/audit", "object"),
+    ] {
+        let clean = format!("{path}?environment=e1&{parameter}={}&x=y", key.access_key);
+        // whoever asks: the sign-in page keeps the address, too
+        for visitor in [&admin, &Visitor::new(gateway)] {
+            let answer = asked(visitor, path, &[("environment", "e1"), (parameter, &pair), ("x", "y")]);
+            assert_eq!(answer.header("Location").as_deref(), Some(clean.as_str()), "{answer:?}");
+        }
+    }
+    let answer = asked(&admin, "/environments", &[("search", "chosen:password")]);
+    assert_eq!(answer.header("Location").as_deref(), Some("/environments?search=chosen"), "{answer:?}");
+    let answer = asked(&admin, "/audit", &[("object", &key.secret)]);
+    assert_eq!(answer.header("Location").as_deref(), Some("/audit?object="), "{answer:?}");
+    assert!(admin.page("/audit?object=").contains("That is a secret key"), "why nothing was looked for");
+    // what has a colon and is no pair
+    for (path, parameter, text) in [
+        ("/audit", "object", "e1:1a2"),
+        ("/audit", "from", "2026-01-31 09:30"),
+        ("/keys", "account-search", "a b"),
+    ] {
+        let answer = asked(&admin, path, &[(parameter, text)]);
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 }

@@ -191,6 +191,26 @@ fn a_session_ends_with_its_key_and_says_why() {
 }
 
 #[test]
+fn what_was_typed_survives_a_second_session_in_another_tab() {
+    let visitor = Visitor::signed_in(shared().gateway(), &shared().alice);
+    let name = crate::support::marker();
+    let token = visitor.form_token();
+    visitor.sign_in(&shared().alice);
+    let fields = [("name", name.as_str()), ("description", "two\nlines"), ("form_token", &token)];
+    let answer = visitor.post_bare("/keys/new", &fields);
+    assert_eq!(answer.status, 403, "{answer:?}");
+    let page = answer.text();
+    assert!(page.contains(&format!("value=\"{name}\"")) && page.contains("two\nlines</textarea>"), "{page}");
+    assert!(page.contains("so nothing was changed"), "{page}");
+    let empty = visitor.page(&format!("/keys?account-search={name}"));
+    assert!(empty.contains("account-keys-empty"), "{empty}");
+    // sent again as it stands there, it is this session's
+    let token = crate::visitor::value_of(&page, "form_token").expect("a token");
+    let fields = [("name", name.as_str()), ("form_token", &token)];
+    assert_eq!(visitor.post_bare("/keys/new", &fields).status, 303);
+}
+
+#[test]
 fn what_was_typed_survives_the_end_of_the_session() {
     let shared = shared();
     let visitor = Visitor::signed_in(shared.gateway(), &shared.alice);

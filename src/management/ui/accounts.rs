@@ -73,7 +73,7 @@ pub(super) async fn list(request: &SignedInRequest<'_>) -> Result<Answer, Refusa
         layout: request.layout("Accounts", Section::Accounts),
         heading: "Accounts",
         intro: "An account is a person or a service that owns keys. Admins reach and manage everything. Users reach \
-                the environments that they are members of.",
+                the environments that they are members of, and what a route opens to every account.",
         add: Some(("Add account", with_query("/accounts/new", &[("to", &request.url())]))),
         table: table.counting("account", "accounts").searched("Name or description"),
     };
@@ -164,7 +164,7 @@ const DESCRIPTION_HINT: &str = "Who it is, or what it is for";
 fn new_form(request: &SignedInRequest<'_>, to: String, [name, kind, description]: [&str; 3]) -> FormPage {
     let mut page = FormPage::new(request, Section::Accounts, "new-account", "New account", "Create", to);
     let kinds = vec![
-        ("user", "user: reaches the environments it is a member of"),
+        ("user", "user: reaches its environments, and what is open to every account"),
         ("admin", "admin: reaches and manages everything"),
     ];
     page.fields = vec![

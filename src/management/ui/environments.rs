@@ -308,7 +308,8 @@ pub(super) async fn confirm_state_change(
             "Delete",
             format!(
                 "Delete the environment {name}? It is closed to every key. Its keys and memberships are deleted \
-                 too. This cannot be undone."
+                 too. This cannot be undone, and its id {} can never be used again.",
+                environment.id
             ),
         ),
     };

@@ -35,9 +35,10 @@ mod signed_in_request;
 mod static_files;
 mod table;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::answer::Answer;
+use super::flash::{Notice, NoticeKind};
 use super::identify::{self, Visitor};
 use super::refusal::Refusal;
 use super::request::Request;
@@ -79,6 +80,15 @@ async fn respond(management: &Management, request: &Request) -> Answer {
         Ok(visitor) => visitor,
         Err(refusal) => return error_page::answer(None, &refusal, &request.id),
     };
+    if sent.is_none()
+        && let Some((address, notice)) =
+            search::address_without_secrets(request, &management.settings().key_prefixes)
+    {
+        if let (Visitor::SignedIn(_, session), Some(notice)) = (&visitor, notice) {
+            session.flash.set_notice(notice);
+        }
+        return signed_in_request::redirect(&address);
+    }
     if segments == ["sign-in"] {
         return sign_in::answer(management, request, &visitor, sent.as_ref()).await;
     }
@@ -99,7 +109,10 @@ async fn respond(management: &Management, request: &Request) -> Answer {
     if let Some(form) = &sent
         && let Err(refusal) = form.verify_csrf_token(&request.session)
     {
-        return error_page::answer(Some(&request), &refusal, &request.http.id);
+        return match form_of_another_session(&request, &segments, form).await {
+            Some(answer) => answer,
+            None => error_page::answer(Some(&request), &refusal, &request.http.id),
+        };
     }
     let answer = pages(&request, &segments, sent.as_ref()).await;
     if let (Err(refusal), Some(form)) = (&answer, &sent)
@@ -113,6 +126,28 @@ async fn respond(management: &Management, request: &Request) -> Answer {
         Err(Refusal::Unauthorized) => sign_in::end_session(&request, sign_in::SignInReason::Key),
         Err(refusal) => error_page::answer(Some(&request), &refusal, &request.http.id),
     }
+}
+
+/// Shows a form again that was opened in an earlier session, such as in another tab, with what was typed into it; `None`:
+/// nothing was typed.
+async fn form_of_another_session(
+    request: &SignedInRequest<'_>,
+    segments: &[&str],
+    form: &Form,
+) -> Option<Answer> {
+    let typed = form.typed("");
+    if typed.is_empty() {
+        return None;
+    }
+    request.session.flash.set_typed(request.url(), typed);
+    request.session.flash.set_notice(Notice {
+        kind: NoticeKind::Problem,
+        text: "This form does not belong to this session, so nothing was changed. Check what it says, and send it again."
+            .to_owned(),
+    });
+    let mut answer = pages(request, segments, None).await.ok()?;
+    *answer.status_mut() = StatusCode::FORBIDDEN;
+    Some(answer)
 }
 
 /// What is found at a path, for somebody who has signed in. Segments are compared as they came: no id needs an escape.

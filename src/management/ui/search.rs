@@ -6,12 +6,15 @@
 use askama::Template;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use form_urlencoded::Serializer;
 use http::StatusCode;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::super::answer::Answer;
+use super::super::flash::{Notice, NoticeKind};
 use super::super::refusal::Refusal;
+use super::super::request::Request;
 use super::form::Form;
 use super::key_display::{key_label, last_use, owner_cell, owner_names};
 use super::list_view::{ListDefaults, ListView};
@@ -90,6 +93,36 @@ fn not_searched(request: &SignedInRequest<'_>, why: NotSearchable) -> Answer {
     render(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
+/// The address of a request without what follows the colon of a pair, or a secret key, that was pasted into the search box
+/// of a list or into a filter of the audit log: such a box is sent in the address. `None`: there is nothing of the kind.
+pub(super) fn address_without_secrets(
+    request: &Request,
+    prefixes: &KeyPrefixes,
+) -> Option<(String, Option<Notice>)> {
+    let (mut address, mut notice) = (Serializer::new(String::new()), None);
+    let mut is_changed = false;
+    for (name, value) in form_urlencoded::parse(request.query().as_bytes()) {
+        let value = Zeroizing::new(value.into_owned());
+        let is_searched = *name == *"search" || name.ends_with("-search");
+        let is_filter = request.path() == "/audit" && ["key", "object"].contains(&&*name);
+        // an object's id may have a colon: there only what is certain to be a secret goes
+        let is_looked_at = is_searched || is_filter && (name == "key" || holds_secret(&value, prefixes));
+        let public = match public_part(&value, prefixes) {
+            _ if !is_looked_at => value.to_string(),
+            Ok(text) => text,
+            Err(NotSearchable::TooLong) => value.trim().to_owned(),
+            Err(NotSearchable::Empty) => String::new(),
+            Err(why @ NotSearchable::Secret) => {
+                notice = Some(Notice { kind: NoticeKind::Problem, text: why.sentence().to_owned() });
+                String::new()
+            }
+        };
+        is_changed |= is_looked_at && public != value.trim();
+        address.append_pair(&name, &public);
+    }
+    is_changed.then(|| (format!("{}?{}", request.path(), address.finish()), notice))
+}
+
 /// The key with this id or this access key.
 async fn exact_match(request: &SignedInRequest<'_>, text: &str) -> Result<Option<KeyEntry>, Refusal> {
     let found = if let Ok(id) = text.parse::<KeyId>() {
@@ -149,7 +182,7 @@ fn public_part(text: &str, prefixes: &KeyPrefixes) -> Result<String, NotSearchab
     let decoded = basic_credential(text);
     let text = decoded.as_ref().map_or(text, |decoded| decoded.as_str());
     let mut is_secret = false;
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+    for word in words(text) {
         match minted_kind(word, prefixes) {
             Some(Minted::AccessKey) => return Ok(word.to_owned()),
             Some(Minted::Secret) => is_secret = true,
@@ -166,6 +199,16 @@ fn public_part(text: &str, prefixes: &KeyPrefixes) -> Result<String, NotSearchab
         1..=MAX_CHARACTERS => Ok(text.to_owned()),
         _ => Err(NotSearchable::TooLong),
     }
+}
+
+fn holds_secret(text: &str, prefixes: &KeyPrefixes) -> bool {
+    let decoded = basic_credential(text);
+    let text = decoded.as_ref().map_or(text, |decoded| decoded.as_str());
+    words(text).any(|word| matches!(minted_kind(word, prefixes), Some(Minted::Secret)))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
 }
 
 enum Minted {
