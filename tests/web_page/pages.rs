@@ -179,8 +179,5 @@ fn what_cannot_be_taken_back_is_said_before() {
     let question = admin.page(&format!("/environments/{id}/delete"));
     assert!(question.contains(&format!("its id {id} can never be used again")), "{question}");
     let form = admin.page("/accounts/new");
-    assert!(
-        form.contains("user: reaches its environments, and what is open to every account"),
-        "{form}"
-    );
+    assert!(form.contains("user: reaches its environments, and what is open to every account"), "{form}");
 }

@@ -160,13 +160,12 @@ async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<R
 
 /// The key with this id or this access key.
 async fn find(request: &ApiRequest<'_>, id: &str) -> Result<KeyEntry, Refusal> {
-    let entry = match id.parse::<KeyId>() {
-        Ok(id) => request.operations().key(request.caller, id).await?,
+    let entry = if let Ok(id) = id.parse::<KeyId>() {
+        request.operations().key(request.caller, id).await?
+    } else {
         // no access key has the form of an id
-        Err(_) => {
-            let access_key = id.parse().map_err(|_: InvalidId| Refusal::NotFound)?;
-            request.operations().key_with_access_key(request.caller, access_key).await?
-        }
+        let access_key = id.parse().map_err(|_: InvalidId| Refusal::NotFound)?;
+        request.operations().key_with_access_key(request.caller, access_key).await?
     };
     let is_here = match (&request.environment, &entry.key.owner) {
         (None, _) => true,
