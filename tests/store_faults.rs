@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use portcullis::model::{AccountKind, KeyOwner, Name, State};
-use portcullis::store::{KeyVerifier, NewAccount, NewKey, PageQuery, Store, StoreError};
+use portcullis::store::{KeyProperties, KeyVerifier, NewAccount, NewKey, PageQuery, Store, StoreError};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -56,8 +56,7 @@ fn new_key(owner: &KeyOwner, access_key: &str) -> NewKey {
     NewKey {
         owner: owner.clone(),
         access_key: access_key.parse().expect("an access key"),
-        name: None,
-        description: None,
+        properties: KeyProperties::default(),
         verifier: KeyVerifier {
             phc: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g".to_owned(),
             fingerprint: None,

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use portcullis::auth::{Peppers, mint_pair};
 use portcullis::config::{self, KeyPrefixes};
 use portcullis::model::{AccountKind, KeyOwner, Name};
-use portcullis::store::{NewAccount, NewEnvironment, NewKey, Store};
+use portcullis::store::{KeyProperties, NewAccount, NewEnvironment, NewKey, Store};
 
 const ENVIRONMENT: &str = "e1";
 
@@ -59,7 +59,7 @@ fn issue(store: &mut Store, peppers: &Peppers, owner: KeyOwner) -> anyhow::Resul
     let pair = mint_pair(&KeyPrefixes::default(), &config::Argon2::default(), peppers, &owner)?;
     let line = format!("{} {}\n", pair.access_key, pair.secret.as_str());
     let (access_key, verifier) = (pair.access_key, pair.verifier);
-    store.create_key(&NewKey { owner, access_key, name: None, description: None, verifier })?;
+    store.create_key(&NewKey { owner, access_key, properties: KeyProperties::default(), verifier })?;
     Ok(line)
 }
 

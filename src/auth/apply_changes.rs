@@ -1,5 +1,7 @@
 //! Changes of the store, applied to the caches.
 
+use jiff::Timestamp;
+
 use super::Authenticator;
 use crate::model::{AccessKey, KeyOwner};
 use crate::store::{Change, ChangeNumber, StoreError, Subject};
@@ -23,6 +25,12 @@ impl Authenticator {
             }
         }
         self.progress.finish_applying(last.number);
+    }
+
+    /// Says that keys which end until `until` have ended. Call it before [`Authenticator::apply_changes`] with those keys:
+    /// what was read before is then cached no more.
+    pub fn set_ended_until(&self, until: Timestamp) {
+        self.progress.set_ended_until(until);
     }
 
     async fn invalidate_subject(&self, subject: &Subject) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::argon::ArgonError;
@@ -23,7 +24,7 @@ use super::throttle::Throttle;
 use super::{AuthFailure, Peppers};
 use crate::config::{Argon2, Config, KeyPrefixes};
 use crate::model::{AccessKey, ClientSource, KeyOwner};
-use crate::store::{BootInstant, KeyUse, KeyVerifier, RequestStore, StoreError};
+use crate::store::{BootInstant, KeyUse, KeyVerifier, RecordClock, RequestStore, StoreError};
 
 /// Why a credential is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,8 @@ pub struct Authenticator {
     /// A [`BootInstant`]: until then, a key that the store does not know does not exist.
     store_misses_trusted_until: AtomicU64,
     pub(super) counters: Arc<AtomicCounters>,
+    /// By which keys end.
+    clock: RecordClock,
 }
 
 impl Authenticator {
@@ -86,7 +89,12 @@ impl Authenticator {
     pub const STORE_MISSES_TRUSTED_FOR: Duration = Duration::from_secs(2);
 
     /// Starts the argon2 threads. Every credential is refused until [`Authenticator::set_lease_end`] is called.
-    pub fn new(config: &Config, peppers: Peppers, request_store: RequestStore) -> io::Result<Self> {
+    pub fn new(
+        config: &Config,
+        peppers: Peppers,
+        request_store: RequestStore,
+        clock: RecordClock,
+    ) -> io::Result<Self> {
         let counters = Arc::<AtomicCounters>::default();
         let mut decoy = [0; 32];
         random_bytes(&mut decoy);
@@ -116,6 +124,7 @@ impl Authenticator {
             lease_end: AtomicU64::new(0),
             store_misses_trusted_until: AtomicU64::new(0),
             counters,
+            clock,
         })
     }
 
@@ -167,6 +176,11 @@ impl Authenticator {
     /// How long the gateway may still act on its caches.
     pub fn remaining_lease(&self) -> Duration {
         BootInstant(self.lease_end.load(Ordering::Acquire)).remaining()
+    }
+
+    /// The record's time, by which keys end. Never before what has ended already.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().max(self.progress.ended_until())
     }
 
     pub(super) fn has_lease_at(&self, now: BootInstant) -> bool {

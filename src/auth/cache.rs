@@ -3,13 +3,15 @@
 //! Reading the store and caching what was read races with changes: what was read before a change may reach the cache
 //! after the change has dropped the entry. So both sides work in opposite order. A change first publishes its number, and
 //! then drops entries. A reader first inserts its entry, not yet live, and then looks at the number. Whichever comes
-//! second sees the other. Only live entries are ever used.
+//! second sees the other. Only live entries are ever used. What ends by itself is dropped in the same way, by its time in
+//! place of a change's number.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering, fence};
 
+use jiff::Timestamp;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
@@ -43,6 +45,11 @@ pub(super) trait CacheEntry: Send + Sync + 'static {
 
     /// About how many bytes of memory it takes.
     fn bytes(&self) -> usize;
+
+    /// When it stops being true by itself.
+    fn ends(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Which of the store's changes this gateway has applied to its caches.
@@ -54,6 +61,8 @@ pub(super) struct ChangeProgress {
     applied: AtomicU64,
     /// How often everything was dropped.
     epoch: AtomicU64,
+    /// Entries that end until then are dropped, or about to be. Milliseconds since 1970, by the record's clock.
+    ended_until: AtomicI64,
 }
 
 /// Taken before the store is read, compared when what was read is cached: in between, everything may have been dropped.
@@ -91,10 +100,22 @@ impl ChangeProgress {
         fence(Ordering::SeqCst);
     }
 
-    /// Whether no change after `as_of` has been applied, so that what was read then may be cached.
-    fn allows(&self, as_of: ChangeNumber, epoch: Epoch) -> bool {
+    /// What ends until then has ended. Drop the entries after this call.
+    pub(super) fn set_ended_until(&self, until: Timestamp) {
+        self.ended_until.store(until.as_millisecond(), Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.applying.load(Ordering::SeqCst) <= as_of.0 && self.epoch.load(Ordering::SeqCst) == epoch.0
+    }
+
+    pub(super) fn ended_until(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.ended_until.load(Ordering::SeqCst)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether what was read as of `as_of` may be cached: no change after it has been applied, and it has not ended.
+    fn allows(&self, as_of: ChangeNumber, epoch: Epoch, ends: Option<Timestamp>) -> bool {
+        fence(Ordering::SeqCst);
+        self.applying.load(Ordering::SeqCst) <= as_of.0
+            && self.epoch.load(Ordering::SeqCst) == epoch.0
+            && ends.is_none_or(|ends| ends > self.ended_until())
     }
 }
 
@@ -159,7 +180,7 @@ where
             }
             self.entries.insert(key.clone(), Arc::clone(&entry));
         }
-        if progress.allows(as_of, epoch) && entry.state().activate() {
+        if progress.allows(as_of, epoch, entry.ends()) && entry.state().activate() {
             return Some(entry);
         }
         self.invalidate(key);
@@ -205,11 +226,12 @@ mod tests {
         state: EntryState,
         as_of: u64,
         bytes: usize,
+        ends: Option<Timestamp>,
     }
 
     impl Fact {
         fn read(as_of: u64) -> Self {
-            Self { state: EntryState::default(), as_of, bytes: 0 }
+            Self { state: EntryState::default(), as_of, bytes: 0, ends: None }
         }
     }
 
@@ -220,6 +242,10 @@ mod tests {
 
         fn bytes(&self) -> usize {
             self.bytes
+        }
+
+        fn ends(&self) -> Option<Timestamp> {
+            self.ends
         }
     }
 
@@ -294,10 +320,49 @@ mod tests {
     fn a_cache_of_bytes_holds_no_more() {
         let (cache, progress) = (StoreCache::with_max_bytes(100_000), ChangeProgress::default());
         for key in 0..1_000_u32 {
-            let fact = Fact { state: EntryState::default(), as_of: 0, bytes: 1_000 };
+            let fact = Fact { bytes: 1_000, ..Fact::read(0) };
             cache.fill(&key, fact, ChangeNumber(0), &progress, progress.epoch());
         }
         assert!((1..=80).contains(&cache.len()), "{}", cache.len());
+    }
+
+    /// The same for what ends by itself: readers fill with what holds until some millisecond, and once that has been
+    /// applied as past, nobody may get it from the cache.
+    #[test]
+    fn no_entry_outlives_its_end_however_threads_interleave() {
+        const MILLISECONDS: i64 = 20_000;
+        let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
+        let applied = AtomicI64::new(0);
+        let at = |millisecond: i64| Timestamp::from_millisecond(millisecond).unwrap();
+        let barrier = Barrier::new(3);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    loop {
+                        let past = applied.load(Ordering::SeqCst);
+                        let fact = cache.get(&1).or_else(|| {
+                            // it still held when it was read
+                            let ends = Some(at(past + 1));
+                            let fact = Fact { ends, ..Fact::read(0) };
+                            cache.fill(&1, fact, ChangeNumber(0), &progress, progress.epoch())
+                        });
+                        if let Some(ends) = fact.and_then(|fact| fact.ends) {
+                            assert!(ends > at(past), "{ends} is used when {past} ms are over");
+                        }
+                        if past == MILLISECONDS {
+                            return;
+                        }
+                    }
+                });
+            }
+            barrier.wait();
+            for millisecond in 1..=MILLISECONDS {
+                progress.set_ended_until(at(millisecond));
+                cache.invalidate(&1);
+                applied.store(millisecond, Ordering::SeqCst);
+            }
+        });
     }
 
     /// Readers fill and use, a writer changes, publishes and drops: once a change is applied, nobody may get from the

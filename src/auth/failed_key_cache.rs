@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::AuthFailure;
 use super::cache::{CacheEntry, EntryState};
 use crate::store::KeyVerifier;
@@ -12,12 +14,15 @@ pub(super) type ActiveVerifier = Result<Arc<KeyVerifier>, AuthFailure>;
 /// What a failure has read.
 pub(super) struct FailedKeyEntry {
     pub(super) verifier: ActiveVerifier,
+    /// When the key ends, if it works until then.
+    ends: Option<Timestamp>,
     state: EntryState,
 }
 
 impl FailedKeyEntry {
-    pub(super) fn new(verifier: ActiveVerifier) -> Self {
-        Self { verifier, state: EntryState::default() }
+    pub(super) fn new(verifier: ActiveVerifier, expires: Option<Timestamp>) -> Self {
+        let ends = expires.filter(|_| verifier.is_ok());
+        Self { verifier, ends, state: EntryState::default() }
     }
 }
 
@@ -29,5 +34,9 @@ impl CacheEntry for FailedKeyEntry {
     fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.verifier.as_ref().map_or(0, |verifier| size_of::<KeyVerifier>() + verifier.phc.len())
+    }
+
+    fn ends(&self) -> Option<Timestamp> {
+        self.ends
     }
 }

@@ -1,5 +1,7 @@
 //! Why a request is not authenticated.
 
+use jiff::Timestamp;
+
 use crate::model::{Principal, State};
 
 macro_rules! failures {
@@ -40,15 +42,20 @@ failures! {
     InactiveKey = "inactive_key",
     /// The key is active, its account or environment is not. Its secret is not verified.
     InactiveOwner = "inactive_owner",
+    /// The key has ended by itself. Its secret is not verified.
+    Expired = "expired",
 }
 
 impl AuthFailure {
-    /// Why a key does not work, whatever its secret; `None` if it does.
-    pub fn of(principal: &Principal) -> Option<Self> {
+    /// Why a key does not work at this time, whatever its secret; `None` if it does.
+    pub fn of(principal: &Principal, now: Timestamp) -> Option<Self> {
         if principal.key.state != State::Active {
-            return Some(Self::InactiveKey);
+            Some(Self::InactiveKey)
+        } else if principal.key.has_expired(now) {
+            Some(Self::Expired)
+        } else {
+            (!principal.is_active()).then_some(Self::InactiveOwner)
         }
-        (!principal.is_active()).then_some(Self::InactiveOwner)
     }
 
     /// The place of its name in [`AuthFailure::NAMES`].
@@ -59,7 +66,7 @@ impl AuthFailure {
     /// Whether the store has a key with the access key that was sent.
     pub(super) fn is_of_a_known_key(self) -> bool {
         match self {
-            Self::WrongSecret | Self::InactiveKey | Self::InactiveOwner => true,
+            Self::WrongSecret | Self::InactiveKey | Self::InactiveOwner | Self::Expired => true,
             Self::NoCredential | Self::Malformed | Self::Checksum | Self::UnknownKey => false,
         }
     }
@@ -79,6 +86,7 @@ mod tests {
             AuthFailure::WrongSecret,
             AuthFailure::InactiveKey,
             AuthFailure::InactiveOwner,
+            AuthFailure::Expired,
         ];
         assert_eq!(all.map(AuthFailure::name).as_slice(), AuthFailure::NAMES);
         for failure in all {

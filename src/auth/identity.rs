@@ -114,6 +114,7 @@ impl Identity {
             description: None,
             state: State::Active,
             uuid: String::new(),
+            expires: None,
             created,
             removed: None,
         };
@@ -154,6 +155,10 @@ impl CacheEntry for Identity {
             + key.access_key.as_str().len()
             + length(key.name.as_ref().map(Name::as_str))
             + length(key.description.as_ref().map(Description::as_str))
+    }
+
+    fn ends(&self) -> Option<Timestamp> {
+        self.principal.key.expires
     }
 }
 

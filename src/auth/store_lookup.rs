@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::AuthFailure;
 use super::authenticator::{AuthRefusal, Authenticator};
 use super::cache::Epoch;
@@ -21,9 +23,9 @@ pub(super) struct StoreRead {
 
 impl StoreRead {
     /// What verifies the secret, if the key works at all.
-    pub(super) fn active_verifier(&self) -> ActiveVerifier {
+    pub(super) fn active_verifier(&self, now: Timestamp) -> ActiveVerifier {
         let record = self.key.record.as_ref().ok_or(AuthFailure::UnknownKey)?;
-        AuthFailure::of(&record.principal).map_or_else(|| Ok(Arc::new(record.verifier.clone())), Err)
+        AuthFailure::of(&record.principal, now).map_or_else(|| Ok(Arc::new(record.verifier.clone())), Err)
     }
 }
 
@@ -42,7 +44,7 @@ impl Authenticator {
         // a text that cannot be an access key belongs to nobody
         let Ok(access_key) = access_key.parse() else { return Ok((Err(AuthFailure::UnknownKey), None)) };
         let read = self.read(access_key).await?;
-        Ok((read.active_verifier(), Some(read)))
+        Ok((read.active_verifier(self.now()), Some(read)))
     }
 
     pub(super) async fn read(&self, access_key: AccessKey) -> Result<StoreRead, AuthRefusal> {
@@ -55,7 +57,8 @@ impl Authenticator {
     /// Caches what a failure has read, so that the next one need not read it.
     pub(super) fn remember_failure(&self, verifier: ActiveVerifier, read: Option<StoreRead>) {
         if let Some(read) = read {
-            let entry = FailedKeyEntry::new(verifier);
+            let expires = read.key.record.as_ref().and_then(|record| record.principal.key.expires);
+            let entry = FailedKeyEntry::new(verifier, expires);
             // raced with a change: then it is read again next time
             let _ = self.failed_key_cache.fill(
                 &read.access_key,
@@ -84,7 +87,7 @@ impl Authenticator {
                     access_key.parse().map_err(|_| AuthRefusal::Unauthorized(AuthFailure::UnknownKey))?;
                 self.read(access_key).await?
             };
-            let record = working(key.record, phc).map_err(AuthRefusal::Unauthorized)?;
+            let record = working(key.record, phc, self.now()).map_err(AuthRefusal::Unauthorized)?;
             let identity = Identity::new(record, mac, &self.uses);
             if let Some(kept) = self.identities.fill(&access_key, identity, key.as_of, &self.progress, epoch)
             {
@@ -136,9 +139,9 @@ impl Authenticator {
 }
 
 /// The record, if its key works with the secret that was verified against `phc`.
-fn working(record: Option<KeyRecord>, phc: &str) -> Result<KeyRecord, AuthFailure> {
+fn working(record: Option<KeyRecord>, phc: &str, now: Timestamp) -> Result<KeyRecord, AuthFailure> {
     let record = record.ok_or(AuthFailure::UnknownKey)?;
-    match AuthFailure::of(&record.principal) {
+    match AuthFailure::of(&record.principal, now) {
         Some(failure) => Err(failure),
         None if record.verifier.phc != phc => Err(AuthFailure::WrongSecret),
         None => Ok(record),

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod changes;
+mod key_ends;
 mod steps;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use super::*;
 use crate::config::{self, Config};
 use crate::model::{AccessKey, AccountId, AccountKind, ApiKey, EnvironmentId, KeyOwner, Name};
 use crate::store::{
-    BootInstant, Follower, KeyVerifier, NewAccount, NewEnvironment, NewKey, RequestStore, Store,
+    BootInstant, Follower, KeyEdit, KeyProperties, KeyVerifier, NewAccount, NewEnvironment, NewKey,
+    RecordClock, RequestStore, Store,
 };
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -69,7 +72,7 @@ impl Fixture {
                 members: Vec::new(),
             })
             .unwrap();
-        let follower = Follower::open(&path).unwrap();
+        let follower = Follower::open(&path, Timestamp::now()).unwrap();
         let auth = authenticator(&config, &path, &[directory.path().join("pepper")]);
         Self { directory, config, store, auth, follower, account, environment }
     }
@@ -84,7 +87,7 @@ impl Fixture {
         for pepper in peppers.iter().filter(|path| !path.exists()) {
             Peppers::create(pepper).unwrap();
         }
-        self.follower = Follower::open(&self.path("store")).unwrap();
+        self.follower = Follower::open(&self.path("store"), Timestamp::now()).unwrap();
         self.auth = authenticator(&self.config, &self.path("store"), &peppers);
     }
 
@@ -118,7 +121,7 @@ impl Fixture {
     ) -> Pair {
         let phc = hash_secret(&self.config.argon2, secret.as_bytes()).unwrap();
         let verifier = KeyVerifier { phc, fingerprint };
-        let new = NewKey { owner, access_key, name: None, description: None, verifier };
+        let new = NewKey { owner, access_key, properties: KeyProperties::default(), verifier };
         let key = self.store.create_key(&new).unwrap().0;
         Pair { key, secret: Zeroizing::new(secret.to_owned()) }
     }
@@ -136,6 +139,22 @@ impl Fixture {
         let changes = self.follower.poll().unwrap();
         assert!(!changes.is_empty(), "the store should have changed");
         self.auth.apply_changes(&changes).await;
+    }
+
+    /// Does what the gateway does when the record's clock shows `now`. How many keys have ended.
+    async fn apply_ends(&mut self, now: Timestamp) -> usize {
+        let Some(ended) = self.follower.poll_ends(now).unwrap() else { return 0 };
+        self.auth.set_ended_until(ended.until);
+        self.auth.apply_changes(&ended.changes).await;
+        ended.changes.len()
+    }
+
+    /// The key is to end so many hours from now. When that is.
+    fn end_in_hours(&mut self, pair: &Pair, hours: i64) -> Timestamp {
+        let end = Timestamp::now() + SignedDuration::from_hours(hours);
+        let edit = KeyEdit { expires: Some(Some(end)), ..KeyEdit::default() };
+        self.store.edit_key(pair.key.id, &edit).unwrap();
+        end
     }
 
     /// The result of `work`, and what authentication counted meanwhile.
@@ -165,7 +184,9 @@ routes: [{ path: /v1, upstream: api }]
 
 fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Authenticator> {
     let request_store = RequestStore::open(store, 2).unwrap();
-    let auth = Authenticator::new(config, Peppers::load(peppers).unwrap(), request_store).unwrap();
+    let auth =
+        Authenticator::new(config, Peppers::load(peppers).unwrap(), request_store, RecordClock::default())
+            .unwrap();
     auth.set_lease_end(BootInstant::now() + Duration::from_hours(1));
     auth.set_store_misses_trusted_until(BootInstant::now() + Duration::from_hours(1));
     Arc::new(auth)

@@ -1,9 +1,10 @@
 //! Arguments that several commands have.
 
 use clap::Args;
+use jiff::Timestamp;
 
-use crate::model::{Description, Name};
-use crate::store::Edit;
+use crate::model::{Description, Name, WantedEnd};
+use crate::store::{Edit, KeyEdit};
 
 /// The two fields that can be edited.
 #[derive(Debug, Args)]
@@ -15,6 +16,34 @@ pub(super) struct EditArguments {
     /// The new description; "" takes it away
     #[arg(long)]
     description: Option<String>,
+}
+
+/// What can be edited of a key.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct KeyEditArguments {
+    /// The new name; "" takes it away
+    #[arg(long)]
+    name: Option<String>,
+    /// The new description; "" takes it away
+    #[arg(long)]
+    description: Option<String>,
+    /// When it stops by itself: 90d from now, a day (2027-01-31), a time (2027-01-31T12:00:00Z), or never
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<WantedEnd>,
+}
+
+impl KeyEditArguments {
+    pub(super) fn edit(&self) -> anyhow::Result<KeyEdit> {
+        Ok(KeyEdit {
+            common: Edit {
+                name: self.name.as_deref().map(Name::parse).transpose()?,
+                description: self.description.as_deref().map(Description::parse).transpose()?,
+                ..Edit::default()
+            },
+            expires: self.expires.map(|end| end.from(Timestamp::now())),
+        })
+    }
 }
 
 impl EditArguments {

@@ -10,21 +10,20 @@ use zeroize::Zeroizing;
 use super::local_store::LocalStore;
 use super::output::eprint_line;
 use crate::auth::{ChosenPair, STRONG_SECRET_BITS};
-use crate::model::{ApiKey, Description, KeyOwner, Name};
-use crate::store::{ChangeNumber, NewKey};
+use crate::model::{ApiKey, KeyOwner};
+use crate::store::{ChangeNumber, KeyProperties, NewKey};
 
 /// Stores a chosen pair, and says so where its secret is weak.
 pub(super) fn import_key(
     local_store: &mut LocalStore,
     owner: KeyOwner,
     pair: &ChosenPair,
-    name: Option<Name>,
-    description: Option<Description>,
+    properties: KeyProperties,
 ) -> anyhow::Result<(ApiKey, ChangeNumber)> {
     warn_where_weak(pair.bits());
     let verifier = pair.verifier(&local_store.config.argon2).context("cannot hash the secret")?;
     let access_key = pair.access_key().clone();
-    Ok(local_store.store.create_key(&NewKey { owner, access_key, name, description, verifier })?)
+    Ok(local_store.store.create_key(&NewKey { owner, access_key, properties, verifier })?)
 }
 
 /// Says so where a secret of at most so many bits is weak.

@@ -16,7 +16,7 @@ use super::{certificate, key, local_store};
 use crate::auth::Peppers;
 use crate::config::{self, CertificateFiles, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
-use crate::store::{NewAccount, Store, StoreError};
+use crate::store::{KeyProperties, NewAccount, Store, StoreError};
 
 /// What is written where there is no configuration yet.
 const STARTER: &str = include_str!("starter.yaml");
@@ -105,7 +105,7 @@ fn first_key(store: &mut Store, config: &Config, peppers: &Peppers) -> anyhow::R
     let name = Name::parse(FIRST_ACCOUNT)?.context("the first account has a name")?;
     let (account, _) =
         store.create_first_account(&NewAccount { name, kind: AccountKind::Admin, description: None })?;
-    issue_key::issue_key(store, config, peppers, KeyOwner::Account(account.id), None, None)
+    issue_key::issue_key(store, config, peppers, KeyOwner::Account(account.id), KeyProperties::default())
 }
 
 /// The peppers, the current one made where its file is missing.

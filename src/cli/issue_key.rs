@@ -4,8 +4,8 @@ use anyhow::Context as _;
 
 use crate::auth::{MintedPair, Peppers, Secret, mint_pair};
 use crate::config::Config;
-use crate::model::{Description, KeyOwner, Name};
-use crate::store::{KeyEntry, KeyUsage, NewKey, Store};
+use crate::model::KeyOwner;
+use crate::store::{KeyEntry, KeyProperties, KeyUsage, NewKey, Store};
 
 /// A new key, with the secret that is shown this once.
 #[derive(Debug)]
@@ -22,12 +22,11 @@ pub(super) fn issue_key(
     config: &Config,
     peppers: &Peppers,
     owner: KeyOwner,
-    name: Option<Name>,
-    description: Option<Description>,
+    properties: KeyProperties,
 ) -> anyhow::Result<IssuedKey> {
     let MintedPair { access_key, secret, verifier } =
         mint_pair(&config.key_prefix, &config.argon2, peppers, &owner)
             .context("cannot hash the new secret")?;
-    let (key, revision) = store.create_key(&NewKey { owner, access_key, name, description, verifier })?;
+    let (key, revision) = store.create_key(&NewKey { owner, access_key, properties, verifier })?;
     Ok(IssuedKey { entry: KeyEntry { key, revision, usage: KeyUsage::default() }, secret })
 }

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::arguments::{self, ConfirmSelf, EditArguments};
+use super::arguments::{self, ConfirmSelf, KeyEditArguments};
 use super::backend::{Backend, ImportedPair};
 use super::import;
 use super::list::List;
@@ -17,8 +19,8 @@ use super::output::{
 };
 use super::results::{Changed, Fetched};
 use crate::management::resource_json::{self, RenderOptions};
-use crate::model::{AccessKey, ApiKey, KeyOwner, State};
-use crate::store::{KeyEntry, KeyUsage};
+use crate::model::{AccessKey, ApiKey, KeyOwner, State, WantedEnd};
+use crate::store::{Edit, KeyEdit, KeyEntry, KeyUsage};
 
 const SHOWN_ONCE: &str = "The secret key is shown this once and cannot be read again: keep it now.";
 
@@ -27,7 +29,7 @@ pub(super) enum Command {
     /// Make a key; its secret is printed this once
     #[command(after_help = "Examples:\n  \
         portcullis key create --account alice --name laptop\n  \
-        portcullis key create --environment production --name ci --output json\n  \
+        portcullis key create --environment production --name ci --expires 90d --output json\n  \
         portcullis key create --environment 1a5 --access-key 0123456789ABCDEF0123 --secret-file old-secret\n  \
         portcullis key create --environment production --url https://gateway.example:8081")]
     Create {
@@ -39,6 +41,9 @@ pub(super) enum Command {
         /// Free text
         #[arg(long)]
         description: Option<String>,
+        /// When it stops by itself: 90d from now, a day (2027-01-31), a time (2027-01-31T12:00:00Z), or never
+        #[arg(long, value_name = "WHEN")]
+        expires: Option<WantedEnd>,
         /// Bring a key from elsewhere: its access key, instead of a new one
         #[arg(long, requires = "secret_file")]
         access_key: Option<AccessKey>,
@@ -49,11 +54,15 @@ pub(super) enum Command {
     /// List all keys, or those of one owner
     #[command(
         after_help = "Examples:\n  portcullis key list\n  portcullis key list --environment production\n  \
+            portcullis key list --expiring 14d\n  \
             portcullis key list --url https://gateway.example:8081"
     )]
     List {
         #[command(flatten)]
         owner: OptionalOwner,
+        /// Only keys that work, and stop by themselves within this time, the first to stop first
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        expiring: Option<Duration>,
     },
     /// Show one key, when it was last used, and how often
     #[command(after_help = "Examples:\n  portcullis key show 1c42\n  \
@@ -62,14 +71,15 @@ pub(super) enum Command {
         /// Its id or access key
         key: String,
     },
-    /// Change the name or the description
+    /// Change the name, the description, or when it stops by itself
     #[command(after_help = "Examples:\n  portcullis key edit 1c42 --name 'build server'\n  \
+        portcullis key edit 1c42 --expires 90d\n  \
         portcullis key edit 1c42 --name 'build server' --url https://gateway.example:8081")]
     Edit {
         /// Its id or access key
         key: String,
         #[command(flatten)]
-        edit: EditArguments,
+        edit: KeyEditArguments,
     },
     /// Let it work again
     #[command(after_help = "Examples:\n  portcullis key activate 1c42\n  \
@@ -125,9 +135,15 @@ pub(super) struct OptionalOwner {
 impl Command {
     pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Create { owner, name, description, access_key, secret_file } => {
-                let name = arguments::name(name.as_deref())?;
-                let description = arguments::description(description.as_deref())?;
+            Self::Create { owner, name, description, expires, access_key, secret_file } => {
+                let said = KeyEdit {
+                    common: Edit {
+                        name: Some(arguments::name(name.as_deref())?),
+                        description: Some(arguments::description(description.as_deref())?),
+                        ..Edit::default()
+                    },
+                    expires: expires.map(|end| end.from(Timestamp::now())),
+                };
                 let owner = backend
                     .owner(owner.account.as_deref(), owner.environment.as_deref())?
                     .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;
@@ -136,7 +152,7 @@ impl Command {
                 backend.warn_where_nothing_is_reached(&owner);
                 match access_key.as_ref().zip(secret_file.as_deref()) {
                     None => {
-                        let mut new = backend.create_key(owner, name, description)?;
+                        let mut new = backend.create_key(owner, said)?;
                         new.changed.fetched.owner_name = owner_name;
                         // before the wait for other gateways: if the command is killed, the secret is not lost
                         let text = new_key_text(&new.changed.fetched, &new.secret, output);
@@ -160,7 +176,7 @@ impl Command {
                     Some((access_key, file)) => {
                         let secret = import::read_secret(file)?;
                         let imported = ImportedPair { access_key: access_key.clone(), secret };
-                        let mut made = backend.import_key(owner, name, description, imported)?;
+                        let mut made = backend.import_key(owner, said, imported)?;
                         made.fetched.owner_name = owner_name;
                         backend.await_receipt(&mut made);
                         print_whole(&made, output)?;
@@ -168,13 +184,23 @@ impl Command {
                     }
                 }
             }
-            Self::List { owner } => {
+            Self::List { owner, expiring } => {
                 let owner = backend.owner(owner.account.as_deref(), owner.environment.as_deref())?;
-                let headings =
-                    ["ID", "ACCESS KEY", "OWNER", "NAME", "STATE", "CREATED", "LAST USED", "DESCRIPTION"];
+                let headings = [
+                    "ID",
+                    "ACCESS KEY",
+                    "OWNER",
+                    "NAME",
+                    "STATE",
+                    "EXPIRES",
+                    "CREATED",
+                    "LAST USED",
+                    "DESCRIPTION",
+                ];
                 let mut list = List::new(output, headings);
-                backend
-                    .keys(owner.as_ref(), output, &mut |part| list.part(&part, "apiKey", row, to_document))?;
+                backend.keys(owner.as_ref(), *expiring, output, &mut |part| {
+                    list.part(&part, "apiKey", row, to_document)
+                })?;
                 list.end()?;
                 Ok(ExitCode::SUCCESS)
             }
@@ -185,7 +211,7 @@ impl Command {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Edit { key, edit } => {
-                let mut edited = backend.edit_key(key, &edit.edit()?)?;
+                let mut edited = backend.edit_key(key, edit.edit()?)?;
                 edited.fetched.owner_name = backend.owner_name(&edited.fetched.object.key.owner);
                 backend.await_receipt(&mut edited);
                 print_whole(&edited, output)?;
@@ -270,6 +296,7 @@ fn new_key_text(new: &Fetched<KeyEntry>, secret: &str, output: Format) -> Zeroiz
             ("id", key.id.to_string()),
             ("owner", owner(new)),
             ("name", text(key.name.as_ref())),
+            ("expires", expires(key)),
         ]),
     })
 }
@@ -281,7 +308,7 @@ fn show(fetched: &Fetched<KeyEntry>, output: Format) -> anyhow::Result<()> {
     }
 }
 
-fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 10] {
+fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 11] {
     let KeyEntry { key, usage, .. } = &fetched.object;
     [
         ("id", key.id.to_string()),
@@ -290,11 +317,21 @@ fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 10] {
         ("name", text(key.name.as_ref())),
         ("state", fetched.state(key.state)),
         ("description", text(key.description.as_ref())),
+        ("expires", expires(key)),
         ("created", time(Some(key.created))),
         ("last used", last_used(usage)),
         ("removed", time(key.removed)),
         ("uuid", key.uuid.clone()),
     ]
+}
+
+/// When it stops by itself, or that it has.
+fn expires(key: &ApiKey) -> String {
+    match key.expires {
+        None => "never".to_owned(),
+        Some(_) if key.has_expired(Timestamp::now()) => format!("{} (expired)", time(key.expires)),
+        Some(_) => time(key.expires),
+    }
 }
 
 /// When, from where, how often.
@@ -310,7 +347,7 @@ fn last_used(usage: &KeyUsage) -> String {
     }
 }
 
-fn row(fetched: &Fetched<KeyEntry>) -> [String; 8] {
+fn row(fetched: &Fetched<KeyEntry>) -> [String; 9] {
     let KeyEntry { key, usage, .. } = &fetched.object;
     [
         key.id.to_string(),
@@ -318,6 +355,7 @@ fn row(fetched: &Fetched<KeyEntry>) -> [String; 8] {
         owner(fetched),
         text(key.name.as_ref()),
         fetched.state(key.state),
+        expires(key),
         time(Some(key.created)),
         time(usage.at),
         text(key.description.as_ref()),

@@ -9,9 +9,9 @@ use super::environment_variables::substitute;
 use super::reader::{Files, Reader};
 use super::yaml::{self, Node};
 use super::{
-    AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyPrefixes, Limits,
-    Log, Throttle, Timeouts, authentication, cores, limits, listener, log, management, routes, store,
-    upstream,
+    AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyLifetimes,
+    KeyPrefixes, Limits, Log, Throttle, Timeouts, authentication, cores, keys, limits, listener, log,
+    management, routes, store, upstream,
 };
 
 /// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,
@@ -111,6 +111,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
             "allow_missing_pepper",
             "key_prefix",
             "former_key_prefixes",
+            "keys",
             "authentication",
             "argon2",
             "cache",
@@ -158,6 +159,8 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     reader.set(&mut key_prefix.former, section.get("former_key_prefixes"), |reader, node| {
         authentication::read_former_prefixes(reader, node, &current)
     });
+    let mut keys = KeyLifetimes::default();
+    reader.set(&mut keys, section.get("keys"), keys::read);
     let mut authentication = Authentication::default();
     reader.set(&mut authentication, section.get("authentication"), authentication::read_authentication);
     let mut argon2 = Argon2::default();
@@ -204,6 +207,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         pepper_files: pepper_files?,
         allow_missing_pepper,
         key_prefix,
+        keys,
         argon2,
         cache,
         throttle,

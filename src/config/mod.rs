@@ -8,6 +8,7 @@ mod cors;
 mod environment_variables;
 mod error;
 mod file_position;
+mod keys;
 mod limits;
 mod listener;
 mod load;
@@ -34,6 +35,7 @@ pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, K
 pub use cors::Cors;
 pub use error::{ConfigError, ConfigErrors};
 pub use file_position::FilePosition;
+pub use keys::{KeyLifetimes, LifetimeError, lifetime_text};
 pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls};
 pub use load::{load, load_to_serve, parse};
@@ -84,6 +86,8 @@ pub struct Config {
     pub allow_missing_pepper: bool,
     /// What minted keys start with.
     pub key_prefix: KeyPrefixes,
+    /// How long keys live.
+    pub keys: KeyLifetimes,
     /// Verification of what no cache and no fingerprint knows.
     pub argon2: Argon2,
     /// What authentication keeps in memory.

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use uuid::Uuid;
 
 use super::answer::{Answer, refuse, with_body};
+use super::keys_expiring::KeysExpiring;
 use super::refusal::Refusal;
 use crate::auth::{Authenticator, Credential};
 use crate::telemetry::Metrics;
@@ -37,6 +38,8 @@ pub struct Health {
     pub draining: Arc<AtomicBool>,
     /// All metrics.
     pub metrics: Arc<Metrics>,
+    /// What is counted when they are asked for.
+    pub keys_expiring: KeysExpiring,
 }
 
 impl Health {
@@ -62,7 +65,10 @@ impl Health {
             }
             "/readyz" => text(StatusCode::OK, "ready\n"),
             _ => match self.authorize_admin(head, source).await {
-                Ok(()) => with_body(StatusCode::OK, OPEN_METRICS, self.metrics.text()),
+                Ok(()) => {
+                    self.keys_expiring.refresh().await;
+                    with_body(StatusCode::OK, OPEN_METRICS, self.metrics.text())
+                }
                 Err(refusal) => refuse(&refusal, &id),
             },
         })

@@ -13,7 +13,7 @@
 //! | 6 | `health`, `operations`, `session` | health checks; what a caller can do; who has signed in on the page |
 //! | 7 | `answer`, `settings` | whole responses; the configuration, as far as it is used here |
 //! | 8 | `refusal`, `request`, `resource_json` | why a request fails; one admitted request; objects as JSON |
-//! | 9 | `applied`, `connection_slots`, `flash`, `readable_paths`, `write_timeout` | small parts, one job each |
+//! | 9 | `applied`, `connection_slots`, `flash`, `keys_expiring`, `readable_paths`, `write_timeout` | small parts, one job each |
 
 mod admit;
 mod answer;
@@ -23,6 +23,7 @@ mod connection_slots;
 mod flash;
 mod health;
 mod identify;
+mod keys_expiring;
 mod listener;
 mod operations;
 mod readable_paths;
@@ -38,6 +39,7 @@ mod write_timeout;
 
 pub use applied::AppliedChanges;
 pub use health::Health;
+pub use keys_expiring::KeysExpiring;
 pub use listener::{Timeouts, bind, serve};
 pub use operations::Operations;
 pub use settings::Settings;

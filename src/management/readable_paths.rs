@@ -84,6 +84,7 @@ fn active_principal(owner: &Owner) -> Option<Principal> {
         description: None,
         state: State::Active,
         uuid: String::new(),
+        expires: None,
         created: Timestamp::UNIX_EPOCH,
         removed: None,
     };

@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::auth::{AuthRefusal, ChosenPairError};
+use crate::config::LifetimeError;
 use crate::store::StoreError;
 
 /// Why a request fails.
@@ -250,6 +251,16 @@ impl From<StoreError> for Refusal {
                 Self::Unavailable { retry_after: Duration::from_secs(1) }
             }
         }
+    }
+}
+
+impl From<LifetimeError> for Refusal {
+    fn from(error: LifetimeError) -> Self {
+        let code = match error {
+            LifetimeError::Past(_) => "MinLimitExceeded",
+            LifetimeError::TooLong { .. } => "MaxLimitExceeded",
+        };
+        Self::invalid(code, "expires", error.to_string())
     }
 }
 

@@ -22,12 +22,14 @@ pub struct RenderOptions {
     pub(super) offers_actions: bool,
     /// Whether some gateway has not confirmed the resource's state.
     pub(super) is_pending: bool,
+    /// The record's time, which tells whether a key has ended.
+    pub(super) now: Timestamp,
 }
 
 impl RenderOptions {
     /// For the command line, which has no server.
     pub fn without_links(is_pending: bool) -> Self {
-        Self { is_pending, ..Self::default() }
+        Self { is_pending, now: Timestamp::now(), ..Self::default() }
     }
 
     fn url(&self, plural: &str, id: &str) -> Option<String> {
@@ -186,9 +188,11 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, options: &RenderOptions) -> V
             "secretValue": secret,
             "lastUsedAddress": usage.address.map(|address| address.to_string()),
             "useCount": usage.uses,
+            "expired": key.has_expired(options.now),
         }),
     );
     if let Value::Object(document) = &mut document {
+        insert_time(document, "expires", key.expires);
         insert_time(document, "lastUsed", usage.at);
     }
     document

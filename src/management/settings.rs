@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 
 use super::connection_slots::Limits;
 use super::readable_paths::readable_paths;
-use crate::config::{Config, KeyPrefixes, Lists};
+use crate::config::{Config, KeyLifetimes, KeyPrefixes, Lists};
 use crate::model::Owner;
 use crate::policy::RouteTable;
 
@@ -32,6 +32,8 @@ pub struct Settings {
     pub(super) connections: Limits,
     /// How many environments a user account may create.
     pub(super) environments_per_user: u32,
+    /// How long keys live.
+    pub(super) lifetimes: KeyLifetimes,
     /// What minted access keys and secret keys begin with.
     pub(super) key_prefixes: KeyPrefixes,
     public_url: Option<String>,
@@ -62,6 +64,7 @@ impl Settings {
                 of_source: management.map(|management| management.connections_per_source).unwrap_or_default(),
             },
             environments_per_user: management.map_or(0, |management| management.environments_per_user),
+            lifetimes: config.keys.clone(),
             key_prefixes: config.key_prefix.clone(),
             public_url: config.public_url.clone(),
             listener: listeners.first().copied(),

@@ -39,6 +39,7 @@ impl Management {
     ) -> Self {
         let sessions = Sessions::default();
         operations.set_environments_per_user(settings.environments_per_user);
+        operations.set_lifetimes(settings.lifetimes.clone());
         let settings = ArcSwap::from_pointee(settings);
         Self { operations, authenticator, health, sessions, history, settings }
     }
@@ -47,6 +48,7 @@ impl Management {
     pub fn reload(&self, settings: Settings) {
         self.operations.set_list_bounds(settings.lists);
         self.operations.set_environments_per_user(settings.environments_per_user);
+        self.operations.set_lifetimes(settings.lifetimes.clone());
         self.settings.store(Arc::new(settings));
     }
 

@@ -42,8 +42,17 @@ pub struct ApiKey {
     pub state: State,
     /// A random UUID.
     pub uuid: String,
+    /// When it stops by itself; `None`: never.
+    pub expires: Option<Timestamp>,
     /// When it was created.
     pub created: Timestamp,
     /// When it was removed.
     pub removed: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether it has stopped by itself.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
 }

@@ -11,6 +11,7 @@ mod membership;
 mod principal;
 mod state;
 mod text;
+mod wanted_end;
 
 pub use account::{Account, AccountKind, UnknownAccountKind};
 pub use client_source::ClientSource;
@@ -21,3 +22,4 @@ pub use membership::{Membership, Role, UnknownRole};
 pub use principal::{Owner, Principal};
 pub use state::State;
 pub use text::{Description, Name, TextError};
+pub use wanted_end::{InvalidEnd, WantedEnd};

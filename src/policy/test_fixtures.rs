@@ -91,6 +91,7 @@ fn key(owner: KeyOwner) -> ApiKey {
         description: None,
         state: State::Active,
         uuid: String::new(),
+        expires: None,
         created: Timestamp::UNIX_EPOCH,
         removed: None,
     }

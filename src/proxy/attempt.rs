@@ -87,6 +87,7 @@ impl Exchange<'_> {
             cors: self.permitted.cors,
             has_cors_policy: self.permitted.has_cors_policy,
             date: self.worker.date(),
+            key_expires: self.key_expires_soon(),
         };
         self.answered(head.status);
         let client_reusable = client_response::send_upstream_head(client, &answer)

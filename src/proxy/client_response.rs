@@ -1,9 +1,10 @@
 //! Responses to the client, in its protocol: heads that come from the upstream, and the gateway's own responses whole.
 
 use http::StatusCode;
+use jiff::Timestamp;
 
 use super::cors::CorsGrant;
-use super::headers::{is_named_by_connection, pass_response_fields};
+use super::headers::{KEY_EXPIRES, is_named_by_connection, pass_response_fields};
 use super::http_date::HttpDate;
 use super::refusal::Refusal;
 use crate::wire::{BodyLength, HeaderRule, Peer, PeerError, ResponseHead, Version};
@@ -24,6 +25,8 @@ pub(super) struct ForwardedResponse<'a> {
     pub(super) has_cors_policy: bool,
     /// For an upstream that sends none.
     pub(super) date: HttpDate,
+    /// When the request's key ends, if that is before long.
+    pub(super) key_expires: Option<Timestamp>,
 }
 
 /// Writes the answer's head. Tells whether the client's connection can carry a next request after this answer.
@@ -57,6 +60,9 @@ pub(super) fn send_upstream_head(
             if let Some(grant) = answer.cors {
                 grant.each(|name, value| push_field(output, name, value));
             }
+            if let Some(expires) = answer.key_expires {
+                push_field(output, KEY_EXPIRES, expires.to_string().as_bytes());
+            }
             match length {
                 _ if has_no_body => {
                     if let Some(announced) = announced {
@@ -80,6 +86,9 @@ pub(super) fn send_upstream_head(
                 }
                 if let Some(grant) = answer.cors {
                     grant.each(|name, value| block.field(name, value));
+                }
+                if let Some(expires) = answer.key_expires {
+                    block.field(&KEY_EXPIRES.to_ascii_lowercase(), expires.to_string().as_bytes());
                 }
                 match (has_no_body, answer.length) {
                     (true, _) => {

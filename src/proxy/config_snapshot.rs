@@ -1,6 +1,7 @@
 //! A configuration made ready to serve requests: immutable, and replaced as a whole by a reload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::ServerConfig;
@@ -22,6 +23,8 @@ pub struct ConfigSnapshot {
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
     pub(super) trusted_proxies: Vec<IpNet>,
+    /// How long before its end a key's clients are told of it; `None`: never.
+    pub(super) expiry_notice: Option<Duration>,
     /// What `strip_headers` lists.
     pub(super) stripped: FieldNameSet,
     /// What no trailer of a request may be named: what is stripped, and what a rule reads as a header.
@@ -83,6 +86,7 @@ impl ConfigSnapshot {
         let stripped = FieldNameSet::new(&config.strip_headers);
         let selectors = header_selectors(config).map(|(_, name)| name);
         Ok(Self {
+            expiry_notice: config.keys.longest_notice(),
             routes: RouteTable::new(&config.routes).map_err(ConfigSnapshotError::Routes)?,
             route_names: config.routes.iter().map(|route| route.path.to_string()).collect(),
             upstreams: config.upstreams.iter().map(Upstream::new).collect::<Result<_, _>>()?,

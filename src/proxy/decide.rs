@@ -65,8 +65,8 @@ impl RequestContext<'_> {
     ) -> Result<Permitted<'a>, Refusal> {
         let known = identity.map(Arc::as_ref);
         let facts = self.environment_facts(paths, known).await?;
-        let grant =
-            decide(&self.inquiry(admitted, paths, known, facts)).map_err(|denial| denied(denial, known))?;
+        let grant = decide(&self.inquiry(admitted, paths, known, facts))
+            .map_err(|denial| self.denied(denial, known))?;
         let snapshot = &self.active_config.snapshot;
         Ok(Permitted {
             admitted,
@@ -97,7 +97,7 @@ impl RequestContext<'_> {
             let identity = self.worker.shared.authenticator.refresh(held).await?;
             let facts = self.environment_facts(paths, Some(&identity)).await?;
             decide(&self.inquiry(admitted, paths, Some(&identity), facts))
-                .map_err(|denial| denied(denial, Some(&identity)))?;
+                .map_err(|denial| self.denied(denial, Some(&identity)))?;
             if seen == self.worker.streams.changes_seen() {
                 self.stream.set_identity(Some(Arc::clone(&identity)));
                 return Ok(identity);
@@ -149,14 +149,15 @@ impl RequestContext<'_> {
             _ => Ok(None),
         }
     }
-}
 
-fn denied(denial: Denial, identity: Option<&Identity>) -> Refusal {
-    match denial.status {
-        DenialStatus::Unauthenticated => {
-            let failure = identity.and_then(|identity| AuthFailure::of(&identity.principal));
-            Refusal::Unauthenticated(failure.unwrap_or(AuthFailure::NoCredential))
+    fn denied(&self, denial: Denial, identity: Option<&Identity>) -> Refusal {
+        match denial.status {
+            DenialStatus::Unauthenticated => {
+                let now = self.worker.shared.authenticator.now();
+                let failure = identity.and_then(|identity| AuthFailure::of(&identity.principal, now));
+                Refusal::Unauthenticated(failure.unwrap_or(AuthFailure::NoCredential))
+            }
+            DenialStatus::Forbidden => Refusal::Forbidden(denial.rule),
         }
-        DenialStatus::Forbidden => Refusal::Forbidden(denial.rule),
     }
 }

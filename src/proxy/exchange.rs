@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::client_response;
 use super::decide::Permitted;
 use super::open_streams::OpenStream;
@@ -95,6 +97,8 @@ pub(super) struct Exchange<'a> {
     pub(super) pipe_pool: &'a PipePool,
     /// When the request's head had arrived.
     pub(super) arrived: Instant,
+    /// How long before its end a key's clients are told of it.
+    pub(super) expiry_notice: Option<Duration>,
     pub(super) timeouts: &'a Timeouts,
     pub(super) response_limits: HeadLimits,
     pub(super) max_informational: usize,
@@ -119,6 +123,14 @@ impl Exchange<'_> {
     pub(super) fn answered(&self, status: u16) {
         self.progress.status.set(Some(status));
         self.metrics.latency.observe(self.arrived.elapsed());
+    }
+
+    /// When the request's key ends, if that is before long.
+    pub(super) fn key_expires_soon(&self) -> Option<Timestamp> {
+        let expires = self.permitted.identity?.principal.key.expires?;
+        let left = expires.as_millisecond() - self.worker.unix_milliseconds(self.arrived);
+        let notice = i64::try_from(self.expiry_notice?.as_millis()).unwrap_or(i64::MAX);
+        (left <= notice).then_some(expires)
     }
 
     /// Whether it is a WebSocket whose tunnel is open.

@@ -48,6 +48,7 @@ impl RequestContext<'_> {
             metrics: &self.worker.metrics,
             pipe_pool: &self.worker.pipe_pool,
             arrived: self.arrived,
+            expiry_notice: snapshot.expiry_notice,
             timeouts: &snapshot.timeouts,
             response_limits: HeadLimits {
                 header_bytes: snapshot.limits.response_header_bytes,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::control_plane::ControlCommand;
 use super::embedded_lease::EmbeddedLease;
 use crate::auth::Authenticator;
-use crate::store::{BootInstant, Follower, LeaseAction, StoreError};
+use crate::store::{BootInstant, Change, Follower, KeysEnded, LeaseAction, RecordClock, StoreError, Subject};
 use crate::telemetry::LogThrottle;
 
 /// How often it looks.
@@ -56,6 +56,8 @@ pub(super) enum FollowerCommand {
 /// What the follower's thread works with.
 pub(super) struct FollowerThread {
     pub(super) follower: Follower,
+    /// By which keys end.
+    pub(super) clock: RecordClock,
     pub(super) authenticator: Arc<Authenticator>,
     pub(super) control_commands: mpsc::UnboundedSender<ControlCommand>,
     /// Where the file is the record itself. Where it is a replica, what is read here is only as new as what
@@ -174,9 +176,30 @@ impl FollowerThread {
         }
     }
 
-    /// Reads new changes, and has them applied: when this returns, they are in force.
+    /// Reads new changes, and has them applied: when this returns, they are in force. So are the ends of keys.
     fn look(&mut self) -> Result<(), LookError> {
-        let changes = self.follower.poll().map_err(LookError::Unread)?;
+        let read = self.follower.poll().map(|changes| self.apply(changes));
+        let now = self.clock.now();
+        // keys end on time even if the log cannot be read
+        let ended = match self.follower.poll_ends(now) {
+            Ok(None) => Ok(Ok(())),
+            Ok(Some(KeysEnded { until, changes })) => {
+                self.authenticator.set_ended_until(until);
+                Ok(self.apply(changes))
+            }
+            Err(error) => {
+                // which keys have ended is not known: all are read again before they are used
+                self.authenticator.set_ended_until(now);
+                let (number, subject) = (self.follower.head(), Subject::Everything);
+                self.apply(vec![Change { number, subject, action: "expire".to_owned() }])?;
+                Err(error)
+            }
+        };
+        read.map_err(LookError::Unread)??;
+        ended.map_err(LookError::Unread)?
+    }
+
+    fn apply(&self, changes: Vec<Change>) -> Result<(), LookError> {
         if changes.is_empty() {
             return Ok(());
         }

@@ -18,13 +18,13 @@ use super::record_lease::{self, StartingLease};
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config};
-use crate::management::{self, AppliedChanges, Health, Management, Operations, Settings};
+use crate::management::{self, AppliedChanges, Health, KeysExpiring, Management, Operations, Settings};
 use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
     WorkerCommand, WorkerHandle,
 };
 use crate::store::{
-    AsyncStore, Follower, PepperId, Replica, RequestStore, Store, StoreError, uncheckpointed_wal,
+    AsyncStore, Follower, PepperId, RecordClock, Replica, RequestStore, Store, StoreError, uncheckpointed_wal,
 };
 use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
 
@@ -130,16 +130,20 @@ impl Gateway {
         }
         let path = config.store.path().to_owned();
         let name = gateway_name(&config);
+        let clock = RecordClock::default();
         let (replica, mut row) = match &config.store {
             config::Store::Sqlite { .. } => {
                 (None, Some(EmbeddedLease::begin(&path, &name, config.max_staleness)?))
             }
             config::Store::Postgres(postgres) => {
                 let mut report = |progress: &str| tracing::info!("{progress}");
-                (Some(Replica::open(postgres, &name, config.max_staleness, &mut report)?), None)
+                (
+                    Some(Replica::open(postgres, &name, config.max_staleness, clock.clone(), &mut report)?),
+                    None,
+                )
             }
         };
-        let started = Self::start_registered(config, replica, &mut row);
+        let started = Self::start_registered(config, clock, replica, &mut row);
         if let (Err(_), Some(row)) = (&started, row) {
             row.withdraw();
         }
@@ -148,6 +152,7 @@ impl Gateway {
 
     fn start_registered(
         config: Config,
+        clock: RecordClock,
         replica: Option<Replica>,
         row: &mut Option<EmbeddedLease>,
     ) -> Result<Self, StartError> {
@@ -160,13 +165,13 @@ impl Gateway {
         drop(store);
         let request_store = RequestStore::open(config.store.path(), REQUEST_STORE_THREADS)?;
         let async_store = match &config.management {
-            Some(management) => Some(AsyncStore::open(&config.store, management.lists)?),
+            Some(management) => Some(AsyncStore::open(&config.store, management.lists, &clock)?),
             None => None,
         };
         let mut lease =
             replica.map(|replica| StartingLease::new(replica, config.max_staleness)).transpose()?;
-        let started =
-            Self::start_with(config, peppers, (request_store.clone(), async_store.clone()), row, &mut lease);
+        let stores = (request_store.clone(), async_store.clone());
+        let started = Self::start_with(config, peppers, stores, clock, row, &mut lease);
         if started.is_err() {
             if let Some(lease) = lease {
                 lease.withdraw();
@@ -181,13 +186,15 @@ impl Gateway {
         mut config: Config,
         peppers: Peppers,
         (mut request_store, async_store): (RequestStore, Option<AsyncStore>),
+        clock: RecordClock,
         row: &mut Option<EmbeddedLease>,
         lease: &mut Option<StartingLease>,
     ) -> Result<Self, StartError> {
         let path = config.store.path();
         let (lease_commands, lease_receiver) = mpsc::unbounded_channel();
         // before there is a cache: what it has not seen is not in any
-        let follower = Follower::open(path)?;
+        let begun = clock.now();
+        let follower = Follower::open(path, begun)?;
         if lease.is_some() {
             let commands = lease_commands.clone();
             request_store = request_store.with_note_sink(move |note| {
@@ -195,7 +202,9 @@ impl Gateway {
                 let _ = commands.send(record_lease::LeaseCommand::Note(note));
             });
         }
-        let authenticator = Arc::new(Authenticator::new(&config, peppers, request_store.clone())?);
+        let authenticator =
+            Arc::new(Authenticator::new(&config, peppers, request_store.clone(), clock.clone())?);
+        authenticator.set_ended_until(begun);
         let files = open_files::divide_open_files(&mut config);
         let snapshot = ConfigSnapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
@@ -227,7 +236,11 @@ impl Gateway {
             management: management.as_ref().and_then(|socket| socket.local_addr().ok()),
         };
 
-        let (metrics, worker_metrics) = metrics::build(config.workers, &authenticator, &access_log);
+        let keys_expiring = async_store
+            .as_ref()
+            .map(|store| KeysExpiring::new(store.clone(), clock.clone(), &config.keys.notice));
+        let (metrics, worker_metrics) =
+            metrics::build(config.workers, &authenticator, &access_log, keys_expiring.as_ref());
         let shared = SharedState::new(snapshot, Arc::clone(&authenticator));
         let workers =
             Arc::new(proxy::spawn_workers(&shared, listeners, worker_metrics, || access_log.writer())?);
@@ -236,8 +249,6 @@ impl Gateway {
         let (in_force, applied) = watch::channel(follower.position());
         let metrics = Arc::new(metrics);
         let history = Arc::new(RequestHistory::new(Arc::clone(&metrics)));
-        let health =
-            Health { authenticator: Arc::clone(&authenticator), draining: Arc::clone(&draining), metrics };
         let look = {
             let commands = follower_commands.clone();
             move || {
@@ -245,7 +256,13 @@ impl Gateway {
                 let _ = commands.send(FollowerCommand::Look);
             }
         };
-        let management_plane = async_store.clone().map(|async_store| {
+        let management_plane = async_store.clone().zip(keys_expiring).map(|(async_store, keys_expiring)| {
+            let health = Health {
+                authenticator: Arc::clone(&authenticator),
+                draining: Arc::clone(&draining),
+                metrics,
+                keys_expiring,
+            };
             let operations = Operations::new(
                 async_store,
                 Arc::clone(&authenticator),
@@ -281,6 +298,7 @@ impl Gateway {
         let lease = lease.transpose()?;
         let follow = FollowerThread {
             follower,
+            clock,
             authenticator,
             control_commands: control_commands.clone(),
             row: row.take(),

@@ -1,8 +1,10 @@
 //! What the metrics show beside the workers' own counts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::auth::{AuthFailure, Authenticator};
+use crate::management::KeysExpiring;
 use crate::proxy::REFUSAL_CAUSES;
 use crate::telemetry::{AccessLog, MetricKind, MetricSource, Metrics, WorkerMetrics};
 
@@ -11,6 +13,7 @@ pub(super) fn build(
     workers: usize,
     authenticator: &Arc<Authenticator>,
     access_log: &AccessLog,
+    keys_expiring: Option<&KeysExpiring>,
 ) -> (Metrics, Vec<Arc<WorkerMetrics>>) {
     let mut sources: Vec<MetricSource> = authenticator
         .counters()
@@ -20,7 +23,7 @@ pub(super) fn build(
             MetricSource {
                 name: "authentication",
                 help: "What authentication has done, by what it was",
-                label: Some(("event", name)),
+                label: Some(("event", name.to_owned())),
                 kind: MetricKind::Counter,
                 read: Box::new(move || {
                     let counters = authenticator.counters();
@@ -52,5 +55,14 @@ pub(super) fn build(
         kind: MetricKind::Counter,
         read: Box::new(access_log.dropped_reader()),
     });
+    for (within, count) in keys_expiring.into_iter().flat_map(KeysExpiring::counts) {
+        sources.push(MetricSource {
+            name: "keys_expiring",
+            help: "Active keys that end by themselves within this time; at most 100000 are counted",
+            label: Some(("within", within)),
+            kind: MetricKind::Gauge,
+            read: Box::new(move || count.load(Ordering::Relaxed)),
+        });
+    }
     Metrics::new(workers, REFUSAL_CAUSES, AuthFailure::NAMES, sources)
 }

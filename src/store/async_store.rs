@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::list_queue::ListQueue;
 use super::thread_pool::ThreadPool;
-use super::{Author, Gateways, Store, StoreError};
+use super::{Author, Gateways, RecordClock, Store, StoreError};
 use crate::config;
 use crate::model::KeyOwner;
 
@@ -36,10 +36,14 @@ impl std::fmt::Debug for AsyncStore {
 }
 
 impl AsyncStore {
-    /// Opens a store that was checked before, and starts the threads.
-    pub fn open(store: &config::Store, lists: config::Lists) -> Result<Self, StoreError> {
+    /// Opens a store that was checked before, and starts the threads. `clock` tells the record's time.
+    pub fn open(
+        store: &config::Store,
+        lists: config::Lists,
+        clock: &RecordClock,
+    ) -> Result<Self, StoreError> {
         let path = store.path();
-        let writer = Store::open_unchecked(store)?;
+        let writer = Store::open_unchecked(store)?.with_clock(clock.clone());
         let readers = (0..READERS).map(|_| Store::open_read_only(path)).collect::<Result<_, _>>()?;
         Ok(Self {
             reading: ThreadPool::start("store-objects", readers, QUEUE, path)?,

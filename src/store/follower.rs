@@ -2,14 +2,23 @@
 
 use std::path::Path;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::StoreError;
 use super::change::{self, Change, ChangeHead, ChangeNumber, Subject};
 use super::database::{self, Database, FileId, OpenMode};
 use super::error::TransactionError;
 use super::file_watch::FileWatch;
+use super::key_ends;
 
 /// How many changes one poll hands over at most; the next one continues.
 const CHANGES_PER_POLL: u32 = 10_000;
+
+/// If more keys end at once, everything is dropped instead.
+const ENDS_PER_POLL: u32 = 10_000;
+
+/// A clock that goes back by less was corrected, not set: what has ended stays so.
+const CLOCK_CORRECTION: SignedDuration = SignedDuration::from_secs(1);
 
 /// Follows the change log on a connection of its own: `PRAGMA data_version`, by which it notices writes, counts only those of
 /// other connections. Belongs on a thread of its own.
@@ -22,6 +31,24 @@ pub struct Follower {
     /// The store's state when the log was last read to its end.
     read_at: Option<i64>,
     last: ChangeHead,
+    ends: EndsSeen,
+}
+
+/// How far it was looked for keys that end by themselves.
+struct EndsSeen {
+    /// Keys that end until then have been reported.
+    until: Timestamp,
+    /// When the next one ends; `None`: nobody has looked since the store has changed.
+    next: Option<Timestamp>,
+}
+
+/// What has ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysEnded {
+    /// Keys that end until then do not work any more.
+    pub until: Timestamp,
+    /// Those that ended since the last look, as changes without a row in the log; all, where the clock was set back.
+    pub changes: Vec<Change>,
 }
 
 impl std::fmt::Debug for Follower {
@@ -31,8 +58,8 @@ impl std::fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Starts at the newest change.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Starts at the newest change, and at `now` by the record's clock.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, StoreError> {
         let checked = Database::open_checked(path, OpenMode::Durable)?;
         let database = Database::open(path, OpenMode::ReadOnly)?;
         let last = database.read(change::head)?;
@@ -45,7 +72,7 @@ impl Follower {
             checked.checkpoint();
             Some(FileWatch::new(path, file)?)
         };
-        Ok(Self { database, file, watch, read_at: None, last })
+        Ok(Self { database, file, watch, read_at: None, last, ends: EndsSeen { until: now, next: None } })
     }
 
     /// The newest change that this follower knows.
@@ -81,6 +108,7 @@ impl Follower {
             // the one that was read: another may have taken its place since
             self.file = self.database.file();
             self.read_at = None;
+            self.ends.next = None;
             let action = "rebuild".to_owned();
             return Ok(vec![Change { number: self.last.number, subject: Subject::Everything, action }]);
         }
@@ -100,8 +128,39 @@ impl Follower {
             change::since(connection, last, CHANGES_PER_POLL)
         })?;
         self.last = newest;
+        self.ends.next = None;
         self.read_at = (found.len() < CHANGES_PER_POLL as usize).then_some(version);
         Ok(found)
+    }
+
+    /// The keys that have ended by themselves since the last call; `None` where none has, which costs a comparison. `now` is
+    /// the record's clock. If it was set back, all keys are looked at again.
+    ///
+    /// If this fails, nothing is known of what has ended: drop everything that was read before.
+    pub fn poll_ends(&mut self, now: Timestamp) -> Result<Option<KeysEnded>, StoreError> {
+        let was_set_back = now.duration_until(self.ends.until) > CLOCK_CORRECTION;
+        if was_set_back {
+            self.ends = EndsSeen { until: now, next: None };
+        }
+        let next = match self.ends.next {
+            Some(next) => next,
+            None => *self.ends.next.insert(
+                self.database.read(|at| key_ends::next_end(at, self.ends.until))?.unwrap_or(Timestamp::MAX),
+            ),
+        };
+        if next > now && !was_set_back {
+            return Ok(None);
+        }
+        let subjects = if was_set_back {
+            vec![Subject::Everything]
+        } else {
+            let found =
+                self.database.read(|at| key_ends::ended_between(at, self.ends.until, now, ENDS_PER_POLL))?;
+            if found.len() < ENDS_PER_POLL as usize { found } else { vec![Subject::Everything] }
+        };
+        self.ends = EndsSeen { until: now, next: None };
+        let change = |subject| Change { number: self.last.number, subject, action: "expire".to_owned() };
+        Ok(Some(KeysEnded { until: now, changes: subjects.into_iter().map(change).collect() }))
     }
 }
 

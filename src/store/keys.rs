@@ -1,5 +1,7 @@
 //! Queries and changes of keys.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension};
@@ -16,6 +18,7 @@ use super::{
     Edit, EnvironmentScope, KeyEntry, KeyVerifier, StateTransition, Store, StoreError, accounts,
     environments, row_mapping, uses_and_fingerprints,
 };
+use crate::config::{KeyLifetimes, LifetimeError};
 use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, State};
 use crate::policy::ManagementAction;
 
@@ -30,12 +33,63 @@ pub struct NewKey {
     pub owner: KeyOwner,
     /// The public half.
     pub access_key: AccessKey,
+    /// What its owner decides.
+    pub properties: KeyProperties,
+    /// What verifies the secret.
+    pub verifier: KeyVerifier,
+}
+
+/// What the owner of a key decides, when it is made and later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyProperties {
     /// Optional.
     pub name: Option<Name>,
     /// Optional.
     pub description: Option<Description>,
-    /// What verifies the secret.
-    pub verifier: KeyVerifier,
+    /// When it stops by itself; `None`: never.
+    pub expires: Option<Timestamp>,
+}
+
+/// What is said of a key when it is made or edited: a field that is `None` was left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyEdit {
+    /// What all objects have.
+    pub common: Edit,
+    /// When it stops by itself; `Some(None)`: never.
+    pub expires: Option<Option<Timestamp>>,
+}
+
+impl KeyEdit {
+    /// What a new key is made with, of which this is said.
+    pub fn into_properties(
+        self,
+        lifetimes: &KeyLifetimes,
+        now: Timestamp,
+    ) -> Result<KeyProperties, LifetimeError> {
+        Ok(KeyProperties {
+            name: self.common.name.flatten(),
+            description: self.common.description.flatten(),
+            expires: lifetimes.end_of_new_key(self.expires, now)?,
+        })
+    }
+
+    /// The same, if the key may be edited so. Clients send back all that they have read: what is as it was needs no check.
+    pub fn checked(
+        self,
+        key: &ApiKey,
+        lifetimes: &KeyLifetimes,
+        now: Timestamp,
+    ) -> Result<Self, LifetimeError> {
+        let changed = self.expires.filter(|expires| *expires != key.expires);
+        let expires = changed.map(|expires| lifetimes.check(expires, now)).transpose()?;
+        Ok(Self { expires, ..self })
+    }
+}
+
+impl From<Edit> for KeyEdit {
+    fn from(common: Edit) -> Self {
+        Self { common, ..Self::default() }
+    }
 }
 
 impl Store {
@@ -49,7 +103,9 @@ impl Store {
                 at.authorize(&ManagementAction::ImportKey)?;
             }
             if !new.verifier.has_valid_hash() {
-                return Err(TransactionError::refused("a key needs an argon2id verifier of its secret: none was given"));
+                return Err(TransactionError::refused(
+                    "a key needs an argon2id verifier of its secret: none was given",
+                ));
             }
             refuse_taken(at, &new.access_key)?;
             let (account, environment) = match &new.owner {
@@ -57,17 +113,19 @@ impl Store {
                 KeyOwner::Environment(id) => (None, Some(environments::get_existing(at, id)?.0)),
             };
             at.prepare_cached(
-                "INSERT INTO keys (access_key, account, environment, name, description, state, uuid, phc, created)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8)",
+                "INSERT INTO keys
+                 (access_key, account, environment, name, description, state, uuid, phc, expires, created)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9)",
             )?
             .execute((
                 new.access_key.as_str(),
                 account,
                 environment,
-                new.name.as_ref().map(Name::as_str),
-                new.description.as_ref().map(Description::as_str),
+                new.properties.name.as_ref().map(Name::as_str),
+                new.properties.description.as_ref().map(Description::as_str),
                 Uuid::new_v4().to_string(),
                 &new.verifier.phc,
+                row_mapping::milliseconds_or_zero(new.properties.expires),
                 Timestamp::now().as_millisecond(),
             ))?;
             let id = KeyId::from_row(at.last_insert_rowid());
@@ -151,21 +209,44 @@ impl Store {
         })
     }
 
-    /// Changes a key's name or description.
-    pub fn edit_key(&mut self, id: KeyId, edit: &Edit) -> Result<(ApiKey, ChangeNumber), StoreError> {
+    /// How many active keys end by themselves within this time; at most 100,000 are counted.
+    pub fn count_keys_that_end_within(&self, now: Timestamp, within: Duration) -> Result<u64, StoreError> {
+        let until = now.checked_add(within).unwrap_or(Timestamp::MAX);
+        self.database.read(|at| {
+            let count: i64 = at
+                .prepare_cached(
+                    "SELECT count(*) FROM (SELECT 1 FROM keys
+                     WHERE expires > ?1 AND expires <= ?2 AND state <> 'removed' AND state = 'active' LIMIT 100000)",
+                )?
+                .query_row((now.as_millisecond(), until.as_millisecond()), |row| row.get(0))?;
+            Ok(count.cast_unsigned())
+        })
+    }
+
+    /// Changes what its owner decides of a key.
+    pub fn edit_key(&mut self, id: KeyId, edit: &KeyEdit) -> Result<(ApiKey, ChangeNumber), StoreError> {
         self.change(&Attempt::new("edit", "key", &id), |at| {
             let key = get(at, id)?.ok_or_else(|| ObjectKind::Key.not_found(id))?;
             at.authorize(&ManagementAction::ChangeKeys(key.owner.clone()))?;
             if key.state == State::Removed {
                 return Err(object::removed(ObjectKind::Key, &id));
             }
-            object::refuse_changed(at, ObjectKind::Key, id.row(), &id, &edit.expected)?;
-            if object::edit(at, ObjectKind::Key, id.row(), edit, key.name.as_ref(), key.description.as_ref())?
-            {
-                log(at, id, "edit", Some(&key))
-            } else {
-                Ok((key, change::head(at)?.number))
+            let KeyEdit { common, expires } = edit;
+            object::refuse_changed(at, ObjectKind::Key, id.row(), &id, &common.expected)?;
+            let mut is_changed = object::edit(
+                at,
+                ObjectKind::Key,
+                id.row(),
+                common,
+                key.name.as_ref(),
+                key.description.as_ref(),
+            )?;
+            if let Some(expires) = expires.filter(|expires| *expires != key.expires) {
+                at.prepare_cached("UPDATE keys SET expires = ?1 WHERE id = ?2")?
+                    .execute((row_mapping::milliseconds_or_zero(expires), id.row()))?;
+                is_changed = true;
             }
+            if is_changed { log(at, id, "edit", Some(&key)) } else { Ok((key, change::head(at)?.number)) }
         })
     }
 
@@ -197,7 +278,8 @@ impl Store {
     }
 }
 
-fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, TransactionError> {
+/// The key with this id, a removed one too.
+pub(super) fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, TransactionError> {
     let found = connection
         .prepare_cached(&format!("{SELECT} WHERE keys.id = ?1"))?
         .query_row([id.row()], row_mapping::key)

@@ -1,6 +1,7 @@
-//! Revocations that a restored record has lost: deactivations, removals and lesser roles that an old replica, or the store
-//! that was replaced, still has. They are reapplied, so that no key works again.
+//! Revocations that a restored record has lost: deactivations, removals, earlier ends and lesser roles that an old replica,
+//! or the store that was replaced, still has. They are reapplied, so that no key works again.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, ToSql};
 
 use super::change::{self, ChangeNumber};
@@ -8,22 +9,57 @@ use super::database::Database;
 use super::delta::ChangedObjects;
 use super::error::TransactionError;
 use super::tables::{CHANGES, Cell};
-use super::{Author, Store, StoreError};
-use crate::model::{AccountId, EnvironmentId, KeyId, Membership, Role, State};
+use super::{Author, KeyEdit, Store, StoreError, keys};
+use crate::model::{AccountId, ApiKey, EnvironmentId, KeyId, Membership, Role, State};
 
 // the uuid tells whether an id was given to another object since
-const KEY: &str = "SELECT uuid, state FROM keys WHERE id = ?1";
 const ACCOUNT: &str = "SELECT uuid, state FROM accounts WHERE id = ?1";
 const ENVIRONMENT: &str = "SELECT uuid, state FROM environments WHERE id = ?1";
 
 /// Rights that `old` has taken away and `new` gives.
 #[derive(Debug, Default)]
 pub(super) struct LostRevocations {
-    keys: Vec<(KeyId, State)>,
+    keys: Vec<LostOfKey>,
     accounts: Vec<(AccountId, State)>,
     environments: Vec<(EnvironmentId, State)>,
     /// Without a role: a membership that was ended.
     memberships: Vec<(AccountId, EnvironmentId, Option<Role>)>,
+}
+
+/// What was taken away from a key.
+#[derive(Debug)]
+struct LostOfKey {
+    id: KeyId,
+    state: Option<State>,
+    /// An earlier end.
+    expires: Option<Timestamp>,
+}
+
+impl LostOfKey {
+    /// What `is` has and `was` had no more.
+    fn between(was: &ApiKey, is: &ApiKey) -> Option<Self> {
+        // an id may have been given to another key since
+        if was.uuid != is.uuid {
+            return None;
+        }
+        let state = lost_revocation(was.state, is.state);
+        let expires = was.expires.filter(|was| is.expires.is_none_or(|is| *was < is));
+        // a removed key can be given nothing else, and needs nothing else
+        let expires = expires.filter(|_| was.state != State::Removed && is.state != State::Removed);
+        (state.is_some() || expires.is_some()).then_some(Self { id: is.id, state, expires })
+    }
+
+    fn reapply(&self, store: &mut Store) -> Result<(), StoreError> {
+        let id = self.id;
+        if let Some(expires) = self.expires {
+            let edit = KeyEdit { expires: Some(Some(expires)), ..KeyEdit::default() };
+            log_refusal(store.edit_key(id, &edit), || format!("key {id} is to end at {expires}"))?;
+        }
+        for state in self.state.map_or(&[][..], steps) {
+            log_refusal(store.set_key_state(id, *state), || format!("key {id} is to be {state}"))?;
+        }
+        Ok(())
+    }
 }
 
 impl LostRevocations {
@@ -42,9 +78,9 @@ impl LostRevocations {
         })?;
         let mut lost = Self::default();
         for id in changed.keys {
-            if let Some(state) = lost_revocation_of(state_of(old, KEY, &id)?, state_of(new, KEY, &id)?) {
-                lost.keys.push((KeyId::from_row(id), state));
-            }
+            let id = KeyId::from_row(id);
+            let (was, is) = (old.read(|at| keys::get(at, id))?, new.read(|at| keys::get(at, id))?);
+            lost.keys.extend(was.zip(is).and_then(|(was, is)| LostOfKey::between(&was, &is)));
         }
         for id in changed.accounts {
             if let Some(state) =
@@ -92,10 +128,8 @@ impl LostRevocations {
     /// Makes the changes again. If a rule forbids one now, it is logged, and the others are made.
     pub(super) fn reapply(&self, store: &mut Store) -> Result<(), StoreError> {
         store.set_author(Author::Gateway);
-        for (id, state) in &self.keys {
-            for state in steps(*state) {
-                log_refusal(store.set_key_state(*id, *state), || format!("key {id} is to be {state}"))?;
-            }
+        for key in &self.keys {
+            key.reapply(store)?;
         }
         for (account, environment, role) in &self.memberships {
             let done = match role {

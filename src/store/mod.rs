@@ -27,6 +27,7 @@ mod error;
 mod file_watch;
 mod follower;
 mod gateways;
+mod key_ends;
 mod keys;
 mod lease;
 mod list_queue;
@@ -40,6 +41,7 @@ mod page;
 mod postgres;
 mod process_identity;
 mod query_budget;
+mod record_clock;
 mod request_store;
 mod row_mapping;
 mod store_handle;
@@ -60,12 +62,12 @@ pub use database::FileId;
 pub use environments::{EnvironmentScope, NewEnvironment};
 pub use error::StoreError;
 pub use file_watch::uncheckpointed_wal;
-pub use follower::{Follower, StorePosition};
+pub use follower::{Follower, KeysEnded, StorePosition};
 pub use gateways::{
     ConfirmedUpTo, GatewayEntry, GatewayRegistration, Gateways, RECEIPT_TIMEOUT, Receipt,
     receipt_poll_interval,
 };
-pub use keys::NewKey;
+pub use keys::{KeyEdit, KeyProperties, NewKey};
 pub use lease::{LeaseAction, LeaseState};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
 pub use lost_revocations::lost_revocation;
@@ -77,6 +79,7 @@ pub use page::{
     KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, PageQuery, Total,
 };
 pub use postgres::{Replica, ReplicaHead, Wakeup};
+pub use record_clock::RecordClock;
 pub use request_store::{RequestStore, StoreNote};
 pub use store_handle::{Edit, Store};
 pub use verifier::{Fingerprint, KeyVerifier, PepperId};

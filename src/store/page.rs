@@ -10,8 +10,12 @@ mod list_definitions;
 mod marker;
 mod query_plan;
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use rusqlite::types::Value as Sql;
 
+use field::{Comparison, Operand};
 pub use field::{Field, FieldKind, Filter, InvalidDate, Modifier};
 pub(super) use like_pattern::replace_like;
 pub(super) use list_definitions::ListDefinition;
@@ -39,6 +43,23 @@ pub struct PageQuery {
     pub is_counted: bool,
     /// How many rows at most; at least 1.
     pub limit: usize,
+}
+
+impl PageQuery {
+    /// The keys that work now and end by themselves within this time, the first to end first.
+    pub fn keys_that_end_within(now: Timestamp, within: Duration) -> Self {
+        let until = now.checked_add(within).unwrap_or(Timestamp::MAX);
+        let filters = [
+            ("expires", Modifier::Gt, Operand::Number(now.as_millisecond())),
+            ("expires", Modifier::Lte, Operand::Number(until.as_millisecond())),
+            ("state", Modifier::Eq, Operand::Text("active".to_owned())),
+        ];
+        let field = |name| KEY_FIELDS.iter().find(|field| field.name == name);
+        let filters = filters.into_iter().filter_map(|(name, modifier, operand)| {
+            Some(Filter { field: field(name)?, comparison: Comparison { modifier, operand } })
+        });
+        Self { filters: filters.collect(), sort: field("expires"), ..Self::default() }
+    }
 }
 
 /// One page.

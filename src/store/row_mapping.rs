@@ -49,6 +49,16 @@ fn optional_time(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timesta
     row.get::<_, Option<Milliseconds>>(column).map(|value| value.map(|time| time.0))
 }
 
+/// A time in a column where 0 is none.
+fn time_or_zero(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(Some(time(row, column)?).filter(|time| *time != Timestamp::UNIX_EPOCH))
+}
+
+/// A time for a column where 0 is none.
+pub(super) fn milliseconds_or_zero(time: Option<Timestamp>) -> i64 {
+    time.map_or(0, Timestamp::as_millisecond)
+}
+
 struct NameColumn(Option<Name>);
 
 impl FromSql for NameColumn {
@@ -121,6 +131,7 @@ pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         description: description(row)?,
         state: parsed(row, "state")?,
         uuid: row.get("uuid")?,
+        expires: time_or_zero(row, "expires")?,
         created: time(row, "created")?,
         removed: optional_time(row, "removed")?,
     })
@@ -133,9 +144,9 @@ pub(super) fn revision(row: &Row<'_>) -> rusqlite::Result<ChangeNumber> {
 
 /// When, from where and how often a key was used.
 pub(super) fn usage(row: &Row<'_>) -> rusqlite::Result<KeyUsage> {
-    let (last, uses): (i64, i64) = (row.get("last_used")?, row.get("uses")?);
+    let uses: i64 = row.get("uses")?;
     let address = row.get::<_, Option<Parsed<IpAddr>>>("last_used_address")?.map(|address| address.0);
-    let at = if last == 0 { None } else { Some(time(row, "last_used")?) };
+    let at = time_or_zero(row, "last_used")?;
     Ok(KeyUsage { at, address, uses: uses.cast_unsigned() })
 }
 
@@ -199,6 +210,7 @@ pub(super) fn key_json(key: &ApiKey) -> Value {
         "description": key.description.as_ref().map(Description::as_str),
         "state": key.state.as_str(),
         "uuid": key.uuid,
+        "expires": milliseconds(key.expires),
         "created": key.created.as_millisecond(),
         "removed": milliseconds(key.removed),
     })

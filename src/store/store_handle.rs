@@ -9,7 +9,7 @@ use super::author::Author;
 use super::database::{self, Database, OpenMode};
 use super::error::TransactionError;
 use super::write_transaction::WriteTransaction;
-use super::{ChangeNumber, PepperId, StoreError, StorePosition, change, lookup, postgres};
+use super::{ChangeNumber, PepperId, RecordClock, StoreError, StorePosition, change, lookup, postgres};
 use crate::config;
 use crate::model::{Description, Name};
 
@@ -21,6 +21,8 @@ pub struct Store {
     pub(super) record: Option<postgres::Record>,
     /// Who makes the changes.
     author: Author,
+    /// By which keys end.
+    clock: RecordClock,
 }
 
 impl std::fmt::Debug for Store {
@@ -106,7 +108,7 @@ impl Store {
     }
 
     pub(super) fn with_database(database: Database) -> Self {
-        Self { database, record: None, author: Author::command_line() }
+        Self { database, record: None, author: Author::command_line(), clock: RecordClock::default() }
     }
 
     /// Copies all of an embedded store into an empty database of PostgreSQL.
@@ -129,7 +131,12 @@ impl Store {
 
     /// A record in PostgreSQL with a replica of it.
     pub(super) fn with_replica(database: Database, record: postgres::Record) -> Self {
-        Self { database, record: Some(record), author: Author::command_line() }
+        Self { record: Some(record), ..Self::with_database(database) }
+    }
+
+    /// With a clock that tells the record's time.
+    pub(super) fn with_clock(self, clock: RecordClock) -> Self {
+        Self { clock, ..self }
     }
 
     /// The file that is read, and the newest change in it.
@@ -164,11 +171,11 @@ impl Store {
         attempt: &Attempt,
         work: impl FnOnce(&WriteTransaction<'_>) -> Result<T, TransactionError>,
     ) -> Result<T, StoreError> {
-        let Self { database, record, author } = self;
+        let Self { database, record, author, clock } = self;
         if let Some(record) = record {
-            return record.change(database, author, attempt, work);
+            return record.change(database, (author, clock), attempt, work);
         }
-        let done = database.write(|connection| work(&WriteTransaction { connection, author }));
+        let done = database.write(|connection| work(&WriteTransaction { connection, author, clock }));
         if let (Err(error), Author::Key(_)) = (&done, &author)
             && error.is_refusal()
         {
@@ -180,10 +187,10 @@ impl Store {
 
     /// Adds a refusal to the audit log, of a change that was refused before it came here.
     pub fn audit_refusal(&mut self, attempt: &Attempt, reason: &str) -> Result<(), StoreError> {
-        let Self { database, record, author } = self;
+        let Self { database, record, author, clock } = self;
         match record {
             None => database.write(|connection| audit::refused(connection, author, attempt, reason)),
-            Some(record) => record.change(database, author, attempt, |at| {
+            Some(record) => record.change(database, (author, clock), attempt, |at| {
                 audit::refused(at.connection, author, attempt, reason)
             }),
         }

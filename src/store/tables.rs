@@ -103,6 +103,7 @@ pub(super) const KEYS: Table = Table {
         ("uuid", Text),
         ("phc", Text),
         ("created", Int),
+        ("expires", Int),
         ("removed", Int),
         ("revision", Int),
     ],

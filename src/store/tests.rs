@@ -7,6 +7,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::*;
@@ -155,7 +156,7 @@ fn open(url: &str, replica: &Path) -> Store {
 fn new_key(owner: &KeyOwner, access_key: &str) -> NewKey {
     let verifier = KeyVerifier { phc: PHC.to_owned(), fingerprint: None };
     let access_key = access_key.parse().unwrap();
-    NewKey { owner: owner.clone(), access_key, name: None, description: None, verifier }
+    NewKey { owner: owner.clone(), access_key, properties: KeyProperties::default(), verifier }
 }
 
 fn fingerprint(byte: u8) -> Fingerprint {
@@ -208,7 +209,7 @@ fn every_change_is_numbered_and_what_changes_nothing_is_not(test: &mut TestStore
     assert_eq!(test.number(), 2);
 
     test.store.set_key_state(key.id, State::Active).unwrap();
-    test.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }).unwrap();
+    test.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }.into()).unwrap();
     let request_store = RequestStore::open(&test.path, 1).unwrap();
     now(request_store.save_fingerprint(key.id, fingerprint(1))).unwrap();
     let at = jiff::Timestamp::from_second(1).unwrap();
@@ -297,7 +298,7 @@ fn only_what_is_inactive_is_removed_and_nothing_brings_it_back(test: &mut TestSt
     assert!(removed.removed.is_some());
     assert_eq!(test.store.find_key("a1").unwrap(), removed);
     assert!(refusal(test.store.set_key_state(key.id, State::Active)).contains("nothing brings it back"));
-    assert!(refusal(test.store.edit_key(key.id, &Edit::default())).contains("removed"));
+    assert!(refusal(test.store.edit_key(key.id, &KeyEdit::default())).contains("removed"));
     assert!(refusal(test.store.create_key(&new_key(&KeyOwner::Account(account.id), "a1"))).contains("never"));
 }
 
@@ -310,7 +311,7 @@ fn keys_and_memberships_go_with_their_owner_each_with_a_change_of_its_own(test: 
     test.store.add_member(&membership).unwrap();
     let key = test.key(&of_environment, "e-key");
     test.key(&KeyOwner::Account(account.id), "a-key");
-    let mut follower = Follower::open(&test.path).unwrap();
+    let mut follower = Follower::open(&test.path, Timestamp::now()).unwrap();
 
     test.store.remove_environment(&environment.id, &ExpectedRevision::Any).unwrap();
     assert_eq!(test.store.find_key("e-key").unwrap().state, State::Removed);
@@ -452,7 +453,7 @@ fn access_keys_and_environments_are_read_byte_for_byte(test: &mut TestStore) {
 
 fn a_follower_sees_what_others_wrote_in_order_and_once(test: &mut TestStore) {
     let account = test.account("alice");
-    let mut follower = Follower::open(&test.path).unwrap();
+    let mut follower = Follower::open(&test.path, Timestamp::now()).unwrap();
     assert_eq!((follower.head(), follower.poll().unwrap()), (ChangeNumber(1), vec![]));
     test.store.set_account_state(account.id, State::Inactive).unwrap();
     test.store.set_account_state(account.id, State::Active).unwrap();
@@ -467,7 +468,7 @@ fn a_follower_notices_a_rolled_back_or_replaced_store() {
     let mut test = test_store();
     let account = test.account("alice");
     test.store.set_account_state(account.id, State::Inactive).unwrap();
-    let mut follower = Follower::open(&test.path).unwrap();
+    let mut follower = Follower::open(&test.path, Timestamp::now()).unwrap();
     // another history of the same length, written into the same file
     let connection = rusqlite::Connection::open(&test.path).unwrap();
     connection
@@ -477,7 +478,7 @@ fn a_follower_notices_a_rolled_back_or_replaced_store() {
 
     let mut test = self::test_store();
     test.account("alice");
-    let mut follower = Follower::open(&test.path).unwrap();
+    let mut follower = Follower::open(&test.path, Timestamp::now()).unwrap();
     let away = test.path.with_extension("away");
     std::fs::rename(&test.path, &away).unwrap();
     let gone = follower.poll().unwrap_err();

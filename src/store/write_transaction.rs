@@ -6,13 +6,16 @@ use rusqlite::Connection;
 
 use super::author::Author;
 use super::error::TransactionError;
-use super::{StoreError, lookup};
+use super::{RecordClock, StoreError, lookup};
+use crate::model::Principal;
 use crate::policy::{self, ManagementAction, Verdict};
 
 /// A transaction that makes changes, and who makes them.
 pub(super) struct WriteTransaction<'a> {
     pub(super) connection: &'a Connection,
     pub(super) author: &'a Author,
+    /// By which keys end.
+    pub(super) clock: &'a RecordClock,
 }
 
 impl Deref for WriteTransaction<'_> {
@@ -28,7 +31,9 @@ impl WriteTransaction<'_> {
     pub(super) fn authorize(&self, action: &ManagementAction) -> Result<(), TransactionError> {
         let Author::Key(acting) = self.author else { return Ok(()) };
         let record = lookup::key(self.connection, acting.access_key.as_str())?.record;
-        let Some(record) = record.filter(|record| record.principal.is_active()) else {
+        let works =
+            |principal: &Principal| principal.is_active() && !principal.key.has_expired(self.clock.now());
+        let Some(record) = record.filter(|record| works(&record.principal)) else {
             return Err(StoreError::KeyNoLongerWorks { access_key: acting.access_key.clone() }.into());
         };
         match policy::authorize(&record.principal, action) {

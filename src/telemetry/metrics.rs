@@ -31,7 +31,7 @@ pub struct MetricSource {
     /// One sentence without a full stop at its end. Sources of one name stand together and share the first one's.
     pub help: &'static str,
     /// A label that tells sources of one name apart.
-    pub label: Option<(&'static str, &'static str)>,
+    pub label: Option<(&'static str, String)>,
     /// Counter or gauge.
     pub kind: MetricKind,
     /// Reads the value.
@@ -194,8 +194,12 @@ impl Gathered {
                 encoder.encode_descriptor(first.name, first.help, None, metric_type(first.kind))?;
             for source in family {
                 let value = (source.read)();
-                match source.label {
-                    Some(label) => write_value(&mut metric.encode_family(&[label])?, first.kind, value)?,
+                match &source.label {
+                    Some((name, value_of)) => write_value(
+                        &mut metric.encode_family(&[(*name, value_of.as_str())])?,
+                        first.kind,
+                        value,
+                    )?,
                     None => write_value(&mut metric, first.kind, value)?,
                 }
             }
@@ -332,7 +336,7 @@ mod tests {
         let step = |label, read: Box<dyn Fn() -> u64 + Send + Sync>| MetricSource {
             name: "authentications",
             help: "Verified keys, by step",
-            label: Some(("step", label)),
+            label: Some(("step", String::from(label))),
             kind: MetricKind::Counter,
             read,
         };

@@ -197,8 +197,7 @@ fn case_8_a_key_without_a_hash_cannot_be_stored_and_an_empty_secret_opens_nothin
         let new = NewKey {
             owner: KeyOwner::Account(fixture.account),
             access_key: "EMPTY".parse().unwrap(),
-            name: None,
-            description: None,
+            properties: KeyProperties::default(),
             verifier: KeyVerifier { phc: String::new(), fingerprint: None },
         };
         assert!(fixture.store.create_key(&new).is_err());

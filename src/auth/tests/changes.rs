@@ -44,7 +44,7 @@ fn a_renamed_key_is_read_again_and_loses_nothing() {
         let identity = fixture.ask_pair(&pair).await.unwrap();
         fixture
             .store
-            .edit_key(pair.key.id, &Edit { name: Some(Some(name("laptop"))), ..Edit::default() })
+            .edit_key(pair.key.id, &Edit { name: Some(Some(name("laptop"))), ..Edit::default() }.into())
             .unwrap();
         fixture.apply_changes().await;
         assert!(identity.is_stale());
@@ -220,7 +220,7 @@ fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
         // the old one counts further; in the newer one the key is dead
         for word in ["a", "b", "c"] {
             let edit = Edit { name: Some(Some(name(word))), ..Edit::default() };
-            fixture.store.edit_key(pair.key.id, &edit).unwrap();
+            fixture.store.edit_key(pair.key.id, &edit.clone().into()).unwrap();
         }
         copy(&fixture.path("store"), &old);
         Store::open(&newer).unwrap().set_key_state(pair.key.id, State::Inactive).unwrap();
@@ -230,7 +230,7 @@ fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
         }
         let replica = fixture.path("replica");
         std::os::unix::fs::symlink(&old, &replica).unwrap();
-        let mut follower = Follower::open(&replica).unwrap();
+        let mut follower = Follower::open(&replica, Timestamp::now()).unwrap();
         let auth = authenticator(&fixture.config, &replica, &[fixture.path("pepper")]);
         let credential = credential(pair.access_key().as_str(), &pair.secret);
         let identity = auth.authenticate(&credential, SOURCE, Instant::now()).await.unwrap();
@@ -263,7 +263,7 @@ fn a_refusal_that_raced_with_a_change_is_not_cached() {
         let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
         fixture.store.set_key_state(pair.key.id, State::Active).unwrap();
         fixture.apply_changes().await;
-        fixture.auth.remember_failure(read.active_verifier(), Some(read));
+        fixture.auth.remember_failure(read.active_verifier(Timestamp::now()), Some(read));
         assert_eq!(fixture.auth.failed_key_cache.len(), 0);
         assert!(fixture.ask_pair(&pair).await.is_ok());
     });

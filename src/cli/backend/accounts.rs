@@ -9,7 +9,7 @@ use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{Account, AccountId, Description, State};
-use crate::store::{ConfirmedUpTo, Edit, NewAccount, WithRevision};
+use crate::store::{ConfirmedUpTo, Edit, NewAccount, PageQuery, WithRevision};
 
 pub(super) const PATH: &str = "/v2-beta/accounts";
 
@@ -54,6 +54,7 @@ impl Backend {
             Self::Store(local_store) => {
                 let confirmed_up_to = local_store.store.confirmed_up_to();
                 super::stored_parts(
+                    PageQuery::default(),
                     |query| local_store.store.account_page(None, query),
                     |entry| fetched(entry, confirmed_up_to),
                     on_part,

@@ -143,6 +143,11 @@ pub(super) fn change_state(
 
 /// The body of an edit: what is absent stays, what is null is taken away.
 pub(super) fn edit_body(edit: &Edit) -> Body {
+    Body::json(&edit_fields(edit).into())
+}
+
+/// The fields that an edit sets.
+pub(super) fn edit_fields(edit: &Edit) -> serde_json::Map<String, Value> {
     let mut fields = serde_json::Map::new();
     if let Some(name) = &edit.name {
         fields.insert("name".to_owned(), json!(name.as_ref().map(Name::as_str)));
@@ -150,13 +155,14 @@ pub(super) fn edit_body(edit: &Edit) -> Body {
     if let Some(description) = &edit.description {
         fields.insert("description".to_owned(), json!(description.as_ref().map(Description::as_str)));
     }
-    Body::json(&fields.into())
+    fields
 }
 
-/// A path of the API with a query.
+/// A path of the API with these parameters added to its query.
 pub(super) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
     if pairs.is_empty() {
         return path.to_owned();
     }
-    format!("{path}?{}", Serializer::new(String::new()).extend_pairs(pairs).finish())
+    let sign = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{sign}{}", Serializer::new(String::new()).extend_pairs(pairs).finish())
 }

@@ -13,7 +13,7 @@ use crate::management::resource_json::ACCOUNT_ID_TYPE;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, Membership, Name, Role, State};
 use crate::store::{
     ConfirmedUpTo, Edit, EnvironmentScope, ExpectedRevision, MemberEntry, MembershipScope, NewEnvironment,
-    StoreError, WithRevision,
+    PageQuery, StoreError, WithRevision,
 };
 
 pub(super) const PATH: &str = "/v2-beta/projects";
@@ -58,6 +58,7 @@ impl Backend {
             Self::Store(local_store) => {
                 let confirmed_up_to = local_store.store.confirmed_up_to();
                 super::stored_parts(
+                    PageQuery::default(),
                     |query| local_store.store.environment_page(&EnvironmentScope::All, query),
                     |entry| fetched(entry, confirmed_up_to),
                     on_part,
@@ -148,6 +149,7 @@ impl Backend {
             Self::Store(local_store) => {
                 let of = MembershipScope::Environment(environment.clone());
                 super::stored_parts(
+                    PageQuery::default(),
                     |query| local_store.store.member_page(&of, query),
                     Fetched::from_store,
                     on_part,

@@ -1,10 +1,13 @@
 //! API keys.
 
+use std::time::Duration;
+
 use anyhow::{anyhow, bail};
 use http::Method;
+use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::owner_names::OwnerNames;
@@ -17,8 +20,8 @@ use crate::cli::local_store::LocalStore;
 use crate::cli::output::Format;
 use crate::cli::remote::{Body, Client, resources};
 use crate::cli::results::{Changed, Fetched};
-use crate::model::{AccessKey, AccountKind, Description, KeyId, KeyOwner, Name, State};
-use crate::store::{ConfirmedUpTo, Edit, KeyEntry, StoreError};
+use crate::model::{AccessKey, AccountKind, KeyId, KeyOwner, State};
+use crate::store::{ConfirmedUpTo, KeyEdit, KeyEntry, PageQuery, StoreError};
 
 /// Room for the largest body of a new key.
 const BODY_BYTES: usize = 32 << 10;
@@ -35,14 +38,23 @@ pub(in crate::cli) struct ImportedPair {
     pub(in crate::cli) secret: Zeroizing<Vec<u8>>,
 }
 
+/// What is said of a key, as the API reads it.
+fn said_fields(said: &KeyEdit) -> Map<String, Value> {
+    let mut fields = api::edit_fields(&said.common);
+    if let Some(expires) = said.expires {
+        fields.insert("expires".to_owned(), json!(expires.map(|time| time.to_string())));
+    }
+    fields
+}
+
 /// What a new key is made from, as the API reads it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct NewKeyBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     account_id: Option<String>,
-    name: Option<&'a str>,
-    description: Option<&'a str>,
+    #[serde(flatten)]
+    said: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     public_value: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,10 +128,12 @@ impl Backend {
         Ok(api::fetched(client, answer, resources::key, is_meant)?)
     }
 
-    /// All keys, or those of one owner. For people with the names of their owners.
+    /// All keys, or those of one owner; of them only those that end within a time, the first to end first. For people with
+    /// the names of their owners.
     pub(in crate::cli) fn keys(
         &mut self,
         owner: Option<&KeyOwner>,
+        expiring: Option<Duration>,
         output: Format,
         on_part: &mut OnListPart<'_, KeyEntry>,
     ) -> anyhow::Result<()> {
@@ -127,6 +141,9 @@ impl Backend {
             Self::Store(local_store) => {
                 let confirmed_up_to = local_store.store.confirmed_up_to();
                 super::stored_parts(
+                    expiring.map_or_else(PageQuery::default, |within| {
+                        PageQuery::keys_that_end_within(Timestamp::now(), within)
+                    }),
                     |query| local_store.store.key_page(owner, query),
                     |entry| fetched(entry, confirmed_up_to),
                     &mut |mut part| {
@@ -141,6 +158,21 @@ impl Backend {
                     Some(KeyOwner::Account(id)) => format!("/v2-beta/accounts/{id}/apikeys"),
                     Some(KeyOwner::Environment(id)) => format!("/v2-beta/projects/{id}/apikeys"),
                 };
+                let path = match expiring {
+                    None => path,
+                    Some(within) => {
+                        let now = Timestamp::now();
+                        let until = now.checked_add(within).unwrap_or(Timestamp::MAX);
+                        let (now, until) = (now.to_string(), until.to_string());
+                        let only = [
+                            ("expires_gt", now.as_str()),
+                            ("expires_lte", &until),
+                            ("state", "active"),
+                            ("sort", "expires"),
+                        ];
+                        api::with_query(&path, &only)
+                    }
+                };
                 let names = match output {
                     Format::Table => owner_names::ask(client, owner)?,
                     Format::Json => OwnerNames::default(),
@@ -154,23 +186,19 @@ impl Backend {
     }
 
     /// Makes a key.
-    pub(in crate::cli) fn create_key(
-        &mut self,
-        owner: KeyOwner,
-        name: Option<Name>,
-        description: Option<Description>,
-    ) -> anyhow::Result<NewKey> {
+    pub(in crate::cli) fn create_key(&mut self, owner: KeyOwner, said: KeyEdit) -> anyhow::Result<NewKey> {
         match self {
             Self::Store(local_store) => {
+                let properties = said.into_properties(&local_store.config.keys, Timestamp::now())?;
                 let peppers = Peppers::load(&local_store.config.pepper_files)?;
                 let LocalStore { config, store } = &mut **local_store;
-                let issued = issue_key(store, config, &peppers, owner, name, description)?;
+                let issued = issue_key(store, config, &peppers, owner, properties)?;
                 let secret = Zeroizing::new(issued.secret.as_str().to_owned());
                 let revision = issued.entry.revision;
                 Ok(NewKey { changed: Changed::in_store(issued.entry, revision), secret })
             }
             Self::Api(client) => {
-                let mut changed = post(client, &owner, name.as_ref(), description.as_ref(), None)?;
+                let mut changed = post(client, &owner, &said, None)?;
                 let secret =
                     changed.fetched.sent.as_mut().and_then(|document| document.get_mut("secretValue"));
                 let Some(Value::String(secret)) = secret.map(Value::take) else {
@@ -188,15 +216,15 @@ impl Backend {
     pub(in crate::cli) fn import_key(
         &mut self,
         owner: KeyOwner,
-        name: Option<Name>,
-        description: Option<Description>,
+        said: KeyEdit,
         imported: ImportedPair,
     ) -> anyhow::Result<Changed<KeyEntry>> {
         match self {
             Self::Store(local_store) => {
+                let properties = said.into_properties(&local_store.config.keys, Timestamp::now())?;
                 let pair =
                     ChosenPair::new(imported.access_key, imported.secret, &local_store.config.key_prefix)?;
-                let (key, number) = import::import_key(local_store, owner, &pair, name, description)?;
+                let (key, number) = import::import_key(local_store, owner, &pair, properties)?;
                 Ok(Changed::in_store(local_store.store.key_entry(key.id)?, number))
             }
             Self::Api(client) => {
@@ -205,21 +233,24 @@ impl Backend {
                     bail!("only an admin's key can bring a pair from elsewhere");
                 }
                 import::warn_where_weak(max_entropy_bits(&imported.secret));
-                post(client, &owner, name.as_ref(), description.as_ref(), Some(&imported))
+                post(client, &owner, &said, Some(&imported))
             }
         }
     }
 
-    /// Changes a key's name or description.
-    pub(in crate::cli) fn edit_key(&mut self, key: &str, edit: &Edit) -> anyhow::Result<Changed<KeyEntry>> {
-        let id = self.key(key)?.object.key.id;
+    /// Changes what the owner of a key decides.
+    pub(in crate::cli) fn edit_key(&mut self, key: &str, edit: KeyEdit) -> anyhow::Result<Changed<KeyEntry>> {
+        let key = self.key(key)?.object.key;
+        let id = key.id;
         match self {
             Self::Store(local_store) => {
-                local_store.store.edit_key(id, edit)?;
+                let edit = edit.checked(&key, &local_store.config.keys, Timestamp::now())?;
+                local_store.store.edit_key(id, &edit)?;
                 changed_in_store(local_store, id)
             }
             Self::Api(client) => {
-                let answer = client.send(&Method::PUT, &path(id), Some(&api::edit_body(edit)))?;
+                let body = Body::json(&said_fields(&edit).into());
+                let answer = client.send(&Method::PUT, &path(id), Some(&body))?;
                 Ok(api::changed(client, answer, resources::key, |entry| entry.key.id == id)?)
             }
         }
@@ -280,8 +311,7 @@ fn changed_in_store(local_store: &LocalStore, id: KeyId) -> anyhow::Result<Chang
 fn post(
     client: &mut Client,
     owner: &KeyOwner,
-    name: Option<&Name>,
-    description: Option<&Description>,
+    said: &KeyEdit,
     imported: Option<&ImportedPair>,
 ) -> anyhow::Result<Changed<KeyEntry>> {
     let (target, account_id) = match owner {
@@ -291,8 +321,7 @@ fn post(
     let secret = imported.map(|pair| std::str::from_utf8(&pair.secret)).transpose();
     let body = NewKeyBody {
         account_id,
-        name: name.map(Name::as_str),
-        description: description.map(Description::as_str),
+        said: said_fields(said),
         public_value: imported.map(|pair| pair.access_key.as_str()),
         secret_value: secret.map_err(|_| ChosenPairError::NotText)?,
     };

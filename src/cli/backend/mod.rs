@@ -58,11 +58,12 @@ pub(super) type OnListPart<'a, T> = dyn FnMut(ListPart<T>) -> anyhow::Result<Con
 
 /// Hands over a list of the store's.
 fn stored_parts<E, T>(
+    query: PageQuery,
     mut page: impl FnMut(&PageQuery) -> Result<Page<E>, StoreError>,
     fetched: impl Fn(E) -> Fetched<T>,
     on_part: &mut OnListPart<'_, T>,
 ) -> anyhow::Result<()> {
-    let mut query = PageQuery { limit: PAGE_ROWS, ..PageQuery::default() };
+    let mut query = PageQuery { limit: PAGE_ROWS, ..query };
     loop {
         let Page { items, next, .. } = page(&query)?;
         let items = items.into_iter().map(&fetched).collect();

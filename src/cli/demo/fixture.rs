@@ -12,7 +12,7 @@ use crate::cli::certificate;
 use crate::cli::issue_key::{IssuedKey, issue_key};
 use crate::config::{self, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
-use crate::store::{NewAccount, NewEnvironment, Store};
+use crate::store::{KeyProperties, NewAccount, NewEnvironment, Store};
 
 /// The environments of the demo.
 pub(super) const ENVIRONMENTS: [&str; 2] = ["blue", "green"];
@@ -43,7 +43,7 @@ pub(super) fn build(folder: &Path, ports: Ports, upstream: SocketAddr) -> anyhow
     let new = NewAccount { name: name("admin")?, kind: AccountKind::Admin, description: None };
     let (account, _) = store.create_account(&new)?;
     let owner = KeyOwner::Account(account.id);
-    let admin = issue_key(&mut store, &config, &peppers, owner, Some(name("demo")?), None)?;
+    let admin = issue_key(&mut store, &config, &peppers, owner, properties()?)?;
     let [blue, green] = ENVIRONMENTS.map(|id| environment(&mut store, &config, &peppers, id));
     Ok(Fixture { config, admin, environments: [blue?, green?] })
 }
@@ -52,7 +52,11 @@ fn environment(store: &mut Store, config: &Config, peppers: &Peppers, id: &str) 
     let new = NewEnvironment { id: id.parse()?, name: None, description: None, members: Vec::new() };
     let (environment, _) = store.create_environment(&new)?;
     let owner = KeyOwner::Environment(environment.id);
-    issue_key(store, config, peppers, owner, Some(name("demo")?), None)
+    issue_key(store, config, peppers, owner, properties()?)
+}
+
+fn properties() -> anyhow::Result<KeyProperties> {
+    Ok(KeyProperties { name: Some(name("demo")?), ..KeyProperties::default() })
 }
 
 fn name(text: &str) -> anyhow::Result<Name> {

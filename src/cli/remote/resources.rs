@@ -38,6 +38,7 @@ pub(in crate::cli) fn key(document: &Value) -> Result<KeyEntry, Unexpected> {
             description: fields.description()?,
             state: fields.state()?,
             uuid: fields.uuid()?,
+            expires: fields.time("expiresTS")?,
             created: fields.created()?,
             removed: fields.time("removedTS")?,
         },
@@ -180,6 +181,7 @@ mod tests {
                 description: Description::parse("two\nlines").unwrap(),
                 state: State::Removed,
                 uuid: "6f2c7e5e-7a2b-4a47-9a0a-0f2f8a4a2f11".to_owned(),
+                expires: Some(Timestamp::from_second(1_800_000_000).unwrap()),
                 created: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
                 removed: Some(Timestamp::from_millisecond(1_700_000_001_456).unwrap()),
             },
@@ -199,6 +201,7 @@ mod tests {
         // an environment may be called as an account is
         owned.key.owner = KeyOwner::Account("1a5".parse().unwrap());
         owned.key.removed = None;
+        owned.key.expires = None;
         owned.key.state = State::Active;
         owned.usage = KeyUsage::default();
         assert_eq!(key(&resource_json::key(&owned, Some("secret"), &RenderOptions::default())), Ok(owned));
@@ -223,6 +226,7 @@ mod tests {
             ("createdTS", Value::Null),
             ("createdTS", i64::MAX.into()),
             ("removedTS", "soon".into()),
+            ("expiresTS", "soon".into()),
             ("lastUsedAddress", "here".into()),
             ("useCount", (-1).into()),
         ] {

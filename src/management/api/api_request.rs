@@ -63,12 +63,22 @@ impl<'a> ApiRequest<'a> {
 
     /// How to render a resource with links of this place.
     pub(super) fn options(&self, offers_actions: bool, is_pending: bool) -> RenderOptions {
-        RenderOptions { prefix: Some(self.url_prefix()), offers_actions, is_pending }
+        RenderOptions {
+            prefix: Some(self.url_prefix()),
+            offers_actions,
+            is_pending,
+            now: self.operations().now(),
+        }
     }
 
     /// How to render a resource with links outside environments.
     pub(super) fn root_options(&self, offers_actions: bool, is_pending: bool) -> RenderOptions {
-        RenderOptions { prefix: Some(self.root_url()), offers_actions, is_pending }
+        RenderOptions {
+            prefix: Some(self.root_url()),
+            offers_actions,
+            is_pending,
+            now: self.operations().now(),
+        }
     }
 
     /// `confirm=self`: the caller means the own key or account.

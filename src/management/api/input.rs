@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::query::parameters;
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
-use crate::model::{Description, Name, TextError};
+use crate::model::{Description, Name, TextError, WantedEnd};
 use crate::store::{Edit, ExpectedRevision};
 
 /// Parameters of the query that are no fields.
@@ -95,6 +95,20 @@ impl Input {
             },
             expected: ExpectedRevision::Any,
         })
+    }
+
+    /// When something is to end, if that is said; null and empty are never.
+    pub(super) fn end(&self, field: &'static str) -> Result<Option<WantedEnd>, Refusal> {
+        if !self.fields.contains_key(field) {
+            return Ok(None);
+        }
+        let Some(text) = self.text(field)? else { return Ok(Some(WantedEnd::Never)) };
+        let time = text.parse().map_err(|_| {
+            let detail =
+                format!("'{field}' is no time: write it as in 2027-01-31T12:00:00Z, or null for never");
+            Refusal::invalid("InvalidDateFormat", field, detail)
+        })?;
+        Ok(Some(WantedEnd::At(time)))
     }
 
     /// Takes the secret that the caller chose.

@@ -5,9 +5,9 @@ use zeroize::Zeroizing;
 use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::auth::{MintedPair, Secret};
 use crate::management::refusal::Refusal;
-use crate::model::{AccessKey, Description, KeyId, KeyOwner, Name, Owner, State};
+use crate::model::{AccessKey, KeyId, KeyOwner, Owner, State};
 use crate::policy::ManagementAction;
-use crate::store::{Edit, EnvironmentScope, KeyEntry, NewKey, Page, PageQuery, StateTransition};
+use crate::store::{EnvironmentScope, KeyEdit, KeyEntry, NewKey, Page, PageQuery, StateTransition};
 
 /// A new key.
 #[derive(Debug)]
@@ -91,11 +91,11 @@ impl Operations {
         &self,
         caller: &Caller,
         owner: KeyOwner,
-        name: Option<Name>,
-        description: Option<Description>,
+        said: KeyEdit,
         pair: NewPair,
     ) -> Result<IssuedKey, Refusal> {
         caller.require(&ManagementAction::ChangeKeys(owner.clone()))?;
+        let properties = said.into_properties(&self.lifetimes(), self.now())?;
         if let NewPair::Chosen { .. } = pair {
             caller.require(&ManagementAction::ImportKey)?;
         }
@@ -113,7 +113,7 @@ impl Operations {
                 (access_key, verifier, None)
             }
         };
-        let new = NewKey { owner, access_key, name, description, verifier };
+        let new = NewKey { owner, access_key, properties, verifier };
         let created = self
             .store
             .write(caller.author(), move |store| {
@@ -124,15 +124,16 @@ impl Operations {
         Ok(IssuedKey { changed: self.with_receipt(created).await, secret })
     }
 
-    /// Changes a key's name or description.
+    /// Changes what the owner of a key decides.
     pub async fn edit_key(
         &self,
         caller: &Caller,
         id: KeyId,
-        edit: Edit,
+        edit: KeyEdit,
     ) -> Result<Changed<KeyEntry>, Refusal> {
         let entry = self.key(caller, id).await?;
-        caller.require(&ManagementAction::ChangeKeys(entry.key.owner))?;
+        caller.require(&ManagementAction::ChangeKeys(entry.key.owner.clone()))?;
+        let edit = edit.checked(&entry.key, &self.lifetimes(), self.now())?;
         let edited = self
             .store
             .write(caller.author(), move |store| {

@@ -13,9 +13,10 @@ mod names;
 mod refusal_audit;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 pub use caller::Caller;
@@ -27,7 +28,7 @@ use refusal_audit::RowLimiter;
 use super::applied::AppliedChanges;
 use super::refusal::Refusal;
 use crate::auth::Authenticator;
-use crate::config::Lists;
+use crate::config::{KeyLifetimes, Lists};
 use crate::model::State;
 use crate::store::{
     AsyncStore, ChangeNumber, ConfirmedUpTo, FileId, Gateways, RECEIPT_TIMEOUT, Receipt, Store, StoreError,
@@ -57,6 +58,8 @@ pub struct Operations {
     refusal_rows: Arc<RowLimiter>,
     /// `management.environments_per_user`
     environments_per_user: Arc<AtomicU32>,
+    /// `keys`
+    lifetimes: Arc<RwLock<KeyLifetimes>>,
 }
 
 /// The outcome of a change.
@@ -96,12 +99,28 @@ impl Operations {
             confirmed_up_to: Arc::default(),
             refusal_rows: Arc::default(),
             environments_per_user: Arc::default(),
+            lifetimes: Arc::default(),
         }
     }
 
     /// Sets how many environments a user account may create.
     pub(in crate::management) fn set_environments_per_user(&self, most: u32) {
         self.environments_per_user.store(most, Ordering::Relaxed);
+    }
+
+    /// Sets how long keys live.
+    pub(in crate::management) fn set_lifetimes(&self, lifetimes: KeyLifetimes) {
+        *self.lifetimes.write().unwrap_or_else(PoisonError::into_inner) = lifetimes;
+    }
+
+    /// How long keys live.
+    pub fn lifetimes(&self) -> KeyLifetimes {
+        self.lifetimes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The record's time, by which keys end.
+    pub fn now(&self) -> Timestamp {
+        self.authenticator.now()
     }
 
     /// Sets the limits of lists.

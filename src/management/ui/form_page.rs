@@ -63,6 +63,8 @@ pub(super) struct Field {
 pub(super) enum Input {
     /// One line of at most that many characters.
     Line { longest: usize },
+    /// One line for which these values are usual: value and label.
+    Suggested { longest: usize, usual: Vec<(&'static str, &'static str)> },
     /// Lines of at most that many characters.
     Lines { longest: usize },
     /// One of these: value and label.
@@ -171,6 +173,24 @@ impl Field {
             input: Input::Lines { longest: Description::MAX_CHARACTERS },
             is_first: false,
             ..Self::name(value, hint)
+        }
+    }
+
+    /// When a key ends.
+    pub(super) fn expires(value: impl Into<String>) -> Self {
+        let usual = vec![
+            ("1d", "One day"),
+            ("30d", "30 days"),
+            ("90d", "90 days"),
+            ("365d", "One year"),
+            ("never", "It does not end"),
+        ];
+        Self {
+            name: "expires",
+            label: "Expires",
+            input: Input::Suggested { longest: 40, usual },
+            is_first: false,
+            ..Self::name(value, "How long it lives (90d, 12h), a day or time in UTC (2027-01-31), or never")
         }
     }
 

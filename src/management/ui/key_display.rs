@@ -1,6 +1,7 @@
 //! How a key is shown: its label, its menu, its last use, and where it is listed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -37,6 +38,15 @@ pub(super) fn owner_cell(owner: &KeyOwner, names: &HashMap<ObjectId, String>) ->
         _ => format!("{kind} {id}"),
     };
     Cell::Link { text, href }
+}
+
+/// When a key ends by itself. `notice` is how long before that this is soon.
+pub(super) fn expires(key: &ApiKey, now: Timestamp, notice: Option<Duration>) -> Cell {
+    let soon = notice.and_then(|notice| now.checked_add(notice).ok());
+    Cell::Expires {
+        at: key.expires.map(|at| RelativeTime { at, now }),
+        is_soon: key.expires.zip(soon).is_some_and(|(expires, soon)| expires <= soon),
+    }
 }
 
 /// When and from where a key was used.

@@ -1,7 +1,9 @@
-//! The forms that make a key and change its name and description.
+//! The forms that make a key and change what its owner decides.
 
 use std::sync::Arc;
 use std::time::Instant;
+
+use jiff::Timestamp;
 
 use super::super::answer::Answer;
 use super::super::flash::{Flash, Notice, NoticeKind, SECRET_LIFETIME};
@@ -15,9 +17,10 @@ use super::page::Section;
 use super::signed_in_request::{
     SignedInRequest, change_notice, form_return_path, redirect, waiting, with_query,
 };
-use crate::model::{AccountId, EnvironmentId, KeyOwner};
+use crate::config::lifetime_text;
+use crate::model::{AccountId, EnvironmentId, InvalidEnd, KeyOwner, WantedEnd};
 use crate::policy::ManagementAction;
-use crate::store::{Edit, KeyEntry};
+use crate::store::{Edit, KeyEdit, KeyEntry};
 
 /// Whose key is to be made, as the query string says.
 fn wanted_owner(request: &SignedInRequest<'_>) -> Result<KeyOwner, Refusal> {
@@ -45,8 +48,9 @@ async fn new_form(request: &SignedInRequest<'_>, owner: &KeyOwner, to: String) -
         }
     };
     let mut page = FormPage::new(request, Section::Keys, "new-key", "New API key", "Create", to);
-    page.intro =
-        vec![format!("A key {whose}. Name and description are optional, and you can change them later.")];
+    page.intro = vec![format!(
+        "A key {whose}. Name and description are optional, and you can change all of it later."
+    )];
     // the owner stands in the query string, as it did when the form was asked for
     page.action = match owner {
         KeyOwner::Account(id) => with_query("/keys/new", &[("account", &id.to_string())]),
@@ -59,13 +63,36 @@ const NAME_HINT: &str = "Who or what uses it, such as ci-server";
 
 const DESCRIPTION_HINT: &str = "What it is for";
 
+/// When a key ends, as the form has it.
+fn expires_text(expires: Option<Timestamp>) -> String {
+    expires.map_or("never".to_owned(), |time| time.to_string())
+}
+
+/// What a form says of a key.
+fn read_key(request: &SignedInRequest<'_>, form: &Form) -> Result<KeyEdit, Refusal> {
+    let (name, description) = read_name_and_description(form)?;
+    let wanted: WantedEnd = match form.value("expires").trim() {
+        "" => WantedEnd::Never,
+        text => text.parse().map_err(|error: InvalidEnd| {
+            Refusal::invalid("InvalidDateFormat", "expires", error.to_string())
+        })?,
+    };
+    Ok(KeyEdit {
+        common: Edit { name: Some(name), description: Some(description), ..Edit::default() },
+        expires: Some(wanted.from(request.operations().now())),
+    })
+}
+
 /// `/keys/new`, asked
 pub(super) async fn show_new(request: &SignedInRequest<'_>) -> Result<Answer, Refusal> {
     let owner = wanted_owner(request)?;
     request.caller.require(&ManagementAction::ChangeKeys(owner.clone()))?;
     let to = request.return_path(&key_list_path(request, &owner));
     let mut page = new_form(request, &owner, to).await?;
-    page.fields = vec![Field::name("", NAME_HINT), Field::description("", DESCRIPTION_HINT)];
+    let default = request.operations().lifetimes().default;
+    let default = default.map_or("never".to_owned(), lifetime_text);
+    page.fields =
+        vec![Field::name("", NAME_HINT), Field::description("", DESCRIPTION_HINT), Field::expires(default)];
     Ok(page.show())
 }
 
@@ -74,11 +101,8 @@ pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result
     let owner = wanted_owner(request)?;
     let to = form_return_path(form, &key_list_path(request, &owner));
     let made = async {
-        let (name, description) = read_name_and_description(form)?;
-        request
-            .operations()
-            .create_key(&request.caller, owner.clone(), name, description, NewPair::Minted)
-            .await
+        let said = read_key(request, form)?;
+        request.operations().create_key(&request.caller, owner.clone(), said, NewPair::Minted).await
     };
     match made.await {
         Ok(issued) => {
@@ -95,6 +119,7 @@ pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result
             page.fields = vec![
                 Field::name(form.value("name"), NAME_HINT),
                 Field::description(form.lines("description"), DESCRIPTION_HINT),
+                Field::expires(form.value("expires")),
             ];
             page.show_refused(refusal)
         }
@@ -143,6 +168,7 @@ pub(super) async fn show_edit(request: &SignedInRequest<'_>, id: &str) -> Result
             entry.key.description.map(|text| text.to_string()).unwrap_or_default(),
             DESCRIPTION_HINT,
         ),
+        Field::expires(expires_text(entry.key.expires)),
     ];
     Ok(page.show())
 }
@@ -152,8 +178,8 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
     let entry = find_key(request, id).await?;
     let usual = key_list_path(request, &entry.key.owner);
     let edited = async {
-        let (name, description) = read_name_and_description(form)?;
-        let edit = Edit { name: Some(name), description: Some(description), expected: read_revision(form)? };
+        let mut edit = read_key(request, form)?;
+        edit.common.expected = read_revision(form)?;
         request.operations().edit_key(&request.caller, entry.key.id, edit).await
     };
     match edited.await {
@@ -167,10 +193,12 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
             let mut page = edit_form(request, &entry, form_return_path(form, &usual));
             if let Refusal::PreconditionFailed { .. } = refusal {
                 page.current = current_values(entry.key.name.as_ref(), entry.key.description.as_ref());
+                page.current.push(("Expires", expires_text(entry.key.expires)));
             }
             page.fields = vec![
                 Field::name(form.value("name"), NAME_HINT),
                 Field::description(form.lines("description"), DESCRIPTION_HINT),
+                Field::expires(form.value("expires")),
             ];
             page.show_refused(refusal)
         }

@@ -3,20 +3,21 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 use http::StatusCode;
-use jiff::Timestamp;
 
 use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::endpoints::Endpoints;
 use super::environment_picker::{EnvironmentPicker, environment_label};
-use super::key_display::{key_label, key_menu, last_use};
+use super::key_display::{expires, key_label, key_menu, last_use};
 use super::list_view::{ListDefaults, ListView};
 use super::page::{Layout, Section, render};
+use super::relative_time::ago;
 use super::signed_in_request::{SignedInRequest, with_query};
 use super::table::{Cell, MenuItem, Row, Table, sortable_column};
+use crate::config::lifetime_text;
 use crate::model::{AccountId, KeyOwner, State};
 use crate::policy::ManagementAction;
-use crate::store::{KEY_FIELDS, KeyEntry};
+use crate::store::{KEY_FIELDS, KeyEntry, PageQuery, Total};
 
 #[derive(Template)]
 #[template(path = "keys.html")]
@@ -37,6 +38,8 @@ struct KeySection {
     endpoints: Endpoints,
     /// Where a key is added; `None`: not for the caller.
     add: Option<(&'static str, String)>,
+    /// That keys end soon.
+    warning: Option<String>,
     /// `None`: nothing to list, as the text says.
     table: Option<Table>,
 }
@@ -87,6 +90,7 @@ async fn account_section(request: &SignedInRequest<'_>, id: AccountId) -> Result
         picker: None,
         endpoints: Endpoints::of(request, &owner).await?,
         add: add_link(request, &owner, "Add account API key"),
+        warning: expiry_warning(request, &owner).await?,
         table: Some(table(request, &owner, defaults, "This account has no API keys yet.").await?),
     })
 }
@@ -102,6 +106,7 @@ async fn environment_section(request: &SignedInRequest<'_>) -> Result<KeySection
         picker: None,
         endpoints: Endpoints::default(),
         add: None,
+        warning: None,
         table: None,
     };
     if let Some(chosen) = picker.chosen() {
@@ -114,6 +119,7 @@ async fn environment_section(request: &SignedInRequest<'_>) -> Result<KeySection
             );
             section.endpoints = Endpoints::of(request, &owner).await?;
             section.add = add_link(request, &owner, "Add environment API key");
+            section.warning = expiry_warning(request, &owner).await?;
             let defaults = ListDefaults {
                 prefix: "environment-",
                 anchor: "environment-keys",
@@ -134,6 +140,29 @@ async fn environment_section(request: &SignedInRequest<'_>) -> Result<KeySection
     }
     section.picker = Some(picker).filter(EnvironmentPicker::has_choice);
     Ok(section)
+}
+
+/// That keys of an owner end within the time of the longest notice: which first, and when.
+async fn expiry_warning(request: &SignedInRequest<'_>, owner: &KeyOwner) -> Result<Option<String>, Refusal> {
+    let Some(notice) = request.operations().lifetimes().longest_notice() else { return Ok(None) };
+    let now = request.operations().now();
+    let query = PageQuery { limit: 1, is_counted: true, ..PageQuery::keys_that_end_within(now, notice) };
+    let page = request.operations().keys(&request.caller, Some(owner.clone()), query).await?;
+    let Some((first, expires)) = page.items.first().and_then(|first| first.key.expires.map(|at| (first, at)))
+    else {
+        return Ok(None);
+    };
+    let when = ago(expires, now);
+    let name = key_label(&first.key);
+    let (notice, others) =
+        (lifetime_text(notice), page.total.map_or(page.next.is_some(), |total| total != Total::Exactly(1)));
+    Ok(Some(if others {
+        format!(
+            "Several keys end within {notice}, the first, “{name}”, {when}. Edit them to let them live longer."
+        )
+    } else {
+        format!("The key “{name}” ends {when}. Edit it to let it live longer.")
+    }))
 }
 
 fn add_link(
@@ -158,7 +187,8 @@ async fn table(
     defaults: ListDefaults,
     empty: &'static str,
 ) -> Result<Table, Refusal> {
-    let (id, now) = (defaults.anchor, Timestamp::now());
+    let (id, now) = (defaults.anchor, request.operations().now());
+    let notice = request.operations().lifetimes().longest_notice();
     let view = ListView::read(request.http, defaults);
     let page = request.operations().keys(&request.caller, Some(owner.clone()), view.query()?).await?;
     let confirmed_up_to = request.operations().confirmed_up_to().await;
@@ -168,6 +198,7 @@ async fn table(
         sortable_column("Name", "name"),
         sortable_column("Description", "description"),
         sortable_column("Access key", "publicValue"),
+        sortable_column("Expires", "expires"),
         sortable_column("Created", "created"),
         sortable_column("Last used", "lastUsed"),
         sortable_column("Requests", "useCount"),
@@ -178,13 +209,14 @@ async fn table(
         Row {
             id: key.id.to_string(),
             cells: vec![
-                Cell::state(key.state, entry.revision, confirmed_up_to),
+                Cell::key_state(entry, now, confirmed_up_to),
                 match &key.name {
                     Some(name) => Cell::link(name, format!("/keys/{}", key.id)),
                     None => Cell::Text(None),
                 },
                 Cell::text(key.description.as_ref()),
                 Cell::Code(key.access_key.to_string()),
+                expires(key, now, notice),
                 Cell::time(key.created, now),
                 last_use(entry, now),
                 Cell::number(entry.usage.uses),

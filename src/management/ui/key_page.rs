@@ -1,13 +1,14 @@
 //! The page of one key.
 
-use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 
 use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::audit::{history_link, of_key};
 use super::detail_page::DetailPage;
-use super::key_display::{find_key, key_label, key_list_path, key_menu, last_use, owner_cell, owner_names};
+use super::key_display::{
+    expires, find_key, key_label, key_list_path, key_menu, last_use, owner_cell, owner_names,
+};
 use super::page::Section;
 use super::signed_in_request::{SignedInRequest, redirect};
 use super::table::Cell;
@@ -26,11 +27,13 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         found => found?,
     };
     let confirmed_up_to = request.operations().confirmed_up_to().await;
-    let now = Timestamp::now();
+    let now = request.operations().now();
     let last_use = last_use(&entry, now);
-    let state = Cell::state(entry.key.state, entry.revision, confirmed_up_to);
+    let state = Cell::key_state(&entry, now, confirmed_up_to);
+    let notice = request.operations().lifetimes().longest_notice();
     let names = owner_names(request, std::slice::from_ref(&entry)).await?;
     let key = entry.key;
+    let expires = expires(&key, now, notice);
     let may_change = request.caller.may(&ManagementAction::ChangeKeys(key.owner.clone()));
     let owner = owner_cell(&key.owner, &names);
     let (id, access_key) = (key.id.to_string(), key.access_key.to_string());
@@ -44,6 +47,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         ("Access key (user name)", Cell::Code(key.access_key.to_string())),
         ("Name", Cell::text(key.name)),
         ("Description", Cell::text(key.description)),
+        ("Expires", expires),
         ("Created", Cell::time_in_full(key.created, now)),
         ("Last used", last_use),
         ("Requests", Cell::number(entry.usage.uses)),

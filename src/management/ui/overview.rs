@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::super::answer::Answer;
 use super::super::refusal::Refusal;
 use super::chart::{Chart, Minute};
-use super::key_display::{key_label, last_use, owner_cell, owner_names};
+use super::key_display::{expires, key_label, last_use, owner_cell, owner_names};
 use super::list_view::{ListDefaults, ListView};
 use super::page::{Layout, Section, render};
 use super::relative_time::RelativeTime;
@@ -25,6 +25,8 @@ const SHOWN: usize = 10;
 struct OverviewPage {
     layout: Layout,
     chart: Chart,
+    /// Keys that end by themselves before long; `None` where none does.
+    ending_soon: Option<Table>,
     most_used: Table,
     longest_unused: Table,
     /// Who shares the record; `None` where nobody can be asked.
@@ -36,11 +38,18 @@ pub(super) async fn show(request: &SignedInRequest<'_>) -> Result<Answer, Refusa
     if !request.caller.may(&ManagementAction::SeeEverything) {
         return Ok(redirect("/keys"));
     }
-    let now = Timestamp::now();
+    let now = request.operations().now();
     let page = OverviewPage {
-        most_used: top(request, "most-used", "Keys most used", "useCount", true, now).await?,
-        longest_unused: top(request, "longest-unused", "Keys unused the longest", "lastUsed", false, now)
-            .await?,
+        ending_soon: ending_soon(request, now).await?,
+        most_used: top(request, "most-used", "Keys most used", in_order("useCount", true), now).await?,
+        longest_unused: top(
+            request,
+            "longest-unused",
+            "Keys unused the longest",
+            in_order("lastUsed", false),
+            now,
+        )
+        .await?,
         gateways: gateways(request, now).await,
         chart: Chart::new(&last_hour(request, now)),
         layout: request.layout("Overview", Section::Overview),
@@ -81,17 +90,31 @@ async fn gateways(request: &SignedInRequest<'_>, now: Timestamp) -> Option<Table
     Some(Table::new(id, "Gateways".to_owned(), columns, &page, row, "There are no gateways.", view))
 }
 
-/// The first keys in an order.
+/// The keys that end within the time of the longest notice.
+async fn ending_soon(request: &SignedInRequest<'_>, now: Timestamp) -> Result<Option<Table>, Refusal> {
+    let Some(notice) = request.operations().lifetimes().longest_notice() else { return Ok(None) };
+    let query = PageQuery::keys_that_end_within(now, notice);
+    let table = top(request, "ending-soon", "Keys that end soon", query, now).await?;
+    Ok(Some(table).filter(|table| !table.rows.is_empty()))
+}
+
+/// All keys in this order.
+fn in_order(order: &'static str, descending: bool) -> PageQuery {
+    let sort = KEY_FIELDS.iter().find(|field| field.name == order);
+    PageQuery { sort, descending, ..PageQuery::default() }
+}
+
+/// The first keys that a query finds.
 async fn top(
     request: &SignedInRequest<'_>,
     id: &'static str,
     caption: &str,
-    order: &'static str,
-    descending: bool,
+    query: PageQuery,
     now: Timestamp,
 ) -> Result<Table, Refusal> {
-    let sort = KEY_FIELDS.iter().find(|field| field.name == order);
-    let query = PageQuery { sort, descending, limit: SHOWN, ..PageQuery::default() };
+    let (order, descending) = (query.sort.map_or("id", |field| field.name), query.descending);
+    let notice = request.operations().lifetimes().longest_notice();
+    let query = PageQuery { limit: SHOWN, ..query };
     let mut page = request.operations().keys(&request.caller, None, query).await?;
     let confirmed_up_to = request.operations().confirmed_up_to().await;
     // the first are all that is shown here
@@ -103,9 +126,10 @@ async fn top(
     let row = |entry: &KeyEntry| Row {
         id: entry.key.id.to_string(),
         cells: vec![
-            Cell::state(entry.key.state, entry.revision, confirmed_up_to),
+            Cell::key_state(entry, now, confirmed_up_to),
             Cell::link(key_label(&entry.key), format!("/keys/{}", entry.key.id)),
             owner_cell(&entry.key.owner, &names),
+            expires(&entry.key, now, notice),
             last_use(entry, now),
             Cell::number(entry.usage.uses),
         ],
@@ -114,8 +138,7 @@ async fn top(
         below: None,
         choice: None,
     };
-    let columns =
-        vec![column("State"), column("Key"), column("Belongs to"), column("Last used"), column("Requests")];
+    let columns = ["State", "Key", "Belongs to", "Expires", "Last used", "Requests"].map(column).into();
     let defaults = ListDefaults { prefix: id, anchor: id, fields: KEY_FIELDS, sort: order, descending };
     let view = ListView::read(request.http, defaults);
     Ok(Table::new(

@@ -60,13 +60,25 @@ pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
         |number: i64, word: &str| format!("{number} {word}{} ago", if number == 1 { "" } else { "s" });
     let days = (date(now) - date(at)).get_days();
     match (seconds, days) {
-        (..=-60, _) => full(at),
+        (..=-60, _) => in_time(at, now),
         (..10, _) => "just now".to_owned(),
         (..60, _) => count(seconds, "second"),
         (..3_600, _) => count(seconds / 60, "minute"),
         (_, ..=0) => format!("today at {}", clock(at)),
         (_, 1) => format!("yesterday at {}", clock(at)),
         (_, 2..=30) => count(i64::from(days), "day"),
+        _ => date(at).to_string(),
+    }
+}
+
+/// How long from now, for a time that is to come.
+fn in_time(at: Timestamp, now: Timestamp) -> String {
+    let seconds = at.as_second().saturating_sub(now.as_second());
+    let count = |number: i64, word: &str| format!("in {number} {word}{}", if number == 1 { "" } else { "s" });
+    match (seconds / 60, seconds / 3_600, seconds / 86_400) {
+        (minutes, ..=0, _) => count(minutes, "minute"),
+        (_, hours, ..=1) => count(hours, "hour"),
+        (_, _, days @ ..=60) => count(days, "day"),
         _ => date(at).to_string(),
     }
 }
@@ -89,7 +101,10 @@ mod tests {
             ("2026-03-03T10:20:30Z", "2 days ago"),
             ("2026-02-03T10:20:30Z", "30 days ago"),
             ("2026-01-05T10:20:30Z", "2026-01-05"),
-            ("2027-01-05T10:20:30Z", "2027-01-05 10:20:30 UTC"),
+            ("2026-03-05T10:22:30Z", "in 2 minutes"),
+            ("2026-03-06T10:20:29Z", "in 23 hours"),
+            ("2026-03-19T10:20:30Z", "in 14 days"),
+            ("2027-01-05T10:20:30Z", "2027-01-05"),
         ] {
             assert_eq!(ago(at.parse().unwrap(), now), words, "{at}");
         }

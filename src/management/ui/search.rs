@@ -156,7 +156,7 @@ async fn results(request: &SignedInRequest<'_>, text: &str) -> Result<Table, Ref
         Row {
             id: key.id.to_string(),
             cells: vec![
-                Cell::state(key.state, entry.revision, confirmed_up_to),
+                Cell::key_state(entry, now, confirmed_up_to),
                 Cell::link(key_label(key), format!("/keys/{}", key.id)),
                 Cell::Code(key.access_key.to_string()),
                 owner_cell(&key.owner, &names),

@@ -9,7 +9,7 @@ use super::list_view::{ListView, SIZES};
 use super::page::Rendered;
 use super::relative_time::RelativeTime;
 use crate::model::State;
-use crate::store::{ChangeNumber, ConfirmedUpTo, Marker, Page, Total};
+use crate::store::{ChangeNumber, ConfirmedUpTo, KeyEntry, Marker, Page, Total};
 
 /// A list.
 #[derive(Template)]
@@ -95,6 +95,8 @@ pub(super) enum Cell {
     TimeInFull(RelativeTime),
     /// When and from where something was used; never, perhaps.
     LastUse { last: Option<RelativeTime>, address: Option<String> },
+    /// When a key ends: how long from now, and whether that is soon; never, perhaps.
+    Expires { at: Option<RelativeTime>, is_soon: bool },
     /// A count.
     Number(String),
     /// A component.
@@ -207,13 +209,21 @@ impl Cell {
 
     /// A badge; `revision` is the last change of what has the state.
     pub(super) fn state(state: State, revision: ChangeNumber, confirmed_up_to: ConfirmedUpTo) -> Self {
-        Self::State(StateBadge { state, is_pending: confirmed_up_to.is_pending(revision, state) })
+        let is_pending = confirmed_up_to.is_pending(revision, state);
+        Self::State(StateBadge { state, is_pending, is_expired: false })
+    }
+
+    /// The badge of a key, which may have ended by itself.
+    pub(super) fn key_state(entry: &KeyEntry, now: Timestamp, confirmed_up_to: ConfirmedUpTo) -> Self {
+        let state = entry.key.state;
+        let is_pending = confirmed_up_to.is_pending(entry.revision, state);
+        Self::State(StateBadge { state, is_pending, is_expired: entry.key.has_expired(now) })
     }
 
     /// A badge for what is there, or is not any more.
     pub(super) fn live(is_live: bool) -> Self {
         let state = if is_live { State::Active } else { State::Inactive };
-        Self::State(StateBadge { state, is_pending: false })
+        Self::State(StateBadge { state, is_pending: false, is_expired: false })
     }
 
     /// A count.
@@ -250,11 +260,18 @@ pub(super) struct StateBadge {
     pub(super) state: State,
     /// A gateway has not confirmed it yet.
     pub(super) is_pending: bool,
+    /// It has ended by itself.
+    pub(super) is_expired: bool,
 }
 
 impl StateBadge {
+    fn name(&self) -> &'static str {
+        if self.state == State::Active && self.is_expired { "expired" } else { self.state.as_str() }
+    }
+
     fn word(&self) -> &'static str {
         match (self.state, self.is_pending) {
+            (State::Active, _) if self.is_expired => "Expired",
             (State::Active, false) => "Active",
             (State::Active, true) => "Activating",
             (State::Inactive, false) => "Inactive",

@@ -8,7 +8,7 @@ mod response;
 pub(super) use client_info::{ClientInfo, source_address};
 pub use request::pass_request_fields;
 pub(super) use request::{Fields, RequestFields};
-pub(super) use response::pass_response_fields;
+pub(super) use response::{KEY_EXPIRES, pass_response_fields};
 
 use super::admit::list;
 use crate::wire::{FieldBlock, HeaderRule};

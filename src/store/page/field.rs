@@ -129,8 +129,8 @@ impl Modifier {
 /// A modifier with its value.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    modifier: Modifier,
-    operand: Operand,
+    pub(super) modifier: Modifier,
+    pub(super) operand: Operand,
 }
 
 #[derive(Debug, Clone)]

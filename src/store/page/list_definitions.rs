@@ -31,6 +31,7 @@ pub const KEY_FIELDS: &[Field] = &[
     field("uuid", FieldKind::Word, "keys.uuid", None, true),
     field("created", FieldKind::Time, "keys.created", Some("created"), true),
     field("removed", FieldKind::Time, "keys.removed", None, false),
+    field("expires", FieldKind::Time, "keys.expires", Some("expires"), true),
     field("lastUsed", FieldKind::Time, "keys.last_used", Some("last_used"), true),
     field("useCount", FieldKind::Number, "keys.uses", Some("uses"), true),
 ];

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::super::{KeyVerifier, NewKey, Store};
+use super::super::{KeyProperties, KeyVerifier, NewKey, Store};
 use super::query_plan::Plan;
 use super::*;
 use crate::model::{ApiKey, Description, EnvironmentId, KeyOwner, Name};
@@ -59,8 +59,12 @@ fn filled(directory: tempfile::TempDir, mut store: Store) -> Filled {
         let new = NewKey {
             owner: owner.clone(),
             access_key: format!("k{:02}", (number * 37) % 90).parse().unwrap(),
-            name: name(["", "deploy", "Build", "ci"][number % 4]),
-            description: Description::parse(["", "one", "Two"][number % 3]).unwrap(),
+            properties: KeyProperties {
+                name: name(["", "deploy", "Build", "ci"][number % 4]),
+                description: Description::parse(["", "one", "Two"][number % 3]).unwrap(),
+                expires: (number % 4 == 0)
+                    .then(|| Timestamp::from_second(2_000_000_000 + [3, 1, 2][number % 3]).unwrap()),
+            },
             verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None },
         };
         let (key, _) = store.create_key(&new).unwrap();
@@ -174,8 +178,7 @@ fn names_with_numbers_are_sorted_by_their_values_where_that_is_asked((_directory
         let new = NewKey {
             owner: owner.clone(),
             access_key: format!("natural{at}").parse().unwrap(),
-            name: Name::parse(text).unwrap(),
-            description: None,
+            properties: KeyProperties { name: Name::parse(text).unwrap(), ..KeyProperties::default() },
             verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None },
         };
         store.create_key(&new).unwrap();

@@ -12,19 +12,20 @@ use crate::store::{ChangeNumber, GatewayEntry, Gateways, StoreError};
 /// A gateway's row is kept this much longer than its lease, so that lists show gateways that were killed.
 const REMEMBERED: &str = "1 day";
 
-/// Writes a gateway's row: its lease runs until so long from now, by the record's clock.
+/// Writes a gateway's row: its lease runs until so long from now, by the record's clock. Answers that clock's time.
 pub(super) fn renew(
     link: &mut RecordConnection,
     id: &str,
     name: &str,
     applied: ChangeNumber,
     lease: Duration,
-) -> Result<(), StoreError> {
+) -> Result<Timestamp, StoreError> {
     let (applied, lease) = (applied.0.cast_signed(), i64::try_from(lease.as_millis()).unwrap_or(i64::MAX));
     link.within(ANSWER_TIMEOUT, async |client| {
         let renew = "INSERT INTO gateways (id, name, applied, lease_until)
             VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
-            ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name";
+            ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name
+            RETURNING (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
         let old =
             format!("DELETE FROM gateways WHERE lease_until < clock_timestamp() - interval '{REMEMBERED}'");
         let longest = "UPDATE record SET longest_lease = $1 WHERE longest_lease < $1";
@@ -35,13 +36,17 @@ pub(super) fn renew(
             (&lease as _, Type::INT8),
         ];
         let of_length = [(&lease as _, Type::INT8)];
-        tokio::try_join!(
-            client.query_typed(renew, &parameters),
+        let (now, ..) = tokio::try_join!(
+            client.query_typed_one(renew, &parameters),
             client.query_typed(longest, &of_length),
             client.query_typed(&old, &[])
         )?;
-        Ok(())
+        Ok(time(now.try_get(0)?))
     })
+}
+
+fn time(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
 }
 
 /// Writes down which change a gateway has applied. A restored record that lacks this change does not accept it: the number
@@ -106,7 +111,6 @@ pub(super) fn list(link: &mut RecordConnection) -> Result<Gateways, StoreError> 
                     WHERE unsure_until > clock_timestamp())
             FROM change_head LEFT JOIN gateways ON true ORDER BY gateways.name, gateways.started";
         let rows = client.query_typed(list, &[]).await?;
-        let time = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX);
         let mut found = Gateways::default();
         for row in rows {
             found.at = time(row.try_get(0)?);

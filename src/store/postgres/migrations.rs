@@ -6,7 +6,8 @@ use super::connection::{ANSWER_TIMEOUT, RecordConnection, RecordError};
 use crate::config::Postgres;
 use crate::store::StoreError;
 
-const MIGRATIONS: [(i32, &str); 1] = [(1, include_str!("migrations/0001.sql"))];
+const MIGRATIONS: [(i32, &str); 2] =
+    [(1, include_str!("migrations/0001.sql")), (2, include_str!("migrations/0002.sql"))];
 
 /// The schema version that this program writes.
 const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;

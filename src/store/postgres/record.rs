@@ -14,7 +14,7 @@ use crate::store::database::Database;
 use crate::store::delta::{Delta, LogEnds};
 use crate::store::error::TransactionError;
 use crate::store::write_transaction::WriteTransaction;
-use crate::store::{Gateways, StoreError};
+use crate::store::{Gateways, RecordClock, StoreError};
 
 /// A connection that has died since its last use fails at once, and then a new one is tried. A slower failure would take
 /// as long again.
@@ -41,7 +41,7 @@ impl Record {
     pub(in crate::store) fn change<T>(
         &mut self,
         database: &mut Database,
-        author: &Author,
+        by: (&Author, &RecordClock),
         attempt: &Attempt,
         work: impl FnOnce(&WriteTransaction<'_>) -> Result<T, TransactionError>,
     ) -> Result<T, StoreError> {
@@ -51,7 +51,7 @@ impl Record {
                 // the record's head is locked: only a replica that was rebuilt in this moment can be elsewhere
                 return Err(StoreError::Closed.into());
             }
-            let done = run_attempt(connection, author, attempt, work)?;
+            let done = run_attempt(connection, by, attempt, work)?;
             Ok((done, Delta::collect(connection, log_ends)?))
         });
         let (done, delta) = match made {
@@ -177,12 +177,12 @@ fn lock(link: &mut RecordConnection) -> Result<LogEnds, StoreError> {
 /// Runs `work`. If a key's holder is refused, what `work` has written is rolled back, and the refusal is logged.
 fn run_attempt<T>(
     connection: &rusqlite::Connection,
-    author: &Author,
+    (author, clock): (&Author, &RecordClock),
     attempt: &Attempt,
     work: impl FnOnce(&WriteTransaction<'_>) -> Result<T, TransactionError>,
 ) -> Result<Result<T, StoreError>, TransactionError> {
     connection.execute_batch("SAVEPOINT attempt")?;
-    match work(&WriteTransaction { connection, author }) {
+    match work(&WriteTransaction { connection, author, clock }) {
         Ok(done) => Ok(Ok(done)),
         Err(TransactionError::Store(error)) if matches!(author, Author::Key(_)) && error.is_refusal() => {
             connection.execute_batch("ROLLBACK TO attempt")?;

@@ -19,7 +19,7 @@ use crate::store::change::{self, ChangeHead, ChangeNumber};
 use crate::store::database::{Database, FileId, OpenMode, file_at};
 use crate::store::delta::LogEnds;
 use crate::store::file_watch::WalFiles;
-use crate::store::{Fingerprint, KeyUse, LeaseState, StoreError, StorePosition};
+use crate::store::{Fingerprint, KeyUse, LeaseState, RecordClock, StoreError, StorePosition};
 
 /// A gateway's replica, and its connection to the record. Its methods block.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Replica {
     id: String,
     name: String,
     lease: Duration,
+    /// Learns the record's time when the lease is renewed.
+    clock: RecordClock,
 }
 
 /// The newest change in the replica.
@@ -67,6 +69,7 @@ impl Replica {
         postgres: &Postgres,
         name: &str,
         lease: Duration,
+        clock: RecordClock,
         on_progress: &mut dyn FnMut(&str),
     ) -> Result<Self, StoreError> {
         let id = Uuid::new_v4().simple().to_string();
@@ -76,17 +79,20 @@ impl Replica {
         }
         let (postgres, name) = (postgres.clone(), name.to_owned());
         let record = record_id_of(&database, &postgres)?;
+        // made anew as soon as the record answers
+        let damage = is_outdated(&database)?.then(|| (database.file(), OUTDATED.to_owned()));
         Ok(Self {
             postgres,
             link,
             database,
             wal_files: None,
-            damage: None,
+            damage,
             reported_rollback: None,
             record,
             id,
             name,
             lease,
+            clock,
         })
     }
 
@@ -170,7 +176,9 @@ impl Replica {
         let mut link = self.take_connection()?;
         // if the row is gone, the next acknowledgement says what was applied
         let lease = LeaseState::in_record(self.lease);
-        gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), lease)?;
+        let asked = BootInstant::now();
+        let told = gateways::renew(&mut link, &self.id, &self.name, ChangeNumber(0), lease)?;
+        self.clock.learn(asked, told);
         self.link = Some(link);
         Ok(())
     }
@@ -306,6 +314,10 @@ fn open_and_catch_up(
         Err(error) => return Err(error),
     };
     check_record_id(link, &record_id_of(&database, postgres)?, postgres)?;
+    if is_outdated(&database)? {
+        on_progress(OUTDATED);
+        database = rebuild(link, postgres, on_progress)?;
+    }
     catch_up_or_rebuild(link, &mut database, postgres, &mut None, on_progress)?;
     listen(link)?;
     Ok(database)
@@ -377,6 +389,20 @@ fn open_file(postgres: &Postgres) -> Result<Database, StoreError> {
     database.check()?;
     record_id_of(&database, postgres)?;
     Ok(database)
+}
+
+/// Why a replica is made anew after an upgrade.
+const OUTDATED: &str =
+    "an older portcullis wrote the replica, and did not copy all that this one needs of the record";
+
+/// Whether an older program wrote the replica: it lacks what it did not know of the record.
+fn is_outdated(database: &Database) -> Result<bool, StoreError> {
+    database.read(|connection| {
+        Ok(connection
+            .query_row("SELECT is_outdated FROM replica", [], |row| row.get(0))
+            .optional()?
+            .unwrap_or(false))
+    })
 }
 
 /// The id of the record that the file is a replica of.

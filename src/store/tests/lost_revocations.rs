@@ -85,6 +85,36 @@ fn deactivated_and_removed_keys_are_so_again() {
 }
 
 #[test]
+fn keys_that_were_to_end_earlier_do_so_again() {
+    let end = |test: &mut TestStore, key: &ApiKey, end: Option<i64>| {
+        let expires = Some(end.map(|second| Timestamp::from_second(2_000_000_000 + second).unwrap()));
+        test.store.edit_key(key.id, &KeyEdit { expires, ..KeyEdit::default() }).unwrap();
+    };
+    let (mut rolled_back, common) = RolledBack::new(
+        |test, common| {
+            end(test, &common.keys[1], Some(100));
+            end(test, &common.keys[2], Some(100));
+        },
+        |test, common| {
+            end(test, &common.keys[0], Some(50));
+            end(test, &common.keys[1], Some(50));
+            // later, or never: a right that nobody is given back by itself
+            end(test, &common.keys[2], None);
+            end(test, &common.keys[3], Some(50));
+            test.store.set_key_state(common.keys[3].id, State::Inactive).unwrap();
+        },
+    );
+    assert_eq!(rolled_back.reapply(), 3);
+    let expires = |key: &ApiKey| {
+        let key = rolled_back.was.store.find_key(key.access_key.as_str()).unwrap();
+        (key.expires.map(|time| time.as_second() - 2_000_000_000), key.state)
+    };
+    let ends: Vec<_> = common.keys.iter().map(expires).collect();
+    let (active, inactive) = (State::Active, State::Inactive);
+    assert_eq!(ends, [(Some(50), active), (Some(50), active), (Some(100), active), (Some(50), inactive)]);
+}
+
+#[test]
 fn deactivated_accounts_and_environments_are_so_again() {
     let (mut rolled_back, common) = RolledBack::new(
         |_, _| {},

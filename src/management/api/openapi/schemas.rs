@@ -7,6 +7,10 @@ use super::super::resource_type::Type;
 use super::super::types::{ENVIRONMENT_ID_PATTERN, members_schema};
 use crate::management::resource_json::{ACCOUNT_ID_TYPE, TEMPLATE_ID};
 
+/// A time (RFC 3339), or nothing.
+const TIME: &str =
+    "^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2}))?$";
+
 /// The pattern of names: no controls, and nothing that changes the direction of text.
 const PLAIN_LINE: &str =
     "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069]*$";
@@ -78,6 +82,9 @@ pub(super) fn request_fields(kind: Type, purpose: Purpose) -> Value {
                     }
                     schema["enum"] = options.into();
                 }
+                // an action that needs no fields does not look at it
+                ("expires", None) if purpose == Purpose::Act => schema = json!({}),
+                ("expires", None) => schema["pattern"] = TIME.into(),
                 ("name", None) => schema["pattern"] = PLAIN_LINE.into(),
                 ("description", None) => schema["pattern"] = PLAIN.into(),
                 ("publicValue", None) => schema["pattern"] = "^[!-9;-~]{0,128}$".into(),
@@ -136,6 +143,7 @@ pub(super) fn resource(kind: Type) -> Value {
 fn shown(spec: &FieldSpec) -> Value {
     let kind = match spec.kind {
         "int" => "integer",
+        "boolean" => "boolean",
         "map[json]" => "object",
         "array[string]" | "array[projectMember]" => "array",
         _ => "string",

@@ -17,7 +17,7 @@ use crate::management::refusal::Refusal;
 use crate::management::resource_json;
 use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State};
 use crate::policy::ManagementAction;
-use crate::store::{Edit, KEY_FIELDS, KeyEntry};
+use crate::store::{KEY_FIELDS, KeyEdit, KeyEntry};
 
 pub(super) static TYPE: ResourceType = ResourceType {
     methods: |audience| match audience {
@@ -76,6 +76,8 @@ const FIELDS: &[FieldSpec] = &[
     field("ownerType", "enum").one_of(&["account", "project"]),
     field("publicValue", "string").at_most(4096).set_by(SetBy::Admins),
     field("secretValue", "password").at_most(4096).nullable().set_by(SetBy::Admins).only_at_creation(),
+    field("expires", "date").nullable().set_by(SetBy::Everyone).editable(),
+    field("expired", "boolean"),
     field("lastUsed", "date").nullable(),
     field("lastUsedAddress", "string").nullable(),
     field("useCount", "int"),
@@ -119,10 +121,8 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
         // only admins choose the owner
         (None, false) => request.caller.owner().clone(),
     };
-    let issued = request
-        .operations()
-        .create_key(request.caller, owner, input.name()?, input.description()?, pair)
-        .await?;
+    let issued =
+        request.operations().create_key(request.caller, owner, key_edit(request, &input)?, pair).await?;
     let (entry, is_pending) = (&issued.changed.value, !issued.changed.is_confirmed());
     let may_change = request.caller.may(&ManagementAction::ChangeKeys(entry.key.owner.clone()));
     let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
@@ -139,9 +139,16 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
 
 async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
     let key = find(request, id).await?.key.id;
-    let edit = Edit { expected: request.expected(), ..request.input()?.edit()? };
+    let mut edit = key_edit(request, &request.input()?)?;
+    edit.common.expected = request.expected();
     let changed = request.operations().edit_key(request.caller, key, edit).await?;
     Ok(reply(request, &changed))
+}
+
+/// What is said of a key: absent fields stay as they are, or get their default.
+fn key_edit(request: &ApiRequest<'_>, input: &Input) -> Result<KeyEdit, Refusal> {
+    let expires = input.end("expires")?.map(|end| end.from(request.operations().now()));
+    Ok(KeyEdit { common: input.edit()?, expires })
 }
 
 /// Removes an inactive key for good.

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_filter_by_a_secret_or_change_anything_but_name_and_description() {
+    fn nobody_can_filter_by_a_secret_or_change_anything_but_what_owners_decide() {
         for audience in Audience::ALL {
             let Some(document) = document(named("apiKey"), audience, "", "") else { continue };
             assert!(document["collectionFilters"].get("secretValue").is_none());
@@ -177,7 +177,7 @@ mod tests {
             let changed: Vec<_> =
                 fields.iter().filter(|(_, field)| field["update"] == true).map(|(name, _)| name).collect();
             let expected: &[&str] = if document["resourceMethods"].as_array().unwrap().len() > 1 {
-                &["description", "name"]
+                &["description", "expires", "name"]
             } else {
                 &[]
             };
