@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::local_store;
 use super::output::{Format, print, print_json};
 use super::route_table::route_table;
+use crate::auth::AuthFailure;
 use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
@@ -217,8 +219,13 @@ impl Explain {
         };
         let read =
             read_store(config, async |request_store: &RequestStore| request_store.key(&access_key).await)?;
-        Ok(match read.record {
-            Some(record) => Who::Principal(Box::new(record.principal)),
+        Ok(match read.record.map(|record| Box::new(record.principal)) {
+            Some(principal)
+                if AuthFailure::of(&principal, Timestamp::now()) == Some(AuthFailure::Expired) =>
+            {
+                Who::Expired(principal)
+            }
+            Some(principal) => Who::Principal(principal),
             None => Who::Unknown(access_key),
         })
     }
@@ -267,6 +274,8 @@ enum Who {
     Nobody,
     Unknown(AccessKey),
     Removed(AccessKey),
+    /// The key has ended by itself.
+    Expired(Box<Principal>),
     Principal(Box<Principal>),
 }
 
@@ -274,17 +283,21 @@ impl Who {
     fn principal(&self) -> Option<&Principal> {
         match self {
             Self::Principal(principal) => Some(principal),
-            Self::Nobody | Self::Unknown(_) | Self::Removed(_) => None,
+            Self::Nobody | Self::Unknown(_) | Self::Removed(_) | Self::Expired(_) => None,
         }
     }
 
     /// Why a key that was named stands for nobody.
-    fn no_principal(&self) -> Option<&'static str> {
+    fn no_principal(&self) -> Option<String> {
         match self {
-            Self::Unknown(_) => {
-                Some("no key has this access key: `portcullis key list` shows the keys that there are")
-            }
-            Self::Removed(_) => Some("the key was removed"),
+            Self::Unknown(_) => Some(
+                "no key has this access key: `portcullis key list` shows the keys that there are".to_owned(),
+            ),
+            Self::Removed(_) => Some("the key was removed".to_owned()),
+            Self::Expired(principal) => Some(format!(
+                "the key has expired: `portcullis key edit {} --expires 90d` lets it live longer",
+                principal.key.id
+            )),
             Self::Nobody | Self::Principal(_) => None,
         }
     }
@@ -294,9 +307,13 @@ impl Who {
             Self::Nobody => return "none".to_owned(),
             Self::Unknown(access_key) => return format!("{access_key} (unknown)"),
             Self::Removed(access_key) => return format!("{access_key} (removed)"),
-            Self::Principal(principal) => principal,
+            Self::Expired(principal) | Self::Principal(principal) => principal,
         };
-        let mut text = format!("{} ({}", principal.key.access_key, principal.key.state);
+        let key = &principal.key;
+        let mut text = format!("{} ({}", key.access_key, key.state);
+        if let (Self::Expired(_), Some(expires)) = (self, key.expires) {
+            let _ = write!(text, ", expired {expires}");
+        }
         let _ = match &principal.owner {
             Owner::Account { account, .. } => {
                 write!(text, ") of {} account {} ({})", account.kind.as_str(), account.name, account.state)

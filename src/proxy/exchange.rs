@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::client_response;
 use super::decide::Permitted;
@@ -125,12 +125,12 @@ impl Exchange<'_> {
         self.metrics.latency.observe(self.arrived.elapsed());
     }
 
-    /// When the request's key ends, if that is before long.
+    /// When the request's key ends, if that is before long by the record's clock.
     pub(super) fn key_expires_soon(&self) -> Option<Timestamp> {
         let expires = self.permitted.identity?.principal.key.expires?;
-        let left = expires.as_millisecond() - self.worker.unix_milliseconds(self.arrived);
-        let notice = i64::try_from(self.expiry_notice?.as_millis()).unwrap_or(i64::MAX);
-        (left <= notice).then_some(expires)
+        let left = expires.duration_since(self.worker.shared.authenticator.now());
+        (left <= SignedDuration::try_from(self.expiry_notice?).unwrap_or(SignedDuration::MAX))
+            .then_some(expires)
     }
 
     /// Whether it is a WebSocket whose tunnel is open.

@@ -5,9 +5,11 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
+use jiff::Timestamp;
+
 use super::client_response::{push_field, status_line};
 use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor};
-use super::headers::pass_response_fields;
+use super::headers::{KEY_EXPIRES, pass_response_fields};
 use super::http_date::HttpDate;
 use super::refusal::Refusal;
 use super::upstream_response::UpstreamAttempt;
@@ -57,7 +59,7 @@ impl Exchange<'_> {
         self.answered(101);
         self.progress.waiting_for.set(WaitingFor::TunnelBytes);
         let _open = GaugeGuard::increase(&self.metrics.tunnels_open);
-        open(client, upstream.peer_mut(), head, protocol, self.worker.date())
+        open(client, upstream.peer_mut(), head, protocol, (self.worker.date(), self.key_expires_soon()))
             .map_err(|_| ExchangeFailure::Ended(ExchangeEnd::ClientGone("the client is gone")))?;
         let frames = admitted.is_websocket().then_some(&self.progress.frames);
         let frames_to_upstream = admitted.is_websocket().then_some(&self.progress.frames_to_upstream);
@@ -171,8 +173,9 @@ fn open(
     upstream: &mut Peer,
     head: &ResponseHead,
     protocol: &[u8],
-    date: HttpDate,
+    (date, key_expires): (HttpDate, Option<Timestamp>),
 ) -> Result<(), PeerError> {
+    let key_expires = key_expires.map(|expires| expires.to_string());
     match client {
         Peer::Http1(peer) => {
             let output = peer.socket.output();
@@ -180,6 +183,9 @@ fn open(
             pass_response_fields(head, false, |name, value| push_field(output, name, value));
             push_field(output, b"Connection", b"Upgrade");
             push_field(output, b"Upgrade", protocol);
+            if let Some(expires) = &key_expires {
+                push_field(output, KEY_EXPIRES, expires.as_bytes());
+            }
             output.extend_from_slice(b"\r\n");
             peer.expect_body(BodyLength::UntilClose);
             peer.begin_body(BodyLength::UntilClose);
@@ -194,6 +200,9 @@ fn open(
                 });
                 if !has_date {
                     block.field(b"date", date.text());
+                }
+                if let Some(expires) = &key_expires {
+                    block.field(&KEY_EXPIRES.to_ascii_lowercase(), expires.as_bytes());
                 }
             })?;
         }

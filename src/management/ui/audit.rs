@@ -239,7 +239,7 @@ fn words(name: &str, value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
-        Value::Number(number) if matches!(name, "created" | "removed") => {
+        Value::Number(number) if matches!(name, "created" | "removed" | "expires") => {
             let at = number.as_i64().and_then(|at| Timestamp::from_millisecond(at).ok());
             Some(at.map_or_else(|| number.to_string(), full))
         }
