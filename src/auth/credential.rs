@@ -1,4 +1,4 @@
-//! The credential of a request: HTTP Basic (RFC 7617), read strictly.
+//! The credential of a request: HTTP Basic (RFC 7617), or the pair as it is, read strictly.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,8 +11,8 @@ use zeroize::Zeroize as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialError {
     /// Another scheme, or none.
-    #[error("the scheme is not Basic")]
-    NotBasic,
+    #[error("the scheme is not one that is accepted")]
+    OtherScheme,
     /// Two credentials joined by a comma: some servers read the first, others the last. The one error that makes the
     /// request malformed (400); all others are credentials that do not work (401).
     #[error("more than one credential")]
@@ -56,7 +56,7 @@ impl Credential {
     /// The scheme may be in any case and is followed by spaces (RFC 9110 section 11.4); the first colon ends the
     /// access key, everything after it is the secret (RFC 7617 section 2). Nothing is trimmed.
     pub fn parse(authorization: &[u8]) -> Result<Self, CredentialError> {
-        let encoded = encoded_part(authorization)?;
+        let encoded = after_scheme(authorization, b"basic")?;
         if memchr::memchr(b',', encoded).is_some() {
             return Err(CredentialError::Several);
         }
@@ -66,18 +66,38 @@ impl Credential {
         let mut credential = Self { buffer: take_buffer(encoded.len().div_ceil(4) * 3), length: 0, colon: 0 };
         credential.length =
             STANDARD.decode_slice(encoded, &mut credential.buffer).map_err(|_| CredentialError::Encoding)?;
-        let bytes = credential.as_bytes();
+        credential.split()
+    }
+
+    /// Reads the value of an `Authorization` field with the scheme `Bearer`, after which the pair stands as it is.
+    pub fn parse_bearer(authorization: &[u8]) -> Result<Self, CredentialError> {
+        Self::parse_pair(after_scheme(authorization, b"bearer")?)
+    }
+
+    /// Reads a pair as it is: access key, colon, secret key.
+    pub fn parse_pair(pair: &[u8]) -> Result<Self, CredentialError> {
+        if pair.len() > Self::MAX_BYTES {
+            return Err(CredentialError::TooLong);
+        }
+        let mut credential = Self { buffer: take_buffer(pair.len()), length: pair.len(), colon: 0 };
+        credential.buffer.copy_from_slice(pair);
+        credential.split()
+    }
+
+    /// Finds the two halves.
+    fn split(mut self) -> Result<Self, CredentialError> {
+        let bytes = self.as_bytes();
         if bytes.len() > Self::MAX_BYTES {
             return Err(CredentialError::TooLong);
         }
         if !is_plain_text(bytes) {
             return Err(CredentialError::Text);
         }
-        credential.colon = memchr::memchr(b':', bytes).ok_or(CredentialError::NoColon)?;
-        if credential.access_key().is_empty() || credential.secret().is_empty() {
+        self.colon = memchr::memchr(b':', bytes).ok_or(CredentialError::NoColon)?;
+        if self.access_key().is_empty() || self.secret().is_empty() {
             return Err(CredentialError::Empty);
         }
-        Ok(credential)
+        Ok(self)
     }
 
     /// The access key.
@@ -97,14 +117,17 @@ impl Credential {
     }
 }
 
-/// What follows `Basic` and its spaces.
-fn encoded_part(authorization: &[u8]) -> Result<&[u8], CredentialError> {
-    let (scheme, rest) = authorization.split_first_chunk::<5>().ok_or(CredentialError::NotBasic)?;
-    if !scheme.eq_ignore_ascii_case(b"basic") {
-        return Err(CredentialError::NotBasic);
+/// What follows the scheme and its spaces.
+fn after_scheme<'v, const N: usize>(
+    authorization: &'v [u8],
+    scheme: &[u8; N],
+) -> Result<&'v [u8], CredentialError> {
+    let (sent, rest) = authorization.split_first_chunk::<N>().ok_or(CredentialError::OtherScheme)?;
+    if !sent.eq_ignore_ascii_case(scheme) {
+        return Err(CredentialError::OtherScheme);
     }
     match rest.iter().position(|byte| *byte != b' ') {
-        Some(0) => Err(CredentialError::NotBasic),
+        Some(0) => Err(CredentialError::OtherScheme),
         Some(start) => Ok(&rest[start..]),
         None => Err(CredentialError::Empty),
     }
@@ -202,7 +225,7 @@ mod tests {
             "Basic".to_owned()[..4].to_owned(),
             String::new(),
         ] {
-            assert_eq!(refusal(&value), CredentialError::NotBasic, "{value:?}");
+            assert_eq!(refusal(&value), CredentialError::OtherScheme, "{value:?}");
         }
     }
 
@@ -285,9 +308,12 @@ mod tests {
             // refused half way
             (b"Basic aWQ6c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0*AA=".to_vec(), false),
             (basic("a-secret-without-a-colon"), false),
+            (b"Bearer id:a-secret-of-some-length".to_vec(), true),
         ];
         for (value, is_read) in values {
-            assert_eq!(Credential::parse(&value).is_ok(), is_read);
+            let parse =
+                if value.starts_with(b"Bearer") { Credential::parse_bearer } else { Credential::parse };
+            assert_eq!(parse(&value).is_ok(), is_read);
             SPARE.with(|spare| {
                 let spare = spare.borrow();
                 assert_eq!(spare.len(), 1, "one buffer serves all that are read one after the other");
@@ -299,6 +325,36 @@ mod tests {
                 );
             });
         }
+    }
+
+    #[test]
+    fn a_pair_as_it_is_is_read_by_the_same_rules() {
+        let read = |value: &[u8]| {
+            Credential::parse_pair(value).map(|read| (read.access_key().to_owned(), read.secret().to_owned()))
+        };
+        assert_eq!(read(b"id:sec:ret, x"), Ok(("id".to_owned(), b"sec:ret, x".to_vec())));
+        assert_eq!(read("ïd:✓".as_bytes()), Ok(("ïd".to_owned(), "✓".as_bytes().to_vec())));
+        for (value, error) in [
+            (&b"id"[..], CredentialError::NoColon),
+            (b"", CredentialError::NoColon),
+            (b"id:", CredentialError::Empty),
+            (b":secret", CredentialError::Empty),
+            (b"id:sec\tret", CredentialError::Text),
+            (b"id:\xff", CredentialError::Text),
+            (&[b':'; Credential::MAX_BYTES + 1], CredentialError::TooLong),
+        ] {
+            assert_eq!(read(value), Err(error), "{}", value.escape_ascii());
+        }
+        for (value, error) in [
+            (&b"Basic id:secret"[..], CredentialError::OtherScheme),
+            (b"Bearerid:secret", CredentialError::OtherScheme),
+            (b"Bearer", CredentialError::Empty),
+            (b"Bearer  id", CredentialError::NoColon),
+        ] {
+            assert_eq!(Credential::parse_bearer(value).err(), Some(error), "{}", value.escape_ascii());
+        }
+        let bearer = Credential::parse_bearer(b"bEARER   id:secret").unwrap();
+        assert_eq!((bearer.access_key(), bearer.secret()), ("id", &b"secret"[..]));
     }
 
     #[test]

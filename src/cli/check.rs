@@ -97,6 +97,8 @@ fn text(config: &Config) -> String {
         let protocol = if management.tls.is_some() { "https" } else { "http" };
         let _ = writeln!(text, "  {protocol}://{}  management", management.address);
     }
+    let accepted: Vec<_> = config.authentication.accept.described().collect();
+    let _ = writeln!(text, "\nKeys are accepted in\n  {}", accepted.join(", "));
     let _ = writeln!(text, "\nRoutes");
     for route in &config.routes {
         let upstream = &config.upstreams[route.upstream];
@@ -149,9 +151,18 @@ fn document(config: &Config) -> Value {
         "file": config.file.display().to_string(),
         "listeners": listeners,
         "management": management,
+        "accept": accepted_document(config),
         "routes": routes,
         "weakenings": security_warnings(config),
     })
+}
+
+/// As the configuration has it.
+fn accepted_document(config: &Config) -> Vec<Value> {
+    let accepted = &config.authentication.accept;
+    let schemes = [accepted.basic.then(|| json!("basic")), accepted.bearer.then(|| json!("bearer"))];
+    let headers = accepted.headers.iter().map(|header| json!({ "header": header.name }));
+    schemes.into_iter().flatten().chain(headers).collect()
 }
 
 fn route_document(config: &Config, route: &Route) -> Value {

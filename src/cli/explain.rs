@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
@@ -65,11 +65,13 @@ pub(super) struct Explain {
     target: OsString,
 }
 
+const SECRET_IN_HEADER: &str = "name the key with --key: secrets do not belong on a command line";
+
 fn parse_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("a header is written 'Name: value'")?;
     let name: HeaderName = name.parse().map_err(|_| format!("'{name}' is not the name of a header"))?;
     if name == header::AUTHORIZATION {
-        return Err("name the key with --key: secrets do not belong on a command line".to_owned());
+        return Err(SECRET_IN_HEADER.to_owned());
     }
     let value = value.trim().parse().map_err(|_| format!("the value of '{name}' is not one of a header"))?;
     Ok((name, value))
@@ -79,6 +81,11 @@ impl Explain {
     pub(super) fn run(self, config: &Path, output: Format) -> anyhow::Result<ExitCode> {
         let config = load(config)?;
         let table = route_table(&config)?;
+        let accepted = &config.authentication.accept;
+        let holds_secret = |name: &HeaderName| {
+            accepted.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name.as_str()))
+        };
+        ensure!(!self.headers.iter().any(|(name, _)| holds_secret(name)), SECRET_IN_HEADER);
         let target = self.target.clone().into_vec();
         let target = without_origin(&target);
         let answer = self.answer(&config, &table, target)?;

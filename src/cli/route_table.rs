@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ConfigError, ConfigErrors, FilePosition};
 use crate::policy::RouteTable;
-use crate::proxy::selectors_not_forwarded;
+use crate::proxy::{UNUSABLE_CREDENTIAL_HEADER, selectors_not_forwarded, unusable_credential_headers};
 
 /// Puts the routes together; what they may not do in each other's company is told at the routes' positions.
 pub(super) fn route_table(config: &Config) -> Result<RouteTable, ConfigErrors> {
@@ -19,6 +19,10 @@ pub(super) fn route_table(config: &Config) -> Result<RouteTable, ConfigErrors> {
             mistake(route.position, &route.path.to_string(), format!("'{name}' {why}"))
         })
         .collect();
+    errors.extend(unusable_credential_headers(config).map(|header| ConfigError {
+        path: "authentication.accept".to_owned(),
+        ..mistake(header.position, "", format!("'{}' {UNUSABLE_CREDENTIAL_HEADER}", header.name))
+    }));
     match RouteTable::new(&config.routes) {
         Ok(table) if errors.is_empty() => return Ok(table),
         Ok(_) => {}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::accepted_credentials::{self, AcceptedCredentials};
 use super::reader::{Files, Reader, size_text};
 use super::yaml::{Node, Value};
 
@@ -102,9 +103,11 @@ impl Default for KeyPrefixes {
     }
 }
 
-/// `authentication:`, when credentials that are not recognised at once are answered.
+/// `authentication:`, where credentials stand, and when those that are not recognised at once are answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentication {
+    /// Where a client's credential may stand.
+    pub accept: AcceptedCredentials,
     /// When a refusal that cost argon2, or would have, leaves after the request arrived.
     pub refusal_time: Duration,
     /// How long a credential may wait for its verification.
@@ -113,7 +116,11 @@ pub struct Authentication {
 
 impl Default for Authentication {
     fn default() -> Self {
-        Self { refusal_time: Duration::from_millis(250), verification_timeout: Duration::from_secs(10) }
+        Self {
+            accept: AcceptedCredentials::default(),
+            refusal_time: Duration::from_millis(250),
+            verification_timeout: Duration::from_secs(10),
+        }
     }
 }
 
@@ -204,8 +211,9 @@ pub(super) fn read_throttle(reader: &mut Reader<'_>, node: &Node) -> Option<Thro
 
 /// Reads `authentication:`.
 pub(super) fn read_authentication(reader: &mut Reader<'_>, node: &Node) -> Option<Authentication> {
-    let section = reader.section(node, &["refusal_time", "verification_timeout"])?;
+    let section = reader.section(node, &["accept", "refusal_time", "verification_timeout"])?;
     let mut authentication = Authentication::default();
+    reader.set(&mut authentication.accept, section.get("accept"), accepted_credentials::read);
     reader.set(&mut authentication.refusal_time, section.get("refusal_time"), |reader, node| {
         reader.duration(node, MILLISECOND..=Duration::from_secs(10))
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::AcceptedCredentials;
 use super::reader::Reader;
 use super::routes::{distinct, read_header_name, read_method};
 use super::yaml::Node;
@@ -34,7 +35,7 @@ impl Cors {
 }
 
 /// Reads the section.
-pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Cors> {
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, accepted: &AcceptedCredentials) -> Option<Cors> {
     let section = reader.section(
         node,
         &["origins", "methods", "headers", "expose_headers", "allow_credentials", "max_age"],
@@ -42,7 +43,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Cors> {
     let mut cors = Cors {
         origins: Vec::new(),
         methods: vec![Method::GET, Method::HEAD, Method::POST],
-        headers: vec![http::header::AUTHORIZATION, http::header::CONTENT_TYPE],
+        headers: accepted.header_names().chain([http::header::CONTENT_TYPE]).collect(),
         expose_headers: Vec::new(),
         allow_credentials: true,
         max_age: Duration::from_mins(10),

@@ -173,7 +173,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     let upstreams = reader.required(&section, "upstreams").and_then(|node| upstream::read_all(reader, node));
     let routes = reader
         .required(&section, "routes")
-        .and_then(|node| routes::read_all(reader, node, upstreams.as_deref()));
+        .and_then(|node| routes::read_all(reader, node, upstreams.as_deref(), &authentication.accept));
 
     let mut limits = Limits::default();
     reader.set(&mut limits, section.get("limits"), limits::read_limits);

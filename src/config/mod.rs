@@ -3,6 +3,7 @@
 //! [`load`] and [`load_to_serve`] report every mistake at once, each with its line and column. What each key means, its unit and its
 //! default is in `config.example.yaml`, which a test holds against this code.
 
+mod accepted_credentials;
 mod authentication;
 mod cors;
 mod environment_variables;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use accepted_credentials::{AcceptedCredentials, CredentialHeader};
 pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, KeyPrefixes, Throttle};
 pub use cors::Cors;
 pub use error::{ConfigError, ConfigErrors};
@@ -94,7 +96,7 @@ pub struct Config {
     pub cache: Cache,
     /// When a source of wrong credentials is told to wait.
     pub throttle: Throttle,
-    /// When credentials are answered that are not recognised at once.
+    /// Where credentials stand, and when those that are not recognised at once are answered.
     pub authentication: Authentication,
     /// Never empty.
     pub upstreams: Vec<Upstream>,

@@ -10,9 +10,9 @@ use super::limits::body_size;
 use super::reader::{Reader, Section};
 use super::yaml::{Node, Value};
 use super::{
-    Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, OwnerPattern, PathPattern,
-    QueryName, ReadonlyUpgradePattern, RefusedMethodOverrides, Route, RoutePath, Selectors, Template,
-    Upstream,
+    AcceptedCredentials, Access, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess, OwnerPattern,
+    PathPattern, QueryName, ReadonlyUpgradePattern, RefusedMethodOverrides, Route, RoutePath, Selectors,
+    Template, Upstream,
 };
 
 /// The keys of a route.
@@ -51,6 +51,7 @@ pub(super) fn read_all(
     reader: &mut Reader<'_>,
     node: &Node,
     upstreams: Option<&[Upstream]>,
+    accepted: &AcceptedCredentials,
 ) -> Option<Vec<Route>> {
     let mut paths: Vec<(RoutePath, bool, usize)> = Vec::new();
     reader.items(node, "a list of routes", |reader, node| {
@@ -61,7 +62,7 @@ pub(super) fn read_all(
         reader.set(&mut encoded_slash, section.get("encoded_slash"), |reader, node| {
             reader.word(node, &[("refuse", EncodedSlash::Refuse), ("allow", EncodedSlash::Allow)])
         });
-        let cors = section.get("cors").map(|node| cors::read(reader, node));
+        let cors = section.get("cors").map(|node| cors::read(reader, node, accepted));
         let body_bytes = section.get("body_bytes").map(|node| body_size(reader, node));
 
         let path_node = reader.required(&section, "path");

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::Method;
 
+use super::credential_places::{CredentialPlaces, SentCredential};
 use super::refusal::Refusal;
 use crate::config::Limits;
 use crate::policy::{self, RequestTarget};
@@ -25,8 +26,8 @@ pub(super) struct Admitted<'h> {
     pub(super) expects_continue: bool,
     /// The protocol that the client wants to change to.
     pub(super) upgrade: Option<&'h [u8]>,
-    /// The single `Authorization` header.
-    pub(super) authorization: Option<&'h [u8]>,
+    /// The single credential, whether or not it can be read.
+    pub(super) credential: Option<SentCredential<'h>>,
     /// The client wants no `WWW-Authenticate` (its own dialogue asks for the key).
     pub(super) no_challenge: bool,
     pub(super) connection: ConnectionOptions,
@@ -76,6 +77,7 @@ pub(super) fn admit<'h>(
     head: &'h RequestHead,
     body: BodyLength,
     limits: &Limits,
+    places: &CredentialPlaces,
     origin_form: &'h mut Vec<u8>,
 ) -> Result<Admitted<'h>, Refusal> {
     let method = method(head)?;
@@ -100,11 +102,7 @@ pub(super) fn admit<'h>(
         }
         Some(_) => return Err(Refusal::Expectation),
     };
-    let authorization = single(head, HeaderRule::Authorization)?;
-    // two credentials joined by a comma are two credentials
-    if authorization.is_some_and(|value| is_basic(value) && value.contains(&b',')) {
-        return Err(Refusal::Repeated("Authorization"));
-    }
+    let credential = credential(head, places)?;
     let upgrade = match head.protocol() {
         Some(protocol) => Some(protocol),
         None if connection.upgrade && head.version == Version::Http11 => upgrade_protocol(head),
@@ -122,7 +120,7 @@ pub(super) fn admit<'h>(
         body,
         expects_continue,
         upgrade,
-        authorization,
+        credential,
         no_challenge,
         connection,
     })
@@ -247,8 +245,40 @@ fn single(head: &RequestHead, name: HeaderRule) -> Result<Option<&[u8]>, Refusal
     }
 }
 
-fn is_basic(authorization: &[u8]) -> bool {
-    authorization.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+/// The credential, wherever it was sent. `Authorization` counts as one whatever its scheme.
+fn credential<'h>(
+    head: &'h RequestHead,
+    places: &CredentialPlaces,
+) -> Result<Option<SentCredential<'h>>, Refusal> {
+    let authorization = single(head, HeaderRule::Authorization)?;
+    if authorization.is_some_and(|value| is_joined(value, places)) {
+        return Err(Refusal::Repeated("Authorization"));
+    }
+    let authorization = authorization.map(SentCredential::Authorization);
+    if places.headers.is_empty() {
+        return Ok(authorization);
+    }
+    let headers = head.fields.values(HeaderRule::Credential).map(SentCredential::Header);
+    let mut sent = authorization.into_iter().chain(headers);
+    match (sent.next(), sent.next()) {
+        (credential, None) => Ok(credential),
+        _ => Err(Refusal::Malformed("it holds more than one credential")),
+    }
+}
+
+/// Whether it is two credentials joined by a comma. A pair as it is may hold one, base64 may not.
+fn is_joined(authorization: &[u8], places: &CredentialPlaces) -> bool {
+    let mut parts = authorization.split(|&byte| byte == b',');
+    let is_basic = parts.next().is_some_and(|value| has_scheme(value, b"basic "));
+    let mut others = parts.map(<[u8]>::trim_ascii_start);
+    if is_basic {
+        return others.next().is_some();
+    }
+    places.bearer && others.any(|part| has_scheme(part, b"basic ") || has_scheme(part, b"bearer "))
+}
+
+fn has_scheme(value: &[u8], scheme: &[u8]) -> bool {
+    value.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
 fn connection_options(head: &RequestHead) -> Result<ConnectionOptions, Refusal> {

@@ -21,10 +21,10 @@ impl RequestContext<'_> {
         if routed.needs_no_key(&admitted.method) {
             return Ok(None);
         }
-        match admitted.authorization {
+        match admitted.credential {
             None if self.access_control == AccessControl::Disabled => Ok(None),
             None => Err(Refusal::Unauthenticated(AuthFailure::NoCredential)),
-            Some(value) => Credential::parse(value).map(Some).map_err(|_| {
+            Some(sent) => self.active_config.snapshot.credential_places.read(sent).map(Some).map_err(|_| {
                 self.worker.shared.authenticator.refuse_malformed(self.source(admitted.head)).into()
             }),
         }

@@ -4,6 +4,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 
 use super::cors::CorsGrant;
+use super::credential_places::CredentialPlaces;
 use super::headers::{KEY_EXPIRES, is_named_by_connection, pass_response_fields};
 use super::http_date::HttpDate;
 use super::refusal::Refusal;
@@ -152,10 +153,11 @@ pub(super) fn send_refusal(
     client: &mut Peer,
     refusal: &Refusal,
     request_id: &str,
+    places: &CredentialPlaces,
     challenge: bool,
     options: ResponseOptions<'_>,
 ) -> Result<(bool, u64), PeerError> {
-    let (fields, body) = refusal.render(request_id, challenge);
+    let (fields, body) = refusal.render(request_id, places, challenge);
     let fields = fields.iter().flatten().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let keep_alive = send_own_response(client, refusal.response().status, fields, &body, options)?;
     Ok((keep_alive, if options.to_head { 0 } else { body.len() as u64 }))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rustls::ServerConfig;
 
+use super::credential_places::{CredentialPlaces, UNUSABLE, unusable_credential_headers};
 use super::tls::{self, TlsError};
 use crate::config::{Access, AccessControl, Config, Limits, Route, Timeouts};
 use crate::policy::{RouteProblem, RouteTable};
@@ -25,9 +26,10 @@ pub struct ConfigSnapshot {
     pub(super) trusted_proxies: Vec<IpNet>,
     /// How long before its end a key's clients are told of it; `None`: never.
     pub(super) expiry_notice: Option<Duration>,
+    pub(super) credential_places: CredentialPlaces,
     /// What `strip_headers` lists.
     pub(super) stripped: FieldNameSet,
-    /// What no trailer of a request may be named: what is stripped, and what a rule reads as a header.
+    /// What no trailer of a request may be named: what is stripped, and what a rule reads as a header. A credential too.
     pub(super) headers_only: FieldNameSet,
 }
 
@@ -60,6 +62,9 @@ pub enum ConfigSnapshotError {
         /// the header's name
         name: String,
     },
+    /// A header that cannot hold a credential.
+    #[error("authentication.accept: '{0}' {UNUSABLE}")]
+    CredentialHeader(String),
     /// An upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -83,7 +88,11 @@ impl ConfigSnapshot {
                 name: name.to_owned(),
             });
         }
+        if let Some(header) = unusable_credential_headers(config).next() {
+            return Err(ConfigSnapshotError::CredentialHeader(header.name.clone()));
+        }
         let stripped = FieldNameSet::new(&config.strip_headers);
+        let credentials = config.authentication.accept.headers.iter().map(|header| header.name.as_str());
         let selectors = header_selectors(config).map(|(_, name)| name);
         Ok(Self {
             expiry_notice: config.keys.longest_notice(),
@@ -95,7 +104,10 @@ impl ConfigSnapshot {
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
-            headers_only: FieldNameSet::new(config.strip_headers.iter().map(String::as_str).chain(selectors)),
+            headers_only: FieldNameSet::new(
+                config.strip_headers.iter().map(String::as_str).chain(selectors).chain(credentials),
+            ),
+            credential_places: CredentialPlaces::new(&config.authentication.accept),
             stripped,
         })
     }
@@ -115,10 +127,11 @@ impl ConfigSnapshot {
 /// judge an environment that the upstream does not hear of. In the place of `X-API-Project-Id` the upstream gets the
 /// gateway's own, with the environment that was judged.
 pub fn selectors_not_forwarded(config: &Config) -> impl Iterator<Item = (&Route, &str)> {
-    let stripped = FieldNameSet::new(&config.strip_headers);
+    let credentials = config.authentication.accept.headers.iter().map(|header| header.name.as_str());
+    let removed = FieldNameSet::new(config.strip_headers.iter().map(String::as_str).chain(credentials));
     header_selectors(config).filter(move |(_, name)| {
         let passes =
-            HeaderRule::of(name.as_bytes()) == HeaderRule::Other && !stripped.contains(name.as_bytes());
+            HeaderRule::of(name.as_bytes()) == HeaderRule::Other && !removed.contains(name.as_bytes());
         !passes && *name != "x-api-project-id"
     })
 }

@@ -87,20 +87,18 @@ async fn serve_next(
     served: &mut u64,
 ) -> NextRequest {
     let mut head = RequestHead::default();
-    let read = read_head(&mut peer.socket, &mut head, stream, &worker.active_config(), *served == 0).await;
+    let read = read_head(&mut peer.socket, &mut head, stream, worker, *served == 0).await;
     let arrived = Instant::now();
-    // read after the wait: a request is served by the configuration of the time when its head had come
-    let active_config = worker.active_config();
-    client.check_trusted(&active_config.snapshot.trusted_proxies);
-    let (body, is_readable) = match read {
-        ReadHead::Request => (body_length(&head), true),
+    let (active_config, body, is_readable) = match read {
+        ReadHead::Request(active_config) => (active_config, body_length(&head), true),
         ReadHead::Refused(refusal) => {
             head = RequestHead::default();
-            (Err(refusal), false)
+            (worker.active_config(), Err(refusal), false)
         }
         ReadHead::Http2 => return NextRequest::Http2(peer),
         ReadHead::End => return NextRequest::End,
     };
+    client.check_trusted(&active_config.snapshot.trusted_proxies);
     *served += 1;
     if let Ok(length) = &body {
         peer.expect_body(*length);
@@ -129,7 +127,8 @@ async fn serve_next(
 
 /// What came of reading a request's head.
 enum ReadHead {
-    Request,
+    /// It is served by the configuration of the time when it had come.
+    Request(Rc<ActiveConfig>),
     Refused(Refusal),
     /// The client speaks HTTP/2 without having asked.
     Http2,
@@ -142,9 +141,10 @@ async fn read_head(
     socket: &mut BufferedSocket,
     head: &mut RequestHead,
     stream: &OpenStream,
-    active_config: &ActiveConfig,
+    worker: &WorkerContext,
     first: bool,
 ) -> ReadHead {
+    let active_config = worker.active_config();
     let timeouts = &active_config.snapshot.timeouts;
     let limits = &active_config.snapshot.limits;
     let limits = HeadLimits {
@@ -169,10 +169,12 @@ async fn read_head(
         }
         match head.parse(socket.input(), &mut scanned, &limits) {
             Ok(Some(length)) => {
+                let active_config = worker.active_config();
+                head.fields.mark_credentials(&active_config.snapshot.credential_places.headers);
                 head.wipe_credentials_in(socket.input_mut(length));
                 socket.consume(length);
                 stream.clear_deadline();
-                return ReadHead::Request;
+                return ReadHead::Request(active_config);
             }
             _ if first && !socket.is_tls() && socket.input().starts_with(&TLS_HANDSHAKE) => {
                 return ReadHead::Refused(Refusal::Malformed("a TLS client on a listener without tls"));

@@ -37,6 +37,7 @@ pub(super) async fn serve(worker: &Rc<WorkerContext>, socket: BufferedSocket, cl
         early_resets: limits.http2_resets,
     };
     let connection = Http2Connection::new(socket, http2_limits, stream.coarse_now());
+    connection.wipe_fields(snapshot.credential_places.headers.clone());
 
     let cancelled = Rc::new(Cell::new(0u64));
     let mut served = 0u64;
@@ -124,15 +125,16 @@ struct StreamContext {
 impl StreamContext {
     async fn serve(self, request: Http2Request) {
         let Self { worker, client, stream, cancelled } = self;
-        let Http2Request { head, refused, length, peer } = request;
+        let Http2Request { mut head, refused, length, peer } = request;
         let mut peer = Peer::Http2(peer);
+        let active_config = worker.active_config();
+        head.fields.mark_credentials(&active_config.snapshot.credential_places.headers);
         // a client that has cancelled already costs nothing more
         if poll_fn(|cx| Poll::Ready(peer.poll_disconnected(cx))).await.is_ready() {
             cancelled.set(cancelled.get() + 1);
             return;
         }
         let arrived = Instant::now();
-        let active_config = worker.active_config();
         client.check_trusted(&active_config.snapshot.trusted_proxies);
         let length = match refused {
             Some(error) => Err(Refusal::Head(error)),

@@ -27,6 +27,7 @@ mod client_response;
 mod clock;
 mod config_snapshot;
 mod cors;
+mod credential_places;
 mod decide;
 mod exchange;
 mod flush;
@@ -59,6 +60,7 @@ mod worker;
 mod worker_context;
 
 pub use config_snapshot::{ConfigSnapshot, ConfigSnapshotError, WorkerFileLimits, selectors_not_forwarded};
+pub use credential_places::{UNUSABLE as UNUSABLE_CREDENTIAL_HEADER, unusable_credential_headers};
 pub use headers::pass_request_fields;
 pub use listener::{BindError, BoundListener, ensure_free};
 pub use refusal::REFUSAL_CAUSES;

@@ -36,7 +36,9 @@ impl RequestContext<'_> {
             _ => can_discard_body(client, body),
         };
         options.keep_alive &= reads_on;
-        let sent = client_response::send_refusal(client, refusal, self.request_id, challenge, options);
+        let places = &self.active_config.snapshot.credential_places;
+        let sent =
+            client_response::send_refusal(client, refusal, self.request_id, places, challenge, options);
         let sent = sent.map(|(keep_alive, bytes)| {
             bytes_sent.set(bytes);
             keep_alive

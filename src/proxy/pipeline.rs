@@ -29,7 +29,9 @@ impl RequestContext<'_> {
         let mut outcome = RequestOutcome::default();
         let mut origin_form = Vec::new();
         let after = 'answered: {
-            let admitted = match body.and_then(|body| admit(head, body, &snapshot.limits, &mut origin_form)) {
+            let admitted = match body.and_then(|body| {
+                admit(head, body, &snapshot.limits, &snapshot.credential_places, &mut origin_form)
+            }) {
                 Ok(admitted) => admitted,
                 Err(refusal) => {
                     break 'answered self.refuse_unread(head, refusal, &mut outcome, client).await;

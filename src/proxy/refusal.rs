@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::credential_places::CredentialPlaces;
 use crate::auth::{AuthFailure, AuthRefusal};
 use crate::policy::{PathRefusal, Rule, SelectorRefusal};
-use crate::wire::{BASIC_CHALLENGE, BodyError, HeadError, error_document};
+use crate::wire::{BodyError, HeadError, error_document};
 
 /// The causes of refusals, as metrics and the access log name them.
 pub const REFUSAL_CAUSES: &[&str] = &[
@@ -96,7 +97,7 @@ pub(super) struct RefusalResponse {
 }
 
 /// A header field of the gateway's own answers.
-type OwnField<'r> = (&'static str, Cow<'r, str>);
+pub(super) type OwnField<'r> = (&'static str, Cow<'r, str>);
 
 impl Refusal {
     /// The status, the cause and the time to wait.
@@ -173,11 +174,9 @@ impl Refusal {
     }
 
     /// What the client is told: that it was the gateway, not the API behind it, and why, if that does not help an attacker.
-    fn message(&self) -> Cow<'static, str> {
+    fn message<'p>(&self, places: &'p CredentialPlaces) -> Cow<'p, str> {
         match self {
-            Self::Unauthenticated(_) => {
-                "Portcullis needs an access key and its secret key, sent with HTTP Basic".into()
-            }
+            Self::Unauthenticated(_) => places.message().into(),
             Self::Forbidden(rule) => format!("Portcullis refuses this: {}", rule.client_message()).into(),
             Self::NoRoute => "Portcullis has no route for this path".into(),
             Self::Method => "Portcullis does not forward this method".into(),
@@ -213,24 +212,27 @@ impl Refusal {
     pub(super) fn render<'r>(
         &self,
         request_id: &'r str,
+        places: &CredentialPlaces,
         challenge: bool,
-    ) -> ([Option<OwnField<'r>>; 7], Vec<u8>) {
+    ) -> ([Option<OwnField<'r>>; 8], Vec<u8>) {
         let answer = self.response();
         // whole seconds, and not too early
         let seconds = |after: Duration| after.as_millis().div_ceil(1000).max(1).to_string();
-        let challenge = answer.status == 401 && challenge;
+        let [basic, bearer] =
+            if answer.status == 401 && challenge { places.challenges() } else { [None, None] };
         let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
         let fields = [
             Some(("Content-Type", Cow::Borrowed("application/json; charset=utf-8"))),
             Some(("Cache-Control", Cow::Borrowed("no-store"))),
             Some(("X-Content-Type-Options", Cow::Borrowed("nosniff"))),
             Some(("X-Request-Id", Cow::Borrowed(request_id))),
-            challenge.then_some(("WWW-Authenticate", Cow::Borrowed(BASIC_CHALLENGE))),
+            basic,
+            bearer,
             (answer.status == 405).then_some(("Allow", Cow::Borrowed(methods))),
             answer.retry_after.map(|after| ("Retry-After", Cow::Owned(seconds(after)))),
         ];
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = error_document(request_id, status, Some(&self.message()));
+        let body = error_document(request_id, status, Some(&self.message(places)));
         (fields, body)
     }
 }

@@ -17,7 +17,7 @@ use super::follower::{self, FollowerCommand, FollowerThread, StoreAtStop};
 use super::record_lease::{self, StartingLease};
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
-use crate::config::{self, Config};
+use crate::config::{self, Authentication, Config};
 use crate::management::{self, AppliedChanges, Health, KeysExpiring, Management, Operations, Settings};
 use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
@@ -344,7 +344,7 @@ impl Gateway {
             ("argon2", self.config.argon2 == config.argon2),
             ("cache", self.config.cache == config.cache),
             ("throttle", self.config.throttle == config.throttle),
-            ("authentication", self.config.authentication == config.authentication),
+            ("authentication", same_authentication_times(&self.config, &config)),
             ("log", self.config.log == config.log),
         ];
         let keys: Vec<_> = fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
@@ -484,6 +484,15 @@ fn same_listeners(old: &Config, new: &Config) -> bool {
             .iter()
             .zip(&new.listeners)
             .all(|(old, new)| old.address == new.address && old.tls.is_some() == new.tls.is_some())
+}
+
+/// What is accepted as a credential belongs to the snapshot; the times belong to threads that a reload leaves alone.
+fn same_authentication_times(old: &Config, new: &Config) -> bool {
+    let times = |config: &Config| {
+        let Authentication { refusal_time, verification_timeout, .. } = config.authentication;
+        (refusal_time, verification_timeout)
+    };
+    times(old) == times(new)
 }
 
 fn list_peppers(missing: &[PepperId]) -> String {

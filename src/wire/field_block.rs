@@ -6,6 +6,7 @@ use zeroize::Zeroize;
 
 use super::buffer_pool;
 use super::field::{Field, Span};
+use super::field_name_set::FieldNameSet;
 use super::header_rule::HeaderRule;
 
 /// Field lines and the bytes they stand in.
@@ -52,6 +53,20 @@ impl FieldBlock {
         self.fields.push(Field { name, value, rule });
     }
 
+    /// Gives the fields with these names the rule of a credential, and other spellings of the names that of an alias.
+    pub fn mark_credentials(&mut self, names: &FieldNameSet) {
+        if names.is_empty() {
+            return;
+        }
+        for field in &mut self.fields {
+            let name = field.name.of(&self.bytes);
+            if names.contains(name) {
+                let is_plain = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-');
+                field.rule = if is_plain { HeaderRule::Credential } else { HeaderRule::Alias };
+            }
+        }
+    }
+
     /// Keeps only the fields for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(HeaderRule, &[u8]) -> bool) {
         let Self { bytes, fields } = self;
@@ -72,7 +87,12 @@ impl FieldBlock {
     pub(super) fn credentials_of(fields: &[Field]) -> impl Iterator<Item = Range<usize>> + '_ {
         fields
             .iter()
-            .filter(|field| matches!(field.rule, HeaderRule::Authorization | HeaderRule::ProxyAuthorization))
+            .filter(|field| {
+                matches!(
+                    field.rule,
+                    HeaderRule::Authorization | HeaderRule::ProxyAuthorization | HeaderRule::Credential
+                )
+            })
             .map(|field| field.value.start as usize..field.value.end as usize)
     }
 
@@ -89,5 +109,32 @@ impl Drop for FieldBlock {
         let (mut bytes, fields) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.fields));
         Self::credentials_of(&fields).for_each(|range| bytes[range].zeroize());
         buffer_pool::return_block(bytes, fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_marked_in_one_spelling_and_wiped() {
+        let mut block = FieldBlock::default();
+        for name in ["Accept", "X-API-KEY", "x_api_key", "X.Api-Key", "X-Token"] {
+            block.push(name.as_bytes(), b"secret");
+        }
+        block.mark_credentials(&FieldNameSet::default());
+        assert_eq!(block.values(HeaderRule::Credential).count(), 0);
+        block.mark_credentials(&FieldNameSet::new(["X-API-Key", "x-token"]));
+        let rules: Vec<_> = block.iter().map(|(rule, ..)| rule).collect();
+        let expected = [
+            HeaderRule::Other,
+            HeaderRule::Credential,
+            HeaderRule::Alias,
+            HeaderRule::Alias,
+            HeaderRule::Credential,
+        ];
+        assert_eq!(rules, expected);
+        let wiped: Vec<_> = FieldBlock::credentials_of(&block.fields).map(|at| &block.bytes[at]).collect();
+        assert_eq!(wiped, [b"secret"; 2]);
     }
 }

@@ -10,6 +10,11 @@ impl FieldNameSet {
         Self(names.into_iter().map(|name| fold(name.as_ref()).collect()).collect())
     }
 
+    /// Whether there is no name in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `name` is one of them, in any spelling that folds to it.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.0.iter().any(|listed| same_field_name(listed, name))

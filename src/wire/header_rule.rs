@@ -33,6 +33,8 @@ pub enum HeaderRule {
     Authorization,
     /// `Proxy-Authorization`
     ProxyAuthorization,
+    /// A header that the configuration accepts credentials in ([`FieldBlock::mark_credentials`](super::FieldBlock))
+    Credential,
     /// `Via`
     Via,
     /// `X-Request-Id`

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroize;
 
+use super::super::field_name_set::FieldNameSet;
 use super::hpack_huffman::{self, Malformed};
 use super::hpack_table::{Entry, FieldLine, HpackTable, LineKind};
 
@@ -11,11 +12,18 @@ pub(super) struct HpackDecoder {
     table: HpackTable,
     name: Vec<u8>,
     value: Vec<u8>,
+    /// Fields whose values are wiped, beside `Authorization`.
+    pub(super) credential_names: FieldNameSet,
 }
 
 impl HpackDecoder {
     pub(super) fn new() -> Self {
-        Self { table: HpackTable::new(), name: Vec::new(), value: Vec::new() }
+        Self {
+            table: HpackTable::new(),
+            name: Vec::new(),
+            value: Vec::new(),
+            credential_names: FieldNameSet::default(),
+        }
     }
 
     /// Gives the lines of a whole block one by one. Tells whether the block's own bytes hold a credential.
@@ -64,10 +72,11 @@ impl HpackDecoder {
         let value = string(rest, &mut self.value)?;
         let line = FieldLine::new(kind, name, value);
         take(line);
-        let is_credential = line.is_credential();
+        let is_credential =
+            line.is_credential() || !self.credential_names.is_empty() && self.credential_names.contains(name);
         if is_entered {
             // to make room for it may drop the entry that its name is taken from
-            let entry = Entry::of(&line);
+            let entry = Entry::of(&line, is_credential);
             self.table.enter(entry);
         }
         if is_credential {

@@ -116,15 +116,17 @@ pub(super) struct Entry {
     name_length: usize,
     kind: LineKind,
     is_valid: bool,
+    is_credential: bool,
 }
 
 impl Entry {
-    pub(super) fn of(line: &FieldLine<'_>) -> Self {
+    pub(super) fn of(line: &FieldLine<'_>, is_credential: bool) -> Self {
         Self {
             text: [line.name, line.value].concat().into_boxed_slice(),
             name_length: line.name.len(),
             kind: line.kind,
             is_valid: line.is_valid,
+            is_credential,
         }
     }
 
@@ -141,7 +143,7 @@ impl Entry {
 /// A client enters its key once and names it by index from then on: it is not to outlive the entry.
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.kind.is_credential() {
+        if self.is_credential {
             self.text.zeroize();
         }
     }

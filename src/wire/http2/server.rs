@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::super::body_framing::{BodyError, BodyLength};
 use super::super::buffered_socket::BufferedSocket;
+use super::super::field_name_set::FieldNameSet;
 use super::super::head::{HeadError, RequestHead};
 use super::super::tcp_progress::TcpProgress;
 use super::connection::{Connection, Http2Limits, State};
@@ -35,6 +36,11 @@ impl Http2Connection {
     /// Begins with a client that has sent, or is to send, the preface.
     pub fn new(socket: BufferedSocket, limits: Http2Limits, now: Instant) -> Self {
         Self { connection: Rc::new(RefCell::new(Connection::new(socket, limits, now))) }
+    }
+
+    /// Wipes the values of the fields with these names too, as it does with `Authorization`.
+    pub fn wipe_fields(&self, names: FieldNameSet) {
+        self.connection.borrow_mut().decoder.credential_names = names;
     }
 
     /// Reads and writes, until there is a next request. `None`: the connection is over. `now` may be as old as a tick of
