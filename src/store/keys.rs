@@ -16,7 +16,7 @@ use super::row_mapping::Parsed;
 use super::write_transaction::WriteTransaction;
 use super::{
     Edit, EnvironmentScope, KeyEntry, KeyVerifier, StateTransition, Store, StoreError, accounts,
-    environments, row_mapping, uses_and_fingerprints,
+    environments, key_ends, row_mapping, uses_and_fingerprints,
 };
 use crate::config::{KeyLifetimes, LifetimeError};
 use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, State};
@@ -212,15 +212,7 @@ impl Store {
     /// How many active keys end by themselves within this time; at most 100,000 are counted.
     pub fn count_keys_that_end_within(&self, now: Timestamp, within: Duration) -> Result<u64, StoreError> {
         let until = now.checked_add(within).unwrap_or(Timestamp::MAX);
-        self.database.read(|at| {
-            let count: i64 = at
-                .prepare_cached(
-                    "SELECT count(*) FROM (SELECT 1 FROM keys
-                     WHERE expires > ?1 AND expires <= ?2 AND state <> 'removed' AND state = 'active' LIMIT 100000)",
-                )?
-                .query_row((now.as_millisecond(), until.as_millisecond()), |row| row.get(0))?;
-            Ok(count.cast_unsigned())
-        })
+        self.database.read(|at| key_ends::count_between(at, now, until))
     }
 
     /// Changes what its owner decides of a key.

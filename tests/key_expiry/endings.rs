@@ -20,6 +20,9 @@ pub const PROMISED: SignedDuration = SignedDuration::from_millis(100);
 /// How late it may end on a machine that is busy with other tests.
 pub const BUSY: SignedDuration = SignedDuration::from_millis(700);
 
+/// By how much a gateway may be mistaken about the record's clock: half the time that an answer of the record takes.
+const TOO_EARLY: SignedDuration = SignedDuration::from_millis(50);
+
 /// A whole second that is at least so many seconds away. Ends are whole seconds.
 pub fn in_seconds(seconds: i64) -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second() + seconds + 1).unwrap()
@@ -45,14 +48,21 @@ pub fn set_end(gateway: &Gateway, key: &Key, end: Option<Timestamp>) {
 /// request was sent that succeeded; negative where that was before.
 #[track_caller]
 pub fn last_success(gateway: &Gateway, key: &Key, end: Timestamp) -> SignedDuration {
+    last_success_before(401, gateway, key, end)
+}
+
+/// [`last_success`] where the refusal has this status.
+#[track_caller]
+pub fn last_success_before(refusal: u16, gateway: &Gateway, key: &Key, end: Timestamp) -> SignedDuration {
     let mut client = Client::connect(gateway.http());
     let mut last = None;
     loop {
         let sent = Timestamp::now();
         client.send(Request::get(IN_E1).key(key).end());
         let answer = client.read();
-        if answer.status == 401 {
-            assert!(Timestamp::now() >= end, "it was refused {} before its end", end.duration_since(sent));
+        if answer.status == refusal {
+            let early = end.duration_since(Timestamp::now());
+            assert!(early < TOO_EARLY, "it was refused {early:#} before its end");
             return last.expect("it worked before its end");
         }
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -12,8 +12,13 @@ mod support;
 mod visitor;
 
 mod announcements;
+mod clocks;
+mod cluster;
 mod endings;
 mod lifetimes;
 mod management;
+mod measured;
 mod moment;
+mod several_gateways;
 mod streams;
+mod upgrades;

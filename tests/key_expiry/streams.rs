@@ -207,8 +207,8 @@ fn begin(client: &mut RawHttp2, stream: u32, path: &str, key: &Key) {
 #[test]
 fn on_one_http2_connection_only_the_streams_of_the_ended_key_end() {
     const RUNNING: u32 = 1;
-    const WAITING: u32 = 3;
-    const OTHER: u32 = 5;
+    const OTHER: u32 = 3;
+    const WAITING: u32 = 5;
     let stage = Stage::start();
     let ends = Ends::default();
     let end = in_seconds(2);
@@ -218,12 +218,11 @@ fn on_one_http2_connection_only_the_streams_of_the_ended_key_end() {
     stage.upstream.answer(&paths[0], endless(&ends, EVENTS, EVENT));
     stage.upstream.answer(&paths[1], swallow(&ends, |_| String::new()));
     stage.upstream.answer(&paths[2], endless(&ends, EVENTS, EVENT));
-    begin(&mut client, RUNNING, &paths[0], &ending);
-    begin(&mut client, WAITING, &paths[1], &ending);
-    begin(&mut client, OTHER, &paths[2], &stage.e1);
-    for stream in [RUNNING, OTHER] {
+    for (stream, path, key) in [(RUNNING, &paths[0], &ending), (OTHER, &paths[2], &stage.e1)] {
+        begin(&mut client, stream, path, key);
         assert_eq!(client.outcome_of(stream), StreamOutcome::Status(200));
     }
+    begin(&mut client, WAITING, &paths[1], &ending);
 
     let (mut running_ended, mut waiting_ended, mut other_after) = (false, false, 0);
     while other_after < 20 {
