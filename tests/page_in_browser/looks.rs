@@ -2,8 +2,11 @@
 
 use std::net::Ipv4Addr;
 
+use jiff::Timestamp;
+
 use crate::page_checks::from_all_sides;
 use crate::person::{Person, admin, key};
+use crate::support::api::Api;
 use crate::support::browser::Browser;
 use crate::support::browser::keys::{END, LEFT};
 use crate::support::http1::{Client, Request};
@@ -54,6 +57,9 @@ fn sight() -> Sight {
     traffic(&stage);
     let api = admin(&stage);
     let environment = "projects/e1/";
+    // it has ended when the first page is opened; the other says that it will
+    ending(&api, "monthly", 1);
+    ending(&api, "nightly", 3 * 86_400);
     let long = key(&api, environment, LONG_NAME, MANY_WORDS).id;
     let stopped = key(&api, environment, "ci-server", "deploys from the main branch").id;
     api.act(&format!("/v2-beta/apikeys/{stopped}"), "deactivate");
@@ -70,6 +76,13 @@ fn sight() -> Sight {
     Sight { stage, alice, long, stopped, unbroken: [account, unbroken, environment] }
 }
 
+/// Makes a key of `e1` that ends in so many seconds.
+fn ending(api: &Api<'_>, name: &str, seconds: i64) {
+    let end = Timestamp::from_second(Timestamp::now().as_second() + seconds + 1).unwrap();
+    let body = serde_json::json!({ "name": name, "expires": end.to_string() });
+    api.create_key("/v2-beta/projects/e1/apikeys", &body);
+}
+
 /// Opens a page and looks at it.
 #[track_caller]
 fn see(person: &Person, path: &str, picture: &str) {
@@ -83,6 +96,9 @@ fn the_pages_of_keys_are_good_to_look_at_from_all_sides() {
     let person = &Person::signed_in(&stage.gateway, &stage.gateway.admin);
     let browser = &person.browser;
     see(person, "/keys?environment=e1", "keys");
+    for shown in [".state.expired", ".expires.soon", "#environment-keys-expiring"] {
+        browser.see(shown);
+    }
     see(person, "/keys?environment=e1&environment-search=nothing+of+the+kind", "keys-none-found");
     see(person, &format!("/keys?account={alice}"), "account-keys-none");
     see(person, &format!("/keys/{long}"), "key");
@@ -157,6 +173,7 @@ fn the_other_pages_are_good_to_look_at_from_all_sides() {
     person.sign_in(&stage.gateway.admin);
 
     see(person, "/", "overview");
+    browser.see("#ending-soon");
     the_chart_can_be_read(person);
     see(person, "/environments", "environments");
     see(person, "/environments/e1", "environment");

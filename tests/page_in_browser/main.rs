@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod expiry;
 mod keyboard;
 mod life;
 mod lists;

@@ -190,7 +190,10 @@ impl Field {
             label: "Expires",
             input: Input::Suggested { longest: 40, usual },
             is_first: false,
-            ..Self::name(value, "How long it lives (90d, 12h), a day or time in UTC (2027-01-31), or never")
+            ..Self::name(
+                value,
+                "How long it lives (90d, 12h), or a day or time in UTC (2027-01-31). Empty: it does not end",
+            )
         }
     }
 

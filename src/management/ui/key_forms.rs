@@ -63,23 +63,24 @@ const NAME_HINT: &str = "Who or what uses it, such as ci-server";
 
 const DESCRIPTION_HINT: &str = "What it is for";
 
-/// When a key ends, as the form has it.
+/// When a key ends, as the form has it: empty for never, so that browsers suggest all usual lifetimes.
 fn expires_text(expires: Option<Timestamp>) -> String {
-    expires.map_or("never".to_owned(), |time| time.to_string())
+    expires.map(|time| time.to_string()).unwrap_or_default()
 }
 
 /// What a form says of a key.
 fn read_key(request: &SignedInRequest<'_>, form: &Form) -> Result<KeyEdit, Refusal> {
     let (name, description) = read_name_and_description(form)?;
-    let wanted: WantedEnd = match form.value("expires").trim() {
-        "" => WantedEnd::Never,
-        text => text.parse().map_err(|error: InvalidEnd| {
-            Refusal::invalid("InvalidDateFormat", "expires", error.to_string())
-        })?,
-    };
+    // a form without the field says nothing of it
+    let wanted = form.values("expires").next().map(|text| match text.trim() {
+        "" => Ok(WantedEnd::Never),
+        text => text
+            .parse()
+            .map_err(|error: InvalidEnd| Refusal::invalid("InvalidDateFormat", "expires", error.to_string())),
+    });
     Ok(KeyEdit {
         common: Edit { name: Some(name), description: Some(description), ..Edit::default() },
-        expires: Some(wanted.from(request.operations().now())),
+        expires: wanted.transpose()?.map(|wanted| wanted.from(request.operations().now())),
     })
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn show_new(request: &SignedInRequest<'_>) -> Result<Answer, Re
     let to = request.return_path(&key_list_path(request, &owner));
     let mut page = new_form(request, &owner, to).await?;
     let default = request.operations().lifetimes().default;
-    let default = default.map_or("never".to_owned(), lifetime_text);
+    let default = default.map(lifetime_text).unwrap_or_default();
     page.fields =
         vec![Field::name("", NAME_HINT), Field::description("", DESCRIPTION_HINT), Field::expires(default)];
     Ok(page.show())
@@ -193,7 +194,8 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
             let mut page = edit_form(request, &entry, form_return_path(form, &usual));
             if let Refusal::PreconditionFailed { .. } = refusal {
                 page.current = current_values(entry.key.name.as_ref(), entry.key.description.as_ref());
-                page.current.push(("Expires", expires_text(entry.key.expires)));
+                let expires = entry.key.expires.map_or("never".to_owned(), |time| time.to_string());
+                page.current.push(("Expires", expires));
             }
             page.fields = vec![
                 Field::name(form.value("name"), NAME_HINT),

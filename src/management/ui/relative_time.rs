@@ -71,13 +71,14 @@ pub(super) fn ago(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// How long from now, for a time that is to come.
+/// How long from now, for a time that is to come, to the nearest unit: a key that was given three days says three days.
 fn in_time(at: Timestamp, now: Timestamp) -> String {
     let seconds = at.as_second().saturating_sub(now.as_second());
     let count = |number: i64, word: &str| format!("in {number} {word}{}", if number == 1 { "" } else { "s" });
-    match (seconds / 60, seconds / 3_600, seconds / 86_400) {
-        (minutes, ..=0, _) => count(minutes, "minute"),
-        (_, hours, ..=1) => count(hours, "hour"),
+    let to_nearest = |unit: i64| seconds.saturating_add(unit / 2) / unit;
+    match (to_nearest(60), to_nearest(3_600), to_nearest(86_400)) {
+        (minutes @ ..60, ..) => count(minutes, "minute"),
+        (_, hours @ ..48, _) => count(hours, "hour"),
         (_, _, days @ ..=60) => count(days, "day"),
         _ => date(at).to_string(),
     }
@@ -102,7 +103,8 @@ mod tests {
             ("2026-02-03T10:20:30Z", "30 days ago"),
             ("2026-01-05T10:20:30Z", "2026-01-05"),
             ("2026-03-05T10:22:30Z", "in 2 minutes"),
-            ("2026-03-06T10:20:29Z", "in 23 hours"),
+            ("2026-03-06T10:20:29Z", "in 24 hours"),
+            ("2026-03-08T10:20:29Z", "in 3 days"),
             ("2026-03-19T10:20:30Z", "in 14 days"),
             ("2027-01-05T10:20:30Z", "2027-01-05"),
         ] {
