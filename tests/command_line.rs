@@ -151,6 +151,12 @@ fn a_key_is_found_by_its_pair_and_the_secret_is_printed_nowhere() {
         let refused = refusal(&outcome);
         assert!(refused.contains("there is no key") && !refused.contains(&key.secret), "{refused}");
     }
+    for command in [&["key", "show", &key.secret][..], &["explain", "--key", &key.secret, "GET", "/v1"]] {
+        let outcome = cli.run(command);
+        let refused = refusal(&outcome);
+        assert!(refused.contains("this is a secret key"), "{refused}");
+        assert!(!format!("{outcome:?}").contains(&key.secret), "{refused}");
+    }
     let explained = cli.succeed(&["explain", "--key", &pair, "GET", "/v1/projects/x"]);
     assert!(!format!("{explained:?}").contains(&key.secret), "{explained:?}");
 }

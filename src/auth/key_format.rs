@@ -104,6 +104,13 @@ pub fn credential_shape(prefixes: &KeyPrefixes, access_key: &str, secret: &[u8])
     }
 }
 
+/// Whether `text` has the form of a secret under any prefix: it stands where a name belongs, and must not be printed.
+pub fn looks_like_secret(text: &str) -> bool {
+    text.split_once("s_").is_some_and(|(_, rest)| {
+        rest.len() == SECRET_CHARACTERS + CHECK_CHARACTERS && rest.bytes().all(|byte| BASE62.contains(&byte))
+    })
+}
+
 /// Whether an access key has the form that the gateway mints.
 pub(super) fn is_minted_access_key(prefixes: &KeyPrefixes, access_key: &str) -> bool {
     has_form(prefixes, access_key.as_bytes(), &[b"a_", b"e_"], ACCESS_KEY_CHARACTERS)

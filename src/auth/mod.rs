@@ -44,7 +44,9 @@ pub use counters::Counters;
 pub use credential::{Credential, CredentialError};
 pub use failure::AuthFailure;
 pub use identity::Identity;
-pub use key_format::{CredentialShape, Secret, credential_shape, mint_access_key, mint_secret, random_bytes};
+pub use key_format::{
+    CredentialShape, Secret, credential_shape, looks_like_secret, mint_access_key, mint_secret, random_bytes,
+};
 pub use new_pairs::{
     ChosenPair, ChosenPairError, MintedPair, STRONG_SECRET_BITS, max_entropy_bits, mint_pair,
 };

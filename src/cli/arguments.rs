@@ -66,10 +66,14 @@ pub(super) fn description(text: Option<&str>) -> anyhow::Result<Option<Descripti
     Ok(text.map(Description::parse).transpose()?.flatten())
 }
 
+/// What is said to somebody who names a key by its secret, which is printed nowhere.
+pub(super) const SECRET_AS_NAME: &str = "this is a secret key, by which no key is found: name the key by its id or its \
+    access key";
+
 /// Whether a key may stop itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(super) struct ConfirmSelf {
-    /// With --url: stop the very key that asks, too
+    /// With --url: needed to stop the key that makes the request, or its account
     #[arg(long)]
     pub(super) confirm_self: bool,
 }

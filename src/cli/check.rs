@@ -16,10 +16,10 @@ use crate::server::missing_peppers;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Look a configuration over: what is wrong, with line and column; else who reaches what",
-    long_about = "Looks a configuration over, and the files that it names: the store, the pepper, certificates and \
-        passwords. Every mistake is told at once, with file, line and column. A configuration without one is told \
-        in words: its routes, who reaches what, and what it opens or weakens.",
+    about = "Check a configuration: what is wrong, with line and column; else who reaches what",
+    long_about = "Checks a configuration and the files that it names: the store, the pepper, certificates and \
+        passwords. It prints all mistakes at once, each with file, line and column. If there is none, it prints the \
+        routes, who reaches what, and which settings weaken the protection.",
     after_help = "Examples:\n  portcullis check\n  portcullis check --config /etc/portcullis/portcullis.yaml --output json"
 )]
 pub(super) struct Check {}

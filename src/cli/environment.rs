@@ -22,7 +22,7 @@ pub(super) enum Command {
         portcullis environment create --id 1a7 --name production --owner alice\n  \
         portcullis environment create --name staging --url https://gateway.example:8081")]
     Create {
-        /// The path segment that stands for it at the upstream; without it, one is made that nobody can guess
+        /// The path segment that names it in your API; without it, a random one
         #[arg(long)]
         id: Option<EnvironmentId>,
         /// What it is called

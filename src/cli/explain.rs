@@ -7,16 +7,17 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use http::header::{self, HeaderName};
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::arguments::SECRET_AS_NAME;
 use super::local_store;
 use super::output::{Format, print, print_json};
 use super::route_table::route_table;
-use crate::auth::AuthFailure;
+use crate::auth::{AuthFailure, looks_like_secret};
 use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
@@ -32,9 +33,8 @@ const CLOSING: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(
     about = "Say what the gateway would decide on a request, and the rule that makes it so",
-    long_about = "Goes the way of a request as the gateway would, on the same code and the same store, and says what \
-        is decided and which rule decides. Nothing is sent, and no secret is needed: a key that is named counts as \
-        one whose secret was right.",
+    long_about = "Shows what the gateway would decide about a request, and which rule decides. It uses the gateway's own \
+        code and store. Nothing is sent, and no secret is needed: explain assumes that the secret is right.",
     after_help = "Examples:\n  \
         portcullis explain GET /healthz\n  \
         portcullis explain --key pce_0123456789abcdefghjk GET '/v2-beta/projects/e1/hosts?limit=9'\n  \
@@ -221,6 +221,7 @@ impl Explain {
         let access_key = match local_store::open_store(config)?.find_key(wanted) {
             Ok(key) if key.state == State::Removed => return Ok(Who::Removed(key.access_key)),
             Ok(key) => key.access_key,
+            Err(StoreError::NotFound { .. }) if looks_like_secret(wanted) => bail!(SECRET_AS_NAME),
             Err(StoreError::NotFound { .. }) => wanted.parse::<AccessKey>().context("--key")?,
             Err(error) => return Err(error.into()),
         };
@@ -343,7 +344,9 @@ fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentSta
 
 fn environment_text(id: &str, facts: EnvironmentStatus) -> String {
     match facts {
-        EnvironmentStatus { known: false, .. } => format!("the store knows no {id}, spelt like this"),
+        EnvironmentStatus { known: false, .. } => {
+            format!("no environment has the id {id} (upper and lower case count)")
+        }
         EnvironmentStatus { active: true, .. } => format!("{id} (active)"),
         EnvironmentStatus { active: false, .. } => format!("{id} (inactive)"),
     }

@@ -14,12 +14,12 @@ use crate::store::{ChangeNumber, GatewayEntry, Gateways};
 
 #[derive(Debug, Args)]
 #[command(
-    about = "List the gateways that share the record: who is there, how far behind, until when its lease runs",
-    long_about = "Lists the gateways that share the record. LAG is how many changes a gateway has not applied yet. A \
-        gateway may act on what it has applied until its lease ends; it renews it three times in its length \
-        ('store.max_staleness'). One whose lease has ended answers no key. One that has crashed was ended without stopping in \
-        order, and answers nothing, whatever is left of its lease. With an embedded store the list has the \
-        gateways that serve from its file.",
+    about = "List the gateways that use these keys: how far behind each is, and when its lease ends",
+    long_about = "Lists the gateways that use the same keys: those of one PostgreSQL database, or of one SQLite file. \
+        LAG is how many changes a gateway has not applied yet. A gateway decides by what it has applied until its \
+        lease ends ('store.max_staleness'). It renews the lease before that, after a third of this time. A gateway \
+        whose lease has ended accepts no key. A gateway that is marked as crashed ended without stopping in order. \
+        It answers nothing, even if its lease has not ended yet.",
     after_help = "Examples:\n  portcullis gateways\n  portcullis gateways --output json"
 )]
 pub(super) struct GatewayList {}

@@ -60,7 +60,7 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         owner: OptionalOwner,
-        /// Only keys that work, and stop by themselves within this time, the first to stop first
+        /// Only active keys that expire within this time (14d, 12h), soonest first
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         expiring: Option<Duration>,
     },

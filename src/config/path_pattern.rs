@@ -17,7 +17,7 @@ pub enum RouteTextError {
     #[error("'{0}' has an empty segment ('//')")]
     EmptySegment(String),
     /// A literal with other bytes than the plain ones; escapes and upper/lower case variants are judged by the gateway.
-    #[error("'{segment}' in '{text}': a literal segment is made of A-Z a-z 0-9 . _ ~ - only")]
+    #[error("'{segment}' in '{text}': a segment is {{environment}}, or made of A-Z a-z 0-9 . _ ~ - only")]
     NotPlain {
         /// the whole text
         text: String,
@@ -46,7 +46,8 @@ pub enum RouteTextError {
     },
     /// `*` as a segment.
     #[error(
-        "'{0}': '*' stands for nothing here; '**' as the last segment of a pattern stands for all that lies beneath"
+        "'{0}': '*' is no wildcard: write {{environment}} for the id of an environment, and '**' at the end of a \
+         pattern for everything below"
     )]
     Star(String),
     /// A wildcard in a route's path.

@@ -262,8 +262,10 @@ impl<'e> Reader<'e> {
             _ => None,
         };
         duration.filter(|duration| range.contains(duration)).or_else(|| {
+            let is_long = *range.end() > Duration::from_hours(24 * 366);
+            let example = if is_long { "90d or 12h" } else { "10s or 500ms" };
             let expected = format!(
-                "a duration with its unit from {} to {}, such as 10s or 500ms",
+                "a duration with its unit from {} to {}, such as {example}",
                 humantime::format_duration(*range.start()),
                 humantime::format_duration(*range.end())
             );

@@ -141,7 +141,7 @@ fn read_access(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath)
 fn read_keyed(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) -> KeyAccess {
     let mut keys = KeyAccess::default();
     reader.set(&mut keys.environment, section.get("environment"), |reader, node| {
-        let expected = "a path with {environment} in it, or a list of such";
+        let expected = "a path such as '/v1/projects/{environment}', or a list of such";
         let template = |reader: &mut Reader<'_>, node: &Node| {
             judged(reader, node, expected, |text| Template::parse(text, path))
         };

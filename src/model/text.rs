@@ -1,4 +1,4 @@
-//! Names and descriptions: the only two fields of a key that can be edited.
+//! Names and descriptions of keys, accounts and environments: what they can hold.
 
 use std::fmt;
 

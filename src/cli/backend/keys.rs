@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::owner_names::OwnerNames;
 use super::{Backend, OnListPart, api, owner_names};
-use crate::auth::{ChosenPair, ChosenPairError, Peppers, max_entropy_bits};
-use crate::cli::arguments::ConfirmSelf;
+use crate::auth::{ChosenPair, ChosenPairError, Peppers, looks_like_secret, max_entropy_bits};
+use crate::cli::arguments::{ConfirmSelf, SECRET_AS_NAME};
 use crate::cli::import;
 use crate::cli::issue_key::issue_key;
 use crate::cli::local_store::LocalStore;
@@ -95,6 +95,7 @@ impl Backend {
     /// The key with this id or access key.
     pub(in crate::cli) fn key(&mut self, id_or_access_key: &str) -> anyhow::Result<Fetched<KeyEntry>> {
         self.find_key(id_or_access_key).map_err(|error| match error.downcast_ref() {
+            Some(StoreError::NotFound { wanted, .. }) if looks_like_secret(wanted) => anyhow!(SECRET_AS_NAME),
             Some(StoreError::NotFound { .. }) => {
                 anyhow!("{error}: name a key by its id or its access key, `portcullis key list` shows both")
             }

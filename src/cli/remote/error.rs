@@ -60,7 +60,7 @@ pub(in crate::cli) enum RemoteError {
     /// The key does not work.
     #[error(
         "{origin} does not accept {key} (401): the key, its account or its environment does not exist or is not \
-         active, or the secret is wrong"
+         active, the key has expired, or the secret is wrong"
     )]
     Unauthorized { origin: String, key: String },
     /// The key's role is not enough.
