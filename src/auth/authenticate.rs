@@ -27,7 +27,7 @@ enum Recognition {
 }
 
 impl Authenticator {
-    /// Who this credential belongs to. `source` is the client's address, `arrived` when its request was there.
+    /// Who this credential belongs to. `client` is the client's address, `arrived` when its request was there.
     ///
     /// The first poll answers on a hit in memory, without allocating, locking or reading anything. A right secret is
     /// never answered with 401 or 429. What a refusal costs, and when it leaves, depends on what was sent and not on
@@ -35,14 +35,13 @@ impl Authenticator {
     pub async fn authenticate(
         &self,
         credential: &Credential,
-        source: IpAddr,
+        client: IpAddr,
         arrived: Instant,
     ) -> Result<Arc<Identity>, AuthRefusal> {
-        let source = ClientSource::of(source);
         // what follows is on the heap: most requests are answered by now, and need not carry the room for it
-        match self.look_up_in_memory(credential, source) {
+        match self.look_up_in_memory(credential, client) {
             MemoryLookup::Answered(answer) => answer,
-            MemoryLookup::Missed(miss) => Box::pin(self.verify(credential, source, arrived, miss)).await,
+            MemoryLookup::Missed(miss) => Box::pin(self.verify(credential, client, arrived, miss)).await,
         }
     }
 
@@ -50,11 +49,11 @@ impl Authenticator {
     async fn verify(
         &self,
         credential: &Credential,
-        source: ClientSource,
+        client: IpAddr,
         arrived: Instant,
         MemoryMiss { mac, chosen }: MemoryMiss,
     ) -> Result<Arc<Identity>, AuthRefusal> {
-        let is_minted = chosen.is_none();
+        let (is_minted, source) = (chosen.is_none(), ClientSource::of(client));
         let (slot, is_known, in_memory) = match chosen {
             None => (self.known_sources.slot(source, credential.access_key()), false, None),
             Some(ChosenCredential { slot, is_known, in_memory }) => (slot, is_known, in_memory),
@@ -68,9 +67,9 @@ impl Authenticator {
                 self.counters.memory_mismatches.add_one();
                 return Err(self.refuse_later(source, arrived, AuthFailure::WrongSecret).await);
             }
-            return self.admit_from_memory(identity, slot, source, arrived).await;
+            return self.admit_from_memory(identity, slot, client, arrived).await;
         }
-        let (verifier, read) = self.look_up(credential.access_key()).await?;
+        let (verifier, read) = self.look_up(credential.access_key(), client).await?;
         let mismatch = verifier.as_ref().err().copied().unwrap_or(AuthFailure::WrongSecret);
 
         // Step 3, the stored fingerprint: only of secrets that the gateway minted.
@@ -104,7 +103,8 @@ impl Authenticator {
             Ok(verifier) => verifier,
             Err(failure) => return Err(self.refuse_or_unavailable(source, failure)),
         };
-        let identity = match self.cache_identity(credential.access_key(), &verifier.phc, mac, read).await {
+        let cached = self.cache_identity(credential.access_key(), &verifier.phc, mac, client, read).await;
+        let identity = match cached {
             Ok(identity) => identity,
             // deactivated or removed in this very moment
             Err(AuthRefusal::Unauthorized(failure)) if is_minted => {
@@ -137,16 +137,17 @@ impl Authenticator {
         answer.map_err(|error| self.not_verified(error, credential.access_key()))
     }
 
-    /// A right pair whose turn has come, if its key has not changed meanwhile.
+    /// A right pair whose turn has come, as far as its key still works: it may have changed meanwhile.
     async fn admit_from_memory(
         &self,
         identity: Arc<Identity>,
         slot: Slot,
-        source: ClientSource,
+        client: IpAddr,
         arrived: Instant,
     ) -> Result<Arc<Identity>, AuthRefusal> {
         self.counters.memory_hits.add_one();
-        let current = if identity.is_stale() { self.refresh(&identity).await } else { Ok(identity) };
+        let source = ClientSource::of(client);
+        let current = if identity.is_stale() { self.refresh(&identity, client).await } else { Ok(identity) };
         match current {
             Ok(identity) => {
                 self.remember_source(slot, source);

@@ -239,9 +239,15 @@ impl Authenticator {
         if self.trusts_store_misses() { self.refuse(source, failure) } else { self.unavailable() }
     }
 
-    /// Counts a failure of `source`.
+    /// Counts a failure of `source`, unless it is one that does not count. The answer is the same.
     pub(super) fn refuse(&self, source: ClientSource, failure: AuthFailure) -> AuthRefusal {
-        match self.throttle.failed(source, Instant::now()) {
+        let now = Instant::now();
+        let wait = if failure.is_counted() {
+            self.throttle.failed(source, now)
+        } else {
+            self.throttle.wait(source, now)
+        };
+        match wait {
             None => {
                 self.counters.unauthorized.add_one();
                 AuthRefusal::Unauthorized(failure)

@@ -44,6 +44,8 @@ failures! {
     InactiveOwner = "inactive_owner",
     /// The key has ended by itself. Its secret is not verified.
     Expired = "expired",
+    /// The client's address is outside the key's networks. Its secret is not verified.
+    Network = "network",
 }
 
 impl AuthFailure {
@@ -63,10 +65,18 @@ impl AuthFailure {
         self as usize
     }
 
+    /// Whether it counts towards the throttle of its source. A key that is used from the wrong place is nobody's guess: its
+    /// secret was not even looked at.
+    pub(super) fn is_counted(self) -> bool {
+        self != Self::Network
+    }
+
     /// Whether the store has a key with the access key that was sent.
     pub(super) fn is_of_a_known_key(self) -> bool {
         match self {
-            Self::WrongSecret | Self::InactiveKey | Self::InactiveOwner | Self::Expired => true,
+            Self::WrongSecret | Self::InactiveKey | Self::InactiveOwner | Self::Expired | Self::Network => {
+                true
+            }
             Self::NoCredential | Self::Malformed | Self::Checksum | Self::UnknownKey => false,
         }
     }
@@ -87,6 +97,7 @@ mod tests {
             AuthFailure::InactiveKey,
             AuthFailure::InactiveOwner,
             AuthFailure::Expired,
+            AuthFailure::Network,
         ];
         assert_eq!(all.map(AuthFailure::name).as_slice(), AuthFailure::NAMES);
         for failure in all {

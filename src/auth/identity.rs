@@ -115,6 +115,7 @@ impl Identity {
             state: State::Active,
             uuid: String::new(),
             expires: None,
+            scope: None,
             created,
             removed: None,
         };
@@ -155,6 +156,7 @@ impl CacheEntry for Identity {
             + key.access_key.as_str().len()
             + length(key.name.as_ref().map(Name::as_str))
             + length(key.description.as_ref().map(Description::as_str))
+            + key.scope.as_ref().map_or(0, |scope| scope.bytes())
     }
 
     fn ends(&self) -> Option<Timestamp> {

@@ -1,5 +1,6 @@
 //! Steps 1 and 2: the shape of the credential, and the keys that were verified before. They wait for nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::authenticator::{AuthRefusal, Authenticator};
@@ -38,8 +39,8 @@ pub(super) struct ChosenCredential {
 
 impl Authenticator {
     /// Steps 1 and 2.
-    pub(super) fn look_up_in_memory(&self, credential: &Credential, source: ClientSource) -> MemoryLookup {
-        let now = BootInstant::now();
+    pub(super) fn look_up_in_memory(&self, credential: &Credential, client: IpAddr) -> MemoryLookup {
+        let (now, source) = (BootInstant::now(), ClientSource::of(client));
         if !self.has_lease_at(now) {
             return MemoryLookup::Answered(Err(self.unavailable()));
         }
@@ -61,45 +62,56 @@ impl Authenticator {
         // Step 2, memory: what was verified once since the key last changed. A mismatch is final: a key has one secret.
         let mac = self.memory_key.of_credential(credential);
         if !is_minted {
-            return self.look_up_chosen_in_memory(credential, source, mac, now);
+            return self.look_up_chosen_in_memory(credential, client, mac, now);
         }
         let period = thread_cache::period(now);
-        if let Some(identity) = thread_cache::get(&mac, period) {
+        if let Some(identity) = thread_cache::get(&mac, period)
+            && identity.principal.key.may_come_from(client)
+        {
             self.counters.memory_hits.add_one();
             return MemoryLookup::Answered(Ok(identity));
         }
         let Some(identity) = self.identities.get(credential.access_key()) else {
             return MemoryLookup::Missed(MemoryMiss { mac, chosen: None });
         };
-        if identity.mac.matches(&mac) {
-            thread_cache::insert(&mac, &identity, period);
-            self.counters.memory_hits.add_one();
-            return MemoryLookup::Answered(Ok(identity));
-        }
+        let matches = identity.mac.matches(&mac);
+        let failure = if identity.principal.key.may_come_from(client) {
+            if matches {
+                thread_cache::insert(&mac, &identity, period);
+                self.counters.memory_hits.add_one();
+                return MemoryLookup::Answered(Ok(identity));
+            }
+            AuthFailure::WrongSecret
+        } else {
+            AuthFailure::Network
+        };
         self.counters.memory_mismatches.add_one();
         // the look-up that an unknown access key costs too
         drop(self.failed_key_cache.get(credential.access_key()));
-        MemoryLookup::Answered(Err(self.refuse_or_unavailable(source, AuthFailure::WrongSecret)))
+        MemoryLookup::Answered(Err(self.refuse_or_unavailable(source, failure)))
     }
 
     /// Step 2 for secrets that people chose, which can be guessed: memory answers at once only if the source is known to
-    /// use the key and the secret is right. Any other answer waits for its turn, as that to an unknown access key does.
+    /// use the key and the secret is right. Any other answer waits for its turn, as that to an unknown access key does. From
+    /// outside the key's networks, memory does not know the key.
     fn look_up_chosen_in_memory(
         &self,
         credential: &Credential,
-        source: ClientSource,
+        client: IpAddr,
         mac: Mac,
         now: BootInstant,
     ) -> MemoryLookup {
+        let source = ClientSource::of(client);
         let slot = self.known_sources.slot(source, credential.access_key());
         let is_known = self.known_sources.contains(slot, now);
         let period = thread_cache::period(now);
-        if is_known && let Some(identity) = thread_cache::get(&mac, period) {
+        let may_come_from_here = |identity: &Arc<Identity>| identity.principal.key.may_come_from(client);
+        if is_known && let Some(identity) = thread_cache::get(&mac, period).filter(may_come_from_here) {
             self.known_sources.add(slot, now);
             self.counters.memory_hits.add_one();
             return MemoryLookup::Answered(Ok(identity));
         }
-        let Some(identity) = self.identities.get(credential.access_key()) else {
+        let Some(identity) = self.identities.get(credential.access_key()).filter(may_come_from_here) else {
             let is_known = is_known && self.argon.has_guesses_left(source, slot.key);
             let chosen = Some(ChosenCredential { slot, is_known, in_memory: None });
             return MemoryLookup::Missed(MemoryMiss { mac, chosen });

@@ -3,6 +3,7 @@
 mod attacks;
 mod changes;
 mod key_ends;
+mod networks;
 mod steps;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -72,12 +72,7 @@ impl Throttle {
     /// Counts a failure. If the source had too many before this one, how long it must wait.
     pub(super) fn failed(&self, source: ClientSource, now: Instant) -> Option<Duration> {
         let now = ticks(now.saturating_duration_since(self.start));
-        let hash = self.hasher.hash_one(source);
-        let [high, low, ..] = hash.to_be_bytes();
-        let tag = u16::from_be_bytes([high, low]).max(1);
-        let buckets = self.entries.len() / BUCKET;
-        let bucket = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() % buckets * BUCKET;
-        let bucket = &self.entries[bucket..bucket + BUCKET];
+        let (bucket, tag) = self.bucket(source);
         loop {
             let (word, old) = Self::entry_for(bucket, tag)?;
             let entry = Entry::unpack(old);
@@ -97,6 +92,25 @@ impl Throttle {
                 return None;
             }
         }
+    }
+
+    /// How long a source must wait that has too many failures. Counts nothing.
+    pub(super) fn wait(&self, source: ClientSource, now: Instant) -> Option<Duration> {
+        let now = ticks(now.saturating_duration_since(self.start));
+        let (bucket, tag) = self.bucket(source);
+        let (_, word) = Self::entry_for(bucket, tag)?;
+        let entry = Entry::unpack(word);
+        let is_blocked = entry.tag == tag && entry.count == Entry::BLOCKED && now < entry.when;
+        is_blocked.then(|| TICK * (entry.when - now))
+    }
+
+    /// The entries that a source may be in, and its tag.
+    fn bucket(&self, source: ClientSource) -> (&[AtomicU64], u16) {
+        let hash = self.hasher.hash_one(source);
+        let [high, low, ..] = hash.to_be_bytes();
+        let buckets = self.entries.len() / BUCKET;
+        let bucket = usize::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() % buckets * BUCKET;
+        (&self.entries[bucket..bucket + BUCKET], u16::from_be_bytes([high, low]).max(1))
     }
 
     /// The source's own entry, or the one that it takes: an empty one or the oldest.

@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::model::{Description, Name, WantedEnd};
+use crate::model::{Description, Name, Scope, ScopeFields, WantedEnd};
 use crate::store::{Edit, KeyEdit};
 
 /// The two fields that can be edited.
@@ -18,9 +18,51 @@ pub(super) struct EditArguments {
     description: Option<String>,
 }
 
+/// The heading of the options of a scope.
+const SCOPE_HEADING: &str = "Scope (what is left out is not narrowed)";
+
+/// How far a key is narrowed.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct ScopeArguments {
+    /// Let it only read: GET, HEAD, OPTIONS and other safe methods, and no tunnels but those that only read
+    #[arg(long, help_heading = SCOPE_HEADING)]
+    read_only: bool,
+    /// Let it use only this method; may be repeated
+    #[arg(
+        long = "method",
+        value_name = "METHOD",
+        help_heading = SCOPE_HEADING
+    )]
+    methods: Vec<String>,
+    /// Let it reach only this path; may be repeated. '*' is one segment; '/**' at the end is all that lies beneath
+    #[arg(long = "path", value_name = "PATH", help_heading = SCOPE_HEADING)]
+    paths: Vec<String>,
+    /// Let it be used only from this network or address; may be repeated
+    #[arg(long = "from", value_name = "CIDR", help_heading = SCOPE_HEADING)]
+    networks: Vec<String>,
+}
+
+impl ScopeArguments {
+    /// The scope; `None` if no option names one.
+    pub(super) fn scope(&self) -> anyhow::Result<Option<Scope>> {
+        let Self { read_only, methods, paths, networks } = self;
+        Ok(Scope::new(&ScopeFields {
+            read_only: *read_only,
+            methods: methods.clone(),
+            paths: paths.clone(),
+            networks: networks.clone(),
+        })?)
+    }
+}
+
 /// What can be edited of a key.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
+#[group(
+    required = true,
+    multiple = true,
+    args = ["name", "description", "expires", "read_only", "methods", "paths", "networks", "no_scope"]
+)]
 pub(super) struct KeyEditArguments {
     /// The new name; "" takes it away
     #[arg(long)]
@@ -31,10 +73,20 @@ pub(super) struct KeyEditArguments {
     /// When it stops by itself: 90d from now, a day (2027-01-31), a time (2027-01-31T12:00:00Z), or never
     #[arg(long, value_name = "WHEN")]
     expires: Option<WantedEnd>,
+    #[command(flatten)]
+    scope: ScopeArguments,
+    /// Take the whole scope away; any other option of the scope replaces all of it
+    #[arg(
+        long,
+        conflicts_with_all = ["read_only", "methods", "paths", "networks"],
+        help_heading = SCOPE_HEADING
+    )]
+    no_scope: bool,
 }
 
 impl KeyEditArguments {
     pub(super) fn edit(&self) -> anyhow::Result<KeyEdit> {
+        let scope = self.scope.scope()?;
         Ok(KeyEdit {
             common: Edit {
                 name: self.name.as_deref().map(Name::parse).transpose()?,
@@ -42,6 +94,7 @@ impl KeyEditArguments {
                 ..Edit::default()
             },
             expires: self.expires.map(|end| end.from(Timestamp::now())),
+            scope: if self.no_scope { Some(None) } else { scope.map(Some) },
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt::{Display, Write as _};
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ const CLOSING: Duration = Duration::from_secs(1);
     after_help = "Examples:\n  \
         portcullis explain GET /healthz\n  \
         portcullis explain --key pce_0123456789abcdefghjk GET '/v2-beta/projects/e1/hosts?limit=9'\n  \
+        portcullis explain --key 1c7 --from 192.0.2.7 GET /v2-beta/hosts\n  \
         portcullis explain --key 1c7 -H 'X-API-Project-Id: e1' POST /v2-beta/hosts\n  \
         portcullis explain --key 1c7 -H 'Upgrade: websocket' --fail-on-deny GET /v2-beta/subscribe"
 )]
@@ -51,6 +53,10 @@ pub(super) struct Explain {
     /// Headers count where the route has header selectors, for `Upgrade`, and for CORS preflights.
     #[arg(long = "header", short = 'H', value_name = "HEADER", value_parser = parse_header)]
     headers: Vec<(HeaderName, HeaderValue)>,
+
+    /// The address that the request comes from, for keys that are narrowed to networks
+    #[arg(long, value_name = "ADDRESS", requires = "key")]
+    from: Option<IpAddr>,
 
     /// Exit with status 1 where the request is refused
     #[arg(long)]
@@ -103,6 +109,12 @@ impl Explain {
         let mut answer = Answer::default();
         let who = self.principal(config)?;
         answer.facts.push(("key", who.description()));
+        if let Some(scope) = who.principal().and_then(|principal| principal.key.scope.as_ref()) {
+            answer.facts.push(("scope", scope.restrictions().join("; ")));
+            if self.from.is_none() && !scope.networks().is_empty() {
+                answer.facts.push(("note", "say with --from where the request comes from".to_owned()));
+            }
+        }
         if matches!(self.method, Method::CONNECT | Method::TRACE) {
             return Ok(answer.deny(405, &"the gateway passes neither CONNECT nor TRACE"));
         }
@@ -126,6 +138,13 @@ impl Explain {
         }
         if let (Some(why), false) = (who.no_principal(), routed.needs_no_key(&self.method)) {
             return Ok(answer.deny(401, &why));
+        }
+        if let (Some(address), Some(principal)) = (self.from, who.principal())
+            && !routed.needs_no_key(&self.method)
+            && principal.is_active()
+            && !principal.key.may_come_from(address)
+        {
+            return Ok(answer.deny(401, &"the address is outside the key's networks"));
         }
 
         let destination = match self.destination(table) {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::arguments::{self, ConfirmSelf, KeyEditArguments};
+use super::arguments::{self, ConfirmSelf, KeyEditArguments, ScopeArguments};
 use super::backend::{Backend, ImportedPair};
 use super::import;
 use super::list::List;
@@ -30,6 +30,7 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  \
         portcullis key create --account alice --name laptop\n  \
         portcullis key create --environment production --name ci --expires 90d --output json\n  \
+        portcullis key create --environment production --read-only --from 10.0.0.0/8\n  \
         portcullis key create --environment 1a5 --access-key 0123456789ABCDEF0123 --secret-file old-secret\n  \
         portcullis key create --environment production --url https://gateway.example:8081")]
     Create {
@@ -44,6 +45,8 @@ pub(super) enum Command {
         /// When it stops by itself: 90d from now, a day (2027-01-31), a time (2027-01-31T12:00:00Z), or never
         #[arg(long, value_name = "WHEN")]
         expires: Option<WantedEnd>,
+        #[command(flatten)]
+        scope: ScopeArguments,
         /// Bring a key from elsewhere: its access key, instead of a new one
         #[arg(long, requires = "secret_file")]
         access_key: Option<AccessKey>,
@@ -71,9 +74,11 @@ pub(super) enum Command {
         /// Its id or access key
         key: String,
     },
-    /// Change the name, the description, or when it stops by itself
+    /// Change the name, the description, when it stops by itself, or its scope
     #[command(after_help = "Examples:\n  portcullis key edit 1c42 --name 'build server'\n  \
         portcullis key edit 1c42 --expires 90d\n  \
+        portcullis key edit 1c42 --method GET --path '/v1/projects/*/builds/**'\n  \
+        portcullis key edit 1c42 --no-scope\n  \
         portcullis key edit 1c42 --name 'build server' --url https://gateway.example:8081")]
     Edit {
         /// Its id or access key
@@ -135,7 +140,7 @@ pub(super) struct OptionalOwner {
 impl Command {
     pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Create { owner, name, description, expires, access_key, secret_file } => {
+            Self::Create { owner, name, description, expires, scope, access_key, secret_file } => {
                 let said = KeyEdit {
                     common: Edit {
                         name: Some(arguments::name(name.as_deref())?),
@@ -143,6 +148,7 @@ impl Command {
                         ..Edit::default()
                     },
                     expires: expires.map(|end| end.from(Timestamp::now())),
+                    scope: scope.scope()?.map(Some),
                 };
                 let owner = backend
                     .owner(owner.account.as_deref(), owner.environment.as_deref())?
@@ -193,6 +199,7 @@ impl Command {
                     "NAME",
                     "STATE",
                     "EXPIRES",
+                    "SCOPE",
                     "CREATED",
                     "LAST USED",
                     "DESCRIPTION",
@@ -297,6 +304,7 @@ fn new_key_text(new: &Fetched<KeyEntry>, secret: &str, output: Format) -> Zeroiz
             ("owner", owner(new)),
             ("name", text(key.name.as_ref())),
             ("expires", expires(key)),
+            ("scope", scope(key)),
         ]),
     })
 }
@@ -308,7 +316,7 @@ fn show(fetched: &Fetched<KeyEntry>, output: Format) -> anyhow::Result<()> {
     }
 }
 
-fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 11] {
+fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 12] {
     let KeyEntry { key, usage, .. } = &fetched.object;
     [
         ("id", key.id.to_string()),
@@ -318,6 +326,7 @@ fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 11] {
         ("state", fetched.state(key.state)),
         ("description", text(key.description.as_ref())),
         ("expires", expires(key)),
+        ("scope", scope(key)),
         ("created", time(Some(key.created))),
         ("last used", last_used(usage)),
         ("removed", time(key.removed)),
@@ -334,6 +343,21 @@ fn expires(key: &ApiKey) -> String {
     }
 }
 
+/// What it may do, in words.
+fn scope(key: &ApiKey) -> String {
+    let restrictions = key.scope.as_ref().map(|scope| scope.restrictions().join("; "));
+    restrictions.unwrap_or_else(|| "all that its owner may".to_owned())
+}
+
+/// Whether it is narrowed, for a column.
+fn scope_mark(key: &ApiKey) -> String {
+    match &key.scope {
+        None => text(None::<&String>),
+        Some(scope) if scope.is_read_only() => "narrowed, read-only".to_owned(),
+        Some(_) => "narrowed".to_owned(),
+    }
+}
+
 /// When, from where, how often.
 fn last_used(usage: &KeyUsage) -> String {
     let mut text = time(usage.at);
@@ -347,7 +371,7 @@ fn last_used(usage: &KeyUsage) -> String {
     }
 }
 
-fn row(fetched: &Fetched<KeyEntry>) -> [String; 9] {
+fn row(fetched: &Fetched<KeyEntry>) -> [String; 10] {
     let KeyEntry { key, usage, .. } = &fetched.object;
     [
         key.id.to_string(),
@@ -356,6 +380,7 @@ fn row(fetched: &Fetched<KeyEntry>) -> [String; 9] {
         text(key.name.as_ref()),
         fetched.state(key.state),
         expires(key),
+        scope_mark(key),
         time(Some(key.created)),
         time(usage.at),
         text(key.description.as_ref()),

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::answer::{Answer, refuse, with_body};
 use super::keys_expiring::KeysExpiring;
 use super::refusal::Refusal;
+use super::scope;
 use crate::auth::{Authenticator, Credential};
 use crate::telemetry::Metrics;
 
@@ -81,6 +82,7 @@ impl Health {
             Ok(credential) => self.authenticator.authenticate(&credential, source, Instant::now()).await?,
             Err(_) => return Err(self.authenticator.refuse_malformed(source).into()),
         };
+        scope::require_within(&identity.principal.key, &head.method, head.uri.path())?;
         if identity.principal.is_admin() { Ok(()) } else { Err(Refusal::Forbidden { detail: None }) }
     }
 }

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 use super::operations::Caller;
 use super::refusal::Refusal;
 use super::request::Request;
+use super::scope;
 use super::session::{self, Session};
 use super::state::Management;
-use crate::auth::{AuthRefusal, Credential, CredentialError};
+use crate::auth::{AuthFailure, AuthRefusal, Credential, CredentialError};
 use crate::store::Via;
 
 /// Who opens a page.
@@ -31,6 +32,10 @@ pub(super) enum SessionEnd {
     Expired,
     /// Its key does not work any more.
     KeyStopped,
+    /// Its key may not be used from the client's address. From another one, the session goes on.
+    Network,
+    /// Its key has a scope that leaves no room for the page.
+    Narrowed,
 }
 
 /// The caller that the request's `Authorization` names.
@@ -74,10 +79,13 @@ pub(super) async fn by_session(management: &Management, request: &Request) -> Re
         return Ok(Visitor::SessionEnded(SessionEnd::Expired));
     };
     if session.identity.is_stale() {
-        match management.authenticator.refresh(&session.identity).await {
+        match management.authenticator.refresh(&session.identity, request.source).await {
             Ok(identity) => {
                 management.sessions.renew(token, Arc::clone(&identity));
                 session.identity = identity;
+            }
+            Err(AuthRefusal::Unauthorized(AuthFailure::Network)) => {
+                return Ok(Visitor::SessionEnded(SessionEnd::Network));
             }
             Err(AuthRefusal::Unauthorized(_)) => {
                 management.sessions.end(token);
@@ -87,6 +95,14 @@ pub(super) async fn by_session(management: &Management, request: &Request) -> Re
         }
     } else if !management.authenticator.has_lease() {
         return Err(Refusal::Unavailable { retry_after: Duration::from_secs(1) });
+    }
+    let key = &session.identity.principal.key;
+    if !key.may_come_from(request.source) {
+        return Ok(Visitor::SessionEnded(SessionEnd::Network));
+    }
+    if !scope::leaves_the_page(key) {
+        management.sessions.end(token);
+        return Ok(Visitor::SessionEnded(SessionEnd::Narrowed));
     }
     let caller = Caller {
         identity: Arc::clone(&session.identity),

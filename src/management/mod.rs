@@ -11,7 +11,7 @@
 //! | 4 | `admit`, `identify` | host, origin, body; the caller |
 //! | 5 | `state` | [`Management`]: what every request needs |
 //! | 6 | `health`, `operations`, `session` | health checks; what a caller can do; who has signed in on the page |
-//! | 7 | `answer`, `settings` | whole responses; the configuration, as far as it is used here |
+//! | 7 | `answer`, `scope`, `settings` | whole responses; what a narrowed key may do; the configuration, as far as it is used here |
 //! | 8 | `refusal`, `request`, `resource_json` | why a request fails; one admitted request; objects as JSON |
 //! | 9 | `applied`, `connection_slots`, `flash`, `keys_expiring`, `readable_paths`, `write_timeout` | small parts, one job each |
 
@@ -30,6 +30,7 @@ mod readable_paths;
 mod refusal;
 mod request;
 pub mod resource_json;
+mod scope;
 mod service;
 mod session;
 mod settings;

@@ -85,6 +85,7 @@ fn active_principal(owner: &Owner) -> Option<Principal> {
         state: State::Active,
         uuid: String::new(),
         expires: None,
+        scope: None,
         created: Timestamp::UNIX_EPOCH,
         removed: None,
     };

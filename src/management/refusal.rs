@@ -44,6 +44,8 @@ pub enum Refusal {
     },
     /// The caller chose an environment's id, which only admins may.
     IdIsForAdmins,
+    /// The caller's key has a scope, and so changes nothing.
+    NarrowedKey,
     /// There is no such object, or the caller may not know that there is.
     NotFound,
     /// The object does not have this method, or not for the caller's role.
@@ -104,7 +106,7 @@ impl Refusal {
             Self::Unavailable { .. } | Self::ListsBusy { .. } | Self::OutcomeUnknown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Forbidden { .. } | Self::IdIsForAdmins => StatusCode::FORBIDDEN,
+            Self::Forbidden { .. } | Self::IdIsForAdmins | Self::NarrowedKey => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
@@ -136,6 +138,9 @@ impl Refusal {
             Self::Forbidden { detail } | Self::MethodNotAllowed { detail, .. } => detail.as_deref(),
             Self::IdIsForAdmins => {
                 Some("only admins choose an environment's id: leave it out, and the gateway makes one")
+            }
+            Self::NarrowedKey => {
+                Some("this key is narrowed by its scope, and changes nothing here: use a key without a scope")
             }
             Self::TooLarge => Some("a request's body has 64 KiB at most"),
             Self::Unavailable { .. } => Some("the record cannot be reached now: try again"),
@@ -171,6 +176,7 @@ impl Refusal {
         match self {
             Self::Forbidden { detail: None } => Some("the key that asked may not do this"),
             Self::IdIsForAdmins => Some("the key that asked may not choose an id"),
+            Self::NarrowedKey => Some("the key that asked is narrowed by its scope"),
             Self::NotFound => Some("not there, or not for the key that asked to see"),
             Self::MethodNotAllowed { detail: None, .. } => {
                 Some("the role of the key that asked never does this")

@@ -189,6 +189,7 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, options: &RenderOptions) -> V
             "lastUsedAddress": usage.address.map(|address| address.to_string()),
             "useCount": usage.uses,
             "expired": key.has_expired(options.now),
+            "scope": key.scope.as_ref().map(|scope| scope.json()),
         }),
     );
     if let Value::Object(document) = &mut document {

@@ -1,10 +1,11 @@
 //! API keys.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use super::{AccessKey, AccountId, Description, EnvironmentId, KeyId, Name, State};
+use super::{AccessKey, AccountId, Description, EnvironmentId, KeyId, Name, Scope, State};
 
 /// The id of a key's owner, which also says what kind of key it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,6 +45,8 @@ pub struct ApiKey {
     pub uuid: String,
     /// When it stops by itself; `None`: never.
     pub expires: Option<Timestamp>,
+    /// What it may do of what its owner may; `None`: all of it.
+    pub scope: Option<Box<Scope>>,
     /// When it was created.
     pub created: Timestamp,
     /// When it was removed.
@@ -54,5 +57,15 @@ impl ApiKey {
     /// Whether it has stopped by itself.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether it may be used from this address.
+    pub fn may_come_from(&self, address: IpAddr) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.has_address(address))
+    }
+
+    /// Whether its scope narrows what a request may do, and not only where it may come from.
+    pub fn has_narrowed_requests(&self) -> bool {
+        self.scope.as_ref().is_some_and(|scope| scope.narrows_requests())
     }
 }

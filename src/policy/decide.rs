@@ -7,7 +7,7 @@ use http::Method;
 use super::methods::is_safe;
 use super::route::{EnvironmentName, PathClass, Routed};
 use crate::config::{Access, AccessControl, AccountAccess, EnvironmentKeyAccess};
-use crate::model::{Environment, EnvironmentId, Owner, Principal, Role};
+use crate::model::{Environment, EnvironmentId, Owner, Principal, Role, Scope};
 
 /// What is known of the environment that a request names. [`Default`]: nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,6 +124,9 @@ pub enum Rule {
     AccountAllowed,
     AccountDenied,
     DestinationUnderAnotherRoute,
+    ReadOnlyKey,
+    OutsideKeysMethods,
+    OutsideKeysPaths,
 }
 
 impl Rule {
@@ -171,6 +174,9 @@ impl Rule {
             Self::DestinationUnderAnotherRoute => {
                 "'Destination' names a path of another route, or of none: an upstream reads it as one of its own"
             }
+            Self::ReadOnlyKey => "the key's scope lets it only read",
+            Self::OutsideKeysMethods => "the method is outside the key's scope",
+            Self::OutsideKeysPaths => "the path is outside the key's scope",
         }
     }
 
@@ -196,9 +202,10 @@ impl fmt::Display for Rule {
 /// Decides one request. 401 comes before 403.
 ///
 /// A second path must lie under the same route. It must not lie in another environment than the first, since the upstream
-/// is told one environment and one role. And the key must be allowed to write there.
+/// is told one environment and one role. And the key must be allowed to write there. The key's scope is asked last, and
+/// only takes away: for both paths, and for the method.
 pub fn decide<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
-    let grant = decide_path(input)?;
+    let grant = decide_path(input, input.method)?;
     let second = match input.destination {
         None => return Ok(grant),
         Some(WebDavDestination::Routed(second)) if second.index == input.routed.index => second,
@@ -209,14 +216,16 @@ pub fn decide<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
     {
         return Err(forbidden(Rule::TwoEnvironments));
     }
-    decide_path(&DecisionInput { method: &WRITING, upgrade: false, routed: &second, ..*input })?;
+    let writing = DecisionInput { method: &WRITING, upgrade: false, routed: &second, ..*input };
+    decide_path(&writing, input.method)?;
     Ok(grant)
 }
 
 /// Any method that writes.
 static WRITING: Method = Method::PUT;
 
-fn decide_path<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
+/// Decides about one path. `sent` is the method that the client has sent.
+fn decide_path<'a>(input: &DecisionInput<'a>, sent: &Method) -> Result<Grant<'a>, Denial> {
     let routed = input.routed;
     if routed.needs_no_key(input.method) {
         return Ok(Grant { principal: None, environment: None, role: None, rule: Rule::PublicPath });
@@ -262,8 +271,27 @@ fn decide_path<'a>(input: &DecisionInput<'a>) -> Result<Grant<'a>, Denial> {
         Owner::Account { .. } => account_rule(input, principal, kind)?,
         Owner::Environment(environment) => environment_key_rule(input, &environment.id, kind)?,
     };
+    if let Some(scope) = &principal.key.scope {
+        stay_within(scope, input, sent)?;
+    }
     let (environment, acting_as) = identity(principal, kind);
     Ok(Grant { principal: Some(principal), environment, role: Some(acting_as), rule })
+}
+
+/// Refuses what lies outside the key's scope.
+fn stay_within(scope: &Scope, input: &DecisionInput<'_>, sent: &Method) -> Result<(), Denial> {
+    if scope.is_read_only() && !is_reading(input) {
+        return Err(forbidden(Rule::ReadOnlyKey));
+    }
+    // a WebSocket over HTTP/2 is the GET of one over HTTP/1.1 (RFC 8441 §5)
+    let method = if *sent == Method::CONNECT { &Method::GET } else { sent };
+    if !scope.has_method(method) {
+        return Err(forbidden(Rule::OutsideKeysMethods));
+    }
+    if !scope.has_path(input.routed.path) {
+        return Err(forbidden(Rule::OutsideKeysPaths));
+    }
+    Ok(())
 }
 
 /// A column of the decision table: what kind of path it is.
@@ -366,5 +394,7 @@ fn forbidden(rule: Rule) -> Denial {
     Denial { status: DenialStatus::Forbidden, rule }
 }
 
+#[cfg(test)]
+mod scope_tests;
 #[cfg(test)]
 mod tests;

@@ -48,16 +48,47 @@ pub enum Verdict {
     Allowed,
     /// The caller may see the object, but not do this to it.
     Refused,
+    /// The key's owner may do it, but the key is narrowed by its scope.
+    Narrowed,
     /// The caller may not know that the object exists.
     Hidden,
 }
 
 /// Whether the owner of a verified key may do it.
 ///
+/// A key that is narrowed in what it requests sees what it would see, and changes nothing: it could make itself a key that
+/// is not narrowed.
+///
 /// Admins can do everything. A user has the keys of the own account, and makes environments if the configuration lets
 /// users do that. In an environment the role decides: owners manage keys and members; members and restricted ones see
 /// both; readonly ones see the environment. An environment key only reads, and only its own environment.
 pub fn authorize(principal: &Principal, action: &ManagementAction) -> Verdict {
+    match authorize_owner(principal, action) {
+        Verdict::Allowed if action.is_change() && principal.key.has_narrowed_requests() => Verdict::Narrowed,
+        verdict => verdict,
+    }
+}
+
+impl ManagementAction {
+    fn is_change(&self) -> bool {
+        match self {
+            Self::ChangeKeys(_)
+            | Self::ImportKey
+            | Self::ManageAccounts
+            | Self::CreateEnvironments
+            | Self::MintEnvironment { .. }
+            | Self::ChangeEnvironment(_)
+            | Self::ChangeMembers(_) => true,
+            Self::SeeKeys(_)
+            | Self::SeeAccount(_)
+            | Self::SeeEnvironment { .. }
+            | Self::SeeMembers(_)
+            | Self::SeeEverything => false,
+        }
+    }
+}
+
+fn authorize_owner(principal: &Principal, action: &ManagementAction) -> Verdict {
     match &principal.owner {
         Owner::Account { account, .. } if account.kind == AccountKind::Admin => Verdict::Allowed,
         Owner::Account { account, .. } => authorize_user(principal, account.id, action),
@@ -194,6 +225,17 @@ mod tests {
                     _ => Verdict::Hidden,
                 };
                 assert_eq!(authorize(principal, &action), expected, "{who}: {action:?}");
+                let narrowed = |scope: &str| {
+                    let mut principal = principal.clone();
+                    principal.key.scope = Some(Box::new(scope.parse().unwrap()));
+                    authorize(&principal, &action)
+                };
+                let is_change = !format!("{action:?}").starts_with("See");
+                let lost = if is_change && letter == 'a' { Verdict::Narrowed } else { expected };
+                for scope in [r#"{"read_only":true}"#, r#"{"methods":["POST"]}"#, r#"{"paths":["/**"]}"#] {
+                    assert_eq!(narrowed(scope), lost, "{who}, {scope}: {action:?}");
+                }
+                assert_eq!(narrowed(r#"{"networks":["::/0"]}"#), expected, "{who}: {action:?}");
             }
         }
     }

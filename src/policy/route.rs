@@ -45,6 +45,8 @@ pub struct Routed<'t, 'p> {
     pub readonly_upgrade: bool,
     /// What in the configuration made the class. `portcullis explain` prints it.
     pub class_reason: ClassReason<'t>,
+    /// The path, as it came.
+    pub path: &'p [u8],
 }
 
 /// What a path is under its route.
@@ -144,7 +146,7 @@ impl RouteTable {
     /// Goes through the path segment by segment as long as a route, template or pattern follows; what stands there
     /// must be written exactly so. A clean path takes no allocation.
     pub fn classify<'t, 'p>(&'t self, target: &RequestTarget<'p>) -> Result<Routed<'t, 'p>, RoutingError> {
-        let mut walk = Walk::new(self);
+        let mut walk = Walk::new(self, target.path);
         let (path, trailing_slash) = match &target.path[1..] {
             [path @ .., b'/'] => (path, true),
             path => (path, false),
@@ -164,6 +166,7 @@ impl RouteTable {
 /// A walk down the tree, and what it has found so far.
 struct Walk<'t, 'p> {
     table: &'t RouteTable,
+    path: &'p [u8],
     /// Where it is; none once the path has left what the routes know.
     at: Option<&'t Node>,
     /// The route with the longest prefix so far.
@@ -176,9 +179,10 @@ struct Walk<'t, 'p> {
 }
 
 impl<'t, 'p> Walk<'t, 'p> {
-    fn new(table: &'t RouteTable) -> Self {
+    fn new(table: &'t RouteTable, path: &'p [u8]) -> Self {
         let mut walk = Self {
             table,
+            path,
             at: None,
             route: None,
             environment: None,
@@ -301,6 +305,7 @@ impl<'t, 'p> Walk<'t, 'p> {
             owner_only: self.owner_only && matches!(class, PathClass::Environment(_) | PathClass::Account),
             readonly_upgrade: self.readonly_upgrade,
             class_reason,
+            path: self.path,
         }
     }
 }

@@ -92,6 +92,7 @@ fn key(owner: KeyOwner) -> ApiKey {
         state: State::Active,
         uuid: String::new(),
         expires: None,
+        scope: None,
         created: Timestamp::UNIX_EPOCH,
         removed: None,
     }

@@ -94,7 +94,8 @@ impl RequestContext<'_> {
     ) -> Result<Arc<Identity>, Refusal> {
         loop {
             let seen = self.worker.streams.changes_seen();
-            let identity = self.worker.shared.authenticator.refresh(held).await?;
+            let client = self.source(admitted.head);
+            let identity = self.worker.shared.authenticator.refresh(held, client).await?;
             let facts = self.environment_facts(paths, Some(&identity)).await?;
             decide(&self.inquiry(admitted, paths, Some(&identity), facts))
                 .map_err(|denial| self.denied(denial, Some(&identity)))?;

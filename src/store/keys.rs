@@ -19,7 +19,7 @@ use super::{
     environments, key_ends, row_mapping, uses_and_fingerprints,
 };
 use crate::config::{KeyLifetimes, LifetimeError};
-use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, State};
+use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, Scope, State};
 use crate::policy::ManagementAction;
 
 /// A key with its environment's id.
@@ -48,6 +48,8 @@ pub struct KeyProperties {
     pub description: Option<Description>,
     /// When it stops by itself; `None`: never.
     pub expires: Option<Timestamp>,
+    /// What it may do of what its owner may; `None`: all of it.
+    pub scope: Option<Scope>,
 }
 
 /// What is said of a key when it is made or edited: a field that is `None` was left out.
@@ -57,6 +59,8 @@ pub struct KeyEdit {
     pub common: Edit,
     /// When it stops by itself; `Some(None)`: never.
     pub expires: Option<Option<Timestamp>>,
+    /// What it may do of what its owner may; `Some(None)`: all of it.
+    pub scope: Option<Option<Scope>>,
 }
 
 impl KeyEdit {
@@ -70,6 +74,7 @@ impl KeyEdit {
             name: self.common.name.flatten(),
             description: self.common.description.flatten(),
             expires: lifetimes.end_of_new_key(self.expires, now)?,
+            scope: self.scope.flatten(),
         })
     }
 
@@ -114,8 +119,8 @@ impl Store {
             };
             at.prepare_cached(
                 "INSERT INTO keys
-                 (access_key, account, environment, name, description, state, uuid, phc, expires, created)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9)",
+                 (access_key, account, environment, name, description, state, uuid, phc, expires, scope, created)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9, ?10)",
             )?
             .execute((
                 new.access_key.as_str(),
@@ -126,6 +131,7 @@ impl Store {
                 Uuid::new_v4().to_string(),
                 &new.verifier.phc,
                 row_mapping::milliseconds_or_zero(new.properties.expires),
+                new.properties.scope.as_ref().map(ToString::to_string),
                 Timestamp::now().as_millisecond(),
             ))?;
             let id = KeyId::from_row(at.last_insert_rowid());
@@ -223,7 +229,7 @@ impl Store {
             if key.state == State::Removed {
                 return Err(object::removed(ObjectKind::Key, &id));
             }
-            let KeyEdit { common, expires } = edit;
+            let KeyEdit { common, expires, scope } = edit;
             object::refuse_changed(at, ObjectKind::Key, id.row(), &id, &common.expected)?;
             let mut is_changed = object::edit(
                 at,
@@ -236,6 +242,11 @@ impl Store {
             if let Some(expires) = expires.filter(|expires| *expires != key.expires) {
                 at.prepare_cached("UPDATE keys SET expires = ?1 WHERE id = ?2")?
                     .execute((row_mapping::milliseconds_or_zero(expires), id.row()))?;
+                is_changed = true;
+            }
+            if let Some(scope) = scope.as_ref().filter(|scope| scope.as_ref() != key.scope.as_deref()) {
+                at.prepare_cached("UPDATE keys SET scope = ?1 WHERE id = ?2")?
+                    .execute((scope.as_ref().map(ToString::to_string), id.row()))?;
                 is_changed = true;
             }
             if is_changed { log(at, id, "edit", Some(&key)) } else { Ok((key, change::head(at)?.number)) }

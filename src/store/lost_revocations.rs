@@ -1,4 +1,4 @@
-//! Revocations that a restored record has lost: deactivations, removals, earlier ends and lesser roles that an old replica,
+//! Revocations that a restored record has lost: deactivations, removals, earlier ends, narrower scopes and lesser roles that an old replica,
 //! or the store that was replaced, still has. They are reapplied, so that no key works again.
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use super::delta::ChangedObjects;
 use super::error::TransactionError;
 use super::tables::{CHANGES, Cell};
 use super::{Author, KeyEdit, Store, StoreError, keys};
-use crate::model::{AccountId, ApiKey, EnvironmentId, KeyId, Membership, Role, State};
+use crate::model::{AccountId, ApiKey, EnvironmentId, Incomparable, KeyId, Membership, Role, Scope, State};
 
 // the uuid tells whether an id was given to another object since
 const ACCOUNT: &str = "SELECT uuid, state FROM accounts WHERE id = ?1";
@@ -33,6 +33,8 @@ struct LostOfKey {
     state: Option<State>,
     /// An earlier end.
     expires: Option<Timestamp>,
+    /// A narrower scope.
+    scope: Option<Scope>,
 }
 
 impl LostOfKey {
@@ -42,11 +44,23 @@ impl LostOfKey {
         if was.uuid != is.uuid {
             return None;
         }
-        let state = lost_revocation(was.state, is.state);
-        let expires = was.expires.filter(|was| is.expires.is_none_or(|is| *was < is));
+        let mut state = lost_revocation(was.state, is.state);
+        let (mut expires, mut scope) = (None, None);
         // a removed key can be given nothing else, and needs nothing else
-        let expires = expires.filter(|_| was.state != State::Removed && is.state != State::Removed);
-        (state.is_some() || expires.is_some()).then_some(Self { id: is.id, state, expires })
+        if was.state != State::Removed && is.state != State::Removed {
+            expires = was.expires.filter(|was| is.expires.is_none_or(|is| *was < is));
+            match lost_scope(was.scope.as_deref(), is.scope.as_deref()) {
+                Ok(lost) => scope = lost,
+                // no scope allows what both allow and nothing else
+                Err(Incomparable) => state = lost_revocation(State::Inactive, is.state),
+            }
+        }
+        (state.is_some() || expires.is_some() || scope.is_some()).then_some(Self {
+            id: is.id,
+            state,
+            expires,
+            scope,
+        })
     }
 
     fn reapply(&self, store: &mut Store) -> Result<(), StoreError> {
@@ -54,6 +68,10 @@ impl LostOfKey {
         if let Some(expires) = self.expires {
             let edit = KeyEdit { expires: Some(Some(expires)), ..KeyEdit::default() };
             log_refusal(store.edit_key(id, &edit), || format!("key {id} is to end at {expires}"))?;
+        }
+        if let Some(scope) = &self.scope {
+            let edit = KeyEdit { scope: Some(Some(scope.clone())), ..KeyEdit::default() };
+            log_refusal(store.edit_key(id, &edit), || format!("key {id} is to have the scope {scope}"))?;
         }
         for state in self.state.map_or(&[][..], steps) {
             log_refusal(store.set_key_state(id, *state), || format!("key {id} is to be {state}"))?;
@@ -167,6 +185,15 @@ pub fn lost_revocation(was: State, is: State) -> Option<State> {
         State::Active => 2,
     };
     (rank(was) < rank(is)).then_some(was)
+}
+
+/// The scope that a restored record has lost, if that was narrower than the one that it has now: what both allow.
+fn lost_scope(was: Option<&Scope>, is: Option<&Scope>) -> Result<Option<Scope>, Incomparable> {
+    match (was, is) {
+        (None, _) => Ok(None),
+        (Some(was), None) => Ok(Some(was.clone())),
+        (Some(was), Some(is)) => Ok(Some(is.intersection(was)?).filter(|both| both != is)),
+    }
 }
 
 /// [`lost_revocation`] of one object, unless the id was given to another one since.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{ChangeNumber, KeyEntry, KeyUsage};
 use crate::model::{
     Account, AccountId, ApiKey, Description, Environment, EnvironmentId, KeyId, KeyOwner, Membership, Name,
-    Role,
+    Role, Scope,
 };
 
 /// A text column that the model parses.
@@ -132,6 +132,7 @@ pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         state: parsed(row, "state")?,
         uuid: row.get("uuid")?,
         expires: time_or_zero(row, "expires")?,
+        scope: row.get::<_, Option<Parsed<Scope>>>("scope")?.map(|scope| Box::new(scope.0)),
         created: time(row, "created")?,
         removed: optional_time(row, "removed")?,
     })
@@ -211,6 +212,7 @@ pub(super) fn key_json(key: &ApiKey) -> Value {
         "state": key.state.as_str(),
         "uuid": key.uuid,
         "expires": milliseconds(key.expires),
+        "scope": key.scope.as_ref().map(|scope| scope.json()),
         "created": key.created.as_millisecond(),
         "removed": milliseconds(key.removed),
     })

@@ -104,6 +104,7 @@ pub(super) const KEYS: Table = Table {
         ("phc", Text),
         ("created", Int),
         ("expires", Int),
+        ("scope", Text),
         ("removed", Int),
         ("revision", Int),
     ],

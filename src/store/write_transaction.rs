@@ -38,7 +38,7 @@ impl WriteTransaction<'_> {
         };
         match policy::authorize(&record.principal, action) {
             Verdict::Allowed => Ok(()),
-            Verdict::Refused | Verdict::Hidden => Err(StoreError::NotPermitted.into()),
+            Verdict::Refused | Verdict::Narrowed | Verdict::Hidden => Err(StoreError::NotPermitted.into()),
         }
     }
 

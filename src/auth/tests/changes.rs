@@ -21,7 +21,7 @@ fn a_deactivated_key_is_stale_and_refused_as_soon_as_the_change_is_applied() {
         assert!(identity.is_stale());
         assert_eq!(fixture.auth.applied_up_to(), number);
         let inactive = AuthRefusal::Unauthorized(AuthFailure::InactiveKey);
-        assert_eq!(fixture.auth.refresh(&identity).await.unwrap_err(), inactive);
+        assert_eq!(fixture.auth.refresh(&identity, SOURCE).await.unwrap_err(), inactive);
         assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), inactive);
         // and once more, from what that refusal has left behind
         let (refusal, cost) = fixture.counted(fixture.ask_pair(&pair)).await;
@@ -49,7 +49,7 @@ fn a_renamed_key_is_read_again_and_loses_nothing() {
         fixture.apply_changes().await;
         assert!(identity.is_stale());
 
-        let (again, cost) = fixture.counted(fixture.auth.refresh(&identity)).await;
+        let (again, cost) = fixture.counted(fixture.auth.refresh(&identity, SOURCE)).await;
         let again = again.unwrap();
         assert_eq!(again.principal.key.name, Some(name("laptop")));
         assert!(!again.is_stale() && again.as_of > identity.as_of);
@@ -59,7 +59,7 @@ fn a_renamed_key_is_read_again_and_loses_nothing() {
         assert!(Arc::ptr_eq(&asked.unwrap(), &again));
         assert_eq!(cost.memory_hits, 1);
         // a second stream of the same key reads nothing
-        let (second, cost) = fixture.counted(fixture.auth.refresh(&identity)).await;
+        let (second, cost) = fixture.counted(fixture.auth.refresh(&identity, SOURCE)).await;
         assert!(Arc::ptr_eq(&second.unwrap(), &again));
         assert_eq!(cost.store_reads, 0);
     });
@@ -175,7 +175,7 @@ fn when_everything_is_dropped_everything_is_stale_and_read_again() {
         fixture.auth.environment("e1").await.unwrap();
         fixture.auth.invalidate_everything();
         assert!(identity.is_stale());
-        let (again, cost) = fixture.counted(fixture.auth.refresh(&identity)).await;
+        let (again, cost) = fixture.counted(fixture.auth.refresh(&identity, SOURCE)).await;
         assert!(!again.unwrap().is_stale());
         assert_eq!(cost.store_reads, 1);
         let (_, cost) = fixture.counted(fixture.auth.environment("e1")).await;
@@ -195,7 +195,7 @@ fn case_72_a_read_that_raced_with_a_change_is_done_again() {
         fixture.apply_changes().await;
         // the reader was slow: what it has read is from before the change, and arrives after it
         let access_key = pair.access_key().as_str();
-        let admit = fixture.auth.cache_identity(access_key, &identity.phc, identity.mac, Some(read));
+        let admit = fixture.auth.cache_identity(access_key, &identity.phc, identity.mac, SOURCE, Some(read));
         let (admitted, cost) = fixture.counted(admit).await;
         assert!(matches!(admitted, Err(AuthRefusal::Unauthorized(_))), "{admitted:?}");
         assert_eq!(cost, Counters { raced_fills: 1, store_reads: 1, ..Counters::default() });
@@ -244,8 +244,9 @@ fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
         assert!(changes.last().unwrap().number < identity.as_of, "{changes:?}");
         auth.apply_changes(&changes).await;
         assert!(identity.is_stale());
-        let admitted =
-            auth.cache_identity(pair.access_key().as_str(), &identity.phc, identity.mac, Some(read)).await;
+        let admitted = auth
+            .cache_identity(pair.access_key().as_str(), &identity.phc, identity.mac, SOURCE, Some(read))
+            .await;
         assert!(matches!(admitted, Err(AuthRefusal::Unauthorized(_))), "{admitted:?}");
         assert_eq!(auth.counters().raced_fills, 1);
         let refusal = auth.authenticate(&credential, SOURCE, Instant::now()).await;

@@ -22,7 +22,7 @@ fn a_key_stops_at_its_end_and_works_again_when_it_is_given_a_later_one() {
 
         assert_eq!(fixture.apply_ends(end).await, 1);
         assert!(identity.is_stale());
-        assert_eq!(fixture.auth.refresh(&identity).await.unwrap_err(), EXPIRED);
+        assert_eq!(fixture.auth.refresh(&identity, SOURCE).await.unwrap_err(), EXPIRED);
         assert_eq!(fixture.ask_pair(&ending).await.unwrap_err(), EXPIRED);
         // and once more, from what that refusal has left behind
         let (refusal, cost) = fixture.counted(fixture.ask_pair(&ending)).await;
@@ -61,7 +61,8 @@ fn what_was_read_before_the_end_is_not_cached_after_it() {
         let phc = verifier.unwrap().phc.clone();
         // the end comes between: nothing is in a cache yet that could be dropped
         assert_eq!(fixture.apply_ends(end).await, 1);
-        let filled = fixture.auth.cache_identity(pair.access_key().as_str(), &phc, mac, Some(read)).await;
+        let filled =
+            fixture.auth.cache_identity(pair.access_key().as_str(), &phc, mac, SOURCE, Some(read)).await;
         assert_eq!(filled.unwrap_err(), EXPIRED);
         assert_eq!(fixture.auth.identities.len(), 0);
 

@@ -193,7 +193,7 @@ fn every_credential_is_refused_after_the_end_of_the_lease() {
             |result: Result<_, AuthRefusal>| matches!(result, Err(AuthRefusal::Unavailable { .. }));
         assert!(unavailable(fixture.ask_pair(&pair).await.map(drop)));
         assert!(unavailable(fixture.ask("NOBODY", "secret").await.map(drop)));
-        assert!(unavailable(fixture.auth.refresh(&identity).await.map(drop)));
+        assert!(unavailable(fixture.auth.refresh(&identity, SOURCE).await.map(drop)));
         fixture.auth.set_lease_end(now + Duration::from_mins(1));
         assert!(fixture.ask_pair(&pair).await.is_ok());
     });

@@ -20,7 +20,7 @@ use crate::cli::local_store::LocalStore;
 use crate::cli::output::Format;
 use crate::cli::remote::{Body, Client, resources};
 use crate::cli::results::{Changed, Fetched};
-use crate::model::{AccessKey, AccountKind, KeyId, KeyOwner, State};
+use crate::model::{AccessKey, AccountKind, KeyId, KeyOwner, Scope, State};
 use crate::store::{ConfirmedUpTo, KeyEdit, KeyEntry, PageQuery, StoreError};
 
 /// Room for the largest body of a new key.
@@ -43,6 +43,9 @@ fn said_fields(said: &KeyEdit) -> Map<String, Value> {
     let mut fields = api::edit_fields(&said.common);
     if let Some(expires) = said.expires {
         fields.insert("expires".to_owned(), json!(expires.map(|time| time.to_string())));
+    }
+    if let Some(scope) = &said.scope {
+        fields.insert("scope".to_owned(), json!(scope.as_ref().map(Scope::json)));
     }
     fields
 }

@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::model::{
     Account, AccountId, AccountKind, ApiKey, Description, Environment, EnvironmentId, KeyOwner, Membership,
-    Name, Role, State, TextError,
+    Name, Role, Scope, ScopeFields, State, TextError,
 };
 use crate::store::{ChangeNumber, KeyEntry, KeyUsage, MemberEntry};
 
@@ -39,6 +40,7 @@ pub(in crate::cli) fn key(document: &Value) -> Result<KeyEntry, Unexpected> {
             state: fields.state()?,
             uuid: fields.uuid()?,
             expires: fields.time("expiresTS")?,
+            scope: fields.scope()?,
             created: fields.created()?,
             removed: fields.time("removedTS")?,
         },
@@ -154,6 +156,15 @@ impl<'a> Fields<'a> {
         Ok(text.to_owned())
     }
 
+    /// What a key may do. A field that this program does not know could narrow it further.
+    fn scope(&self) -> Result<Option<Box<Scope>>, Unexpected> {
+        let Some(value) = self.value("scope") else { return Ok(None) };
+        let wrong = Unexpected { field: "scope" };
+        let fields: ScopeFields = ScopeFields::deserialize(value).map_err(|_| wrong)?;
+        let scope = Scope::new(&fields).ok().flatten().ok_or(wrong)?;
+        Ok(Some(Box::new(scope)))
+    }
+
     fn created(&self) -> Result<Timestamp, Unexpected> {
         self.time("createdTS")?.ok_or(Unexpected { field: "createdTS" })
     }
@@ -182,6 +193,7 @@ mod tests {
                 state: State::Removed,
                 uuid: "6f2c7e5e-7a2b-4a47-9a0a-0f2f8a4a2f11".to_owned(),
                 expires: Some(Timestamp::from_second(1_800_000_000).unwrap()),
+                scope: Some(Box::new(r#"{"read_only":true,"networks":["10.0.0.0/8"]}"#.parse().unwrap())),
                 created: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
                 removed: Some(Timestamp::from_millisecond(1_700_000_001_456).unwrap()),
             },
@@ -202,6 +214,7 @@ mod tests {
         owned.key.owner = KeyOwner::Account("1a5".parse().unwrap());
         owned.key.removed = None;
         owned.key.expires = None;
+        owned.key.scope = None;
         owned.key.state = State::Active;
         owned.usage = KeyUsage::default();
         assert_eq!(key(&resource_json::key(&owned, Some("secret"), &RenderOptions::default())), Ok(owned));
@@ -227,6 +240,9 @@ mod tests {
             ("createdTS", i64::MAX.into()),
             ("removedTS", "soon".into()),
             ("expiresTS", "soon".into()),
+            ("scope", "read_only".into()),
+            ("scope", serde_json::json!({ "read_only": true, "more": 1 })),
+            ("scope", serde_json::json!({})),
             ("lastUsedAddress", "here".into()),
             ("useCount", (-1).into()),
         ] {

@@ -1,13 +1,14 @@
 //! The fields that a request sets: in a JSON object, a form, or the query, where the body comes first. Fields that are
 //! unknown, or that the caller may not set, are no error: Rancher's clients send back all that they got.
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::query::parameters;
 use crate::management::refusal::Refusal;
 use crate::management::request::Request;
-use crate::model::{Description, Name, TextError, WantedEnd};
+use crate::model::{Description, Name, Scope, ScopeError, ScopeFields, TextError, WantedEnd};
 use crate::store::{Edit, ExpectedRevision};
 
 /// Parameters of the query that are no fields.
@@ -109,6 +110,25 @@ impl Input {
             Refusal::invalid("InvalidDateFormat", field, detail)
         })?;
         Ok(Some(WantedEnd::At(time)))
+    }
+
+    /// What a key may do, if that is said; null is all that its owner may.
+    pub(super) fn scope(&self, field: &'static str) -> Result<Option<Option<Scope>>, Refusal> {
+        let fields = match self.fields.get(field) {
+            None => return Ok(None),
+            Some(Value::Null) => return Ok(Some(None)),
+            Some(value @ Value::Object(_)) => ScopeFields::deserialize(value),
+            Some(_) => return Err(wrong_type(field)),
+        };
+        let fields = fields.map_err(|error| ScopeError::Json(error.to_string()));
+        let scope = fields.and_then(|fields| Scope::new(&fields));
+        scope.map(Some).map_err(|error| {
+            let code = match error {
+                ScopeError::TooMany { .. } => "MaxLimitExceeded",
+                _ => "InvalidFormat",
+            };
+            Refusal::invalid(code, field, error.to_string())
+        })
     }
 
     /// Takes the secret that the caller chose.

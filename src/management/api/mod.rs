@@ -25,6 +25,7 @@ use super::identify::{self, Visitor};
 use super::operations::Caller;
 use super::refusal::Refusal;
 use super::request::Request;
+use super::scope;
 use super::state::Management;
 use api_request::ApiRequest;
 use route::Route;
@@ -76,6 +77,7 @@ async fn answer_caller(
     caller: &Caller,
 ) -> Result<Answer, Refusal> {
     let answered = async {
+        scope::require_within(&caller.principal().key, &request.head.method, request.path())?;
         let request = ApiRequest::read(management, request, caller, route.environment_id()?).await?;
         let operation = operate::choose(route, &request)?;
         let reply = operation.run(&request).await?;

@@ -61,6 +61,7 @@ impl Caller {
         match authorize(self.principal(), act) {
             Verdict::Allowed => Ok(()),
             Verdict::Refused => Err(Refusal::Forbidden { detail: None }),
+            Verdict::Narrowed => Err(Refusal::NarrowedKey),
             Verdict::Hidden => Err(Refusal::NotFound),
         }
     }

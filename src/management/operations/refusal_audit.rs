@@ -57,9 +57,10 @@ impl RowLimiter {
 impl Operations {
     /// Writes an audit row if the caller's role does not permit a change. An object that does not exist counts as one
     /// that the caller may not see: if only one of them got a row, the time of the answer would tell which it is. Admins
-    /// are permitted everything.
+    /// are permitted everything, except with a narrowed key.
     pub async fn audit_refusal(&self, caller: &Caller, attempt: Attempt, refusal: &Refusal) {
-        let Some(reason) = refusal.not_permitted().filter(|_| !caller.is_admin()) else { return };
+        let is_admin = caller.is_admin() && *refusal != Refusal::NarrowedKey;
+        let Some(reason) = refusal.not_permitted().filter(|_| !is_admin) else { return };
         let key = &caller.principal().key.access_key;
         let omitted = match self.refusal_rows.next(key, Instant::now()) {
             Row::Write(omitted) => omitted,

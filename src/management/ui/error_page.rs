@@ -51,6 +51,7 @@ fn words(refusal: &Refusal) -> (&'static str, &'static str) {
         Refusal::Forbidden { .. } | Refusal::IdIsForAdmins => {
             ("Not permitted", "Your account may not do this. Ask an admin, or an owner of the environment.")
         }
+        Refusal::NarrowedKey => ("Not with this key", "Sign in with a key that has no scope."),
         Refusal::NotFound => ("Not found", "There is no such page, or it is not for your account to see."),
         Refusal::MethodNotAllowed { .. } => {
             ("Not possible", "This address does not accept this kind of request.")

@@ -81,6 +81,7 @@ fn read_key(request: &SignedInRequest<'_>, form: &Form) -> Result<KeyEdit, Refus
     Ok(KeyEdit {
         common: Edit { name: Some(name), description: Some(description), ..Edit::default() },
         expires: wanted.transpose()?.map(|wanted| wanted.from(request.operations().now())),
+        scope: None,
     })
 }
 

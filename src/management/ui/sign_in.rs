@@ -17,6 +17,7 @@ use super::super::identify::{self, SessionEnd, Visitor};
 use super::super::operations::Changed;
 use super::super::refusal::Refusal;
 use super::super::request::Request;
+use super::super::scope;
 use super::super::session::{clear_cookie, cookie_name, set_cookie};
 use super::super::state::Management;
 use super::error_page;
@@ -39,6 +40,10 @@ pub(super) enum SignInReason {
     Own,
     /// The same, and a gateway has not confirmed it yet.
     OwnPending,
+    /// The session's key may not be used from here.
+    Network,
+    /// The session's key was narrowed.
+    Narrowed,
     /// Somebody has signed out.
     SignedOut,
 }
@@ -48,12 +53,15 @@ impl From<SessionEnd> for SignInReason {
         match end {
             SessionEnd::Expired => Self::Time,
             SessionEnd::KeyStopped => Self::Key,
+            SessionEnd::Network => Self::Network,
+            SessionEnd::Narrowed => Self::Narrowed,
         }
     }
 }
 
 impl SignInReason {
-    const ALL: [Self; 5] = [Self::Time, Self::Key, Self::Own, Self::OwnPending, Self::SignedOut];
+    const ALL: [Self; 7] =
+        [Self::Time, Self::Key, Self::Own, Self::OwnPending, Self::Network, Self::Narrowed, Self::SignedOut];
 
     /// Somebody has stopped the key that they are using.
     pub(super) fn own_key_stopped<T>(done: &Changed<T>) -> Self {
@@ -67,6 +75,8 @@ impl SignInReason {
             Self::Key => "key",
             Self::Own => "own",
             Self::OwnPending => "own-pending",
+            Self::Network => "network",
+            Self::Narrowed => "narrowed",
             Self::SignedOut => "signed-out",
         }
     }
@@ -83,6 +93,13 @@ impl SignInReason {
                 "You have stopped the key that you were signed in with. This is recorded, but not yet confirmed by every \
                  gateway. Sign in with another key."
             }
+            Self::Network => {
+                "The key that you signed in with may not be used from your address. Sign in with another key."
+            }
+            Self::Narrowed => {
+                "The key that you signed in with was narrowed to paths or methods without this page. Sign in with \
+                 another key."
+            }
             Self::SignedOut => "You have signed out.",
         }
     }
@@ -91,6 +108,8 @@ impl SignInReason {
 const WRONG: &str = "Wrong access key or secret key, or the key is not active.";
 const ENVIRONMENT_KEY: &str =
     "This is an environment key. The page is for people: sign in with an account key.";
+const NARROWED_KEY: &str =
+    "This key's scope narrows it to paths or methods without this page: sign in with another key.";
 
 /// Before the names of fields that were typed into another form.
 const TYPED: &str = "typed_";
@@ -138,9 +157,16 @@ async fn sign_in(management: &Management, request: &Request, form: &Form) -> Res
         return Err(management.authenticator.refuse_malformed(request.source).into());
     };
     let caller = identify::verify(management, &credential, request, Via::Page).await?;
-    if caller.account().is_none() {
+    let problem = if caller.account().is_none() {
+        Some(ENVIRONMENT_KEY)
+    } else if !scope::leaves_the_page(&caller.principal().key) {
+        Some(NARROWED_KEY)
+    } else {
+        None
+    };
+    if let Some(problem) = problem {
         let to = form_return_path(form, "/");
-        let problem = Some(ENVIRONMENT_KEY.to_owned());
+        let problem = Some(problem.to_owned());
         let typed = form.typed(TYPED);
         return Ok(page(StatusCode::FORBIDDEN, to, None, problem, form.value("access_key"), typed));
     }

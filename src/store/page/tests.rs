@@ -64,6 +64,7 @@ fn filled(directory: tempfile::TempDir, mut store: Store) -> Filled {
                 description: Description::parse(["", "one", "Two"][number % 3]).unwrap(),
                 expires: (number % 4 == 0)
                     .then(|| Timestamp::from_second(2_000_000_000 + [3, 1, 2][number % 3]).unwrap()),
+                ..KeyProperties::default()
             },
             verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None },
         };

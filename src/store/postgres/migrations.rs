@@ -6,8 +6,11 @@ use super::connection::{ANSWER_TIMEOUT, RecordConnection, RecordError};
 use crate::config::Postgres;
 use crate::store::StoreError;
 
-const MIGRATIONS: [(i32, &str); 2] =
-    [(1, include_str!("migrations/0001.sql")), (2, include_str!("migrations/0002.sql"))];
+const MIGRATIONS: [(i32, &str); 3] = [
+    (1, include_str!("migrations/0001.sql")),
+    (2, include_str!("migrations/0002.sql")),
+    (3, include_str!("migrations/0003.sql")),
+];
 
 /// The schema version that this program writes.
 const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;

@@ -115,6 +115,48 @@ fn keys_that_were_to_end_earlier_do_so_again() {
 }
 
 #[test]
+fn keys_that_were_narrower_are_so_again() {
+    let narrow = |test: &mut TestStore, key: &ApiKey, scope: &str| {
+        let scope = Some((!scope.is_empty()).then(|| scope.parse().unwrap()));
+        test.store.edit_key(key.id, &KeyEdit { scope, ..KeyEdit::default() }).unwrap();
+    };
+    let (mut rolled_back, common) = RolledBack::new(
+        |test, common| {
+            narrow(test, &common.keys[1], r#"{"methods":["GET","PUT"],"paths":["/a/**"]}"#);
+            narrow(test, &common.keys[2], r#"{"paths":["/a/**"]}"#);
+            narrow(test, &common.keys[3], r#"{"networks":["10.0.0.0/8"]}"#);
+        },
+        |test, common| {
+            narrow(test, &common.keys[0], r#"{"read_only":true}"#);
+            narrow(test, &common.keys[1], r#"{"methods":["GET","POST"],"paths":["/a/b","/a/c/*"]}"#);
+            // neither lies within the other: no scope allows what both allow
+            narrow(test, &common.keys[2], r#"{"paths":["/b/**"]}"#);
+            // wider: a right that nobody is given back by itself
+            narrow(test, &common.keys[3], "");
+        },
+    );
+    assert_eq!(rolled_back.reapply(), 3);
+    let now: Vec<_> = common
+        .keys
+        .iter()
+        .map(|key| {
+            let key = rolled_back.was.store.find_key(key.access_key.as_str()).unwrap();
+            (key.scope.map(|scope| scope.restrictions().join("; ")).unwrap_or_default(), key.state)
+        })
+        .collect();
+    let is = |scope: &str, state| (scope.to_owned(), state);
+    assert_eq!(
+        now,
+        [
+            is("only reading", State::Active),
+            is("only GET; only /a/b, /a/c/*", State::Active),
+            is("only /a/**", State::Inactive),
+            is("only from 10.0.0.0/8", State::Active),
+        ]
+    );
+}
+
+#[test]
 fn deactivated_accounts_and_environments_are_so_again() {
     let (mut rolled_back, common) = RolledBack::new(
         |_, _| {},

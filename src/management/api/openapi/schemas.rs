@@ -6,6 +6,7 @@ use super::super::field::{FieldSpec, SetBy};
 use super::super::resource_type::Type;
 use super::super::types::{ENVIRONMENT_ID_PATTERN, members_schema};
 use crate::management::resource_json::{ACCOUNT_ID_TYPE, TEMPLATE_ID};
+use crate::model::Scope;
 
 /// A time (RFC 3339), or nothing.
 const TIME: &str =
@@ -26,6 +27,7 @@ pub(super) fn body(kind: Type, purpose: Purpose) -> Value {
     if let Some(properties) = form["properties"].as_object_mut() {
         // a form has no lists
         properties.remove("members");
+        properties.remove("scope");
         for property in properties.values_mut() {
             // and no null
             property["type"] = "string".into();
@@ -85,6 +87,8 @@ pub(super) fn request_fields(kind: Type, purpose: Purpose) -> Value {
                 // an action that needs no fields does not look at it
                 ("expires", None) if purpose == Purpose::Act => schema = json!({}),
                 ("expires", None) => schema["pattern"] = TIME.into(),
+                ("scope", None) if purpose == Purpose::Act => schema = json!({}),
+                ("scope", None) => schema = scope_schema(),
                 ("name", None) => schema["pattern"] = PLAIN_LINE.into(),
                 ("description", None) => schema["pattern"] = PLAIN.into(),
                 ("publicValue", None) => schema["pattern"] = "^[!-9;-~]{0,128}$".into(),
@@ -140,7 +144,39 @@ pub(super) fn resource(kind: Type) -> Value {
     json!({ "type": "object", "required": ["id", "type", "links"], "properties": properties })
 }
 
+/// What a key may do of what its owner may.
+fn scope_schema() -> Value {
+    let list = |most: usize, pattern: &str, description: &str| {
+        let items = json!({ "type": "string", "pattern": pattern });
+        json!({ "type": "array", "maxItems": most, "items": items, "description": description })
+    };
+    json!({
+        "type": ["object", "null"],
+        "description": "What the key may do of what its owner may: a field that is left out, and an empty list, narrow \
+            nothing; null is all of it",
+        "additionalProperties": false,
+        "properties": {
+            "read_only": { "type": "boolean", "description": "Only reading, as for the role readonly" },
+            "methods": list(Scope::MAX_METHODS, "^[A-Z]{1,32}$", "Only these methods"),
+            "paths": list(
+                Scope::MAX_PATHS,
+                // ends with no dot, and has '**' at its end only
+                "^(/|(/([*]|[A-Za-z0-9._~-]*[A-Za-z0-9_~-]))+(/[*][*])?|/[*][*])$",
+                "Only these paths: '*' is one segment, '**' at the end is all that lies beneath"
+            ),
+            "networks": list(
+                Scope::MAX_NETWORKS,
+                "^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$",
+                "Only from these networks or addresses"
+            ),
+        },
+    })
+}
+
 fn shown(spec: &FieldSpec) -> Value {
+    if spec.name == "scope" {
+        return scope_schema();
+    }
     let kind = match spec.kind {
         "int" => "integer",
         "boolean" => "boolean",

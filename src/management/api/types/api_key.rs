@@ -78,6 +78,7 @@ const FIELDS: &[FieldSpec] = &[
     field("secretValue", "password").at_most(4096).nullable().set_by(SetBy::Admins).only_at_creation(),
     field("expires", "date").nullable().set_by(SetBy::Everyone).editable(),
     field("expired", "boolean"),
+    field("scope", "map[json]").nullable().set_by(SetBy::Everyone).editable(),
     field("lastUsed", "date").nullable(),
     field("lastUsedAddress", "string").nullable(),
     field("useCount", "int"),
@@ -148,7 +149,7 @@ async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
 /// What is said of a key: absent fields stay as they are, or get their default.
 fn key_edit(request: &ApiRequest<'_>, input: &Input) -> Result<KeyEdit, Refusal> {
     let expires = input.end("expires")?.map(|end| end.from(request.operations().now()));
-    Ok(KeyEdit { common: input.edit()?, expires })
+    Ok(KeyEdit { common: input.edit()?, expires, scope: input.scope("scope")? })
 }
 
 /// Removes an inactive key for good.

@@ -177,7 +177,7 @@ mod tests {
             let changed: Vec<_> =
                 fields.iter().filter(|(_, field)| field["update"] == true).map(|(name, _)| name).collect();
             let expected: &[&str] = if document["resourceMethods"].as_array().unwrap().len() > 1 {
-                &["description", "expires", "name"]
+                &["description", "expires", "name", "scope"]
             } else {
                 &[]
             };
