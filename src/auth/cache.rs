@@ -329,7 +329,7 @@ mod tests {
     /// The same for what ends by itself: readers fill with what holds until some millisecond, and once that has been
     /// applied as past, nobody may get it from the cache.
     #[test]
-    fn no_entry_outlives_its_end_however_threads_interleave() {
+    fn case_131_no_entry_outlives_its_end_however_threads_interleave() {
         const MILLISECONDS: i64 = 20_000;
         let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
         let applied = AtomicI64::new(0);

@@ -13,7 +13,7 @@ use crate::support::{PATIENCE, stays, wait_for};
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 #[test]
-fn a_clock_that_is_set_ends_keys_and_brings_them_back() {
+fn case_131_a_clock_that_is_set_ends_keys_and_brings_them_back() {
     let upstream = Upstream::start();
     let site = Plan::new(&upstream).prepare();
     site.create_environment("e1");

@@ -19,7 +19,7 @@ fn ending_admin(stage: &Stage, end: Timestamp) -> Key {
 }
 
 #[test]
-fn an_ended_key_cannot_act_and_its_session_ends() {
+fn case_131_an_ended_key_cannot_act_and_its_session_ends() {
     let stage = Stage::start();
     let end = in_seconds(2);
     let key = ending_admin(&stage, end);
@@ -58,7 +58,7 @@ fn an_ended_key_cannot_act_and_its_session_ends() {
 }
 
 #[test]
-fn a_write_that_waits_while_its_key_ends_is_refused_in_the_transaction() {
+fn case_131_a_write_that_waits_while_its_key_ends_is_refused_in_the_transaction() {
     let stage = Stage::start();
     let end = in_seconds(1);
     let key = ending_admin(&stage, end);

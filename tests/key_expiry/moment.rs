@@ -50,7 +50,7 @@ fn metric(gateway: &Gateway, series: &str) -> String {
 }
 
 #[test]
-fn a_key_ends_on_time_wherever_it_was_made() {
+fn case_131_a_key_ends_on_time_wherever_it_was_made() {
     let stage = Stage::with(|plan| plan.top(LOGGED));
     let gateway = &stage.gateway;
     let asked = Timestamp::now();
@@ -156,7 +156,7 @@ fn an_expired_key_is_shown_as_such_edited_and_works_again_with_a_later_end() {
 }
 
 #[test]
-fn a_key_that_ended_while_no_gateway_ran_is_refused_by_the_next_one() {
+fn case_131_a_key_that_ended_while_no_gateway_ran_is_refused_by_the_next_one() {
     let stage = Stage::start();
     let end = in_seconds(1);
     let key = ending_key(&stage.gateway, end);

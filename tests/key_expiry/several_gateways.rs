@@ -45,7 +45,7 @@ fn wait_until_ahead(gateway: &Gateway, key: &Key, ahead: SignedDuration) {
 }
 
 #[test]
-fn all_stop_together_whatever_their_own_clocks_say() {
+fn case_131_all_stop_together_whatever_their_own_clocks_say() {
     let mut cluster = Cluster::start([SignedDuration::ZERO, DAY, -DAY]);
     let always = cluster.one().create_environment_key("e1");
     for (gateway, ahead) in cluster.gateways.iter().zip([SignedDuration::ZERO, DAY, -DAY]) {
@@ -96,7 +96,7 @@ fn all_stop_together_whatever_their_own_clocks_say() {
 }
 
 #[test]
-fn an_end_that_is_brought_forward_or_put_off_holds_on_all_when_the_answer_says_so() {
+fn case_131_an_end_that_is_brought_forward_or_put_off_holds_on_all_when_the_answer_says_so() {
     let cluster = Cluster::with_right_clocks();
     let end = in_seconds(3);
     let [put_off, brought_forward] = [end, in_seconds(3_600)].map(|end| ending_key(cluster.one(), end));
@@ -117,7 +117,7 @@ fn an_end_that_is_brought_forward_or_put_off_holds_on_all_when_the_answer_says_s
 }
 
 #[test]
-fn keys_end_while_the_record_is_away_and_stay_ended_after_a_restart() {
+fn case_131_keys_end_while_the_record_is_away_and_stay_ended_after_a_restart() {
     let mut cluster = Cluster::with_right_clocks();
     let always = cluster.one().create_environment_key("e1");
     let end = in_seconds(5);

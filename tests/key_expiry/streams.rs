@@ -164,7 +164,7 @@ impl Opened {
 }
 
 #[test]
-fn every_kind_of_stream_ends_with_its_key_and_no_other_does() {
+fn case_131_every_kind_of_stream_ends_with_its_key_and_no_other_does() {
     let stage = Stage::start();
     let ends = Ends::default();
     let end = in_seconds(3);
@@ -205,7 +205,7 @@ fn begin(client: &mut RawHttp2, stream: u32, path: &str, key: &Key) {
 }
 
 #[test]
-fn on_one_http2_connection_only_the_streams_of_the_ended_key_end() {
+fn case_131_on_one_http2_connection_only_the_streams_of_the_ended_key_end() {
     const RUNNING: u32 = 1;
     const OTHER: u32 = 3;
     const WAITING: u32 = 5;

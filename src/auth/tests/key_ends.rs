@@ -49,7 +49,7 @@ fn a_key_stops_at_its_end_and_works_again_when_it_is_given_a_later_one() {
 }
 
 #[test]
-fn what_was_read_before_the_end_is_not_cached_after_it() {
+fn case_131_what_was_read_before_the_end_is_not_cached_after_it() {
     run(async {
         let mut fixture = Fixture::new();
         let pair = fixture.account_key();
