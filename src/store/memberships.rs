@@ -150,7 +150,7 @@ impl Store {
 }
 
 fn not_a_member(account: AccountId, environment: &EnvironmentId) -> TransactionError {
-    StoreError::NotFound { what: "member", wanted: format!("{account} in {environment}") }.into()
+    StoreError::NotFound { what: "member", wanted: format!("{account} of environment {environment}") }.into()
 }
 
 /// Runs `work`, and refuses if it leaves the environment without its last owner: the holder of a key cannot do that

@@ -203,7 +203,7 @@ impl Backend {
                 let answer = client.send(&Method::DELETE, &target, None).map_err(|error| match error {
                     RemoteError::NotFound { .. } => anyhow::Error::from(StoreError::NotFound {
                         what: "member",
-                        wanted: format!("{account} in {environment}"),
+                        wanted: format!("{account} of environment {environment}"),
                     }),
                     error => error.into(),
                 })?;
