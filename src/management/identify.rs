@@ -32,7 +32,7 @@ pub(super) enum SessionEnd {
     Expired,
     /// Its key does not work any more.
     KeyStopped,
-    /// Its key may not be used from the client's address. From another one, the session goes on.
+    /// Its key may not be used from the client's address. Where it may be, the session goes on.
     Network,
     /// Its key has a scope that leaves no room for the page.
     Narrowed,

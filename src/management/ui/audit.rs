@@ -16,7 +16,7 @@ use super::page::{Layout, Rendered, Section, render};
 use super::relative_time::full;
 use super::signed_in_request::{SignedInRequest, with_query};
 use super::table::{Cell, Row, Table, column, sortable_column};
-use crate::model::AccountId;
+use crate::model::{AccountId, Scope};
 use crate::policy::ManagementAction;
 use crate::store::{AUDIT_FIELDS, AuditEntry, ObjectId, Page};
 
@@ -242,6 +242,10 @@ fn words(name: &str, value: &Value) -> Option<String> {
         Value::Number(number) if matches!(name, "created" | "removed" | "expires") => {
             let at = number.as_i64().and_then(|at| Timestamp::from_millisecond(at).ok());
             Some(at.map_or_else(|| number.to_string(), full))
+        }
+        Value::Object(_) if name == "scope" => {
+            let scope = value.to_string();
+            Some(scope.parse().map_or(scope, |scope: Scope| scope.restrictions().join("; ")))
         }
         other => Some(other.to_string()),
     }

@@ -8,8 +8,20 @@ use super::super::session::Session;
 use crate::model::{Description, Name, TextError};
 
 /// The fields of all forms that people type into, and the revision that an edit began with.
-const TYPED_FIELDS: [&str; 8] =
-    ["name", "description", "id", "kind", "role", "externalId", "expires", "revision"];
+const TYPED_FIELDS: [&str; 12] = [
+    "name",
+    "description",
+    "id",
+    "kind",
+    "role",
+    "externalId",
+    "expires",
+    "read_only",
+    "methods",
+    "paths",
+    "networks",
+    "revision",
+];
 
 /// The fields of a form, wiped when dropped: one of them may be a secret.
 pub(super) struct Form(Vec<(String, Zeroizing<String>)>);

@@ -212,6 +212,12 @@ impl Field {
         Self { name, label, input: Input::Tick, is_required: true, ..Self::name("", "") }
     }
 
+    /// That another field gets the focus.
+    pub(super) fn not_first(mut self) -> Self {
+        self.is_first = false;
+        self
+    }
+
     /// That it must be filled in.
     pub(super) fn required(mut self) -> Self {
         self.is_required = true;

@@ -14,6 +14,7 @@ use super::form::Form;
 use super::form_page::{Field, FormPage, current_values, read_name_and_description, read_revision};
 use super::key_display::{find_key, key_label, key_list_path};
 use super::page::Section;
+use super::scope_fields;
 use super::signed_in_request::{
     SignedInRequest, change_notice, form_return_path, redirect, waiting, with_query,
 };
@@ -81,7 +82,7 @@ fn read_key(request: &SignedInRequest<'_>, form: &Form) -> Result<KeyEdit, Refus
     Ok(KeyEdit {
         common: Edit { name: Some(name), description: Some(description), ..Edit::default() },
         expires: wanted.transpose()?.map(|wanted| wanted.from(request.operations().now())),
-        scope: None,
+        scope: scope_fields::read(form)?,
     })
 }
 
@@ -95,6 +96,7 @@ pub(super) async fn show_new(request: &SignedInRequest<'_>) -> Result<Answer, Re
     let default = default.map(lifetime_text).unwrap_or_default();
     page.fields =
         vec![Field::name("", NAME_HINT), Field::description("", DESCRIPTION_HINT), Field::expires(default)];
+    page.fields.extend(scope_fields::fields(None));
     Ok(page.show())
 }
 
@@ -118,11 +120,7 @@ pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result
         }
         Err(refusal) => {
             let mut page = new_form(request, &owner, to).await?;
-            page.fields = vec![
-                Field::name(form.value("name"), NAME_HINT),
-                Field::description(form.lines("description"), DESCRIPTION_HINT),
-                Field::expires(form.value("expires")),
-            ];
+            page.fields = sent_fields(form);
             page.show_refused(refusal)
         }
     }
@@ -151,9 +149,23 @@ fn forget_later(flash: Arc<Flash>) {
     });
 }
 
+/// The fields as they were sent.
+fn sent_fields(form: &Form) -> Vec<Field> {
+    let mut fields = vec![
+        Field::name(form.value("name"), NAME_HINT),
+        Field::description(form.lines("description"), DESCRIPTION_HINT),
+        Field::expires(form.value("expires")),
+    ];
+    fields.extend(scope_fields::sent_fields(form));
+    fields
+}
+
 fn edit_form(request: &SignedInRequest<'_>, entry: &KeyEntry, to: String) -> FormPage {
     let mut page = FormPage::new(request, Section::Keys, "edit-key", "Edit API key", "Save", to);
-    page.facts = vec![("Access key (user name)", entry.key.access_key.to_string())];
+    page.facts = vec![
+        ("Access key (user name)", entry.key.access_key.to_string()),
+        ("May do", scope_fields::in_words(&entry.key)),
+    ];
     page.hidden = vec![("revision", entry.revision.to_string())];
     page
 }
@@ -172,6 +184,7 @@ pub(super) async fn show_edit(request: &SignedInRequest<'_>, id: &str) -> Result
         ),
         Field::expires(expires_text(entry.key.expires)),
     ];
+    page.fields.extend(scope_fields::fields(entry.key.scope.as_deref()));
     Ok(page.show())
 }
 
@@ -197,12 +210,9 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
                 page.current = current_values(entry.key.name.as_ref(), entry.key.description.as_ref());
                 let expires = entry.key.expires.map_or("never".to_owned(), |time| time.to_string());
                 page.current.push(("Expires", expires));
+                page.current.push(("May do", scope_fields::in_words(&entry.key)));
             }
-            page.fields = vec![
-                Field::name(form.value("name"), NAME_HINT),
-                Field::description(form.lines("description"), DESCRIPTION_HINT),
-                Field::expires(form.value("expires")),
-            ];
+            page.fields = sent_fields(form);
             page.show_refused(refusal)
         }
     }

@@ -10,6 +10,7 @@ use super::key_display::{
     expires, find_key, key_label, key_list_path, key_menu, last_use, owner_cell, owner_names,
 };
 use super::page::Section;
+use super::scope_fields;
 use super::signed_in_request::{SignedInRequest, redirect};
 use super::table::Cell;
 use crate::model::KeyOwner;
@@ -34,6 +35,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
     let names = owner_names(request, std::slice::from_ref(&entry)).await?;
     let key = entry.key;
     let expires = expires(&key, now, notice);
+    let may_do = scope_fields::in_words(&key);
     let may_change = request.caller.may(&ManagementAction::ChangeKeys(key.owner.clone()));
     let owner = owner_cell(&key.owner, &names);
     let (id, access_key) = (key.id.to_string(), key.access_key.to_string());
@@ -48,6 +50,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         ("Name", Cell::text(key.name)),
         ("Description", Cell::text(key.description)),
         ("Expires", expires),
+        ("May do", Cell::text(Some(may_do))),
         ("Created", Cell::time_in_full(key.created, now)),
         ("Last used", last_use),
         ("Requests", Cell::number(entry.usage.uses)),

@@ -29,6 +29,7 @@ mod new_key_page;
 mod overview;
 mod page;
 mod relative_time;
+mod scope_fields;
 mod search;
 mod sign_in;
 mod signed_in_request;

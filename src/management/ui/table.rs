@@ -210,20 +210,21 @@ impl Cell {
     /// A badge; `revision` is the last change of what has the state.
     pub(super) fn state(state: State, revision: ChangeNumber, confirmed_up_to: ConfirmedUpTo) -> Self {
         let is_pending = confirmed_up_to.is_pending(revision, state);
-        Self::State(StateBadge { state, is_pending, is_expired: false })
+        Self::State(StateBadge { state, is_pending, is_expired: false, scope: None })
     }
 
-    /// The badge of a key, which may have ended by itself.
+    /// The badges of a key, which may have ended by itself, and may be narrowed.
     pub(super) fn key_state(entry: &KeyEntry, now: Timestamp, confirmed_up_to: ConfirmedUpTo) -> Self {
         let state = entry.key.state;
         let is_pending = confirmed_up_to.is_pending(entry.revision, state);
-        Self::State(StateBadge { state, is_pending, is_expired: entry.key.has_expired(now) })
+        let scope = entry.key.scope.as_ref().map(|scope| scope.restrictions().join("; "));
+        Self::State(StateBadge { state, is_pending, is_expired: entry.key.has_expired(now), scope })
     }
 
     /// A badge for what is there, or is not any more.
     pub(super) fn live(is_live: bool) -> Self {
         let state = if is_live { State::Active } else { State::Inactive };
-        Self::State(StateBadge { state, is_pending: false, is_expired: false })
+        Self::State(StateBadge { state, is_pending: false, is_expired: false, scope: None })
     }
 
     /// A count.
@@ -262,6 +263,8 @@ pub(super) struct StateBadge {
     pub(super) is_pending: bool,
     /// It has ended by itself.
     pub(super) is_expired: bool,
+    /// What its scope leaves to a key.
+    pub(super) scope: Option<String>,
 }
 
 impl StateBadge {
