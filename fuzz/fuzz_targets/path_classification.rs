@@ -1,4 +1,4 @@
-//! Paths: the property of `tests/path_property`, over whatever the fuzzer finds.
+//! Paths: the properties of `tests/path_property`, over whatever the fuzzer finds.
 //!
 //! The first byte chooses the routes, the rest is the path.
 
@@ -13,14 +13,27 @@ use property::{World, counter_example, gateway};
 mod property;
 #[path = "../../tests/path_property/readings.rs"]
 mod readings;
+#[path = "../../tests/path_property/scopes.rs"]
+mod scopes;
 
-static WORLDS: LazyLock<Vec<World>> = LazyLock::new(World::all);
+static WORLDS: LazyLock<Vec<(World, Vec<scopes::Scope>)>> = LazyLock::new(|| {
+    World::all()
+        .into_iter()
+        .map(|world| {
+            let scopes = scopes::of(&world);
+            (world, scopes)
+        })
+        .collect()
+});
 
 fuzz_target!(|data: &[u8]| {
     let Some((&choice, target)) = data.split_first() else { return };
     let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
-    let world = &WORLDS[usize::from(choice) % WORLDS.len()];
+    let (world, scopes) = &WORLDS[usize::from(choice) % WORLDS.len()];
     if let Some(found) = counter_example(world, &gateway, path) {
         panic!("{found}");
+    }
+    if let Some(found) = scopes::counter_example(world, scopes, &scopes::matches, path) {
+        panic!("{found:?}");
     }
 });

@@ -9,6 +9,7 @@
 mod generator;
 mod property;
 mod readings;
+mod scopes;
 
 use std::collections::HashMap;
 
@@ -17,6 +18,12 @@ use portcullis::policy::PathRefusal;
 use property::{Classifier, CounterExample, Seen, SeenClass, World, counter_example, gateway};
 
 const CASES: usize = 240_000;
+
+/// Each is tried with some forty scopes.
+const SCOPE_CASES: usize = 20_000;
+
+/// A counter-example comes long before.
+const LOOSE_CASES: usize = 200_000;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
@@ -66,6 +73,55 @@ fn no_reading_of_an_admitted_path_leads_elsewhere() {
         .map_or(CASES, |cases| usize::try_from(cases).expect("a number of cases"));
     if let Some(found) = search(&gateway, cases, seed()) {
         panic!("{found}");
+    }
+}
+
+/// Tries `cases` paths with all scopes of their world; stops at the first counter-example. How many paths matched a scope.
+fn search_scopes(
+    matches: &scopes::Matcher<'_>,
+    cases: usize,
+    seed: u64,
+) -> Result<usize, scopes::CounterExample> {
+    let worlds: Vec<_> = World::all().into_iter().map(|world| (scopes::of(&world), world)).collect();
+    let (mut random, mut matched) = (Random::new(seed), 0);
+    for case in 0..cases {
+        let (scopes, world) = &worlds[case % worlds.len()];
+        let path = generator::path(&mut random, world);
+        matched +=
+            usize::from(gateway(world, &path).is_ok() && scopes.iter().any(|scope| matches(scope, &path)));
+        if let Some(found) = scopes::counter_example(world, scopes, matches, &path) {
+            return Err(found);
+        }
+    }
+    Ok(matched)
+}
+
+#[test]
+fn no_reading_of_a_path_within_a_scope_leads_out_of_it() {
+    let cases = setting("PATH_PROPERTY_CASES")
+        .map_or(SCOPE_CASES, |cases| usize::try_from(cases).expect("a number of cases"));
+    let matched = search_scopes(&scopes::matches, cases, seed()).unwrap_or_else(|found| panic!("{found:?}"));
+    assert!(matched * 4 > cases, "only {matched} of {cases} paths match a scope");
+}
+
+#[test]
+fn a_scope_that_is_compared_more_loosely_is_left() {
+    let lower = |scope: &scopes::Scope, path: &[u8]| scopes::matches(scope, &path.to_ascii_lowercase());
+    let without_parameters = |scope: &scopes::Scope, path: &[u8]| {
+        scopes::matches(scope, &readings::Reading::DropParameters.apply(path))
+    };
+    let decoded =
+        |scope: &scopes::Scope, path: &[u8]| scopes::matches(scope, &readings::Reading::Decode.apply(path));
+    let trimmed = |scope: &scopes::Scope, path: &[u8]| {
+        scopes::matches(scope, &readings::Reading::TrimDotsAndSpaces.apply(path))
+    };
+    let loose: [(&str, &scopes::Matcher<'_>); 4] =
+        [("case", &lower), ("parameters", &without_parameters), ("escapes", &decoded), ("dots", &trimmed)];
+    for (name, matches) in loose {
+        match search_scopes(matches, LOOSE_CASES, 1) {
+            Err(found) => println!("without a look at {name}: {found:?}"),
+            Ok(_) => panic!("without a look at {name}: no counter-example in {LOOSE_CASES} cases"),
+        }
     }
 }
 

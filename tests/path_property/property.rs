@@ -172,14 +172,27 @@ pub fn gateway(world: &World, path: &[u8]) -> Result<Seen, PathRefusal> {
 /// Looks for up to three readings of `path` that see something else than `classify` said.
 pub fn counter_example(world: &World, classify: &Classifier<'_>, path: &[u8]) -> Option<CounterExample> {
     let classified = classify(world, path).ok()?;
+    let mut seen = Seen::NoRoute;
+    let found = find_reading(path, |read, folds_case| {
+        seen = world.read(read, folds_case);
+        seen != classified
+    });
+    found.map(|(read, readings)| CounterExample { path: path.to_vec(), readings, read, classified, seen })
+}
+
+/// Looks for up to three readings of `path` after which `is_sought` says so of what is read, and of whether the reader
+/// compares without regard to case. What is read then, and by which readings.
+pub fn find_reading(
+    path: &[u8],
+    mut is_sought: impl FnMut(&[u8], bool) -> bool,
+) -> Option<(Vec<u8>, Vec<Reading>)> {
     let mut known = HashSet::from([(path.to_vec(), false)]);
     let mut latest = vec![(path.to_vec(), false, Vec::new())];
     for _ in 0..=3 {
         let mut next = Vec::new();
         for (read, folds_case, readings) in latest {
-            let seen = world.read(&read, folds_case);
-            if seen != classified {
-                return Some(CounterExample { path: path.to_vec(), readings, read, classified, seen });
+            if is_sought(&read, folds_case) {
+                return Some((read, readings));
             }
             for reading in Reading::ALL {
                 let folds_case = folds_case || reading.folds_case();
