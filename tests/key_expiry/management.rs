@@ -37,6 +37,7 @@ fn case_131_an_ended_key_cannot_act_and_its_session_ends() {
         }
         assert_eq!(answer.status, 200, "{answer:?}");
         last = Some(sent.duration_since(end));
+        assert!(sent.duration_since(end) < BUSY, "the key goes on");
         std::thread::sleep(Duration::from_millis(3));
     }
     let late = last.expect("it worked");
