@@ -142,13 +142,13 @@ fn an_expired_key_is_shown_as_such_edited_and_works_again_with_a_later_end() {
     let receipt = gateway.succeed(&["key", "edit", &key.id, "--expires", "1h"]);
     assert!(receipt.stdout.contains("in force on"), "{receipt:?}");
     assert_eq!(status(gateway, &key), 200);
-    let end = in_seconds(0);
+    let end = in_seconds(1);
     set_end(gateway, &key, Some(end));
     wait_for_end(gateway, &key, end);
     set_end(gateway, &key, None);
     assert_eq!(status(gateway, &key), 200);
     assert_eq!(api.document(&path)["expiresTS"], Value::Null);
-    let end = in_seconds(0);
+    let end = in_seconds(1);
     set_end(gateway, &key, Some(end));
     wait_for_end(gateway, &key, end);
     edit_on_the_page(&visitor, &key.id, [&renamed, "", "90d"]);
