@@ -414,6 +414,7 @@ fn a_fuzzer_that_knows_only_the_description_finds_no_error() {
         .env("API_USER", &stage.gateway.admin.access_key)
         .env("API_PASSWORD", &stage.gateway.admin.secret)
         .args(["run", &format!("http://{}/openapi.json", stage.gateway.management())])
+        .args(["--max-examples", &std::env::var("PORTCULLIS_API_FUZZ_EXAMPLES").unwrap_or("12".to_owned())])
         .output()
         .expect("schemathesis can be started");
     let text = String::from_utf8_lossy(&output.stdout);
