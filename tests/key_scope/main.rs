@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 
+#[path = "../command_line_remote/remote_machine.rs"]
+#[allow(dead_code, reason = "the tests of remote commands use more of it")]
+mod remote_machine;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../web_page/visitor.rs"]

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::remote_machine::RemoteMachine;
 use crate::support::api::Api;
 use crate::support::http1::Request;
 use crate::support::stage::Stage;
@@ -83,6 +84,13 @@ fn the_command_line_narrows_shows_and_explains() {
     gateway.succeed(&["key", "edit", id, "--name", "narrow"]);
     assert_eq!(gateway.json(&["key", "show", id])["scope"]["paths"], json!([]));
     assert_eq!(gateway.json(&["key", "show", id])["scope"]["methods"], json!(["PUT"]));
+    // from another machine, alike
+    let remote = RemoteMachine::admin(gateway);
+    let edited = remote.json(&["key", "edit", id, "--read-only", "--from", "192.0.2.7"]);
+    assert_eq!(edited["scope"], gateway.json(&["key", "show", id])["scope"]);
+    assert_eq!(edited["scope"]["networks"], json!(["192.0.2.7/32"]));
+    let made = remote.json(&["key", "create", "--environment", "e1", "--path", "/v1/projects/e1/**"]);
+    assert_eq!(made["scope"]["paths"], json!(["/v1/projects/e1/**"]));
     gateway.succeed(&["key", "edit", id, "--no-scope"]);
     assert_eq!(gateway.json(&["key", "show", id])["scope"], Value::Null);
     for wrong in [&["--path", "/v1/%2e/**"][..], &["--from", "10.0.0.1/8"], &["--no-scope", "--read-only"]] {
