@@ -83,25 +83,25 @@ fn search_scopes(
     seed: u64,
 ) -> Result<usize, scopes::CounterExample> {
     let worlds: Vec<_> = World::all().into_iter().map(|world| (scopes::of(&world), world)).collect();
-    let (mut random, mut matched) = (Random::new(seed), 0);
+    let (mut random, mut within) = (Random::new(seed), 0);
     for case in 0..cases {
         let (scopes, world) = &worlds[case % worlds.len()];
         let path = generator::path(&mut random, world);
-        matched +=
+        within +=
             usize::from(gateway(world, &path).is_ok() && scopes.iter().any(|scope| matches(scope, &path)));
         if let Some(found) = scopes::counter_example(world, scopes, matches, &path) {
             return Err(found);
         }
     }
-    Ok(matched)
+    Ok(within)
 }
 
 #[test]
 fn no_reading_of_a_path_within_a_scope_leads_out_of_it() {
     let cases = setting("PATH_PROPERTY_CASES")
         .map_or(SCOPE_CASES, |cases| usize::try_from(cases).expect("a number of cases"));
-    let matched = search_scopes(&scopes::matches, cases, seed()).unwrap_or_else(|found| panic!("{found:?}"));
-    assert!(matched * 4 > cases, "only {matched} of {cases} paths match a scope");
+    let within = search_scopes(&scopes::matches, cases, seed()).unwrap_or_else(|found| panic!("{found:?}"));
+    assert!(within * 4 > cases, "only {within} of {cases} paths match a scope");
 }
 
 #[test]

@@ -88,19 +88,15 @@ impl Input {
     /// The edit: absent fields stay, null and empty ones are removed.
     pub(super) fn edit(&self) -> Result<Edit, Refusal> {
         Ok(Edit {
-            name: if self.fields.contains_key("name") { Some(self.name()?) } else { None },
-            description: if self.fields.contains_key("description") {
-                Some(self.description()?)
-            } else {
-                None
-            },
+            name: if self.has("name") { Some(self.name()?) } else { None },
+            description: if self.has("description") { Some(self.description()?) } else { None },
             expected: ExpectedRevision::Any,
         })
     }
 
     /// When something is to end, if that is said; null and empty are never.
     pub(super) fn end(&self, field: &'static str) -> Result<Option<WantedEnd>, Refusal> {
-        if !self.fields.contains_key(field) {
+        if !self.has(field) {
             return Ok(None);
         }
         let Some(text) = self.text(field)? else { return Ok(Some(WantedEnd::Never)) };
@@ -112,17 +108,21 @@ impl Input {
         Ok(Some(WantedEnd::At(time)))
     }
 
-    /// What a key may do, if that is said; null is all that its owner may.
-    pub(super) fn scope(&self, field: &'static str) -> Result<Option<Option<Scope>>, Refusal> {
+    /// Whether something is said of a field.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
+    /// What a key may do. Absent and null are all that its owner may.
+    pub(super) fn scope(&self, field: &'static str) -> Result<Option<Scope>, Refusal> {
         let fields = match self.fields.get(field) {
-            None => return Ok(None),
-            Some(Value::Null) => return Ok(Some(None)),
+            None | Some(Value::Null) => return Ok(None),
             Some(value @ Value::Object(_)) => ScopeFields::deserialize(value),
             Some(_) => return Err(wrong_type(field)),
         };
         let fields = fields.map_err(|error| ScopeError::Json(error.to_string()));
         let scope = fields.and_then(|fields| Scope::new(&fields));
-        scope.map(Some).map_err(|error| {
+        scope.map_err(|error| {
             let code = match error {
                 ScopeError::TooMany { .. } => "MaxLimitExceeded",
                 _ => "InvalidFormat",

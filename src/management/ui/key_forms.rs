@@ -82,7 +82,7 @@ fn read_key(request: &SignedInRequest<'_>, form: &Form) -> Result<KeyEdit, Refus
     Ok(KeyEdit {
         common: Edit { name: Some(name), description: Some(description), ..Edit::default() },
         expires: wanted.transpose()?.map(|wanted| wanted.from(request.operations().now())),
-        scope: scope_fields::read(form)?,
+        scope: scope_fields::are_in(form).then(|| scope_fields::read(form)).transpose()?,
     })
 }
 

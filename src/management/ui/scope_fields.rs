@@ -58,12 +58,14 @@ fn fill_in(read_only: &str, lists: [String; 3]) -> Vec<Field> {
     fields
 }
 
-/// What a form says of the scope; `None` if it does not have the fields.
-pub(super) fn read(form: &Form) -> Result<Option<Option<Scope>>, Refusal> {
+/// Whether a form has the fields.
+pub(super) fn are_in(form: &Form) -> bool {
     let has = |name: &str| form.values(name).next().is_some();
-    if !has(READ_ONLY) && !LISTS.iter().any(|(name, ..)| has(name)) {
-        return Ok(None);
-    }
+    has(READ_ONLY) || LISTS.iter().any(|(name, ..)| has(name))
+}
+
+/// The scope that a form says.
+pub(super) fn read(form: &Form) -> Result<Option<Scope>, Refusal> {
     let words = |name: &str| {
         let text = form.value(name);
         text.split([' ', ',', '\n', '\r', '\t']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
@@ -74,7 +76,7 @@ pub(super) fn read(form: &Form) -> Result<Option<Option<Scope>>, Refusal> {
         paths: words("paths"),
         networks: words("networks"),
     };
-    Scope::new(&fields).map(Some).map_err(|error| {
+    Scope::new(&fields).map_err(|error| {
         let (code, field) = match &error {
             ScopeError::TooMany { what, .. } => ("MaxLimitExceeded", *what),
             ScopeError::Method(_) => ("InvalidFormat", "methods"),

@@ -153,13 +153,13 @@ fn what_needs_no_key_and_what_the_table_refuses_stays_so() {
 #[test]
 fn a_scope_only_takes_away() {
     let table = table();
-    let role = |role| account_key(AccountKind::User, &[("e1", role)]);
+    let member = |role| account_key(AccountKind::User, &[("e1", role)]);
     let principals = [
         account_key(AccountKind::Admin, &[]),
-        role(Role::Owner),
-        role(Role::Member),
-        role(Role::Restricted),
-        role(Role::Readonly),
+        member(Role::Owner),
+        member(Role::Member),
+        member(Role::Restricted),
+        member(Role::Readonly),
         account_key(AccountKind::User, &[]),
         environment_key("e1"),
         environment_key("e2"),

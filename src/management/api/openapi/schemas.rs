@@ -85,9 +85,8 @@ pub(super) fn request_fields(kind: Type, purpose: Purpose) -> Value {
                     schema["enum"] = options.into();
                 }
                 // an action that needs no fields does not look at it
-                ("expires", None) if purpose == Purpose::Act => schema = json!({}),
+                ("expires" | "scope", None) if purpose == Purpose::Act => schema = json!({}),
                 ("expires", None) => schema["pattern"] = TIME.into(),
-                ("scope", None) if purpose == Purpose::Act => schema = json!({}),
                 ("scope", None) => schema = scope_schema(),
                 ("name", None) => schema["pattern"] = PLAIN_LINE.into(),
                 ("description", None) => schema["pattern"] = PLAIN.into(),

@@ -149,7 +149,8 @@ async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
 /// What is said of a key: absent fields stay as they are, or get their default.
 fn key_edit(request: &ApiRequest<'_>, input: &Input) -> Result<KeyEdit, Refusal> {
     let expires = input.end("expires")?.map(|end| end.from(request.operations().now()));
-    Ok(KeyEdit { common: input.edit()?, expires, scope: input.scope("scope")? })
+    let scope = input.has("scope").then(|| input.scope("scope")).transpose()?;
+    Ok(KeyEdit { common: input.edit()?, expires, scope })
 }
 
 /// Removes an inactive key for good.
