@@ -60,6 +60,7 @@ impl Authenticator {
 
     fn invalidate_key(&self, access_key: &AccessKey) {
         self.identities.invalidate(access_key);
+        self.former_identities.invalidate(access_key);
         self.failed_key_cache.invalidate(access_key);
     }
 
@@ -67,6 +68,7 @@ impl Authenticator {
     pub fn invalidate_everything(&self) {
         self.progress.start_new_epoch();
         self.identities.invalidate_all();
+        self.former_identities.invalidate_all();
         self.failed_key_cache.invalidate_all();
         self.environments.invalidate_all();
     }

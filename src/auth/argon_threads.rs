@@ -14,6 +14,7 @@ use super::argon_timing::ArgonTiming;
 use super::counters::AtomicCounters;
 use super::fingerprint::Mac;
 use super::guess_budget::AccessKeyHash;
+use super::identity::KeySecret;
 use super::verification_queue::{
     EnqueueResult, InFlightRun, Job, Outcome, Requester, Verification, VerificationQueue,
 };
@@ -29,9 +30,9 @@ pub(super) enum VerificationError {
     Failed(Option<ArgonError>),
 }
 
-/// Whether the secret is right. Until this is dropped, it takes up one slot of the source's share of the queue.
+/// Which secret of the key it is, if any. Until this is dropped, it takes up one slot of the source's share of the queue.
 pub(super) struct VerifiedAnswer {
-    pub(super) matches: bool,
+    pub(super) matched: Option<KeySecret>,
     _slot: Option<Arc<InFlightRun>>,
 }
 
@@ -96,7 +97,7 @@ impl ArgonThreads {
             Err(_) => None,
         };
         match answer {
-            Some(Ok(matches)) => Ok(VerifiedAnswer { matches, _slot: slot }),
+            Some(Ok(matched)) => Ok(VerifiedAnswer { matched, _slot: slot }),
             Some(Err(error)) => Err(VerificationError::Failed(Some(error))),
             None => Err(VerificationError::Failed(None)),
         }
@@ -158,16 +159,26 @@ impl ArgonThread {
         let waited = began.saturating_duration_since(job.enqueued);
         self.counters.argon2_wait_milliseconds.add(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
         let (answer, run) = match &job.verification {
-            Verification::KnownOutcome(matches) => (Ok(*matches), None),
-            Verification::Argon2 { phc, secret } => {
-                self.counters.argon2_runs.add_one();
-                let answer = self.verifier.verify(phc, secret);
-                (answer, Some(began.elapsed()))
+            Verification::KnownOutcome(matched) => (Ok(*matched), None),
+            Verification::Argon2 { verifiers, secret } => {
+                // all of them, whichever matches: else the time would tell
+                let mut answer = Ok(None);
+                let mut runs = 0;
+                for (which, verifier) in verifiers.each() {
+                    self.counters.argon2_runs.add_one();
+                    runs += 1;
+                    match (self.verifier.verify(&verifier.phc, secret), &answer) {
+                        (Ok(true), _) => answer = Ok(Some(which)),
+                        (Err(error), Ok(None)) => answer = Err(error),
+                        _ => {}
+                    }
+                }
+                (answer, Some(began.elapsed() / runs))
             }
         };
         match answer {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Some(_)) => {}
+            Ok(None) => {
                 if self.argon_timing.should_measure(began) {
                     let run = run.unwrap_or_else(|| self.decoy_run_time());
                     self.argon_timing.record(run, began);

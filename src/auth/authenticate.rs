@@ -8,21 +8,21 @@ use zeroize::Zeroizing;
 
 use super::argon_threads::{VerificationError, VerifiedAnswer};
 use super::authenticator::{AuthRefusal, Authenticator};
-use super::failed_key_cache::ActiveVerifier;
+use super::failed_key_cache::ActiveVerifiers;
 use super::fingerprint::Mac;
-use super::identity::Identity;
+use super::identity::{Identity, KeySecret};
 use super::known_sources::Slot;
 use super::memory_lookup::{ChosenCredential, MemoryLookup, MemoryMiss};
 use super::verification_queue::{Requester, Verification};
 use super::{AuthFailure, Credential};
 use crate::model::ClientSource;
-use crate::store::{BootInstant, KeyVerifier};
+use crate::store::{BootInstant, KeyVerifier, PepperId, SecretId};
 
 /// What step 3 finds.
 enum Recognition {
-    Match,
+    Match(KeySecret),
     Mismatch,
-    /// There is no fingerprint under a pepper that this gateway holds.
+    /// Of some secret of the key there is no fingerprint under a pepper that this gateway holds.
     Undecided,
 }
 
@@ -60,50 +60,61 @@ impl Authenticator {
         };
         let requester = Requester { source, key: slot.key, is_known };
         if let Some((identity, matches)) = in_memory {
-            let outcome = Verification::KnownOutcome(matches);
-            let run_id = self.run_id_key.run_id(credential, &identity.phc);
+            let outcome = Verification::KnownOutcome(matches.then_some(identity.secret));
+            let run_id = self.run_id_key.run_id(credential, &identity.secret_since.to_string());
             let answer = self.verified_answer(credential, requester, run_id, outcome).await?;
-            if !answer.matches {
+            if answer.matched.is_none() {
                 self.counters.memory_mismatches.add_one();
                 return Err(self.refuse_later(source, arrived, AuthFailure::WrongSecret).await);
             }
             return self.admit_from_memory(identity, slot, client, arrived).await;
         }
-        let (verifier, read) = self.look_up(credential.access_key(), client).await?;
-        let mismatch = verifier.as_ref().err().copied().unwrap_or(AuthFailure::WrongSecret);
+        let (verifiers, read) = self.look_up(credential.access_key(), client).await?;
+        let mismatch = verifiers.as_ref().err().copied().unwrap_or(AuthFailure::WrongSecret);
 
-        // Step 3, the stored fingerprint: only of secrets that the gateway minted.
+        // Step 3, the stored fingerprints: only of secrets that the gateway minted.
         let recognition =
-            if is_minted { self.recognise(credential, &verifier) } else { Recognition::Undecided };
-        if let Recognition::Mismatch = recognition {
-            self.counters.fingerprint_mismatches.add_one();
-            self.remember_failure(verifier, read);
-            return Err(self.refuse_or_unavailable(source, mismatch));
-        }
-
-        // Step 4, argon2id: the slow hash that has the last word.
-        if let Recognition::Undecided = recognition {
-            let phc = verifier.as_ref().ok().map(|verifier| verifier.phc.as_str());
-            let run_id = self.run_id_key.run_id(credential, phc.unwrap_or_default());
-            let verification = phc.map_or(Verification::KnownOutcome(false), |phc| Verification::Argon2 {
-                phc: phc.to_owned(),
-                secret: Zeroizing::new(credential.secret().to_vec()),
-            });
-            let answer = self.verified_answer(credential, requester, run_id, verification).await?;
-            if !answer.matches {
-                self.remember_failure(verifier, read);
-                // the answer is dropped last: until the refusal has left, it takes up the source's share of the queue
-                return Err(self.refuse_later(source, arrived, mismatch).await);
+            if is_minted { self.recognise(credential, &verifiers) } else { Recognition::Undecided };
+        let secret = match recognition {
+            Recognition::Match(secret) => {
+                self.counters.fingerprint_matches.add_one();
+                secret
             }
-        } else {
-            self.counters.fingerprint_matches.add_one();
-        }
+            Recognition::Mismatch => {
+                self.counters.fingerprint_mismatches.add_one();
+                self.remember_failure(verifiers, read);
+                return Err(self.refuse_or_unavailable(source, mismatch));
+            }
+            // Step 4, argon2id: the slow hash that has the last word.
+            Recognition::Undecided => {
+                let verification = match &verifiers {
+                    Err(_) => Verification::KnownOutcome(None),
+                    Ok(verifiers) => Verification::Argon2 {
+                        verifiers: Arc::clone(verifiers),
+                        secret: Zeroizing::new(credential.secret().to_vec()),
+                    },
+                };
+                let hashes = verifiers.as_ref().map(|verifiers| verifiers.hashes()).unwrap_or_default();
+                let run_id = self.run_id_key.run_id(credential, &hashes);
+                let answer = self.verified_answer(credential, requester, run_id, verification).await?;
+                let Some(secret) = answer.matched else {
+                    self.remember_failure(verifiers, read);
+                    // the answer is dropped last: until the refusal has left, it takes up the source's share of the queue
+                    return Err(self.refuse_later(source, arrived, mismatch).await);
+                };
+                secret
+            }
+        };
 
-        let verifier = match verifier {
-            Ok(verifier) => verifier,
+        let verifiers = match verifiers {
+            Ok(verifiers) => verifiers,
             Err(failure) => return Err(self.refuse_or_unavailable(source, failure)),
         };
-        let cached = self.cache_identity(credential.access_key(), &verifier.phc, mac, client, read).await;
+        let (verifier, since) = match (secret, &verifiers.former) {
+            (KeySecret::Former, Some((former, since))) => (former, *since),
+            _ => (&verifiers.current, verifiers.since),
+        };
+        let cached = self.cache_identity(credential.access_key(), since, mac, client, read).await;
         let identity = match cached {
             Ok(identity) => identity,
             // deactivated or removed in this very moment
@@ -116,7 +127,7 @@ impl Authenticator {
             Err(refusal) => return Err(refusal),
         };
         if is_minted {
-            self.renew_fingerprint(&identity, &verifier, credential);
+            self.renew_fingerprint(&identity, verifier, credential);
         } else {
             self.remember_source(slot, source);
         }
@@ -165,21 +176,32 @@ impl Authenticator {
         }
     }
 
-    /// One MAC, whether there is something to compare it with or not.
-    fn recognise(&self, credential: &Credential, verifier: &ActiveVerifier) -> Recognition {
-        let Ok(verifier) = verifier else {
+    /// One MAC, whether there is something to compare it with or not, and however many secrets the key has; more only where
+    /// their fingerprints were made under different peppers.
+    fn recognise(&self, credential: &Credential, verifiers: &ActiveVerifiers) -> Recognition {
+        let Ok(verifiers) = verifiers else {
             let found = self.peppers.current_key().of_credential(credential);
             // never a match: nobody knows the decoy, and if it were met there would still be no key
             let _ = std::hint::black_box(found.matches(&self.decoy));
             return Recognition::Mismatch;
         };
-        let Some(fingerprint) = verifier.fingerprint else { return Recognition::Undecided };
-        let Some(key) = self.peppers.get(fingerprint.pepper) else { return Recognition::Undecided };
-        if key.of_credential(credential).matches(&Mac(fingerprint.mac)) {
-            Recognition::Match
-        } else {
-            Recognition::Mismatch
+        let mut is_decided = true;
+        let mut found: Option<(PepperId, Mac)> = None;
+        for (secret, verifier) in verifiers.each() {
+            let known = verifier.fingerprint.and_then(|known| Some((known, self.peppers.get(known.pepper)?)));
+            let Some((known, key)) = known else {
+                is_decided = false;
+                continue;
+            };
+            let mac = match &found {
+                Some((pepper, mac)) if *pepper == known.pepper => mac,
+                _ => &found.insert((known.pepper, key.of_credential(credential))).1,
+            };
+            if mac.matches(&Mac(known.mac)) {
+                return Recognition::Match(secret);
+            }
         }
+        if is_decided { Recognition::Mismatch } else { Recognition::Undecided }
     }
 
     /// Gives a minted secret its fingerprint under the current pepper, if it has none: from then on step 3 knows it.
@@ -189,7 +211,8 @@ impl Authenticator {
         }
         let key = &identity.principal.key;
         let fingerprint = self.peppers.fingerprint(&key.access_key, credential.secret());
-        let (request_store, id, access_key) = (self.request_store.clone(), key.id, key.access_key.clone());
+        let (request_store, access_key) = (self.request_store.clone(), key.access_key.clone());
+        let id = SecretId { key: key.id, since: identity.secret_since };
         // the request does not wait for it, and loses nothing if it fails
         tokio::spawn(async move {
             if let Err(error) = request_store.save_fingerprint(id, fingerprint).await {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,9 +17,9 @@ use super::environment_cache::EnvironmentCache;
 use super::failed_key_cache::FailedKeyEntry;
 use super::fingerprint::{Mac, MacKey};
 use super::identity::{Identity, UnsavedUses};
-use super::key_format::{is_minted_access_key, random_bytes};
+use super::key_format::{Secret, is_minted_access_key, random_bytes};
 use super::known_sources::KnownSources;
-use super::new_pairs::{ChosenPair, ChosenPairError, MintedPair, mint_pair};
+use super::new_pairs::{ChosenPair, ChosenPairError, MintedPair, mint_pair, new_secret};
 use super::throttle::Throttle;
 use super::{AuthFailure, Peppers};
 use crate::config::{Argon2, Config, KeyPrefixes};
@@ -62,11 +62,15 @@ pub struct Authenticator {
     pub(super) known_sources: KnownSources,
     /// Verified keys, and nothing else: no failure can evict one.
     pub(super) identities: StoreCache<AccessKey, Identity>,
+    /// The same for secrets that keys had before they were rotated, and still have.
+    pub(super) former_identities: StoreCache<AccessKey, Identity>,
     /// Access keys that somebody failed with.
     pub(super) failed_key_cache: StoreCache<AccessKey, FailedKeyEntry>,
     pub(super) environments: EnvironmentCache,
     pub(super) progress: ChangeProgress,
     pub(super) uses: UnsavedUses,
+    /// Milliseconds since 1970.
+    uses_saved_until: AtomicI64,
     /// For the MACs of the pairs in memory.
     pub(super) memory_key: MacKey,
     /// For the ids of argon2 runs.
@@ -114,10 +118,13 @@ impl Authenticator {
             throttle: Throttle::new(&config.throttle),
             known_sources: KnownSources::new(config.throttle.sources),
             identities: StoreCache::with_max_bytes(config.cache.max_bytes),
+            // few keys are rotated at a time
+            former_identities: StoreCache::with_max_bytes(config.cache.max_bytes / 8),
             failed_key_cache: StoreCache::with_max_entries(config.cache.unknown_keys),
             environments: EnvironmentCache::new(config.cache.environments),
             progress: ChangeProgress::default(),
             uses: UnsavedUses::new(UnsavedUses::CAPACITY),
+            uses_saved_until: AtomicI64::new(0),
             memory_key: MacKey::random(),
             run_id_key: MacKey::random(),
             decoy: Mac(decoy),
@@ -132,6 +139,11 @@ impl Authenticator {
     /// that serves requests.
     pub fn mint_pair(&self, owner: &KeyOwner) -> Result<MintedPair, ArgonError> {
         mint_pair(&self.prefixes, &self.hashing, &self.peppers, owner)
+    }
+
+    /// A new secret for a key that is rotated. Takes as long as an argon2 run.
+    pub fn new_secret(&self, access_key: &AccessKey) -> Result<(Secret, KeyVerifier), ArgonError> {
+        new_secret(&self.prefixes, &self.hashing, &self.peppers, access_key)
     }
 
     /// What verifies a secret that somebody chose for `access_key`. Takes as long as an argon2 run.
@@ -199,7 +211,27 @@ impl Authenticator {
 
     /// Uses that are not saved yet, those that have waited longest first, of at most `most` keys.
     pub fn take_unsaved_uses(&self, most: usize) -> Vec<KeyUse> {
-        self.uses.take(most)
+        let mut uses = self.uses.take(most);
+        let now = self.now();
+        for identity in self.former_identities.live() {
+            if let Some(running) = identity.running_use(now) {
+                match uses.iter_mut().find(|used| (used.key, used.secret) == (running.key, running.secret)) {
+                    Some(used) => used.at = used.at.max(running.at),
+                    None => uses.push(running),
+                }
+            }
+        }
+        uses
+    }
+
+    /// All uses until then of keys with two secrets have been saved.
+    pub fn set_uses_saved_until(&self, until: Timestamp) {
+        self.uses_saved_until.store(until.as_millisecond(), Ordering::Release);
+    }
+
+    /// Until when all uses of keys with two secrets have been saved, by the record's clock.
+    pub fn uses_saved_until(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.uses_saved_until.load(Ordering::Acquire)).unwrap_or(Timestamp::MIN)
     }
 
     /// How many secrets argon2 is verifying, or is to verify.

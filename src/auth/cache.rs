@@ -187,6 +187,11 @@ where
         None
     }
 
+    /// The live entries.
+    pub(super) fn live(&self) -> impl Iterator<Item = Arc<V>> {
+        self.entries.iter().map(|(_, entry)| entry).filter(|entry| entry.state().is_live())
+    }
+
     /// Drops the entry of `key`.
     pub(super) fn invalidate<Q>(&self, key: &Q)
     where

@@ -46,6 +46,8 @@ failures! {
     Expired = "expired",
     /// The client's address is outside the key's networks. Its secret is not verified.
     Network = "network",
+    /// The secret was right until the key was rotated, and has ended.
+    EndedSecret = "ended_secret",
 }
 
 impl AuthFailure {
@@ -74,9 +76,12 @@ impl AuthFailure {
     /// Whether the store has a key with the access key that was sent.
     pub(super) fn is_of_a_known_key(self) -> bool {
         match self {
-            Self::WrongSecret | Self::InactiveKey | Self::InactiveOwner | Self::Expired | Self::Network => {
-                true
-            }
+            Self::WrongSecret
+            | Self::InactiveKey
+            | Self::InactiveOwner
+            | Self::Expired
+            | Self::Network
+            | Self::EndedSecret => true,
             Self::NoCredential | Self::Malformed | Self::Checksum | Self::UnknownKey => false,
         }
     }
@@ -98,6 +103,7 @@ mod tests {
             AuthFailure::InactiveOwner,
             AuthFailure::Expired,
             AuthFailure::Network,
+            AuthFailure::EndedSecret,
         ];
         assert_eq!(all.map(AuthFailure::name).as_slice(), AuthFailure::NAMES);
         for failure in all {

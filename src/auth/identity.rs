@@ -29,21 +29,46 @@ pub struct Identity {
     pub principal: Principal,
     /// The newest change when it was read.
     pub as_of: ChangeNumber,
-    /// What the secret was verified against.
-    pub(super) phc: String,
+    /// Which of the key's secrets was verified.
+    pub(super) secret: KeySecret,
+    /// Since when the key has had this secret.
+    pub(super) secret_since: Timestamp,
+    /// Whether the key had two secrets when it was read.
+    pub(super) has_two_secrets: bool,
+}
+
+/// One of the secrets of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeySecret {
+    Current,
+    /// The one before the last rotation.
+    Former,
 }
 
 impl Identity {
-    pub(super) fn new(record: KeyRecord, mac: Mac, uses: &UnsavedUses) -> Self {
+    /// `has_two_secrets`: the key has, at this time.
+    pub(super) fn new(
+        record: KeyRecord,
+        (secret, has_two_secrets): (KeySecret, bool),
+        mac: Mac,
+        uses: &UnsavedUses,
+    ) -> Self {
+        let key = &record.principal.key;
+        let secret_since = match (secret, key.former) {
+            (KeySecret::Former, Some(former)) => former.since,
+            _ => key.secret_since,
+        };
         Self {
             principal: record.principal,
             as_of: record.as_of,
             state: EntryState::default(),
-            phc: record.verifier.phc,
+            secret,
+            secret_since,
+            has_two_secrets,
             mac,
             shared_cache_period: AtomicU64::new(u64::MAX),
             header_block: OnceLock::new(),
-            use_record: UseRecord::new(uses.unsaved.clone()),
+            use_record: UseRecord::new(uses.queue_of(has_two_secrets)),
         }
     }
 
@@ -93,7 +118,7 @@ impl Identity {
     /// The same, whose pair has this MAC.
     pub(super) fn of_account_with(id: i64, mac: Mac) -> Arc<Self> {
         use crate::model::{Account, AccountId, AccountKind, ApiKey, KeyId, KeyOwner, State};
-        use crate::store::KeyVerifier;
+        use crate::store::{KeyVerifier, KeyVerifiers};
 
         let (id, created) = (AccountId::from_row(id), Timestamp::UNIX_EPOCH);
         let account = Account {
@@ -116,13 +141,16 @@ impl Identity {
             uuid: String::new(),
             expires: None,
             scope: None,
+            secret_since: created,
+            former: None,
             created,
             removed: None,
         };
         let principal = Principal { key, owner: Owner::Account { account, memberships: Vec::new() } };
-        let verifier = KeyVerifier { phc: String::new(), fingerprint: None };
-        let record = KeyRecord { principal, verifier, as_of: ChangeNumber(1) };
-        Arc::new(Self::new(record, mac, &UnsavedUses::new(1)))
+        let current = KeyVerifier { phc: String::new(), fingerprint: None };
+        let verifiers = KeyVerifiers { current, former: None };
+        let record = KeyRecord { principal, verifiers, as_of: ChangeNumber(1) };
+        Arc::new(Self::new(record, (KeySecret::Current, false), mac, &UnsavedUses::new(1)))
     }
 }
 
@@ -152,7 +180,6 @@ impl CacheEntry for Identity {
         size_of::<Self>()
             + HEADER_BLOCK
             + owner
-            + self.phc.len()
             + key.access_key.as_str().len()
             + length(key.name.as_ref().map(Name::as_str))
             + length(key.description.as_ref().map(Description::as_str))
@@ -160,7 +187,9 @@ impl CacheEntry for Identity {
     }
 
     fn ends(&self) -> Option<Timestamp> {
-        self.principal.key.expires
+        let key = &self.principal.key;
+        let former_ends = key.former.filter(|_| self.secret == KeySecret::Former).map(|former| former.ends);
+        key.expires.into_iter().chain(former_ends).min()
     }
 }
 
@@ -205,36 +234,80 @@ impl UseRecord {
     }
 }
 
-/// A queue of keys whose uses are not saved yet.
+/// Queues of keys whose uses are not saved yet.
 pub(super) struct UnsavedUses {
+    one_secret: UseQueue,
+    /// Keys that were rotated, apart: how long a secret is unused must be known on time.
+    two_secrets: UseQueue,
+}
+
+struct UseQueue {
     unsaved: SyncSender<Arc<Identity>>,
     queue: Mutex<Receiver<Arc<Identity>>>,
 }
 
-impl UnsavedUses {
-    /// Keys that may wait to be saved; further ones wait for a later use.
-    pub(super) const CAPACITY: usize = 16_384;
-
-    /// A queue for so many keys.
-    pub(super) fn new(capacity: usize) -> Self {
+impl UseQueue {
+    fn new(capacity: usize) -> Self {
         let (unsaved, queue) = sync_channel(capacity);
         Self { unsaved, queue: Mutex::new(queue) }
     }
 
-    /// Takes the uses of at most `most` keys, each key once, and no more than the queue holds: it fills meanwhile.
-    pub(super) fn take(&self, most: usize) -> Vec<KeyUse> {
+    fn take(&self, most: usize) -> Vec<KeyUse> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue
             .try_iter()
-            .take(most.min(Self::CAPACITY))
+            .take(most)
             .filter_map(|identity| {
                 let last = &identity.use_record;
                 // before the time is read: a use that comes after it queues the key again
                 let count = last.count.swap(0, Ordering::Relaxed) / UseRecord::ONE;
                 let (seconds, address) = (*last.at.lock().unwrap_or_else(PoisonError::into_inner))?;
                 let at = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
-                Some(KeyUse { key: identity.principal.key.id, at, address, count })
+                let secret = identity.has_two_secrets.then_some(identity.secret_since);
+                Some(KeyUse { key: identity.principal.key.id, secret, at, address, count })
             })
             .collect()
+    }
+}
+
+impl UnsavedUses {
+    /// Keys that may wait to be saved; further ones wait for a later use.
+    pub(super) const CAPACITY: usize = 16_384;
+
+    /// Queues for so many keys each.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { one_secret: UseQueue::new(capacity), two_secrets: UseQueue::new(capacity) }
+    }
+
+    fn queue_of(&self, has_two_secrets: bool) -> SyncSender<Arc<Identity>> {
+        let queue = if has_two_secrets { &self.two_secrets } else { &self.one_secret };
+        queue.unsaved.clone()
+    }
+
+    /// Takes the uses of all keys with two secrets, and of at most `most` others, each key once, and no more than the queues
+    /// hold: they fill meanwhile.
+    pub(super) fn take(&self, most: usize) -> Vec<KeyUse> {
+        let mut uses = self.two_secrets.take(Self::CAPACITY);
+        uses.extend(self.one_secret.take(most.min(Self::CAPACITY)));
+        uses
+    }
+}
+
+impl Identity {
+    /// That the former secret of a key is in use now, by a request that is under way: a long stream is a use too. `None` for
+    /// other secrets, and where nothing but the cache holds the identity.
+    pub(super) fn running_use(self: &Arc<Self>, now: Timestamp) -> Option<KeyUse> {
+        // one is the cache's, one the caller's
+        if self.secret != KeySecret::Former || Arc::strong_count(self) <= 2 {
+            return None;
+        }
+        let (_, address) = (*self.use_record.at.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(KeyUse {
+            key: self.principal.key.id,
+            secret: Some(self.secret_since),
+            at: now,
+            address,
+            count: 0,
+        })
     }
 }

@@ -76,20 +76,32 @@ pub fn mint_access_key(prefixes: &KeyPrefixes, owner: &KeyOwner) -> AccessKey {
 pub fn mint_secret(prefixes: &KeyPrefixes) -> Secret {
     let prefix = [prefixes.current.as_str(), "s_"];
     let length = prefixes.current.len() + 2 + SECRET_CHARACTERS + CHECK_CHARACTERS;
-    // the whole length at once: a string that grows leaves copies behind
     let mut text = Zeroizing::new(String::with_capacity(length));
     text.extend(prefix);
+    add_random_characters(&mut text, length - CHECK_CHARACTERS);
+    let check = check_characters(text.as_bytes());
+    text.extend(check.map(char::from));
+    Secret(text)
+}
+
+/// A new secret for a key that the gateway has not minted: without a prefix, by which the pair would be taken for half of a
+/// minted one.
+pub fn plain_secret() -> Secret {
+    let mut text = Zeroizing::new(String::with_capacity(SECRET_CHARACTERS));
+    add_random_characters(&mut text, SECRET_CHARACTERS);
+    Secret(text)
+}
+
+/// Adds random letters and digits up to `length`, for which there must be room: a string that grows leaves copies behind.
+fn add_random_characters(text: &mut String, length: usize) {
     let mut random = Zeroizing::new([0; 64]);
-    while text.len() < length - CHECK_CHARACTERS {
+    while text.len() < length {
         random_bytes(&mut *random);
-        let missing = length - CHECK_CHARACTERS - text.len();
+        let missing = length - text.len();
         // 62 of 64 values are used, the others thrown away: a remainder would favour the first digits
         let digits = random.iter().filter_map(|byte| BASE62.get(usize::from(byte & 63)));
         text.extend(digits.take(missing).copied().map(char::from));
     }
-    let check = check_characters(text.as_bytes());
-    text.extend(check.map(char::from));
-    Secret(text)
 }
 
 /// The shape of a pair under the current and the former prefixes.

@@ -19,6 +19,16 @@ pub(super) enum MemoryLookup {
     Missed(MemoryMiss),
 }
 
+/// What is in memory of the secrets of a key.
+enum KnownSecrets {
+    /// The pair is one of them.
+    Match(Arc<Identity>),
+    /// All are known, and the pair is none of them.
+    Mismatch(Arc<Identity>),
+    /// Not all are known, and the pair is none of those that are.
+    None,
+}
+
 /// A credential that memory does not answer.
 pub(super) struct MemoryMiss {
     /// Of the pair as it was sent.
@@ -59,7 +69,8 @@ impl Authenticator {
             }
         };
 
-        // Step 2, memory: what was verified once since the key last changed. A mismatch is final: a key has one secret.
+        // Step 2, memory: what was verified once since the key last changed. A mismatch with all secrets
+        // of the key is final.
         let mac = self.memory_key.of_credential(credential);
         if !is_minted {
             return self.look_up_chosen_in_memory(credential, client, mac, now);
@@ -71,24 +82,39 @@ impl Authenticator {
             self.counters.memory_hits.add_one();
             return MemoryLookup::Answered(Ok(identity));
         }
-        let Some(identity) = self.identities.get(credential.access_key()) else {
-            return MemoryLookup::Missed(MemoryMiss { mac, chosen: None });
-        };
-        let matches = identity.mac.matches(&mac);
-        let failure = if identity.principal.key.may_come_from(client) {
-            if matches {
+        let failure = match self.known_secrets(credential, &mac) {
+            KnownSecrets::Match(identity) if identity.principal.key.may_come_from(client) => {
                 thread_cache::insert(&mac, &identity, period);
                 self.counters.memory_hits.add_one();
                 return MemoryLookup::Answered(Ok(identity));
             }
-            AuthFailure::WrongSecret
-        } else {
-            AuthFailure::Network
+            KnownSecrets::None => return MemoryLookup::Missed(MemoryMiss { mac, chosen: None }),
+            KnownSecrets::Mismatch(identity) if identity.principal.key.may_come_from(client) => {
+                AuthFailure::WrongSecret
+            }
+            KnownSecrets::Match(_) | KnownSecrets::Mismatch(_) => AuthFailure::Network,
         };
         self.counters.memory_mismatches.add_one();
         // the look-up that an unknown access key costs too
         drop(self.failed_key_cache.get(credential.access_key()));
         MemoryLookup::Answered(Err(self.refuse_or_unavailable(source, failure)))
+    }
+
+    /// Compares a pair with the secrets of its key that are in memory.
+    fn known_secrets(&self, credential: &Credential, mac: &Mac) -> KnownSecrets {
+        let current = self.identities.get(credential.access_key());
+        if let Some(identity) = current.as_ref().filter(|identity| identity.mac.matches(mac)) {
+            return KnownSecrets::Match(Arc::clone(identity));
+        }
+        // looked up whether or not the key was rotated, or exists: it takes the same time
+        let former = self.former_identities.get(credential.access_key());
+        if let Some(identity) = former.as_ref().filter(|identity| identity.mac.matches(mac)) {
+            return KnownSecrets::Match(Arc::clone(identity));
+        }
+        match current {
+            Some(current) if !current.has_two_secrets || former.is_some() => KnownSecrets::Mismatch(current),
+            _ => KnownSecrets::None,
+        }
     }
 
     /// Step 2 for secrets that people chose, which can be guessed: memory answers at once only if the source is known to
@@ -111,12 +137,15 @@ impl Authenticator {
             self.counters.memory_hits.add_one();
             return MemoryLookup::Answered(Ok(identity));
         }
-        let Some(identity) = self.identities.get(credential.access_key()).filter(may_come_from_here) else {
-            let is_known = is_known && self.argon.has_guesses_left(source, slot.key);
-            let chosen = Some(ChosenCredential { slot, is_known, in_memory: None });
-            return MemoryLookup::Missed(MemoryMiss { mac, chosen });
+        let (identity, matches) = match self.known_secrets(credential, &mac) {
+            KnownSecrets::Match(identity) if may_come_from_here(&identity) => (identity, true),
+            KnownSecrets::Mismatch(identity) if may_come_from_here(&identity) => (identity, false),
+            _ => {
+                let is_known = is_known && self.argon.has_guesses_left(source, slot.key);
+                let chosen = Some(ChosenCredential { slot, is_known, in_memory: None });
+                return MemoryLookup::Missed(MemoryMiss { mac, chosen });
+            }
         };
-        let matches = identity.mac.matches(&mac);
         if is_known && matches {
             thread_cache::insert(&mac, &identity, period);
             self.known_sources.add(slot, now);

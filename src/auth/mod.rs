@@ -48,6 +48,6 @@ pub use key_format::{
     CredentialShape, Secret, credential_shape, looks_like_secret, mint_access_key, mint_secret, random_bytes,
 };
 pub use new_pairs::{
-    ChosenPair, ChosenPairError, MintedPair, STRONG_SECRET_BITS, max_entropy_bits, mint_pair,
+    ChosenPair, ChosenPairError, MintedPair, STRONG_SECRET_BITS, max_entropy_bits, mint_pair, new_secret,
 };
 pub use pepper::{PepperError, Peppers};

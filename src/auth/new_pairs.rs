@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::argon::{ArgonError, hash_secret};
-use super::key_format::{Secret, mint_access_key, mint_secret};
+use super::key_format::{Secret, is_minted_access_key, mint_access_key, mint_secret, plain_secret};
 use super::{Credential, Peppers};
 use crate::config::{self, KeyPrefixes};
 use crate::model::{AccessKey, KeyOwner};
@@ -37,6 +37,21 @@ pub fn mint_pair(
         fingerprint: Some(peppers.fingerprint(&access_key, secret.as_str().as_bytes())),
     };
     Ok(MintedPair { access_key, secret, verifier })
+}
+
+/// Another secret for a key that is rotated: a minted one where the access key is minted, else one that cannot be mistaken for
+/// that. Takes as long as [`hash_secret`].
+pub fn new_secret(
+    prefixes: &KeyPrefixes,
+    argon2: &config::Argon2,
+    peppers: &Peppers,
+    access_key: &AccessKey,
+) -> Result<(Secret, KeyVerifier), ArgonError> {
+    let is_minted = is_minted_access_key(prefixes, access_key.as_str());
+    let secret = if is_minted { mint_secret(prefixes) } else { plain_secret() };
+    let phc = hash_secret(argon2, secret.as_str().as_bytes())?;
+    let fingerprint = is_minted.then(|| peppers.fingerprint(access_key, secret.as_str().as_bytes()));
+    Ok((secret, KeyVerifier { phc, fingerprint }))
 }
 
 /// An access key and a secret that a person or another system chose. It does not print.

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::AuthFailure;
 use super::authenticator::{AuthRefusal, Authenticator};
-use super::cache::Epoch;
-use super::failed_key_cache::{ActiveVerifier, FailedKeyEntry};
+use super::cache::{Epoch, StoreCache};
+use super::failed_key_cache::{ActiveVerifiers, FailedKeyEntry, Verifiers};
 use super::fingerprint::Mac;
-use super::identity::Identity;
+use super::identity::{Identity, KeySecret};
 use crate::model::{AccessKey, EnvironmentId, State};
 use crate::policy::EnvironmentStatus;
 use crate::store::{KeyRead, KeyRecord};
@@ -27,10 +27,13 @@ impl StoreRead {
         self.key.record.as_ref().is_none_or(|record| record.principal.key.may_come_from(client))
     }
 
-    /// What verifies the secret, if the key works at all.
-    pub(super) fn active_verifier(&self, now: Timestamp) -> ActiveVerifier {
+    /// What verifies the secrets, if the key works at all.
+    pub(super) fn active_verifiers(&self, now: Timestamp) -> ActiveVerifiers {
         let record = self.key.record.as_ref().ok_or(AuthFailure::UnknownKey)?;
-        AuthFailure::of(&record.principal, now).map_or_else(|| Ok(Arc::new(record.verifier.clone())), Err)
+        if let Some(failure) = AuthFailure::of(&record.principal, now) {
+            return Err(failure);
+        }
+        Ok(Arc::new(Verifiers::of(record, now)))
     }
 }
 
@@ -44,20 +47,20 @@ impl Authenticator {
         &self,
         access_key: &str,
         client: IpAddr,
-    ) -> Result<(ActiveVerifier, Option<StoreRead>), AuthRefusal> {
+    ) -> Result<(ActiveVerifiers, Option<StoreRead>), AuthRefusal> {
         if let Some(entry) = self.failed_key_cache.get(access_key) {
-            return Ok((entry.verifier(client), None));
+            return Ok((entry.verifiers(client), None));
         }
         // a text that cannot be an access key belongs to nobody
         let Ok(access_key) = access_key.parse() else { return Ok((Err(AuthFailure::UnknownKey), None)) };
         let read = self.read(access_key).await?;
-        let verifier = read.active_verifier(self.now());
-        if verifier.is_ok() && !read.may_come_from(client) {
+        let verifiers = read.active_verifiers(self.now());
+        if verifiers.is_ok() && !read.may_come_from(client) {
             // what is remembered does not depend on the address
-            self.remember_failure(verifier, Some(read));
+            self.remember_failure(verifiers, Some(read));
             return Ok((Err(AuthFailure::Network), None));
         }
-        Ok((verifier, Some(read)))
+        Ok((verifiers, Some(read)))
     }
 
     pub(super) async fn read(&self, access_key: AccessKey) -> Result<StoreRead, AuthRefusal> {
@@ -68,10 +71,10 @@ impl Authenticator {
     }
 
     /// Caches what a failure has read, so that the next one need not read it.
-    pub(super) fn remember_failure(&self, verifier: ActiveVerifier, read: Option<StoreRead>) {
+    pub(super) fn remember_failure(&self, verifiers: ActiveVerifiers, read: Option<StoreRead>) {
         if let Some(read) = read {
             let key = read.key.record.as_ref().map(|record| &record.principal.key);
-            let entry = FailedKeyEntry::new(verifier, key);
+            let entry = FailedKeyEntry::new(verifiers, key);
             // raced with a change: then it is read again next time
             let _ = self.failed_key_cache.fill(
                 &read.access_key,
@@ -83,12 +86,12 @@ impl Authenticator {
         }
     }
 
-    /// Caches a key whose secret was just verified against `phc`. Refused when the key does not work any more, or not from
-    /// this address; that counts as nobody's failure.
+    /// Caches a key of which a secret was just verified: the one that it has had since `secret_since`. Refused when the key
+    /// or this secret does not work any more, or not from this address; that counts as nobody's failure.
     pub(super) async fn cache_identity(
         &self,
         access_key: &str,
-        phc: &str,
+        secret_since: Timestamp,
         mac: Mac,
         client: IpAddr,
         mut read: Option<StoreRead>,
@@ -101,10 +104,11 @@ impl Authenticator {
                     access_key.parse().map_err(|_| AuthRefusal::Unauthorized(AuthFailure::UnknownKey))?;
                 self.read(access_key).await?
             };
-            let record = working(key.record, phc, client, self.now()).map_err(AuthRefusal::Unauthorized)?;
-            let identity = Identity::new(record, mac, &self.uses);
-            if let Some(kept) = self.identities.fill(&access_key, identity, key.as_of, &self.progress, epoch)
-            {
+            let (record, secret, has_two_secrets) =
+                working(key.record, secret_since, client, self.now()).map_err(AuthRefusal::Unauthorized)?;
+            let identity = Identity::new(record, (secret, has_two_secrets), mac, &self.uses);
+            let cache = self.identities_of(secret);
+            if let Some(kept) = cache.fill(&access_key, identity, key.as_of, &self.progress, epoch) {
                 self.failed_key_cache.invalidate(&access_key);
                 return Ok(kept);
             }
@@ -120,14 +124,24 @@ impl Authenticator {
             return Err(self.unavailable());
         }
         let access_key = &identity.principal.key.access_key;
-        if let Some(current) = self.identities.get(access_key).filter(|current| current.phc == identity.phc) {
-            return if current.principal.key.may_come_from(client) {
-                Ok(current)
-            } else {
-                Err(AuthRefusal::Unauthorized(AuthFailure::Network))
-            };
+        for cache in [&self.identities, &self.former_identities] {
+            let kept = cache.get(access_key);
+            if let Some(current) = kept.filter(|current| current.secret_since == identity.secret_since) {
+                return if current.principal.key.may_come_from(client) {
+                    Ok(current)
+                } else {
+                    Err(AuthRefusal::Unauthorized(AuthFailure::Network))
+                };
+            }
         }
-        self.cache_identity(access_key.as_str(), &identity.phc, identity.mac, client, None).await
+        self.cache_identity(access_key.as_str(), identity.secret_since, identity.mac, client, None).await
+    }
+
+    fn identities_of(&self, secret: KeySecret) -> &StoreCache<AccessKey, Identity> {
+        match secret {
+            KeySecret::Current => &self.identities,
+            KeySecret::Former => &self.former_identities,
+        }
     }
 
     /// What is known of the environment with exactly this id. Answered at once when it is in memory.
@@ -156,18 +170,31 @@ impl Authenticator {
     }
 }
 
-/// The record, if its key works with the secret that was verified against `phc`, and from this address.
+/// The record, if its key works now with the secret that it has had since `secret_since`, and from
+/// this address; which secret that is, and whether
+/// there are two.
 fn working(
     record: Option<KeyRecord>,
-    phc: &str,
+    secret_since: Timestamp,
     client: IpAddr,
     now: Timestamp,
-) -> Result<KeyRecord, AuthFailure> {
+) -> Result<(KeyRecord, KeySecret, bool), AuthFailure> {
     let record = record.ok_or(AuthFailure::UnknownKey)?;
-    match AuthFailure::of(&record.principal, now) {
-        Some(failure) => Err(failure),
-        None if record.verifier.phc != phc => Err(AuthFailure::WrongSecret),
-        None if !record.principal.key.may_come_from(client) => Err(AuthFailure::Network),
-        None => Ok(record),
+    if let Some(failure) = AuthFailure::of(&record.principal, now) {
+        return Err(failure);
     }
+    let key = &record.principal.key;
+    let former = key.former_at(now);
+    let secret = if key.secret_since == secret_since {
+        KeySecret::Current
+    } else if former.is_some_and(|former| former.since == secret_since) {
+        KeySecret::Former
+    } else {
+        return Err(AuthFailure::EndedSecret);
+    };
+    if !key.may_come_from(client) {
+        return Err(AuthFailure::Network);
+    }
+    let has_two_secrets = former.is_some();
+    Ok((record, secret, has_two_secrets))
 }

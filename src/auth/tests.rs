@@ -4,6 +4,7 @@ mod attacks;
 mod changes;
 mod key_ends;
 mod networks;
+mod rotation;
 mod steps;
 
 use std::net::{IpAddr, Ipv4Addr};

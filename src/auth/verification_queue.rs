@@ -16,13 +16,15 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::argon::ArgonError;
+use super::failed_key_cache::Verifiers;
 use super::fingerprint::Mac;
 use super::guess_budget::{AccessKeyHash, BudgetOwner, GuessBudgets};
+use super::identity::KeySecret;
 use crate::config;
 use crate::model::ClientSource;
 
-/// Whether the secret is right.
-pub(super) type Outcome = Result<bool, ArgonError>;
+/// Which of the key's secrets it is; `None`: none.
+pub(super) type Outcome = Result<Option<KeySecret>, ArgonError>;
 
 /// Where the outcome arrives.
 pub(super) type OutcomeReceiver = watch::Receiver<Option<Outcome>>;
@@ -39,9 +41,9 @@ pub(super) struct Requester {
 /// What has to be done for the outcome.
 pub(super) enum Verification {
     /// Nothing: memory or the store knows it already. It waits for its turn all the same.
-    KnownOutcome(bool),
+    KnownOutcome(Option<KeySecret>),
     Argon2 {
-        phc: String,
+        verifiers: Arc<Verifiers>,
         secret: Zeroizing<Vec<u8>>,
     },
 }
@@ -237,12 +239,12 @@ impl VerificationQueue {
     pub(super) fn finish(&self, job: Job, answer: &Outcome) {
         let same: Vec<Job> = {
             let mut state = locked(&self.state);
-            if *answer != Ok(false) {
+            if *answer != Ok(None) {
                 for owner in job.requester.charged_budgets() {
                     state.budgets.give_back(owner);
                 }
             }
-            if *answer == Ok(true) {
+            if matches!(answer, Ok(Some(_))) {
                 state.waiting.extract_if(.., |other| other.run_id == job.run_id).collect()
             } else {
                 Vec::new()

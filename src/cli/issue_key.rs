@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use crate::auth::{MintedPair, Peppers, Secret, mint_pair};
 use crate::config::Config;
 use crate::model::KeyOwner;
-use crate::store::{KeyEntry, KeyProperties, KeyUsage, NewKey, Store};
+use crate::store::{KeyEntry, KeyProperties, NewKey, Store};
 
 /// A new key, with the secret that is shown this once.
 #[derive(Debug)]
@@ -28,5 +28,5 @@ pub(super) fn issue_key(
         mint_pair(&config.key_prefix, &config.argon2, peppers, &owner)
             .context("cannot hash the new secret")?;
     let (key, revision) = store.create_key(&NewKey { owner, access_key, properties, verifier })?;
-    Ok(IssuedKey { entry: KeyEntry { key, revision, usage: KeyUsage::default() }, secret })
+    Ok(IssuedKey { entry: KeyEntry::unused(key, revision), secret })
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::arguments::{self, ConfirmSelf, KeyEditArguments, ScopeArguments};
-use super::backend::{Backend, ImportedPair};
+use super::backend::{Backend, ImportedPair, NewKey};
 use super::import;
 use super::list::List;
 use super::output::{
@@ -18,8 +18,9 @@ use super::output::{
     print_once, text, time,
 };
 use super::results::{Changed, Fetched};
+use crate::config::lifetime_text;
 use crate::management::resource_json::{self, RenderOptions};
-use crate::model::{AccessKey, ApiKey, KeyOwner, State, WantedEnd};
+use crate::model::{AccessKey, ApiKey, InvalidOverlap, KeyOwner, State, WantedEnd, WantedOverlap};
 use crate::store::{Edit, KeyEdit, KeyEntry, KeyUsage};
 
 const SHOWN_ONCE: &str = "The secret key is shown this once and cannot be read again: keep it now.";
@@ -85,6 +86,28 @@ pub(super) enum Command {
         key: String,
         #[command(flatten)]
         edit: KeyEditArguments,
+    },
+    /// Give it a new secret, which is printed this once; the former one works for a while longer
+    #[command(after_help = "Examples:\n  portcullis key rotate 1c42\n  \
+        portcullis key rotate 1c42 --overlap 0\n  \
+        portcullis key rotate 1c42 --until-unused 2h --at-most 7d\n  \
+        portcullis key show 1c42\n  portcullis key rotate 1c42 --end\n  \
+        portcullis key rotate 1c42 --url https://gateway.example:8081")]
+    Rotate {
+        /// Its id or access key
+        key: String,
+        /// How long the former secret works [default: 24h]; 0 stops it at once
+        #[arg(long, value_name = "TIME", conflicts_with = "until_unused")]
+        overlap: Option<String>,
+        /// The former secret works until nobody has used it for so long, and the new one was used
+        #[arg(long, value_name = "TIME")]
+        until_unused: Option<String>,
+        /// With --until-unused: the former secret works no longer than this [default: 30d]
+        #[arg(long, value_name = "TIME", requires = "until_unused")]
+        at_most: Option<String>,
+        /// Stop the former secret of a rotation now
+        #[arg(long, conflicts_with_all = ["overlap", "until_unused", "at_most"])]
+        end: bool,
     },
     /// Let it work again
     #[command(after_help = "Examples:\n  portcullis key activate 1c42\n  \
@@ -160,24 +183,7 @@ impl Command {
                     None => {
                         let mut new = backend.create_key(owner, said)?;
                         new.changed.fetched.owner_name = owner_name;
-                        // before the wait for other gateways: if the command is killed, the secret is not lost
-                        let text = new_key_text(&new.changed.fetched, &new.secret, output);
-                        let end = if output == Format::Json { JSON_END } else { "" };
-                        let what_is_so = what_is_so(&new.changed.fetched.object.key);
-                        print_secret(
-                            text.strip_suffix(end).unwrap_or(&text),
-                            &new.changed.fetched.object.key,
-                        )?;
-                        backend.await_receipt(&mut new.changed);
-                        print(&match (output, &new.changed.receipt) {
-                            (Format::Table, _) => new.changed.summary(what_is_so),
-                            (Format::Json, None) => end.to_owned(),
-                            (Format::Json, Some(receipt)) => {
-                                format!(",\n  \"receipt\": {}{end}", nested(receipt, 2))
-                            }
-                        })?;
-                        eprint_line(SHOWN_ONCE);
-                        Ok(new.changed.exit())
+                        show_once(backend, new, output)
                     }
                     Some((access_key, file)) => {
                         let secret = import::read_secret(file)?;
@@ -224,6 +230,24 @@ impl Command {
                 print_whole(&edited, output)?;
                 Ok(edited.exit())
             }
+            Self::Rotate { key, overlap, until_unused, at_most, end: false } => {
+                let texts = [overlap, until_unused, at_most].map(|text| text.as_deref());
+                let wanted = WantedOverlap::read(texts[0], texts[1], texts[2])
+                    .map_err(|error| anyhow::anyhow!(in_options(&error)))?;
+                let before = backend.key(key)?;
+                warn_of_longer_gaps(&before.object, wanted);
+                let owner_name = backend.owner_name(&before.object.key.owner);
+                let mut new = backend.rotate_key(&before.object.key, wanted)?;
+                new.changed.fetched.owner_name = owner_name;
+                show_once(backend, new, output)
+            }
+            Self::Rotate { key, end: true, .. } => {
+                let mut ended = backend.end_rotation(key)?;
+                ended.fetched.owner_name = backend.owner_name(&ended.fetched.object.key.owner);
+                backend.await_receipt(&mut ended);
+                print_whole(&ended, output)?;
+                Ok(ended.exit())
+            }
             Self::Activate { key } => set_state(backend, key, State::Active, ConfirmSelf::NONE, output),
             Self::Deactivate { key, confirmation } => {
                 set_state(backend, key, State::Inactive, *confirmation, output)
@@ -232,6 +256,42 @@ impl Command {
                 set_state(backend, key, State::Removed, *confirmation, output)
             }
         }
+    }
+}
+
+/// Prints a key with its new secret, then where it is in force.
+fn show_once(backend: &mut Backend, mut new: NewKey, output: Format) -> anyhow::Result<ExitCode> {
+    // before the wait for other gateways: if the command is killed, the secret is not lost
+    let text = new_key_text(&new.changed.fetched, &new.secret, output);
+    let end = if output == Format::Json { JSON_END } else { "" };
+    print_secret(text.strip_suffix(end).unwrap_or(&text), &new.changed.fetched.object.key)?;
+    backend.await_receipt(&mut new.changed);
+    print(&match (output, &new.changed.receipt) {
+        (Format::Table, _) => new.changed.summary(what_is_so(&new.changed.fetched.object.key)),
+        (Format::Json, None) => end.to_owned(),
+        (Format::Json, Some(receipt)) => format!(",\n  \"receipt\": {}{end}", nested(receipt, 2)),
+    })?;
+    eprint_line(SHOWN_ONCE);
+    Ok(new.changed.exit())
+}
+
+/// A refusal of the API's fields, in the words of the options.
+fn in_options(error: &InvalidOverlap) -> String {
+    let text = error.to_string();
+    text.replace("'overlap'", "--overlap")
+        .replace("'untilUnused'", "--until-unused")
+        .replace("'atMost'", "--at-most")
+}
+
+/// Says so where the key is used less often than the former secret must be unused.
+fn warn_of_longer_gaps(entry: &KeyEntry, wanted: WantedOverlap) {
+    let WantedOverlap::UntilUnused { idle, .. } = wanted else { return };
+    if entry.has_longer_gaps(idle, Timestamp::now()) {
+        eprint_line(format_args!(
+            "warning: this key is used less often than every {}: whoever uses it next may come when the former secret \
+             has stopped. Take a longer time, or --overlap",
+            lifetime_text(idle)
+        ));
     }
 }
 
@@ -316,9 +376,9 @@ fn show(fetched: &Fetched<KeyEntry>, output: Format) -> anyhow::Result<()> {
     }
 }
 
-fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 12] {
+fn fields(fetched: &Fetched<KeyEntry>) -> Vec<(&'static str, String)> {
     let KeyEntry { key, usage, .. } = &fetched.object;
-    [
+    let mut fields = vec![
         ("id", key.id.to_string()),
         ("access key", key.access_key.to_string()),
         ("owner", owner(fetched)),
@@ -331,7 +391,26 @@ fn fields(fetched: &Fetched<KeyEntry>) -> [(&'static str, String); 12] {
         ("last used", last_used(usage)),
         ("removed", time(key.removed)),
         ("uuid", key.uuid.clone()),
-    ]
+    ];
+    if let Some(former) = key.former_at(Timestamp::now()) {
+        let ends = match former.until_unused {
+            None => format!("works until {}", time(Some(former.ends))),
+            Some(idle) => format!(
+                "works until it is unused for {}, at the latest until {}",
+                lifetime_text(idle),
+                time(Some(former.ends))
+            ),
+        };
+        let at = fields.iter().position(|(name, _)| *name == "created").unwrap_or(fields.len());
+        let rows = [
+            ("secret since", time(Some(key.secret_since))),
+            ("secret used", last_used(&fetched.object.secret_usage)),
+            ("former secret", ends),
+            ("former used", last_used(&fetched.object.former_usage)),
+        ];
+        fields.splice(at..at, rows);
+    }
+    fields
 }
 
 /// When it stops by itself, or that it has.

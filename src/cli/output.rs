@@ -81,12 +81,12 @@ pub(super) fn nested(value: &Value, indent: usize) -> String {
 }
 
 /// Prints one object, a line for each field.
-pub(super) fn print_fields<const FIELDS: usize>(fields: &[(&str, String); FIELDS]) -> anyhow::Result<()> {
+pub(super) fn print_fields(fields: &[(&str, String)]) -> anyhow::Result<()> {
     print(&fields_text(fields))
 }
 
 /// One object as it is printed.
-pub(super) fn fields_text<const FIELDS: usize>(fields: &[(&str, String); FIELDS]) -> String {
+pub(super) fn fields_text(fields: &[(&str, String)]) -> String {
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, value) in fields {

@@ -380,7 +380,7 @@ fn routes_are_judged() {
         ("environment: ['/v1/{environment}', »'/v2/{environment}']", "under the route's path"),
         ("environment: ['/v1/{environment}', »'/v1/{environment}']", "given twice"),
         ("shared: [»/v1/a/]", "must not end with '/'"),
-        ("shared: [»'/v1/*']", "'**' as the last segment"),
+        ("shared: [»'/v1/*']", "'**' at the end of a pattern"),
         (
             "environment: '/v1/p/{environment}', owner_only: [»'/v1/q/{environment}/x']",
             "lies in no environment",

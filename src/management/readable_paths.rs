@@ -86,6 +86,8 @@ fn active_principal(owner: &Owner) -> Option<Principal> {
         uuid: String::new(),
         expires: None,
         scope: None,
+        secret_since: jiff::Timestamp::UNIX_EPOCH,
+        former: None,
         created: Timestamp::UNIX_EPOCH,
         removed: None,
     };

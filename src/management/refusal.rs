@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::auth::{AuthRefusal, ChosenPairError};
 use crate::config::LifetimeError;
+use crate::model::InvalidOverlap;
 use crate::store::StoreError;
 
 /// Why a request fails.
@@ -257,6 +258,17 @@ impl From<StoreError> for Refusal {
                 Self::Unavailable { retry_after: Duration::from_secs(1) }
             }
         }
+    }
+}
+
+impl From<InvalidOverlap> for Refusal {
+    fn from(error: InvalidOverlap) -> Self {
+        let field = match error {
+            InvalidOverlap::Duration { field } => field,
+            InvalidOverlap::Both => "overlap",
+            InvalidOverlap::AtMost => "atMost",
+        };
+        Self::invalid("InvalidFormat", field, error.to_string())
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::model::{Account, Description, Environment, KeyOwner, Name, State};
-use crate::store::{AuditEntry, GatewayEntry, KeyEntry, MemberEntry, Receipt};
+use crate::store::{AuditEntry, GatewayEntry, KeyEntry, KeyUsage, MemberEntry, Receipt};
 
 /// The only template of environments.
 pub(super) const TEMPLATE_ID: &str = "1pt1";
@@ -163,6 +163,8 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, options: &RenderOptions) -> V
         KeyOwner::Account(id) => (id.to_string(), "account"),
         KeyOwner::Environment(id) => (id.to_string(), "project"),
     };
+    let former = key.former_at(options.now);
+    let address = |usage: &KeyUsage| usage.address.map(|address| address.to_string());
     let resource = Resource {
         id: key.id.to_string(),
         kind: "apiKey",
@@ -176,7 +178,7 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, options: &RenderOptions) -> V
         created: key.created,
         removed: key.removed,
         links: &["account"],
-        more_actions: &[],
+        more_actions: if former.is_some() { &["rotate", "endrotation"] } else { &["rotate"] },
     };
     let mut document = resource.with(
         options,
@@ -186,13 +188,25 @@ pub fn key(entry: &KeyEntry, secret: Option<&str>, options: &RenderOptions) -> V
             "ownerType": owner_type,
             "publicValue": key.access_key.as_str(),
             "secretValue": secret,
-            "lastUsedAddress": usage.address.map(|address| address.to_string()),
+            "lastUsedAddress": address(usage),
             "useCount": usage.uses,
             "expired": key.has_expired(options.now),
             "scope": key.scope.as_ref().map(|scope| scope.json()),
+            "secretUses": entry.secret_usage.uses,
+            "secretLastUsedAddress": address(&entry.secret_usage),
+            "previousUses": entry.former_usage.uses,
+            "previousLastUsedAddress": address(&entry.former_usage),
+            "previousUntilUnused": former
+                .and_then(|former| former.until_unused)
+                .map(|idle| humantime::format_duration(idle).to_string()),
         }),
     );
     if let Value::Object(document) = &mut document {
+        insert_time(document, "secretSince", Some(key.secret_since));
+        insert_time(document, "secretLastUsed", entry.secret_usage.at);
+        insert_time(document, "previousSince", former.map(|former| former.since));
+        insert_time(document, "previousEnds", former.map(|former| former.ends));
+        insert_time(document, "previousLastUsed", entry.former_usage.at);
         insert_time(document, "expires", key.expires);
         insert_time(document, "lastUsed", usage.at);
     }

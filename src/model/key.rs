@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -26,6 +27,17 @@ impl fmt::Display for KeyOwner {
     }
 }
 
+/// The secret that a key had before it was rotated, as long as it is accepted beside the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormerSecret {
+    /// Since when the key has had it.
+    pub since: Timestamp,
+    /// When it stops at the latest.
+    pub ends: Timestamp,
+    /// It stops earlier, once nobody has used it for so long and the new one was used.
+    pub until_unused: Option<Duration>,
+}
+
 /// An API key, without its secret: nothing that verifies the secret is in here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
@@ -47,6 +59,10 @@ pub struct ApiKey {
     pub expires: Option<Timestamp>,
     /// What it may do of what its owner may; `None`: all of it.
     pub scope: Option<Box<Scope>>,
+    /// Since when it has its secret. No two secrets of a key have the same.
+    pub secret_since: Timestamp,
+    /// The secret before that, if it may still be used.
+    pub former: Option<FormerSecret>,
     /// When it was created.
     pub created: Timestamp,
     /// When it was removed.
@@ -67,5 +83,10 @@ impl ApiKey {
     /// Whether its scope narrows what a request may do, and not only where it may come from.
     pub fn has_narrowed_requests(&self) -> bool {
         self.scope.as_ref().is_some_and(|scope| scope.narrows_requests())
+    }
+
+    /// The secret before the last rotation, if it is still accepted.
+    pub fn former_at(&self, now: Timestamp) -> Option<FormerSecret> {
+        self.former.filter(|former| former.ends > now)
     }
 }

@@ -13,15 +13,17 @@ mod scope;
 mod state;
 mod text;
 mod wanted_end;
+mod wanted_overlap;
 
 pub use account::{Account, AccountKind, UnknownAccountKind};
 pub use client_source::ClientSource;
 pub use environment::Environment;
 pub use id::{AccessKey, AccountId, EnvironmentId, InvalidId, KeyId};
-pub use key::{ApiKey, KeyOwner};
+pub use key::{ApiKey, FormerSecret, KeyOwner};
 pub use membership::{Membership, Role, UnknownRole};
 pub use principal::{Owner, Principal};
 pub use scope::{Incomparable, Scope, ScopeError, ScopeFields, ScopePath, ScopePathError};
 pub use state::State;
 pub use text::{Description, Name, TextError};
 pub use wanted_end::{InvalidEnd, WantedEnd};
+pub use wanted_overlap::{InvalidOverlap, WantedOverlap};

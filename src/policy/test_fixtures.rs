@@ -93,6 +93,8 @@ fn key(owner: KeyOwner) -> ApiKey {
         uuid: String::new(),
         expires: None,
         scope: None,
+        secret_since: Timestamp::UNIX_EPOCH,
+        former: None,
         created: Timestamp::UNIX_EPOCH,
         removed: None,
     }

@@ -127,10 +127,13 @@ impl ControlPlane {
 }
 
 async fn save_uses(authenticator: Arc<Authenticator>, request_store: RequestStore, most: usize) {
+    // before they are taken: what is used later is in the next ones
+    let until = authenticator.now();
     let uses = authenticator.take_unsaved_uses(most);
-    if !uses.is_empty()
-        && let Err(error) = request_store.save_uses(uses).await
-    {
-        tracing::warn!(%error, "when keys were last used, and how often, could not be saved");
+    match request_store.save_uses(uses, until).await {
+        Ok(()) => authenticator.set_uses_saved_until(until),
+        Err(error) => {
+            tracing::warn!(%error, "when keys were last used, and how often, could not be saved");
+        }
     }
 }

@@ -58,7 +58,7 @@ impl EmbeddedLease {
         let Self { registration, state, acknowledged } = self;
         Ok(match next {
             LeaseAction::Renew => {
-                registration.renew(*acknowledged)?;
+                registration.renew(*acknowledged, authenticator.uses_saved_until())?;
                 state.renewed()
             }
             LeaseAction::Extend => {
@@ -66,7 +66,7 @@ impl EmbeddedLease {
                 state.extended()
             }
             LeaseAction::Acknowledge(position) => {
-                registration.renew(position.number)?;
+                registration.renew(position.number, authenticator.uses_saved_until())?;
                 *acknowledged = position.number;
                 state.acknowledged()
             }

@@ -15,6 +15,7 @@ use super::control_plane::{self, ControlCommand, ControlPlane};
 use super::embedded_lease::EmbeddedLease;
 use super::follower::{self, FollowerCommand, FollowerThread, StoreAtStop};
 use super::record_lease::{self, StartingLease};
+use super::rotation_watch::RotationWatch;
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Authentication, Config};
@@ -29,6 +30,8 @@ use crate::store::{
 use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
 
 /// Threads that answer the request path's questions to the store.
+/// How long a record that hangs may hold up the end of what looks for rotations that are over.
+const ROTATIONS_END: Duration = Duration::from_secs(1);
 const REQUEST_STORE_THREADS: usize = 2;
 /// How long a stopping gateway waits for a record that does not answer.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
@@ -118,6 +121,7 @@ pub struct Gateway {
     async_store: Option<AsyncStore>,
     /// Where the record is in PostgreSQL.
     lease: Option<record_lease::LeaseHandle>,
+    rotations: RotationWatch,
 }
 
 impl Gateway {
@@ -298,12 +302,13 @@ impl Gateway {
         let lease = lease.transpose()?;
         let follow = FollowerThread {
             follower,
-            clock,
+            clock: clock.clone(),
             authenticator,
             control_commands: control_commands.clone(),
             row: row.take(),
         };
         let follower = follower::spawn(follow, (follower_commands, follower_receiver))?;
+        let rotations = RotationWatch::spawn(config.store.clone(), clock)?;
         Ok(Self {
             addresses,
             config,
@@ -318,6 +323,7 @@ impl Gateway {
             request_store,
             async_store,
             lease,
+            rotations,
         })
     }
 
@@ -384,6 +390,7 @@ impl Gateway {
             request_store,
             async_store,
             lease,
+            rotations,
             access_log,
             ..
         } = self;
@@ -399,6 +406,7 @@ impl Gateway {
             if control_commands.send(ControlCommand::EndManagement(finished)).is_ok() {
                 let _ = ended.blocking_recv();
             }
+            rotations.stop(ROTATIONS_END);
             let store = follower.stop();
             let _ = control_commands.send(ControlCommand::Stop);
             drop(control_commands);

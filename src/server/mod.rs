@@ -7,6 +7,7 @@ mod gateway;
 mod metrics;
 mod open_files;
 mod record_lease;
+mod rotation_watch;
 mod serve;
 
 pub use gateway::{Addresses, Gateway, ReloadError, StartError, missing_peppers};

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use crate::auth::Authenticator;
-use crate::model::KeyId;
 use crate::store::{
-    BootInstant, Fingerprint, KeyUse, LeaseAction, LeaseState, Replica, ReplicaHead, StoreError, StoreNote,
-    StorePosition, Wakeup,
+    BootInstant, Fingerprint, KeyUse, LeaseAction, LeaseState, Replica, ReplicaHead, SecretId, StoreError,
+    StoreNote, StorePosition, Wakeup,
 };
 use crate::telemetry::LogThrottle;
 
@@ -187,11 +187,10 @@ impl LeaseThread {
                     }
                     if Instant::now() >= exchange {
                         exchange = Instant::now() + EXCHANGE;
-                        // lost where the record does not take them, as notes may be
+                        // lost where the record does not take them, as notes may be, but for when each of two secrets was used
                         let taken = std::mem::take(&mut outbox);
-                        if let Err(error) =
-                            self.replica.exchange_uses_and_fingerprints(&taken.uses, &taken.fingerprints)
-                        {
+                        if let Err(error) = self.exchange(&taken) {
+                            outbox.keep_times(taken.uses);
                             tracing::warn!(%error, "when keys were last used could not be exchanged with the record");
                         }
                     }
@@ -287,8 +286,13 @@ impl LeaseThread {
         runtime.block_on(async { matches!(tokio::time::timeout(CONFIRMATION, reached).await, Ok(Ok(_))) })
     }
 
+    fn exchange(&mut self, outbox: &Outbox) -> Result<(), StoreError> {
+        let Outbox { uses, saved_until, fingerprints } = outbox;
+        self.replica.exchange_uses_and_fingerprints(uses, fingerprints, *saved_until)
+    }
+
     fn end(mut self, outbox: &Outbox) {
-        if let Err(error) = self.replica.exchange_uses_and_fingerprints(&outbox.uses, &outbox.fingerprints) {
+        if let Err(error) = self.exchange(outbox) {
             tracing::warn!(%error, "when keys were last used could not be saved");
         }
         if let Err(error) = self.replica.deregister() {
@@ -301,18 +305,29 @@ impl LeaseThread {
 #[derive(Default)]
 struct Outbox {
     uses: Vec<KeyUse>,
-    fingerprints: Vec<(KeyId, Fingerprint)>,
+    /// These are all uses until then of keys with two secrets.
+    saved_until: Option<Timestamp>,
+    fingerprints: Vec<(SecretId, Fingerprint)>,
 }
 
 impl Outbox {
+    /// Keeps when secrets of keys with two were used, in front of what has come since. How often may be in the record
+    /// already.
+    fn keep_times(&mut self, mut uses: Vec<KeyUse>) {
+        uses.retain(|used| used.secret.is_some());
+        uses.iter_mut().for_each(|used| used.count = 0);
+        self.uses.append(&mut uses);
+    }
+
     fn add(&mut self, note: StoreNote) {
         match note {
-            StoreNote::Uses(uses) => {
+            StoreNote::Uses(uses, until) => {
+                self.saved_until = Some(until);
                 self.uses.extend(uses);
-                // a key once: the record refuses to note one twice in one write
-                self.uses.sort_by_key(|used| (used.key.row(), used.at));
+                // a secret once: the record refuses to note one twice in one write
+                self.uses.sort_by_key(|used| (used.key.row(), used.secret, used.at));
                 self.uses.dedup_by(|later, earlier| {
-                    let same = later.key == earlier.key;
+                    let same = (later.key, later.secret) == (earlier.key, earlier.secret);
                     if same {
                         *earlier = KeyUse { count: later.count + earlier.count, ..*later };
                     }
@@ -321,8 +336,8 @@ impl Outbox {
                 let too_many = self.uses.len().saturating_sub(NOTES);
                 self.uses.drain(..too_many);
             }
-            StoreNote::Fingerprint(key, fingerprint) if self.fingerprints.len() < NOTES => {
-                self.fingerprints.push((key, fingerprint));
+            StoreNote::Fingerprint(secret, fingerprint) if self.fingerprints.len() < NOTES => {
+                self.fingerprints.push((secret, fingerprint));
             }
             StoreNote::Fingerprint(..) | StoreNote::Damage(..) => {}
         }

@@ -4,12 +4,13 @@
 //! The logs tell which rows are different; the rows themselves are read whole, so that a replica that missed a
 //! thousand changes of one key writes it once.
 
-use rusqlite::{Connection, OptionalExtension};
+use jiff::Timestamp;
+use rusqlite::Connection;
 
 use super::change::{self, ChangeHead, Subject};
 use super::error::TransactionError;
 use super::tables::{self, ACCOUNTS, AUDIT, CHANGES, Cell, ENVIRONMENTS, KEYS, MEMBERSHIPS, TableRow};
-use super::{Fingerprint, PepperId, uses_and_fingerprints};
+use super::{Fingerprint, PepperId, SecretId, uses_and_fingerprints};
 use crate::model::KeyId;
 
 /// Where a copy's two logs end.
@@ -125,7 +126,7 @@ impl Delta {
         }
         for id in &objects.keys {
             rows.keys.extend(KEYS.select(connection, "WHERE id = ?", [Cell::Int(*id)])?);
-            rows.fingerprints.extend(fingerprint(connection, *id)?);
+            rows.fingerprints.extend(fingerprints(connection, *id)?);
         }
         Ok(Self { since, to: LogEnds::of(connection)?, changes, audit, objects, rows })
     }
@@ -170,25 +171,27 @@ impl Delta {
     }
 }
 
-/// A key's fingerprint in SQLite, as a row of the record.
-fn fingerprint(connection: &Connection, key: i64) -> Result<Option<TableRow>, TransactionError> {
-    let found = connection
-        .prepare_cached(
-            "SELECT fingerprints.key, peppers.id, fingerprints.mac FROM fingerprints
-             JOIN peppers ON peppers.number = fingerprints.pepper WHERE fingerprints.key = ?1",
-        )?
-        .query_row([key], |row| tables::FINGERPRINTS.read_row(row))
-        .optional()?;
-    Ok(found)
+/// A key's fingerprints in SQLite, as rows of the record.
+fn fingerprints(connection: &Connection, key: i64) -> Result<Vec<TableRow>, TransactionError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT fingerprints.key, fingerprints.secret, peppers.id, fingerprints.mac FROM fingerprints
+         JOIN peppers ON peppers.number = fingerprints.pepper WHERE fingerprints.key = ?1",
+    )?;
+    let found = statement.query_map([key], |row| tables::FINGERPRINTS.read_row(row))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Keeps a fingerprint that the record has.
 pub(super) fn put_fingerprint(connection: &Connection, row: &[Cell]) -> Result<(), TransactionError> {
     let damaged = || TransactionError::Damaged("a fingerprint of another form".to_owned());
-    let [Cell::Int(key), Cell::Bytes(pepper), Cell::Bytes(mac)] = row else { return Err(damaged()) };
+    let [Cell::Int(key), Cell::Int(since), Cell::Bytes(pepper), Cell::Bytes(mac)] = row else {
+        return Err(damaged());
+    };
+    let since = Timestamp::from_millisecond(*since).map_err(|_| damaged())?;
     let fingerprint = Fingerprint {
         pepper: PepperId(pepper.as_slice().try_into().map_err(|_| damaged())?),
         mac: mac.as_slice().try_into().map_err(|_| damaged())?,
     };
-    uses_and_fingerprints::save_fingerprint(connection, KeyId::from_row(*key), &fingerprint)
+    let secret = SecretId { key: KeyId::from_row(*key), since };
+    uses_and_fingerprints::save_fingerprint(connection, secret, &fingerprint)
 }

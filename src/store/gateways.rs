@@ -49,6 +49,8 @@ pub struct GatewayEntry {
     pub lease_until: Timestamp,
     /// Whether that is not past.
     pub is_live: bool,
+    /// Until when it has saved all uses of keys with two secrets, by the record's clock.
+    pub uses_saved: Timestamp,
 }
 
 /// The answer to a change: which gateways have applied it, and which have not.
@@ -181,7 +183,7 @@ impl Store {
 pub(super) fn list(connection: &Connection) -> Result<Gateways, TransactionError> {
     let (now, boot, wall) = (BootInstant::now(), boot_clock::boot_id(), Timestamp::now());
     let mut statement = connection.prepare_cached(
-        "SELECT id, name, started, applied, lease_until, boot = ?1, process FROM gateways ORDER BY name, started",
+        "SELECT id, name, started, applied, lease_until, boot = ?1, process, uses_saved FROM gateways ORDER BY name, started",
     )?;
     let entries = statement.query_map([boot], |row| {
         let (lease, is_of_this_boot): (i64, bool) = (row.get(4)?, row.get(5)?);
@@ -194,6 +196,7 @@ pub(super) fn list(connection: &Connection) -> Result<Gateways, TransactionError
             applied: ChangeNumber(row.get::<_, i64>(3)?.cast_unsigned()),
             lease_until: wall_at(wall.as_millisecond().saturating_add(left)),
             is_live: is_of_this_boot && left >= 0 && !process_identity::has_ended(&row.get::<_, String>(6)?),
+            uses_saved: wall_at(row.get(7)?),
         })
     })?;
     let entries = entries.collect::<Result<_, _>>()?;
@@ -217,12 +220,13 @@ impl GatewayRegistration {
         let id = Uuid::new_v4().simple().to_string();
         let mut registration =
             Self { database, id, name: name.to_owned(), process: process_identity::current(), lease };
-        registration.renew(ChangeNumber(0))?;
+        registration.renew(ChangeNumber(0), Timestamp::UNIX_EPOCH)?;
         Ok(registration)
     }
 
-    /// Says that the gateway has applied every change up to `applied`, and runs for another lease.
-    pub fn renew(&mut self, applied: ChangeNumber) -> Result<(), StoreError> {
+    /// Says that the gateway has applied every change up to `applied`, runs for another lease, and has saved the uses of keys
+    /// with two secrets until then.
+    pub fn renew(&mut self, applied: ChangeNumber, uses_saved: Timestamp) -> Result<(), StoreError> {
         let (now, boot) = (BootInstant::now(), boot_clock::boot_id());
         let Self { database, id, name, process, lease } = self;
         database.write(|connection| {
@@ -231,9 +235,10 @@ impl GatewayRegistration {
                 .execute((boot, now.0.cast_signed().saturating_sub(REMEMBERED_MS)))?;
             connection
                 .prepare_cached(
-                    "INSERT INTO gateways (id, name, started, applied, boot, process, lease_until)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-                     ON CONFLICT (id) DO UPDATE SET applied = excluded.applied, lease_until = excluded.lease_until",
+                    "INSERT INTO gateways (id, name, started, applied, boot, process, lease_until, uses_saved)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                     ON CONFLICT (id) DO UPDATE SET applied = excluded.applied, lease_until = excluded.lease_until,
+                     uses_saved = excluded.uses_saved",
                 )?
                 .execute((
                     &*id,
@@ -243,6 +248,7 @@ impl GatewayRegistration {
                     boot,
                     &*process,
                     (now + *lease).0.cast_signed(),
+                    uses_saved.as_millisecond().max(0),
                 ))?;
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! Which keys end by themselves, and when: read off the store without a scan, whatever the number of keys.
+//! Which keys and secrets end by themselves, and when: read off the store without a scan, whatever the number of keys.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
@@ -8,29 +8,38 @@ use super::error::TransactionError;
 use super::row_mapping::Parsed;
 use crate::model::{AccessKey, KeyId};
 
-const NEXT_END: &str =
-    "SELECT expires FROM keys WHERE expires > ?1 AND state <> 'removed' ORDER BY expires LIMIT 1";
+const NEXT_END: &str = "SELECT min(ends) AS ends FROM (
+    SELECT * FROM (SELECT expires AS ends FROM keys WHERE expires > ?1 AND state <> 'removed'
+        ORDER BY expires LIMIT 1)
+    UNION ALL
+    SELECT * FROM (SELECT former_ends FROM keys WHERE former_ends > ?1 AND former_ends > 0
+        ORDER BY former_ends LIMIT 1)
+    ) HAVING ends IS NOT NULL";
 
-const ENDED_BETWEEN: &str = "SELECT id, access_key FROM keys
-    WHERE expires > ?1 AND expires <= ?2 AND state <> 'removed' ORDER BY expires LIMIT ?3";
+const ENDED_BETWEEN: &str = "
+    SELECT * FROM (SELECT id, access_key FROM keys WHERE expires > ?1 AND expires <= ?2 AND state <> 'removed'
+        ORDER BY expires LIMIT ?3)
+    UNION ALL
+    SELECT * FROM (SELECT id, access_key FROM keys
+        WHERE former_ends > ?1 AND former_ends <= ?2 AND former_ends > 0 ORDER BY former_ends LIMIT ?3)";
 
 /// The plus keeps SQLite from reading all active keys, of which there may be a million, by the index of states.
 const COUNT_BETWEEN: &str = "SELECT count(*) FROM (SELECT 1 FROM keys
     WHERE expires > ?1 AND expires <= ?2 AND state <> 'removed' AND +state = 'active' LIMIT 100000)";
 
-/// When the first key ends after `after`; `None` where none does.
+/// When the first key or former secret ends after `after`; `None` where none does.
 pub(super) fn next_end(
     connection: &Connection,
     after: Timestamp,
 ) -> Result<Option<Timestamp>, TransactionError> {
     let next = connection
         .prepare_cached(NEXT_END)?
-        .query_row([after.as_millisecond()], |row| super::row_mapping::time(row, "expires"))
+        .query_row([after.as_millisecond()], |row| super::row_mapping::time(row, "ends"))
         .optional()?;
     Ok(next)
 }
 
-/// The keys that end after `after` and not after `until`, at most `limit` of them.
+/// The keys that end, or whose former secret ends, after `after` and not after `until`, at most `limit` of each.
 pub(super) fn ended_between(
     connection: &Connection,
     after: Timestamp,
@@ -96,9 +105,13 @@ mod tests {
                 statement.query_map(rusqlite::params_from_iter(nothing), |row| row.get("detail")).unwrap();
             let plan: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
             let searched: Vec<_> = plan.iter().filter(|step| step.contains(" keys ")).collect();
+            let is_by_end = |step: &str| {
+                step.contains("INDEX keys_all_by_expires (expires>?")
+                    || step.contains("INDEX keys_by_former_end (former_ends>?")
+            };
             assert!(
-                matches!(&searched[..], [step] if step.starts_with("SEARCH")
-                    && step.contains("INDEX keys_all_by_expires (expires>?")),
+                !searched.is_empty()
+                    && searched.iter().all(|step| step.starts_with("SEARCH") && is_by_end(step)),
                 "{query}: {plan:?}"
             );
             assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{query}: {plan:?}");

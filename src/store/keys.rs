@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
@@ -15,16 +15,19 @@ use super::page::{FieldKind, ListDefinition, ListScope, Modifier, Page, PageQuer
 use super::row_mapping::Parsed;
 use super::write_transaction::WriteTransaction;
 use super::{
-    Edit, EnvironmentScope, KeyEntry, KeyVerifier, StateTransition, Store, StoreError, accounts,
-    environments, key_ends, row_mapping, uses_and_fingerprints,
+    Edit, EnvironmentScope, ExpectedRevision, KeyEntry, KeyVerifier, KeyVerifiers, SecretId, StateTransition,
+    Store, StoreError, accounts, environments, key_ends, row_mapping, uses_and_fingerprints,
 };
 use crate::config::{KeyLifetimes, LifetimeError};
-use crate::model::{AccessKey, ApiKey, Description, KeyId, KeyOwner, Name, Scope, State};
+use crate::model::{
+    AccessKey, ApiKey, Description, FormerSecret, KeyId, KeyOwner, Name, Scope, State, WantedOverlap,
+};
 use crate::policy::ManagementAction;
 
-/// A key with its environment's id.
-const SELECT: &str = "SELECT keys.*, environments.id AS environment_id
-    FROM keys LEFT JOIN environments ON environments.row = keys.environment";
+/// Keys, with all that is kept beside them.
+fn select(rest: &str) -> String {
+    format!("SELECT {} FROM keys {} {rest}", row_mapping::KEY_COLUMNS, row_mapping::KEY_JOINS)
+}
 
 /// What a new key is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,10 +120,12 @@ impl Store {
                 KeyOwner::Account(id) => (Some(accounts::get_existing(at, *id)?.id.row()), None),
                 KeyOwner::Environment(id) => (None, Some(environments::get_existing(at, id)?.0)),
             };
+            let created = Timestamp::now();
             at.prepare_cached(
                 "INSERT INTO keys
-                 (access_key, account, environment, name, description, state, uuid, phc, expires, scope, created)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9, ?10)",
+                 (access_key, account, environment, name, description, state, uuid, phc, expires, scope, created,
+                  secret_since)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9, ?10, ?10)",
             )?
             .execute((
                 new.access_key.as_str(),
@@ -132,11 +137,12 @@ impl Store {
                 &new.verifier.phc,
                 row_mapping::milliseconds_or_zero(new.properties.expires),
                 new.properties.scope.as_ref().map(ToString::to_string),
-                Timestamp::now().as_millisecond(),
+                created.as_millisecond(),
             ))?;
             let id = KeyId::from_row(at.last_insert_rowid());
             if let Some(fingerprint) = &new.verifier.fingerprint {
-                uses_and_fingerprints::save_fingerprint(at, id, fingerprint)?;
+                let secret = SecretId { key: id, since: whole_milliseconds(created) };
+                uses_and_fingerprints::save_fingerprint(at, secret, fingerprint)?;
             }
             log(at, id, "create", None)
         })
@@ -150,7 +156,7 @@ impl Store {
             {
                 return Ok(key);
             }
-            at.prepare_cached(&format!("{SELECT} WHERE access_key = ?1"))?
+            at.prepare_cached(&select("WHERE access_key = ?1"))?
                 .query_row([id_or_access_key], row_mapping::key)
                 .optional()?
                 .ok_or_else(|| ObjectKind::Key.not_found(id_or_access_key))
@@ -160,7 +166,7 @@ impl Store {
     /// The key with this id, a removed one too, with its revision and usage.
     pub fn key_entry(&self, id: KeyId) -> Result<KeyEntry, StoreError> {
         self.database.read(|at| {
-            at.prepare_cached(&format!("{SELECT} WHERE keys.id = ?1"))?
+            at.prepare_cached(&select("WHERE keys.id = ?1"))?
                 .query_row([id.row()], row_mapping::key_entry)
                 .optional()?
                 .ok_or_else(|| ObjectKind::Key.not_found(id))
@@ -170,7 +176,7 @@ impl Store {
     /// The key with this access key, a removed one too, with what is kept beside it.
     pub fn key_entry_of(&self, access_key: &AccessKey) -> Result<KeyEntry, StoreError> {
         self.database.read(|at| {
-            at.prepare_cached(&format!("{SELECT} WHERE keys.access_key = ?1"))?
+            at.prepare_cached(&select("WHERE keys.access_key = ?1"))?
                 .query_row([access_key.as_str()], row_mapping::key_entry)
                 .optional()?
                 .ok_or_else(|| ObjectKind::Key.not_found(access_key))
@@ -224,13 +230,8 @@ impl Store {
     /// Changes what its owner decides of a key.
     pub fn edit_key(&mut self, id: KeyId, edit: &KeyEdit) -> Result<(ApiKey, ChangeNumber), StoreError> {
         self.change(&Attempt::new("edit", "key", &id), |at| {
-            let key = get(at, id)?.ok_or_else(|| ObjectKind::Key.not_found(id))?;
-            at.authorize(&ManagementAction::ChangeKeys(key.owner.clone()))?;
-            if key.state == State::Removed {
-                return Err(object::removed(ObjectKind::Key, &id));
-            }
             let KeyEdit { common, expires, scope } = edit;
-            object::refuse_changed(at, ObjectKind::Key, id.row(), &id, &common.expected)?;
+            let key = editable(at, id, &common.expected)?;
             let mut is_changed = object::edit(
                 at,
                 ObjectKind::Key,
@@ -250,6 +251,97 @@ impl Store {
                 is_changed = true;
             }
             if is_changed { log(at, id, "edit", Some(&key)) } else { Ok((key, change::head(at)?.number)) }
+        })
+    }
+
+    /// Gives a key another secret. The one before stays valid for `overlap`, and stops at once where that is `None`.
+    ///
+    /// Refused while a key has two secrets: a third would end the first, of which nobody was told.
+    pub fn rotate_key(
+        &mut self,
+        id: KeyId,
+        verifier: &KeyVerifier,
+        overlap: Option<Overlap>,
+        expected: &ExpectedRevision,
+    ) -> Result<(ApiKey, ChangeNumber), StoreError> {
+        self.change(&Attempt::new("rotate", "key", &id), |at| {
+            let key = editable(at, id, expected)?;
+            if !verifier.has_valid_hash() {
+                return Err(TransactionError::refused("a key needs an argon2id verifier of its secret: none was given"));
+            }
+            let now = at.clock.now();
+            if let Some(former) = key.former_at(now) {
+                return Err(TransactionError::refused(format!(
+                    "key {id} has two secrets already, the former one until {}: end that first (key rotate {id} --end)",
+                    former.ends
+                )));
+            }
+            // no two secrets of a key have the same, however quick the rotations and whatever the clock says
+            let since = whole_milliseconds(now).max(key.secret_since + SignedDuration::from_millis(1));
+            let former = overlap.map(|overlap| FormerSecret {
+                since: key.secret_since,
+                ends: overlap.ends,
+                until_unused: overlap.until_unused,
+            });
+            let kept = if former.is_some() { "phc" } else { "''" };
+            at.prepare_cached(&format!("UPDATE keys SET former_phc = {kept}, phc = ?2 WHERE id = ?1"))?
+                .execute((id.row(), &verifier.phc))?;
+            set_secrets(at, id, since, former)?;
+            if let Some(fingerprint) = &verifier.fingerprint {
+                uses_and_fingerprints::save_fingerprint(at, SecretId { key: id, since }, fingerprint)?;
+            }
+            log(at, id, "rotate", Some(&key))
+        })
+    }
+
+    /// Ends the former secret of a key that was rotated.
+    pub fn end_rotation(
+        &mut self,
+        id: KeyId,
+        expected: &ExpectedRevision,
+    ) -> Result<(ApiKey, ChangeNumber), StoreError> {
+        self.change(&Attempt::new("endrotation", "key", &id), |at| {
+            let key = editable(at, id, expected)?;
+            if key.former_at(at.clock.now()).is_none() {
+                return Err(TransactionError::refused(format!(
+                    "key {id} has one secret: there is none to end"
+                )));
+            }
+            at.prepare_cached("UPDATE keys SET former_phc = '' WHERE id = ?1")?.execute([id.row()])?;
+            set_secrets(at, id, key.secret_since, None)?;
+            log(at, id, "endrotation", Some(&key))
+        })
+    }
+
+    /// Gives a key back the secrets that it had in another copy of the record.
+    pub(super) fn restore_secrets(
+        &mut self,
+        lost: &LostSecrets,
+    ) -> Result<(ApiKey, ChangeNumber), StoreError> {
+        let LostSecrets { key: was, verifiers } = lost;
+        self.change(&Attempt::new("rotate", "key", &was.id), |at| {
+            let key = editable(at, was.id, &ExpectedRevision::Any)?;
+            let former = verifiers.former.as_ref().map_or("", |former| former.phc.as_str());
+            at.prepare_cached("UPDATE keys SET phc = ?2, former_phc = ?3 WHERE id = ?1")?.execute((
+                was.id.row(),
+                &verifiers.current.phc,
+                former,
+            ))?;
+            set_secrets(at, was.id, was.secret_since, was.former)?;
+            let former =
+                verifiers.former.as_ref().zip(was.former).map(|(verifier, former)| (verifier, former.since));
+            for (verifier, since) in
+                [Some((&verifiers.current, was.secret_since)), former].into_iter().flatten()
+            {
+                if let Some(fingerprint) = &verifier.fingerprint {
+                    uses_and_fingerprints::save_fingerprint(
+                        at,
+                        SecretId { key: was.id, since },
+                        fingerprint,
+                    )?;
+                }
+            }
+            log(at, was.id, "rotate", Some(&key))
         })
     }
 
@@ -281,10 +373,81 @@ impl Store {
     }
 }
 
+/// How long the former secret of a key is valid beside the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overlap {
+    /// At the latest until then.
+    pub ends: Timestamp,
+    /// Until nobody has used it for so long, and the new one was used.
+    pub until_unused: Option<Duration>,
+}
+
+impl Overlap {
+    /// What is wanted, counted from now; `None`: the former secret stops at once.
+    pub fn of(wanted: WantedOverlap, now: Timestamp) -> Option<Self> {
+        let (lasts, until_unused) = match wanted {
+            WantedOverlap::None => return None,
+            WantedOverlap::For(lasts) => (lasts, None),
+            WantedOverlap::UntilUnused { idle, at_most } => (at_most, Some(idle)),
+        };
+        Some(Self { ends: now.checked_add(lasts).unwrap_or(Timestamp::MAX), until_unused })
+    }
+}
+
+/// The secrets of a key as another copy of the record has them.
+#[derive(Debug)]
+pub(super) struct LostSecrets {
+    pub(super) key: ApiKey,
+    pub(super) verifiers: KeyVerifiers,
+}
+
+/// A key that the author may change now.
+fn editable(
+    at: &WriteTransaction<'_>,
+    id: KeyId,
+    expected: &ExpectedRevision,
+) -> Result<ApiKey, TransactionError> {
+    let key = get(at, id)?.ok_or_else(|| ObjectKind::Key.not_found(id))?;
+    at.authorize(&ManagementAction::ChangeKeys(key.owner.clone()))?;
+    if key.state == State::Removed {
+        return Err(object::removed(ObjectKind::Key, &id));
+    }
+    object::refuse_changed(at, ObjectKind::Key, id.row(), &id, expected)?;
+    Ok(key)
+}
+
+/// Writes which secrets a key has, and forgets what was kept beside others.
+fn set_secrets(
+    at: &Connection,
+    id: KeyId,
+    since: Timestamp,
+    former: Option<FormerSecret>,
+) -> Result<(), TransactionError> {
+    let (former_since, ends) =
+        former.map_or((0, 0), |former| (former.since.as_millisecond(), former.ends.as_millisecond()));
+    let idle = former.and_then(|former| former.until_unused).unwrap_or_default();
+    let idle = i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
+    let secrets = (id.row(), since.as_millisecond(), former_since);
+    at.prepare_cached(
+        "UPDATE keys SET secret_since = ?2, former_since = ?3, former_ends = ?4, former_idle = ?5 WHERE id = ?1",
+    )?
+    .execute((secrets.0, secrets.1, secrets.2, ends, idle))?;
+    at.prepare_cached("DELETE FROM fingerprints WHERE key = ?1 AND secret NOT IN (?2, ?3)")?
+        .execute(secrets)?;
+    at.prepare_cached("DELETE FROM secret_uses WHERE key = ?1 AND (?3 = 0 OR secret NOT IN (?2, ?3))")?
+        .execute(secrets)?;
+    Ok(())
+}
+
+/// A time as the store keeps it.
+fn whole_milliseconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}
+
 /// The key with this id, a removed one too.
 pub(super) fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, TransactionError> {
     let found = connection
-        .prepare_cached(&format!("{SELECT} WHERE keys.id = ?1"))?
+        .prepare_cached(&select("WHERE keys.id = ?1"))?
         .query_row([id.row()], row_mapping::key)
         .optional()?;
     Ok(found)
@@ -292,9 +455,8 @@ pub(super) fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, 
 
 /// The keys of `owner` that are not removed, by id.
 fn of(connection: &Connection, owner: &KeyOwner) -> Result<Vec<ApiKey>, TransactionError> {
-    let mut statement = connection.prepare_cached(&format!(
-        "{SELECT} WHERE keys.owner = ?1 AND keys.state <> 'removed' ORDER BY keys.id"
-    ))?;
+    let mut statement = connection
+        .prepare_cached(&select("WHERE keys.owner = ?1 AND keys.state <> 'removed' ORDER BY keys.id"))?;
     Ok(statement
         .query_map([owner_number(connection, owner)?], row_mapping::key)?
         .collect::<Result<_, _>>()?)

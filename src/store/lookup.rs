@@ -1,6 +1,7 @@
 //! The queries of the request path: a key with all that a decision needs to know, and an environment.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
@@ -8,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::change;
 use super::error::TransactionError;
 use super::row_mapping::{self, Parsed};
-use super::{ChangeNumber, Fingerprint, KeyVerifier, PepperId, Store, StoreError};
+use super::{ChangeNumber, Fingerprint, KeyVerifier, KeyVerifiers, PepperId, Store, StoreError};
 use crate::model::{
     AccessKey, AccountId, ApiKey, Environment, EnvironmentId, KeyId, KeyOwner, Owner, Principal, Role,
 };
@@ -18,8 +19,8 @@ use crate::model::{
 pub struct KeyRecord {
     /// The key, its owner and its owner's memberships, whatever their states.
     pub principal: Principal,
-    /// What verifies its secret.
-    pub verifier: KeyVerifier,
+    /// What verifies its secrets.
+    pub verifiers: KeyVerifiers,
     /// The newest change when it was read: all of the above is the state right after it.
     pub as_of: ChangeNumber,
 }
@@ -47,6 +48,8 @@ pub struct EnvironmentRead {
 pub struct KeyUse {
     /// Which key.
     pub key: KeyId,
+    /// Since when the key has the secret that was used; `None` where it has but one.
+    pub secret: Option<Timestamp>,
     /// When it was last used.
     pub at: Timestamp,
     /// The client's address then.
@@ -75,6 +78,31 @@ pub struct KeyEntry {
     pub revision: ChangeNumber,
     /// How it was used.
     pub usage: KeyUsage,
+    /// How its secret was used since the last rotation, as long as there are two.
+    pub secret_usage: KeyUsage,
+    /// How the secret before it was used since then.
+    pub former_usage: KeyUsage,
+}
+
+impl KeyEntry {
+    /// A key that was just made.
+    pub fn unused(key: ApiKey, revision: ChangeNumber) -> Self {
+        let usage = KeyUsage::default();
+        Self { key, revision, usage, secret_usage: usage, former_usage: usage }
+    }
+
+    /// Whether the key was unused for longer than `idle` at a time, as far as that is known: since its last use, or on
+    /// average.
+    pub fn has_longer_gaps(&self, idle: Duration, now: Timestamp) -> bool {
+        let since = |time: Timestamp| now.duration_since(time).unsigned_abs();
+        match self.usage.at {
+            None => true,
+            Some(last) => {
+                let uses = u32::try_from(self.usage.uses.max(1)).unwrap_or(u32::MAX);
+                since(last) > idle || since(self.key.created) / uses > idle
+            }
+        }
+    }
 }
 
 /// An account or an environment with its revision.
@@ -90,25 +118,36 @@ pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, 
     let as_of = change::head(connection)?.number;
     let found = connection
         .prepare_cached(
-            "SELECT keys.*, environments.id AS environment_id, fingerprints.mac, peppers.id AS pepper_id
+            "SELECT keys.*, environments.id AS environment_id,
+             now.mac, now_pepper.id AS pepper, former.mac AS former_mac, former_pepper.id AS former_pepper
              FROM keys
              LEFT JOIN environments ON environments.row = keys.environment
-             LEFT JOIN fingerprints ON fingerprints.key = keys.id
-             LEFT JOIN peppers ON peppers.number = fingerprints.pepper
+             LEFT JOIN fingerprints AS now ON now.key = keys.id AND now.secret = keys.secret_since
+             LEFT JOIN peppers AS now_pepper ON now_pepper.number = now.pepper
+             LEFT JOIN fingerprints AS former ON former.key = keys.id AND former.secret = keys.former_since
+             LEFT JOIN peppers AS former_pepper ON former_pepper.number = former.pepper
              WHERE keys.access_key = ?1 AND keys.state <> 'removed'",
         )?
         .query_row([access_key], |row| {
-            let pepper: Option<[u8; 8]> = row.get("pepper_id")?;
-            let mac: Option<[u8; 32]> = row.get("mac")?;
-            let fingerprint =
-                pepper.zip(mac).map(|(pepper, mac)| Fingerprint { pepper: PepperId(pepper), mac });
-            Ok((row_mapping::key(row)?, KeyVerifier { phc: row.get("phc")?, fingerprint }))
+            let verifier = |phc, pepper, mac| -> rusqlite::Result<KeyVerifier> {
+                let (pepper, mac): (Option<[u8; 8]>, Option<[u8; 32]>) = (row.get(pepper)?, row.get(mac)?);
+                let fingerprint =
+                    pepper.zip(mac).map(|(pepper, mac)| Fingerprint { pepper: PepperId(pepper), mac });
+                Ok(KeyVerifier { phc: row.get(phc)?, fingerprint })
+            };
+            let current = verifier("phc", "pepper", "mac")?;
+            let key = row_mapping::key(row)?;
+            let former = match key.former {
+                Some(_) => Some(verifier("former_phc", "former_pepper", "former_mac")?),
+                None => None,
+            };
+            Ok((key, KeyVerifiers { current, former }))
         })
         .optional()?;
-    let Some((key, verifier)) = found else { return Ok(KeyRead { record: None, as_of }) };
+    let Some((key, verifiers)) = found else { return Ok(KeyRead { record: None, as_of }) };
     let owner = owner(connection, &key.owner)?;
     let principal = Principal { key, owner };
-    Ok(KeyRead { record: Some(KeyRecord { principal, verifier, as_of }), as_of })
+    Ok(KeyRead { record: Some(KeyRecord { principal, verifiers, as_of }), as_of })
 }
 
 fn owner(connection: &Connection, owner: &KeyOwner) -> Result<Owner, TransactionError> {

@@ -8,9 +8,10 @@ use super::change::{self, ChangeNumber};
 use super::database::Database;
 use super::delta::ChangedObjects;
 use super::error::TransactionError;
+use super::keys::LostSecrets;
 use super::tables::{CHANGES, Cell};
-use super::{Author, KeyEdit, Store, StoreError, keys};
-use crate::model::{AccountId, ApiKey, EnvironmentId, Incomparable, KeyId, Membership, Role, Scope, State};
+use super::{Author, KeyEdit, Store, StoreError, keys, lookup};
+use crate::model::{AccountId, EnvironmentId, Incomparable, KeyId, Membership, Role, Scope, State};
 
 // the uuid tells whether an id was given to another object since
 const ACCOUNT: &str = "SELECT uuid, state FROM accounts WHERE id = ?1";
@@ -35,14 +36,19 @@ struct LostOfKey {
     expires: Option<Timestamp>,
     /// A narrower scope.
     scope: Option<Scope>,
+    /// That it was rotated, or that its former secret was ended.
+    secrets: Option<LostSecrets>,
 }
 
 impl LostOfKey {
-    /// What `is` has and `was` had no more.
-    fn between(was: &ApiKey, is: &ApiKey) -> Option<Self> {
+    /// What the key has in `new` and had in `old` no more.
+    fn between(old: &Database, new: &Database, id: KeyId) -> Result<Option<Self>, StoreError> {
+        let Some((was, is)) = old.read(|at| keys::get(at, id))?.zip(new.read(|at| keys::get(at, id))?) else {
+            return Ok(None);
+        };
         // an id may have been given to another key since
         if was.uuid != is.uuid {
-            return None;
+            return Ok(None);
         }
         let mut state = lost_revocation(was.state, is.state);
         let (mut expires, mut scope) = (None, None);
@@ -55,12 +61,17 @@ impl LostOfKey {
                 Err(Incomparable) => state = lost_revocation(State::Inactive, is.state),
             }
         }
-        (state.is_some() || expires.is_some() || scope.is_some()).then_some(Self {
-            id: is.id,
-            state,
-            expires,
-            scope,
-        })
+        // a secret that `new` accepts and `old` had replaced or ended
+        let is_accepted_again = was.secret_since > is.secret_since
+            || was.secret_since == is.secret_since && was.former.is_none() && is.former.is_some();
+        let secrets = if is_accepted_again && was.state != State::Removed && is.state != State::Removed {
+            let read = old.read(|at| lookup::key(at, was.access_key.as_str()))?;
+            read.record.map(|record| LostSecrets { key: was, verifiers: record.verifiers })
+        } else {
+            None
+        };
+        let is_lost = state.is_some() || expires.is_some() || scope.is_some() || secrets.is_some();
+        Ok(is_lost.then_some(Self { id, state, expires, scope, secrets }))
     }
 
     fn reapply(&self, store: &mut Store) -> Result<(), StoreError> {
@@ -72,6 +83,9 @@ impl LostOfKey {
         if let Some(scope) = &self.scope {
             let edit = KeyEdit { scope: Some(Some(scope.clone())), ..KeyEdit::default() };
             log_refusal(store.edit_key(id, &edit), || format!("key {id} is to have the scope {scope}"))?;
+        }
+        if let Some(secrets) = &self.secrets {
+            log_refusal(store.restore_secrets(secrets), || format!("key {id} is to have its newer secret"))?;
         }
         for state in self.state.map_or(&[][..], steps) {
             log_refusal(store.set_key_state(id, *state), || format!("key {id} is to be {state}"))?;
@@ -96,9 +110,7 @@ impl LostRevocations {
         })?;
         let mut lost = Self::default();
         for id in changed.keys {
-            let id = KeyId::from_row(id);
-            let (was, is) = (old.read(|at| keys::get(at, id))?, new.read(|at| keys::get(at, id))?);
-            lost.keys.extend(was.zip(is).and_then(|(was, is)| LostOfKey::between(&was, &is)));
+            lost.keys.extend(LostOfKey::between(old, new, KeyId::from_row(id))?);
         }
         for id in changed.accounts {
             if let Some(state) =

@@ -43,6 +43,7 @@ mod process_identity;
 mod query_budget;
 mod record_clock;
 mod request_store;
+mod rotations;
 mod row_mapping;
 mod store_handle;
 mod tables;
@@ -67,7 +68,7 @@ pub use gateways::{
     ConfirmedUpTo, GatewayEntry, GatewayRegistration, Gateways, RECEIPT_TIMEOUT, Receipt,
     receipt_poll_interval,
 };
-pub use keys::{KeyEdit, KeyProperties, NewKey};
+pub use keys::{KeyEdit, KeyProperties, NewKey, Overlap};
 pub use lease::{LeaseAction, LeaseState};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
 pub use lost_revocations::lost_revocation;
@@ -82,7 +83,7 @@ pub use postgres::{Replica, ReplicaHead, Wakeup};
 pub use record_clock::RecordClock;
 pub use request_store::{RequestStore, StoreNote};
 pub use store_handle::{Edit, Store};
-pub use verifier::{Fingerprint, KeyVerifier, PepperId};
+pub use verifier::{Fingerprint, KeyVerifier, KeyVerifiers, PepperId, SecretId};
 
 #[cfg(test)]
 mod tests;

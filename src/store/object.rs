@@ -163,7 +163,11 @@ pub(super) fn set_state(
     let (table, column) = kind.table();
     let time = (state == State::Removed).then(|| Timestamp::now().as_millisecond());
     // a removed key loses what verifies its secret
-    let and = if matches!(kind, ObjectKind::Key) && state == State::Removed { ", phc = ''" } else { "" };
+    let and = if matches!(kind, ObjectKind::Key) && state == State::Removed {
+        ", phc = '', former_phc = '', former_ends = 0, former_idle = 0"
+    } else {
+        ""
+    };
     transaction
         .prepare_cached(&format!("UPDATE {table} SET state = ?1, removed = ?2{and} WHERE {column} = ?3"))?
         .execute((state.as_str(), time, row))?;

@@ -4,14 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::database::{Database, OpenMode};
 use super::error::TransactionError;
 use super::thread_pool::ThreadPool;
 use super::{
-    EnvironmentRead, FileId, Fingerprint, KeyRead, KeyUse, PepperId, StoreError, lookup,
+    EnvironmentRead, FileId, Fingerprint, KeyRead, KeyUse, PepperId, SecretId, StoreError, lookup,
     uses_and_fingerprints,
 };
-use crate::model::{AccessKey, KeyId, KeyOwner};
+use crate::model::{AccessKey, KeyOwner};
 
 /// How many queries may wait for a connection. Further callers wait to be queued.
 const QUEUE: usize = 1024;
@@ -33,9 +35,9 @@ pub struct RequestStore {
 #[derive(Debug)]
 pub enum StoreNote {
     /// Keys were used.
-    Uses(Vec<KeyUse>),
+    Uses(Vec<KeyUse>, Timestamp),
     /// A key's secret can be recognised by this.
-    Fingerprint(KeyId, Fingerprint),
+    Fingerprint(SecretId, Fingerprint),
     /// This file of a replica is damaged, for this reason.
     Damage(FileId, String),
 }
@@ -89,21 +91,26 @@ impl RequestStore {
         self.ask(lookup::peppers).await
     }
 
-    /// Saves the fingerprint of a key. This is not a change, and may be lost when the machine stops.
-    pub async fn save_fingerprint(&self, key: KeyId, fingerprint: Fingerprint) -> Result<(), StoreError> {
+    /// Saves the fingerprint of a secret. This is not a change, and may be lost when the machine stops.
+    pub async fn save_fingerprint(
+        &self,
+        secret: SecretId,
+        fingerprint: Fingerprint,
+    ) -> Result<(), StoreError> {
         if let Some(note_sink) = &self.note_sink {
-            note_sink(StoreNote::Fingerprint(key, fingerprint));
+            note_sink(StoreNote::Fingerprint(secret, fingerprint));
         }
-        self.save(move |at| uses_and_fingerprints::save_fingerprint(at, key, &fingerprint)).await
+        self.save(move |at| uses_and_fingerprints::save_fingerprint(at, secret, &fingerprint)).await
     }
 
-    /// Saves the uses of keys. This is not a change, and may be lost when the machine stops.
+    /// Saves the uses of keys: all until then of keys with two secrets. This is not a change, and may be lost when the machine
+    /// stops.
     ///
     /// In several transactions, so that a change need not wait for thousands of them.
-    pub async fn save_uses(&self, uses: Vec<KeyUse>) -> Result<(), StoreError> {
+    pub async fn save_uses(&self, uses: Vec<KeyUse>, until: Timestamp) -> Result<(), StoreError> {
         if let Some(note_sink) = &self.note_sink {
             // they come back from the record, added to those of the other gateways
-            note_sink(StoreNote::Uses(uses));
+            note_sink(StoreNote::Uses(uses, until));
             return Ok(());
         }
         for some in uses.chunks(USES_PER_WRITE) {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::Row;
@@ -10,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{ChangeNumber, KeyEntry, KeyUsage};
 use crate::model::{
-    Account, AccountId, ApiKey, Description, Environment, EnvironmentId, KeyId, KeyOwner, Membership, Name,
-    Role, Scope,
+    Account, AccountId, ApiKey, Description, Environment, EnvironmentId, FormerSecret, KeyId, KeyOwner,
+    Membership, Name, Role, Scope,
 };
 
 /// A text column that the model parses.
@@ -133,9 +134,18 @@ pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
         uuid: row.get("uuid")?,
         expires: time_or_zero(row, "expires")?,
         scope: row.get::<_, Option<Parsed<Scope>>>("scope")?.map(|scope| Box::new(scope.0)),
+        secret_since: time(row, "secret_since")?,
+        former: former(row)?,
         created: time(row, "created")?,
         removed: optional_time(row, "removed")?,
     })
+}
+
+fn former(row: &Row<'_>) -> rusqlite::Result<Option<FormerSecret>> {
+    let Some(ends) = time_or_zero(row, "former_ends")? else { return Ok(None) };
+    let idle: i64 = row.get("former_idle")?;
+    let until_unused = Some(Duration::from_millis(idle.cast_unsigned())).filter(|idle| !idle.is_zero());
+    Ok(Some(FormerSecret { since: time(row, "former_since")?, ends, until_unused }))
 }
 
 /// The number of the change that last touched the row.
@@ -145,16 +155,37 @@ pub(super) fn revision(row: &Row<'_>) -> rusqlite::Result<ChangeNumber> {
 
 /// When, from where and how often a key was used.
 pub(super) fn usage(row: &Row<'_>) -> rusqlite::Result<KeyUsage> {
-    let uses: i64 = row.get("uses")?;
-    let address = row.get::<_, Option<Parsed<IpAddr>>>("last_used_address")?.map(|address| address.0);
-    let at = time_or_zero(row, "last_used")?;
-    Ok(KeyUsage { at, address, uses: uses.cast_unsigned() })
+    used(row, ["last_used", "last_used_address", "uses"])
 }
 
-/// A row of `keys`, with the environment's id as `environment_id`, and the key's revision and usage.
-pub(super) fn key_entry(row: &Row<'_>) -> rusqlite::Result<KeyEntry> {
-    Ok(KeyEntry { key: key(row)?, revision: revision(row)?, usage: usage(row)? })
+fn used(row: &Row<'_>, [last_used, address, uses]: [&str; 3]) -> rusqlite::Result<KeyUsage> {
+    let address = row.get::<_, Option<Parsed<IpAddr>>>(address)?.map(|address| address.0);
+    let uses: i64 = row.get(uses)?;
+    Ok(KeyUsage { at: time_or_zero(row, last_used)?, address, uses: uses.cast_unsigned() })
 }
+
+/// A row of `keys` with what [`KEY_JOINS`] joins: the key, its revision and usage.
+pub(super) fn key_entry(row: &Row<'_>) -> rusqlite::Result<KeyEntry> {
+    Ok(KeyEntry {
+        key: key(row)?,
+        revision: revision(row)?,
+        usage: usage(row)?,
+        secret_usage: used(row, ["secret_last_used", "secret_address", "secret_uses"])?,
+        former_usage: used(row, ["former_last_used", "former_address", "former_uses"])?,
+    })
+}
+
+/// What is selected of keys.
+pub(super) const KEY_COLUMNS: &str = "keys.*, environments.id AS environment_id,
+    coalesce(secret.last_used, 0) AS secret_last_used, secret.address AS secret_address,
+    coalesce(secret.uses, 0) AS secret_uses,
+    coalesce(former.last_used, 0) AS former_last_used, former.address AS former_address,
+    coalesce(former.uses, 0) AS former_uses";
+
+/// The environment that owns a key, and the uses of its two secrets.
+pub(super) const KEY_JOINS: &str = "LEFT JOIN environments ON environments.row = keys.environment
+    LEFT JOIN secret_uses AS secret ON secret.key = keys.id AND secret.secret = keys.secret_since
+    LEFT JOIN secret_uses AS former ON former.key = keys.id AND former.secret = keys.former_since";
 
 /// A row of `memberships`, with the environment's id as `environment_id`.
 pub(super) fn membership(row: &Row<'_>) -> rusqlite::Result<Membership> {
@@ -213,6 +244,10 @@ pub(super) fn key_json(key: &ApiKey) -> Value {
         "uuid": key.uuid,
         "expires": milliseconds(key.expires),
         "scope": key.scope.as_ref().map(|scope| scope.json()),
+        "secretSince": key.secret_since.as_millisecond(),
+        "previousSince": milliseconds(key.former.map(|former| former.since)),
+        "previousEnds": milliseconds(key.former.map(|former| former.ends)),
+        "previousUntilUnused": key.former.and_then(|former| Some(former.until_unused?.as_secs())),
         "created": key.created.as_millisecond(),
         "removed": milliseconds(key.removed),
     })

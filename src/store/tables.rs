@@ -105,6 +105,11 @@ pub(super) const KEYS: Table = Table {
         ("created", Int),
         ("expires", Int),
         ("scope", Text),
+        ("secret_since", Int),
+        ("former_phc", Text),
+        ("former_since", Int),
+        ("former_ends", Int),
+        ("former_idle", Int),
         ("removed", Int),
         ("revision", Int),
     ],
@@ -153,8 +158,8 @@ pub(super) const AUDIT: Table = Table {
 /// In PostgreSQL the row holds the pepper's id. In SQLite, [`super::uses_and_fingerprints`] writes these.
 pub(super) const FINGERPRINTS: Table = Table {
     name: "fingerprints",
-    columns: &[("key", Int), ("pepper", Bytes), ("mac", Bytes)],
-    key_columns: 1,
+    columns: &[("key", Int), ("secret", Int), ("pepper", Bytes), ("mac", Bytes)],
+    key_columns: 2,
     is_log: false,
 };
 
@@ -163,6 +168,14 @@ pub(super) const KEY_USES: Table = Table {
     name: "key_uses",
     columns: &[("key", Int), ("last_used", Int), ("address", Text), ("uses", Int)],
     key_columns: 1,
+    is_log: false,
+};
+
+/// Since the last rotation, for both secrets of a key. As long as there are two.
+pub(super) const SECRET_USES: Table = Table {
+    name: "secret_uses",
+    columns: &[("key", Int), ("secret", Int), ("last_used", Int), ("address", Text), ("uses", Int)],
+    key_columns: 2,
     is_log: false,
 };
 

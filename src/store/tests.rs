@@ -211,10 +211,11 @@ fn every_change_is_numbered_and_what_changes_nothing_is_not(test: &mut TestStore
     test.store.set_key_state(key.id, State::Active).unwrap();
     test.store.edit_key(key.id, &Edit { name: Some(None), ..Edit::default() }.into()).unwrap();
     let request_store = RequestStore::open(&test.path, 1).unwrap();
-    now(request_store.save_fingerprint(key.id, fingerprint(1))).unwrap();
+    now(request_store.save_fingerprint(SecretId { key: key.id, since: key.secret_since }, fingerprint(1)))
+        .unwrap();
     let at = jiff::Timestamp::from_second(1).unwrap();
-    let used = KeyUse { key: key.id, at, address: [127, 0, 0, 1].into(), count: 1 };
-    now(request_store.save_uses(vec![used])).unwrap();
+    let used = KeyUse { key: key.id, secret: None, at, address: [127, 0, 0, 1].into(), count: 1 };
+    now(request_store.save_uses(vec![used], Timestamp::UNIX_EPOCH)).unwrap();
     let usage = test.store.key_entry(key.id).unwrap().usage;
     assert_eq!((usage.at, usage.address), (Some(used.at), Some(used.address)));
     assert_eq!(test.number(), 2);
@@ -231,17 +232,17 @@ fn uses_add_up_and_an_older_one_takes_nothing_of_the_newest(test: &mut TestStore
     let request_store = RequestStore::open(&test.path, 1).unwrap();
     let used = |second, host, count| {
         let at = jiff::Timestamp::from_second(second).unwrap();
-        KeyUse { key, at, address: [192, 0, 2, host].into(), count }
+        KeyUse { key, secret: None, at, address: [192, 0, 2, host].into(), count }
     };
     let usage = |second, host, uses| KeyUsage {
         at: Some(jiff::Timestamp::from_second(second).unwrap()),
         address: Some([192, 0, 2, host].into()),
         uses,
     };
-    now(request_store.save_uses(vec![used(200, 2, 5)])).unwrap();
-    now(request_store.save_uses(vec![used(100, 1, 7), used(200, 3, 1)])).unwrap();
+    now(request_store.save_uses(vec![used(200, 2, 5)], Timestamp::UNIX_EPOCH)).unwrap();
+    now(request_store.save_uses(vec![used(100, 1, 7), used(200, 3, 1)], Timestamp::UNIX_EPOCH)).unwrap();
     assert_eq!(test.store.key_entry(key).unwrap().usage, usage(200, 2, 13));
-    now(request_store.save_uses(vec![used(300, 4, 2)])).unwrap();
+    now(request_store.save_uses(vec![used(300, 4, 2)], Timestamp::UNIX_EPOCH)).unwrap();
     assert_eq!(test.store.key_entry(key).unwrap().usage, usage(300, 4, 15));
 }
 
@@ -416,7 +417,7 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(test: &m
     let read = now(request_store.key(&key.access_key)).unwrap();
     let record = read.record.unwrap();
     assert_eq!((read.as_of, record.as_of), (number, number));
-    assert_eq!(record.verifier, new.verifier);
+    assert_eq!(record.verifiers.current, new.verifier);
     let Owner::Account { memberships, .. } = &record.principal.owner else { panic!("an account key") };
     let order: Vec<_> = memberships.iter().map(|(id, _)| id.as_str()).collect();
     assert_eq!(order, ["C", "a", "b"]);
@@ -424,9 +425,10 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(test: &m
     assert_eq!(now(request_store.peppers()).unwrap(), [PepperId([7; 8])]);
     assert_eq!(now(request_store.access_keys_of(&key.owner)).unwrap(), std::slice::from_ref(&key.access_key));
 
-    now(request_store.save_fingerprint(key.id, fingerprint(8))).unwrap();
+    now(request_store.save_fingerprint(SecretId { key: key.id, since: key.secret_since }, fingerprint(8)))
+        .unwrap();
     let record = now(request_store.key(&key.access_key)).unwrap().record.unwrap();
-    assert_eq!(record.verifier.fingerprint, Some(fingerprint(8)));
+    assert_eq!(record.verifiers.current.fingerprint, Some(fingerprint(8)));
     assert_eq!(
         test.store.peppers().unwrap(),
         [PepperId([8; 8])],
@@ -437,7 +439,8 @@ fn a_key_is_read_with_its_owner_and_sorted_memberships_as_of_one_change(test: &m
     assert!(!now(request_store.key(&key.access_key)).unwrap().record.unwrap().principal.is_active());
     let (_, number) = test.store.remove_key(key.id).unwrap();
     assert_eq!(now(request_store.key(&key.access_key)).unwrap(), KeyRead { record: None, as_of: number });
-    now(request_store.save_fingerprint(key.id, fingerprint(9))).unwrap();
+    now(request_store.save_fingerprint(SecretId { key: key.id, since: key.secret_since }, fingerprint(9)))
+        .unwrap();
     assert_eq!(test.store.peppers().unwrap(), [], "a removed key gets no fingerprint");
 }
 

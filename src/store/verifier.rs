@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
+
+use crate::model::KeyId;
+
 /// Names a pepper: the first bytes of a digest of it, which do not give the pepper away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PepperId(pub [u8; 8]);
@@ -27,6 +31,15 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
+/// One secret of a key: which key, and since when it has had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretId {
+    /// The key.
+    pub key: KeyId,
+    /// [`ApiKey::secret_since`](crate::model::ApiKey::secret_since), now or before the rotation.
+    pub since: Timestamp,
+}
+
 /// What verifies a secret: the slow hash, and the fingerprint if there is one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyVerifier {
@@ -46,6 +59,15 @@ impl KeyVerifier {
             && parts.clone().count() >= 3
             && parts.all(|part| !part.is_empty())
     }
+}
+
+/// What verifies the secrets of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyVerifiers {
+    /// Of its secret.
+    pub current: KeyVerifier,
+    /// Of the secret before the last rotation, as long as the record keeps it.
+    pub former: Option<KeyVerifier>,
 }
 
 impl fmt::Debug for KeyVerifier {

@@ -140,6 +140,7 @@ impl Record {
             applied: ChangeNumber(row.applied),
             lease_until: time(row.lease_until),
             is_live: row.lease_until >= now,
+            uses_saved: Timestamp::UNIX_EPOCH,
         };
         Gateways {
             at: time(now),

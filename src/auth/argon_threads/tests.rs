@@ -4,9 +4,11 @@ use std::task::{Context, Poll, Waker};
 
 use super::super::argon::hash_secret;
 use super::super::argon::tests::cheap;
+use super::super::failed_key_cache::Verifiers;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::store::KeyVerifier;
 
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -28,8 +30,12 @@ fn requester(source: ClientSource) -> Requester {
 }
 
 fn check(phc: Option<&str>, secret: &[u8]) -> Verification {
-    phc.map_or(Verification::KnownOutcome(false), |phc| Verification::Argon2 {
-        phc: phc.to_owned(),
+    phc.map_or(Verification::KnownOutcome(None), |phc| Verification::Argon2 {
+        verifiers: Arc::new(Verifiers {
+            current: KeyVerifier { phc: phc.to_owned(), fingerprint: None },
+            since: jiff::Timestamp::UNIX_EPOCH,
+            former: None,
+        }),
         secret: Zeroizing::new(secret.to_vec()),
     })
 }
@@ -71,7 +77,7 @@ fn right_and_wrong_and_unknown() {
     let phc = hash_secret(&cheap(), b"secret").unwrap();
     let ask = |number, phc, secret| {
         let answer = block_on(threads.verify(requester(source(1)), run_id(number), check(phc, secret)));
-        answer.ok().map(|answer| answer.matches)
+        answer.ok().map(|answer| answer.matched.is_some())
     };
     assert_eq!(ask(1, Some(phc.as_str()), &b"secret"[..]), Some(true));
     assert_eq!(ask(2, Some(phc.as_str()), b"wrong"), Some(false));
@@ -92,7 +98,7 @@ fn one_run_however_many_wait() {
         }
         let mut answers = Vec::new();
         for future in waiting {
-            answers.push(future.await.map(|answer| answer.matches));
+            answers.push(future.await.map(|answer| answer.matched.is_some()));
         }
         answers
     });
@@ -111,7 +117,7 @@ fn the_first_asker_may_leave_without_harm_to_the_others() {
         assert!(poll_once(first.as_mut()).is_pending());
         assert!(poll_once(second.as_mut()).is_pending());
     }
-    assert_eq!(block_on(second).map(|answer| answer.matches), Ok(true));
+    assert_eq!(block_on(second).map(|answer| answer.matched.is_some()), Ok(true));
     assert_eq!(counters.read().argon2_runs, 1);
 }
 
@@ -195,7 +201,7 @@ fn a_record_that_cannot_be_verified_is_no_verdict_and_harms_nobody_after_it() {
     assert_eq!(counters.read().argon2_failures, 1);
     let phc = hash_secret(&cheap(), b"secret").unwrap();
     let answer = block_on(threads.verify(requester(source(1)), run_id(2), check(Some(&phc), b"secret")));
-    assert_eq!(answer.map(|answer| answer.matches), Ok(true));
+    assert_eq!(answer.map(|answer| answer.matched.is_some()), Ok(true));
 }
 
 /// Questions that have been put, and the order in which they are answered.
@@ -291,7 +297,7 @@ fn case_104_guesses_beyond_the_budget_wait_and_right_ones_cost_nothing() {
     let ask = |number: u8, last: u8, key: AccessKeyHash, secret: &[u8]| {
         let requester = Requester { source: source(last), key, is_known: false };
         block_on(threads.verify(requester, run_id(number), check(Some(&phc), secret)))
-            .map(|answer| answer.matches)
+            .map(|answer| answer.matched.is_some())
     };
     let began = Instant::now();
     for number in 0..20 {

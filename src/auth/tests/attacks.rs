@@ -119,7 +119,7 @@ fn case_15_a_forged_pair_cannot_join_the_run_of_a_right_one() {
         });
         let pair = fixture.chosen_key("ROOT", "secret");
         let request_store = RequestStore::open(&fixture.path("store"), 1).unwrap();
-        let phc = request_store.key(pair.access_key()).await.unwrap().record.unwrap().verifier.phc;
+        let phc = request_store.key(pair.access_key()).await.unwrap().record.unwrap().verifiers.current.phc;
         let right = fixture.ask_pair(&pair);
         let forged = format!("secret{phc}");
         let forged = async {

@@ -195,7 +195,8 @@ fn case_72_a_read_that_raced_with_a_change_is_done_again() {
         fixture.apply_changes().await;
         // the reader was slow: what it has read is from before the change, and arrives after it
         let access_key = pair.access_key().as_str();
-        let admit = fixture.auth.cache_identity(access_key, &identity.phc, identity.mac, SOURCE, Some(read));
+        let admit =
+            fixture.auth.cache_identity(access_key, identity.secret_since, identity.mac, SOURCE, Some(read));
         let (admitted, cost) = fixture.counted(admit).await;
         assert!(matches!(admitted, Err(AuthRefusal::Unauthorized(_))), "{admitted:?}");
         assert_eq!(cost, Counters { raced_fills: 1, store_reads: 1, ..Counters::default() });
@@ -245,7 +246,13 @@ fn case_72_a_read_that_raced_with_a_new_replica_is_done_again() {
         auth.apply_changes(&changes).await;
         assert!(identity.is_stale());
         let admitted = auth
-            .cache_identity(pair.access_key().as_str(), &identity.phc, identity.mac, SOURCE, Some(read))
+            .cache_identity(
+                pair.access_key().as_str(),
+                identity.secret_since,
+                identity.mac,
+                SOURCE,
+                Some(read),
+            )
             .await;
         assert!(matches!(admitted, Err(AuthRefusal::Unauthorized(_))), "{admitted:?}");
         assert_eq!(auth.counters().raced_fills, 1);
@@ -264,7 +271,7 @@ fn a_refusal_that_raced_with_a_change_is_not_cached() {
         let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
         fixture.store.set_key_state(pair.key.id, State::Active).unwrap();
         fixture.apply_changes().await;
-        fixture.auth.remember_failure(read.active_verifier(Timestamp::now()), Some(read));
+        fixture.auth.remember_failure(read.active_verifiers(Timestamp::now()), Some(read));
         assert_eq!(fixture.auth.failed_key_cache.len(), 0);
         assert!(fixture.ask_pair(&pair).await.is_ok());
     });

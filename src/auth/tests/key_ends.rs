@@ -56,13 +56,13 @@ fn case_131_what_was_read_before_the_end_is_not_cached_after_it() {
         let end = fixture.end_in_hours(&pair, 1);
         fixture.apply_changes().await;
         let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
-        let (verifier, mac) = (read.active_verifier(end - SignedDuration::from_secs(1)), Mac([0; 32]));
+        let (verifier, mac) = (read.active_verifiers(end - SignedDuration::from_secs(1)), Mac([0; 32]));
         assert!(verifier.is_ok(), "it still worked then");
-        let phc = verifier.unwrap().phc.clone();
+        let since = pair.key.secret_since;
         // the end comes between: nothing is in a cache yet that could be dropped
         assert_eq!(fixture.apply_ends(end).await, 1);
         let filled =
-            fixture.auth.cache_identity(pair.access_key().as_str(), &phc, mac, SOURCE, Some(read)).await;
+            fixture.auth.cache_identity(pair.access_key().as_str(), since, mac, SOURCE, Some(read)).await;
         assert_eq!(filled.unwrap_err(), EXPIRED);
         assert_eq!(fixture.auth.identities.len(), 0);
 
@@ -71,7 +71,7 @@ fn case_131_what_was_read_before_the_end_is_not_cached_after_it() {
         let end = fixture.end_in_hours(&other, 2);
         fixture.apply_changes().await;
         let read = fixture.auth.read(other.access_key().clone()).await.unwrap();
-        let verifier = read.active_verifier(end - SignedDuration::from_secs(1));
+        let verifier = read.active_verifiers(end - SignedDuration::from_secs(1));
         assert_eq!(fixture.apply_ends(end).await, 1);
         fixture.auth.remember_failure(verifier, Some(read));
         assert_eq!(fixture.auth.failed_key_cache.len(), 0);

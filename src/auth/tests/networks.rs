@@ -93,13 +93,15 @@ fn what_was_read_before_a_key_was_narrowed_is_not_cached() {
         let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
         fixture.narrow(&pair, &["10.0.0.0/8"]).await;
         let access_key = pair.access_key().as_str();
-        let filled =
-            fixture.auth.cache_identity(access_key, &identity.phc, identity.mac, SOURCE, Some(read)).await;
+        let filled = fixture
+            .auth
+            .cache_identity(access_key, identity.secret_since, identity.mac, SOURCE, Some(read))
+            .await;
         assert_eq!(filled.unwrap_err(), NETWORK);
         assert_eq!(fixture.ask_pair(&pair).await.unwrap_err(), NETWORK);
         // a refusal that was read before, too
         let read = fixture.auth.read(pair.access_key().clone()).await.unwrap();
-        let verifier = read.active_verifier(Timestamp::now());
+        let verifier = read.active_verifiers(Timestamp::now());
         fixture.narrow(&pair, &["192.0.2.0/24"]).await;
         fixture.auth.remember_failure(verifier, Some(read));
         assert!(fixture.ask_pair(&pair).await.is_ok());

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use super::super::fingerprint::Mac;
+use super::super::identity::KeySecret;
 use super::super::identity::UnsavedUses;
 use super::*;
 use crate::store::{BootInstant, PepperId};
@@ -277,7 +278,12 @@ fn uses_that_find_the_queue_full_are_taken_with_the_next_use() {
         let mut identities = Vec::new();
         for pair in [fixture.account_key(), fixture.environment_key()] {
             let record = request_store.key(pair.access_key()).await.unwrap().record.unwrap();
-            identities.push(Arc::new(Identity::new(record, Mac([0; 32]), &uses)));
+            identities.push(Arc::new(Identity::new(
+                record,
+                (KeySecret::Current, false),
+                Mac([0; 32]),
+                &uses,
+            )));
         }
         let take = || {
             uses.take(usize::MAX)

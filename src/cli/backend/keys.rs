@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use http::Method;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::owner_names::OwnerNames;
 use super::{Backend, OnListPart, api, owner_names};
-use crate::auth::{ChosenPair, ChosenPairError, Peppers, looks_like_secret, max_entropy_bits};
+use crate::auth::{ChosenPair, ChosenPairError, Peppers, looks_like_secret, max_entropy_bits, new_secret};
 use crate::cli::arguments::{ConfirmSelf, SECRET_AS_NAME};
 use crate::cli::import;
 use crate::cli::issue_key::issue_key;
@@ -20,8 +20,8 @@ use crate::cli::local_store::LocalStore;
 use crate::cli::output::Format;
 use crate::cli::remote::{Body, Client, resources};
 use crate::cli::results::{Changed, Fetched};
-use crate::model::{AccessKey, AccountKind, KeyId, KeyOwner, Scope, State};
-use crate::store::{ConfirmedUpTo, KeyEdit, KeyEntry, PageQuery, StoreError};
+use crate::model::{AccessKey, AccountKind, ApiKey, KeyId, KeyOwner, Scope, State, WantedOverlap};
+use crate::store::{ConfirmedUpTo, ExpectedRevision, KeyEdit, KeyEntry, Overlap, PageQuery, StoreError};
 
 /// Room for the largest body of a new key.
 const BODY_BYTES: usize = 32 << 10;
@@ -30,6 +30,15 @@ const BODY_BYTES: usize = 32 << 10;
 pub(in crate::cli) struct NewKey {
     pub(in crate::cli) changed: Changed<KeyEntry>,
     pub(in crate::cli) secret: Zeroizing<String>,
+}
+
+impl NewKey {
+    /// Takes the secret out of what the API has sent.
+    fn of(mut changed: Changed<KeyEntry>) -> Option<Self> {
+        let secret = changed.fetched.sent.as_mut().and_then(|document| document.get_mut("secretValue"));
+        let Some(Value::String(secret)) = secret.map(Value::take) else { return None };
+        Some(Self { changed, secret: Zeroizing::new(secret) })
+    }
 }
 
 /// A pair that somebody brings.
@@ -202,16 +211,67 @@ impl Backend {
                 Ok(NewKey { changed: Changed::in_store(issued.entry, revision), secret })
             }
             Self::Api(client) => {
-                let mut changed = post(client, &owner, &said, None)?;
-                let secret =
-                    changed.fetched.sent.as_mut().and_then(|document| document.get_mut("secretValue"));
-                let Some(Value::String(secret)) = secret.map(Value::take) else {
-                    bail!(
-                        "the gateway has made key {}, and not shown its secret: deactivate and delete it",
-                        changed.fetched.object.key.id
-                    );
+                let changed = post(client, &owner, &said, None)?;
+                let id = changed.fetched.object.key.id;
+                NewKey::of(changed).ok_or_else(|| {
+                    anyhow!(
+                        "the gateway has made key {id}, and not shown its secret: deactivate and delete it"
+                    )
+                })
+            }
+        }
+    }
+
+    /// Gives a key another secret.
+    pub(in crate::cli) fn rotate_key(
+        &mut self,
+        key: &ApiKey,
+        wanted: WantedOverlap,
+    ) -> anyhow::Result<NewKey> {
+        let id = key.id;
+        match self {
+            Self::Store(local_store) => {
+                let LocalStore { config, store } = &mut **local_store;
+                let peppers = Peppers::load(&config.pepper_files)?;
+                let (secret, verifier) =
+                    new_secret(&config.key_prefix, &config.argon2, &peppers, &key.access_key)
+                        .context("cannot hash the new secret")?;
+                let overlap = Overlap::of(wanted, Timestamp::now());
+                store.rotate_key(id, &verifier, overlap, &ExpectedRevision::Any)?;
+                let secret = Zeroizing::new(secret.as_str().to_owned());
+                Ok(NewKey { changed: changed_in_store(local_store, id)?, secret })
+            }
+            Self::Api(client) => {
+                let text = |duration: Duration| humantime::format_duration(duration).to_string();
+                let body = match wanted {
+                    WantedOverlap::None => json!({ "overlap": "0" }),
+                    WantedOverlap::For(lasts) => json!({ "overlap": text(lasts) }),
+                    WantedOverlap::UntilUnused { idle, at_most } => {
+                        json!({ "untilUnused": text(idle), "atMost": text(at_most) })
+                    }
                 };
-                Ok(NewKey { changed, secret: Zeroizing::new(secret) })
+                let target = api::with_query(&path(id), &[("action", "rotate")]);
+                let answer = client.send(&Method::POST, &target, Some(&Body::json(&body)))?;
+                let changed = api::changed(client, answer, resources::key, |entry| entry.key.id == id)?;
+                NewKey::of(changed).ok_or_else(|| {
+                    anyhow!("the gateway has rotated key {id}, and not shown its new secret: end the rotation, and rotate again")
+                })
+            }
+        }
+    }
+
+    /// Ends the former secret of a key that was rotated.
+    pub(in crate::cli) fn end_rotation(&mut self, key: &str) -> anyhow::Result<Changed<KeyEntry>> {
+        let id = self.key(key)?.object.key.id;
+        match self {
+            Self::Store(local_store) => {
+                local_store.store.end_rotation(id, &ExpectedRevision::Any)?;
+                changed_in_store(local_store, id)
+            }
+            Self::Api(client) => {
+                let target = api::with_query(&path(id), &[("action", "endrotation")]);
+                let answer = client.send(&Method::POST, &target, None)?;
+                Ok(api::changed(client, answer, resources::key, |entry| entry.key.id == id)?)
             }
         }
     }

@@ -7,7 +7,7 @@ mod environments;
 mod keys;
 mod owner_names;
 
-pub(super) use keys::ImportedPair;
+pub(super) use keys::{ImportedPair, NewKey};
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::model::{
-    Account, AccountId, AccountKind, ApiKey, Description, Environment, EnvironmentId, KeyOwner, Membership,
-    Name, Role, Scope, ScopeFields, State, TextError,
+    Account, AccountId, AccountKind, ApiKey, Description, Environment, EnvironmentId, FormerSecret, KeyOwner,
+    Membership, Name, Role, Scope, ScopeFields, State, TextError,
 };
 use crate::store::{ChangeNumber, KeyEntry, KeyUsage, MemberEntry};
 
@@ -28,8 +28,15 @@ pub(in crate::cli) fn key(document: &Value) -> Result<KeyEntry, Unexpected> {
         "project" => KeyOwner::Environment(fields.parsed::<EnvironmentId>("accountId")?),
         _ => return Err(Unexpected { field: "ownerType" }),
     };
-    let address = fields.optional("lastUsedAddress", |text| text.parse().ok())?;
-    let uses = fields.value("useCount").and_then(Value::as_u64).ok_or(Unexpected { field: "useCount" })?;
+    let former = match fields.time("previousEndsTS")? {
+        None => None,
+        Some(ends) => Some(FormerSecret {
+            since: fields.time("previousSinceTS")?.ok_or(Unexpected { field: "previousSinceTS" })?,
+            ends,
+            until_unused: fields
+                .optional("previousUntilUnused", |text| humantime::parse_duration(text).ok())?,
+        }),
+    };
     Ok(KeyEntry {
         key: ApiKey {
             id: fields.parsed("id")?,
@@ -41,11 +48,15 @@ pub(in crate::cli) fn key(document: &Value) -> Result<KeyEntry, Unexpected> {
             uuid: fields.uuid()?,
             expires: fields.time("expiresTS")?,
             scope: fields.scope()?,
+            secret_since: fields.time("secretSinceTS")?.ok_or(Unexpected { field: "secretSinceTS" })?,
+            former,
             created: fields.created()?,
             removed: fields.time("removedTS")?,
         },
         revision: ChangeNumber(0),
-        usage: KeyUsage { at: fields.time("lastUsedTS")?, address, uses },
+        usage: fields.usage(["lastUsedTS", "lastUsedAddress", "useCount"])?,
+        secret_usage: fields.usage(["secretLastUsedTS", "secretLastUsedAddress", "secretUses"])?,
+        former_usage: fields.usage(["previousLastUsedTS", "previousLastUsedAddress", "previousUses"])?,
     })
 }
 
@@ -169,6 +180,15 @@ impl<'a> Fields<'a> {
         self.time("createdTS")?.ok_or(Unexpected { field: "createdTS" })
     }
 
+    /// How a key or a secret was used.
+    fn usage(&self, [at, address, uses]: [&'static str; 3]) -> Result<KeyUsage, Unexpected> {
+        Ok(KeyUsage {
+            at: self.time(at)?,
+            address: self.optional(address, |text| text.parse().ok())?,
+            uses: self.value(uses).and_then(Value::as_u64).ok_or(Unexpected { field: uses })?,
+        })
+    }
+
     /// A time in milliseconds.
     fn time(&self, field: &'static str) -> Result<Option<Timestamp>, Unexpected> {
         let Some(value) = self.value(field) else { return Ok(None) };
@@ -194,6 +214,12 @@ mod tests {
                 uuid: "6f2c7e5e-7a2b-4a47-9a0a-0f2f8a4a2f11".to_owned(),
                 expires: Some(Timestamp::from_second(1_800_000_000).unwrap()),
                 scope: Some(Box::new(r#"{"read_only":true,"networks":["10.0.0.0/8"]}"#.parse().unwrap())),
+                secret_since: Timestamp::from_millisecond(1_700_000_000_456).unwrap(),
+                former: Some(FormerSecret {
+                    since: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
+                    ends: Timestamp::from_second(1_800_000_000).unwrap(),
+                    until_unused: Some(std::time::Duration::from_hours(2)),
+                }),
                 created: Timestamp::from_millisecond(1_700_000_000_123).unwrap(),
                 removed: Some(Timestamp::from_millisecond(1_700_000_001_456).unwrap()),
             },
@@ -202,6 +228,16 @@ mod tests {
                 at: Some(Timestamp::from_millisecond(1_700_000_000_789).unwrap()),
                 address: Some("2001:db8::1".parse().unwrap()),
                 uses: 7,
+            },
+            secret_usage: KeyUsage {
+                at: Some(Timestamp::from_millisecond(1_700_000_000_791).unwrap()),
+                address: Some("2001:db8::1".parse().unwrap()),
+                uses: 5,
+            },
+            former_usage: KeyUsage {
+                at: Some(Timestamp::from_millisecond(1_700_000_000_789).unwrap()),
+                address: Some("2001:db8::1".parse().unwrap()),
+                uses: 2,
             },
         }
     }
@@ -215,6 +251,8 @@ mod tests {
         owned.key.removed = None;
         owned.key.expires = None;
         owned.key.scope = None;
+        owned.key.former = None;
+        (owned.secret_usage, owned.former_usage) = Default::default();
         owned.key.state = State::Active;
         owned.usage = KeyUsage::default();
         assert_eq!(key(&resource_json::key(&owned, Some("secret"), &RenderOptions::default())), Ok(owned));
@@ -243,6 +281,9 @@ mod tests {
             ("scope", "read_only".into()),
             ("scope", serde_json::json!({ "read_only": true, "more": 1 })),
             ("scope", serde_json::json!({})),
+            ("secretSinceTS", Value::Null),
+            ("previousUses", (-1).into()),
+            ("previousSinceTS", Value::Null),
             ("lastUsedAddress", "here".into()),
             ("useCount", (-1).into()),
         ] {

@@ -84,8 +84,10 @@ pub(super) struct Action {
     pub(super) handler: ResourceHandler,
     /// Action and subject in the audit log.
     pub(super) audit: (&'static str, &'static str),
-    /// A field that it reads, beside those of an update, and the field's `OpenAPI` schema.
-    pub(super) property: Option<ExtraProperty>,
+    /// Fields that it reads, beside those of an update, and their `OpenAPI` schemas.
+    pub(super) properties: &'static [ExtraProperty],
+    /// Whether it is answered 201, as it makes something that is shown once.
+    pub(super) creates: bool,
 }
 
 impl Action {
@@ -94,7 +96,7 @@ impl Action {
         handler: ResourceHandler,
         audit: (&'static str, &'static str),
     ) -> Self {
-        Self { name, handler, audit, property: None }
+        Self { name, handler, audit, properties: &[], creates: false }
     }
 
     /// Those of a type that the audit log calls `subject`: its objects are activated, deactivated, removed and updated.

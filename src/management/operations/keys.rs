@@ -5,9 +5,11 @@ use zeroize::Zeroizing;
 use super::{Caller, Changed, Operations, SelfLockout, refuse_self_lockout};
 use crate::auth::{MintedPair, Secret};
 use crate::management::refusal::Refusal;
-use crate::model::{AccessKey, KeyId, KeyOwner, Owner, State};
+use crate::model::{AccessKey, KeyId, KeyOwner, Owner, State, WantedOverlap};
 use crate::policy::ManagementAction;
-use crate::store::{EnvironmentScope, KeyEdit, KeyEntry, NewKey, Page, PageQuery, StateTransition};
+use crate::store::{
+    EnvironmentScope, ExpectedRevision, KeyEdit, KeyEntry, NewKey, Overlap, Page, PageQuery, StateTransition,
+};
 
 /// A new key.
 #[derive(Debug)]
@@ -142,6 +144,49 @@ impl Operations {
             })
             .await?;
         Ok(self.with_receipt(edited).await)
+    }
+
+    /// Gives a key another secret; the one before stays valid as long as `wanted` says.
+    pub async fn rotate_key(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        wanted: WantedOverlap,
+        expected: ExpectedRevision,
+    ) -> Result<IssuedKey, Refusal> {
+        let entry = self.key(caller, id).await?;
+        caller.require(&ManagementAction::ChangeKeys(entry.key.owner))?;
+        let access_key = entry.key.access_key;
+        let (secret, verifier) =
+            self.hash(move |authenticator| Ok(authenticator.new_secret(&access_key)?)).await?;
+        let overlap = Overlap::of(wanted, self.now());
+        let rotated = self
+            .store
+            .write(caller.author(), move |store| {
+                let (_, number) = store.rotate_key(id, &verifier, overlap, &expected)?;
+                Ok((store.key_entry(id)?, number))
+            })
+            .await?;
+        Ok(IssuedKey { changed: self.with_receipt(rotated).await, secret: Some(secret) })
+    }
+
+    /// Ends the former secret of a key that was rotated.
+    pub async fn end_rotation(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        expected: ExpectedRevision,
+    ) -> Result<Changed<KeyEntry>, Refusal> {
+        let entry = self.key(caller, id).await?;
+        caller.require(&ManagementAction::ChangeKeys(entry.key.owner))?;
+        let ended = self
+            .store
+            .write(caller.author(), move |store| {
+                let (_, number) = store.end_rotation(id, &expected)?;
+                Ok((store.key_entry(id)?, number))
+            })
+            .await?;
+        Ok(self.with_receipt(ended).await)
     }
 
     /// Activates, deactivates or removes a key.

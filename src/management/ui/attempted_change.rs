@@ -32,6 +32,8 @@ fn action(verb: &str) -> Option<&'static str> {
         "activate" => Some("activate"),
         "deactivate" => Some("deactivate"),
         "delete" => Some("remove"),
+        "rotate" => Some("rotate"),
+        "end-rotation" => Some("endrotation"),
         _ => None,
     }
 }

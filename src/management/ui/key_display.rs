@@ -10,7 +10,7 @@ use super::relative_time::RelativeTime;
 use super::signed_in_request::{SignedInRequest, with_query};
 use super::table::{Cell, MenuItem};
 use crate::model::{ApiKey, KeyId, KeyOwner, State};
-use crate::store::{KeyEntry, ObjectId};
+use crate::store::{KeyEntry, KeyUsage, ObjectId};
 
 /// What a key is called: its name, else its access key.
 pub(super) fn key_label(key: &ApiKey) -> &str {
@@ -51,14 +51,19 @@ pub(super) fn expires(key: &ApiKey, now: Timestamp, notice: Option<Duration>) ->
 
 /// When and from where a key was used.
 pub(super) fn last_use(entry: &KeyEntry, now: Timestamp) -> Cell {
+    used(&entry.usage, now)
+}
+
+/// When and from where a key or one of its secrets was used.
+pub(super) fn used(usage: &KeyUsage, now: Timestamp) -> Cell {
     Cell::LastUse {
-        last: entry.usage.at.map(|at| RelativeTime { at, now }),
-        address: entry.usage.address.map(|address| address.to_string()),
+        last: usage.at.map(|at| RelativeTime { at, now }),
+        address: usage.address.map(|address| address.to_string()),
     }
 }
 
 /// What can be done with a key; `here` is the page to come back to.
-pub(super) fn key_menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<MenuItem> {
+pub(super) fn key_menu(key: &ApiKey, here: &str, may_change: bool, now: Timestamp) -> Vec<MenuItem> {
     let asked = |verb: &str| with_query(&format!("/keys/{}/{verb}", key.id), &[("to", here)]);
     let mut items = Vec::new();
     if may_change {
@@ -86,6 +91,20 @@ pub(super) fn key_menu(key: &ApiKey, here: &str, may_change: bool) -> Vec<MenuIt
             State::Removed => {}
         }
         if key.state != State::Removed {
+            items.push(MenuItem::Form {
+                label: "Rotate secret",
+                hook: "rotate",
+                href: asked("rotate"),
+                is_destructive: false,
+            });
+            if key.former_at(now).is_some() {
+                items.push(MenuItem::Form {
+                    label: "End former secret",
+                    hook: "end-rotation",
+                    href: asked("end-rotation"),
+                    is_destructive: true,
+                });
+            }
             items.push(MenuItem::Form {
                 label: "Edit",
                 hook: "edit",

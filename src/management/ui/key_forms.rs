@@ -115,7 +115,7 @@ pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result
                 request.session.flash.put_secret(id, secret, Instant::now());
                 forget_later(Arc::clone(&request.session.flash));
             }
-            request.session.flash.set_notice(new_key_notice(&issued.changed));
+            request.session.flash.set_notice(new_secret_notice(&issued.changed, "is active"));
             Ok(redirect(&with_query(&format!("/keys/{id}/created"), &[("to", &to)])))
         }
         Err(refusal) => {
@@ -126,11 +126,11 @@ pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result
     }
 }
 
-/// What is said of a new key. The page that says it shows the secret once, so nobody is asked to reload it.
-fn new_key_notice(done: &Changed<KeyEntry>) -> Notice {
+/// What is said of a key with a new secret. The page that says it shows the secret once, so nobody is asked to reload it.
+pub(super) fn new_secret_notice(done: &Changed<KeyEntry>, what_is_so: &str) -> Notice {
     let name = key_label(&done.value.key);
     if done.is_confirmed() {
-        return change_notice(done, &format!("Key “{name}” is active."));
+        return change_notice(done, &format!("Key “{name}” {what_is_so}."));
     }
     let text = format!(
         "Key “{name}” is recorded as change {}, but not yet confirmed by {}. Until then it may be refused there. \
@@ -142,7 +142,7 @@ fn new_key_notice(done: &Changed<KeyEntry>) -> Notice {
 }
 
 /// Wipes the secret when nobody has come for it.
-fn forget_later(flash: Arc<Flash>) {
+pub(super) fn forget_later(flash: Arc<Flash>) {
     tokio::spawn(async move {
         tokio::time::sleep(SECRET_LIFETIME).await;
         flash.drop_expired(Instant::now());

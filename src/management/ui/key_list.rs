@@ -227,7 +227,7 @@ async fn table(
                 hook: "details",
                 href: format!("/keys/{}", key.id),
             })
-            .chain(key_menu(key, &here, may_change))
+            .chain(key_menu(key, &here, may_change, now))
             .collect(),
             below: None,
             choice: (may_change && key.state == State::Active).then(|| key.id.to_string()),

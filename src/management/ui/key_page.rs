@@ -7,12 +7,14 @@ use super::super::refusal::Refusal;
 use super::audit::{history_link, of_key};
 use super::detail_page::DetailPage;
 use super::key_display::{
-    expires, find_key, key_label, key_list_path, key_menu, last_use, owner_cell, owner_names,
+    expires, find_key, key_label, key_list_path, key_menu, last_use, owner_cell, owner_names, used,
 };
 use super::page::Section;
+use super::relative_time::full;
 use super::scope_fields;
 use super::signed_in_request::{SignedInRequest, redirect};
 use super::table::Cell;
+use crate::config::lifetime_text;
 use crate::model::KeyOwner;
 use crate::policy::ManagementAction;
 
@@ -33,6 +35,8 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
     let state = Cell::key_state(&entry, now, confirmed_up_to);
     let notice = request.operations().lifetimes().longest_notice();
     let names = owner_names(request, std::slice::from_ref(&entry)).await?;
+    let (secret_usage, former_usage) = (entry.secret_usage, entry.former_usage);
+    let (key_former, secret_since) = (entry.key.former_at(now), entry.key.secret_since);
     let key = entry.key;
     let expires = expires(&key, now, notice);
     let may_do = scope_fields::in_words(&key);
@@ -42,7 +46,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
     let is_account_key = matches!(key.owner, KeyOwner::Account(_));
     let mut page = DetailPage::new(request, Section::Keys, format!("API key {}", key_label(&key)));
     page.up = (key_list_path(request, &key.owner), "API keys");
-    page.menu = key_menu(&key, &page.here, may_change);
+    page.menu = key_menu(&key, &page.here, may_change, now);
     page.facts = vec![
         ("State", state),
         ("Belongs to", owner),
@@ -57,6 +61,26 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         ("Id", Cell::text(Some(key.id))),
         ("UUID", Cell::text(Some(key.uuid))),
     ];
+    if let Some(former) = key_former {
+        let works = match former.until_unused {
+            None => format!("Until {}", full(former.ends)),
+            Some(idle) => {
+                format!(
+                    "Until it is unused for {}, at the latest until {}",
+                    lifetime_text(idle),
+                    full(former.ends)
+                )
+            }
+        };
+        page.facts.extend([
+            ("New secret since", Cell::time_in_full(secret_since, now)),
+            ("New secret last used", used(&secret_usage, now)),
+            ("New secret: requests", Cell::number(secret_usage.uses)),
+            ("Former secret works", Cell::text(Some(works))),
+            ("Former secret last used", used(&former_usage, now)),
+            ("Former secret: requests", Cell::number(former_usage.uses)),
+        ]);
+    }
     if let Some(history) = history_link(request, "key", &id) {
         page.links.push(("History of this key", history));
         if is_account_key {

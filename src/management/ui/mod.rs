@@ -21,6 +21,7 @@ mod key_display;
 mod key_forms;
 mod key_list;
 mod key_page;
+mod key_rotation;
 mod key_state;
 mod list_page;
 mod list_view;
@@ -172,6 +173,10 @@ async fn pages(
         (["keys", _, "created"], Some(_)) => Err(not_allowed("GET, HEAD")),
         (["keys", id, "edit"], None) => key_forms::show_edit(request, id).await,
         (["keys", id, "edit"], Some(form)) => key_forms::edit(request, id, form).await,
+        (["keys", id, "rotate"], None) => key_rotation::show(request, id).await,
+        (["keys", id, "rotate"], Some(form)) => key_rotation::rotate(request, id, form).await,
+        (["keys", id, "end-rotation"], None) => key_rotation::confirm_end(request, id).await,
+        (["keys", id, "end-rotation"], Some(form)) => key_rotation::end(request, id, form).await,
         (["keys", id, verb], sent) => {
             let state = state_after(verb)?;
             match sent {

@@ -8,8 +8,10 @@ use super::super::refusal::Refusal;
 use super::endpoints::Endpoints;
 use super::key_display::{key_label, key_list_path};
 use super::page::{Layout, Section, render};
+use super::relative_time::full;
 use super::signed_in_request::SignedInRequest;
 use crate::auth::Secret;
+use crate::config::lifetime_text;
 use crate::model::{ApiKey, KeyId};
 
 #[derive(Template)]
@@ -20,6 +22,10 @@ struct NewKeyPage {
     key: ApiKey,
     /// `None`: it was shown already, or nobody came for it in time.
     secret: Option<Secret>,
+    /// The key has existed before, and was given another secret.
+    is_rotated: bool,
+    /// How long the secret before is valid.
+    former: Option<String>,
     /// Where the key can be used.
     endpoint: Option<String>,
     /// What to do where it can be used nowhere.
@@ -48,6 +54,15 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
         layout: request.layout("API key created", Section::Keys),
         name: key_label(&key).to_owned(),
         secret,
+        is_rotated: key.secret_since > key.created,
+        former: key.former_at(request.operations().now()).map(|former| match former.until_unused {
+            None => format!("The former secret key works until {}.", full(former.ends)),
+            Some(idle) => format!(
+                "The former secret key works until nobody has used it for {}, at the latest until {}.",
+                lifetime_text(idle),
+                full(former.ends)
+            ),
+        }),
         endpoint: endpoints.urls.into_iter().next(),
         unreachable: endpoints.missing,
         close: request.return_path(&key_list_path(request, &key.owner)),

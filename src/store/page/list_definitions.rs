@@ -1,5 +1,6 @@
 //! The definitions of all lists: which tables they read, and what they are filtered and sorted by.
 
+use super::super::row_mapping;
 use super::field::{Field, FieldKind, field};
 
 /// A kind of rows that can be listed.
@@ -100,8 +101,8 @@ impl ListDefinition {
 
     pub(in crate::store) const KEYS: Self = Self {
         table: "keys",
-        columns: "keys.*, environments.id AS environment_id",
-        join: "LEFT JOIN environments ON environments.row = keys.environment",
+        columns: row_mapping::KEY_COLUMNS,
+        join: row_mapping::KEY_JOINS,
         row: "keys.id",
         searched: &["keys.sorted_name", "keys.description", "keys.access_key"],
         fields: KEY_FIELDS,

@@ -16,7 +16,8 @@ use crate::store::database::Database;
 use crate::store::delta::{LogEnds, put_fingerprint};
 use crate::store::error::TransactionError;
 use crate::store::tables::{
-    ACCOUNTS, AUDIT, CHANGES, Cell, ENVIRONMENTS, FINGERPRINTS, KEY_USES, KEYS, MEMBERSHIPS, Table, TableRow,
+    ACCOUNTS, AUDIT, CHANGES, Cell, ENVIRONMENTS, FINGERPRINTS, KEY_USES, KEYS, MEMBERSHIPS, SECRET_USES,
+    Table, TableRow,
 };
 use crate::store::{StoreError, change};
 
@@ -60,6 +61,8 @@ pub(in crate::store) fn copy_from_record(
             copy_out(client, &FINGERPRINTS, on_progress, |row| put_fingerprint(connection, row).map_err(at))
                 .await?;
             copy_out(client, &KEY_USES, on_progress, |row| put_use(connection, row).map_err(at)).await?;
+            let put = |row: &[Cell]| SECRET_USES.upsert(connection, row).map_err(at);
+            copy_out(client, &SECRET_USES, on_progress, put).await?;
             let place = super::delta::log_ends(client, false).await?;
             let set_head = |connection: &Connection| -> Result<(), TransactionError> {
                 connection.execute(
@@ -170,12 +173,15 @@ pub(in crate::store) fn copy_into_record(
                 let rows = format!("SELECT {} FROM {}", table.column_names(), table.name);
                 copy_in(client, table, connection, &rows, at, on_progress).await?;
             }
-            let fingerprints = "SELECT fingerprints.key, peppers.id, fingerprints.mac FROM fingerprints
+            let fingerprints =
+                "SELECT fingerprints.key, fingerprints.secret, peppers.id, fingerprints.mac FROM fingerprints
                 JOIN peppers ON peppers.number = fingerprints.pepper";
             copy_in(client, &FINGERPRINTS, connection, fingerprints, at, on_progress).await?;
             let uses = "SELECT id, last_used, last_used_address, uses FROM keys WHERE last_used > 0
                 AND last_used_address IS NOT NULL";
             copy_in(client, &KEY_USES, connection, uses, at, on_progress).await?;
+            let uses = format!("SELECT {} FROM secret_uses", SECRET_USES.column_names());
+            copy_in(client, &SECRET_USES, connection, &uses, at, on_progress).await?;
             let (number, hash) = (place.head.number.0.cast_signed(), place.head.hash.as_slice());
             client
                 .query_typed(

@@ -11,6 +11,8 @@ use crate::store::{ChangeNumber, GatewayEntry, Gateways, StoreError};
 
 /// A gateway's row is kept this much longer than its lease, so that lists show gateways that were killed.
 const REMEMBERED: &str = "1 day";
+/// The same where it may have uses of keys that it has not saved.
+const REMEMBERED_WITH_USES: &str = "31 days";
 
 /// Writes a gateway's row: its lease runs until so long from now, by the record's clock. Answers that clock's time.
 pub(super) fn renew(
@@ -26,8 +28,12 @@ pub(super) fn renew(
             VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
             ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, name = excluded.name
             RETURNING (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-        let old =
-            format!("DELETE FROM gateways WHERE lease_until < clock_timestamp() - interval '{REMEMBERED}'");
+        // one that was cut off may still bring uses of a secret that is to end when it is unused
+        let old = format!(
+            "DELETE FROM gateways WHERE lease_until < clock_timestamp() - interval '{REMEMBERED}'
+             AND (uses_saved >= extract(epoch FROM lease_until) * 1000
+                  OR lease_until < clock_timestamp() - interval '{REMEMBERED_WITH_USES}')"
+        );
         let longest = "UPDATE record SET longest_lease = $1 WHERE longest_lease < $1";
         let parameters = [
             (&id as _, Type::TEXT),
@@ -108,7 +114,8 @@ pub(super) fn list(link: &mut RecordConnection) -> Result<Gateways, StoreError> 
                 (extract(epoch FROM gateways.lease_until) * 1000)::bigint,
                 gateways.lease_until >= clock_timestamp(),
                 (SELECT (extract(epoch FROM unsure_until) * 1000)::bigint FROM record
-                    WHERE unsure_until > clock_timestamp())
+                    WHERE unsure_until > clock_timestamp()),
+                gateways.uses_saved
             FROM change_head LEFT JOIN gateways ON true ORDER BY gateways.name, gateways.started";
         let rows = client.query_typed(list, &[]).await?;
         let mut found = Gateways::default();
@@ -124,6 +131,7 @@ pub(super) fn list(link: &mut RecordConnection) -> Result<Gateways, StoreError> 
                 applied: ChangeNumber(row.try_get::<_, i64>(5)?.cast_unsigned()),
                 lease_until: time(row.try_get(6)?),
                 is_live: row.try_get(7)?,
+                uses_saved: time(row.try_get(9)?),
             });
         }
         Ok(found)

@@ -6,10 +6,11 @@ use super::connection::{ANSWER_TIMEOUT, RecordConnection, RecordError};
 use crate::config::Postgres;
 use crate::store::StoreError;
 
-const MIGRATIONS: [(i32, &str); 3] = [
+const MIGRATIONS: [(i32, &str); 4] = [
     (1, include_str!("migrations/0001.sql")),
     (2, include_str!("migrations/0002.sql")),
     (3, include_str!("migrations/0003.sql")),
+    (4, include_str!("migrations/0004.sql")),
 ];
 
 /// The schema version that this program writes.

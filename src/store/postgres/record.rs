@@ -13,6 +13,7 @@ use crate::store::author::Author;
 use crate::store::database::Database;
 use crate::store::delta::{Delta, LogEnds};
 use crate::store::error::TransactionError;
+use crate::store::rotations::{ROTATIONS, Rotation};
 use crate::store::write_transaction::WriteTransaction;
 use crate::store::{Gateways, RecordClock, StoreError};
 
@@ -88,6 +89,30 @@ impl Record {
         }
         let mut link = RecordConnection::open(&self.postgres)?;
         let found = gateways::list(&mut link)?;
+        self.link = Some(link);
+        Ok(found)
+    }
+
+    /// The rotations that end once the former secret is unused, as the record knows them.
+    pub(in crate::store) fn rotations(&mut self) -> Result<Vec<Rotation>, StoreError> {
+        let mut link = match self.link.take().filter(|link| !link.is_closed()) {
+            Some(link) => link,
+            None => RecordConnection::open(&self.postgres)?,
+        };
+        let found = link.within(ANSWER_TIMEOUT, async |client| {
+            let rows = client.query_typed(ROTATIONS, &[]).await?;
+            let rotation = |row: &tokio_postgres::Row| {
+                Ok(Rotation {
+                    key: row.try_get(0)?,
+                    revision: row.try_get(1)?,
+                    began: row.try_get(2)?,
+                    idle: row.try_get(3)?,
+                    former_last_used: row.try_get(4)?,
+                    uses: row.try_get(5)?,
+                })
+            };
+            Ok(rows.iter().map(rotation).collect::<Result<Vec<_>, tokio_postgres::Error>>()?)
+        })?;
         self.link = Some(link);
         Ok(found)
     }

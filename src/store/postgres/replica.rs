@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join;
+use jiff::Timestamp;
 use rusqlite::OptionalExtension as _;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -13,13 +14,12 @@ use super::migrations::IfEmpty;
 use super::rebuild::rebuild;
 use super::{gateways, migrations, uses_and_fingerprints};
 use crate::config::Postgres;
-use crate::model::KeyId;
 use crate::store::boot_clock::{self, BootInstant};
 use crate::store::change::{self, ChangeHead, ChangeNumber};
 use crate::store::database::{Database, FileId, OpenMode, file_at};
 use crate::store::delta::LogEnds;
 use crate::store::file_watch::WalFiles;
-use crate::store::{Fingerprint, KeyUse, LeaseState, RecordClock, StoreError, StorePosition};
+use crate::store::{Fingerprint, KeyUse, LeaseState, RecordClock, SecretId, StoreError, StorePosition};
 
 /// A gateway's replica, and its connection to the record. Its methods block.
 #[derive(Debug)]
@@ -191,14 +191,17 @@ impl Replica {
         Ok(())
     }
 
-    /// Sends this gateway's uses and fingerprints to the record, and reads those of the others.
+    /// Sends this gateway's uses and fingerprints to the record, and reads those of the others. `saved_until`: these are all
+    /// uses until then of keys with two secrets.
     pub fn exchange_uses_and_fingerprints(
         &mut self,
         uses: &[KeyUse],
-        fingerprints: &[(KeyId, Fingerprint)],
+        fingerprints: &[(SecretId, Fingerprint)],
+        saved_until: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let mut link = self.take_connection()?;
-        uses_and_fingerprints::exchange(&mut link, &mut self.database, uses, fingerprints)?;
+        let saved = saved_until.map(|until| (self.id.as_str(), until));
+        uses_and_fingerprints::exchange(&mut link, &mut self.database, uses, fingerprints, saved)?;
         self.link = Some(link);
         Ok(())
     }

@@ -49,7 +49,7 @@ fn rows(database: &Database) -> Vec<Vec<TableRow>> {
             .into_iter()
             .collect::<Result<Vec<_>, TransactionError>>()?;
         let mut statement = at.prepare(
-            "SELECT fingerprints.key, peppers.id, fingerprints.mac FROM fingerprints
+            "SELECT fingerprints.key, fingerprints.secret, peppers.id, fingerprints.mac FROM fingerprints
              JOIN peppers ON peppers.number = fingerprints.pepper ORDER BY 1",
         )?;
         let fingerprints = statement.query_map([], |row| FINGERPRINTS.read_row(row))?;

@@ -16,6 +16,7 @@ fn gateway(name: &str, applied: u64, lease_until: i64, is_live: bool) -> Gateway
         applied: ChangeNumber(applied),
         lease_until: Timestamp::from_second(lease_until).unwrap(),
         is_live,
+        uses_saved: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -94,7 +95,7 @@ fn a_gateway_is_listed_from_its_registration_to_its_end() {
     assert!((50..=60).contains(&left), "{left}s are left of a minute");
     assert_eq!(seen.head, ChangeNumber(1));
 
-    registration.renew(ChangeNumber(1)).unwrap();
+    registration.renew(ChangeNumber(1), Timestamp::UNIX_EPOCH).unwrap();
     assert!(test.store.receipt(ChangeNumber(1)).unwrap().is_complete());
     // a second one, that is at its start again
     let mut second = GatewayRegistration::register(&test.path, "another", Duration::from_mins(1)).unwrap();
@@ -121,9 +122,9 @@ fn a_gateway_is_not_live_after_its_lease_or_after_a_restart_of_the_machine() {
     connection.execute("UPDATE gateways SET boot = 'of yesterday'", []).unwrap();
     assert!(!is_live(&mut test));
     // whoever comes next takes such rows away
-    long.renew(ChangeNumber(0)).unwrap();
+    long.renew(ChangeNumber(0), Timestamp::UNIX_EPOCH).unwrap();
     let mut other = GatewayRegistration::register(&test.path, "other", Duration::from_mins(1)).unwrap();
-    other.renew(ChangeNumber(0)).unwrap();
+    other.renew(ChangeNumber(0), Timestamp::UNIX_EPOCH).unwrap();
     let names: Vec<_> = test.store.gateways().unwrap().entries.into_iter().map(|it| it.name).collect();
     assert!(names.contains(&"other".to_owned()) && !names.contains(&"short".to_owned()), "{names:?}");
 }

@@ -80,11 +80,14 @@ pub(super) fn act(kind: Type, scope: Scope) -> Value {
     }));
     parameters.push(confirm());
     let mut schema = request_fields(kind, Purpose::Act);
-    for (name, property) in kind.actions.iter().filter_map(|action| action.property) {
+    for (name, property) in kind.actions.iter().flat_map(|action| action.properties) {
         schema["properties"][name] = property();
     }
     let body = json!({ "required": false, "content": { "application/json": { "schema": schema } } });
-    let answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);
+    let mut answers = pending(answers(200, changed(kind), &[404, 412, 413, 422]), kind);
+    if kind.actions.iter().any(|action| action.creates) {
+        answers.insert("201".to_owned(), answers["200"].clone());
+    }
     operation(
         &name,
         "Runs an action; it is finished when the answer says so",

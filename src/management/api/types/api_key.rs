@@ -1,7 +1,7 @@
 //! `apiKey`: an access key and its secret key, of an account or of an environment.
 
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::management::api::api_request::ApiRequest;
@@ -15,7 +15,7 @@ use crate::management::api::resource_type::{
 use crate::management::operations::{Changed, NewPair};
 use crate::management::refusal::Refusal;
 use crate::management::resource_json;
-use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State};
+use crate::model::{AccessKey, InvalidId, KeyId, KeyOwner, State, WantedOverlap};
 use crate::policy::ManagementAction;
 use crate::store::{KEY_FIELDS, KeyEdit, KeyEntry};
 
@@ -40,15 +40,37 @@ pub(super) static TYPE: ResourceType = ResourceType {
         handler: |request, id| Box::pin(delete(request, id)),
         summary: "Removes what is inactive, for good; what is active is 405",
     }),
-    actions: &Action::of_states(
-        "key",
-        [
-            |request, id| Box::pin(set_state(request, id, State::Active)),
-            |request, id| Box::pin(set_state(request, id, State::Inactive)),
-            |request, id| Box::pin(set_state(request, id, State::Removed)),
-            |request, id| Box::pin(update(request, id)),
-        ],
-    ),
+    actions: {
+        const STATES: [Action; 4] = Action::of_states(
+            "key",
+            [
+                |request, id| Box::pin(set_state(request, id, State::Active)),
+                |request, id| Box::pin(set_state(request, id, State::Inactive)),
+                |request, id| Box::pin(set_state(request, id, State::Removed)),
+                |request, id| Box::pin(update(request, id)),
+            ],
+        );
+        const END: Action = Action::new(
+            "endrotation",
+            |request, id| Box::pin(end_rotation(request, id)),
+            ("endrotation", "key"),
+        );
+        const ROTATE: Action = Action {
+            properties: &[
+                ("overlap", || {
+                    duration_schema("How long the former secret stays valid; 24h where nothing is said")
+                }),
+                ("untilUnused", || {
+                    duration_schema("Instead: until nobody has used it for so long, and the new one was used")
+                }),
+                ("atMost", || duration_schema("With untilUnused: how long it is valid at most; 30d")),
+            ],
+            creates: true,
+            ..Action::new("rotate", |request, id| Box::pin(rotate(request, id)), ("rotate", "key"))
+        };
+        let [activate, deactivate, remove, update] = STATES;
+        &[activate, deactivate, END, remove, ROTATE, update]
+    },
     links: &[Link {
         path: "account",
         handler: |request, id| Box::pin(owner(request, id)),
@@ -79,6 +101,16 @@ const FIELDS: &[FieldSpec] = &[
     field("expires", "date").nullable().set_by(SetBy::Everyone).editable(),
     field("expired", "boolean"),
     field("scope", "map[json]").nullable().set_by(SetBy::Everyone).editable(),
+    field("secretSince", "date"),
+    field("secretLastUsed", "date").nullable(),
+    field("secretLastUsedAddress", "string").nullable(),
+    field("secretUses", "int"),
+    field("previousSince", "date").nullable(),
+    field("previousEnds", "date").nullable(),
+    field("previousUntilUnused", "string").nullable(),
+    field("previousLastUsed", "date").nullable(),
+    field("previousLastUsedAddress", "string").nullable(),
+    field("previousUses", "int"),
     field("lastUsed", "date").nullable(),
     field("lastUsedAddress", "string").nullable(),
     field("useCount", "int"),
@@ -144,6 +176,34 @@ async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
     edit.common.expected = request.expected();
     let changed = request.operations().edit_key(request.caller, key, edit).await?;
     Ok(reply(request, &changed))
+}
+
+/// Gives a key another secret, which is in this answer and nowhere else.
+async fn rotate(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+    let key = find(request, id).await?.key.id;
+    let input = request.input()?;
+    let wanted =
+        WantedOverlap::read(input.text("overlap")?, input.text("untilUnused")?, input.text("atMost")?)?;
+    let issued = request.operations().rotate_key(request.caller, key, wanted, request.expected()).await?;
+    let (entry, is_pending) = (&issued.changed.value, !issued.changed.is_confirmed());
+    let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
+    let document = resource_json::key(entry, secret, &request.options(true, is_pending));
+    Ok(Reply::created(document, entry.revision, &issued.changed.receipt))
+}
+
+/// Ends the former secret of a key that was rotated.
+async fn end_rotation(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+    let key = find(request, id).await?.key.id;
+    let changed = request.operations().end_rotation(request.caller, key, request.expected()).await?;
+    Ok(reply(request, &changed))
+}
+
+fn duration_schema(description: &str) -> Value {
+    json!({
+        "type": ["string", "null"],
+        "pattern": "^(0|[1-9][0-9]{0,5} ?(ms|s|m|h|d))?$",
+        "description": description,
+    })
 }
 
 /// What is said of a key: absent fields stay as they are, or get their default.

@@ -57,9 +57,9 @@ pub(super) static TYPE: ResourceType = ResourceType {
             ("remove", "environment"),
         ),
         Action {
-            property: Some(("members", || {
+            properties: &[("members", || {
                 members_schema("For setmembers: all members that the environment is to have")
-            })),
+            })],
             ..Action::new(
                 "setmembers",
                 |request, id| Box::pin(set_members(request, id)),
