@@ -215,8 +215,10 @@ impl Authenticator {
         let now = self.now();
         for identity in self.former_identities.live() {
             if let Some(running) = identity.running_use(now) {
-                match uses.iter_mut().find(|used| (used.key, used.secret) == (running.key, running.secret)) {
-                    Some(used) => used.at = used.at.max(running.at),
+                let is_same =
+                    |other: &&mut KeyUse| (other.key, other.secret) == (running.key, running.secret);
+                match uses.iter_mut().find(is_same) {
+                    Some(known) => known.at = known.at.max(running.at),
                     None => uses.push(running),
                 }
             }

@@ -51,7 +51,7 @@ pub fn unusable_credential_headers(config: &Config) -> impl Iterator<Item = &Cre
         let is = |reserved: &&str| {
             if reserved.ends_with('-') { name.starts_with(*reserved) } else { name == **reserved }
         };
-        has_rule || RESERVED.iter().any(|reserved| is(&reserved))
+        has_rule || RESERVED.iter().any(is)
     })
 }
 

@@ -315,7 +315,9 @@ impl Outbox {
     /// already.
     fn keep_times(&mut self, mut uses: Vec<KeyUse>) {
         uses.retain(|used| used.secret.is_some());
-        uses.iter_mut().for_each(|used| used.count = 0);
+        for used in &mut uses {
+            used.count = 0;
+        }
         self.uses.append(&mut uses);
     }
 

@@ -117,7 +117,7 @@ fn an_expired_key_is_shown_as_such_edited_and_works_again_with_a_later_end() {
         (&json!(true), &json!(end.as_millisecond())),
         "{shown}"
     );
-    assert_eq!(api.ids(&format!("/v2-beta/apikeys?expires_lte={end}")), [key.id.clone()]);
+    assert_eq!(api.ids(&format!("/v2-beta/apikeys?expires_lte={end}")), std::slice::from_ref(&key.id));
     let visitor = Visitor::signed_in(gateway, &gateway.admin);
     let page = visitor.page("/keys?environment=e1");
     let row = row_of(&page, &key.id).unwrap();

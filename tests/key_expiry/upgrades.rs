@@ -24,7 +24,9 @@ const OLD: [&str; 4] = [
 fn make_old(store: &Path) {
     let old = store.with_extension("old");
     let connection = Connection::open(&old).unwrap();
-    OLD.iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+    for migration in OLD {
+        connection.execute_batch(migration).unwrap();
+    }
     connection.pragma_update(None, "user_version", 4).unwrap();
     connection.pragma_update(None, "application_id", i32::from_be_bytes(*b"PCLS")).unwrap();
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();
