@@ -255,7 +255,7 @@ fn on_several_gateways_both_work_at_once_and_the_end_is_in_force_everywhere() {
     }
     let resource = format!("/v2-beta/apikeys/{}", former.id);
     // every gateway's uses add up in the record
-    wait_for(Duration::from_secs(60), "the uses of all gateways", || {
+    wait_for(Duration::from_mins(1), "the uses of all gateways", || {
         let document = Api::admin(cluster.two()).document(&resource);
         document["previousUses"].as_u64() >= Some(3) && document["secretUses"].as_u64() >= Some(3)
     });
