@@ -48,15 +48,22 @@ pub(in crate::cli) fn key(document: &Value) -> Result<KeyEntry, Unexpected> {
             uuid: fields.uuid()?,
             expires: fields.time("expiresTS")?,
             scope: fields.scope()?,
-            secret_since: fields.time("secretSinceTS")?.ok_or(Unexpected { field: "secretSinceTS" })?,
+            // an older gateway rotates no keys
+            secret_since: fields.time("secretSinceTS")?.map_or_else(|| fields.created(), Ok)?,
             former,
             created: fields.created()?,
             removed: fields.time("removedTS")?,
         },
         revision: ChangeNumber(0),
-        usage: fields.usage(["lastUsedTS", "lastUsedAddress", "useCount"])?,
-        secret_usage: fields.usage(["secretLastUsedTS", "secretLastUsedAddress", "secretUses"])?,
-        former_usage: fields.usage(["previousLastUsedTS", "previousLastUsedAddress", "previousUses"])?,
+        usage: fields
+            .usage(["lastUsedTS", "lastUsedAddress", "useCount"])?
+            .ok_or(Unexpected { field: "useCount" })?,
+        secret_usage: fields
+            .usage(["secretLastUsedTS", "secretLastUsedAddress", "secretUses"])?
+            .unwrap_or_default(),
+        former_usage: fields
+            .usage(["previousLastUsedTS", "previousLastUsedAddress", "previousUses"])?
+            .unwrap_or_default(),
     })
 }
 
@@ -180,13 +187,14 @@ impl<'a> Fields<'a> {
         self.time("createdTS")?.ok_or(Unexpected { field: "createdTS" })
     }
 
-    /// How a key or a secret was used.
-    fn usage(&self, [at, address, uses]: [&'static str; 3]) -> Result<KeyUsage, Unexpected> {
-        Ok(KeyUsage {
+    /// How a key or a secret was used; `None` where the gateway does not say how often.
+    fn usage(&self, [at, address, uses]: [&'static str; 3]) -> Result<Option<KeyUsage>, Unexpected> {
+        let Some(count) = self.value(uses) else { return Ok(None) };
+        Ok(Some(KeyUsage {
             at: self.time(at)?,
             address: self.optional(address, |text| text.parse().ok())?,
-            uses: self.value(uses).and_then(Value::as_u64).ok_or(Unexpected { field: uses })?,
-        })
+            uses: count.as_u64().ok_or(Unexpected { field: uses })?,
+        }))
     }
 
     /// A time in milliseconds.
@@ -281,7 +289,7 @@ mod tests {
             ("scope", "read_only".into()),
             ("scope", serde_json::json!({ "read_only": true, "more": 1 })),
             ("scope", serde_json::json!({})),
-            ("secretSinceTS", Value::Null),
+            ("secretSinceTS", "soon".into()),
             ("previousUses", (-1).into()),
             ("previousSinceTS", Value::Null),
             ("lastUsedAddress", "here".into()),
