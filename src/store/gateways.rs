@@ -216,7 +216,9 @@ pub struct GatewayRegistration {
 impl GatewayRegistration {
     /// Writes the row, before the gateway reads anything.
     pub fn register(path: &Path, name: &str, lease: Duration) -> Result<Self, StoreError> {
-        let database = Database::open(path, OpenMode::Relaxed)?;
+        let mut database = Database::open(path, OpenMode::Relaxed)?;
+        // the row comes first of all that a gateway does, so here an older store is brought up to date
+        database.migrate()?;
         let id = Uuid::new_v4().simple().to_string();
         let mut registration =
             Self { database, id, name: name.to_owned(), process: process_identity::current(), lease };
