@@ -293,7 +293,7 @@ fn a_key_that_is_not_confirmed_yet_is_shown_as_that_and_its_secret_all_the_same(
     let token = visitor.form_token();
     // a second gateway that reads the same store, and never says that it has applied anything
     let other = "INSERT INTO gateways SELECT '5b7d0a90-19aa-4b70-9f04-8a0b1a4be7a2', 'other', started, 0, boot, process,
-                 lease_until + 600000 FROM gateways LIMIT 1";
+                 lease_until + 600000, 0 FROM gateways LIMIT 1";
     let store = rusqlite::Connection::open(stage.gateway.directory().join("portcullis.db")).unwrap();
     store.busy_timeout(PATIENCE).unwrap();
     wait_for(PATIENCE, "the gateway has a row to copy", || store.execute(other, ()).unwrap() == 1);
