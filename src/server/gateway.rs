@@ -29,9 +29,9 @@ use crate::store::{
 };
 use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
 
-/// Threads that answer the request path's questions to the store.
 /// How long a record that hangs may hold up the end of what looks for rotations that are over.
 const ROTATIONS_END: Duration = Duration::from_secs(1);
+/// Threads that answer the request path's questions to the store.
 const REQUEST_STORE_THREADS: usize = 2;
 /// How long a stopping gateway waits for a record that does not answer.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
