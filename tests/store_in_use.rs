@@ -168,7 +168,7 @@ fn case_126_a_gateway_that_does_not_start_leaves_one_file() {
 
 /// What somebody does to a store's files, with a backup at hand, is noticed at once, and said.
 #[track_caller]
-fn is_noticed(harm: impl FnOnce(&Path, &Path), said: &str) -> (Fixture, PathBuf) {
+fn is_noticed(harm: impl FnOnce(&Gateway, &Path, &Path), said: &str) -> (Fixture, PathBuf) {
     let fixture = Fixture::start();
     let store = store(&fixture.gateway);
     let backup = store.with_extension("backup");
@@ -179,7 +179,7 @@ fn is_noticed(harm: impl FnOnce(&Path, &Path), said: &str) -> (Fixture, PathBuf)
     fixture.is_refused(&fixture.other, &[401]);
     let mut stream = fixture.stream(&fixture.key);
 
-    harm(&store, &backup);
+    harm(&fixture.gateway, &store, &backup);
     // the lease would last for a minute
     fixture.soon(&fixture.key, 503);
     fixture.is_refused(&fixture.key, &[503]);
@@ -193,7 +193,8 @@ fn is_noticed(harm: impl FnOnce(&Path, &Path), said: &str) -> (Fixture, PathBuf)
     assert_eq!(change.status, 503, "{change:?}");
     stays(Duration::from_millis(300), "every key is refused", || fixture.status(&fixture.key) == 503);
     let log = fixture.gateway.log();
-    let line = log.lines().find(|line| line.contains("cannot follow the store")).unwrap_or_default();
+    let is_about_it = |line: &&str| line.contains("cannot follow the store") && line.contains(said);
+    let line = log.lines().find(is_about_it).unwrap_or_default();
     for part in [said, "every key is answered 503", "stop the gateway", "start the gateway", "portcullis.db"]
     {
         assert!(line.contains(part), "no '{part}' in\n{log}");
@@ -220,7 +221,7 @@ fn is_put_right(fixture: Fixture, backup: &Path) {
 #[test]
 fn case_126_another_file_in_the_place_of_the_store_is_noticed() {
     let keep = |backup: &Path| fs::copy(backup, backup.with_extension("kept")).expect("a copy");
-    let renamed = |store: &Path, backup: &Path| {
+    let renamed = |_: &Gateway, store: &Path, backup: &Path| {
         keep(backup);
         fs::rename(backup, store).expect("renamed");
     };
@@ -230,8 +231,10 @@ fn case_126_another_file_in_the_place_of_the_store_is_noticed() {
 
 #[test]
 fn case_126_a_store_that_is_removed_and_made_again_is_noticed() {
-    let made_again = |store: &Path, backup: &Path| {
+    let made_again = |gateway: &Gateway, store: &Path, backup: &Path| {
         fs::remove_file(store).expect("removed");
+        let is_missed = || gateway.log().contains("is gone while in use");
+        wait_for(PATIENCE, "it is missed", is_missed);
         // on another inode
         let new = store.with_extension("new");
         fs::copy(backup, &new).expect("copied");
@@ -243,7 +246,7 @@ fn case_126_a_store_that_is_removed_and_made_again_is_noticed() {
 
 #[test]
 fn case_126_a_backup_that_is_copied_over_the_store_is_noticed() {
-    let copied = |store: &Path, backup: &Path| {
+    let copied = |_: &Gateway, store: &Path, backup: &Path| {
         fs::copy(backup, store).expect("copied");
     };
     let (fixture, backup) = is_noticed(copied, "was written to by another program");
@@ -252,7 +255,7 @@ fn case_126_a_backup_that_is_copied_over_the_store_is_noticed() {
 
 #[test]
 fn case_126_a_backup_that_is_copied_with_its_times_is_noticed() {
-    let copied = |store: &Path, backup: &Path| {
+    let copied = |_: &Gateway, store: &Path, backup: &Path| {
         let done = Command::new("cp").arg("-p").args([backup, store]).status();
         assert!(done.is_ok_and(|status| status.success()));
     };
@@ -263,7 +266,8 @@ fn case_126_a_backup_that_is_copied_with_its_times_is_noticed() {
 #[test]
 fn case_126_a_log_or_its_index_that_is_removed_is_noticed_and_nothing_is_lost() {
     for end in ["wal", "shm"] {
-        let removed = |store: &Path, _: &Path| fs::remove_file(with_suffix(store, end)).expect("removed");
+        let removed =
+            |_: &Gateway, store: &Path, _: &Path| fs::remove_file(with_suffix(store, end)).expect("removed");
         let (fixture, _) = is_noticed(removed, &format!("portcullis.db-{end} was removed"));
         let Fixture { gateway, upstream, key, other } = fixture;
         let (site, code) = gateway.stop();
@@ -277,7 +281,7 @@ fn case_126_a_log_or_its_index_that_is_removed_is_noticed_and_nothing_is_lost() 
 
 #[test]
 fn case_126_a_log_that_is_emptied_is_noticed() {
-    let emptied = |store: &Path, _: &Path| {
+    let emptied = |_: &Gateway, store: &Path, _: &Path| {
         OpenOptions::new()
             .write(true)
             .open(with_suffix(store, "wal"))
@@ -291,7 +295,7 @@ fn case_126_a_log_that_is_emptied_is_noticed() {
 #[test]
 fn case_126_a_log_that_somebody_has_put_there_is_left_alone() {
     let theirs = b"another store's log";
-    let replaced = |store: &Path, _: &Path| {
+    let replaced = |_: &Gateway, store: &Path, _: &Path| {
         let log = with_suffix(store, "wal");
         fs::rename(&log, log.with_extension("away")).expect("moved");
         fs::write(&log, theirs).expect("a file");

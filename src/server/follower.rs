@@ -101,6 +101,7 @@ impl FollowerThread {
             if received.try_iter().any(|received| matches!(received, FollowerCommand::Stop)) {
                 break;
             }
+            let was_final = end.is_some();
             let done = match end.take() {
                 Some(error) => Err(LookError::Unread(error)),
                 None => self.step(),
@@ -124,7 +125,8 @@ impl FollowerThread {
                         self.authenticator.set_lease_end(BootInstant::default());
                         self.authenticator.set_store_misses_trusted_until(BootInstant::default());
                     }
-                    if log_throttle.should_log() {
+                    // a removed file may come back, one that is replaced may not: then the lease is not waited for
+                    if log_throttle.should_log() | (is_final && !was_final) {
                         let then = self.then();
                         tracing::error!(%error, "cannot follow the store: {then}");
                     }
