@@ -10,8 +10,8 @@ use super::reader::{Files, Reader};
 use super::yaml::{self, Node};
 use super::{
     AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyLifetimes,
-    KeyPrefixes, Limits, Log, Throttle, Timeouts, authentication, cores, keys, limits, listener, log,
-    management, routes, store, upstream,
+    KeyPrefixes, Limits, Log, Throttle, Timeouts, authentication, cores, key_lifetimes, limits, listener,
+    log, management, routes, store, upstream,
 };
 
 /// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,
@@ -160,7 +160,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         authentication::read_former_prefixes(reader, node, &current)
     });
     let mut keys = KeyLifetimes::default();
-    reader.set(&mut keys, section.get("keys"), keys::read);
+    reader.set(&mut keys, section.get("keys"), key_lifetimes::read);
     let mut authentication = Authentication::default();
     reader.set(&mut authentication, section.get("authentication"), authentication::read_authentication);
     let mut argon2 = Argon2::default();

@@ -9,7 +9,7 @@ mod cors;
 mod environment_variables;
 mod error;
 mod file_position;
-mod keys;
+mod key_lifetimes;
 mod limits;
 mod listener;
 mod load;
@@ -37,7 +37,7 @@ pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, K
 pub use cors::Cors;
 pub use error::{ConfigError, ConfigErrors};
 pub use file_position::FilePosition;
-pub use keys::{KeyLifetimes, LifetimeError, lifetime_text};
+pub use key_lifetimes::{KeyLifetimes, LifetimeError, lifetime_text};
 pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls};
 pub use load::{load, load_to_serve, parse};

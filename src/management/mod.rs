@@ -13,12 +13,12 @@
 //! | 6 | `health`, `operations`, `session` | health checks; what a caller can do; who has signed in on the page |
 //! | 7 | `answer`, `scope`, `settings` | whole responses; what a narrowed key may do; the configuration, as far as it is used here |
 //! | 8 | `refusal`, `request`, `resource_json` | why a request fails; one admitted request; objects as JSON |
-//! | 9 | `applied`, `connection_slots`, `flash`, `keys_expiring`, `readable_paths`, `write_timeout` | small parts, one job each |
+//! | 9 | `applied_changes`, `connection_slots`, `flash`, `keys_expiring`, `readable_paths`, `write_timeout` | small parts, one job each |
 
 mod admit;
 mod answer;
 mod api;
-mod applied;
+mod applied_changes;
 mod connection_slots;
 mod flash;
 mod health;
@@ -38,7 +38,7 @@ mod state;
 mod ui;
 mod write_timeout;
 
-pub use applied::AppliedChanges;
+pub use applied_changes::AppliedChanges;
 pub use health::Health;
 pub use keys_expiring::KeysExpiring;
 pub use listener::{Timeouts, bind, serve};

@@ -11,7 +11,6 @@
 //! (decoding, dropping `;…`, folding case, …) could change the route, the class or the environment, the answer is 400.
 
 mod decide;
-mod forwarded;
 mod lax_form;
 mod management_actions;
 mod methods;
@@ -22,13 +21,13 @@ mod route_tree;
 mod selector;
 #[cfg(test)]
 mod test_fixtures;
+mod trusted_proxies;
 mod unicode_fold;
 mod work_counter;
 
 pub use decide::{
     DecisionInput, Denial, DenialStatus, EnvironmentStatus, Grant, Rule, WebDavDestination, decide,
 };
-pub use forwarded::{is_trusted_proxy, source_address};
 pub use management_actions::{ManagementAction, Verdict, authorize};
 pub use methods::{DestinationHeader, destination_header, is_safe};
 pub use path::{PathRefusal, RequestTarget, admit_target};
@@ -36,5 +35,6 @@ pub use route::{ClassReason, EnvironmentName, PathClass, RouteTable, Routed, Rou
 pub use route_description::{describe_access, route_warnings};
 pub use route_tree::{RouteProblem, RouteProblemKind};
 pub use selector::{HeaderValues, SelectorRefusal, apply_selectors};
+pub use trusted_proxies::{is_trusted_proxy, source_address};
 #[cfg(any(test, feature = "count_work"))]
 pub use work_counter::count_work;

@@ -10,18 +10,17 @@
 //! | `authenticate` | step 3: whose key it is |
 //! | `decide` | step 4: whether the request may pass |
 //! | `forward` | step 5: the exchange with the upstream, until it ends or is interrupted |
-//! | `send_with_retries`, `attempt`, `upload`, `tunnel` | the exchange itself, in the order in which it happens |
+//! | `send_with_retries`, `exchange_attempt`, `upload`, `tunnel` | the exchange itself, in the order in which it happens |
 //! | `record_outcome` | step 6: counters, access log |
 //! | `upstream_request`, `upstream_response`, `headers`, `websocket` | what goes to the upstream, and what it answers |
 //! | `client_response`, `own_response`, `refusal` | heads of responses to the client; the gateway's own responses; every refusal |
 //! | `exchange`, `request_context`, `worker_context`, `shared_state` | what an exchange, a request, a worker, all workers work with |
-//! | `open_streams`, `flush` | what is open, so that it can be ended; whether a slow side still takes bytes |
+//! | `open_streams`, `flush_to_client` | what is open, so that it can be ended; whether a slow side still takes bytes |
 //! | `config_snapshot`, `listener`, `tls` | what a configuration becomes: routes, upstreams, sockets, certificates |
 //! | `clock`, `http_date`, `random_numbers`, `request_id` | times and identifiers |
 
 mod accept;
 mod admit;
-mod attempt;
 mod authenticate;
 mod client_response;
 mod clock;
@@ -30,7 +29,8 @@ mod cors;
 mod credential_places;
 mod decide;
 mod exchange;
-mod flush;
+mod exchange_attempt;
+mod flush_to_client;
 mod forward;
 mod headers;
 mod http1_connection;

@@ -6,7 +6,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use super::client_response::{self, ResponseOptions};
-use super::flush::flush;
+use super::flush_to_client::flush;
 use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};
 use crate::wire::{BodyLength, Peer, PeerError, Received, Version};

@@ -7,7 +7,7 @@ use super::admit::{Admitted, admit};
 use super::client_response;
 use super::cors::{self, CorsGrant};
 use super::exchange::{ExchangeEnd, WaitingFor};
-use super::flush::flush;
+use super::flush_to_client::flush;
 use super::record_outcome::RequestOutcome;
 use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};

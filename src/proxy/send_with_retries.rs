@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::attempt::RetryPolicy;
 use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor, poll_once};
+use super::exchange_attempt::RetryPolicy;
 use super::headers::passes_as_trailer;
 use super::refusal::Refusal;
 use super::upload::{Upload, UploadState};

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control_plane::{self, ControlCommand, ControlPlane};
 use super::embedded_lease::EmbeddedLease;
-use super::follower::{self, FollowerCommand, FollowerThread, StoreAtStop};
+use super::follower_thread::{self, FollowerCommand, FollowerThread, StoreAtStop};
 use super::record_lease::{self, StartingLease};
 use super::rotation_watch::RotationWatch;
 use super::{metrics, open_files};
@@ -115,7 +115,7 @@ pub struct Gateway {
     draining: Arc<AtomicBool>,
     control_commands: mpsc::UnboundedSender<ControlCommand>,
     control: JoinHandle<()>,
-    follower: follower::FollowerHandle,
+    follower: follower_thread::FollowerHandle,
     request_store: RequestStore,
     /// Where there is a management listener.
     async_store: Option<AsyncStore>,
@@ -307,7 +307,7 @@ impl Gateway {
             control_commands: control_commands.clone(),
             row: row.take(),
         };
-        let follower = follower::spawn(follow, (follower_commands, follower_receiver))?;
+        let follower = follower_thread::spawn(follow, (follower_commands, follower_receiver))?;
         let rotations = RotationWatch::spawn(config.store.clone(), clock)?;
         Ok(Self {
             addresses,

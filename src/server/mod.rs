@@ -2,7 +2,7 @@
 
 mod control_plane;
 mod embedded_lease;
-mod follower;
+mod follower_thread;
 mod gateway;
 mod metrics;
 mod open_files;

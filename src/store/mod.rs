@@ -20,12 +20,12 @@ mod author;
 mod backup;
 mod boot_clock;
 mod change;
+mod change_log_follower;
 mod database;
 mod delta;
 mod environments;
 mod error;
 mod file_watch;
-mod follower;
 mod gateways;
 mod key_ends;
 mod keys;
@@ -35,8 +35,8 @@ mod lookup;
 mod lost_revocations;
 mod memberships;
 mod migrations;
-mod names;
 mod object;
+mod object_names;
 mod page;
 mod postgres;
 mod process_identity;
@@ -59,11 +59,11 @@ pub use author::{ActingKey, Author, Via};
 pub use backup::{Backup, Restored};
 pub use boot_clock::BootInstant;
 pub use change::{Change, ChangeHash, ChangeHead, ChangeNumber, Subject, last_common_change};
+pub use change_log_follower::{Follower, KeysEnded, StorePosition};
 pub use database::FileId;
 pub use environments::{EnvironmentScope, NewEnvironment};
 pub use error::StoreError;
 pub use file_watch::uncheckpointed_wal;
-pub use follower::{Follower, KeysEnded, StorePosition};
 pub use gateways::{
     ConfirmedUpTo, GatewayEntry, GatewayRegistration, Gateways, RECEIPT_TIMEOUT, Receipt,
     receipt_poll_interval,
@@ -73,8 +73,8 @@ pub use lease::{LeaseAction, LeaseState};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
 pub use lost_revocations::lost_revocation;
 pub use memberships::{MemberEntry, MembershipScope};
-pub use names::{MAX_IDS_OF_A_NAME, NameAndState, ObjectId};
 pub use object::{ExpectedRevision, StateTransition};
+pub use object_names::{MAX_IDS_OF_A_NAME, NameAndState, ObjectId};
 pub use page::{
     ACCOUNT_FIELDS, AUDIT_FIELDS, ENVIRONMENT_FIELDS, Field, FieldKind, Filter, InvalidDate, InvalidMarker,
     KEY_FIELDS, MEMBER_FIELDS, Marker, Modifier, Page, PageQuery, Total,

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
+use super::exchange_peer::Peer;
 use super::header_rule::HeaderRule;
 use super::http1_peer::Http1Peer;
-use super::peer::Peer;
 use super::peer_result::{PeerError, Received};
 use super::replay_buffer::{ReplayBudget, ReplayBuffer};
 use super::splice::{Pipe, PipePool};

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::task::{Context, Poll, ready};
 
-use super::peer::Peer;
+use super::exchange_peer::Peer;
 use super::peer_result::PeerError;
 
 /// The most that is kept of one body. Of what is longer nothing is.

@@ -3,8 +3,8 @@
 use http::Method;
 
 use super::api_request::ApiRequest;
+use super::operation_outcome::OperationOutcome;
 use super::query;
-use super::reply::Reply;
 use super::resource_type::{Action, CollectionHandler, ResourceHandler, Type};
 use super::route::{Route, Target};
 use super::types;
@@ -20,7 +20,7 @@ pub(super) enum Operation<'a> {
 }
 
 impl Operation<'_> {
-    pub(super) async fn run(self, request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+    pub(super) async fn run(self, request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
         match self {
             Self::Root => Ok(types::root(request)),
             Self::OnCollection(handler) => handler(request).await,
@@ -94,7 +94,12 @@ fn not_allowed_on_resource(methods: &[&str], actions: &[Action]) -> Refusal {
 }
 
 /// Runs an action.
-async fn run_action(request: &ApiRequest<'_>, kind: Type, id: &str, name: &str) -> Result<Reply, Refusal> {
+async fn run_action(
+    request: &ApiRequest<'_>,
+    kind: Type,
+    id: &str,
+    name: &str,
+) -> Result<OperationOutcome, Refusal> {
     // input that cannot be read is refused, though some actions need none
     let input = request.input()?;
     input.edit()?;

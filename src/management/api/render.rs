@@ -6,8 +6,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::api_request::{ApiRequest, etag};
+use super::operation_outcome::OperationOutcome;
 use super::query::{ListQuery, with_changes};
-use super::reply::Reply;
 use super::route::Route;
 use super::url::url_prefix;
 use crate::management::answer::{Answer, json as json_answer};
@@ -27,14 +27,16 @@ const USER_ID: HeaderName = HeaderName::from_static("x-api-user-id");
 const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'"');
 
 /// The answer to a request that was not refused.
-pub(super) fn render(reply: Reply, request: &ApiRequest<'_>) -> Answer {
+pub(super) fn render(reply: OperationOutcome, request: &ApiRequest<'_>) -> Answer {
     let (status, mut document, revision, number) = match reply {
-        Reply::Resource { document, revision } => (StatusCode::OK, document, revision, None),
-        Reply::Collection { resource_type, fields, query, data, next } => {
+        OperationOutcome::Resource { document, revision } => (StatusCode::OK, document, revision, None),
+        OperationOutcome::Collection { resource_type, fields, query, data, next } => {
             let document = collection(request, resource_type, fields, &query, &data, next.as_ref());
             (StatusCode::OK, document, None, None)
         }
-        Reply::Change { status, document, revision, number } => (status, document, revision, Some(number)),
+        OperationOutcome::Change { status, document, revision, number } => {
+            (status, document, revision, Some(number))
+        }
     };
     if request.http.header("x-api-action-links").is_some_and(|value| value == "actionLinks") {
         rename_actions(&mut document);

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::api_request::ApiRequest;
 use super::audience::Audience;
 use super::field::{FieldSpec, STATE_FIELDS};
+use super::operation_outcome::OperationOutcome;
 use super::query::{self, ListQuery};
-use super::reply::Reply;
 use crate::management::refusal::Refusal;
 use crate::store::{Field, Marker};
 
@@ -15,7 +15,7 @@ use crate::store::{Field, Marker};
 pub(super) type Type = &'static ResourceType;
 
 /// What a function of a type returns.
-pub(super) type HandlerFuture<'a> = BoxFuture<'a, Result<Reply, Refusal>>;
+pub(super) type HandlerFuture<'a> = BoxFuture<'a, Result<OperationOutcome, Refusal>>;
 /// A function for the collection.
 pub(super) type CollectionHandler = for<'a> fn(&'a ApiRequest<'a>) -> HandlerFuture<'a>;
 /// A function for the resource with this id.
@@ -194,9 +194,9 @@ impl ResourceType {
     }
 
     /// A page of the collection.
-    pub(super) fn page(&self, query: ListQuery, data: Vec<Value>, next: Option<Marker>) -> Reply {
+    pub(super) fn page(&self, query: ListQuery, data: Vec<Value>, next: Option<Marker>) -> OperationOutcome {
         let fields = if self.shows_list_fields { self.list_fields } else { &[] };
-        Reply::Collection { resource_type: self.name, fields, query: Box::new(query), data, next }
+        OperationOutcome::Collection { resource_type: self.name, fields, query: Box::new(query), data, next }
     }
 
     /// All fields, in alphabetical order.

@@ -25,7 +25,7 @@ pub use members::MemberEntry;
 
 use refusal_audit::RowLimiter;
 
-use super::applied::AppliedChanges;
+use super::applied_changes::AppliedChanges;
 use super::refusal::Refusal;
 use crate::auth::Authenticator;
 use crate::config::{KeyLifetimes, Lists};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::management::api::api_request::ApiRequest;
 use crate::management::api::audience::Audience;
 use crate::management::api::field::{DESCRIPTION, NAME, SetBy, field};
-use crate::management::api::reply::Reply;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::resource_type::{
     Action, AuditNames, Create, Delete, Link, Methods, ResourceType, not_deletable,
 };
@@ -70,24 +70,24 @@ pub(super) static TYPE: ResourceType = ResourceType {
 };
 
 /// The accounts that the caller may see.
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let query = TYPE.list_query(request)?;
     let page = request.operations().accounts(request.caller, query.for_store.clone()).await?;
     let data = page.items.iter().map(|entry| document(request, entry)).collect();
     Ok(TYPE.page(query, data, page.next))
 }
 
-pub(super) async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+pub(super) async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let entry = request.operations().account(request.caller, parse(id)?).await?;
-    Ok(Reply::resource_at(document(request, &entry), entry.revision))
+    Ok(OperationOutcome::resource_at(document(request, &entry), entry.revision))
 }
 
-async fn keys(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn keys(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let id = request.operations().account(request.caller, parse(id)?).await?.object.id;
     super::api_key::list_of(request, Some(KeyOwner::Account(id))).await
 }
 
-async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn create(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let input = request.input()?;
     input.required("name")?;
     let nameless = || Refusal::invalid("MissingRequired", "name", "an account needs a name");
@@ -102,21 +102,21 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     let created = request.operations().create_account(request.caller, new).await?;
     let options = request.options(true, !created.is_confirmed());
     let document = resource_json::account(&created.value.object, &options);
-    Ok(Reply::created(document, created.value.revision, &created.receipt))
+    Ok(OperationOutcome::created(document, created.value.revision, &created.receipt))
 }
 
-async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn update(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let edit = Edit { expected: request.expected(), ..request.input()?.edit()? };
     let changed = request.operations().edit_account(request.caller, parse(id)?, edit).await?;
     Ok(reply(request, &changed))
 }
 
 /// Removes an inactive account for good, with its keys and memberships.
-async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     set_state(request, id, State::Removed).await.map_err(not_deletable)
 }
 
-async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<Reply, Refusal> {
+async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<OperationOutcome, Refusal> {
     let changed = request
         .operations()
         .set_account_state(request.caller, parse(id)?, request.transition(state), request.self_lockout())
@@ -134,8 +134,8 @@ fn document(request: &ApiRequest<'_>, entry: &WithRevision<Account>) -> Value {
     resource_json::account(&entry.object, &request.options(may_change, is_pending))
 }
 
-fn reply(request: &ApiRequest<'_>, changed: &Changed<WithRevision<Account>>) -> Reply {
+fn reply(request: &ApiRequest<'_>, changed: &Changed<WithRevision<Account>>) -> OperationOutcome {
     let options = request.options(true, !changed.is_confirmed());
     let document = resource_json::account(&changed.value.object, &options);
-    Reply::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)
+    OperationOutcome::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)
 }

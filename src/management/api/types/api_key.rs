@@ -8,7 +8,7 @@ use crate::management::api::api_request::ApiRequest;
 use crate::management::api::audience::Audience;
 use crate::management::api::field::{DESCRIPTION, FieldSpec, NAME, SetBy, field};
 use crate::management::api::input::Input;
-use crate::management::api::reply::Reply;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::resource_type::{
     Action, AuditNames, Create, Delete, Link, Methods, ResourceType, not_deletable,
 };
@@ -117,12 +117,15 @@ const FIELDS: &[FieldSpec] = &[
 ];
 
 /// The keys of the environment that the path goes through, or those that the caller may see.
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     list_of(request, request.environment.clone().map(KeyOwner::Environment)).await
 }
 
 /// The keys of `owner`, or those that the caller may see.
-pub(super) async fn list_of(request: &ApiRequest<'_>, owner: Option<KeyOwner>) -> Result<Reply, Refusal> {
+pub(super) async fn list_of(
+    request: &ApiRequest<'_>,
+    owner: Option<KeyOwner>,
+) -> Result<OperationOutcome, Refusal> {
     let query = TYPE.list_query(request)?;
     let page = request.operations().keys(request.caller, owner, query.for_store.clone()).await?;
     let data = page.items.iter().map(|entry| document(request, entry)).collect();
@@ -130,19 +133,19 @@ pub(super) async fn list_of(request: &ApiRequest<'_>, owner: Option<KeyOwner>) -
 }
 
 /// One key. A path through an environment finds only keys of this environment.
-async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let entry = find(request, id).await?;
-    Ok(Reply::resource_at(document(request, &entry), entry.revision))
+    Ok(OperationOutcome::resource_at(document(request, &entry), entry.revision))
 }
 
-async fn owner(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn owner(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     match find(request, id).await?.key.owner {
         KeyOwner::Account(id) => super::account::get(request, &id.to_string()).await,
         KeyOwner::Environment(id) => super::project::get(request, id.as_str()).await,
     }
 }
 
-async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn create(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let mut input = request.input()?;
     let pair = chosen_pair(request, &mut input)?;
     let owner = match (&request.environment, request.caller.is_admin()) {
@@ -167,10 +170,10 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
             document["links"]["endpoint"] = endpoint.into();
         }
     }
-    Ok(Reply::created(document, entry.revision, &issued.changed.receipt))
+    Ok(OperationOutcome::created(document, entry.revision, &issued.changed.receipt))
 }
 
-async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn update(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let key = find(request, id).await?.key.id;
     let mut edit = key_edit(request, &request.input()?)?;
     edit.common.expected = request.expected();
@@ -179,7 +182,7 @@ async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
 }
 
 /// Gives a key another secret, which is in this answer and nowhere else.
-async fn rotate(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn rotate(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let key = find(request, id).await?.key.id;
     let input = request.input()?;
     let wanted =
@@ -188,11 +191,11 @@ async fn rotate(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
     let (entry, is_pending) = (&issued.changed.value, !issued.changed.is_confirmed());
     let secret = issued.secret.as_ref().map(crate::auth::Secret::as_str);
     let document = resource_json::key(entry, secret, &request.options(true, is_pending));
-    Ok(Reply::created(document, entry.revision, &issued.changed.receipt))
+    Ok(OperationOutcome::created(document, entry.revision, &issued.changed.receipt))
 }
 
 /// Ends the former secret of a key that was rotated.
-async fn end_rotation(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn end_rotation(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let key = find(request, id).await?.key.id;
     let changed = request.operations().end_rotation(request.caller, key, request.expected()).await?;
     Ok(reply(request, &changed))
@@ -211,11 +214,11 @@ fn key_edit(request: &ApiRequest<'_>, input: &Input) -> Result<KeyEdit, Refusal>
 }
 
 /// Removes an inactive key for good.
-async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     set_state(request, id, State::Removed).await.map_err(not_deletable)
 }
 
-async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<Reply, Refusal> {
+async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<OperationOutcome, Refusal> {
     let id = find(request, id).await?.key.id;
     let changed = request
         .operations()
@@ -247,11 +250,11 @@ fn document(request: &ApiRequest<'_>, entry: &KeyEntry) -> Value {
     resource_json::key(entry, None, &request.options(may_change, is_pending))
 }
 
-fn reply(request: &ApiRequest<'_>, changed: &Changed<KeyEntry>) -> Reply {
+fn reply(request: &ApiRequest<'_>, changed: &Changed<KeyEntry>) -> OperationOutcome {
     let may_change = request.caller.may(&ManagementAction::ChangeKeys(changed.value.key.owner.clone()));
     let options = request.options(may_change, !changed.is_confirmed());
     let document = resource_json::key(&changed.value, None, &options);
-    Reply::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)
+    OperationOutcome::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)
 }
 
 /// The pair that an admin chose. What others send is ignored.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::management::api::api_request::ApiRequest;
 use crate::management::api::field::field;
-use crate::management::api::reply::Reply;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::resource_type::ResourceType;
 use crate::management::refusal::Refusal;
 
@@ -22,17 +22,17 @@ pub(super) static TYPE: ResourceType = ResourceType {
     )
 };
 
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     Ok(TYPE.page(TYPE.list_query(request)?, vec![document(request)], None))
 }
 
-async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     if id == ID { Ok(root(request)) } else { Err(Refusal::NotFound) }
 }
 
 /// `GET /v2-beta`
-pub(in crate::management::api) fn root(request: &ApiRequest<'_>) -> Reply {
-    Reply::resource(document(request))
+pub(in crate::management::api) fn root(request: &ApiRequest<'_>) -> OperationOutcome {
+    OperationOutcome::resource(document(request))
 }
 
 fn document(request: &ApiRequest<'_>) -> Value {

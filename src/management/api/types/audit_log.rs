@@ -3,7 +3,7 @@
 use crate::management::api::api_request::ApiRequest;
 use crate::management::api::audience::Audience;
 use crate::management::api::field::{FieldSpec, field};
-use crate::management::api::reply::Reply;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::resource_type::{Methods, ResourceType};
 use crate::management::refusal::Refusal;
 use crate::management::resource_json;
@@ -40,7 +40,7 @@ const FIELDS: &[FieldSpec] = &[
     field("after", "map[json]").nullable(),
 ];
 
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let query = TYPE.list_query(request)?;
     let page = request.operations().audit(request.caller, query.for_store.clone()).await?;
     let options = request.options(false, false);
@@ -48,7 +48,7 @@ async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     Ok(TYPE.page(query, data, page.next))
 }
 
-async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let digits = id.strip_prefix("1al").ok_or(Refusal::NotFound)?;
     // an id has one spelling
     if digits.starts_with(['0', '+', '-']) {
@@ -56,5 +56,5 @@ async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
     }
     let number = digits.parse().map_err(|_| Refusal::NotFound)?;
     let entry = request.operations().audit_entry(request.caller, number).await?;
-    Ok(Reply::resource(resource_json::audit(&entry, &request.options(false, false))))
+    Ok(OperationOutcome::resource(resource_json::audit(&entry, &request.options(false, false))))
 }

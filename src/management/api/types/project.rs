@@ -7,7 +7,7 @@ use super::project_member::{members_in, members_schema};
 use crate::management::api::api_request::ApiRequest;
 use crate::management::api::audience::Audience;
 use crate::management::api::field::{DESCRIPTION, FieldSpec, NAME, SetBy, field};
-use crate::management::api::reply::Reply;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::resource_type::{
     Action, AuditNames, Create, Delete, Methods, ResourceType, not_deletable,
 };
@@ -102,7 +102,7 @@ pub(in crate::management::api) const ID_PATTERN: &str = "[A-Za-z0-9][A-Za-z0-9_-
 const FILTERS: [&str; 3] = ["id", "name", "uuid"];
 
 /// The environments that the caller may see.
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let mut query = TYPE.list_query(request)?;
     query.for_store.filters.retain(|filter| FILTERS.contains(&filter.field.name));
     let page = request.operations().environments(request.caller, query.for_store.clone()).await?;
@@ -110,13 +110,13 @@ async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     Ok(TYPE.page(query, data, page.next))
 }
 
-pub(super) async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+pub(super) async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let entry = request.operations().environment(request.caller, &parse(id)?).await?;
-    Ok(Reply::resource_at(document(request, &entry), entry.revision))
+    Ok(OperationOutcome::resource_at(document(request, &entry), entry.revision))
 }
 
 /// Creates an environment with the members that the request names, or else with the caller as its owner.
-async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn create(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let input = request.input()?;
     let id = match input.text("id")? {
         None => None,
@@ -142,31 +142,31 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
         request.operations().create_environment(request.caller, id, name, description, members).await?;
     let options = request.root_options(true, !created.is_confirmed());
     let document = resource_json::environment(&created.value.object, &options);
-    Ok(Reply::created(document, created.value.revision, &created.receipt))
+    Ok(OperationOutcome::created(document, created.value.revision, &created.receipt))
 }
 
-async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn update(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let edit = Edit { expected: request.expected(), ..request.input()?.edit()? };
     let changed = request.operations().edit_environment(request.caller, parse(id)?, edit).await?;
     Ok(reply(request, &changed))
 }
 
 /// Removes an environment for good, an active one too, with its keys and memberships.
-async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let changed =
         request.operations().remove_environment(request.caller, parse(id)?, request.expected()).await;
     Ok(reply(request, &changed.map_err(not_deletable)?))
 }
 
 /// Activates, deactivates, or removes an inactive environment.
-async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<Reply, Refusal> {
+async fn set_state(request: &ApiRequest<'_>, id: &str, state: State) -> Result<OperationOutcome, Refusal> {
     let transition = request.transition(state);
     let changed = request.operations().set_environment_state(request.caller, parse(id)?, transition).await?;
     Ok(reply(request, &changed))
 }
 
 /// Replaces the members.
-async fn set_members(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn set_members(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let id = parse(id)?;
     let input = request.input()?;
     let needed = || Refusal::invalid("MissingRequired", "members", "'members' is needed: a list");
@@ -175,7 +175,7 @@ async fn set_members(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusa
     let entry = request.operations().environment(request.caller, &id).await?;
     let options = request.root_options(true, !changed.is_confirmed());
     let document = resource_json::environment(&entry.object, &options);
-    Ok(Reply::change(StatusCode::OK, document, Some(entry.revision), &changed.receipt))
+    Ok(OperationOutcome::change(StatusCode::OK, document, Some(entry.revision), &changed.receipt))
 }
 
 fn parse(id: &str) -> Result<EnvironmentId, Refusal> {
@@ -188,8 +188,8 @@ fn document(request: &ApiRequest<'_>, entry: &WithRevision<Environment>) -> Valu
     resource_json::environment(&entry.object, &request.root_options(may_change, is_pending))
 }
 
-fn reply(request: &ApiRequest<'_>, changed: &Changed<WithRevision<Environment>>) -> Reply {
+fn reply(request: &ApiRequest<'_>, changed: &Changed<WithRevision<Environment>>) -> OperationOutcome {
     let options = request.root_options(true, !changed.is_confirmed());
     let document = resource_json::environment(&changed.value.object, &options);
-    Reply::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)
+    OperationOutcome::change(StatusCode::OK, document, Some(changed.value.revision), &changed.receipt)
 }

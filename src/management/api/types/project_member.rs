@@ -9,7 +9,7 @@ use crate::management::api::api_request::ApiRequest;
 use crate::management::api::audience::Audience;
 use crate::management::api::field::{FieldSpec, SetBy, field};
 use crate::management::api::input::{Input, wrong_type};
-use crate::management::api::reply::Reply;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::resource_type::{AuditNames, Create, Delete, Methods, ResourceType};
 use crate::management::operations::Changed;
 use crate::management::refusal::Refusal;
@@ -68,7 +68,7 @@ const FIELDS: &[FieldSpec] = &[
 ];
 
 /// The members of the environment that the path goes through, or the memberships that the caller may see.
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let query = TYPE.list_query(request)?;
     let environment = request.environment.as_ref();
     let page = request.operations().members(request.caller, environment, query.for_store.clone()).await?;
@@ -77,14 +77,14 @@ async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
     Ok(TYPE.page(query, data, page.next))
 }
 
-async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let (environment, account) = parse(request, id)?;
     let entry = request.operations().member(request.caller, &environment, account).await?;
-    Ok(Reply::resource(resource_json::member(&entry, &request.options(false, false))))
+    Ok(OperationOutcome::resource(resource_json::member(&entry, &request.options(false, false))))
 }
 
 /// Adds a member, or gives a member another role.
-async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn create(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let input = request.input()?;
     let environment = if let Some(environment) = &request.environment {
         environment.clone()
@@ -111,7 +111,7 @@ async fn create(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
 }
 
 /// Gives a member another role.
-async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn update(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let (environment, account) = parse(request, id)?;
     refuse_revisions(request, &environment, account).await?;
     let role = role(request.input()?.required("role")?)?;
@@ -120,13 +120,13 @@ async fn update(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
     Ok(reply(request, StatusCode::OK, &changed))
 }
 
-async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn delete(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let (environment, account) = parse(request, id)?;
     refuse_revisions(request, &environment, account).await?;
     let changed = request.operations().remove_member(request.caller, &environment, account).await?;
     let mut document = document(request, &changed);
     document["state"] = resource_json::state_word(State::Removed, !changed.is_confirmed()).into();
-    Ok(Reply::change(StatusCode::OK, document, None, &changed.receipt))
+    Ok(OperationOutcome::change(StatusCode::OK, document, None, &changed.receipt))
 }
 
 /// A membership has no revision that `If-Match` could name: only `*` matches. 404 comes first.
@@ -144,8 +144,12 @@ async fn refuse_revisions(
     }
 }
 
-fn reply(request: &ApiRequest<'_>, confirmed: StatusCode, changed: &Changed<MemberEntry>) -> Reply {
-    Reply::change(confirmed, document(request, changed), None, &changed.receipt)
+fn reply(
+    request: &ApiRequest<'_>,
+    confirmed: StatusCode,
+    changed: &Changed<MemberEntry>,
+) -> OperationOutcome {
+    OperationOutcome::change(confirmed, document(request, changed), None, &changed.receipt)
 }
 
 fn document(request: &ApiRequest<'_>, changed: &Changed<MemberEntry>) -> Value {

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::management::api::api_request::ApiRequest;
 use crate::management::api::field::field;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::query;
-use crate::management::api::reply::Reply;
 use crate::management::api::resource_type::ResourceType;
 use crate::management::refusal::Refusal;
 use crate::management::resource_json::TEMPLATE_ID;
@@ -26,15 +26,15 @@ pub(super) static TYPE: ResourceType = ResourceType {
 };
 
 /// Clients look for other templates by their names: there is none.
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let is_other = |name: &str| !name.eq_ignore_ascii_case(NAME);
     let mut names = query::parameters(request.http.query()).filter(|(name, _)| name == "name");
     let found = if names.any(|(_, name)| is_other(&name)) { Vec::new() } else { vec![document(request)] };
     Ok(TYPE.page(TYPE.list_query(request)?, found, None))
 }
 
-async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
-    if id == TEMPLATE_ID { Ok(Reply::resource(document(request))) } else { Err(Refusal::NotFound) }
+async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
+    if id == TEMPLATE_ID { Ok(OperationOutcome::resource(document(request))) } else { Err(Refusal::NotFound) }
 }
 
 fn document(request: &ApiRequest<'_>) -> Value {

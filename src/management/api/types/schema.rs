@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::management::api::api_request::ApiRequest;
 use crate::management::api::audience::Audience;
 use crate::management::api::field::{FieldSpec, field};
-use crate::management::api::reply::Reply;
+use crate::management::api::operation_outcome::OperationOutcome;
 use crate::management::api::resource_type::{ResourceType, Type};
 use crate::management::refusal::Refusal;
 
@@ -35,16 +35,16 @@ pub(super) static TYPE: ResourceType = ResourceType {
 };
 
 /// The schemas of all types that exist for the caller.
-async fn list(request: &ApiRequest<'_>) -> Result<Reply, Refusal> {
+async fn list(request: &ApiRequest<'_>) -> Result<OperationOutcome, Refusal> {
     let (here, root) = (request.url_prefix(), request.root_url());
     let schemas = super::ALL.into_iter().filter_map(|kind| document(kind, request.audience, &here, &root));
     Ok(TYPE.page(TYPE.list_query(request)?, schemas.collect(), None))
 }
 
-async fn get(request: &ApiRequest<'_>, id: &str) -> Result<Reply, Refusal> {
+async fn get(request: &ApiRequest<'_>, id: &str) -> Result<OperationOutcome, Refusal> {
     let kind = super::by_name(id).ok_or(Refusal::NotFound)?;
     let schema = document(kind, request.audience, &request.url_prefix(), &request.root_url());
-    schema.map(Reply::resource).ok_or(Refusal::NotFound)
+    schema.map(OperationOutcome::resource).ok_or(Refusal::NotFound)
 }
 
 /// The schema of a type; `None` if the type does not exist for the audience. URLs begin with `here`, or with `root` if

@@ -8,7 +8,7 @@ use crate::management::resource_json;
 use crate::store::{ChangeNumber, Field, Marker, Receipt};
 
 /// The outcome of a request that was not refused.
-pub(super) enum Reply {
+pub(super) enum OperationOutcome {
     /// One resource.
     Resource {
         document: Value,
@@ -36,7 +36,7 @@ pub(super) enum Reply {
     },
 }
 
-impl Reply {
+impl OperationOutcome {
     /// One resource of a type without revisions.
     pub(super) fn resource(document: Value) -> Self {
         Self::Resource { document, revision: None }

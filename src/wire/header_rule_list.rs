@@ -2,7 +2,7 @@
 
 use super::field_name_set::fold;
 use super::header_rule::HeaderRule;
-use super::header_rule_table::{HeaderRuleTable, NameEnds};
+use super::header_rule_hash_table::{HeaderRuleTable, NameEnds};
 use super::spoofable_headers::SPOOFABLE_HEADERS;
 
 /// The names that have a rule of their own. A name that ends with `*` stands for all that begin like it; of two such
