@@ -18,7 +18,7 @@ impl Authenticator {
         }
         self.progress.start_applying(last.number);
         for change in changes {
-            if let Err(error) = self.invalidate_subject(&change.subject).await {
+            if let Err(error) = self.invalidate_subject(change).await {
                 tracing::warn!(%error, change = %change.number, "cannot read which keys a change is about: all are dropped");
                 self.invalidate_everything();
                 break;
@@ -33,9 +33,16 @@ impl Authenticator {
         self.progress.set_ended_until(until);
     }
 
-    async fn invalidate_subject(&self, subject: &Subject) -> Result<(), StoreError> {
-        match subject {
-            Subject::Key { access_key, .. } => self.invalidate_key(access_key),
+    async fn invalidate_subject(&self, change: &Change) -> Result<(), StoreError> {
+        match &change.subject {
+            Subject::Key { access_key, .. } => {
+                if change.action == "rotate"
+                    && let Some(identity) = self.identities.get(access_key)
+                {
+                    self.ended_secrets.insert(access_key, identity.mac);
+                }
+                self.invalidate_key(access_key);
+            }
             Subject::Account(id) => self.invalidate_keys_of(&KeyOwner::Account(*id)).await?,
             // the environment's own keys; its members' rights in it are looked up in the environment cache at each request
             Subject::Environment(id) => {
@@ -59,6 +66,9 @@ impl Authenticator {
     }
 
     fn invalidate_key(&self, access_key: &AccessKey) {
+        if let Some(former) = self.former_identities.get(access_key) {
+            self.ended_secrets.insert(access_key, former.mac);
+        }
         self.identities.invalidate(access_key);
         self.former_identities.invalidate(access_key);
         self.failed_key_cache.invalidate(access_key);

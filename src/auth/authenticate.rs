@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use zeroize::Zeroizing;
 
+use super::Credential;
 use super::argon_threads::{VerificationError, VerifiedAnswer};
 use super::authenticator::{AuthRefusal, Authenticator};
 use super::failed_key_cache::ActiveVerifiers;
@@ -14,7 +15,6 @@ use super::identity::{Identity, KeySecret};
 use super::known_sources::Slot;
 use super::memory_lookup::{ChosenCredential, MemoryLookup, MemoryMiss};
 use super::verification_queue::{Requester, Verification};
-use super::{AuthFailure, Credential};
 use crate::model::ClientSource;
 use crate::store::{BootInstant, KeyVerifier, PepperId, SecretId};
 
@@ -59,18 +59,19 @@ impl Authenticator {
             Some(ChosenCredential { slot, is_known, in_memory }) => (slot, is_known, in_memory),
         };
         let requester = Requester { source, key: slot.key, is_known };
+        let wrong = self.ended_secrets.failure_of(credential.access_key(), &mac);
         if let Some((identity, matches)) = in_memory {
             let outcome = Verification::KnownOutcome(matches.then_some(identity.secret));
             let run_id = self.run_id_key.run_id(credential, &identity.secret_since.to_string());
             let answer = self.verified_answer(credential, requester, run_id, outcome).await?;
             if answer.matched.is_none() {
                 self.counters.memory_mismatches.add_one();
-                return Err(self.refuse_later(source, arrived, AuthFailure::WrongSecret).await);
+                return Err(self.refuse_later(source, arrived, wrong).await);
             }
             return self.admit_from_memory(identity, slot, client, arrived).await;
         }
         let (verifiers, read) = self.look_up(credential.access_key(), client).await?;
-        let mismatch = verifiers.as_ref().err().copied().unwrap_or(AuthFailure::WrongSecret);
+        let mismatch = verifiers.as_ref().err().copied().unwrap_or(wrong);
 
         // Step 3, the stored fingerprints: only of secrets that the gateway minted.
         let recognition =

@@ -13,6 +13,7 @@ use super::argon::ArgonError;
 use super::argon_threads::{ArgonThreads, VerificationError};
 use super::cache::{ChangeProgress, StoreCache};
 use super::counters::{AtomicCounters, Counters};
+use super::ended_secrets::EndedSecrets;
 use super::environment_cache::EnvironmentCache;
 use super::failed_key_cache::FailedKeyEntry;
 use super::fingerprint::{Mac, MacKey};
@@ -64,6 +65,7 @@ pub struct Authenticator {
     pub(super) identities: StoreCache<AccessKey, Identity>,
     /// The same for secrets that keys had before they were rotated, and still have.
     pub(super) former_identities: StoreCache<AccessKey, Identity>,
+    pub(super) ended_secrets: EndedSecrets,
     /// Access keys that somebody failed with.
     pub(super) failed_key_cache: StoreCache<AccessKey, FailedKeyEntry>,
     pub(super) environments: EnvironmentCache,
@@ -120,6 +122,7 @@ impl Authenticator {
             identities: StoreCache::with_max_bytes(config.cache.max_bytes),
             // few keys are rotated at a time
             former_identities: StoreCache::with_max_bytes(config.cache.max_bytes / 8),
+            ended_secrets: EndedSecrets::default(),
             failed_key_cache: StoreCache::with_max_entries(config.cache.unknown_keys),
             environments: EnvironmentCache::new(config.cache.environments),
             progress: ChangeProgress::default(),

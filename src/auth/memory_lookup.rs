@@ -90,7 +90,7 @@ impl Authenticator {
             }
             KnownSecrets::None => return MemoryLookup::Missed(MemoryMiss { mac, chosen: None }),
             KnownSecrets::Mismatch(identity) if identity.principal.key.may_come_from(client) => {
-                AuthFailure::WrongSecret
+                self.ended_secrets.failure_of(credential.access_key(), &mac)
             }
             KnownSecrets::Match(_) | KnownSecrets::Mismatch(_) => AuthFailure::Network,
         };

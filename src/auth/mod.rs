@@ -19,6 +19,7 @@ mod authenticator;
 mod cache;
 mod counters;
 mod credential;
+mod ended_secrets;
 mod environment_cache;
 mod failed_key_cache;
 mod failure;

@@ -3,9 +3,11 @@
 use super::super::fingerprint::Mac;
 use super::super::identity::KeySecret;
 use super::*;
+use crate::model::State;
 use crate::store::{ExpectedRevision, Overlap};
 
 const WRONG: AuthRefusal = AuthRefusal::Unauthorized(AuthFailure::WrongSecret);
+const ENDED: AuthRefusal = AuthRefusal::Unauthorized(AuthFailure::EndedSecret);
 
 impl Fixture {
     /// Gives the key another secret; the one before is valid for so many hours.
@@ -51,14 +53,18 @@ fn both_secrets_work_until_the_former_ends_and_wrong_ones_never() {
         let ended = fixture.store.end_rotation(former.key.id, &ExpectedRevision::Any).unwrap();
         assert_eq!(ended.0.former, None);
         fixture.apply_changes().await;
-        assert_eq!(
-            fixture.auth.refresh(&again, SOURCE).await.unwrap_err(),
-            AuthRefusal::Unauthorized(AuthFailure::EndedSecret)
-        );
-        assert_eq!(fixture.ask_pair(&former).await.unwrap_err(), WRONG);
+        assert_eq!(fixture.auth.refresh(&again, SOURCE).await.unwrap_err(), ENDED);
+        // another change of the key makes no difference
+        for state in [State::Inactive, State::Active] {
+            fixture.store.set_key_state(former.key.id, state).unwrap();
+        }
+        fixture.apply_changes().await;
+        assert_eq!(fixture.ask_pair(&former).await.unwrap_err(), ENDED);
         let now = fixture.ask_pair(&current).await.unwrap();
         assert!(!now.has_two_secrets);
-        assert_eq!(fixture.ask_pair(&former).await.unwrap_err(), WRONG, "from memory too");
+        assert_eq!(fixture.ask_pair(&former).await.unwrap_err(), ENDED, "from memory too");
+        let wrong = fixture.other_secret();
+        assert_eq!(fixture.ask(former.access_key().as_str(), &wrong).await.unwrap_err(), WRONG);
     });
 }
 
@@ -75,11 +81,8 @@ fn the_former_secret_ends_at_its_time_and_nothing_else_does() {
         assert_eq!(fixture.apply_ends(end - SignedDuration::from_millis(1)).await, 0);
         assert!(!then.is_stale());
         assert_eq!(fixture.apply_ends(end).await, 1);
-        assert_eq!(
-            fixture.auth.refresh(&then, SOURCE).await.unwrap_err(),
-            AuthRefusal::Unauthorized(AuthFailure::EndedSecret)
-        );
-        assert_eq!(fixture.ask_pair(&former).await.unwrap_err(), WRONG);
+        assert_eq!(fixture.auth.refresh(&then, SOURCE).await.unwrap_err(), ENDED);
+        assert_eq!(fixture.ask_pair(&former).await.unwrap_err(), ENDED);
         assert!(!fixture.auth.refresh(&now, SOURCE).await.unwrap().has_two_secrets);
         fixture.ask_pair(&current).await.unwrap();
         // a fill that races with the end is not used
@@ -94,7 +97,7 @@ fn the_former_secret_ends_at_its_time_and_nothing_else_does() {
                 Some(read),
             )
             .await;
-        assert_eq!(filled.unwrap_err(), AuthRefusal::Unauthorized(AuthFailure::EndedSecret));
+        assert_eq!(filled.unwrap_err(), ENDED);
     });
 }
 
@@ -105,7 +108,7 @@ fn a_third_secret_is_refused_and_without_overlap_the_former_ends_at_once() {
         let first = fixture.account_key();
         let second = fixture.rotate(&first, None);
         fixture.apply_changes().await;
-        assert_eq!(fixture.ask_pair(&first).await.unwrap_err(), WRONG);
+        assert_eq!(fixture.ask_pair(&first).await.unwrap_err(), WRONG, "nobody has used it");
         fixture.ask_pair(&second).await.unwrap();
         let third = fixture.rotate(&second, Some(1));
         let verifier =
@@ -116,7 +119,7 @@ fn a_third_secret_is_refused_and_without_overlap_the_former_ends_at_once() {
         fixture.ask_pair(&second).await.unwrap();
         fixture.ask_pair(&third).await.unwrap();
         // a deactivation stops both
-        fixture.store.set_key_state(first.key.id, crate::model::State::Inactive).unwrap();
+        fixture.store.set_key_state(first.key.id, State::Inactive).unwrap();
         fixture.apply_changes().await;
         for pair in [&second, &third] {
             let inactive = AuthRefusal::Unauthorized(AuthFailure::InactiveKey);
