@@ -16,5 +16,6 @@ mod looks;
 mod page_checks;
 mod person;
 mod pictures;
+mod rotation;
 mod sessions;
 mod without_scripts;

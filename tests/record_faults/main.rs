@@ -16,4 +16,5 @@ mod reactivation;
 mod record_restart;
 mod record_unreachable;
 mod rolled_back_record;
+mod rotation;
 mod unconfirmed_changes;
