@@ -60,6 +60,7 @@ fn new_key(owner: &KeyOwner, access_key: &str) -> NewKey {
         verifier: KeyVerifier {
             phc: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g".to_owned(),
             fingerprint: None,
+            inner: None,
         },
     }
 }

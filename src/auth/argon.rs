@@ -3,9 +3,13 @@
 use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, PasswordHasher as _, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use super::inner_hash::{InnerHash, UnknownInnerHash};
 use super::key_format::random_bytes;
 use crate::config;
+use crate::store::KeyVerifier;
 
 /// Why argon2 cannot hash or verify. None of these carries anything of the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +20,9 @@ pub enum ArgonError {
     /// The stored hash is not an argon2id PHC string.
     #[error("the stored hash is not an argon2id hash of version 19")]
     InvalidHash,
+    /// What the store says of the hash beneath is unknown to this version.
+    #[error("the hash that argon2id is laid over is of no known kind")]
+    InvalidInnerHash,
     /// The stored hash asks for more work or memory than this gateway spends on one secret.
     #[error(
         "the stored hash asks for {memory_kib} KiB, {iterations} iterations and {lanes} lanes, which is more than \
@@ -47,9 +54,7 @@ const SALT_BYTES: usize = 16;
 ///
 /// Takes some 15 ms and the configured memory: not for a thread that serves requests.
 pub fn hash_secret(parameters: &config::Argon2, secret: &[u8]) -> Result<String, ArgonError> {
-    let unusable = |error: argon2::Error| ArgonError::InvalidParameters(error.to_string());
-    let params = Params::new(parameters.memory_kib, parameters.iterations, parameters.parallelism, None)
-        .map_err(unusable)?;
+    let params = params_of(parameters)?;
     let mut salt = [0; SALT_BYTES];
     random_bytes(&mut salt);
     let hash = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -58,8 +63,14 @@ pub fn hash_secret(parameters: &config::Argon2, secret: &[u8]) -> Result<String,
     Ok(hash.to_string())
 }
 
-/// Verifies secrets one after the other in one reused block of memory: a fresh one each time nearly doubles the time.
-pub(super) struct Verifier {
+fn params_of(parameters: &config::Argon2) -> Result<Params, ArgonError> {
+    Params::new(parameters.memory_kib, parameters.iterations, parameters.parallelism, None)
+        .map_err(|error| ArgonError::InvalidParameters(error.to_string()))
+}
+
+/// Verifies and hashes secrets one after the other in one reused block of memory: a fresh one each time nearly doubles
+/// the time.
+pub struct Verifier {
     blocks: Vec<Block>,
     limits: Limits,
 }
@@ -76,7 +87,7 @@ struct Limits {
 
 impl Verifier {
     /// One of the configured number of verifiers, which share the memory limit.
-    pub(super) fn new(parameters: &config::Argon2) -> Self {
+    pub fn new(parameters: &config::Argon2) -> Self {
         let share = parameters.memory_limit / 1024 / parameters.threads.max(1) as u64;
         let limits = Limits {
             memory_kib: u32::try_from(share).unwrap_or(u32::MAX),
@@ -88,7 +99,7 @@ impl Verifier {
     }
 
     /// Whether `secret` is the one that `phc` was made of, under the parameters that `phc` names.
-    pub(super) fn verify(&mut self, phc: &str, secret: &[u8]) -> Result<bool, ArgonError> {
+    pub fn verify(&mut self, phc: &str, secret: &[u8]) -> Result<bool, ArgonError> {
         let hash = PasswordHash::new(phc).map_err(|_| ArgonError::InvalidHash)?;
         let params = Params::try_from(&hash).map_err(|_| ArgonError::InvalidHash)?;
         let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
@@ -99,25 +110,69 @@ impl Verifier {
             return Err(ArgonError::InvalidHash);
         }
         self.check(&params)?;
+        let mut found = [0; Output::MAX_LENGTH];
+        let found = &mut found[..expected.len()];
+        self.run(params, secret, salt, found)?;
+        Ok(verify_slices_are_equal(found, expected.as_bytes()).is_ok())
+    }
+
+    /// Whether `secret` is the one of a key: by the hash that another system has made of it first, where there is one.
+    pub fn verify_key(&mut self, verifier: &KeyVerifier, secret: &[u8]) -> Result<bool, ArgonError> {
+        let Some(inner) = &verifier.inner else { return self.verify(&verifier.phc, secret) };
+        let inner: InnerHash = inner.parse().map_err(|UnknownInnerHash| ArgonError::InvalidInnerHash)?;
+        match inner.output(secret) {
+            Some(output) => self.verify(&verifier.phc, &output),
+            None => Ok(false),
+        }
+    }
+
+    /// As [`hash_secret`]. With `salt_of`, a hash that verifies a secret, its salt is used again.
+    pub fn hash(
+        &mut self,
+        parameters: &config::Argon2,
+        secret: &[u8],
+        salt_of: Option<&str>,
+    ) -> Result<String, ArgonError> {
+        let known = salt_of.map(|phc| PasswordHash::new(phc).ok()?.salt.map(|salt| salt.to_vec()));
+        let salt = match known {
+            Some(known) => known.ok_or(ArgonError::InvalidHash)?,
+            None => {
+                let mut salt = vec![0; SALT_BYTES];
+                random_bytes(&mut salt);
+                salt
+            }
+        };
+        let params = params_of(parameters)?;
+        let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+        let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
+        self.run(params, secret, &salt, &mut hash)?;
+        let (salt, hash) = (STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(hash));
+        Ok(format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}"))
+    }
+
+    fn run(
+        &mut self,
+        params: Params,
+        secret: &[u8],
+        salt: &[u8],
+        output: &mut [u8],
+    ) -> Result<(), ArgonError> {
         let blocks = params.block_count();
         if let Some(more) = blocks.checked_sub(self.blocks.len()) {
             self.blocks.try_reserve_exact(more).map_err(|_| ArgonError::OutOfMemory)?;
             self.blocks.resize(blocks, Block::new());
         }
-        let mut found = [0; Output::MAX_LENGTH];
-        let found = &mut found[..expected.len()];
         let result = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
             secret,
             salt,
-            found,
+            output,
             &mut self.blocks[..],
         );
         if self.blocks.len() > self.limits.kept_blocks {
             self.blocks.truncate(self.limits.kept_blocks);
             self.blocks.shrink_to_fit();
         }
-        result.map_err(|_| ArgonError::InvalidHash)?;
-        Ok(verify_slices_are_equal(found, expected.as_bytes()).is_ok())
+        result.map_err(|_| ArgonError::InvalidHash)
     }
 
     fn check(&self, params: &Params) -> Result<(), ArgonError> {
@@ -155,6 +210,27 @@ pub(super) mod tests {
         assert_eq!(verifier.verify(&phc, b"secret"), Ok(true));
         assert_eq!(verifier.verify(&phc, b"secret "), Ok(false));
         assert_eq!(verifier.verify(&phc, b""), Ok(false));
+    }
+
+    #[test]
+    fn a_hash_laid_over_another_verifies_the_secret_of_that() {
+        let mut verifier = Verifier::new(&cheap());
+        let inner: InnerHash = "$apr1$fJe.v9rU".parse().unwrap();
+        let phc = verifier.hash(&cheap(), &inner.output(b"secret").unwrap(), None).unwrap();
+        let key = |inner: Option<&str>| KeyVerifier {
+            phc: phc.clone(),
+            fingerprint: None,
+            inner: inner.map(str::to_owned),
+        };
+        assert_eq!(verifier.verify_key(&key(Some("$apr1$fJe.v9rU")), b"secret"), Ok(true));
+        assert_eq!(verifier.verify_key(&key(Some("$apr1$fJe.v9rU")), b"Secret"), Ok(false));
+        assert_eq!(verifier.verify_key(&key(Some("$apr1$fJe.v9rV")), b"secret"), Ok(false));
+        assert_eq!(verifier.verify_key(&key(None), b"secret"), Ok(false), "the outcome is no secret");
+        let unknown = verifier.verify_key(&key(Some("md4")), b"secret");
+        assert_eq!(unknown, Err(ArgonError::InvalidInnerHash));
+        let again = verifier.hash(&cheap(), b"secret", Some(&phc)).unwrap();
+        assert_eq!(again.split('$').nth(4), phc.split('$').nth(4), "the same salt");
+        assert_eq!(verifier.verify(&again, b"secret"), Ok(true));
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Identity {
             removed: None,
         };
         let principal = Principal { key, owner: Owner::Account { account, memberships: Vec::new() } };
-        let current = KeyVerifier { phc: String::new(), fingerprint: None };
+        let current = KeyVerifier { phc: String::new(), fingerprint: None, inner: None };
         let verifiers = KeyVerifiers { current, former: None };
         let record = KeyRecord { principal, verifiers, as_of: ChangeNumber(1) };
         Arc::new(Self::new(record, (KeySecret::Current, false), mac, &UnsavedUses::new(1)))

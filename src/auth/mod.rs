@@ -26,6 +26,7 @@ mod failure;
 mod fingerprint;
 mod guess_budget;
 mod identity;
+mod inner_hash;
 mod key_format;
 mod known_sources;
 mod memory_lookup;
@@ -39,16 +40,18 @@ mod verification_queue;
 #[cfg(test)]
 mod tests;
 
-pub use argon::{ArgonError, hash_secret};
+pub use argon::{ArgonError, Verifier, hash_secret};
 pub use authenticator::{AuthRefusal, Authenticator};
 pub use counters::Counters;
 pub use credential::{Credential, CredentialError};
 pub use failure::AuthFailure;
 pub use identity::Identity;
+pub use inner_hash::{ForeignHash, InnerHash, UnknownInnerHash, UnusableHash};
 pub use key_format::{
     CredentialShape, Secret, credential_shape, looks_like_secret, mint_access_key, mint_secret, random_bytes,
 };
 pub use new_pairs::{
     ChosenPair, ChosenPairError, MintedPair, STRONG_SECRET_BITS, max_entropy_bits, mint_pair, new_secret,
+    refuse_minted,
 };
 pub use pepper::{PepperError, Peppers};

@@ -35,6 +35,7 @@ pub fn mint_pair(
     let verifier = KeyVerifier {
         phc: hash_secret(argon2, secret.as_str().as_bytes())?,
         fingerprint: Some(peppers.fingerprint(&access_key, secret.as_str().as_bytes())),
+        inner: None,
     };
     Ok(MintedPair { access_key, secret, verifier })
 }
@@ -51,7 +52,7 @@ pub fn new_secret(
     let secret = if is_minted { mint_secret(prefixes) } else { plain_secret() };
     let phc = hash_secret(argon2, secret.as_str().as_bytes())?;
     let fingerprint = is_minted.then(|| peppers.fingerprint(access_key, secret.as_str().as_bytes()));
-    Ok((secret, KeyVerifier { phc, fingerprint }))
+    Ok((secret, KeyVerifier { phc, fingerprint, inner: None }))
 }
 
 /// An access key and a secret that a person or another system chose. It does not print.
@@ -115,15 +116,7 @@ impl ChosenPair {
         if text.chars().any(char::is_control) {
             return Err(ChosenPairError::Control);
         }
-        for prefix in std::iter::once(&prefixes.current).chain(&prefixes.former) {
-            let is_minted = |text: &str, kind: &str| {
-                text.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(kind))
-            };
-            let access_key = access_key.as_str();
-            if is_minted(access_key, "a_") || is_minted(access_key, "e_") || is_minted(text, "s_") {
-                return Err(ChosenPairError::Minted { prefix: prefix.clone() });
-            }
-        }
+        refuse_minted(prefixes, access_key.as_str(), text)?;
         Ok(Self { access_key, secret })
     }
 
@@ -135,13 +128,26 @@ impl ChosenPair {
     /// What the store keeps: argon2id only, never a fingerprint, because people choose secrets that can be guessed.
     /// Takes as long as [`hash_secret`].
     pub fn verifier(&self, argon2: &config::Argon2) -> Result<KeyVerifier, ArgonError> {
-        Ok(KeyVerifier { phc: hash_secret(argon2, &self.secret)?, fingerprint: None })
+        Ok(KeyVerifier { phc: hash_secret(argon2, &self.secret)?, fingerprint: None, inner: None })
     }
 
     /// [`max_entropy_bits`] of the secret.
     pub fn bits(&self) -> u32 {
         max_entropy_bits(&self.secret)
     }
+}
+
+/// Refuses an access key or a secret that the gateway would take for one of its own.
+pub fn refuse_minted(prefixes: &KeyPrefixes, access_key: &str, secret: &str) -> Result<(), ChosenPairError> {
+    for prefix in std::iter::once(&prefixes.current).chain(&prefixes.former) {
+        let is_minted = |text: &str, kind: &str| {
+            text.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with(kind))
+        };
+        if is_minted(access_key, "a_") || is_minted(access_key, "e_") || is_minted(secret, "s_") {
+            return Err(ChosenPairError::Minted { prefix: prefix.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// An upper bound of what guessing a chosen secret takes, from its length and the kinds of characters in it.

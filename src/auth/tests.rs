@@ -122,7 +122,7 @@ impl Fixture {
         fingerprint: Option<crate::store::Fingerprint>,
     ) -> Pair {
         let phc = hash_secret(&self.config.argon2, secret.as_bytes()).unwrap();
-        let verifier = KeyVerifier { phc, fingerprint };
+        let verifier = KeyVerifier { phc, fingerprint, inner: None };
         let new = NewKey { owner, access_key, properties: KeyProperties::default(), verifier };
         let key = self.store.create_key(&new).unwrap().0;
         Pair { key, secret: Zeroizing::new(secret.to_owned()) }

@@ -12,6 +12,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::arguments::{self, ConfirmSelf, KeyEditArguments, ScopeArguments};
 use super::backend::{Backend, ImportedPair, NewKey};
 use super::import;
+use super::key_import::{ImportArguments, refuse_api};
 use super::list::List;
 use super::output::{
     Format, JSON_END, eprint_line, fields_text, json_text, nested, print, print_fields, print_json,
@@ -54,6 +55,21 @@ pub(super) enum Command {
         /// The file that holds the secret of that key; - reads it from stdin
         #[arg(long, value_name = "FILE", requires = "access_key")]
         secret_file: Option<PathBuf>,
+    },
+    /// Bring many keys from another system, with the hashes of their secrets; a line is printed for each
+    ///
+    /// Nobody needs a new secret: what is hashed stays so, under argon2id, until the key is first used. The same file can
+    /// be imported again, after a stop in the middle too. Exit status 1: some lines were refused.
+    #[command(after_help = "Examples:\n  \
+        portcullis key import --format htpasswd --account web /etc/nginx/htpasswd --dry-run\n  \
+        portcullis key import --format kong --environment production basic-auths.json\n  \
+        portcullis key import --format rancher --account alice credentials.tsv\n  \
+        portcullis key import --format csv --account alice pairs.csv --output json")]
+    Import {
+        #[command(flatten)]
+        owner: OwnerArguments,
+        #[command(flatten)]
+        import: ImportArguments,
     },
     /// List all keys, or those of one owner
     #[command(
@@ -195,6 +211,14 @@ impl Command {
                         Ok(made.exit())
                     }
                 }
+            }
+            Self::Import { owner, import } => {
+                refuse_api(backend)?;
+                let owner = backend
+                    .owner(owner.account.as_deref(), owner.environment.as_deref())?
+                    .ok_or_else(|| anyhow::anyhow!("say whose keys they are: --account or --environment"))?;
+                backend.warn_where_nothing_is_reached(&owner);
+                import.run(backend, &owner, output)
             }
             Self::List { owner, expiring } => {
                 let owner = backend.owner(owner.account.as_deref(), owner.environment.as_deref())?;

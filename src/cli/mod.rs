@@ -17,6 +17,7 @@ mod import;
 mod init;
 mod issue_key;
 mod key;
+mod key_import;
 mod list;
 mod local_store;
 mod output;

@@ -104,48 +104,7 @@ impl Store {
     /// Makes a key; it is active. Refused without a whole argon2id verifier, and for an access key that any key has or
     /// had.
     pub fn create_key(&mut self, new: &NewKey) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        self.change(&Attempt::new("create", "key", &new.owner), |at| {
-            at.authorize(&ManagementAction::ChangeKeys(new.owner.clone()))?;
-            // only a secret that somebody chose has no fingerprint
-            if new.verifier.fingerprint.is_none() {
-                at.authorize(&ManagementAction::ImportKey)?;
-            }
-            if !new.verifier.has_valid_hash() {
-                return Err(TransactionError::refused(
-                    "a key needs an argon2id verifier of its secret: none was given",
-                ));
-            }
-            refuse_taken(at, &new.access_key)?;
-            let (account, environment) = match &new.owner {
-                KeyOwner::Account(id) => (Some(accounts::get_existing(at, *id)?.id.row()), None),
-                KeyOwner::Environment(id) => (None, Some(environments::get_existing(at, id)?.0)),
-            };
-            let created = Timestamp::now();
-            at.prepare_cached(
-                "INSERT INTO keys
-                 (access_key, account, environment, name, description, state, uuid, phc, expires, scope, created,
-                  secret_since)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9, ?10, ?10)",
-            )?
-            .execute((
-                new.access_key.as_str(),
-                account,
-                environment,
-                new.properties.name.as_ref().map(Name::as_str),
-                new.properties.description.as_ref().map(Description::as_str),
-                Uuid::new_v4().to_string(),
-                &new.verifier.phc,
-                row_mapping::milliseconds_or_zero(new.properties.expires),
-                new.properties.scope.as_ref().map(ToString::to_string),
-                created.as_millisecond(),
-            ))?;
-            let id = KeyId::from_row(at.last_insert_rowid());
-            if let Some(fingerprint) = &new.verifier.fingerprint {
-                let secret = SecretId { key: id, since: whole_milliseconds(created) };
-                uses_and_fingerprints::save_fingerprint(at, secret, fingerprint)?;
-            }
-            log(at, id, "create", None)
-        })
+        self.change(&Attempt::new("create", "key", &new.owner), |at| create(at, new))
     }
 
     /// The key with this id or this access key, a removed one too.
@@ -283,9 +242,12 @@ impl Store {
                 ends: overlap.ends,
                 until_unused: overlap.until_unused,
             });
-            let kept = if former.is_some() { "phc" } else { "''" };
-            at.prepare_cached(&format!("UPDATE keys SET former_phc = {kept}, phc = ?2 WHERE id = ?1"))?
-                .execute((id.row(), &verifier.phc))?;
+            let kept = if former.is_some() { ("phc", "\"inner\"") } else { ("''", "NULL") };
+            at.prepare_cached(&format!(
+                "UPDATE keys SET former_phc = {}, former_inner = {}, phc = ?2, \"inner\" = ?3 WHERE id = ?1",
+                kept.0, kept.1
+            ))?
+            .execute((id.row(), &verifier.phc, &verifier.inner))?;
             set_secrets(at, id, since, former)?;
             if let Some(fingerprint) = &verifier.fingerprint {
                 uses_and_fingerprints::save_fingerprint(at, SecretId { key: id, since }, fingerprint)?;
@@ -307,7 +269,8 @@ impl Store {
                     "key {id} has one secret: there is none to end"
                 )));
             }
-            at.prepare_cached("UPDATE keys SET former_phc = '' WHERE id = ?1")?.execute([id.row()])?;
+            at.prepare_cached("UPDATE keys SET former_phc = '', former_inner = NULL WHERE id = ?1")?
+                .execute([id.row()])?;
             set_secrets(at, id, key.secret_since, None)?;
             log(at, id, "endrotation", Some(&key))
         })
@@ -321,11 +284,16 @@ impl Store {
         let LostSecrets { key: was, verifiers } = lost;
         self.change(&Attempt::new("rotate", "key", &was.id), |at| {
             let key = editable(at, was.id, &ExpectedRevision::Any)?;
-            let former = verifiers.former.as_ref().map_or("", |former| former.phc.as_str());
-            at.prepare_cached("UPDATE keys SET phc = ?2, former_phc = ?3 WHERE id = ?1")?.execute((
+            let former = verifiers.former.as_ref();
+            at.prepare_cached(
+                "UPDATE keys SET phc = ?2, former_phc = ?3, \"inner\" = ?4, former_inner = ?5 WHERE id = ?1",
+            )?
+            .execute((
                 was.id.row(),
                 &verifiers.current.phc,
-                former,
+                former.map_or("", |former| former.phc.as_str()),
+                &verifiers.current.inner,
+                former.and_then(|former| former.inner.as_deref()),
             ))?;
             set_secrets(at, was.id, was.secret_since, was.former)?;
             let former =
@@ -444,6 +412,54 @@ fn whole_milliseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
+/// Makes a key. A refusal has written nothing.
+pub(super) fn create(
+    at: &WriteTransaction<'_>,
+    new: &NewKey,
+) -> Result<(ApiKey, ChangeNumber), TransactionError> {
+    at.authorize(&ManagementAction::ChangeKeys(new.owner.clone()))?;
+    // only a secret that somebody chose has no fingerprint
+    if new.verifier.fingerprint.is_none() {
+        at.authorize(&ManagementAction::ImportKey)?;
+    }
+    if !new.verifier.has_valid_hash() {
+        return Err(TransactionError::refused(
+            "a key needs an argon2id verifier of its secret: none was given",
+        ));
+    }
+    refuse_taken(at, &new.access_key)?;
+    let (account, environment) = match &new.owner {
+        KeyOwner::Account(id) => (Some(accounts::get_existing(at, *id)?.id.row()), None),
+        KeyOwner::Environment(id) => (None, Some(environments::get_existing(at, id)?.0)),
+    };
+    let created = Timestamp::now();
+    at.prepare_cached(
+        "INSERT INTO keys
+         (access_key, account, environment, name, description, state, uuid, phc, expires, scope, created,
+          secret_since, \"inner\")
+         VALUES (?1, ?2, ?3, ?4, ?5, 'active', ?6, ?7, ?8, ?9, ?10, ?10, ?11)",
+    )?
+    .execute((
+        new.access_key.as_str(),
+        account,
+        environment,
+        new.properties.name.as_ref().map(Name::as_str),
+        new.properties.description.as_ref().map(Description::as_str),
+        Uuid::new_v4().to_string(),
+        &new.verifier.phc,
+        row_mapping::milliseconds_or_zero(new.properties.expires),
+        new.properties.scope.as_ref().map(ToString::to_string),
+        created.as_millisecond(),
+        &new.verifier.inner,
+    ))?;
+    let id = KeyId::from_row(at.last_insert_rowid());
+    if let Some(fingerprint) = &new.verifier.fingerprint {
+        let secret = SecretId { key: id, since: whole_milliseconds(created) };
+        uses_and_fingerprints::save_fingerprint(at, secret, fingerprint)?;
+    }
+    log(at, id, "create", None)
+}
+
 /// The key with this id, a removed one too.
 pub(super) fn get(connection: &Connection, id: KeyId) -> Result<Option<ApiKey>, TransactionError> {
     let found = connection
@@ -519,7 +535,7 @@ fn log(
     Ok((key, number))
 }
 
-fn refuse_taken(connection: &Connection, access_key: &AccessKey) -> Result<(), TransactionError> {
+pub(super) fn refuse_taken(connection: &Connection, access_key: &AccessKey) -> Result<(), TransactionError> {
     if access_key.as_str().parse::<KeyId>().is_ok() {
         return Err(TransactionError::refused(format!(
             "'{access_key}' has the form of a key id: use another access key"

@@ -129,16 +129,16 @@ pub(super) fn key(connection: &Connection, access_key: &str) -> Result<KeyRead, 
              WHERE keys.access_key = ?1 AND keys.state <> 'removed'",
         )?
         .query_row([access_key], |row| {
-            let verifier = |phc, pepper, mac| -> rusqlite::Result<KeyVerifier> {
+            let verifier = |phc, inner, pepper, mac| -> rusqlite::Result<KeyVerifier> {
                 let (pepper, mac): (Option<[u8; 8]>, Option<[u8; 32]>) = (row.get(pepper)?, row.get(mac)?);
                 let fingerprint =
                     pepper.zip(mac).map(|(pepper, mac)| Fingerprint { pepper: PepperId(pepper), mac });
-                Ok(KeyVerifier { phc: row.get(phc)?, fingerprint })
+                Ok(KeyVerifier { phc: row.get(phc)?, fingerprint, inner: row.get(inner)? })
             };
-            let current = verifier("phc", "pepper", "mac")?;
+            let current = verifier("phc", "inner", "pepper", "mac")?;
             let key = row_mapping::key(row)?;
             let former = match key.former {
-                Some(_) => Some(verifier("former_phc", "former_pepper", "former_mac")?),
+                Some(_) => Some(verifier("former_phc", "former_inner", "former_pepper", "former_mac")?),
                 None => None,
             };
             Ok((key, KeyVerifiers { current, former }))

@@ -28,6 +28,7 @@ mod error;
 mod file_watch;
 mod gateways;
 mod key_ends;
+mod key_import;
 mod keys;
 mod lease;
 mod list_queue;
@@ -68,6 +69,7 @@ pub use gateways::{
     ConfirmedUpTo, GatewayEntry, GatewayRegistration, Gateways, RECEIPT_TIMEOUT, Receipt,
     receipt_poll_interval,
 };
+pub use key_import::{CreatedKeys, StoredKey};
 pub use keys::{KeyEdit, KeyProperties, NewKey, Overlap};
 pub use lease::{LeaseAction, LeaseState};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};

@@ -164,7 +164,7 @@ pub(super) fn set_state(
     let time = (state == State::Removed).then(|| Timestamp::now().as_millisecond());
     // a removed key loses what verifies its secret
     let and = if matches!(kind, ObjectKind::Key) && state == State::Removed {
-        ", phc = '', former_phc = '', former_ends = 0, former_idle = 0"
+        ", phc = '', former_phc = '', \"inner\" = NULL, former_inner = NULL, former_ends = 0, former_idle = 0"
     } else {
         ""
     };

@@ -112,6 +112,8 @@ pub(super) const KEYS: Table = Table {
         ("former_idle", Int),
         ("removed", Int),
         ("revision", Int),
+        ("\"inner\"", Text),
+        ("former_inner", Text),
     ],
     key_columns: 1,
     is_log: false,

@@ -154,7 +154,7 @@ fn open(url: &str, replica: &Path) -> Store {
 }
 
 fn new_key(owner: &KeyOwner, access_key: &str) -> NewKey {
-    let verifier = KeyVerifier { phc: PHC.to_owned(), fingerprint: None };
+    let verifier = KeyVerifier { phc: PHC.to_owned(), fingerprint: None, inner: None };
     let access_key = access_key.parse().unwrap();
     NewKey { owner: owner.clone(), access_key, properties: KeyProperties::default(), verifier }
 }

@@ -47,6 +47,8 @@ pub struct KeyVerifier {
     pub phc: String,
     /// Only for secrets that the gateway minted itself.
     pub fingerprint: Option<Fingerprint>,
+    /// Where the argon2id is one of a hash that another system has made of the secret: how that was made.
+    pub inner: Option<String>,
 }
 
 impl KeyVerifier {
@@ -82,7 +84,8 @@ mod tests {
 
     #[test]
     fn only_a_whole_argon2id_string_verifies() {
-        let is_valid = |phc: &str| KeyVerifier { phc: phc.to_owned(), fingerprint: None }.has_valid_hash();
+        let is_valid =
+            |phc: &str| KeyVerifier { phc: phc.to_owned(), fingerprint: None, inner: None }.has_valid_hash();
         assert!(is_valid("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"));
         for phc in
             ["", "$", "$argon2id$", "$argon2id$v=19$m=1,t=1,p=1$c2FsdA$", "plain", "$argon2i$v=19$m=1$a$b"]
@@ -94,7 +97,8 @@ mod tests {
     #[test]
     fn nothing_that_verifies_is_printed() {
         let fingerprint = Fingerprint { pepper: PepperId([7; 8]), mac: [0xab; 32] };
-        let verifier = KeyVerifier { phc: "$argon2id$secret".to_owned(), fingerprint: Some(fingerprint) };
+        let verifier =
+            KeyVerifier { phc: "$argon2id$secret".to_owned(), fingerprint: Some(fingerprint), inner: None };
         let printed = format!("{verifier:?} {fingerprint:?}");
         assert!(!printed.contains("argon2id") && !printed.contains("171"), "{printed}");
     }

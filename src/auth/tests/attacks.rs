@@ -198,7 +198,7 @@ fn case_8_a_key_without_a_hash_cannot_be_stored_and_an_empty_secret_opens_nothin
             owner: KeyOwner::Account(fixture.account),
             access_key: "EMPTY".parse().unwrap(),
             properties: KeyProperties::default(),
-            verifier: KeyVerifier { phc: String::new(), fingerprint: None },
+            verifier: KeyVerifier { phc: String::new(), fingerprint: None, inner: None },
         };
         assert!(fixture.store.create_key(&new).is_err());
         let value = format!("Basic {}", STANDARD.encode("EMPTY:"));

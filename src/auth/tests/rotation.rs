@@ -111,8 +111,11 @@ fn a_third_secret_is_refused_and_without_overlap_the_former_ends_at_once() {
         assert_eq!(fixture.ask_pair(&first).await.unwrap_err(), WRONG, "nobody has used it");
         fixture.ask_pair(&second).await.unwrap();
         let third = fixture.rotate(&second, Some(1));
-        let verifier =
-            KeyVerifier { phc: hash_secret(&fixture.config.argon2, b"x").unwrap(), fingerprint: None };
+        let verifier = KeyVerifier {
+            phc: hash_secret(&fixture.config.argon2, b"x").unwrap(),
+            fingerprint: None,
+            inner: None,
+        };
         let refused = fixture.store.rotate_key(first.key.id, &verifier, None, &ExpectedRevision::Any);
         assert!(refused.unwrap_err().to_string().contains("two secrets already"));
         fixture.apply_changes().await;

@@ -66,7 +66,7 @@ fn filled(directory: tempfile::TempDir, mut store: Store) -> Filled {
                     .then(|| Timestamp::from_second(2_000_000_000 + [3, 1, 2][number % 3]).unwrap()),
                 ..KeyProperties::default()
             },
-            verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None },
+            verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None, inner: None },
         };
         let (key, _) = store.create_key(&new).unwrap();
         if number % 5 == 0 {
@@ -180,7 +180,7 @@ fn names_with_numbers_are_sorted_by_their_values_where_that_is_asked((_directory
             owner: owner.clone(),
             access_key: format!("natural{at}").parse().unwrap(),
             properties: KeyProperties { name: Name::parse(text).unwrap(), ..KeyProperties::default() },
-            verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None },
+            verifier: KeyVerifier { phc: PHC.to_owned(), fingerprint: None, inner: None },
         };
         store.create_key(&new).unwrap();
     }

@@ -6,11 +6,12 @@ use super::connection::{ANSWER_TIMEOUT, RecordConnection, RecordError};
 use crate::config::Postgres;
 use crate::store::StoreError;
 
-const MIGRATIONS: [(i32, &str); 4] = [
+const MIGRATIONS: [(i32, &str); 5] = [
     (1, include_str!("migrations/0001.sql")),
     (2, include_str!("migrations/0002.sql")),
     (3, include_str!("migrations/0003.sql")),
     (4, include_str!("migrations/0004.sql")),
+    (5, include_str!("migrations/0005.sql")),
 ];
 
 /// The schema version that this program writes.
