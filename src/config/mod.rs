@@ -26,6 +26,7 @@ mod tests;
 mod trusted_roots;
 mod upstream;
 mod yaml;
+mod yaml_error;
 
 use std::path::PathBuf;
 use std::time::Duration;

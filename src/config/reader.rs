@@ -76,15 +76,26 @@ impl<'e> Reader<'e> {
     ) -> Option<Section<'n>> {
         let Value::Map(entries) = &node.value else {
             let some = if keys.len() > 8 { &keys[..3] } else { keys };
-            return self.unexpected(node, format_args!("a mapping with keys such as {}", any_of(some)));
+            let expected = format!(
+                "a mapping with keys such as {}, each on a line of its own below, indented, as in '{}: …'",
+                any_of(some),
+                keys.first().unwrap_or(&"key")
+            );
+            return self.unexpected(node, expected);
         };
         #[cfg(test)]
         self.sections.push((node.path.clone(), keys));
         self.repeated_keys(entries);
         for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
-            let hint = match nearest(&entry.key, keys) {
-                Some(key) => format!("did you mean '{key}'?"),
-                None => place_of(entry).unwrap_or_else(|| format!("expected {}", any_of(keys))),
+            let nearest = nearest(&entry.key, keys).map(|key| format!("did you mean '{key}'?"));
+            let hint = match (nearest, place_of(entry)) {
+                (Some(nearest), Some(place)) if routes::KEYS.contains(&entry.key.as_str()) => {
+                    format!("{nearest} If not, {place}")
+                }
+                (_, Some(place)) if entry.key == "public" => place,
+                (Some(nearest), _) => nearest,
+                (None, Some(place)) => place,
+                (None, None) => format!("expected {}", any_of(keys)),
             };
             let message = format!("unknown key '{}': {hint}", entry.key.escape_debug());
             self.error_at(entry.position, &entry.node.path, message);
@@ -182,6 +193,10 @@ impl<'e> Reader<'e> {
             // a substituted `true` is a text, one that was written is not
             Value::Bool(true) => "true",
             Value::Bool(false) => "false",
+            Value::List(_) => {
+                return self
+                    .unexpected(node, format_args!("{}, one of them and without brackets", any_of(&known)));
+            }
             _ => return self.unexpected(node, any_of(&known)),
         };
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
@@ -190,17 +205,21 @@ impl<'e> Reader<'e> {
         self.unexpected(node, any_of(&known))
     }
 
-    /// Reads the name of something that the configuration defines elsewhere; answers its index.
-    pub(super) fn reference(&mut self, node: &Node, what: &str, names: &[&str]) -> Option<usize> {
-        let text = self.text(node, format_args!("the name of an {what}"))?;
-        names.iter().position(|name| *name == text).or_else(|| {
-            let mut expected =
-                if names.is_empty() { "one that is defined".to_owned() } else { any_of(names) };
-            if let Some(name) = nearest(text, names).filter(|_| names.len() > 1) {
-                expected = format!("{expected} (did you mean '{name}'?)");
+    /// Reads the name of one of the `names` that are defined below `section`; answers its index.
+    pub(super) fn reference(&mut self, node: &Node, section: &str, names: &[&str]) -> Option<usize> {
+        let known = if names.is_empty() { "none of which is defined".to_owned() } else { any_of(names) };
+        let mut expected = format!("a name defined below '{section}:', {known}");
+        let Value::Text(Text { text, .. }) = &node.value else { return self.unexpected(node, expected) };
+        let index = names.iter().position(|name| *name == text);
+        if index.is_none() {
+            if text.contains("://") {
+                expected += " (a URL stands in its 'endpoints')";
+            } else if let Some(name) = nearest(text, names) {
+                expected += &format!(" (did you mean '{name}'?)");
             }
-            self.unexpected(node, expected)
-        })
+            return self.unexpected(node, expected);
+        }
+        index
     }
 
     /// Reads a whole number; a substituted one is a text.
@@ -321,6 +340,10 @@ fn found(node: &Node) -> String {
         Value::Text(Text { substituted: true, .. }) => {
             "another text once the environment variable is put in".to_owned()
         }
+        // a password may stand before the '@'
+        Value::Text(Text { text, .. }) if text.contains("://") && text.contains('@') => {
+            "a URL with a user".to_owned()
+        }
         Value::Text(Text { text, .. }) => quoted(text),
         Value::List(items) if items.is_empty() => "an empty list".to_owned(),
         Value::List(_) => "a list".to_owned(),
@@ -352,9 +375,14 @@ fn any_of(words: &[&str]) -> String {
     }
 }
 
-/// Where a key belongs that stands in the wrong section.
+/// What to write instead of a key that stands in the wrong section, or does not exist.
 fn place_of(entry: &Entry) -> Option<String> {
     let key = entry.key.as_str();
+    if key == "public" {
+        return Some(
+            "a route that needs no key has 'access: public' below its 'path:', in the same column".to_owned(),
+        );
+    }
     if routes::KEYS.contains(&key) {
         return Some(
             "it belongs to a route: write it below the route's 'path:', in the same column".to_owned(),

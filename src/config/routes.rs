@@ -106,7 +106,7 @@ pub(super) fn read_all(
 fn read_upstream(reader: &mut Reader<'_>, node: &Node, upstreams: Option<&[Upstream]>) -> Option<usize> {
     let upstreams = upstreams?;
     let names: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
-    reader.reference(node, "upstream", &names)
+    reader.reference(node, "upstreams", &names)
 }
 
 fn read_access(reader: &mut Reader<'_>, section: &Section<'_>, path: &RoutePath) -> Option<Access> {

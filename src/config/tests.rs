@@ -180,7 +180,7 @@ drain_time: 3s
         "8:22 upstreams.api.endpoints[0]: expected http:// or https://",
         "8:71 upstreams.api.protocol: expected 'http1' or 'http2', found 'http3'",
         "10:11 routes[0].path: '/v1/': only a public path may end with '/'",
-        "12:28 routes[1].upstream: expected 'api', found 'apo'",
+        "12:28 routes[1].upstream: expected a name defined below 'upstreams:', 'api' (did you mean 'api'?), found 'apo'",
         "12:46 routes[1].environment: '/v1/{environment}' must lie under the route's path '/v2'",
         "12:75 routes[1].access: expected 'public' or 'keys', found 'pubic'",
         "14:17 limits.header_count: expected a whole number from 1 to 10000, found the number 0",
@@ -248,6 +248,29 @@ fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
             with("upstreams", "upstreams: { api: { endpoints: [»'u:hunter2@h:3000'] } }"),
             "without user, path or query",
         ),
+        (
+            with("routes", "routes: [{ path: /v1, upstream: »apis }]"),
+            "a name defined below 'upstreams:', 'api' (did you mean 'api'?), found 'apis'",
+        ),
+        (
+            with("routes", "routes: [{ path: /v1, upstream: »'http://h' }]"),
+            "'api' (a URL stands in its 'endpoints'), found 'http://h'",
+        ),
+        (
+            with("upstreams", "upstreams: { api: »'http://u:hunter2@h' }"),
+            "'endpoints', 'protocol' or 'tls', each on a line of its own below, indented, as in 'endpoints: …', found a URL with a user",
+        ),
+        (with("upstreams", "upstreams: »apis"), "such as 'api: { endpoints: [\"http://127.0.0.1:3000\"] }'"),
+        (format!("{LEAST}»public: true\n"), "has 'access: public' below its 'path:'"),
+        (
+            with("routes", "routes: [{ path: /v1, upstream: api, »public: true }]"),
+            "has 'access: public' below its 'path:'",
+        ),
+        (
+            with("routes", "routes: [{ path: /v1, upstream: api, »access: [public] }]"),
+            "'public' or 'keys', one of them and without brackets",
+        ),
+        (format!("{LEAST}»upstream: api\n"), "did you mean 'upstreams'? If not, it belongs to a route"),
     ] {
         one_mistake(&text, message);
     }
@@ -449,7 +472,7 @@ fn a_route_without_its_path_is_judged_all_the_same() {
 fn a_name_to_choose_from_is_named_once() {
     let twice = "upstreams: { api: { endpoints: ['http://h'] }, b: { endpoints: ['http://h'] }, api: { endpoints: ['http://h'] } }";
     let found = mistakes(&with("upstreams", twice).replace("upstream: api", "upstream: x"));
-    assert!(found.contains("expected 'api' or 'b', found 'x'"), "{found}");
+    assert!(found.contains("'upstreams:', 'api' or 'b', found 'x'"), "{found}");
 }
 
 #[test]
@@ -532,7 +555,16 @@ fn mistakes_of_yaml_are_told_in_plain_words() {
         ("\n    upstream: api", "\n     upstream: api", "look at the indentation"),
         ("upstream: api", "upstream:api", "no ': ' between its name and its value"),
         ("upstream: api", "upstream: a: pi", "a ': ' where no entry can begin"),
-        ("upstream: api", "upstream: \"api", "a quotation mark is never closed"),
+        ("upstream: api", "upstream: \"api", "5:15 : the quotation mark here is never closed"),
+        ("upstream: api\n", "upstream: api\n    shared: [", "6:13 : the '[' here is never closed: write ']'"),
+        ("upstream: api\n", "upstream: api\n    shared: [/v1/a,\n      [b],\n", "6:13 : the '[' here"),
+        (
+            "upstream: api\n",
+            "upstream: api\n    shared: [/v1/a\n",
+            "6:13 : the '[' here is never closed: write ']'",
+        ),
+        ("- path: /v1\n", "- { path: /v1\n", "4:5 : the '{' here is never closed: write '}'"),
+        ("127.0.0.1:0", "{ a: [127.0.0.1:0 }", "a bracket is not closed here"),
     ]
     .map(|(from, to, message)| (written.replacen(from, to, 1), message))
     {

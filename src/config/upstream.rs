@@ -194,7 +194,7 @@ impl EndpointUrl {
 
 /// Reads `upstreams:`.
 pub(super) fn read_all(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Upstream>> {
-    let expected = "a mapping of upstreams, each under its name";
+    let expected = "a mapping of upstreams, each under its name, such as 'api: { endpoints: [\"http://127.0.0.1:3000\"] }'";
     let entries = reader.free_mapping(node, expected)?;
     if entries.is_empty() {
         return reader.unexpected(node, expected);

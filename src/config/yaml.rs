@@ -10,6 +10,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::FilePosition;
+use super::yaml_error::{explain, position_at_end};
 
 /// The largest configuration, in bytes.
 pub(super) const MAX_BYTES: usize = 4 << 20;
@@ -69,12 +70,12 @@ pub(super) fn parse(text: &str) -> Result<Node, (FilePosition, String)> {
         Err(error) => {
             let position =
                 error.location().map_or(start, |at| FilePosition { line: at.line(), column: at.column() });
-            Err((position, in_plain_words(text, position, &without_positions(&error.to_string()))))
+            Err(explain(text, position, &error.to_string()))
         }
     }
 }
 
-/// Stands for "not known yet" until [`settle`] has run.
+/// Stands for "not known yet" until [`complete_positions`] has run.
 const UNKNOWN_POSITION: FilePosition = FilePosition { line: 0, column: 0 };
 
 /// Gives every value its path, and a position to those that have none of their own.
@@ -107,58 +108,6 @@ fn complete_positions(node: &mut Node, position: FilePosition, path: String) {
     node.path = path;
 }
 
-/// Reads ` at line 3 column 5` at the end of what the YAML library says.
-fn position_in(text: &str) -> Option<FilePosition> {
-    let (_, position) = text.rsplit_once(" at line ")?;
-    let (line, column) = position.split_once(" column ")?;
-    Some(FilePosition { line: line.parse().ok()?, column: column.parse().ok()? })
-}
-
-/// Takes every ` at line 3 column 5` out of what the YAML library says.
-fn without_positions(text: &str) -> String {
-    let mut pieces = text.split(" at line ");
-    let mut kept = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        kept.push_str(
-            piece
-                .trim_start_matches(|c: char| c.is_ascii_digit())
-                .trim_start_matches(" column ")
-                .trim_start_matches(|c: char| c.is_ascii_digit()),
-        );
-    }
-    kept
-}
-
-/// What the YAML library says of indentation and punctuation, for people who do not know its grammar.
-fn in_plain_words(text: &str, position: FilePosition, said: &str) -> String {
-    let line = text.lines().nth(position.line.saturating_sub(1)).unwrap_or_default();
-    let before: String = line.chars().take(position.column.saturating_sub(1)).collect();
-    let indentation = &line[..line.len() - line.trim_start().len()];
-    let meaning = if indentation.contains('\t') {
-        "a tab indents this line: indent with spaces"
-    } else if said.contains("did not find expected '-'") {
-        "this line is indented differently from the list above it: begin it with '- ', or indent it like the other keys of \
-         its entry"
-    } else if said.contains("did not find expected ',' or") {
-        "a bracket is not closed here, a ',' is missing, or a value with brackets in it needs quotation marks"
-    } else if said.contains("did not find expected key") && before.trim_end().ends_with(['}', ']', '"', '\''])
-    {
-        "there is text after the end of a value: take it away, or put the whole value into quotation marks"
-    } else if said.contains("did not find expected key") {
-        "this line is indented differently from the lines that it belongs with: all entries of one section begin in \
-         the same column"
-    } else if said.contains("could not find expected ':'") {
-        "an entry here, or in the line before, has no ': ' between its name and its value: put a space after the colon"
-    } else if said.contains("mapping values are not allowed") {
-        "there is a ': ' where no entry can begin: put the value into quotation marks, or look at the indentation"
-    } else if said.contains("while scanning a quoted scalar") {
-        "a quotation mark is never closed, or a '\\' stands in front of something that it cannot escape"
-    } else {
-        return said.to_owned();
-    };
-    format!("{meaning} ({said})")
-}
-
 /// Reads one value.
 #[derive(Clone, Copy)]
 struct Seed<'c> {
@@ -181,7 +130,8 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
             Err(error) => {
                 let Some(value) = scalar.take() else { return Err(error) };
                 // the library leaves the position out where it is the very start
-                let position = position_in(&error.to_string()).unwrap_or(FilePosition { line: 1, column: 1 });
+                let position =
+                    position_at_end(&error.to_string()).unwrap_or(FilePosition { line: 1, column: 1 });
                 Ok(Node { position, path: String::new(), value })
             }
         }
@@ -339,7 +289,7 @@ mod tests {
     #[test]
     fn what_is_no_yaml_has_a_position() {
         for (text, line, column, message) in [
-            ("a: 1\nb: [1, 2\nc: 3", 3, 2, "did not find expected ',' or ']'"),
+            ("a: 1\nb: [1, 2\nc: 3", 2, 4, "did not find expected ',' or ']'"),
             ("a: 1\n  b: 2", 2, 4, "mapping values are not allowed in this context"),
             ("a: *x", 1, 4, "unknown anchor"),
             ("a: 1\nb: !secret x", 2, 4, "without a tag"),
