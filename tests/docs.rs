@@ -162,13 +162,7 @@ fn every_attack_has_its_test_and_the_documents_name_it() {
     assert!(missing.is_empty(), "the documents name tests that are not there: {missing:#?}");
     let number = |test: &String| test.split('_').nth(1).and_then(|number| number.parse().ok());
     let tested: BTreeSet<u32> = tests.iter().filter_map(number).collect();
-    // by its test, or in a sentence where its readers look: (case 128)
-    let mut told: BTreeSet<u32> = named.iter().filter_map(number).collect();
-    for page in documents() {
-        let sentences = read(&page);
-        let sentences = sentences.split("case ").skip(1).filter_map(|rest| rest.split([')', ',']).next());
-        told.extend(sentences.filter_map(|number| number.parse::<u32>().ok()));
-    }
+    let told: BTreeSet<u32> = named.iter().filter_map(number).collect();
     let missing: Vec<u32> = cases().filter(|case| !(tested.contains(case) && told.contains(case))).collect();
     assert!(missing.is_empty(), "attack cases without a test, or that no document tells: {missing:?}");
 }
