@@ -1,5 +1,9 @@
 //! A running gateway: its parts, started in order and stopped in order.
 
+mod reload;
+
+pub use reload::ReloadError;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +22,7 @@ use super::record_lease::{self, StartingLease};
 use super::rotation_watch::RotationWatch;
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
-use crate::config::{self, Authentication, Config};
+use crate::config::{self, Config};
 use crate::management::{self, AppliedChanges, Health, KeysExpiring, Management, Operations, Settings};
 use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
@@ -75,23 +79,6 @@ pub enum StartError {
     /// Threads or runtimes.
     #[error("the system refuses what the gateway needs to run: {0}")]
     System(#[from] io::Error),
-}
-
-/// Why a configuration is not taken over while the gateway runs. The old one stays in force.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// What only a restart can change.
-    #[error("'{}' cannot change while the gateway runs: restart it", keys.join("', '"))]
-    NeedsRestart {
-        /// the configuration's keys
-        keys: Vec<&'static str>,
-    },
-    /// Routes, upstreams or certificates.
-    #[error(transparent)]
-    Snapshot(#[from] ConfigSnapshotError),
-    /// The management listener's certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
 }
 
 /// Where a gateway listens, with real ports.
@@ -332,43 +319,6 @@ impl Gateway {
         &self.addresses
     }
 
-    /// Takes over what a running gateway can: routes, upstreams, certificates, limits and timeouts. All or nothing;
-    /// running requests keep what they began with.
-    pub fn reload(&mut self, mut config: Config) -> Result<(), ReloadError> {
-        let fixed = [
-            ("listeners", same_listeners(&self.config, &config)),
-            ("management", same_management(&self.config, &config)),
-            ("workers", self.config.workers == config.workers),
-            (
-                "store",
-                self.config.store == config.store
-                    && self.config.max_staleness == config.max_staleness
-                    && self.config.gateway == config.gateway,
-            ),
-            ("pepper_file", self.config.pepper_files == config.pepper_files),
-            ("key_prefix", self.config.key_prefix == config.key_prefix),
-            ("argon2", self.config.argon2 == config.argon2),
-            ("cache", self.config.cache == config.cache),
-            ("throttle", self.config.throttle == config.throttle),
-            ("authentication", same_authentication_times(&self.config, &config)),
-            ("log", self.config.log == config.log),
-        ];
-        let keys: Vec<_> = fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
-        if !keys.is_empty() {
-            return Err(ReloadError::NeedsRestart { keys });
-        }
-        // all that can fail before anything is taken over
-        let files = open_files::divide_open_files(&mut config);
-        let snapshot = ConfigSnapshot::new(&config, files)?;
-        let tls = management_tls(&config)?;
-        self.shared.snapshot.store(Arc::new(snapshot));
-        if let Some(management_plane) = &self.management_plane {
-            management_plane.reload(Settings::new(&config, &self.addresses.listeners, tls));
-        }
-        self.config = config;
-        Ok(())
-    }
-
     /// Opens the access log's file again, for log rotation.
     pub fn reopen_logs(&self) {
         self.access_log.reopen();
@@ -477,30 +427,6 @@ pub fn missing_peppers(config: &Config, peppers: &Peppers, store: &Store) -> Res
 fn management_tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
     let tls = config.management.as_ref().and_then(|settings| settings.tls.as_ref());
     tls.map(proxy::tls_server_config).transpose()
-}
-
-/// Names, certificates and the lengths of sessions may change; the address, and whether it speaks TLS, may not.
-fn same_management(old: &Config, new: &Config) -> bool {
-    let fixed = |config: &Config| config.management.as_ref().map(|it| (it.address, it.tls.is_some()));
-    fixed(old) == fixed(new)
-}
-
-fn same_listeners(old: &Config, new: &Config) -> bool {
-    old.listeners.len() == new.listeners.len()
-        && old
-            .listeners
-            .iter()
-            .zip(&new.listeners)
-            .all(|(old, new)| old.address == new.address && old.tls.is_some() == new.tls.is_some())
-}
-
-/// What is accepted as a credential belongs to the snapshot; the times belong to threads that a reload leaves alone.
-fn same_authentication_times(old: &Config, new: &Config) -> bool {
-    let times = |config: &Config| {
-        let Authentication { refusal_time, verification_timeout, .. } = config.authentication;
-        (refusal_time, verification_timeout)
-    };
-    times(old) == times(new)
 }
 
 fn list_peppers(missing: &[PepperId]) -> String {

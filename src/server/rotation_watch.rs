@@ -66,7 +66,7 @@ impl RotationWatch {
 fn look(opened: &mut Option<Store>, config: &config::Store, clock: &RecordClock) -> Result<(), StoreError> {
     let store = match opened {
         Some(store) => store,
-        None => opened.insert(Store::open_to_end_rotations(config, clock.clone())?),
+        None => opened.insert(Store::open_unchecked(config)?.with_clock(clock.clone())),
     };
     if !store.has_rotations_until_unused()? {
         return Ok(());

@@ -3,8 +3,7 @@
 use rusqlite::Connection;
 
 use super::error::TransactionError;
-use super::{ChangeNumber, Gateways, RecordClock, Store, StoreError};
-use crate::config;
+use super::{ChangeNumber, Gateways, Store, StoreError};
 use crate::model::KeyId;
 
 /// The keys whose former secret ends once it is unused: the same statement for both kinds of record.
@@ -61,11 +60,6 @@ impl KnownUses {
 }
 
 impl Store {
-    /// Opens the store that is configured, which this process has open already, for [`Store::unused_former_secrets`].
-    pub fn open_to_end_rotations(store: &config::Store, clock: RecordClock) -> Result<Self, StoreError> {
-        Ok(Self::open_unchecked(store)?.with_clock(clock))
-    }
-
     /// Whether any former secret is to end once it is unused, as far as the local copy of the record knows.
     pub fn has_rotations_until_unused(&self) -> Result<bool, StoreError> {
         self.database.read(|at| {

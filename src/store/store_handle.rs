@@ -135,7 +135,8 @@ impl Store {
     }
 
     /// With a clock that tells the record's time.
-    pub(super) fn with_clock(self, clock: RecordClock) -> Self {
+    #[must_use]
+    pub fn with_clock(self, clock: RecordClock) -> Self {
         Self { clock, ..self }
     }
 
