@@ -242,6 +242,29 @@ fn an_environment_takes_its_keys_and_members_with_it() {
 }
 
 #[test]
+fn a_name_that_others_have_too_is_warned_about_with_an_id() {
+    let (_directory, cli) = site();
+    let id = |outcome: &Outcome| text(&serde_json::from_str(&outcome.stdout).expect("JSON"), "id").to_owned();
+    let create = |kind: &str, name: &str| cli.succeed(&[kind, "create", "--name", name, "--output", "json"]);
+    for kind in ["account", "environment"] {
+        let first = create(kind, "alice");
+        assert!(!first.stderr.contains("has the name"), "{first:?}");
+        let other = create(kind, "Alice");
+        assert!(!other.stderr.contains("has the name"), "names differ by case: {other:?}");
+        let second = create(kind, "alice");
+        let warning = format!("warning: {kind} {} has the name 'alice' too", id(&first));
+        assert!(second.stderr.contains(&warning), "{second:?}");
+        let edited = cli.succeed(&[kind, "edit", &id(&other), "--description", "x"]);
+        assert!(!edited.stderr.contains("too"), "{edited:?}");
+        let edited = cli.succeed(&[kind, "edit", &id(&other), "--name", "alice"]);
+        assert!(edited.stderr.contains(&format!("warning: 2 {kind}s have, ")), "{edited:?}");
+        // it is done all the same, and what the warning says to do is a command
+        let renamed = cli.succeed(&[kind, "edit", &id(&second), "--name", "second"]);
+        assert!(!renamed.stderr.contains("too"), "{renamed:?}");
+    }
+}
+
+#[test]
 fn names_and_descriptions_are_optional_bounded_and_all_that_can_be_edited() {
     let (_directory, cli) = site();
     let key = cli.create_account_key("admin");

@@ -13,7 +13,7 @@ use super::output::{Format, fields_text, print_fields, print_json, text, time};
 use super::results::{Changed, Fetched};
 use crate::management::resource_json::{self, RenderOptions};
 use crate::model::{Account, AccountKind, KeyOwner, State};
-use crate::store::NewAccount;
+use crate::store::{NewAccount, ObjectId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -22,7 +22,7 @@ pub(super) enum Command {
         portcullis account create --name ops --kind admin --description 'on-call team'\n  \
         portcullis account create --name alice --url https://gateway.example:8081")]
     Create {
-        /// What it is called
+        /// What it is called. Names are not unique: if another account has this one, use ids to tell them apart
         #[arg(long)]
         name: String,
         /// An admin reaches and manages everything; a user reaches the environments it is a member of, and what routes with
@@ -99,6 +99,7 @@ impl Command {
                 let mut made = backend.create_account(&NewAccount { name, kind: *kind, description })?;
                 backend.await_receipt(&mut made);
                 print_whole(&made, output)?;
+                warn_of_namesakes(backend, &made);
                 Ok(made.exit())
             }
             Self::List => {
@@ -116,6 +117,9 @@ impl Command {
                 let mut edited = backend.edit_account(account, &edit.edit()?)?;
                 backend.await_receipt(&mut edited);
                 print_whole(&edited, output)?;
+                if edit.names() {
+                    warn_of_namesakes(backend, &edited);
+                }
                 Ok(edited.exit())
             }
             Self::Activate { account } => {
@@ -145,6 +149,11 @@ fn set_state(
         backend.warn_where_no_admin_is_left(&KeyOwner::Account(changed.fetched.object.id))?;
     }
     Ok(changed.exit())
+}
+
+fn warn_of_namesakes(backend: &mut Backend, changed: &Changed<Account>) {
+    let account = &changed.fetched.object;
+    backend.warn_of_namesakes(&ObjectId::Account(account.id), &account.name);
 }
 
 /// The document where the API has sent none.

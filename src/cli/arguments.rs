@@ -56,6 +56,35 @@ impl ScopeArguments {
     }
 }
 
+/// What a key is given when it is made, and what can be edited later.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct KeyArguments {
+    /// What it is called; "" for no name
+    #[arg(long)]
+    name: Option<String>,
+    /// Free text; "" for none
+    #[arg(long)]
+    description: Option<String>,
+    /// When it stops by itself: 90d from now, a day (2027-01-31), a time (2027-01-31T12:00:00Z), or never. A day has 24
+    /// hours; write months and years in days (30d, 365d)
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<WantedEnd>,
+    #[command(flatten)]
+    scope: ScopeArguments,
+}
+
+impl KeyArguments {
+    /// What the options say; what they leave out stays as it is.
+    pub(super) fn edit(&self) -> anyhow::Result<KeyEdit> {
+        Ok(KeyEdit {
+            common: edit(self.name.as_deref(), self.description.as_deref())?,
+            expires: self.expires.map(|end| end.from(Timestamp::now())),
+            scope: self.scope.scope()?.map(Some),
+        })
+    }
+}
+
 /// What can be edited of a key.
 #[derive(Debug, Args)]
 #[group(
@@ -64,17 +93,8 @@ impl ScopeArguments {
     args = ["name", "description", "expires", "read_only", "methods", "paths", "networks", "no_scope"]
 )]
 pub(super) struct KeyEditArguments {
-    /// The new name; "" takes it away
-    #[arg(long)]
-    name: Option<String>,
-    /// The new description; "" takes it away
-    #[arg(long)]
-    description: Option<String>,
-    /// When it stops by itself: 90d from now, a day (2027-01-31), a time (2027-01-31T12:00:00Z), or never
-    #[arg(long, value_name = "WHEN")]
-    expires: Option<WantedEnd>,
     #[command(flatten)]
-    scope: ScopeArguments,
+    key: KeyArguments,
     /// Take the whole scope away; any other option of the scope replaces all of it
     #[arg(
         long,
@@ -86,27 +106,28 @@ pub(super) struct KeyEditArguments {
 
 impl KeyEditArguments {
     pub(super) fn edit(&self) -> anyhow::Result<KeyEdit> {
-        let scope = self.scope.scope()?;
-        Ok(KeyEdit {
-            common: Edit {
-                name: self.name.as_deref().map(Name::parse).transpose()?,
-                description: self.description.as_deref().map(Description::parse).transpose()?,
-                ..Edit::default()
-            },
-            expires: self.expires.map(|end| end.from(Timestamp::now())),
-            scope: if self.no_scope { Some(None) } else { scope.map(Some) },
-        })
+        let edit = self.key.edit()?;
+        Ok(if self.no_scope { KeyEdit { scope: Some(None), ..edit } } else { edit })
     }
 }
 
 impl EditArguments {
     pub(super) fn edit(&self) -> anyhow::Result<Edit> {
-        Ok(Edit {
-            name: self.name.as_deref().map(Name::parse).transpose()?,
-            description: self.description.as_deref().map(Description::parse).transpose()?,
-            ..Edit::default()
-        })
+        edit(self.name.as_deref(), self.description.as_deref())
     }
+
+    /// Whether the name is among what is edited.
+    pub(super) fn names(&self) -> bool {
+        self.name.is_some()
+    }
+}
+
+fn edit(name: Option<&str>, description: Option<&str>) -> anyhow::Result<Edit> {
+    Ok(Edit {
+        name: name.map(Name::parse).transpose()?,
+        description: description.map(Description::parse).transpose()?,
+        ..Edit::default()
+    })
 }
 
 /// An optional name from the command line.

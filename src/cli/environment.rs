@@ -13,7 +13,7 @@ use super::output::{Format, fields_text, print_fields, print_json, text, time};
 use super::results::{Changed, Fetched};
 use crate::management::resource_json::{self, RenderOptions};
 use crate::model::{Environment, EnvironmentId, Membership, Role, State};
-use crate::store::MemberEntry;
+use crate::store::{MemberEntry, ObjectId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -94,7 +94,7 @@ pub(super) enum Member {
         /// The environment's id or name
         #[arg(long)]
         environment: String,
-        /// The account's id or name
+        /// The account's id or name; with --url, if your key is not an admin's, its id
         #[arg(long)]
         account: String,
         /// owner: everything; member: everything but the environment itself and its members; restricted: as member,
@@ -111,7 +111,7 @@ pub(super) enum Member {
         /// The environment's id or name
         #[arg(long)]
         environment: String,
-        /// The account's id or name
+        /// The account's id or name; with --url, if your key is not an admin's, its id
         #[arg(long)]
         account: String,
     },
@@ -138,6 +138,7 @@ impl Command {
                 let mut made = backend.create_environment(id.clone(), name, description, members)?;
                 backend.await_receipt(&mut made);
                 print_whole(&made, output)?;
+                warn_of_namesakes(backend, &made);
                 Ok(made.exit())
             }
             Self::List => {
@@ -154,6 +155,9 @@ impl Command {
                 let mut edited = backend.edit_environment(environment, &edit.edit()?)?;
                 backend.await_receipt(&mut edited);
                 print_whole(&edited, output)?;
+                if edit.names() {
+                    warn_of_namesakes(backend, &edited);
+                }
                 Ok(edited.exit())
             }
             Self::Activate { environment } => set_state(backend, environment, State::Active, output),
@@ -220,6 +224,13 @@ fn set_state(
     backend.await_receipt(&mut changed);
     changed.print(output, "", what_is_so(&changed.fetched.object), to_document)?;
     Ok(changed.exit())
+}
+
+fn warn_of_namesakes(backend: &mut Backend, changed: &Changed<Environment>) {
+    let environment = &changed.fetched.object;
+    if let Some(name) = &environment.name {
+        backend.warn_of_namesakes(&ObjectId::Environment(environment.id.clone()), name);
+    }
 }
 
 /// Prints an environment that was created or edited, whole.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::arguments::{self, ConfirmSelf, KeyEditArguments, ScopeArguments};
+use super::arguments::{ConfirmSelf, KeyArguments, KeyEditArguments};
 use super::backend::{Backend, ImportedPair, NewKey};
 use super::import;
 use super::key_import::{ImportArguments, refuse_api};
@@ -21,8 +21,8 @@ use super::output::{
 use super::results::{Changed, Fetched};
 use crate::config::lifetime_text;
 use crate::management::resource_json::{self, RenderOptions};
-use crate::model::{AccessKey, ApiKey, InvalidOverlap, KeyOwner, State, WantedEnd, WantedOverlap};
-use crate::store::{Edit, KeyEdit, KeyEntry, KeyUsage};
+use crate::model::{AccessKey, ApiKey, InvalidOverlap, KeyOwner, State, WantedOverlap};
+use crate::store::{KeyEntry, KeyUsage};
 
 const SHOWN_ONCE: &str = "The secret key is shown this once and cannot be read again: keep it now.";
 
@@ -38,17 +38,8 @@ pub(super) enum Command {
     Create {
         #[command(flatten)]
         owner: OwnerArguments,
-        /// What it is called
-        #[arg(long)]
-        name: Option<String>,
-        /// Free text
-        #[arg(long)]
-        description: Option<String>,
-        /// When it stops by itself: 90d from now, a day (2027-01-31), a time (2027-01-31T12:00:00Z), or never
-        #[arg(long, value_name = "WHEN")]
-        expires: Option<WantedEnd>,
         #[command(flatten)]
-        scope: ScopeArguments,
+        key: KeyArguments,
         /// Bring a key from elsewhere: its access key, instead of a new one
         #[arg(long, requires = "secret_file")]
         access_key: Option<AccessKey>,
@@ -179,16 +170,8 @@ pub(super) struct OptionalOwner {
 impl Command {
     pub(super) fn run(&self, backend: &mut Backend, output: Format) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Create { owner, name, description, expires, scope, access_key, secret_file } => {
-                let said = KeyEdit {
-                    common: Edit {
-                        name: Some(arguments::name(name.as_deref())?),
-                        description: Some(arguments::description(description.as_deref())?),
-                        ..Edit::default()
-                    },
-                    expires: expires.map(|end| end.from(Timestamp::now())),
-                    scope: scope.scope()?.map(Some),
-                };
+            Self::Create { owner, key, access_key, secret_file } => {
+                let said = key.edit()?;
                 let owner = backend
                     .owner(owner.account.as_deref(), owner.environment.as_deref())?
                     .ok_or_else(|| anyhow::anyhow!("say whose key it is: --account or --environment"))?;

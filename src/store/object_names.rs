@@ -1,13 +1,13 @@
 //! What accounts, environments and keys are called.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::{fmt, mem};
 
 use rusqlite::OptionalExtension;
 
 use super::row_mapping::Parsed;
 use super::{Store, StoreError};
-use crate::model::{AccountId, EnvironmentId, KeyId, KeyOwner, State};
+use crate::model::{AccountId, EnvironmentId, KeyId, KeyOwner, Name, State};
 
 /// The id of something that has a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,6 +80,16 @@ impl Store {
             ids.extend(by_access_key.map(|row| ObjectId::Key(KeyId::from_row(row))));
             Ok(ids)
         })
+    }
+
+    /// Other objects of the same kind that are called so too, without removed ones. Nothing but their ids tells them apart.
+    pub fn namesakes(&self, id: &ObjectId, name: &Name) -> Result<Vec<ObjectId>, StoreError> {
+        let mut ids = self.ids_of_name(name.as_str())?;
+        ids.retain(|other| other != id && mem::discriminant(other) == mem::discriminant(id));
+        let names = self.names(&ids)?;
+        let has_name = |found: &NameAndState| found.state != State::Removed && found.name == name.as_str();
+        ids.retain(|id| names.get(id).is_some_and(has_name));
+        Ok(ids)
     }
 
     /// What these are called, removed ones too. Ids that nothing has are left out.

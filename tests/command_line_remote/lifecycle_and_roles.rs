@@ -69,6 +69,9 @@ fn an_environment_and_its_members_live_by_a_key_in_the_environment() {
     let pair = format!("{}:{}", gateway.admin.access_key, gateway.admin.secret);
     let cli = RemoteMachine::new(url(gateway)).variable("PORTCULLIS_KEY", pair);
 
+    cli.succeed(&["account", "create", "--name", "carol"]);
+    let twice = cli.succeed(&["account", "create", "--name", "carol"]).stderr;
+    assert!(twice.contains("has the name 'carol' too"), "{twice}");
     let made = cli.json(&["environment", "create", "--id", "1a5", "--name", "live", "--owner", "alice"]);
     assert_eq!((text(&made, "id"), text(&made, "name"), text(&made, "type")), ("1a5", "live", "project"));
     let members = cli.succeed(&["environment", "member", "list", "--environment", "live"]).stdout;
@@ -211,6 +214,8 @@ fn who_is_no_admin_does_what_the_role_permits() {
     cli.succeed(&add(&bob));
     cli.succeed(&["environment", "member", "remove", "--environment", "e1", "--account", &bob]);
     assert!(cli.refused(&add("1a99")).contains("there is no account '1a99'"));
+    let refused = cli.refused(&add("bob"));
+    assert!(refused.contains("only admins find other accounts by name. Use its id"), "{refused}");
 
     // 403, 404 and 405: what may not be done, what may not be known of, what nobody of this role can do
     let add =

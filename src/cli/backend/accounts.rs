@@ -1,12 +1,13 @@
 //! Accounts.
 
+use anyhow::bail;
 use http::Method;
 use serde_json::json;
 
 use super::{Backend, OnListPart, api};
 use crate::cli::arguments::ConfirmSelf;
 use crate::cli::local_store::LocalStore;
-use crate::cli::remote::{Body, resources};
+use crate::cli::remote::{Body, Client, RemoteError, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::model::{Account, AccountId, Description, State};
 use crate::store::{ConfirmedUpTo, Edit, NewAccount, PageQuery, WithRevision};
@@ -15,6 +16,12 @@ pub(super) const PATH: &str = "/v2-beta/accounts";
 
 pub(super) fn path(id: AccountId) -> String {
     format!("{PATH}/{id}")
+}
+
+/// The accounts with this name that the key that asks may see.
+pub(super) fn named(client: &mut Client, name: &str) -> Result<Vec<Fetched<Account>>, RemoteError> {
+    let target = api::with_query(PATH, &[("name", name)]);
+    api::matching(client, &target, resources::account, |account| account.name.as_str() == name)
 }
 
 impl Backend {
@@ -33,9 +40,14 @@ impl Backend {
         {
             return Ok(api::fetched(client, answer, resources::account, |account| account.id == id)?);
         }
-        let target = api::with_query(PATH, &[("name", id_or_name)]);
-        let is_meant = |account: &Account| account.name.as_str() == id_or_name;
-        let found = api::matching(client, &target, resources::account, is_meant)?;
+        let found = named(client, id_or_name)?;
+        if found.is_empty() && !client.is_admin() && id_or_name.parse::<AccountId>().is_err() {
+            bail!(
+                "there is no account '{id_or_name}' that the key that asks may see: only admins find other accounts by \
+                 name. Use its id, such as 1a2: its holder sees it with `portcullis account list --url …`, and so does an \
+                 admin"
+            );
+        }
         Ok(api::only_one("account", id_or_name, found, |account| account.id.to_string())?)
     }
 

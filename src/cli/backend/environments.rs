@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Backend, OnListPart, api};
 use crate::cli::arguments::ConfirmSelf;
 use crate::cli::local_store::LocalStore;
-use crate::cli::remote::{Body, RemoteError, resources};
+use crate::cli::remote::{Body, Client, RemoteError, resources};
 use crate::cli::results::{Changed, Fetched};
 use crate::management::resource_json::ACCOUNT_ID_TYPE;
 use crate::model::{AccountId, Description, Environment, EnvironmentId, Membership, Name, Role, State};
@@ -21,6 +21,14 @@ const MEMBERS: &str = "/v2-beta/projectmembers";
 
 pub(super) fn path(id: &EnvironmentId) -> String {
     format!("{PATH}/{id}")
+}
+
+/// The environments with this name that the key that asks may see.
+pub(super) fn named(client: &mut Client, name: &str) -> Result<Vec<Fetched<Environment>>, RemoteError> {
+    let target = api::with_query(PATH, &[("name", name)]);
+    let is_meant =
+        |environment: &Environment| environment.name.as_ref().is_some_and(|it| it.as_str() == name);
+    api::matching(client, &target, resources::environment, is_meant)
 }
 
 impl Backend {
@@ -41,11 +49,7 @@ impl Backend {
                 environment.id == id
             })?);
         }
-        let target = api::with_query(PATH, &[("name", id_or_name)]);
-        let is_meant = |environment: &Environment| {
-            environment.name.as_ref().is_some_and(|name| name.as_str() == id_or_name)
-        };
-        let found = api::matching(client, &target, resources::environment, is_meant)?;
+        let found = named(client, id_or_name)?;
         Ok(api::only_one("environment", id_or_name, found, |environment| environment.id.to_string())?)
     }
 

@@ -5,6 +5,7 @@ mod accounts;
 mod api;
 mod environments;
 mod keys;
+mod namesakes;
 mod owner_names;
 
 pub(super) use keys::{ImportedPair, NewKey};

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{Caller, Operations};
 use crate::management::refusal::Refusal;
+use crate::model::Name;
 use crate::policy::ManagementAction;
 use crate::store::ObjectId;
 
@@ -12,6 +13,17 @@ impl Operations {
     pub async fn ids_of_name(&self, caller: &Caller, name: String) -> Result<Vec<ObjectId>, Refusal> {
         caller.require(&ManagementAction::SeeEverything)?;
         self.list(caller, move |store| store.ids_of_name(&name)).await
+    }
+
+    /// Other objects of the same kind with this name, without removed ones. For admins.
+    pub async fn namesakes(
+        &self,
+        caller: &Caller,
+        id: ObjectId,
+        name: Name,
+    ) -> Result<Vec<ObjectId>, Refusal> {
+        caller.require(&ManagementAction::SeeEverything)?;
+        self.list(caller, move |store| store.namesakes(&id, &name)).await
     }
 
     /// The names of objects that the caller may see, even removed ones. Only admins see names of keys.

@@ -13,6 +13,7 @@ use super::form_page::{
 };
 use super::list_page::ListPage;
 use super::list_view::{ListDefaults, ListView};
+use super::namesakes::namesakes_sentence;
 use super::page::{Section, render};
 use super::sign_in::{self, SignInReason};
 use super::signed_in_request::{
@@ -21,7 +22,7 @@ use super::signed_in_request::{
 use super::table::{Cell, MenuItem, Row, Table, column, sortable_column};
 use crate::model::{Account, AccountId, AccountKind, State};
 use crate::policy::ManagementAction;
-use crate::store::{ACCOUNT_FIELDS, Edit, NewAccount, WithRevision};
+use crate::store::{ACCOUNT_FIELDS, Edit, NewAccount, ObjectId, WithRevision};
 
 const LIST: &str = "/accounts";
 
@@ -195,7 +196,11 @@ pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result
     match made.await {
         Ok(done) => {
             let account = &done.value.object;
-            let text = format!("Account {} ({}) is active. It has no keys yet.", account.name, account.id);
+            let namesakes = namesakes_of(request, account).await;
+            let text = format!(
+                "Account {} ({}) is active. It has no keys yet.{namesakes}",
+                account.name, account.id
+            );
             request.session.flash.set_notice(change_notice(&done, &text));
             Ok(redirect(&path(account.id)))
         }
@@ -243,7 +248,8 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
     };
     match edited.await {
         Ok(done) => {
-            let text = format!("Account {} is saved.", done.value.object.name);
+            let account = &done.value.object;
+            let text = format!("Account {} is saved.{}", account.name, namesakes_of(request, account).await);
             Ok(request.redirect_back(form, LIST, change_notice(&done, &text)))
         }
         Err(refusal) => {
@@ -257,6 +263,10 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
             page.show_refused(refusal)
         }
     }
+}
+
+async fn namesakes_of(request: &SignedInRequest<'_>, account: &Account) -> String {
+    namesakes_sentence(request, ObjectId::Account(account.id), Some(&account.name)).await
 }
 
 fn is_own(request: &SignedInRequest<'_>, account: &Account) -> bool {

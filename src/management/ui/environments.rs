@@ -13,6 +13,7 @@ use super::form_page::{Field, FormPage, Input, current_values, read_name_and_des
 use super::list_page::ListPage;
 use super::list_view::{ListDefaults, ListView};
 use super::members;
+use super::namesakes::namesakes_sentence;
 use super::page::Section;
 use super::page::render;
 use super::signed_in_request::{
@@ -21,7 +22,7 @@ use super::signed_in_request::{
 use super::table::{Cell, MenuItem, Row, Table, column, sortable_column};
 use crate::model::{Environment, EnvironmentId, KeyOwner, State};
 use crate::policy::ManagementAction;
-use crate::store::{ENVIRONMENT_FIELDS, Edit, ExpectedRevision, WithRevision};
+use crate::store::{ENVIRONMENT_FIELDS, Edit, ExpectedRevision, ObjectId, WithRevision};
 
 const LIST: &str = "/environments";
 
@@ -215,7 +216,9 @@ pub(super) async fn create(request: &SignedInRequest<'_>, form: &Form) -> Result
     };
     match made.await {
         Ok(done) => {
-            let text = format!("Environment {} is active.", environment_label(&done.value.object));
+            let environment = &done.value.object;
+            let namesakes = namesakes_of(request, environment).await;
+            let text = format!("Environment {} is active.{namesakes}", environment_label(environment));
             request.session.flash.set_notice(change_notice(&done, &text));
             Ok(redirect(&path(&done.value.object.id)))
         }
@@ -263,7 +266,9 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
     };
     match edited.await {
         Ok(done) => {
-            let text = format!("Environment {} is saved.", environment_label(&done.value.object));
+            let environment = &done.value.object;
+            let namesakes = namesakes_of(request, environment).await;
+            let text = format!("Environment {} is saved.{namesakes}", environment_label(environment));
             Ok(request.redirect_back(form, LIST, change_notice(&done, &text)))
         }
         Err(refusal) => {
@@ -276,6 +281,11 @@ pub(super) async fn edit(request: &SignedInRequest<'_>, id: &str, form: &Form) -
             page.show_refused(refusal)
         }
     }
+}
+
+async fn namesakes_of(request: &SignedInRequest<'_>, environment: &Environment) -> String {
+    let id = ObjectId::Environment(environment.id.clone());
+    namesakes_sentence(request, id, environment.name.as_ref()).await
 }
 
 /// `/environments/{id}/activate`, `deactivate`, `delete`: the question

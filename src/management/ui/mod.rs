@@ -26,6 +26,7 @@ mod key_state;
 mod list_page;
 mod list_view;
 mod members;
+mod namesakes;
 mod new_key_page;
 mod overview;
 mod page;
