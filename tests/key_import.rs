@@ -3,9 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use support::cli::{Cli, Outcome, basic};
 use support::gateway::Gateway;
@@ -88,6 +91,10 @@ fn users_of_an_htpasswd_file_keep_their_passwords() {
     }
     assert!(!first.stdout.contains("in force on nothing") && first.stdout.contains("(change "), "{first:?}");
 
+    // the same names with other secrets
+    let other = write(gateway, "htpasswd-2", &htpasswd(&["-s"], "ht-sha1", "another secret"));
+    let third = import(gateway, "htpasswd", &other, &[]);
+    assert_eq!(third.code, 1, "{third:?}");
     for (name, _, secret) in users {
         assert_eq!(status(gateway, name, secret), 200, "{name}");
         assert_eq!(status(gateway, name, &format!("{secret}x")), 401, "{name}");
@@ -101,10 +108,6 @@ fn users_of_an_htpasswd_file_keep_their_passwords() {
     assert_eq!(counts, [0, 5, 4], "{document:#}");
     assert_eq!(document["lines"][0]["result"], "already imported", "{document:#}");
     assert_eq!(document["lines"][5]["result"], "refused", "{document:#}");
-    // the same names with other secrets
-    let other = write(gateway, "htpasswd-2", &htpasswd(&["-s"], "ht-sha1", "another secret"));
-    let third = import(gateway, "htpasswd", &other, &[]);
-    assert_eq!(third.code, 1, "{third:?}");
     let elsewhere =
         gateway.site.run(&["key", "import", "--format", "htpasswd", "--environment", "e2", &file]);
     assert!(elsewhere.stdout.contains("already, of e1"), "{elsewhere:?}");
@@ -192,36 +195,160 @@ mod digests {
     }
 }
 
+/// Starts an import into `e1`, without waiting for its end.
+fn begin_import(gateway: &Gateway, file: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["key", "import", "--format", "htpasswd", "--environment", "e1", file])
+        .arg("--config")
+        .arg(gateway.site.config())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts")
+}
+
+/// Ends it with this signal.
+fn stop(mut child: Child, signal: Signal) {
+    kill_process(Pid::from_child(&child), signal).expect("it runs");
+    assert!(!child.wait().expect("it has ended").success());
+}
+
 #[test]
 fn a_stop_in_the_middle_leaves_whole_lines_and_the_same_file_goes_on() {
     let stage = cheap_stage();
     let gateway = &stage.gateway;
-    // some hundred in a part
     let hash = htpasswd(&["-s"], "x", "secret").trim().replacen("x:", "", 1);
-    let count = 4_000;
+    let count = 3_000;
     let text: String = (0..count).map(|number| format!("user-{number}:{hash}\n")).collect();
     let file = write(gateway, "many", &text);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(["key", "import", "--format", "htpasswd", "--environment", "e1", &file])
-        .arg("--config")
-        .arg(gateway.site.config())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    wait_for(support::PATIENCE, "the first keys", || {
-        gateway.site.run(&["key", "show", "user-100"]).code == 0
+    let imported = || gateway.site.run(&["key", "list"]).stdout.matches("user-").count();
+    let mut before = 0;
+    for (signal, user) in [(Signal::TERM, "user-100"), (Signal::INT, "user-700"), (Signal::KILL, "user-1300")]
+    {
+        let child = begin_import(gateway, &file);
+        wait_for(support::PATIENCE, "the next keys", || gateway.site.run(&["key", "show", user]).code == 0);
+        stop(child, signal);
+        let now = imported();
+        assert!((before + 1..count).contains(&now), "{now} were imported before {signal:?}");
+        before = now;
+    }
+    // what became of the first keys meanwhile: used, edited, rotated, stopped, ended
+    for user in ["user-0", "user-100"] {
+        assert_eq!(status(gateway, user, "secret"), 200);
+    }
+    gateway.succeed(&["key", "edit", "user-1", "--name", "edited"]);
+    gateway.succeed(&["key", "rotate", "user-2"]);
+    gateway.succeed(&["key", "rotate", "user-3", "--overlap", "0"]);
+    gateway.succeed(&["key", "deactivate", "user-4"]);
+    gateway.succeed(&["key", "deactivate", "user-5"]);
+    gateway.succeed(&["key", "delete", "user-5"]);
+    wait_for(support::PATIENCE, "the hash of the one that was used to be replaced", || {
+        rehashed(gateway, "user-0")
     });
-    child.kill().expect("it is stopped");
-    child.wait().expect("it has ended");
-    assert_eq!(status(gateway, "user-100", "secret"), 200);
-    let before = gateway.site.run(&["key", "list"]).stdout.matches("user-").count();
-    assert!((101..count).contains(&before), "{before} were imported before the stop");
     let rest = import(gateway, "htpasswd", &file, &[]);
-    assert_eq!(rest.code, 0, "{rest:?}");
-    let summary = format!("{} imported, {before} already imported, 0 refused", count - before);
+    assert_eq!(rest.code, 1, "{}", rest.stderr);
+    let summary = format!("{} imported, {} already imported, 1 refused", count - before, before - 1);
     assert!(rest.stdout.contains(&summary), "{summary}: {}", &rest.stdout[rest.stdout.len() - 300..]);
+    for (line, said) in [
+        ("line 1: user-0: already imported as ", "was used since"),
+        ("line 2: user-1: already imported as ", ""),
+        ("line 3: user-2: already imported as ", ""),
+        ("line 4: user-3: already imported as ", "another secret since"),
+        ("line 5: user-4: already imported as ", ""),
+        ("line 6: user-5: refused: ", "was removed"),
+    ] {
+        let found = rest.stdout.lines().find(|found| found.starts_with(line));
+        assert!(found.is_some_and(|found| found.contains(said)), "{line}: {found:?}");
+    }
     assert_eq!(status(gateway, &format!("user-{}", count - 1), "secret"), 200);
+    assert_eq!(status(gateway, "user-4", "secret"), 401);
+}
+
+/// The hash that the key was imported with is gone.
+fn rehashed(gateway: &Gateway, access_key: &str) -> bool {
+    let store =
+        rusqlite::Connection::open(gateway.site.directory().join("portcullis.db")).expect("the store");
+    let select = "SELECT \"inner\" IS NULL FROM keys WHERE access_key = ?1";
+    store.query_row(select, [access_key], |row| row.get(0)).expect("a key")
+}
+
+#[test]
+fn a_long_import_says_how_far_it_is() {
+    let stage = Stage::start();
+    let hash = htpasswd(&["-s"], "x", "secret").trim().replacen("x:", "", 1);
+    let text: String = (0..20_000).map(|number| format!("user-{number}:{hash}\n")).collect();
+    let mut child = begin_import(&stage.gateway, &write(&stage.gateway, "many", &text));
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let progress = said.find(|line| line.as_ref().is_ok_and(|line| line.contains(" of 20000 lines, ")));
+    let progress = progress.expect("progress").expect("text");
+    assert!(progress.contains(" a second, ") && progress.ends_with(" left"), "{progress}");
+    stop(child, Signal::INT);
+    assert_eq!(stage.gateway.site.run(&["key", "show", "user-0"]).code, 0);
+}
+
+#[test]
+fn hostile_files_are_refused_line_by_line() {
+    let gateway = &stage().gateway;
+    let good = htpasswd(&["-s"], "ht-good", "secret");
+    let long = format!("{}:{}", "x".repeat(100), "y".repeat(1 << 20));
+    let slow = "$2y$31$MPUAWTDo3iU22iaUClcVuea95mVnLNoC/5q3lPVdjDnJbTGRMX.lu";
+    let mut bytes = b"\xef\xbb\xbf# a comment\r\n\r\n".to_vec();
+    for line in [
+        long.as_bytes(),
+        b"ht-31:".as_slice(),
+        format!("ht-slow:{slow}").as_bytes(),
+        b"\x00\x01\xff\xfe binary",
+        b"\x1b[31mred:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=",
+        b"ht-empty:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=",
+        b"ht-plain:$ecret$word",
+        good.trim().as_bytes(),
+    ] {
+        bytes.extend(line);
+        bytes.extend(b"\r\n");
+    }
+    let path = gateway.site.directory().join("hostile");
+    fs::write(&path, &bytes).expect("written");
+    let link = gateway.site.directory().join("a link");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let done = import(gateway, "htpasswd", link.to_str().expect("UTF-8"), &[]);
+    assert_eq!(done.code, 1, "{done:?}");
+    for (line, reason) in [
+        ("line 3: refused: ", "longer than 16 KiB"),
+        ("line 4: ht-31: refused: ", "plain text"),
+        ("line 5: ht-slow: refused: ", "the cost 31"),
+        ("line 6: refused: ", "not UTF-8"),
+        ("line 7: \\u{1b}[31mred: refused: ", "without spaces"),
+        ("line 8: ht-empty: refused: ", "an empty secret"),
+        ("line 9: ht-plain: refused: ", "plain text"),
+        ("line 10: ht-good: imported as ", ""),
+    ] {
+        let found = done.stdout.lines().find(|found| found.starts_with(line));
+        assert!(found.is_some_and(|found| found.contains(reason)), "{line}: {done:?}");
+    }
+    assert!(!done.stdout.contains("ecret$") && !done.stdout.contains('\u{1b}'), "{done:?}");
+    assert_eq!(status(gateway, "ht-good", "secret"), 200);
+    assert_eq!(status(gateway, "ht-empty", ""), 401);
+
+    // from a pipe, and from what is no file
+    let fifo = gateway.site.directory().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    let writer = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || fs::write(fifo, good)
+    });
+    let piped = import(gateway, "htpasswd", fifo.to_str().expect("UTF-8"), &[]);
+    assert!(piped.stdout.contains("0 imported, 1 already imported, 0 refused"), "{piped:?}");
+    writer.join().expect("it ends").expect("it is read");
+    let folder = import(gateway, "htpasswd", gateway.site.directory().to_str().expect("UTF-8"), &[]);
+    assert!(folder.code == 1 && folder.stderr.contains("cannot read "), "{folder:?}");
+    // a small text that would be a large document
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
+                g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nbasicauth_credentials: [*g,*g,*g,*g,*g,*g,*g,*g,*g]\n";
+    let refused = import(gateway, "kong", &write(gateway, "bomb.yaml", bomb), &[]);
+    assert!(refused.code == 1 && refused.stderr.contains("neither JSON nor YAML"), "{refused:?}");
+    let fields = import(gateway, "csv", &write(gateway, "fields.csv", &",".repeat(16_000)), &[]);
+    assert!(fields.stdout.contains("line 1: refused: the line has too many fields"), "{fields:?}");
 }
 
 #[test]

@@ -9,17 +9,22 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::argon::{ArgonError, Verifier};
 use super::argon_timing::ArgonTiming;
 use super::counters::AtomicCounters;
+use super::failed_key_cache::Verifiers;
 use super::fingerprint::Mac;
 use super::guess_budget::AccessKeyHash;
 use super::identity::KeySecret;
+use super::pending_rehashes::PendingRehashes;
 use super::verification_queue::{
     EnqueueResult, InFlightRun, Job, Outcome, Requester, Verification, VerificationQueue,
 };
 use crate::config;
 use crate::model::ClientSource;
+use crate::store::Rehash;
 
 /// Why a secret was not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +44,7 @@ pub(super) struct VerifiedAnswer {
 /// The threads and their queue. They end when this is dropped.
 pub(super) struct ArgonThreads {
     queue: Arc<VerificationQueue>,
+    rehashes: Arc<PendingRehashes>,
     counters: Arc<AtomicCounters>,
 }
 
@@ -52,13 +58,14 @@ impl ArgonThreads {
     ) -> io::Result<Self> {
         let queue = VerificationQueue::new(settings.queue, throttle, longest_wait);
         let (queue, argon_timing) = (Arc::new(queue), Arc::<ArgonTiming>::default());
-        let threads = Self { queue, counters };
+        let threads = Self { queue, rehashes: Arc::default(), counters };
         for number in 0..settings.threads.max(1) {
             let thread = ArgonThread {
                 verifier: Verifier::new(settings),
                 settings: settings.clone(),
                 queue: Arc::clone(&threads.queue),
                 argon_timing: Arc::clone(&argon_timing),
+                rehashes: Arc::clone(&threads.rehashes),
                 counters: Arc::clone(&threads.counters),
             };
             thread::Builder::new().name(format!("argon2-{number}")).spawn(move || thread.run())?;
@@ -118,6 +125,11 @@ impl ArgonThreads {
         self.queue.may_become_known(source, key)
     }
 
+    /// What is to replace hashes that were imported.
+    pub(super) fn rehashes(&self) -> &PendingRehashes {
+        &self.rehashes
+    }
+
     /// How many verifications wait for a thread, or have one.
     pub(super) fn pending(&self) -> usize {
         self.queue.pending()
@@ -136,6 +148,7 @@ struct ArgonThread {
     settings: config::Argon2,
     queue: Arc<VerificationQueue>,
     argon_timing: Arc<ArgonTiming>,
+    rehashes: Arc<PendingRehashes>,
     counters: Arc<AtomicCounters>,
 }
 
@@ -144,12 +157,16 @@ impl ArgonThread {
         while let Some(job) = self.queue.next() {
             let run = catch_unwind(AssertUnwindSafe(|| self.run_job(&job)));
             if let Ok(answer) = run {
+                let imported = imported_secret(&job, &answer);
                 self.queue.finish(job, &answer);
-            } else {
-                // the job is dropped with its sender, so that whoever waits sees that no answer will come
-                self.counters.argon2_failures.add_one();
-                self.verifier = Verifier::new(&self.settings);
+                let Some((verifiers, which, secret)) = imported else { continue };
+                if catch_unwind(AssertUnwindSafe(|| self.rehash(&verifiers, which, &secret))).is_ok() {
+                    continue;
+                }
             }
+            // the job is dropped with its sender, so that whoever waits sees that no answer will come
+            self.counters.argon2_failures.add_one();
+            self.verifier = Verifier::new(&self.settings);
         }
     }
 
@@ -176,8 +193,13 @@ impl ArgonThread {
                 (answer, Some(began.elapsed() / runs))
             }
         };
-        // what a hash beneath it takes says nothing of argon2's time
-        let has_inner = matches!(&job.verification, Verification::Argon2 { verifiers, .. } if verifiers.each().any(|(_, verifier)| verifier.inner.is_some()));
+        // what an imported hash takes says nothing of argon2's time
+        let has_inner = match &job.verification {
+            Verification::KnownOutcome(_) => false,
+            Verification::Argon2 { verifiers, .. } => {
+                verifiers.each().any(|(_, verifier)| verifier.inner.is_some())
+            }
+        };
         match answer {
             Ok(Some(_)) => {}
             Ok(None) => {
@@ -194,6 +216,21 @@ impl ArgonThread {
         answer
     }
 
+    /// Makes the hash that replaces an imported one, of a secret that was right. Whoever waited for that has the answer
+    /// already.
+    fn rehash(&mut self, verifiers: &Verifiers, which: KeySecret, secret: &[u8]) {
+        let old_phc = &verifiers.of_secret(which).phc;
+        if !self.rehashes.wants(old_phc) {
+            return;
+        }
+        match self.verifier.hash(&self.settings, secret) {
+            Ok(new_phc) => {
+                self.rehashes.add(Rehash { key: verifiers.key, old_phc: old_phc.clone(), new_phc });
+            }
+            Err(error) => tracing::debug!(%error, "an imported hash cannot be replaced"),
+        }
+    }
+
     /// How long an argon2 run takes now.
     fn decoy_run_time(&mut self) -> Duration {
         self.counters.argon2_measurements.add_one();
@@ -208,6 +245,15 @@ impl ArgonThread {
         }
         began.elapsed()
     }
+}
+
+/// The secret of a job that was right, if what the store has of it is the hash of another system.
+fn imported_secret(job: &Job, answer: &Outcome) -> Option<(Arc<Verifiers>, KeySecret, Zeroizing<Vec<u8>>)> {
+    let (Ok(Some(which)), Verification::Argon2 { verifiers, secret }) = (answer, &job.verification) else {
+        return None;
+    };
+    verifiers.of_secret(*which).inner.as_ref()?;
+    Some((Arc::clone(verifiers), *which, secret.clone()))
 }
 
 #[cfg(test)]

@@ -111,9 +111,9 @@ impl Authenticator {
             Ok(verifiers) => verifiers,
             Err(failure) => return Err(self.refuse_or_unavailable(source, failure)),
         };
-        let (verifier, since) = match (secret, &verifiers.former) {
-            (KeySecret::Former, Some((former, since))) => (former, *since),
-            _ => (&verifiers.current, verifiers.since),
+        let since = match (secret, &verifiers.former) {
+            (KeySecret::Former, Some((_, since))) => *since,
+            _ => verifiers.since,
         };
         let cached = self.cache_identity(credential.access_key(), since, mac, client, read).await;
         let identity = match cached {
@@ -128,7 +128,7 @@ impl Authenticator {
             Err(refusal) => return Err(refusal),
         };
         if is_minted {
-            self.renew_fingerprint(&identity, verifier, credential);
+            self.renew_fingerprint(&identity, verifiers.of_secret(secret), credential);
         } else {
             self.remember_source(slot, source);
         }

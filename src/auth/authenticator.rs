@@ -25,7 +25,7 @@ use super::throttle::Throttle;
 use super::{AuthFailure, Peppers};
 use crate::config::{Argon2, Config, KeyPrefixes};
 use crate::model::{AccessKey, ClientSource, KeyOwner};
-use crate::store::{BootInstant, KeyUse, KeyVerifier, RecordClock, RequestStore, StoreError};
+use crate::store::{BootInstant, KeyUse, KeyVerifier, RecordClock, Rehash, RequestStore, StoreError};
 
 /// Why a credential is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +237,17 @@ impl Authenticator {
     /// Until when all uses of keys with two secrets have been saved, by the record's clock.
     pub fn uses_saved_until(&self) -> Timestamp {
         Timestamp::from_millisecond(self.uses_saved_until.load(Ordering::Acquire)).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Hashes that are to replace imported ones in the record, at most `most`. They stay until they are
+    /// [removed](Self::remove_rehashes).
+    pub fn pending_rehashes(&self, most: usize) -> Vec<Rehash> {
+        self.argon.rehashes().some(most)
+    }
+
+    /// The record has these, or needs them no more.
+    pub fn remove_rehashes(&self, done: &[Rehash]) {
+        self.argon.rehashes().remove(done);
     }
 
     /// How many secrets argon2 is verifying, or is to verify.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::AuthFailure;
 use super::cache::{CacheEntry, EntryState};
 use super::identity::KeySecret;
-use crate::model::{ApiKey, Scope};
+use crate::model::{ApiKey, KeyId, Scope};
 use crate::store::{KeyRecord, KeyVerifier};
 
 /// What a secret is verified against, or why no secret is right.
@@ -16,6 +16,7 @@ pub(super) type ActiveVerifiers = Result<Arc<Verifiers>, AuthFailure>;
 
 /// What verifies the secrets that a key has now.
 pub(super) struct Verifiers {
+    pub(super) key: KeyId,
     pub(super) current: KeyVerifier,
     /// Since when the key has had it.
     pub(super) since: Timestamp,
@@ -27,6 +28,7 @@ impl Verifiers {
         let KeyRecord { principal, verifiers, .. } = record;
         let former = principal.key.former_at(now).map(|former| former.since);
         Self {
+            key: principal.key.id,
             current: verifiers.current.clone(),
             since: principal.key.secret_since,
             former: verifiers.former.clone().zip(former),
@@ -37,6 +39,14 @@ impl Verifiers {
     pub(super) fn each(&self) -> impl Iterator<Item = (KeySecret, &KeyVerifier)> {
         let former = self.former.as_ref().map(|(former, _)| (KeySecret::Former, former));
         std::iter::once((KeySecret::Current, &self.current)).chain(former)
+    }
+
+    /// What verifies this secret.
+    pub(super) fn of_secret(&self, secret: KeySecret) -> &KeyVerifier {
+        match (secret, &self.former) {
+            (KeySecret::Former, Some((former, _))) => former,
+            _ => &self.current,
+        }
     }
 
     /// The hashes in one text.

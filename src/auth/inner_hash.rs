@@ -80,12 +80,15 @@ pub enum UnusableHash {
     /// Murmur, which Tyk makes of its keys.
     #[error("this looks like a murmur hash, as Tyk makes them: many secrets share it, so set a new secret")]
     Murmur,
+    /// Whoever sends nothing would have the right secret.
+    #[error("this is the hash of an empty secret: set a new secret")]
+    EmptySecret,
     /// No hash at all.
     #[error("this is no hash that is known: plain text does not belong here (--format csv takes it)")]
     PlainText,
     /// Another kind.
     #[error("'{0}' is not supported: expected bcrypt ($2y$), apr1 ($apr1$) or {{SHA}}")]
-    Unsupported(String),
+    Unsupported(&'static str),
 }
 
 impl ForeignHash {
@@ -94,10 +97,10 @@ impl ForeignHash {
         if let Some(rest) = text.strip_prefix("{SHA}") {
             let output = STANDARD.decode(rest).ok().filter(|output| output.len() == 20);
             let output = output.ok_or(UnusableHash::Malformed("{SHA}"))?;
-            return Ok(Self { inner: InnerHash(Scheme::Sha1), output });
+            return Self { inner: InnerHash(Scheme::Sha1), output }.of_a_secret();
         }
         if let Some(rest) = text.strip_prefix("$apr1$") {
-            return apr1_parts(rest).ok_or(UnusableHash::Malformed("apr1"));
+            return apr1_parts(rest).ok_or(UnusableHash::Malformed("apr1"))?.of_a_secret();
         }
         if text.starts_with("$2x$") {
             return Err(UnusableHash::FaultyBcrypt);
@@ -119,7 +122,7 @@ impl ForeignHash {
         if !fits {
             return Err(malformed);
         }
-        Ok(Self { inner: InnerHash(Scheme::SaltedSha256 { salt: salt.to_owned() }), output })
+        Self { inner: InnerHash(Scheme::SaltedSha256 { salt: salt.to_owned() }), output }.of_a_secret()
     }
 
     /// Kong's `basic-auth`: 40 hexadecimal digits, and the id of the consumer.
@@ -131,7 +134,13 @@ impl ForeignHash {
         if !(1..=64).contains(&consumer.len()) || !consumer.bytes().all(plain) {
             return Err(UnusableHash::Malformed("Kong"));
         }
-        Ok(Self { inner: InnerHash(Scheme::KongSha1 { consumer: consumer.to_owned() }), output })
+        Self { inner: InnerHash(Scheme::KongSha1 { consumer: consumer.to_owned() }), output }.of_a_secret()
+    }
+
+    /// Refuses the hash of an empty secret. (bcrypt's is accepted by nobody: see [`InnerHash::output`].)
+    fn of_a_secret(self) -> Result<Self, UnusableHash> {
+        let is_empty = self.inner.output(b"").is_some_and(|output| *output == self.output);
+        if is_empty { Err(UnusableHash::EmptySecret) } else { Ok(self) }
     }
 }
 
@@ -287,13 +296,38 @@ fn apr1(secret: &[u8], salt: &[u8]) -> [u8; 16] {
     hash
 }
 
+/// How hashes begin that are known and not supported.
+const UNSUPPORTED: [&str; 22] = [
+    "$1$",
+    "$5$",
+    "$6$",
+    "$7$",
+    "$y$",
+    "$gy$",
+    "$sha1$",
+    "$argon2i$",
+    "$argon2d$",
+    "$argon2id$",
+    "$scrypt$",
+    "$pbkdf2",
+    "{SSHA}",
+    "{SHA256}",
+    "{SSHA256}",
+    "{SHA512}",
+    "{SSHA512}",
+    "{MD5}",
+    "{SMD5}",
+    "{CRYPT}",
+    "{BCRYPT}",
+    "{PBKDF2",
+];
+
 /// What a text is that is none of the known hashes.
 fn kind_of(text: &str) -> UnusableHash {
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if let Some(scheme) = text.strip_prefix('$').and_then(|rest| rest.split_once('$')) {
-        UnusableHash::Unsupported(format!("${}$", scheme.0.escape_debug()))
-    } else if let Some(scheme) = text.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
-        UnusableHash::Unsupported(format!("{{{}}}", scheme.0.escape_debug()))
+    // only known names are shown: anything else may be a secret in plain text
+    if let Some(scheme) = UNSUPPORTED.iter().find(|scheme| text.starts_with(**scheme)) {
+        UnusableHash::Unsupported(scheme)
     } else if is_hex && matches!(text.len(), 8 | 16 | 32) {
         UnusableHash::Murmur
     } else if text.len() == 13 && text.bytes().all(|byte| CRYPT_BASE64.contains(&byte)) {
@@ -375,10 +409,12 @@ mod tests {
             (".Am.0z/dNBe2U".to_owned(), UnusableHash::Des),
             ("secret".to_owned(), UnusableHash::PlainText),
             (String::new(), UnusableHash::PlainText),
+            ("$ecret$word".to_owned(), UnusableHash::PlainText),
+            ("{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=".to_owned(), UnusableHash::EmptySecret),
             ("deadbeef".to_owned(), UnusableHash::Murmur),
             ("0123456789abcdef".to_owned(), UnusableHash::Murmur),
-            ("$5$salt$hash".to_owned(), UnusableHash::Unsupported("$5$".to_owned())),
-            ("{SSHA}abc".to_owned(), UnusableHash::Unsupported("{SSHA}".to_owned())),
+            ("$5$salt$hash".to_owned(), UnusableHash::Unsupported("$5$")),
+            ("{SSHA}abc".to_owned(), UnusableHash::Unsupported("{SSHA}")),
             ("{SHA}abc".to_owned(), UnusableHash::Malformed("{SHA}")),
             (good[..59].to_owned(), UnusableHash::Malformed("bcrypt")),
             (good.replace("$04$", "$15$"), UnusableHash::BcryptCost(15)),

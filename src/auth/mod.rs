@@ -31,6 +31,7 @@ mod key_format;
 mod known_sources;
 mod memory_lookup;
 mod new_pairs;
+mod pending_rehashes;
 mod pepper;
 mod store_lookup;
 mod thread_cache;

@@ -5,7 +5,8 @@ mod formats;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,14 +26,20 @@ use super::results::Changed;
 use crate::auth::{STRONG_SECRET_BITS, Verifier, max_entropy_bits};
 use crate::config::Argon2;
 use crate::model::{KeyId, KeyOwner};
-use crate::store::{ChangeNumber, Edit, KeyEdit, KeyProperties, KeyVerifier, NewKey, StoredKey};
+use crate::store::{
+    ChangeNumber, Edit, KeyEdit, KeyProperties, KeyVerifier, NewKey, ReplacedSecret, StoredKey,
+};
 
 /// Lines for each thread that are hashed and then written in one transaction.
 const LINES_PER_THREAD: usize = 16;
 /// How often the progress is told.
 const PROGRESS: Duration = Duration::from_secs(2);
-/// A larger file is not read.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+/// A larger file is not read: two million lines of `htpasswd`, with bcrypt.
+const MAX_FILE_BYTES: u64 = 256 << 20;
+/// What takes longer is announced.
+const ANNOUNCED: Duration = Duration::from_secs(10);
+/// How much a gateway beside the import goes first.
+const NICENESS: i32 = 5;
 
 /// What `key import` is told.
 #[derive(Debug, Args)]
@@ -52,7 +59,8 @@ enum LineResult {
     Imported(KeyId),
     /// It would be, without `--dry-run`.
     Importable,
-    AlreadyImported(KeyId),
+    /// Perhaps with something to know about it.
+    AlreadyImported(KeyId, Option<&'static str>),
     Refused(String),
 }
 
@@ -111,8 +119,13 @@ impl ImportArguments {
         lines: &[FileLine],
         report: &mut Report,
     ) -> anyhow::Result<Option<ChangeNumber>> {
-        let argon2 = local_store.config.argon2.clone();
-        let mut verifiers: Vec<_> = (0..argon2.threads.max(1)).map(|_| Verifier::new(&argon2)).collect();
+        let argon2 = on_all_cores(&local_store.config.argon2);
+        let mut verifiers: Vec<_> = (0..argon2.threads).map(|_| Verifier::new(&argon2)).collect();
+        // a system that knows no niceness is no reason not to import
+        let _ = rustix::process::nice(NICENESS);
+        if !self.dry_run {
+            announce(&mut verifiers, &argon2, lines.len());
+        }
         let mut newest = None;
         for part in lines.chunks(LINES_PER_THREAD * verifiers.len()) {
             let looked_up: Vec<_> =
@@ -144,7 +157,7 @@ impl ImportArguments {
             }
             let mut created = Vec::new().into_iter();
             if !new.is_empty() {
-                let (keys, number) = local_store.store.create_keys(owner, &new)?;
+                let (keys, number) = local_store.store.import_keys(owner, &new)?;
                 created = keys.into_iter();
                 newest = Some(number);
             }
@@ -165,22 +178,48 @@ impl ImportArguments {
     }
 }
 
+/// The configured parameters on all cores, as far as the memory limit allows.
+fn on_all_cores(configured: &Argon2) -> Argon2 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let room = configured.memory_limit / 1024 / u64::from(configured.memory_kib.max(1));
+    let room = usize::try_from(room).unwrap_or(cores);
+    Argon2 { threads: cores.min(room).max(1), ..configured.clone() }
+}
+
+/// How long so many lines take.
+fn announce(verifiers: &mut [Verifier], argon2: &Argon2, lines: usize) {
+    let (began, threads) = (Instant::now(), verifiers.len());
+    // the first of all fills the memory, which takes as long again
+    let runs = verifiers.first_mut().map(|one| (one.hash(argon2, b"first"), one.hash(argon2, b"second")));
+    if let Some((Ok(_), Ok(_))) = runs {
+        let each = began.elapsed() / 2 / u32::try_from(threads).unwrap_or(u32::MAX);
+        let all = each.saturating_mul(u32::try_from(lines).unwrap_or(u32::MAX));
+        if all > ANNOUNCED {
+            let all = humantime::format_duration(Duration::from_secs(all.as_secs()));
+            eprint_line(format_args!(
+                "portcullis: {lines} lines take about {all} on {threads} threads, since argon2id runs for each; you can \
+                 stop at any time, and import the same file again later"
+            ));
+        }
+    }
+}
+
 /// Reads the whole file into memory that is wiped.
 fn read_file(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let about = || format!("cannot read {}", path.display());
-    if path == Path::new("-") {
-        let mut bytes = Zeroizing::new(Vec::new());
-        std::io::stdin().lock().take(MAX_FILE_BYTES).read_to_end(&mut bytes).with_context(about)?;
-        return Ok(bytes);
-    }
-    let file = File::open(path).with_context(about)?;
-    let length = file.metadata().with_context(about)?.len();
-    if length > MAX_FILE_BYTES {
-        bail!("{} is larger than 1 GiB: import it in parts", path.display());
-    }
+    let (source, length): (Box<dyn Read>, u64) = if path == Path::new("-") {
+        (Box::new(std::io::stdin().lock()), 0)
+    } else {
+        let file = File::open(path).with_context(about)?;
+        let length = file.metadata().with_context(about)?.len();
+        (Box::new(file), length)
+    };
     // with all its room at once: a buffer that grows leaves copies behind
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length)? + 1));
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).with_context(about)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length.min(MAX_FILE_BYTES))? + 1));
+    source.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).with_context(about)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        bail!("{} is larger than 256 MiB: import it in parts", path.display());
+    }
     Ok(bytes)
 }
 
@@ -258,7 +297,7 @@ fn hash(verifier: &mut Verifier, argon2: &Argon2, entry: &FileEntry) -> Prepared
         FileSecret::Plain(secret) => (secret.as_slice(), None),
         FileSecret::Hashed(foreign) => (foreign.output.as_slice(), Some(foreign.inner.to_string())),
     };
-    match verifier.hash(argon2, text, None) {
+    match verifier.hash(argon2, text) {
         Ok(phc) => Prepared::New(KeyVerifier { phc, fingerprint: None, inner }),
         Err(error) => Prepared::Done(LineResult::Refused(error.to_string())),
     }
@@ -270,16 +309,31 @@ fn compare(verifier: &mut Verifier, entry: &FileEntry, stored: &StoredKey, owner
     if stored.owner != *owner {
         return LineResult::Refused(format!("there is a key {access_key} already, of {}", stored.owner));
     }
-    let same = match &entry.secret {
-        FileSecret::Plain(secret) => verifier.verify_key(&stored.verifier, secret),
-        FileSecret::Hashed(_) if stored.is_rehashed => Ok(true),
-        FileSecret::Hashed(foreign) if stored.verifier.inner != Some(foreign.inner.to_string()) => Ok(false),
-        FileSecret::Hashed(foreign) => verifier.verify(&stored.verifier.phc, &foreign.output),
-    };
-    match same {
-        Ok(true) => LineResult::AlreadyImported(stored.id),
-        Ok(false) => LineResult::Refused(format!("there is a key {access_key} already, with another secret")),
-        Err(error) => LineResult::Refused(format!("there is a key {access_key} already: {error}")),
+    let mut failure = None;
+    for known in [Some(&stored.verifiers.current), stored.verifiers.former.as_ref()].into_iter().flatten() {
+        let is_same = match &entry.secret {
+            FileSecret::Plain(secret) => verifier.verify_key(known, secret),
+            FileSecret::Hashed(foreign) if known.inner == Some(foreign.inner.to_string()) => {
+                verifier.verify(&known.phc, &foreign.output)
+            }
+            FileSecret::Hashed(_) => Ok(false),
+        };
+        match is_same {
+            Ok(true) => return LineResult::AlreadyImported(stored.id, None),
+            Ok(false) => {}
+            Err(error) => failure = Some(error),
+        }
+    }
+    match (stored.replaced, &entry.secret, failure) {
+        (Some(ReplacedSecret::Rotated), ..) => {
+            LineResult::AlreadyImported(stored.id, Some("it was given another secret since"))
+        }
+        (Some(ReplacedSecret::Rehashed), FileSecret::Hashed(_), _) => LineResult::AlreadyImported(
+            stored.id,
+            Some("its secret was used since, and nothing is left to compare the file's hash with"),
+        ),
+        (.., Some(error)) => LineResult::Refused(format!("there is a key {access_key} already: {error}")),
+        _ => LineResult::Refused(format!("there is a key {access_key} already, with another secret")),
     }
 }
 
@@ -310,12 +364,12 @@ impl Report {
         let (word, id, reason) = match result {
             LineResult::Imported(id) => ("imported", Some(id), None),
             LineResult::Importable => ("importable", None, None),
-            LineResult::AlreadyImported(id) => ("already imported", Some(id), None),
-            LineResult::Refused(reason) => ("refused", None, Some(reason)),
+            LineResult::AlreadyImported(id, note) => ("already imported", Some(id), *note),
+            LineResult::Refused(reason) => ("refused", None, Some(reason.as_str())),
         };
         *match result {
             LineResult::Imported(_) | LineResult::Importable => &mut self.counts.imported,
-            LineResult::AlreadyImported(_) => &mut self.counts.already,
+            LineResult::AlreadyImported(..) => &mut self.counts.already,
             LineResult::Refused(_) => &mut self.counts.refused,
         } += 1;
         let warnings = warnings(line);
@@ -325,7 +379,7 @@ impl Report {
                 document["id"] = id.to_string().into();
             }
             if let Some(reason) = reason {
-                document["reason"] = reason.as_str().into();
+                document["reason"] = reason.into();
             }
             if !warnings.is_empty() {
                 document["warnings"] = warnings.into();
@@ -341,7 +395,7 @@ impl Report {
         if let Some(id) = id {
             let _ = write!(text, " as {id}");
         }
-        for more in reason.into_iter().map(String::as_str).chain(warnings) {
+        for more in reason.into_iter().chain(warnings) {
             let _ = write!(text, ": {more}");
         }
         print(&format!("{text}\n"))

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::background_changes::BackgroundChanges;
 use super::control_plane::{self, ControlCommand, ControlPlane};
 use super::embedded_lease::EmbeddedLease;
 use super::follower_thread::{self, FollowerCommand, FollowerThread, StoreAtStop};
 use super::record_lease::{self, StartingLease};
-use super::rotation_watch::RotationWatch;
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config};
@@ -33,8 +33,8 @@ use crate::store::{
 };
 use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
 
-/// How long a record that hangs may hold up the end of what looks for rotations that are over.
-const ROTATIONS_END: Duration = Duration::from_secs(1);
+/// How long a record that hangs may hold up the end of what makes changes in the background.
+const BACKGROUND_END: Duration = Duration::from_secs(1);
 /// Threads that answer the request path's questions to the store.
 const REQUEST_STORE_THREADS: usize = 2;
 /// How long a stopping gateway waits for a record that does not answer.
@@ -108,7 +108,7 @@ pub struct Gateway {
     async_store: Option<AsyncStore>,
     /// Where the record is in PostgreSQL.
     lease: Option<record_lease::LeaseHandle>,
-    rotations: RotationWatch,
+    background: BackgroundChanges,
 }
 
 impl Gateway {
@@ -290,12 +290,12 @@ impl Gateway {
         let follow = FollowerThread {
             follower,
             clock: clock.clone(),
-            authenticator,
+            authenticator: Arc::clone(&authenticator),
             control_commands: control_commands.clone(),
             row: row.take(),
         };
         let follower = follower_thread::spawn(follow, (follower_commands, follower_receiver))?;
-        let rotations = RotationWatch::spawn(config.store.clone(), clock)?;
+        let background = BackgroundChanges::spawn(config.store.clone(), clock, authenticator)?;
         Ok(Self {
             addresses,
             config,
@@ -310,7 +310,7 @@ impl Gateway {
             request_store,
             async_store,
             lease,
-            rotations,
+            background,
         })
     }
 
@@ -340,7 +340,7 @@ impl Gateway {
             request_store,
             async_store,
             lease,
-            rotations,
+            background,
             access_log,
             ..
         } = self;
@@ -356,7 +356,7 @@ impl Gateway {
             if control_commands.send(ControlCommand::EndManagement(finished)).is_ok() {
                 let _ = ended.blocking_recv();
             }
-            rotations.stop(ROTATIONS_END);
+            background.stop(BACKGROUND_END);
             let store = follower.stop();
             let _ = control_commands.send(ControlCommand::Stop);
             drop(control_commands);

@@ -1,5 +1,6 @@
 //! Puts the parts together: start, follow the store, reload, drain.
 
+mod background_changes;
 mod control_plane;
 mod embedded_lease;
 mod follower_thread;
@@ -7,7 +8,6 @@ mod gateway;
 mod metrics;
 mod open_files;
 mod record_lease;
-mod rotation_watch;
 mod serve;
 
 pub use gateway::{Addresses, Gateway, ReloadError, StartError, missing_peppers};

@@ -1,11 +1,11 @@
 //! Many keys from another system: what the store has of them already, and making several at once.
 
-use rusqlite::OptionalExtension as _;
+use rusqlite::Connection;
 
 use super::audit::Attempt;
 use super::error::TransactionError;
 use super::keys;
-use super::{ChangeNumber, KeyVerifier, NewKey, Store, StoreError, change, lookup};
+use super::{ChangeNumber, KeyVerifiers, NewKey, Store, StoreError, change, lookup};
 use crate::model::{AccessKey, ApiKey, KeyId, KeyOwner};
 
 /// A key that is in the store, as an import sees it.
@@ -15,10 +15,19 @@ pub struct StoredKey {
     pub id: KeyId,
     /// Whose it is.
     pub owner: KeyOwner,
-    /// What verifies its secret.
-    pub verifier: KeyVerifier,
-    /// The hash that it was imported with was replaced when its secret was first used.
-    pub is_rehashed: bool,
+    /// What verifies its secrets.
+    pub verifiers: KeyVerifiers,
+    /// It was imported, and what was imported verifies nothing any more.
+    pub replaced: Option<ReplacedSecret>,
+}
+
+/// What became of the hash that a key was imported with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplacedSecret {
+    /// The same secret has another hash, since it was first used.
+    Rehashed,
+    /// The key was given another secret.
+    Rotated,
 }
 
 /// What became of several new keys, in their order, and the newest change after it.
@@ -32,27 +41,18 @@ impl Store {
                 keys::refuse_taken(at, access_key)?;
                 return Ok(None);
             };
-            let last = at
-                .prepare_cached(
-                    "SELECT action FROM changes JOIN keys ON changes.number = keys.revision WHERE keys.id = ?1",
-                )?
-                .query_row([record.principal.key.id.row()], |row| row.get::<_, String>(0))
-                .optional()?;
-            Ok(Some(StoredKey {
-                id: record.principal.key.id,
-                owner: record.principal.key.owner,
-                verifier: record.verifiers.current,
-                is_rehashed: last.is_some_and(|action| action == "rehash"),
-            }))
+            let key = record.principal.key;
+            let replaced = replaced_secret(at, &key)?;
+            Ok(Some(StoredKey { id: key.id, owner: key.owner, verifiers: record.verifiers, replaced }))
         })
     }
 
     /// Makes keys of one owner in one transaction. One that is refused does not keep out the others.
-    pub fn create_keys(&mut self, owner: &KeyOwner, new: &[NewKey]) -> Result<CreatedKeys, StoreError> {
-        self.change(&Attempt::new("create", "key", owner), |at| {
+    pub fn import_keys(&mut self, owner: &KeyOwner, new: &[NewKey]) -> Result<CreatedKeys, StoreError> {
+        self.change(&Attempt::new("import", "key", owner), |at| {
             let mut created = Vec::with_capacity(new.len());
             for new in new {
-                created.push(match keys::create(at, new) {
+                created.push(match keys::create(at, new, "import") {
                     Ok((key, _)) => Ok(key),
                     Err(TransactionError::Store(refusal)) if refusal.is_refusal() => Err(refusal),
                     Err(error) => return Err(error),
@@ -61,4 +61,24 @@ impl Store {
             Ok((created, change::head(at)?.number))
         })
     }
+}
+
+/// By the audit log, which has an index of the objects.
+fn replaced_secret(at: &Connection, key: &ApiKey) -> Result<Option<ReplacedSecret>, TransactionError> {
+    let mut statement = at.prepare_cached(
+        "SELECT action FROM audit WHERE object = ?1 AND subject = 'key' AND outcome = 'done' AND at >= ?2
+         AND action IN ('import', 'rehash', 'rotate') ORDER BY id",
+    )?;
+    // an older row is about another key, of a record that was put back since
+    let found = statement
+        .query_map((key.id.to_string(), key.created.as_millisecond()), |row| row.get::<_, String>(0))?;
+    let actions: Vec<String> = found.collect::<Result<_, _>>()?;
+    let Some(("import", since)) = actions.split_first().map(|(first, since)| (first.as_str(), since)) else {
+        return Ok(None);
+    };
+    Ok(if since.iter().any(|action| action == "rotate") {
+        Some(ReplacedSecret::Rotated)
+    } else {
+        (!since.is_empty()).then_some(ReplacedSecret::Rehashed)
+    })
 }

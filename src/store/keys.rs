@@ -104,7 +104,7 @@ impl Store {
     /// Makes a key; it is active. Refused without a whole argon2id verifier, and for an access key that any key has or
     /// had.
     pub fn create_key(&mut self, new: &NewKey) -> Result<(ApiKey, ChangeNumber), StoreError> {
-        self.change(&Attempt::new("create", "key", &new.owner), |at| create(at, new))
+        self.change(&Attempt::new("create", "key", &new.owner), |at| create(at, new, "create"))
     }
 
     /// The key with this id or this access key, a removed one too.
@@ -412,10 +412,11 @@ fn whole_milliseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
-/// Makes a key. A refusal has written nothing.
+/// Makes a key; `action` is the logs' word for it. A refusal has written nothing.
 pub(super) fn create(
     at: &WriteTransaction<'_>,
     new: &NewKey,
+    action: &str,
 ) -> Result<(ApiKey, ChangeNumber), TransactionError> {
     at.authorize(&ManagementAction::ChangeKeys(new.owner.clone()))?;
     // only a secret that somebody chose has no fingerprint
@@ -457,7 +458,7 @@ pub(super) fn create(
         let secret = SecretId { key: id, since: whole_milliseconds(created) };
         uses_and_fingerprints::save_fingerprint(at, secret, fingerprint)?;
     }
-    log(at, id, "create", None)
+    log(at, id, action, None)
 }
 
 /// The key with this id, a removed one too.
@@ -521,7 +522,7 @@ fn remove(at: &WriteTransaction<'_>, key: &ApiKey) -> Result<(ApiKey, ChangeNumb
 }
 
 /// Adds rows to the logs, with the key as it is now and as it was.
-fn log(
+pub(super) fn log(
     at: &WriteTransaction<'_>,
     id: KeyId,
     action: &str,

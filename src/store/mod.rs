@@ -43,6 +43,7 @@ mod postgres;
 mod process_identity;
 mod query_budget;
 mod record_clock;
+mod rehash;
 mod request_store;
 mod rotations;
 mod row_mapping;
@@ -69,7 +70,7 @@ pub use gateways::{
     ConfirmedUpTo, GatewayEntry, GatewayRegistration, Gateways, RECEIPT_TIMEOUT, Receipt,
     receipt_poll_interval,
 };
-pub use key_import::{CreatedKeys, StoredKey};
+pub use key_import::{CreatedKeys, ReplacedSecret, StoredKey};
 pub use keys::{KeyEdit, KeyProperties, NewKey, Overlap};
 pub use lease::{LeaseAction, LeaseState};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
@@ -83,6 +84,7 @@ pub use page::{
 };
 pub use postgres::{Replica, ReplicaHead, Wakeup};
 pub use record_clock::RecordClock;
+pub use rehash::Rehash;
 pub use request_store::{RequestStore, StoreNote};
 pub use store_handle::{Edit, Store};
 pub use verifier::{Fingerprint, KeyVerifier, KeyVerifiers, PepperId, SecretId};

@@ -2,6 +2,7 @@
 
 mod delta;
 mod gateways;
+mod imported_keys;
 mod lost_revocations;
 mod server;
 
@@ -14,6 +15,7 @@ use super::*;
 use crate::model::{
     Account, AccountKind, Environment, EnvironmentId, KeyOwner, Membership, Name, Owner, Role, State,
 };
+use imported_keys::an_imported_hash_is_replaced_once_and_what_came_between_wins;
 
 const PHC: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2g";
 
@@ -73,6 +75,7 @@ contract!(
     no_key_takes_the_last_owner_from_an_environment,
     an_edit_of_an_older_revision_is_refused,
     only_the_first_account_is_the_first,
+    an_imported_hash_is_replaced_once_and_what_came_between_wins,
 );
 
 fn name(text: &str) -> Name {

@@ -32,6 +32,7 @@ fn requester(source: ClientSource) -> Requester {
 fn check(phc: Option<&str>, secret: &[u8]) -> Verification {
     phc.map_or(Verification::KnownOutcome(None), |phc| Verification::Argon2 {
         verifiers: Arc::new(Verifiers {
+            key: crate::model::KeyId::from_row(1),
             current: KeyVerifier { phc: phc.to_owned(), fingerprint: None, inner: None },
             since: jiff::Timestamp::UNIX_EPOCH,
             former: None,

@@ -1,11 +1,19 @@
 //! The files that other systems' keys come in, read line by line.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::auth::{ChosenPair, ChosenPairError, ForeignHash, refuse_minted};
+use crate::cli::output::eprint_line;
 use crate::config::KeyPrefixes;
 use crate::model::{AccessKey, Description, Name, WantedEnd};
+
+/// A longer line is nobody's pair.
+const MAX_LINE_BYTES: usize = 16 << 10;
+/// A line with more fields is not read.
+const MAX_FIELDS: usize = 64;
 
 /// What wrote the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -64,6 +72,10 @@ pub(super) fn read(
     let mut lines = Vec::new();
     for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > MAX_LINE_BYTES {
+            lines.push(unreadable(number, "the line is longer than 16 KiB"));
+            continue;
+        }
         if line.trim_ascii().is_empty() || (line.starts_with(b"#") && format == FileFormat::Htpasswd) {
             continue;
         }
@@ -208,18 +220,30 @@ fn is_document(bytes: &[u8]) -> bool {
 }
 
 fn kong_document(bytes: &[u8], prefixes: &KeyPrefixes) -> anyhow::Result<Vec<FileLine>> {
-    let document: Value = serde_yaml::from_slice(bytes)
-        .map_err(|_| anyhow::anyhow!("the file is neither JSON nor YAML, nor comma-separated"))?;
+    // JSON is YAML too, but reading it as such takes several times as long
+    let document: Value = match serde_json::from_slice(bytes) {
+        Ok(document) => document,
+        Err(_) => serde_yaml::from_slice(bytes)
+            .map_err(|_| anyhow::anyhow!("the file is neither JSON nor YAML, nor comma-separated"))?,
+    };
+    if document["next"].is_string() {
+        eprint_line(format_args!(
+            "portcullis: warning: this is one page of an answer of Kong, and there are more: see `next` in the file"
+        ));
+    }
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let consumers = list(&document["consumers"]);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let consumers = list(&document["consumers"]);
+    let ids: HashMap<&str, &Value> = consumers
+        .iter()
+        .filter_map(|consumer| Some((consumer["username"].as_str()?, &consumer["id"])))
+        .collect();
     let mut found: Vec<(Value, String)> = Vec::new();
     let lists = [&document, &document["data"], &document["basicauth_credentials"]];
     for credential in lists.into_iter().flat_map(list) {
         let consumer = match &credential["consumer"] {
             Value::String(id_or_name) => {
-                let named = consumers.iter().find(|consumer| consumer["username"] == **id_or_name);
-                named.map_or_else(|| id_or_name.clone(), |consumer| text(&consumer["id"]))
+                ids.get(id_or_name.as_str()).map_or(id_or_name.clone(), |id| text(id))
             }
             Value::Object(consumer) => consumer.get("id").map(text).unwrap_or_default(),
             _ => text(&credential["consumer_id"]),
@@ -286,8 +310,13 @@ fn split(line: &str, separator: char) -> Result<Vec<Zeroizing<String>>, &'static
     let mut fields = Vec::new();
     let mut rest = line;
     loop {
-        let mut field = Zeroizing::new(String::with_capacity(rest.len()));
+        if fields.len() == MAX_FIELDS {
+            return Err("the line has too many fields");
+        }
+        let mut field = Zeroizing::new(String::new());
         if let Some(mut quoted) = rest.strip_prefix('"') {
+            // with all its room at once: a text that grows leaves copies behind
+            field.reserve_exact(rest.len());
             loop {
                 let (text, after) = quoted.split_once('"').ok_or("a quotation mark is not closed")?;
                 field.push_str(text);
@@ -307,6 +336,7 @@ fn split(line: &str, separator: char) -> Result<Vec<Zeroizing<String>>, &'static
             }
         } else {
             let end = rest.find(separator).unwrap_or(rest.len());
+            field.reserve_exact(end);
             field.push_str(&rest[..end]);
             rest = &rest[end..];
         }

@@ -37,7 +37,22 @@ const FILTERS: [(&str, &str, &str, Kind); 9] = [
         "action",
         "Action",
         "",
-        Kind::Choice(&["create", "edit", "activate", "deactivate", "remove", "add", "role"], "action"),
+        Kind::Choice(
+            &[
+                "create",
+                "edit",
+                "activate",
+                "deactivate",
+                "remove",
+                "rotate",
+                "endrotation",
+                "import",
+                "rehash",
+                "add",
+                "role",
+            ],
+            "action",
+        ),
     ),
     (
         "type",
