@@ -10,7 +10,9 @@ use super::output::{Format, print, print_json};
 use super::route_table::route_table;
 use super::security_warnings::security_warnings;
 use crate::auth::Peppers;
-use crate::config::{Access, AccessControl, Config, ConfigError, ConfigErrors, Route, load_to_serve};
+use crate::config::{
+    Access, AccessControl, Config, ConfigError, ConfigErrors, Ejection, Route, Upstream, load_to_serve,
+};
 use crate::policy;
 use crate::server::missing_peppers;
 
@@ -116,6 +118,10 @@ fn text(config: &Config) -> String {
             let _ = writeln!(text, "    {line}");
         }
     }
+    let _ = writeln!(text, "\nUpstreams");
+    for upstream in &config.upstreams {
+        let _ = writeln!(text, "  {}  {}", upstream.name, endpoint_choice(upstream));
+    }
     let weak = security_warnings(config);
     if !weak.is_empty() {
         let _ = writeln!(text, "\nWhat this configuration opens or weakens");
@@ -125,6 +131,18 @@ fn text(config: &Config) -> String {
     }
     text.push_str("\nNot checked: whether the ports are free, and whether the upstreams answer.\n");
     text
+}
+
+/// How an upstream's requests are shared among its endpoints.
+fn endpoint_choice(upstream: &Upstream) -> String {
+    let ejection = upstream.ejection.map_or_else(
+        || "never ejected".to_owned(),
+        |Ejection { consecutive, pause, at_most_percent }| {
+            let pause = humantime::format_duration(pause);
+            format!("ejected for {pause} after {consecutive} failures in a row, at most {at_most_percent}%")
+        },
+    );
+    format!("balance {}, {ejection}", upstream.balance.name())
 }
 
 fn document(config: &Config) -> Value {
@@ -153,6 +171,7 @@ fn document(config: &Config) -> Value {
         "management": management,
         "accept": accepted_document(config),
         "routes": routes,
+        "upstreams": config.upstreams.iter().map(upstream_document).collect::<Vec<_>>(),
         "weakenings": security_warnings(config),
     })
 }
@@ -163,6 +182,22 @@ fn accepted_document(config: &Config) -> Vec<Value> {
     let schemes = [accepted.basic.then(|| json!("basic")), accepted.bearer.then(|| json!("bearer"))];
     let headers = accepted.headers.iter().map(|header| json!({ "header": header.name }));
     schemes.into_iter().flatten().chain(headers).collect()
+}
+
+fn upstream_document(upstream: &Upstream) -> Value {
+    let ejection = upstream.ejection.map(|ejection| {
+        json!({
+            "consecutive": ejection.consecutive,
+            "for": humantime::format_duration(ejection.pause).to_string(),
+            "atMost": format!("{}%", ejection.at_most_percent),
+        })
+    });
+    json!({
+        "name": upstream.name,
+        "endpoints": upstream.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "balance": upstream.balance.name(),
+        "ejection": ejection,
+    })
 }
 
 fn route_document(config: &Config, route: &Route) -> Value {

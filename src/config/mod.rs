@@ -6,6 +6,7 @@
 mod accepted_credentials;
 mod authentication;
 mod cors;
+mod endpoint_choice;
 mod environment_variables;
 mod error;
 mod file_position;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 pub use accepted_credentials::{AcceptedCredentials, CredentialHeader};
 pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, KeyPrefixes, Throttle};
 pub use cors::Cors;
+pub use endpoint_choice::{Balance, Ejection};
 pub use error::{ConfigError, ConfigErrors};
 pub use file_position::FilePosition;
 pub use key_lifetimes::{KeyLifetimes, LifetimeError, lifetime_text};

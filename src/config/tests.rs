@@ -489,6 +489,12 @@ fn upstreams_are_judged() {
         ("endpoints: ['http://a'], »tls: { ca: x }", "'tls' has no meaning here"),
         ("endpoints: ['http://a'], credential: { username: »'a:b', password_file: x }", "without a colon"),
         ("endpoints: ['http://a'], host: »'a/b'", "expected a host"),
+        ("endpoints: ['http://a'], balance: »random", "expected 'least' or 'turn'"),
+        ("endpoints: ['http://a'], ejection: »never", "expected 'off' or a mapping"),
+        ("endpoints: ['http://a'], ejection: { consecutive: »0 }", "from 1 to 10000"),
+        ("endpoints: ['http://a'], ejection: { for: »30 }", "a duration with its unit"),
+        ("endpoints: ['http://a'], ejection: { at_most: »50 }", "a share from 1% to 100%"),
+        ("endpoints: ['http://a'], ejection: { at_most: »0% }", "a share from 1% to 100%"),
         (
             "endpoints: ['http://a'], authorization: pass, »credential: { username: a, password_file: x }",
             "expected one of them",
@@ -499,6 +505,12 @@ fn upstreams_are_judged() {
     let password =
         "upstreams: { api: { endpoints: ['http://a'], credential: { username: a, password: x } } }";
     assert!(mistakes(&with("upstreams", password)).contains("did you mean 'password_file'?"));
+    let ejection = |value: &str| {
+        let text = format!("upstreams: {{ api: {{ endpoints: ['http://a'], ejection: {value} }} }}");
+        good(&with("upstreams", &text)).upstreams.remove(0).ejection
+    };
+    assert_eq!(ejection("off"), None);
+    assert_eq!(ejection("{ at_most: 100% }").map(|it| (it.consecutive, it.at_most_percent)), Some((5, 100)));
     let text = with("upstreams", "upstreams: { api: { endpoints: ['https://[::1]:444', 'https://b'] } }");
     let endpoints: Vec<_> = good(&text).upstreams[0].endpoints.iter().map(ToString::to_string).collect();
     assert_eq!(endpoints, ["https://[::1]:444", "https://b:443"]);

@@ -10,6 +10,7 @@ use http::uri::Authority;
 use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
+use super::endpoint_choice::{Balance, Ejection, read_balance, read_ejection};
 use super::listener::read_certificates;
 use super::reader::{Files, Reader};
 use super::yaml::{Entry, Node, is_substituted};
@@ -19,7 +20,7 @@ use super::yaml::{Entry, Node, is_substituted};
 pub struct Upstream {
     /// What routes call it.
     pub name: String,
-    /// Where it is reached, in turn. Never empty; all are TLS or none.
+    /// Where it is reached. Never empty; all are TLS or none.
     pub endpoints: Vec<EndpointUrl>,
     /// The protocol spoken to it.
     pub protocol: Protocol,
@@ -33,6 +34,10 @@ pub struct Upstream {
     pub credential: Option<UpstreamCredential>,
     /// What becomes of the client's `Authorization`.
     pub authorization: AuthorizationHeader,
+    /// How an endpoint is chosen.
+    pub balance: Balance,
+    /// When an endpoint gets no requests for a while; `None`: never.
+    pub ejection: Option<Ejection>,
     /// Connections open at once, per worker. Where absent, [`DEFAULT_MAX_CONNECTIONS`]; fewer where the system allows
     /// too few open files.
     pub max_connections: Option<usize>,
@@ -43,13 +48,15 @@ pub struct Upstream {
 }
 
 /// The keys of an upstream.
-pub(super) const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 11] = [
     "endpoints",
     "protocol",
     "tls",
     "host",
     "credential",
     "authorization",
+    "balance",
+    "ejection",
     "max_connections",
     "max_waiting",
     "idle_connections",
@@ -213,6 +220,8 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
         host: None,
         credential: None,
         authorization: AuthorizationHeader::default(),
+        balance: Balance::default(),
+        ejection: Some(Ejection::default()),
         max_connections: None,
         max_waiting: DEFAULT_MAX_WAITING,
         idle_connections: None,
@@ -260,6 +269,8 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
         }
         read_credential(reader, node)
     });
+    reader.set(&mut upstream.balance, section.get("balance"), read_balance);
+    reader.set(&mut upstream.ejection, section.get("ejection"), read_ejection);
     reader.set(&mut upstream.max_connections, section.get("max_connections"), |reader, node| {
         reader.number_or_auto(node, 1..=1_000_000, None)
     });

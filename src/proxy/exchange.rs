@@ -15,7 +15,7 @@ use super::upstream_response::ResponseHeadError;
 use super::worker_context::WorkerContext;
 use crate::config::Timeouts;
 use crate::telemetry::WorkerMetrics;
-use crate::upstream::{Pool, Requester, StreamSlot};
+use crate::upstream::{FailedDestinations, Failure, InFlight, Pool, Requester, StreamSlot};
 use crate::wire::{HeadLimits, Peer, PipePool, ResponseHead, StallDetector, WebSocketFrames};
 
 /// How far an exchange has come. It is read from outside when the exchange is interrupted.
@@ -106,17 +106,44 @@ pub(super) struct Exchange<'a> {
     /// Whether the client's connection may stay open afterwards.
     pub(super) keep_alive: bool,
     pub(super) worker: &'a WorkerContext,
-    /// Its stream on a shared HTTP/2 connection, while it runs.
-    pub(super) slot: RefCell<Option<StreamSlot>>,
+    /// Its place at one of the upstream's endpoints, from when it has a connection.
+    pub(super) in_flight: RefCell<Option<InFlight>>,
+    /// Where it failed, before it was sent elsewhere.
+    pub(super) failed_at: RefCell<FailedDestinations>,
 }
 
 impl Exchange<'_> {
     /// Keeps later requests off a shared connection whose upstream was silent for too long: it may be dead. A connection
     /// of the request's own is closed with it anyway.
-    pub(super) fn mark_upstream_unresponsive(&self) {
-        if let Some(slot) = self.slot.borrow().as_ref() {
-            slot.mark_unresponsive();
+    fn mark_connection_unresponsive(&self) {
+        if let Some(in_flight) = self.in_flight.borrow().as_ref() {
+            if let Some(slot) = in_flight.slot() {
+                slot.mark_unresponsive();
+            }
         }
+    }
+
+    /// Takes note that the endpoint answers.
+    pub(super) fn succeeded(&self) {
+        if let Some(in_flight) = self.in_flight.borrow().as_ref() {
+            self.pool.succeeded(in_flight);
+        }
+    }
+
+    /// Takes note that the request failed because of the endpoint.
+    pub(super) fn failed(&self, failure: Failure) {
+        if failure == Failure::Timeout {
+            self.mark_connection_unresponsive();
+        }
+        if let Some(in_flight) = self.in_flight.borrow().as_ref() {
+            self.pool.failed(in_flight, failure);
+        }
+    }
+
+    /// The upstream does something that cannot be passed on.
+    pub(super) fn broken(&self, what: &'static str) -> ExchangeFailure {
+        self.failed(Failure::Broken);
+        ExchangeFailure::Ended(ExchangeEnd::Refused(Refusal::UpstreamBroken(what)))
     }
 
     /// Notes that the head of the upstream's answer has arrived and goes to the client.
@@ -160,7 +187,9 @@ impl Exchange<'_> {
             return false;
         }
         let progress = match side {
-            Peer::Http2Upstream(_) => self.slot.borrow().as_ref().and_then(StreamSlot::progress),
+            Peer::Http2Upstream(_) => {
+                self.in_flight.borrow().as_ref().and_then(InFlight::slot).and_then(StreamSlot::progress)
+            }
             peer => peer.progress(),
         };
         let Some(mut stall) = self.progress.stall.get() else { return true };
@@ -195,16 +224,16 @@ impl Exchange<'_> {
 
 /// Why an exchange did not come to its end.
 pub(super) enum ExchangeFailure {
-    /// The upstream did not look at the request, or may do it twice: it can be sent again.
-    Retry(ResponseHeadError),
+    Retry(Retry),
     Ended(ExchangeEnd),
 }
 
-impl ExchangeFailure {
-    /// The upstream did something that cannot be passed on.
-    pub(super) fn broken(what: &'static str) -> Self {
-        Self::Ended(ExchangeEnd::Refused(Refusal::UpstreamBroken(what)))
-    }
+/// Why a request can and may be sent again.
+pub(super) enum Retry {
+    /// The upstream did not look at it, or had closed a kept connection.
+    OtherConnection(ResponseHeadError),
+    /// It failed at this endpoint, nothing of an answer has gone to the client, and it does no harm to do it twice.
+    OtherEndpoint,
 }
 
 /// The result of `poll`, if it is there at once.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::Method;
 
 use super::client_response;
-use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor, poll_once};
+use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, Retry, WaitingFor, poll_once};
 use super::headers::passes_as_trailer;
 use super::refusal::Refusal;
 use super::upload::Upload;
 use super::upstream_response::{ResponseHeadError, UpstreamAttempt};
+use crate::upstream::Failure;
 use crate::wire::{BodyCopy, BodyLength, CopyError, Peer, ResponseHead, Version};
 
 /// How long a client that has closed its direction may leave the response unread.
@@ -49,7 +50,7 @@ impl Exchange<'_> {
                 100..=199 => {
                     informational += 1;
                     if informational > self.max_informational {
-                        return Err(ExchangeFailure::broken("the upstream sent too many interim answers"));
+                        return Err(self.broken("the upstream sent too many interim answers"));
                     }
                     // HTTP/1.0 knows no interim answers (RFC 9110 §15.2)
                     let understood = self.permitted.admitted.head.version != Version::Http10;
@@ -60,6 +61,15 @@ impl Exchange<'_> {
                 _ => break,
             }
         }
+        match Failure::of_status(head.status) {
+            Some(failure) => {
+                self.failed(failure);
+                if self.may_retry_elsewhere(upload) {
+                    return Err(ExchangeFailure::Retry(Retry::OtherEndpoint));
+                }
+            }
+            None => self.succeeded(),
+        }
         // it is looked at: there is no second time
         upload.copy.stop_keeping();
         if head.status == 101 {
@@ -67,15 +77,15 @@ impl Exchange<'_> {
         }
         // to an extended CONNECT, success means that the tunnel is open (RFC 8441 §5)
         if self.permitted.admitted.head.protocol().is_some() && (200..300).contains(&head.status) {
-            return Err(ExchangeFailure::broken("the upstream answered without opening the tunnel"));
+            return Err(self.broken("the upstream answered without opening the tunnel"));
         }
         let to_head = self.permitted.admitted.method == Method::HEAD;
         let length = upstream
             .begin_response_body(&head, to_head, &self.response_limits)
-            .map_err(|_| ExchangeFailure::broken("the upstream's answer has unclear framing"))?;
+            .map_err(|_| self.broken("the upstream's answer has unclear framing"))?;
         // where it has broken off before anything of it went to the client, there is a better answer
         if let Some(Err(_)) = poll_once(|cx| upstream.peer_mut().poll_receive(cx)) {
-            return Err(ExchangeFailure::broken("the upstream's answer broke off"));
+            return Err(self.broken("the upstream's answer broke off"));
         }
         let answer = client_response::ForwardedResponse {
             head: &head,
@@ -122,34 +132,8 @@ impl Exchange<'_> {
         self.poll_upload(cx, client, upstream, upload)?;
         match upstream.poll_head(cx, head, &self.response_limits) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(
-                failure @ (ResponseHeadError::Closed
-                | ResponseHeadError::GoneAway
-                | ResponseHeadError::Refused),
-            )) => {
-                // a kept connection may be closed by the upstream at any time. Where it says that it did not look at
-                // the request, nothing of the request left, or doing it twice does no harm (RFC 9110 §9.2.2), it is
-                // sent again; otherwise it is not known what the upstream did with it
-                let may_repeat = match failure {
-                    ResponseHeadError::GoneAway => retry.after_goaway,
-                    ResponseHeadError::Refused => retry.after_refused_stream,
-                    _ => {
-                        retry.after_close
-                            && (upstream.sent_nothing() || is_idempotent(&self.permitted.admitted.method))
-                    }
-                };
-                if may_repeat && upload.copy.can_restart() {
-                    return Poll::Ready(Err(ExchangeFailure::Retry(failure)));
-                }
-                return Poll::Ready(Err(ExchangeFailure::broken(
-                    "the upstream closed the connection without an answer",
-                )));
-            }
-            Poll::Ready(Err(ResponseHeadError::Reset)) => {
-                return Poll::Ready(Err(ExchangeFailure::broken("the upstream reset the stream")));
-            }
-            Poll::Ready(Err(ResponseHeadError::Malformed)) => {
-                return Poll::Ready(Err(ExchangeFailure::broken("the upstream's answer is malformed")));
+            Poll::Ready(Err(error)) => {
+                return Poll::Ready(Err(self.without_head(error, upstream, upload, retry)));
             }
             Poll::Pending => {}
         }
@@ -157,10 +141,62 @@ impl Exchange<'_> {
             return Poll::Ready(Err(ExchangeFailure::Ended(ExchangeEnd::ClientGone("the client is gone"))));
         }
         if self.is_stalled(upstream.peer_mut()) {
-            self.mark_upstream_unresponsive();
+            self.failed(Failure::Timeout);
+            if self.may_retry_elsewhere(upload) {
+                return Poll::Ready(Err(ExchangeFailure::Retry(Retry::OtherEndpoint)));
+            }
             return Poll::Ready(Err(ExchangeFailure::Ended(ExchangeEnd::Refused(Refusal::UpstreamTimeout))));
         }
         Poll::Pending
+    }
+
+    /// What becomes of a request to which there is no answer.
+    fn without_head(
+        &self,
+        error: ResponseHeadError,
+        upstream: &UpstreamAttempt,
+        upload: &Upload<'_>,
+        retry: RetryPolicy,
+    ) -> ExchangeFailure {
+        // a kept connection may be closed by the upstream at any time. Where it says that it did not look at the request,
+        // nothing of the request left, or doing it twice does no harm (RFC 9110 §9.2.2), it is sent again; otherwise it is
+        // not known what the upstream did with it
+        let is_unread = upstream.sent_nothing();
+        let may_repeat = match error {
+            ResponseHeadError::GoneAway => retry.after_goaway,
+            ResponseHeadError::Refused => retry.after_refused_stream,
+            ResponseHeadError::Closed => {
+                retry.after_close && (is_unread || is_idempotent(&self.permitted.admitted.method))
+            }
+            ResponseHeadError::Reset | ResponseHeadError::Malformed => false,
+        };
+        if may_repeat && upload.copy.can_restart() {
+            return ExchangeFailure::Retry(Retry::OtherConnection(error));
+        }
+        self.failed(match error {
+            ResponseHeadError::Malformed => Failure::Broken,
+            _ => Failure::Reset,
+        });
+        if self.may_retry_elsewhere(upload) {
+            return ExchangeFailure::Retry(Retry::OtherEndpoint);
+        }
+        ExchangeFailure::Ended(ExchangeEnd::Refused(Refusal::UpstreamBroken(match error {
+            ResponseHeadError::Reset => "the upstream reset the stream",
+            ResponseHeadError::Malformed => "the upstream's answer is malformed",
+            _ => "the upstream closed the connection without an answer",
+        })))
+    }
+
+    /// Whether the request goes to another endpoint after it failed at this one: doing it twice does no harm, all of it is
+    /// here, and there is an endpoint that is well.
+    fn may_retry_elsewhere(&self, upload: &Upload<'_>) -> bool {
+        is_idempotent(&self.permitted.admitted.method)
+            && upload.copy.can_restart()
+            && self
+                .in_flight
+                .borrow()
+                .as_ref()
+                .is_some_and(|in_flight| self.pool.may_retry(in_flight, &self.failed_at.borrow()))
     }
 
     fn poll_response_body(
@@ -226,6 +262,6 @@ fn is_half_closed(client: &Peer) -> bool {
 }
 
 /// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
+pub(super) fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::PUT | Method::DELETE) || crate::policy::is_safe(method)
 }

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::request_context::RequestContext;
 use super::route::RoutedPaths;
 use crate::model::ClientSource;
-use crate::upstream::{Pool, Requester};
+use crate::upstream::{Failure, Pool, Requester};
 use crate::wire::{BodyLength, HeadLimits, Peer};
 
 /// How long a WebSocket may take to end its last frame and to answer the Close when the gateway stops.
@@ -59,7 +59,8 @@ impl RequestContext<'_> {
             body_limit,
             keep_alive,
             worker: self.worker,
-            slot: RefCell::default(),
+            in_flight: RefCell::default(),
+            failed_at: RefCell::default(),
         };
         let end = self.until_interrupted(&exchange, paths, client).await;
         if !matches!(end, ExchangeEnd::DecideAgain) {
@@ -114,7 +115,7 @@ impl RequestContext<'_> {
                         WaitingFor::Permit => ExchangeEnd::Refused(Refusal::UpstreamBusy),
                         WaitingFor::Connection => ExchangeEnd::Refused(Refusal::UpstreamTimeout),
                         WaitingFor::Upstream => {
-                            exchange.mark_upstream_unresponsive();
+                            exchange.failed(Failure::Timeout);
                             ExchangeEnd::Refused(Refusal::UpstreamTimeout)
                         }
                         WaitingFor::ClientBody => ExchangeEnd::Refused(Refusal::ClientTimeout),

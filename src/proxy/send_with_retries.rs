@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor, poll_once};
-use super::exchange_attempt::RetryPolicy;
+use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, Retry, WaitingFor, poll_once};
+use super::exchange_attempt::{RetryPolicy, is_idempotent};
 use super::headers::passes_as_trailer;
 use super::refusal::Refusal;
 use super::upload::{Upload, UploadState};
@@ -13,7 +13,8 @@ use super::upstream_response::{ResponseHeadError, UpstreamAttempt};
 use crate::config::Protocol;
 use crate::telemetry::GaugeGuard;
 use crate::upstream::{
-    AcquiredConnection, ConnectError, ExcludedConnections, Permit, PermitRequest, QueuedRequest,
+    AcquiredConnection, ConnectError, Connection, ExcludedConnections, Permit, PermitRequest, QueuedRequest,
+    StreamSlot,
 };
 use crate::wire::{BodyCopy, BodyLength, Http1Peer, Http2UpstreamPeer, Peer};
 
@@ -35,6 +36,7 @@ impl Exchange<'_> {
             },
             PermitRequest::Full => return ExchangeEnd::Refused(Refusal::UpstreamBusy),
         };
+        let may_be_lost = !is_idempotent(&self.permitted.admitted.method);
         let may_move = || self.permitted.has_lease();
         // what comes on a stream that asks for a tunnel is the tunnel's (RFC 8441 §5)
         let request = &self.permitted.admitted.head.fields;
@@ -48,8 +50,8 @@ impl Exchange<'_> {
             Some(_) => BodyCopy::before_tunnel(),
         };
         let copy = match self.pool.upstream().protocol {
-            Protocol::Http1 => copy,
-            Protocol::Http2 => copy.replayable(&self.worker.replay_budget),
+            Protocol::Http1 if may_be_lost || !self.pool.has_several() => copy,
+            Protocol::Http1 | Protocol::Http2 => copy.replayable(&self.worker.replay_budget),
         };
         let mut upload = Upload { copy, state: UploadState::Running, is_continued: false };
         let mut excluded = ExcludedConnections::None;
@@ -58,7 +60,7 @@ impl Exchange<'_> {
             self.progress.waiting_for.set(WaitingFor::Connection);
             // each endpoint has a limit of its own; this one is for all of them
             self.stream.set_deadline(self.timeouts.upstream_response);
-            let acquired = match self.pool.acquire(&excluded).await {
+            let acquired = match self.acquire(&excluded, may_be_lost).await {
                 Ok(acquired) => acquired,
                 Err(ConnectError::AllInUse) => return ExchangeEnd::Refused(Refusal::UpstreamBusy),
                 Err(error) => {
@@ -69,16 +71,14 @@ impl Exchange<'_> {
                     });
                 }
             };
-            if acquired.is_reused() {
+            if acquired.is_reused {
                 self.metrics.upstream_reuses.increase();
             } else {
                 self.metrics.upstream_connects.increase();
             }
             // checked last, before the first byte goes: a change may have come while this waited
             if !self.permitted.is_unchanged() {
-                if let AcquiredConnection::Http1 { peer, endpoint, .. } = acquired {
-                    self.pool.give_back(peer, endpoint, self.stream.coarse_now());
-                }
+                self.give_back_unused(acquired);
                 // what was sent of the body in vain cannot be read from the client again
                 return if upload.copy.bytes == 0 {
                     ExchangeEnd::DecideAgain
@@ -88,49 +88,55 @@ impl Exchange<'_> {
             }
             // a client that has left meanwhile costs the upstream nothing; a kept connection was there at once
             let may_have_left = matches!(client, Peer::Http2(_))
-                || (!acquired.is_reused() && self.permitted.admitted.body == BodyLength::NONE);
+                || (!acquired.is_reused && self.permitted.admitted.body == BodyLength::NONE);
             if may_have_left && poll_once(|cx| client.poll_abandoned(cx)).is_some() {
-                if let AcquiredConnection::Http1 { peer, endpoint, .. } = acquired {
-                    self.pool.give_back(peer, endpoint, self.stream.coarse_now());
-                }
+                self.give_back_unused(acquired);
                 return ExchangeEnd::ClientGone("the client is gone");
             }
             if !self.permitted.has_lease() {
                 return ExchangeEnd::Refused(Refusal::Unavailable(Duration::from_secs(1)));
             }
-            match acquired {
-                AcquiredConnection::Http1 { peer, endpoint, reused } => {
-                    let retry = RetryPolicy { after_close: reused, ..RetryPolicy::default() };
-                    match self.over_http1(client, &mut upload, peer, endpoint, retry).await {
-                        // it was closed while it was kept
-                        None => excluded = ExcludedConnections::Kept,
-                        Some(ended) => return ended,
-                    }
+            let AcquiredConnection { in_flight, is_reused, connection } = acquired;
+            let id = in_flight.slot().map(StreamSlot::connection);
+            self.in_flight.replace(Some(in_flight));
+            let ended = match connection {
+                Connection::Http1(peer) => {
+                    let retry = RetryPolicy { after_close: is_reused, ..RetryPolicy::default() };
+                    self.over_http1(client, &mut upload, peer, retry).await
                 }
-                AcquiredConnection::Http2 { send, slot, .. } => {
-                    let connection = slot.connection();
-                    self.slot.replace(Some(slot));
+                Connection::Http2(send) => {
                     let retry = RetryPolicy {
                         after_close: !matches!(excluded, ExcludedConnections::Kept),
                         after_goaway: goaways < MAX_GOAWAY_RETRIES,
                         after_refused_stream: refused_streams < MAX_REFUSED_STREAM_RETRIES,
                     };
-                    let ended = Box::pin(self.over_http2(client, &mut upload, send, retry)).await;
-                    self.slot.replace(None);
-                    match ended {
-                        Ok(ended) => return ended,
-                        Err(ResponseHeadError::GoneAway) => {
-                            goaways += 1;
-                            excluded = ExcludedConnections::One(connection);
-                        }
-                        Err(ResponseHeadError::Refused) => {
-                            refused_streams += 1;
-                            excluded = ExcludedConnections::One(connection);
-                        }
-                        Err(_) => excluded = ExcludedConnections::Kept,
-                    }
+                    Box::pin(self.over_http2(client, &mut upload, send, retry)).await
                 }
-            }
+            };
+            let retry = match ended {
+                Ok(ended) => return ended,
+                Err(retry) => retry,
+            };
+            let in_flight = self.in_flight.take();
+            excluded = match (retry, id) {
+                (Retry::OtherEndpoint, _) => {
+                    self.metrics.upstream_retries.increase();
+                    if let Some(in_flight) = &in_flight {
+                        self.failed_at.borrow_mut().add(in_flight);
+                    }
+                    ExcludedConnections::None
+                }
+                (Retry::OtherConnection(ResponseHeadError::GoneAway), Some(connection)) => {
+                    goaways += 1;
+                    ExcludedConnections::One(connection)
+                }
+                (Retry::OtherConnection(ResponseHeadError::Refused), Some(connection)) => {
+                    refused_streams += 1;
+                    ExcludedConnections::One(connection)
+                }
+                // it was closed while it was kept
+                (Retry::OtherConnection(_), _) => ExcludedConnections::Kept,
+            };
             upload.copy.restart();
             upload.state = UploadState::Running;
         }
@@ -151,27 +157,47 @@ impl Exchange<'_> {
         .await
     }
 
-    /// `None`: the kept connection was dead, and the request can safely be sent again.
+    async fn acquire(
+        &self,
+        excluded: &ExcludedConnections,
+        may_be_lost: bool,
+    ) -> Result<AcquiredConnection, ConnectError> {
+        let failed_at = self.failed_at.take();
+        let acquired = self.pool.acquire(excluded, &failed_at, may_be_lost).await;
+        self.failed_at.replace(failed_at);
+        acquired
+    }
+
+    /// Keeps a connection on which nothing was sent.
+    fn give_back_unused(&self, acquired: AcquiredConnection) {
+        if let Connection::Http1(peer) = acquired.connection {
+            self.pool.give_back(peer, &acquired.in_flight, self.stream.coarse_now());
+        }
+    }
+
+    /// `Err`: why the request can and may be sent again.
     async fn over_http1(
         &self,
         client: &mut Peer,
         upload: &mut Upload<'_>,
         mut peer: Box<Http1Peer>,
-        endpoint: usize,
         retry: RetryPolicy,
-    ) -> Option<ExchangeEnd> {
+    ) -> Result<ExchangeEnd, Retry> {
         self.write_http1_head(&mut peer);
         let mut upstream = UpstreamAttempt::http1(peer);
-        let ended = self.run_attempt(client, &mut upstream, upload, retry).await;
-        let (ended, upstream_reusable) = match ended {
-            Err(ExchangeFailure::Retry(_)) => return None,
+        let (ended, is_upstream_reusable) = match self.run_attempt(client, &mut upstream, upload, retry).await
+        {
+            Err(ExchangeFailure::Retry(why)) => return Err(why),
             Err(ExchangeFailure::Ended(ended)) => (ended, false),
-            Ok((ended, reusable)) => (ended, reusable),
+            Ok(ended) => ended,
         };
-        if upstream_reusable && let Peer::Http1(peer) = upstream.peer {
-            self.pool.give_back(peer, endpoint, self.stream.coarse_now());
+        if is_upstream_reusable
+            && let Peer::Http1(peer) = upstream.peer
+            && let Some(in_flight) = &*self.in_flight.borrow()
+        {
+            self.pool.give_back(peer, in_flight, self.stream.coarse_now());
         }
-        Some(ended)
+        Ok(ended)
     }
 
     /// `Err`: why the request can and may be sent again.
@@ -181,7 +207,7 @@ impl Exchange<'_> {
         upload: &mut Upload<'_>,
         mut send: h2::client::SendRequest<bytes::Bytes>,
         retry: RetryPolicy,
-    ) -> Result<ExchangeEnd, ResponseHeadError> {
+    ) -> Result<ExchangeEnd, Retry> {
         let admitted = self.permitted.admitted;
         if admitted.upgrade.is_some() {
             return Ok(ExchangeEnd::Refused(Refusal::UpstreamBroken(
@@ -196,7 +222,7 @@ impl Exchange<'_> {
             Ok(begun) => begun,
             // it has ended since it was taken: nothing of the request has left
             Err(error) if (error.is_go_away() || error.is_io()) && retry.after_goaway => {
-                return Err(ResponseHeadError::GoneAway);
+                return Err(Retry::OtherConnection(ResponseHeadError::GoneAway));
             }
             Err(_) => return Ok(ExchangeEnd::Refused(Refusal::UpstreamUnreachable)),
         };

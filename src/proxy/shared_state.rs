@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::config_snapshot::ConfigSnapshot;
 use crate::auth::Authenticator;
+use crate::upstream::EndpointCounts;
 
 /// What all workers share.
 pub struct SharedState {
@@ -16,6 +17,8 @@ pub struct SharedState {
     pub snapshot: ArcSwap<ConfigSnapshot>,
     /// Who a credential belongs to.
     pub authenticator: Arc<Authenticator>,
+    /// What the workers have counted at the upstreams' endpoints.
+    pub endpoint_counts: Arc<EndpointCounts>,
     connections: AtomicUsize,
     /// Touched when connections open and close, never by a request.
     connections_by_source: Mutex<HashMap<IpAddr, usize>>,
@@ -23,10 +26,15 @@ pub struct SharedState {
 
 impl SharedState {
     /// The shared state of a new gateway.
-    pub fn new(snapshot: ConfigSnapshot, authenticator: Arc<Authenticator>) -> Arc<Self> {
+    pub fn new(
+        snapshot: ConfigSnapshot,
+        authenticator: Arc<Authenticator>,
+        endpoint_counts: Arc<EndpointCounts>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             authenticator,
+            endpoint_counts,
             connections: AtomicUsize::new(0),
             connections_by_source: Mutex::default(),
         })

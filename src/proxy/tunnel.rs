@@ -11,7 +11,6 @@ use super::client_response::{push_field, status_line};
 use super::exchange::{Exchange, ExchangeEnd, ExchangeFailure, WaitingFor};
 use super::headers::{KEY_EXPIRES, pass_response_fields};
 use super::http_date::HttpDate;
-use super::refusal::Refusal;
 use super::upstream_response::UpstreamAttempt;
 use super::websocket::{GOING_AWAY, websocket_accept};
 use crate::telemetry::GaugeGuard;
@@ -52,10 +51,9 @@ impl Exchange<'_> {
     ) -> Result<(ExchangeEnd, bool), ExchangeFailure> {
         let admitted = self.permitted.admitted;
         let Some(protocol) = admitted.upgrade.filter(|_| asked) else {
-            return Err(ExchangeFailure::broken("the upstream changed the protocol unasked"));
+            return Err(self.broken("the upstream changed the protocol unasked"));
         };
-        check(head, protocol, self.permitted.websocket_key.as_deref())
-            .map_err(|what| ExchangeFailure::Ended(ExchangeEnd::Refused(Refusal::UpstreamBroken(what))))?;
+        check(head, protocol, self.permitted.websocket_key.as_deref()).map_err(|what| self.broken(what))?;
         self.answered(101);
         self.progress.waiting_for.set(WaitingFor::TunnelBytes);
         let _open = GaugeGuard::increase(&self.metrics.tunnels_open);

@@ -12,7 +12,7 @@ use super::open_streams::OpenStreams;
 use super::random_numbers::RandomNumbers;
 use super::shared_state::SharedState;
 use crate::telemetry::{AccessLogWriter, WorkerMetrics};
-use crate::upstream::{ConcurrencyLimits, Pool};
+use crate::upstream::{ConcurrencyLimits, DestinationStates, Pool};
 use crate::wire::{PipePool, ReplayBudget};
 
 /// A configuration that requests are served by, and the connections to its upstreams. A request keeps the one that it
@@ -23,11 +23,16 @@ pub(super) struct ActiveConfig {
 }
 
 impl ActiveConfig {
-    fn new(snapshot: Arc<ConfigSnapshot>, limits: &ConcurrencyLimits) -> Rc<Self> {
+    fn new(
+        snapshot: Arc<ConfigSnapshot>,
+        limits: &ConcurrencyLimits,
+        destinations: &DestinationStates,
+    ) -> Rc<Self> {
         let timeout = snapshot.timeouts.upstream_connect;
         let limits = limits.for_upstreams(&snapshot.upstreams, snapshot.files.upstream_connections);
         let upstreams = snapshot.upstreams.iter().zip(limits);
-        let pools = upstreams.map(|(upstream, limit)| Pool::new(Arc::clone(upstream), limit, timeout));
+        let pools =
+            upstreams.map(|(upstream, limit)| Pool::new(Arc::clone(upstream), limit, destinations, timeout));
         let pools = pools.collect();
         Rc::new(Self { snapshot, pools })
     }
@@ -46,6 +51,8 @@ pub(super) struct WorkerContext {
     active_config: RefCell<Rc<ActiveConfig>>,
     /// What the connections to upstreams are bounded by, those of earlier configurations too.
     upstream_limits: ConcurrencyLimits,
+    /// What is known of the upstreams' endpoints. It outlasts a reload.
+    destinations: DestinationStates,
     draining: Cell<bool>,
     random: RandomNumbers,
     clock: Cell<Clock>,
@@ -59,7 +66,8 @@ impl WorkerContext {
         access_log: AccessLogWriter,
     ) -> Rc<Self> {
         let upstream_limits = ConcurrencyLimits::default();
-        let active_config = ActiveConfig::new(shared.snapshot.load_full(), &upstream_limits);
+        let destinations = DestinationStates::new(Arc::clone(&shared.endpoint_counts));
+        let active_config = ActiveConfig::new(shared.snapshot.load_full(), &upstream_limits, &destinations);
         let streams = OpenStreams::new(Arc::clone(&shared.authenticator));
         let clock = Clock::now();
         Rc::new(Self {
@@ -72,6 +80,7 @@ impl WorkerContext {
             access_log: RefCell::new(access_log),
             active_config: RefCell::new(active_config),
             upstream_limits,
+            destinations,
             draining: Cell::new(false),
             random: RandomNumbers::new(),
             clock: Cell::new(clock),
@@ -106,7 +115,8 @@ impl WorkerContext {
         if !Arc::ptr_eq(&current, &active_config.snapshot) {
             // before the limits are divided anew: what it keeps idle is closed
             active_config.pools.iter().for_each(Pool::retire);
-            *active_config = ActiveConfig::new(Arc::clone(&current), &self.upstream_limits);
+            *active_config =
+                ActiveConfig::new(Arc::clone(&current), &self.upstream_limits, &self.destinations);
         }
         Rc::clone(&active_config)
     }

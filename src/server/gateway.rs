@@ -32,6 +32,7 @@ use crate::store::{
     AsyncStore, Follower, PepperId, RecordClock, Replica, RequestStore, Store, StoreError, uncheckpointed_wal,
 };
 use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
+use crate::upstream::EndpointCounts;
 
 /// How long a record that hangs may hold up the end of what makes changes in the background.
 const BACKGROUND_END: Duration = Duration::from_secs(1);
@@ -230,9 +231,15 @@ impl Gateway {
         let keys_expiring = async_store
             .as_ref()
             .map(|store| KeysExpiring::new(store.clone(), clock.clone(), &config.keys.notice));
-        let (metrics, worker_metrics) =
-            metrics::build(config.workers, &authenticator, &access_log, keys_expiring.as_ref());
-        let shared = SharedState::new(snapshot, Arc::clone(&authenticator));
+        let endpoint_counts = Arc::new(EndpointCounts::default());
+        let (metrics, worker_metrics) = metrics::build(
+            config.workers,
+            &authenticator,
+            &access_log,
+            keys_expiring.as_ref(),
+            &endpoint_counts,
+        );
+        let shared = SharedState::new(snapshot, Arc::clone(&authenticator), endpoint_counts);
         let workers =
             Arc::new(proxy::spawn_workers(&shared, listeners, worker_metrics, || access_log.writer())?);
         let draining = Arc::new(AtomicBool::new(false));

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use crate::auth::{AuthFailure, Authenticator};
 use crate::management::KeysExpiring;
 use crate::proxy::REFUSAL_CAUSES;
-use crate::telemetry::{AccessLog, MetricKind, MetricSource, Metrics, WorkerMetrics};
+use crate::telemetry::{AccessLog, MetricFamily, MetricKind, MetricSource, Metrics, WorkerMetrics};
+use crate::upstream::{EndpointCount, EndpointCounts};
 
 /// The metrics of a gateway with so many workers.
 pub(super) fn build(
@@ -14,6 +15,7 @@ pub(super) fn build(
     authenticator: &Arc<Authenticator>,
     access_log: &AccessLog,
     keys_expiring: Option<&KeysExpiring>,
+    endpoints: &Arc<EndpointCounts>,
 ) -> (Metrics, Vec<Arc<WorkerMetrics>>) {
     let mut sources: Vec<MetricSource> = authenticator
         .counters()
@@ -64,5 +66,45 @@ pub(super) fn build(
             read: Box::new(move || count.load(Ordering::Relaxed)),
         });
     }
-    Metrics::new(workers, REFUSAL_CAUSES, AuthFailure::NAMES, sources)
+    let families = endpoint_metrics(endpoints);
+    Metrics::new(workers, REFUSAL_CAUSES, AuthFailure::NAMES, sources, families)
+}
+
+/// What the workers see of each address of the upstreams.
+fn endpoint_metrics(endpoints: &Arc<EndpointCounts>) -> Vec<MetricFamily> {
+    let family = |name, help, kind, value: fn(EndpointCount) -> u64| {
+        let endpoints = Arc::clone(endpoints);
+        let read = move || {
+            let sums = endpoints.sums().into_iter();
+            sums.map(|(of, count)| (vec![("upstream", of.upstream), ("endpoint", of.endpoint)], value(count)))
+                .collect()
+        };
+        MetricFamily { name, help, kind, read: Box::new(read) }
+    };
+    vec![
+        family(
+            "upstream_endpoint_up",
+            "Whether requests are sent to the endpoint; 0 while a worker has it ejected",
+            MetricKind::Gauge,
+            |count| u64::from(count.ejected == 0),
+        ),
+        family(
+            "upstream_endpoint_requests",
+            "Requests that were sent to the endpoint, or for which a connection was tried",
+            MetricKind::Counter,
+            |count| count.requests,
+        ),
+        family(
+            "upstream_endpoint_failures",
+            "Requests that failed at the endpoint: no connection, no answer, or 502, 503 or 504",
+            MetricKind::Counter,
+            |count| count.failures,
+        ),
+        family(
+            "upstream_endpoint_ejections",
+            "How often a worker ejected the endpoint",
+            MetricKind::Counter,
+            |count| count.ejections,
+        ),
+    ]
 }

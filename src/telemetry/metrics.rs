@@ -44,6 +44,27 @@ impl fmt::Debug for MetricSource {
     }
 }
 
+/// Values that another module keeps under labels that come and go, read when the metrics are read.
+pub struct MetricFamily {
+    /// As in [`MetricSource`].
+    pub name: &'static str,
+    /// One sentence without a full stop at its end.
+    pub help: &'static str,
+    /// Counter or gauge.
+    pub kind: MetricKind,
+    /// Reads all values, each with its labels.
+    pub read: Box<dyn Fn() -> Vec<LabelledValue> + Send + Sync>,
+}
+
+/// The labels of a value, and the value.
+pub type LabelledValue = (Vec<(&'static str, String)>, u64);
+
+impl fmt::Debug for MetricFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricFamily").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 /// The metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -59,6 +80,7 @@ impl Metrics {
         causes: &'static [&'static str],
         auth_failures: &'static [&'static str],
         sources: Vec<MetricSource>,
+        families: Vec<MetricFamily>,
     ) -> (Self, Vec<Arc<WorkerMetrics>>) {
         let worker = || Arc::new(WorkerMetrics::new(causes.len(), auth_failures.len()));
         let workers: Vec<_> = (0..workers).map(|_| worker()).collect();
@@ -69,6 +91,7 @@ impl Metrics {
             causes,
             auth_failures,
             sources,
+            families,
             started,
         }));
         (Self { registry, workers: workers.clone() }, workers)
@@ -104,6 +127,7 @@ struct Gathered {
     causes: &'static [&'static str],
     auth_failures: &'static [&'static str],
     sources: Vec<MetricSource>,
+    families: Vec<MetricFamily>,
     started: Duration,
 }
 
@@ -208,6 +232,19 @@ impl Gathered {
     }
 }
 
+impl Gathered {
+    fn families(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for family in &self.families {
+            let mut metric =
+                encoder.encode_descriptor(family.name, family.help, None, metric_type(family.kind))?;
+            for (labels, value) in (family.read)() {
+                write_value(&mut metric.encode_family(&labels)?, family.kind, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 fn metric_type(kind: MetricKind) -> MetricType {
     match kind {
         MetricKind::Counter => MetricType::Counter,
@@ -249,6 +286,9 @@ impl Collector for Gathered {
         self.one(encoder, counter, help, |worker| &worker.upstream_reuses)?;
         let help = ("upstream_failures", "Requests for which no connection to the upstream could be made");
         self.one(encoder, counter, help, |worker| &worker.upstream_failures)?;
+        let help =
+            ("upstream_retries", "Requests that were sent to another endpoint after they failed at one");
+        self.one(encoder, counter, help, |worker| &worker.upstream_retries)?;
 
         let gauge = MetricKind::Gauge;
         let help = ("connections_open", "Client connections open now");
@@ -262,7 +302,8 @@ impl Collector for Gathered {
 
         self.requests(encoder)?;
         self.latency(encoder)?;
-        self.sources(encoder)
+        self.sources(encoder)?;
+        self.families(encoder)
     }
 }
 
@@ -274,8 +315,13 @@ mod tests {
 
     #[test]
     fn workers_are_summed() {
-        let (metrics, workers) =
-            Metrics::new(2, &["no_key", "wrong_environment"], &["unknown", "wrong_secret"], Vec::new());
+        let (metrics, workers) = Metrics::new(
+            2,
+            &["no_key", "wrong_environment"],
+            &["unknown", "wrong_secret"],
+            Vec::new(),
+            Vec::new(),
+        );
         for worker in &workers {
             worker.count_allowed(204);
             worker.connections_open.increase();
@@ -316,7 +362,7 @@ mod tests {
     #[test]
     fn every_metric_is_documented() {
         let page = include_str!("../../docs/operation.md");
-        let (metrics, _) = Metrics::new(1, &["x"], &["y"], Vec::new());
+        let (metrics, _) = Metrics::new(1, &["x"], &["y"], Vec::new(), Vec::new());
         for line in metrics.text().lines() {
             let Some(family) = line.strip_prefix("# TYPE ") else { continue };
             let (name, kind) = family.split_once(' ').unwrap();
@@ -351,7 +397,7 @@ mod tests {
                 read: Box::new(|| 3),
             },
         ];
-        let (metrics, _) = Metrics::new(0, &[], &[], sources);
+        let (metrics, _) = Metrics::new(0, &[], &[], sources, Vec::new());
         value.store(8, Ordering::Relaxed);
         let text = metrics.text();
         assert_eq!(text.matches("# TYPE portcullis_authentications counter").count(), 1, "{text}");

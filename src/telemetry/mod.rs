@@ -16,7 +16,7 @@ pub use access_line::{AccessRecord, ReasonText};
 pub use access_log::{AccessLog, AccessLogWriter};
 pub use log::Log;
 pub use log_throttle::LogThrottle;
-pub use metrics::{MetricKind, MetricSource, Metrics};
+pub use metrics::{MetricFamily, MetricKind, MetricSource, Metrics};
 pub use request_history::{Minute, Outcome, OutcomeCounts, RequestHistory};
 pub use worker_metrics::{Count, GaugeGuard, Histogram, WorkerMetrics};
 

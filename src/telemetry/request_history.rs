@@ -177,7 +177,7 @@ mod tests {
 
     impl Gateway {
         fn new() -> Self {
-            let (metrics, workers) = Metrics::new(2, &["x"], &[], Vec::new());
+            let (metrics, workers) = Metrics::new(2, &["x"], &[], Vec::new(), Vec::new());
             Self { history: RequestHistory::new(Arc::new(metrics)), workers }
         }
 

@@ -101,6 +101,8 @@ pub struct WorkerMetrics {
     pub upstream_reuses: Count,
     /// Requests for which no connection to the upstream could be made.
     pub upstream_failures: Count,
+    /// Requests that were sent to another endpoint after they had failed at one.
+    pub upstream_retries: Count,
     /// Requests that wait now for a connection to their upstream.
     pub upstream_waiting: Count,
     /// From a request's head to the head of the upstream's answer.
@@ -126,6 +128,7 @@ impl WorkerMetrics {
             upstream_connects: Count::default(),
             upstream_reuses: Count::default(),
             upstream_failures: Count::default(),
+            upstream_retries: Count::default(),
             upstream_waiting: Count::default(),
             latency: Histogram::default(),
             allowed: Default::default(),

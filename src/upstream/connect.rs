@@ -71,7 +71,7 @@ pub(super) async fn connect(
 }
 
 async fn open(endpoint: &Endpoint, protocol: Protocol) -> Result<Socket, ConnectError> {
-    let Endpoint { host, port, tls } = endpoint;
+    let Endpoint { host, port, tls, .. } = endpoint;
     let failed = |source| ConnectError::Connect { host: host.clone(), port: *port, source };
     let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
     // requests are written whole; waiting for more would only delay them

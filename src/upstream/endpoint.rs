@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+use super::destination_state::EndpointAddress;
 use super::tls::{self, TlsClient};
 use super::upstream_error::UpstreamError;
 use crate::config;
@@ -28,6 +29,10 @@ pub struct Upstream {
     pub(super) max_waiting: usize,
     /// Idle connections kept per worker.
     pub(super) idle_connections: usize,
+    /// How an endpoint is chosen.
+    pub(super) balance: config::Balance,
+    /// When an endpoint gets no requests for a while.
+    pub(super) ejection: Option<config::Ejection>,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -35,6 +40,8 @@ pub struct Upstream {
 pub(super) struct Endpoint {
     pub(super) host: String,
     pub(super) port: u16,
+    /// `host:port`
+    pub(super) authority: String,
     pub(super) tls: Option<TlsClient>,
 }
 
@@ -60,7 +67,12 @@ impl Upstream {
             } else {
                 None
             };
-            endpoints.push(Endpoint { host: url.host.clone(), port: url.port, tls });
+            endpoints.push(Endpoint {
+                host: url.host.clone(),
+                port: url.port,
+                authority: url.authority(),
+                tls,
+            });
         }
         Ok(Arc::new(Self {
             name: config.name.clone(),
@@ -72,6 +84,8 @@ impl Upstream {
             max_connections: config.max_connections.unwrap_or(config::DEFAULT_MAX_CONNECTIONS),
             max_waiting: config.max_waiting,
             idle_connections: config.idle_connections.unwrap_or(usize::MAX),
+            balance: config.balance,
+            ejection: config.ejection,
             endpoints,
         }))
     }
@@ -81,6 +95,12 @@ impl Upstream {
     /// Its own name and port, for requests that name no host.
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// What an endpoint's address is called.
+    pub(super) fn address(&self, endpoint: usize) -> EndpointAddress {
+        let name = self.endpoints.get(endpoint).map(|endpoint| endpoint.authority.clone());
+        EndpointAddress { upstream: self.name.clone(), endpoint: name.unwrap_or_default() }
     }
 
     /// Whether it is reached over TLS.

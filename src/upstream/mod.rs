@@ -1,11 +1,15 @@
-//! Connections to upstreams: to which endpoint, how many at once, kept for how long.
+//! Connections to upstreams: to which endpoint, what becomes of those that are ill, how many at once, kept for how long.
 
+mod balancer;
 mod concurrency_limit;
 mod connect;
+mod destination;
+mod destination_state;
 mod endpoint;
-mod endpoint_rotation;
+mod failure;
 mod http2_connections;
 mod pool;
+mod retry_budget;
 mod tls;
 mod upstream_error;
 
@@ -13,7 +17,10 @@ pub use concurrency_limit::{
     ConcurrencyLimit, ConcurrencyLimits, Permit, PermitRequest, QueuedRequest, Requester,
 };
 pub use connect::ConnectError;
+pub use destination::{FailedDestinations, InFlight};
+pub use destination_state::{DestinationStates, EndpointAddress, EndpointCount, EndpointCounts};
 pub use endpoint::Upstream;
+pub use failure::Failure;
 pub use http2_connections::{ConnectionId, StreamSlot};
-pub use pool::{AcquiredConnection, ExcludedConnections, Pool};
+pub use pool::{AcquiredConnection, Connection, ExcludedConnections, Pool};
 pub use upstream_error::UpstreamError;

@@ -1,6 +1,6 @@
 //! One worker's connections to one upstream. No lock: a pool lives and dies on its worker's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,11 +12,15 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::sync::oneshot;
 
+use super::balancer::{AfterFailure, Balancer};
 use super::concurrency_limit::{ConcurrencyLimit, PermitRequest, Requester};
 use super::connect::{ConnectError, connect};
+use super::destination::{Destination, FailedDestinations, Idle, InFlight};
+use super::destination_state::DestinationStates;
 use super::endpoint::Upstream;
-use super::endpoint_rotation::EndpointRotation;
-use super::http2_connections::{ConnectionId, Http2Connections, StreamSlot};
+use super::failure::Failure;
+use super::http2_connections::ConnectionId;
+use super::retry_budget::RetryBudget;
 use crate::config::Protocol;
 use crate::wire::{BufferedSocket, Http1Peer, WatchedSocket};
 
@@ -26,34 +30,25 @@ const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 /// up for all of them.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
+/// How often a request that failed is sent to another endpoint. Each can take as long as an answer may.
+const MAX_RETRIES: usize = 2;
+
 /// A connection on which one request may be sent.
-pub enum AcquiredConnection {
-    /// An HTTP/1.1 connection of one's own, to be given back with [`Pool::give_back`] when it may be used again.
-    Http1 {
-        /// The connection.
-        peer: Box<Http1Peer>,
-        /// Which endpoint it leads to.
-        endpoint: usize,
-        /// Whether it was used before, and so may have been closed by the upstream meanwhile.
-        reused: bool,
-    },
-    /// A place for one stream on a shared HTTP/2 connection.
-    Http2 {
-        /// Where to send the request.
-        send: SendRequest<Bytes>,
-        /// To be held as long as the request runs.
-        slot: StreamSlot,
-        /// Whether the connection was there before.
-        reused: bool,
-    },
+pub struct AcquiredConnection {
+    /// The request's place there, to be held as long as it runs.
+    pub in_flight: InFlight,
+    /// Whether no connection had to be made. Then the upstream may have closed it meanwhile.
+    pub is_reused: bool,
+    /// The connection.
+    pub connection: Connection,
 }
 
-impl AcquiredConnection {
-    /// Whether no connection had to be made.
-    pub fn is_reused(&self) -> bool {
-        let (Self::Http1 { reused, .. } | Self::Http2 { reused, .. }) = self;
-        *reused
-    }
+/// What a request is sent on.
+pub enum Connection {
+    /// A connection of one's own, to be given back with [`Pool::give_back`] when it may be used again.
+    Http1(Box<Http1Peer>),
+    /// A place for one stream on a shared connection.
+    Http2(SendRequest<Bytes>),
 }
 
 /// Connections that a request is not to be sent on again, because it failed on them.
@@ -71,34 +66,30 @@ pub struct Pool {
     upstream: Arc<Upstream>,
     limit: Rc<ConcurrencyLimit>,
     connect_timeout: Duration,
-    rotation: EndpointRotation,
-    endpoints: Vec<EndpointConnections>,
+    balancer: Balancer,
+    retry_budget: RetryBudget,
     idle: Cell<usize>,
     /// A reload has replaced this pool: what still runs may end, nothing is kept.
     retired: Cell<bool>,
 }
 
-#[derive(Default)]
-struct EndpointConnections {
-    idle: RefCell<Vec<Idle>>,
-    shared: Http2Connections,
-}
-
-struct Idle {
-    peer: Box<Http1Peer>,
-    since: Instant,
-}
-
 impl Pool {
     /// An empty pool.
-    pub fn new(upstream: Arc<Upstream>, limit: Rc<ConcurrencyLimit>, connect_timeout: Duration) -> Self {
-        let count = upstream.endpoints.len();
+    pub fn new(
+        upstream: Arc<Upstream>,
+        limit: Rc<ConcurrencyLimit>,
+        states: &DestinationStates,
+        connect_timeout: Duration,
+    ) -> Self {
+        let destination =
+            |endpoint: usize| Destination::new(endpoint, states.find_or_add(&upstream.address(endpoint)));
+        let destinations = (0..upstream.endpoints.len()).map(destination).collect();
         Self {
+            balancer: Balancer::new(destinations, upstream.balance, upstream.ejection),
+            retry_budget: RetryBudget::new(Instant::now()),
             upstream,
             limit,
             connect_timeout,
-            rotation: EndpointRotation::new(count),
-            endpoints: (0..count).map(|_| EndpointConnections::default()).collect(),
             idle: Cell::new(0),
             retired: Cell::new(false),
         }
@@ -111,64 +102,106 @@ impl Pool {
 
     /// Asks for the permit that a request needs before it may acquire a connection, and keeps for as long as it has it.
     pub fn request_permit(&self, requester: Requester) -> PermitRequest {
+        self.retry_budget.count_request();
         self.limit.request_permit(requester)
     }
 
-    /// A connection for one request: a kept one that is still open, else a new one; each endpoint is tried once.
-    pub async fn acquire(&self, excluded: &ExcludedConnections) -> Result<AcquiredConnection, ConnectError> {
-        let connection = match excluded {
+    /// A connection for one request: a kept one that is still open, else a new one; each endpoint is tried once, but
+    /// those where the request failed before. `may_be_lost`: the request can be sent only once.
+    pub async fn acquire(
+        &self,
+        excluded: &ExcludedConnections,
+        failed: &FailedDestinations,
+        may_be_lost: bool,
+    ) -> Result<AcquiredConnection, ConnectError> {
+        let excluded_connection = match excluded {
             ExcludedConnections::One(connection) => Some(connection),
             ExcludedConnections::None | ExcludedConnections::Kept => None,
         };
+        let mut tried = failed.0.clone();
         let mut last = ConnectError::AllInUse;
-        for endpoint in self.rotation.order() {
+        while let Some(mut in_flight) = self.balancer.choose(&tried, may_be_lost) {
             if !matches!(excluded, ExcludedConnections::Kept)
-                && let Some(kept) = self.take_kept(endpoint, connection)
+                && let Some(connection) = self.take_kept(&mut in_flight, excluded_connection)
             {
-                return Ok(kept);
+                return Ok(AcquiredConnection { in_flight, is_reused: true, connection });
             }
-            let shared = &self.endpoints[endpoint].shared;
-            if self.upstream.protocol == Protocol::Http2
-                && let Some((send, slot)) = shared.take_or_wait(connection).await
-            {
-                return Ok(AcquiredConnection::Http2 { send, slot, reused: true });
-            }
-            let opening = (self.upstream.protocol == Protocol::Http2).then(|| shared.begin_opening());
             // on the heap: most requests find a kept connection, and need not carry the room for this
-            let opened = Box::pin(self.open(endpoint)).await;
-            drop(opening);
-            match opened {
-                Ok(acquired) => {
-                    self.rotation.succeeded(endpoint);
-                    return Ok(acquired);
+            match Box::pin(self.open_or_wait(&mut in_flight, excluded_connection)).await {
+                Ok((connection, is_reused)) => {
+                    return Ok(AcquiredConnection { in_flight, is_reused, connection });
                 }
                 // not the endpoint's fault, and the best there is
                 Err(ConnectError::AllInUse) => {
-                    if let Some(kept) = self.take_kept(endpoint, None) {
-                        return Ok(kept);
+                    if let Some(connection) = self.take_kept(&mut in_flight, None) {
+                        return Ok(AcquiredConnection { in_flight, is_reused: true, connection });
                     }
                 }
                 Err(error) => {
                     // once a pause: an upstream that is down fails every request
-                    if self.rotation.pause(endpoint) {
+                    if in_flight.destination.state.pause() {
                         tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
                     }
+                    self.failed(&in_flight, Failure::Connect);
                     last = error;
                 }
             }
+            tried.push(Rc::clone(&in_flight.destination));
         }
         Err(last)
     }
 
+    /// Whether a request that failed here may be sent to another endpoint: one that is well, and not where it has failed
+    /// before. Takes from the budget that there is for this.
+    pub fn may_retry(&self, request: &InFlight, failed: &FailedDestinations) -> bool {
+        if failed.0.len() >= MAX_RETRIES {
+            return false;
+        }
+        let mut tried = failed.0.clone();
+        tried.push(Rc::clone(&request.destination));
+        self.balancer.has_other_than(&tried) && self.retry_budget.take(Instant::now())
+    }
+
+    /// Whether there are several places that a request can go to.
+    pub fn has_several(&self) -> bool {
+        self.balancer.has_several()
+    }
+
+    /// Takes note that the destination of a request answers.
+    pub fn succeeded(&self, request: &InFlight) {
+        if self.balancer.succeeded(request) {
+            let endpoint = self.name_of(&request.destination);
+            tracing::info!(upstream = %self.upstream.name, endpoint, "the endpoint is back");
+        }
+    }
+
+    /// Takes note that a request failed because of its destination.
+    pub fn failed(&self, request: &InFlight, failure: Failure) {
+        if let AfterFailure::Ejected(failures, pause) = self.balancer.failed(request) {
+            tracing::warn!(
+                upstream = %self.upstream.name,
+                endpoint = self.name_of(&request.destination),
+                failures,
+                last = %failure,
+                ?pause,
+                "the endpoint is ejected: requests fail there"
+            );
+        }
+    }
+
+    fn name_of(&self, destination: &Destination) -> &str {
+        self.upstream.endpoints.get(destination.endpoint).map_or("", |endpoint| &endpoint.authority)
+    }
+
     /// Keeps a connection for the next request. Only one on which the last exchange ended in order, both ways, and
     /// on which nothing has arrived since. `now` may be as old as a tick of the worker.
-    pub fn give_back(&self, mut peer: Box<Http1Peer>, endpoint: usize, now: Instant) {
+    pub fn give_back(&self, mut peer: Box<Http1Peer>, request: &InFlight, now: Instant) {
         let kept_at_most = self.upstream.idle_connections.min(self.limit.max_connections());
         let has_room = self.idle.get() < kept_at_most && !self.retired.get();
         if has_room && peer.socket.input().is_empty() {
             peer.socket.release();
             self.idle.set(self.idle.get() + 1);
-            self.endpoints[endpoint].idle.borrow_mut().push(Idle { peer, since: now });
+            request.destination.idle.borrow_mut().push(Idle { peer, since: now });
         }
     }
 
@@ -176,7 +209,7 @@ impl Pool {
     pub fn retire(&self) {
         self.retired.set(true);
         self.idle.set(0);
-        for connections in &self.endpoints {
+        for connections in self.balancer.destinations() {
             connections.idle.borrow_mut().clear();
             connections.shared.retire();
         }
@@ -184,7 +217,7 @@ impl Pool {
 
     /// Closes what has been idle since before `oldest`.
     pub fn close_idle(&self, oldest: Instant) {
-        for connections in &self.endpoints {
+        for connections in self.balancer.destinations() {
             let mut idle = connections.idle.borrow_mut();
             let before = idle.len();
             idle.retain(|kept| kept.since >= oldest);
@@ -197,7 +230,7 @@ impl Pool {
     /// for a connection, the caller's for the one that is to come.
     fn make_room(&self) {
         while self.idle.get() > 0 && self.idle.get() + self.limit.permits() > self.limit.max_connections() {
-            let with_idle = self.endpoints.iter().filter_map(|connections| {
+            let with_idle = self.balancer.destinations().into_iter().filter_map(|connections| {
                 let since = connections.idle.borrow().first()?.since;
                 Some((since, connections))
             });
@@ -207,33 +240,51 @@ impl Pool {
         }
     }
 
-    fn take_kept(&self, endpoint: usize, excluded: Option<&ConnectionId>) -> Option<AcquiredConnection> {
+    fn take_kept(&self, request: &mut InFlight, excluded: Option<&ConnectionId>) -> Option<Connection> {
         match self.upstream.protocol {
             Protocol::Http1 => {
                 // the one used last is the one most likely to be open still
                 loop {
-                    let mut idle = self.endpoints[endpoint].idle.borrow_mut().pop()?;
+                    let mut idle = request.destination.idle.borrow_mut().pop()?;
                     self.idle.set(self.idle.get() - 1);
                     if is_open(&mut idle.peer.socket) {
-                        return Some(AcquiredConnection::Http1 { peer: idle.peer, endpoint, reused: true });
+                        return Some(Connection::Http1(idle.peer));
                     }
                 }
             }
             Protocol::Http2 => {
-                let (send, slot) = self.endpoints[endpoint].shared.take(excluded)?;
-                Some(AcquiredConnection::Http2 { send, slot, reused: true })
+                let (send, slot) = request.destination.shared.take(excluded)?;
+                request.slot = Some(slot);
+                Some(Connection::Http2(send))
             }
         }
     }
 
-    async fn open(&self, endpoint: usize) -> Result<AcquiredConnection, ConnectError> {
-        let target = &self.upstream.endpoints[endpoint];
+    /// A new connection; with HTTP/2 one that another request opens, too. Whether that is so.
+    async fn open_or_wait(
+        &self,
+        request: &mut InFlight,
+        excluded: Option<&ConnectionId>,
+    ) -> Result<(Connection, bool), ConnectError> {
+        let destination = Rc::clone(&request.destination);
+        if self.upstream.protocol == Protocol::Http1 {
+            return Ok((self.open(request).await?, false));
+        }
+        if let Some((send, slot)) = destination.shared.take_or_wait(excluded).await {
+            request.slot = Some(slot);
+            return Ok((Connection::Http2(send), true));
+        }
+        let _opening = destination.shared.begin_opening();
+        Ok((self.open(request).await?, false))
+    }
+
+    async fn open(&self, request: &mut InFlight) -> Result<Connection, ConnectError> {
+        let target = &self.upstream.endpoints[request.destination.endpoint];
         match self.upstream.protocol {
             Protocol::Http1 => {
                 self.make_room();
                 let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
-                let peer = Box::new(Http1Peer::new(BufferedSocket::new(stream)));
-                Ok(AcquiredConnection::Http1 { peer, endpoint, reused: false })
+                Ok(Connection::Http1(Box::new(Http1Peer::new(BufferedSocket::new(stream)))))
             }
             Protocol::Http2 => {
                 let counted = self.limit.reserve_connection().ok_or(ConnectError::AllInUse)?;
@@ -280,8 +331,9 @@ impl Pool {
                 }
                 poll_fn(|cx| send.poll_ready(cx)).await.map_err(|error| not_http2(error.to_string()))?;
                 self.limit.set_streams(send.current_max_send_streams());
-                let (send, slot) = self.endpoints[endpoint].shared.add(send, socket);
-                Ok(AcquiredConnection::Http2 { send, slot, reused: false })
+                let (send, slot) = request.destination.shared.add(send, socket);
+                request.slot = Some(slot);
+                Ok(Connection::Http2(send))
             }
         }
     }

@@ -238,6 +238,8 @@ impl<'a> BodyCopy<'a> {
                     return Poll::Ready(Ok(()));
                 }
                 self.pipe = Some(pipe);
+                // what goes through it is not seen, and cannot be kept
+                self.replay = None;
                 continue;
             };
             if self.bytes + pipe.held() as u64 > self.limit {

@@ -31,7 +31,8 @@ impl RawUpstream {
         Self::over(listener, code)
     }
 
-    fn over(
+    /// Starts on this socket.
+    pub fn over(
         listener: TcpListener,
         code: impl Fn(usize, BufReader<TcpStream>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
