@@ -71,7 +71,8 @@ fn few_requests_are_sent_again() {
     let count = 300;
     assert_eq!(lost(&stage, "GET", count), count);
     let again = endpoints[0].requests() + endpoints[1].requests() - count;
-    assert!((20..=20 + count / 5).contains(&again), "{again} of {count}");
+    // ten for each worker, a fifth, and what is rounded up
+    assert!((20..=22 + count / 5).contains(&again), "{again} of {count}");
     assert_eq!(metric_of(&stage, "upstream_retries_total"), again as u64);
 }
 
