@@ -331,41 +331,28 @@ mod tests {
         assert!((1..=80).contains(&cache.len()), "{}", cache.len());
     }
 
-    /// The same for what ends by itself: readers fill with what holds until some millisecond, and once that has been
-    /// applied as past, nobody may get it from the cache.
-    #[test]
-    fn case_131_no_entry_outlives_its_end_however_threads_interleave() {
-        const MILLISECONDS: i64 = 20_000;
-        let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
-        let applied = AtomicI64::new(0);
-        let at = |millisecond: i64| Timestamp::from_millisecond(millisecond).unwrap();
+    /// One thread applies `steps` steps while two others use the cache. A user is told how many were applied before it
+    /// looked.
+    fn race(steps: u64, apply: impl Fn(u64), use_cache: impl Fn(u64) + Sync) {
+        let applied = AtomicU64::new(0);
         let barrier = Barrier::new(3);
         thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     barrier.wait();
                     loop {
-                        let past = applied.load(Ordering::SeqCst);
-                        let fact = cache.get(&1).or_else(|| {
-                            // it still held when it was read
-                            let ends = Some(at(past + 1));
-                            let fact = Fact { ends, ..Fact::read(0) };
-                            cache.fill(&1, fact, ChangeNumber(0), &progress, progress.epoch())
-                        });
-                        if let Some(ends) = fact.and_then(|fact| fact.ends) {
-                            assert!(ends > at(past), "{ends} is used when {past} ms are over");
-                        }
-                        if past == MILLISECONDS {
+                        let before = applied.load(Ordering::SeqCst);
+                        use_cache(before);
+                        if before == steps {
                             return;
                         }
                     }
                 });
             }
             barrier.wait();
-            for millisecond in 1..=MILLISECONDS {
-                progress.set_ended_until(at(millisecond));
-                cache.invalidate(&1);
-                applied.store(millisecond, Ordering::SeqCst);
+            for step in 1..=steps {
+                apply(step);
+                applied.store(step, Ordering::SeqCst);
             }
         });
     }
@@ -374,35 +361,37 @@ mod tests {
     /// cache what was read before it.
     #[test]
     fn no_entry_outlives_a_change_however_threads_interleave() {
-        const CHANGES: u64 = 20_000;
         let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
-        let (store, applied) = (AtomicU64::new(0), AtomicU64::new(0));
-        let barrier = Barrier::new(3);
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    barrier.wait();
-                    loop {
-                        let must_know = applied.load(Ordering::SeqCst);
-                        let fact = cache.get(&1).or_else(|| {
-                            let read = store.load(Ordering::SeqCst);
-                            fill(&cache, 1, read, &progress)
-                        });
-                        if let Some(fact) = fact {
-                            assert!(fact.as_of >= must_know, "{} after {must_know}", fact.as_of);
-                        }
-                        if must_know == CHANGES {
-                            return;
-                        }
-                    }
-                });
+        let store = AtomicU64::new(0);
+        let change = |number| {
+            store.store(number, Ordering::SeqCst);
+            progress.start_applying(ChangeNumber(number));
+            cache.invalidate(&1);
+        };
+        race(20_000, change, |must_know| {
+            let read = || fill(&cache, 1, store.load(Ordering::SeqCst), &progress);
+            if let Some(fact) = cache.get(&1).or_else(read) {
+                assert!(fact.as_of >= must_know, "{} after {must_know}", fact.as_of);
             }
-            barrier.wait();
-            for number in 1..=CHANGES {
-                store.store(number, Ordering::SeqCst);
-                progress.start_applying(ChangeNumber(number));
-                cache.invalidate(&1);
-                applied.store(number, Ordering::SeqCst);
+        });
+    }
+
+    /// The same for what ends by itself: readers fill with what holds until some millisecond, and once that has been
+    /// applied as past, nobody may get it from the cache.
+    #[test]
+    fn case_131_no_entry_outlives_its_end_however_threads_interleave() {
+        let (cache, progress) = (StoreCache::<u32, Fact>::with_max_entries(10), ChangeProgress::default());
+        let at = |millisecond| Timestamp::from_millisecond(i64::try_from(millisecond).unwrap()).unwrap();
+        let pass = |millisecond| {
+            progress.set_ended_until(at(millisecond));
+            cache.invalidate(&1);
+        };
+        race(20_000, pass, |past| {
+            // it still held when it was read
+            let fact = || Fact { ends: Some(at(past + 1)), ..Fact::read(0) };
+            let read = || cache.fill(&1, fact(), ChangeNumber(0), &progress, progress.epoch());
+            if let Some(ends) = cache.get(&1).or_else(read).and_then(|fact| fact.ends) {
+                assert!(ends > at(past), "{ends} is used when {past} ms are over");
             }
         });
     }
