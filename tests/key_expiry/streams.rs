@@ -1,6 +1,5 @@
 //! What a key has open ends with the key, of whatever kind it is, and nothing else does.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,72 +8,16 @@ use crate::endings::{BUSY, ending_key, in_seconds, set_end};
 use crate::support::cli::Key;
 use crate::support::http1::{Client, NoAnswer, Request};
 use crate::support::http2::{DATA, END_STREAM, HEADERS, RST_STREAM, RawHttp2, StreamOutcome, status};
+use crate::support::open_streams::{CLOSED_1008, EVENT, EVENTS, FILE, StreamEnds, websocket_handshake};
 use crate::support::stage::Stage;
-use crate::support::upstream::{Answer, Conversation, Recorded};
-use crate::support::{PATIENCE, marker, stays, wait_for};
+use crate::support::{PATIENCE, marker, stays};
 
-/// The Close frame of a server with the status 1008.
-const CLOSED_1008: &[u8] = &[0x88, 2, 0x03, 0xf0];
-
-const EVENTS: &str =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const EVENT: &str = "8\r\ndata: x\n\r\n";
-const FILE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n";
-const LATE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate";
-
-/// When the stream of each path ended at the upstream.
-#[derive(Clone, Default)]
-struct Ends(Arc<Mutex<Vec<(String, Timestamp)>>>);
-
-impl Ends {
-    fn note(&self, request: &Recorded) {
-        self.0.lock().unwrap().push((request.path(), Timestamp::now()));
-    }
-
-    fn find(&self, path: &str) -> Option<Timestamp> {
-        self.0.lock().unwrap().iter().find(|(ended, _)| ended == path).map(|(_, at)| *at)
-    }
-
-    /// Fails where the stream of this path does not end soon after this time, or ended before it.
-    #[track_caller]
-    fn assert_at(&self, path: &str, end: Timestamp, kind: &str) {
-        wait_for(PATIENCE, &format!("the end of the {kind}"), || self.find(path).is_some());
-        let late = self.find(path).unwrap().duration_since(end);
-        // the upstream looks every ten milliseconds
-        assert!((SignedDuration::ZERO..BUSY).contains(&late), "the {kind} ended {late:#} after the key");
-    }
-}
-
-/// Sends `head`, then `piece` every ten milliseconds, until the other side ends.
-fn endless(ends: &Ends, head: &'static str, piece: &'static str) -> Answer {
-    let ends = ends.clone();
-    Answer::after_head(move |request: &Recorded, conversation: &mut Conversation| {
-        conversation.send(head).ok();
-        while conversation.send(piece).is_ok() && !conversation.ends_within(Duration::from_millis(10)) {}
-        ends.note(request);
-        false
-    })
-}
-
-/// Answers `head`, and reads what comes until the other side ends; then says one thing more, too late.
-fn swallow(ends: &Ends, head: impl Fn(&Recorded) -> String + Send + Sync + 'static) -> Answer {
-    let ends = ends.clone();
-    Answer::after_head(move |request: &Recorded, conversation: &mut Conversation| {
-        conversation.send(head(request)).ok();
-        while conversation.receive().is_ok_and(|bytes| !bytes.is_empty()) {}
-        ends.note(request);
-        conversation.send(LATE).ok();
-        false
-    })
-}
-
-fn switch(request: &Recorded) -> String {
-    let key = request.header("Sec-WebSocket-Key").unwrap_or_default();
-    let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
-    format!(
-        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    )
+/// Fails where the stream of this path does not end soon after this time, or ended before it.
+#[track_caller]
+fn assert_ended_at(ends: &StreamEnds, path: &str, end: Timestamp, kind: &str) {
+    let late = ends.wait_for(path, kind).duration_since(end);
+    // the upstream looks every ten milliseconds
+    assert!((SignedDuration::ZERO..BUSY).contains(&late), "the {kind} ended {late:#} after the key");
 }
 
 const KINDS: [&str; 5] = ["WebSocket", "event stream", "download", "upload", "request that waits"];
@@ -87,14 +30,14 @@ struct Opened {
 
 impl Opened {
     #[track_caller]
-    fn by(stage: &Stage, ends: &Ends, key: &Key) -> Self {
+    fn by(stage: &Stage, ends: &StreamEnds, key: &Key) -> Self {
         let paths: Vec<String> = KINDS.iter().map(|_| format!("/v1/projects/e1/{}", marker())).collect();
         let answers = [
-            swallow(ends, switch),
-            endless(ends, EVENTS, EVENT),
-            endless(ends, FILE, "12345678"),
-            swallow(ends, |_| String::new()),
-            swallow(ends, |_| String::new()),
+            ends.websocket(),
+            ends.endless(EVENTS, EVENT),
+            ends.endless(FILE, "12345678"),
+            ends.silent(),
+            ends.silent(),
         ];
         for (path, answer) in paths.iter().zip(answers) {
             stage.upstream.answer(path, answer);
@@ -104,12 +47,7 @@ impl Opened {
             client.send(change(Request::new(method, path).key(key)).end());
             client
         };
-        let handshake = |request: Request| {
-            let request = request.header("Connection", "Upgrade").header("Upgrade", "websocket");
-            let request = request.header("Sec-WebSocket-Version", "13");
-            request.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
-        };
-        let mut websocket = open(&paths[0], &handshake, "GET");
+        let mut websocket = open(&paths[0], &websocket_handshake, "GET");
         assert_eq!(websocket.read().status, 101);
         let mut clients = vec![websocket];
         for path in &paths[1..3] {
@@ -129,9 +67,9 @@ impl Opened {
 
     /// Fails where any of it goes on after the key's end, ended before it, or looks complete.
     #[track_caller]
-    fn assert_ended(mut self, ends: &Ends, end: Timestamp) {
+    fn assert_ended(mut self, ends: &StreamEnds, end: Timestamp) {
         for (path, kind) in self.paths.iter().zip(KINDS) {
-            ends.assert_at(path, end, kind);
+            assert_ended_at(ends, path, end, kind);
         }
         let [websocket, events, download, upload, waiting] = &mut self.clients[..] else { unreachable!() };
         assert!(websocket.ends_within(PATIENCE), "the WebSocket goes on");
@@ -151,7 +89,7 @@ impl Opened {
 
     /// Fails where any of it has ended.
     #[track_caller]
-    fn assert_goes_on(&mut self, ends: &Ends) {
+    fn assert_goes_on(&mut self, ends: &StreamEnds) {
         for client in &mut self.clients[1..3] {
             let before = client.unread().len();
             assert!(client.take(before + 200, PATIENCE).is_ok(), "a stream has ended");
@@ -166,7 +104,7 @@ impl Opened {
 #[test]
 fn case_131_every_kind_of_stream_ends_with_its_key_and_no_other_does() {
     let stage = Stage::start();
-    let ends = Ends::default();
+    let ends = StreamEnds::default();
     let end = in_seconds(3);
     let [ending, extended] = [(); 2].map(|()| ending_key(&stage.gateway, end));
     let opened = Opened::by(&stage, &ends, &ending);
@@ -210,14 +148,14 @@ fn case_131_on_one_http2_connection_only_the_streams_of_the_ended_key_end() {
     const OTHER: u32 = 3;
     const WAITING: u32 = 5;
     let stage = Stage::start();
-    let ends = Ends::default();
+    let ends = StreamEnds::default();
     let end = in_seconds(2);
     let ending = ending_key(&stage.gateway, end);
     let mut client = RawHttp2::connect(stage.gateway.https());
     let paths = [(); 3].map(|()| format!("/v1/projects/e1/{}", marker()));
-    stage.upstream.answer(&paths[0], endless(&ends, EVENTS, EVENT));
-    stage.upstream.answer(&paths[1], swallow(&ends, |_| String::new()));
-    stage.upstream.answer(&paths[2], endless(&ends, EVENTS, EVENT));
+    stage.upstream.answer(&paths[0], ends.endless(EVENTS, EVENT));
+    stage.upstream.answer(&paths[1], ends.silent());
+    stage.upstream.answer(&paths[2], ends.endless(EVENTS, EVENT));
     for (stream, path, key) in [(RUNNING, &paths[0], &ending), (OTHER, &paths[2], &stage.e1)] {
         begin(&mut client, stream, path, key);
         assert_eq!(client.outcome_of(stream), StreamOutcome::Status(200));
@@ -246,7 +184,7 @@ fn case_131_on_one_http2_connection_only_the_streams_of_the_ended_key_end() {
         }
     }
     for (path, kind) in paths[..2].iter().zip(["stream", "request that waits"]) {
-        ends.assert_at(path, end, kind);
+        assert_ended_at(&ends, path, end, kind);
     }
     client.data(OTHER, b"more", false).expect("the other stream takes more");
     assert_eq!(ends.find(&paths[2]), None);

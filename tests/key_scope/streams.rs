@@ -1,60 +1,17 @@
 //! What a key has open when it is narrowed: what lies outside ends before the receipt, everything else goes on.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use serde_json::json;
 
 use crate::set_scope;
 use crate::support::http1::Client;
 use crate::support::http2::{DATA, RST_STREAM, RawHttp2, StreamOutcome};
+use crate::support::open_streams::{EVENT, EVENTS, StreamEnds, websocket_handshake};
 use crate::support::stage::Stage;
-use crate::support::upstream::{Answer, Conversation, Recorded};
-use crate::support::{PATIENCE, marker, wait_for};
-
-const EVENTS: &str =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const EVENT: &str = "8\r\ndata: x\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-
-/// The paths whose streams have ended at the upstream.
-#[derive(Clone, Default)]
-struct Ended(Arc<Mutex<Vec<String>>>);
-
-impl Ended {
-    fn note(&self, request: &Recorded) {
-        self.0.lock().unwrap().push(request.path());
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.0.lock().unwrap().iter().any(|ended| ended == path)
-    }
-
-    fn events(&self) -> Answer {
-        let ended = self.clone();
-        Answer::after_head(move |request: &Recorded, conversation: &mut Conversation| {
-            conversation.send(EVENTS).ok();
-            while conversation.send(EVENT).is_ok() && !conversation.ends_within(Duration::from_millis(10)) {}
-            ended.note(request);
-            false
-        })
-    }
-
-    fn swallow(&self, head: &'static str) -> Answer {
-        let ended = self.clone();
-        Answer::after_head(move |request: &Recorded, conversation: &mut Conversation| {
-            conversation.send(head).ok();
-            while conversation.receive().is_ok_and(|bytes| !bytes.is_empty()) {}
-            ended.note(request);
-            false
-        })
-    }
-}
+use crate::support::{PATIENCE, marker};
 
 /// An event stream, an upload and a WebSocket of the key of `e1`, each on a connection of its own.
 struct Opened {
-    ended: Ended,
+    ends: StreamEnds,
     paths: [String; 3],
     clients: Vec<Client>,
 }
@@ -62,9 +19,9 @@ struct Opened {
 impl Opened {
     #[track_caller]
     fn by(stage: &Stage) -> Self {
-        let ended = Ended::default();
+        let ends = StreamEnds::default();
         let paths = ["events", "upload", "socket"].map(|kind| format!("/v1/projects/e1/{kind}/{}", marker()));
-        let answers = [ended.events(), ended.swallow(""), ended.swallow(SWITCH)];
+        let answers = [ends.endless(EVENTS, EVENT), ends.silent(), ends.websocket()];
         for (path, answer) in paths.iter().zip(answers) {
             stage.upstream.answer(path, answer);
         }
@@ -78,19 +35,16 @@ impl Opened {
         let mut upload = open(stage.request("POST", &paths[1]).header("Content-Length", "1000000000").end());
         upload.send([b'x'; 10_000]);
         stage.upstream.wait_for(&paths[1]);
-        let request =
-            stage.request("GET", &paths[2]).header("Connection", "Upgrade").header("Upgrade", "websocket");
-        let request = request.header("Sec-WebSocket-Version", "13");
-        let mut socket = open(request.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==").end());
+        let mut socket = open(websocket_handshake(stage.request("GET", &paths[2])).end());
         assert_eq!(socket.read().status, 101);
-        Self { ended, paths, clients: vec![events, upload, socket] }
+        Self { ends, paths, clients: vec![events, upload, socket] }
     }
 
     /// Fails unless these have ended, and the others go on.
     #[track_caller]
     fn assert_ended(&mut self, which: &[usize]) {
         for at in which {
-            wait_for(PATIENCE, &self.paths[*at], || self.ended.has(&self.paths[*at]));
+            self.ends.wait_for(&self.paths[*at], "stream");
             if *at != 1 {
                 assert!(self.clients[*at].ends_within(PATIENCE), "{}", self.paths[*at]);
             }
@@ -100,7 +54,7 @@ impl Opened {
             assert!(self.clients[0].take(before + 200, PATIENCE).is_ok(), "the event stream has ended");
         }
         for (at, path) in self.paths.iter().enumerate().filter(|(at, _)| !which.contains(at)) {
-            assert!(!self.ended.has(path), "stream {at} has ended");
+            assert_eq!(self.ends.find(path), None, "stream {at} has ended");
         }
     }
 }
@@ -138,12 +92,12 @@ fn on_one_http2_connection_only_the_streams_outside_end() {
     const INSIDE: u32 = 1;
     const OUTSIDE: u32 = 3;
     let stage = Stage::start();
-    let ended = Ended::default();
+    let ends = StreamEnds::default();
     let paths = ["inside", "outside"].map(|kind| format!("/v1/projects/e1/{kind}/{}", marker()));
     let mut client = RawHttp2::connect(stage.gateway.https());
     let authorization = stage.e1.authorization();
     for (stream, path) in [(INSIDE, &paths[0]), (OUTSIDE, &paths[1])] {
-        stage.upstream.answer(path, ended.events());
+        stage.upstream.answer(path, ends.endless(EVENTS, EVENT));
         let fields: [(&[u8], &[u8]); 5] = [
             (b":method", b"GET"),
             (b":scheme", b"https"),
@@ -165,6 +119,6 @@ fn on_one_http2_connection_only_the_streams_outside_end() {
             _ => {}
         }
     }
-    wait_for(PATIENCE, "the end at the upstream", || ended.has(&paths[1]));
-    assert!(!ended.has(&paths[0]));
+    ends.wait_for(&paths[1], "stream outside");
+    assert_eq!(ends.find(&paths[0]), None);
 }

@@ -18,6 +18,7 @@ pub mod http2;
 pub mod http2_upstream;
 pub mod lists;
 pub mod memory;
+pub mod open_streams;
 pub mod postgres;
 pub mod python;
 pub mod random;
