@@ -215,7 +215,7 @@ impl<'e> Reader<'e> {
             if text.contains("://") {
                 expected += " (a URL stands in its 'endpoints')";
             } else if let Some(name) = nearest(text, names) {
-                expected += &format!(" (did you mean '{name}'?)");
+                expected = format!("{expected} (did you mean '{name}'?)");
             }
             return self.unexpected(node, expected);
         }
