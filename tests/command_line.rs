@@ -237,7 +237,10 @@ fn an_environment_takes_its_keys_and_members_with_it() {
     // active as it is
     assert!(cli.succeed(&["environment", "delete", "live"]).stdout.contains("environment e1 is removed"));
     assert_eq!(text(&cli.json(&["key", "show", &key.id]), "state"), "removed");
-    assert!(refusal(&cli.run(&["environment", "show", "live"])).contains("there is no environment 'live'"));
+    assert!(
+        refusal(&cli.run(&["environment", "show", "live"]))
+            .contains("there is no environment 'live': `portcullis environment list` shows all")
+    );
     assert!(refusal(&cli.run(&["environment", "create", "--id", "E1"])).contains("not given out again"));
 }
 
@@ -457,6 +460,19 @@ fn an_environment_that_no_path_can_name_is_warned_about() {
         "",
         "its paths have environments"
     );
+}
+
+#[test]
+fn a_rotation_says_how_long_the_former_secret_works() {
+    let (_directory, cli) = site();
+    let key = cli.json(&["key", "create", "--account", "admin"]);
+    let id = text(&key, "id");
+    let rotated = cli.succeed(&["key", "rotate", id]).stderr;
+    let end = format!("`portcullis key rotate {id} --end` stops it at once");
+    assert!(rotated.contains("The former secret works until 2") && rotated.contains(&end), "{rotated}");
+    cli.succeed(&["key", "rotate", id, "--end"]);
+    let at_once = cli.succeed(&["key", "rotate", id, "--overlap", "0"]).stderr;
+    assert!(!at_once.contains("former"), "{at_once}");
 }
 
 #[test]

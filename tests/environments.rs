@@ -560,7 +560,7 @@ fn a_refusal_names_the_gateway_and_the_rule_but_not_which_environments_exist() {
         (Who::KeyOfE1, get("/v1/hosts"), "nothing outside its environment but shared paths"),
         (Who::Stranger, get("/v2/hosts"), "'account: deny'"),
         (Who::Admin, get("/elsewhere"), "no route for this path"),
-        (Who::Nobody, get("/v1/projects/e1/x"), "needs an access key and its secret key"),
+        (Who::Nobody, get("/v1/projects/e1/x"), "needs a valid access key and its secret key"),
         (Who::Admin, get("/v1/../x"), "'.' or '..'"),
     ] {
         let (about, told) = (format!("{who:?} {request:?}"), told(who, request));

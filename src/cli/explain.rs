@@ -64,6 +64,7 @@ pub(super) struct Explain {
 
     /// The method, such as GET
     #[arg(value_name = "METHOD")]
+    #[arg(value_parser = |text: &str| text.parse::<Method>().map_err(|_| "expected a method such as GET, and the path after it"))]
     method: Method,
 
     /// The path as it is sent, escapes and query included, such as '/v2-beta/projects/e1/hosts?limit=10'; of a URL its path

@@ -279,6 +279,13 @@ fn show_once(backend: &mut Backend, mut new: NewKey, output: Format) -> anyhow::
         (Format::Json, Some(receipt)) => format!(",\n  \"receipt\": {}{end}", nested(receipt, 2)),
     })?;
     eprint_line(SHOWN_ONCE);
+    let key = &new.changed.fetched.object.key;
+    if let Some(ends) = former_secret(key) {
+        eprint_line(format_args!(
+            "The former secret {ends}. `portcullis key rotate {} --end` stops it at once.",
+            key.id
+        ));
+    }
     Ok(new.changed.exit())
 }
 
@@ -399,15 +406,7 @@ fn fields(fetched: &Fetched<KeyEntry>) -> Vec<(&'static str, String)> {
         ("removed", time(key.removed)),
         ("uuid", key.uuid.clone()),
     ];
-    if let Some(former) = key.former_at(Timestamp::now()) {
-        let ends = match former.until_unused {
-            None => format!("works until {}", time(Some(former.ends))),
-            Some(idle) => format!(
-                "works until it is unused for {}, at the latest until {}",
-                lifetime_text(idle),
-                time(Some(former.ends))
-            ),
-        };
+    if let Some(ends) = former_secret(key) {
         let at = fields.iter().position(|(name, _)| *name == "created").unwrap_or(fields.len());
         let rows = [
             ("secret since", time(Some(key.secret_since))),
@@ -418,6 +417,18 @@ fn fields(fetched: &Fetched<KeyEntry>) -> Vec<(&'static str, String)> {
         fields.splice(at..at, rows);
     }
     fields
+}
+
+/// How long the former secret works, if there is one.
+fn former_secret(key: &ApiKey) -> Option<String> {
+    let former = key.former_at(Timestamp::now())?;
+    let ends = time(Some(former.ends));
+    Some(match former.until_unused {
+        None => format!("works until {ends}"),
+        Some(idle) => {
+            format!("works until it is unused for {}, at the latest until {ends}", lifetime_text(idle))
+        }
+    })
 }
 
 /// When it stops by itself, or that it has.

@@ -87,7 +87,10 @@ impl CredentialPlaces {
             basic: accepted.basic,
             bearer: accepted.bearer,
             headers: FieldNameSet::new(accepted.headers.iter().map(|header| &header.name)),
-            message: format!("Portcullis needs an access key and its secret key, sent {}", ways.join(" or ")),
+            message: format!(
+                "Portcullis needs a valid access key and its secret key, sent {}",
+                ways.join(" or ")
+            ),
         }
     }
 

@@ -4,7 +4,7 @@ use anyhow::bail;
 use http::Method;
 use serde_json::json;
 
-use super::{Backend, OnListPart, api};
+use super::{Backend, OnListPart, api, with_hint};
 use crate::cli::arguments::ConfirmSelf;
 use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, Client, RemoteError, resources};
@@ -27,6 +27,12 @@ pub(super) fn named(client: &mut Client, name: &str) -> Result<Vec<Fetched<Accou
 impl Backend {
     /// The account with this id, or else the only one with this name.
     pub(in crate::cli) fn account(&mut self, id_or_name: &str) -> anyhow::Result<Fetched<Account>> {
+        self.find_account(id_or_name).map_err(|error| {
+            with_hint(error, "`portcullis account list` shows all, `portcullis account create` makes one")
+        })
+    }
+
+    fn find_account(&mut self, id_or_name: &str) -> anyhow::Result<Fetched<Account>> {
         let client = match self {
             Self::Store(local_store) => {
                 let id = local_store.store.find_account(id_or_name)?.id;

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Backend, OnListPart, api};
+use super::{Backend, OnListPart, api, with_hint};
 use crate::cli::arguments::ConfirmSelf;
 use crate::cli::local_store::LocalStore;
 use crate::cli::remote::{Body, Client, RemoteError, resources};
@@ -34,6 +34,15 @@ pub(super) fn named(client: &mut Client, name: &str) -> Result<Vec<Fetched<Envir
 impl Backend {
     /// The environment with this id, or else the only one with this name.
     pub(in crate::cli) fn environment(&mut self, id_or_name: &str) -> anyhow::Result<Fetched<Environment>> {
+        self.find_environment(id_or_name).map_err(|error| {
+            with_hint(
+                error,
+                "`portcullis environment list` shows all, `portcullis environment create` makes one",
+            )
+        })
+    }
+
+    fn find_environment(&mut self, id_or_name: &str) -> anyhow::Result<Fetched<Environment>> {
         let client = match self {
             Self::Store(local_store) => {
                 let id = local_store.store.find_environment(id_or_name)?.id;

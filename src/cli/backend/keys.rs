@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::owner_names::OwnerNames;
-use super::{Backend, OnListPart, api, owner_names};
+use super::{Backend, OnListPart, api, owner_names, with_hint};
 use crate::auth::{ChosenPair, ChosenPairError, Peppers, looks_like_secret, max_entropy_bits, new_secret};
 use crate::cli::arguments::{ConfirmSelf, SECRET_AS_NAME};
 use crate::cli::import;
@@ -108,10 +108,7 @@ impl Backend {
     pub(in crate::cli) fn key(&mut self, id_or_access_key: &str) -> anyhow::Result<Fetched<KeyEntry>> {
         self.find_key(id_or_access_key).map_err(|error| match error.downcast_ref() {
             Some(StoreError::NotFound { wanted, .. }) if looks_like_secret(wanted) => anyhow!(SECRET_AS_NAME),
-            Some(StoreError::NotFound { .. }) => {
-                anyhow!("{error}: name a key by its id or its access key, `portcullis key list` shows both")
-            }
-            _ => error,
+            _ => with_hint(error, "name a key by its id or its access key, `portcullis key list` shows both"),
         })
     }
 

@@ -54,6 +54,14 @@ impl Backend {
     }
 }
 
+/// Says what to do where nothing was found by an id or a name.
+fn with_hint(error: anyhow::Error, hint: &str) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(StoreError::NotFound { .. }) => anyhow::anyhow!("{error}: {hint}"),
+        _ => error,
+    }
+}
+
 /// What a list is handed to, part by part, until it wants no more.
 pub(super) type OnListPart<'a, T> = dyn FnMut(ListPart<T>) -> anyhow::Result<ControlFlow<()>> + 'a;
 

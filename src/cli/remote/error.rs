@@ -70,7 +70,7 @@ pub(in crate::cli) enum RemoteError {
     #[error("there is no such thing, or none that the key that asks may see (404){}", after(.detail.as_ref()))]
     NotFound { detail: Option<String> },
     /// Not with this object, or not by this key.
-    #[error("{}", .detail.as_deref().unwrap_or("the key that asks may not do this (405)"))]
+    #[error("{}", .detail.as_deref().unwrap_or("the key that asks may not do this (405): the role of its owner does not permit it"))]
     NotAllowed { detail: Option<String> },
     /// Somebody else was faster.
     #[error("{} (412)", .detail.as_deref().unwrap_or("it was changed meanwhile: look at it again"))]
