@@ -24,6 +24,7 @@ mod output;
 mod remote;
 mod results;
 mod route_table;
+mod running_gateway;
 mod security_warnings;
 mod serve;
 mod store;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::ConfigErrors;
-use crate::server::ServeError;
+use crate::server::{ControlRequest, ServeError};
 use backend::Backend;
 use output::{Format, eprint_line};
 use remote::Remote;
@@ -82,6 +83,8 @@ enum Command {
     Demo(demo::Demo),
     Init(init::Init),
     Serve(serve::Serve),
+    Reload(running_gateway::Reload),
+    Upgrade(running_gateway::Upgrade),
     Check(check::Check),
     Explain(explain::Explain),
     /// Manage accounts: who owns keys
@@ -158,6 +161,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Demo(demo::Demo {}) => demo::run()?,
         Command::Init(_) => init::Init::run(&config, output)?,
         Command::Serve(serve::Serve {}) => serve::run(&config)?,
+        Command::Reload(running_gateway::Reload {}) => running_gateway::ask(&config, ControlRequest::Reload)?,
+        Command::Upgrade(running_gateway::Upgrade {}) => {
+            running_gateway::ask(&config, ControlRequest::Upgrade)?;
+        }
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
         Command::Gateways(gateways::GatewayList {}) => gateways::run(&config, output)?,

@@ -43,9 +43,9 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
-/// Binds the management listener. One process at a time.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
+/// Binds the management listener, or goes on with the socket that this process was handed. One process at a time.
+pub fn bind(address: SocketAddr, handed: Option<TcpListener>) -> io::Result<TcpListener> {
+    let listener = handed.map_or_else(|| TcpListener::bind(address), Ok)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

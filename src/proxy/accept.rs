@@ -30,11 +30,11 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Begins to take connections. The sockets stand in the order of the configuration's listeners.
-    pub(super) fn start(worker: &Rc<WorkerContext>, sockets: Vec<TcpListener>) -> Self {
+    /// Begins to take connections. With each socket stands the number of its listener in the configuration.
+    pub(super) fn start(worker: &Rc<WorkerContext>, sockets: Vec<(usize, TcpListener)>) -> Self {
         let mut acceptor = Self::default();
         let log_throttle = Rc::new(LogThrottle::default());
-        for (number, socket) in sockets.into_iter().enumerate() {
+        for (number, socket) in sockets {
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(listener) => {
                     let (worker, log_throttle) = (Rc::clone(worker), Rc::clone(&log_throttle));

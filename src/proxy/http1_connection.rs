@@ -51,7 +51,7 @@ pub(super) async fn serve(worker: &Rc<WorkerContext>, mut peer: Box<Http1Peer>, 
         };
         peer = served_peer;
         match after {
-            AfterRequest::KeepAlive if !worker.is_draining() => {}
+            AfterRequest::KeepAlive if !worker.closes_idle() => {}
             AfterRequest::Reset => return reset(&peer.socket),
             AfterRequest::ResetWhenSent if peer.sends_until_close() => {
                 return Box::pin(reset_when_acknowledged(&peer.socket, &stream, worker)).await;

@@ -47,7 +47,7 @@ impl BindError {
     }
 }
 
-/// One address, bound once for each worker.
+/// One address, bound once for each worker, or more often.
 pub struct BoundListener {
     /// Where it listens: the configured address, with a real port.
     pub address: SocketAddr,
@@ -55,17 +55,30 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
-    /// Binds `address` for so many workers.
-    pub fn bind(address: SocketAddr, workers: usize) -> Result<Self, BindError> {
+    /// Binds `address` for so many workers, or goes on with the sockets that this process was handed. There may be more of
+    /// them than workers: connections that wait in any of them are taken.
+    pub fn bind(address: SocketAddr, workers: usize, handed: Vec<TcpListener>) -> Result<Self, BindError> {
         let failed = |source| BindError::new(address, source);
-        ensure_free(address)?;
-        let first = open(address, true).map_err(failed)?;
-        let actual = first.local_addr().map_err(failed)?;
-        let mut sockets = vec![first];
-        for _ in 1..workers {
-            sockets.push(open(actual, true).map_err(failed)?);
+        let mut sockets = handed;
+        if sockets.is_empty() {
+            ensure_free(address)?;
+            sockets.push(open(address, true).map_err(failed)?);
+        }
+        for socket in &sockets {
+            socket.set_nonblocking(true).map_err(failed)?;
+        }
+        let actual = sockets[0].local_addr().map_err(failed)?;
+        while sockets.len() < workers {
+            // who opened a handed socket may not have let it share its port: then workers share the socket
+            let next = open(actual, true).or_else(|_| sockets[0].try_clone()).map_err(failed)?;
+            sockets.push(next);
         }
         Ok(Self { address: actual, sockets })
+    }
+
+    /// The sockets once more, to hand them over.
+    pub fn clone_sockets(&self) -> io::Result<Vec<TcpListener>> {
+        self.sockets.iter().map(TcpListener::try_clone).collect()
     }
 }
 

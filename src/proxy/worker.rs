@@ -26,7 +26,14 @@ pub enum WorkerCommand {
     /// These changes are applied in the caches: look at what is open, and answer when it has decided anew.
     Apply(Arc<[Change]>, oneshot::Sender<()>),
     /// Take no new connections, let what runs finish within this time, tunnels too, then close what is left and end.
-    Drain(Duration),
+    Drain {
+        /// How long at most.
+        limit: Duration,
+        /// How long connections without a request stay open: a request may be on its way.
+        idle: Duration,
+    },
+    /// Answer at once, if the worker is not stuck.
+    Ping(oneshot::Sender<()>),
 }
 
 /// A running worker.
@@ -61,10 +68,11 @@ pub fn spawn_workers(
     metrics: Vec<Arc<WorkerMetrics>>,
     access_log: impl Fn() -> AccessLogWriter,
 ) -> io::Result<Vec<WorkerHandle>> {
-    let mut sockets: Vec<Vec<TcpListener>> = metrics.iter().map(|_| Vec::new()).collect();
-    for listener in listeners {
-        for (own, socket) in sockets.iter_mut().zip(listener.sockets) {
-            own.push(socket);
+    let mut sockets: Vec<Vec<(usize, TcpListener)>> = metrics.iter().map(|_| Vec::new()).collect();
+    let workers = sockets.len();
+    for (number, listener) in listeners.into_iter().enumerate() {
+        for (at, socket) in listener.sockets.into_iter().enumerate() {
+            sockets[at % workers].push((number, socket));
         }
     }
     let workers = sockets.into_iter().zip(metrics).enumerate().map(|(number, (sockets, metrics))| {
@@ -96,7 +104,7 @@ pub fn spawn_workers(
 
 async fn run(
     worker: Rc<WorkerContext>,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<(usize, TcpListener)>,
     mut commands: mpsc::UnboundedReceiver<WorkerCommand>,
 ) {
     let mut acceptor = Acceptor::start(&worker, sockets);
@@ -117,9 +125,13 @@ async fn run(
                     });
                 }
                 // changes are applied while it lasts: a key that is deactivated now ends now
-                Some(WorkerCommand::Drain(limit)) => {
+                Some(WorkerCommand::Drain { limit, idle }) => {
                     let (worker, acceptor) = (Rc::clone(&worker), std::mem::take(&mut acceptor));
-                    draining = Some(tokio::task::spawn_local(drain(worker, limit, acceptor)));
+                    draining = Some(tokio::task::spawn_local(drain(worker, limit, idle, acceptor)));
+                }
+                Some(WorkerCommand::Ping(done)) => {
+                    // whoever has asked may have stopped waiting
+                    let _ = done.send(());
                 }
                 None => return,
             },
@@ -127,11 +139,12 @@ async fn run(
     }
 }
 
-async fn drain(worker: Rc<WorkerContext>, limit: Duration, acceptor: Acceptor) {
+async fn drain(worker: Rc<WorkerContext>, limit: Duration, idle: Duration, acceptor: Acceptor) {
     worker.begin_draining();
     acceptor.stop().await;
-    worker.streams.drain();
-    wait_until_nothing_is_open(&worker, limit).await;
+    wait_until_nothing_is_open(&worker, idle).await;
+    worker.close_idle();
+    wait_until_nothing_is_open(&worker, limit.saturating_sub(idle)).await;
     worker.streams.close_requests();
     wait_until_nothing_is_open(&worker, CLOSE_TIME).await;
     worker.streams.close_all();

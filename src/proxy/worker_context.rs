@@ -54,6 +54,7 @@ pub(super) struct WorkerContext {
     /// What is known of the upstreams' endpoints. It outlasts a reload.
     destinations: DestinationStates,
     draining: Cell<bool>,
+    closes_idle: Cell<bool>,
     random: RandomNumbers,
     clock: Cell<Clock>,
     date: Cell<HttpDate>,
@@ -82,6 +83,7 @@ impl WorkerContext {
             upstream_limits,
             destinations,
             draining: Cell::new(false),
+            closes_idle: Cell::new(false),
             random: RandomNumbers::new(),
             clock: Cell::new(clock),
             date: Cell::new(HttpDate::at(clock.unix_milliseconds, None)),
@@ -124,6 +126,17 @@ impl WorkerContext {
     /// Keeps no connection open for a next request from now on.
     pub(super) fn begin_draining(&self) {
         self.draining.set(true);
+    }
+
+    /// From now on connections do not wait for a next request.
+    pub(super) fn close_idle(&self) {
+        self.closes_idle.set(true);
+        self.streams.drain();
+    }
+
+    /// Whether a connection whose request has been answered is closed.
+    pub(super) fn closes_idle(&self) -> bool {
+        self.closes_idle.get()
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -34,6 +34,11 @@ pub(super) enum StoreAtStop {
 }
 
 impl FollowerHandle {
+    /// Whether it has ended.
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Ends it. Blocks for a moment.
     pub(super) fn stop(self) -> StoreAtStop {
         // an error means that it has ended by itself

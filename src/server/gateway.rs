@@ -5,7 +5,7 @@ mod reload;
 pub use reload::ReloadError;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ use super::background_changes::BackgroundChanges;
 use super::control_plane::{self, ControlCommand, ControlPlane};
 use super::embedded_lease::EmbeddedLease;
 use super::follower_thread::{self, FollowerCommand, FollowerThread, StoreAtStop};
+use super::handed_sockets::{HandedSockets, Purpose};
 use super::record_lease::{self, StartingLease};
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
@@ -42,6 +43,9 @@ const REQUEST_STORE_THREADS: usize = 2;
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// How long it then waits until the store is closed.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How long connections without a request stay open while another process takes over: their next request, which may be on
+/// its way, is answered, and the answer says that the connection ends.
+const IDLE_CONNECTIONS_END: Duration = Duration::from_secs(5);
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +86,15 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+/// Who serves after a gateway that stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Succession {
+    /// Nobody, as far as it knows.
+    None,
+    /// A process that has its sockets, and its store.
+    Running,
+}
+
 /// Where a gateway listens, with real ports.
 #[derive(Debug, Clone)]
 pub struct Addresses {
@@ -110,15 +123,25 @@ pub struct Gateway {
     /// Where the record is in PostgreSQL.
     lease: Option<record_lease::LeaseHandle>,
     background: BackgroundChanges,
+    /// Every listening socket once more, by its name.
+    sockets: Vec<(String, TcpListener)>,
 }
 
 impl Gateway {
     /// Starts everything that `config` says. When this returns, connections are taken.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with_sockets(config, HandedSockets::default())
+    }
+
+    /// The same, with sockets that this process was handed.
+    pub(super) fn start_with_sockets(config: Config, handed: HandedSockets) -> Result<Self, StartError> {
         // before the store hears of this gateway; they are bound when it can decide
-        let management = config.management.iter().map(|management| management.address);
-        for address in config.listeners.iter().map(|listener| listener.address).chain(management) {
-            proxy::ensure_free(address)?;
+        let management = config.management.iter().map(|it| (Purpose::Management, it.address));
+        let proxied = config.listeners.iter().map(|it| (Purpose::Proxy, it.address));
+        for (purpose, address) in proxied.chain(management) {
+            if !handed.has(purpose, address) {
+                proxy::ensure_free(address)?;
+            }
         }
         let path = config.store.path().to_owned();
         let name = gateway_name(&config);
@@ -135,7 +158,7 @@ impl Gateway {
                 )
             }
         };
-        let started = Self::start_registered(config, clock, replica, &mut row);
+        let started = Self::start_registered(config, handed, clock, replica, &mut row);
         if let (Err(_), Some(row)) = (&started, row) {
             row.withdraw();
         }
@@ -144,6 +167,7 @@ impl Gateway {
 
     fn start_registered(
         config: Config,
+        handed: HandedSockets,
         clock: RecordClock,
         replica: Option<Replica>,
         row: &mut Option<EmbeddedLease>,
@@ -163,7 +187,7 @@ impl Gateway {
         let mut lease =
             replica.map(|replica| StartingLease::new(replica, config.max_staleness)).transpose()?;
         let stores = (request_store.clone(), async_store.clone());
-        let started = Self::start_with(config, peppers, stores, clock, row, &mut lease);
+        let started = Self::start_with(config, handed, peppers, stores, clock, row, &mut lease);
         if started.is_err() {
             if let Some(lease) = lease {
                 lease.withdraw();
@@ -176,6 +200,7 @@ impl Gateway {
     /// Takes the lease when it begins to act. It listens after that, when it can decide on all that comes.
     fn start_with(
         mut config: Config,
+        mut handed: HandedSockets,
         peppers: Peppers,
         (mut request_store, async_store): (RequestStore, Option<AsyncStore>),
         clock: RecordClock,
@@ -208,15 +233,23 @@ impl Gateway {
             row.activate(follower.position(), &authenticator)?;
         }
 
-        let mut listeners = Vec::new();
-        for listener in &config.listeners {
-            listeners.push(BoundListener::bind(listener.address, config.workers)?);
+        let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
+        for config::Listener { address, .. } in &config.listeners {
+            let given = handed.take(Purpose::Proxy, *address);
+            let bound = BoundListener::bind(*address, config.workers, given)?;
+            for (worker, socket) in bound.clone_sockets()?.into_iter().enumerate() {
+                sockets.push((Purpose::Proxy.socket_name(*address, worker), socket));
+            }
+            listeners.push(bound);
         }
         let management = match &config.management {
-            Some(settings) => Some(
-                management::bind(settings.address)
-                    .map_err(|source| BindError::new(settings.address, source))?,
-            ),
+            Some(config::Management { address, .. }) => {
+                let given = handed.take(Purpose::Management, *address).pop();
+                let bound =
+                    management::bind(*address, given).map_err(|source| BindError::new(*address, source))?;
+                sockets.push((Purpose::Management.socket_name(*address, 0), bound.try_clone()?));
+                Some(bound)
+            }
             None => None,
         };
         let addresses = Addresses {
@@ -318,7 +351,33 @@ impl Gateway {
             async_store,
             lease,
             background,
+            sockets,
         })
+    }
+
+    /// Its listening sockets, to be handed over.
+    pub(super) fn sockets(&self) -> &[(String, TcpListener)] {
+        &self.sockets
+    }
+
+    /// The store that it runs on.
+    pub(super) fn store(&self) -> &config::Store {
+        &self.config.store
+    }
+
+    /// Whether everything that serves requests still does: asks each worker, and waits.
+    pub(super) fn health_check(&self) -> impl Future<Output = bool> + use<> {
+        let workers = Arc::clone(&self.workers);
+        let threads_run = !self.control.is_finished() && !self.follower.is_finished();
+        async move {
+            for worker in workers.iter() {
+                let (done, answered) = oneshot::channel();
+                if !worker.send(WorkerCommand::Ping(done)) || answered.await.is_err() {
+                    return false;
+                }
+            }
+            threads_run
+        }
     }
 
     /// Where it listens.
@@ -331,13 +390,29 @@ impl Gateway {
         self.access_log.reopen();
     }
 
-    /// Stops in order: no new connections, running requests finish within `drain_timeout`, tunnels are closed after it,
-    /// and the management listener last: it tells of the stop until then.
+    /// Stops in order: no new connections, also to the management listener, whose port is free from then on; running
+    /// requests finish within `drain_timeout`; tunnels are closed after it.
     pub async fn stop(self) {
+        self.drain(Succession::None).await;
+    }
+
+    /// The same, while another process takes the new connections.
+    pub(super) async fn stop_for_successor(self) {
+        self.drain(Succession::Running).await;
+    }
+
+    async fn drain(self, succession: Succession) {
         self.draining.store(true, Ordering::Relaxed);
+        let limit = self.config.timeouts.drain;
+        let idle = match succession {
+            Succession::None => Duration::ZERO,
+            Succession::Running => IDLE_CONNECTIONS_END.min(limit / 2),
+        };
         for worker in self.workers.iter() {
-            worker.send(WorkerCommand::Drain(self.config.timeouts.drain));
+            worker.send(WorkerCommand::Drain { limit, idle });
         }
+        let (finished, management_ended) = oneshot::channel();
+        let is_asked = self.control_commands.send(ControlCommand::EndManagement(finished)).is_ok();
         let path = self.config.store.path().to_owned();
         let Self {
             workers,
@@ -349,8 +424,11 @@ impl Gateway {
             lease,
             background,
             access_log,
+            sockets,
             ..
         } = self;
+        // a connection that comes to a socket of a process that does not accept would hang
+        drop(sockets);
         let (done, stopped) = oneshot::channel();
         // joining threads blocks; the caller's runtime may be one that serves
         std::thread::spawn(move || {
@@ -359,9 +437,8 @@ impl Gateway {
                 std::thread::sleep(control_plane::POLL);
             }
             // before the follower ends: what they change comes into force through it
-            let (finished, ended) = oneshot::channel();
-            if control_commands.send(ControlCommand::EndManagement(finished)).is_ok() {
-                let _ = ended.blocking_recv();
+            if is_asked {
+                let _ = management_ended.blocking_recv();
             }
             background.stop(BACKGROUND_END);
             let store = follower.stop();
@@ -377,7 +454,9 @@ impl Gateway {
             match store {
                 StoreAtStop::Intact => {
                     close(&request_store, async_store.as_ref());
-                    warn_of_uncheckpointed_wal(&path);
+                    if succession == Succession::None {
+                        warn_of_uncheckpointed_wal(&path);
+                    }
                 }
                 // as long as a connection is open SQLite takes nothing away
                 StoreAtStop::ForeignLog => std::mem::forget(request_store),

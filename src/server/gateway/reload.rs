@@ -11,8 +11,8 @@ use crate::server::open_files;
 /// Why a configuration is not taken over while the gateway runs. The old one stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// What only a restart can change.
-    #[error("'{}' cannot change while the gateway runs: restart it", keys.join("', '"))]
+    /// What only another process can change.
+    #[error("'{}' cannot change while the gateway runs: run `portcullis upgrade`", keys.join("', '"))]
     NeedsRestart {
         /// the configuration's keys
         keys: Vec<&'static str>,

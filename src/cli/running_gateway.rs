@@ -1,0 +1,35 @@
+//! `portcullis reload`, `portcullis upgrade`: what the gateway that runs with a configuration is told.
+
+use std::path::Path;
+
+use super::output::print;
+use crate::config::load_to_serve;
+use crate::server::{self, ControlRequest};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Have the running gateway take over its configuration",
+    long_about = "Checks the configuration, and has the gateway that runs with it take it over, as SIGHUP does; running \
+        requests keep what they began with. Ends when it is in force, or says why it is not: then nothing has changed. What \
+        a running gateway cannot change, such as its listeners, `portcullis upgrade` can.",
+    after_help = "Examples:\n  portcullis reload\n  portcullis reload --config /etc/portcullis/portcullis.yaml"
+)]
+pub(super) struct Reload {}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Replace the running gateway by a new process, without a gap",
+    long_about = "Has the gateway that runs with this configuration start its program anew, as SIGUSR2 does, and hand over: a \
+        new version of the program, or what a reload cannot change, such as listeners and 'workers'. No connection is \
+        refused and no request is lost: the new process takes the listening sockets over, and once it is ready, the old one \
+        finishes what runs, within 'drain_timeout'. Ends when the new process has taken over, or says why it has not: then \
+        the old one goes on as it was.",
+    after_help = "Examples:\n  portcullis upgrade\n  portcullis upgrade --config /etc/portcullis/portcullis.yaml"
+)]
+pub(super) struct Upgrade {}
+
+/// Asks the gateway that runs with `config`.
+pub(super) fn ask(config: &Path, request: ControlRequest) -> anyhow::Result<()> {
+    let said = server::ask(&load_to_serve(config)?.store, request)?;
+    print(&format!("{said}\n"))
+}

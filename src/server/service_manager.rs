@@ -1,0 +1,62 @@
+//! What systemd is told (sd_notify(3)): ready, reloading, stopping, still alive; and the sockets that it keeps, so that a
+//! restart refuses nobody. Where there is none (`NOTIFY_SOCKET` is not set), nothing is told.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// Requests are taken.
+pub(super) fn tell_ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// The configuration is being read again; [`tell_ready`] ends it.
+pub(super) fn tell_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => not_told(&error),
+    }
+}
+
+/// The gateway is stopping.
+pub(super) fn tell_stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+/// Another process is the service from now on.
+pub(super) fn tell_main_pid(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
+/// The gateway still works.
+pub(super) fn tell_alive() {
+    tell(&[NotifyState::Watchdog]);
+}
+
+/// How often [`tell_alive`] is expected, if it is.
+pub(super) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// Has systemd keep these sockets, which it does where the unit says `FileDescriptorStoreMax=`. It knows those that it has.
+pub(super) fn keep_sockets(sockets: &[(String, TcpListener)]) {
+    for (name, socket) in sockets {
+        let states = [NotifyState::FdStore, NotifyState::FdName(name)];
+        if let Err(error) = sd_notify::notify_with_fds(&states, &[socket.as_fd()]) {
+            not_told(&error);
+        }
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        not_told(&error);
+    }
+}
+
+fn not_told(error: &io::Error) {
+    tracing::warn!(%error, "systemd cannot be told how the service is");
+}

@@ -1,0 +1,352 @@
+//! Another process takes over without a gap: no connection is refused, no request is lost, and what cannot start leaves
+//! everything as it was.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod load;
+mod service_manager;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use load::{Load, TARGET};
+use support::api::Api;
+use support::cli::{Key, Outcome};
+use support::gateway::{Gateway, Plan, Site};
+use support::http1::{Client, Request};
+use support::postgres::Postgres;
+use support::upstream::{Answer, Conversation, Recorded, Upstream};
+use support::{PATIENCE, stays, wait_for};
+
+/// A gateway whose process is followed by others.
+struct Service {
+    // first, so that the processes end before what they use
+    gateway: Gateway,
+    /// The processes that took over, the last one last.
+    pids: Vec<u32>,
+    key: Key,
+    /// The program: a link, as a package's is.
+    program: PathBuf,
+}
+
+impl Service {
+    fn start(site: Site) -> Self {
+        site.create_environment("e1");
+        let key = site.create_environment_key("e1");
+        let program = site.directory().join("program");
+        symlink(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
+        // called by that name; the wrapper lives as long as the test does
+        let script: &str = format!("exec -a '{}' \"$0\" \"$@\"", program.display()).leak();
+        let wrapper = vec!["bash", "-c", script].leak();
+        Self { gateway: site.started_by(wrapper).start(), pids: Vec::new(), key, program }
+    }
+
+    fn upgrade(&self) -> Outcome {
+        self.gateway.run(&["upgrade"])
+    }
+
+    /// Hands over, by the command, and waits until it has been said that another process has taken over.
+    #[track_caller]
+    fn succeed(&mut self) {
+        let outcome = self.upgrade();
+        assert_eq!(outcome.code, 0, "{outcome:?}\n{}", self.gateway.log());
+        let pid = outcome.stdout.split_whitespace().find_map(|word| word.parse().ok());
+        self.pids.push(pid.unwrap_or_else(|| panic!("no process: {outcome:?}")));
+    }
+
+    /// How many processes have said that they are ready, the first one too.
+    fn ready_count(&self) -> usize {
+        self.gateway.log().matches("serve: ready\n").count()
+    }
+
+    #[track_caller]
+    fn works(&self) {
+        assert_eq!(self.gateway.exchange(Request::get(TARGET).key(&self.key).end()).status, 200);
+        assert_eq!(Client::connect(self.gateway.management()).read_from("/healthz"), 200);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        for pid in &self.pids {
+            // those before the last have ended by themselves
+            drop(std::process::Command::new("kill").arg(pid.to_string()).output());
+        }
+        for pid in &self.pids {
+            wait_for(PATIENCE, "a process that took over has ended", || !is_running(*pid));
+        }
+    }
+}
+
+fn is_running(pid: u32) -> bool {
+    // one that nobody waits for stays as a zombie, where process 1 does not
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn child_of(parent: u32) -> Option<u32> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.into_iter().find(|pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // behind the name, which may hold anything: state, parent
+        let parent_of = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1));
+        parent_of == Some(&parent.to_string())
+    })
+}
+
+/// An address that no other process has: tests that run at once are different processes.
+fn known_address(port: u16) -> SocketAddr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    SocketAddr::from(([127, 119, high, low], port))
+}
+
+/// Has the configuration name the address of the management listener.
+fn set_management_address(site: &Site, management: SocketAddr) {
+    let text = fs::read_to_string(site.config()).unwrap();
+    let changed =
+        text.replace("management:\n  address: 127.0.0.1:0", &format!("management:\n  address: {management}"));
+    assert_ne!(text, changed);
+    fs::write(site.config(), changed).unwrap();
+}
+
+trait ReadFrom {
+    fn read_from(self, path: &str) -> u16;
+}
+
+impl ReadFrom for Client {
+    fn read_from(mut self, path: &str) -> u16 {
+        self.send(Request::get(path).end());
+        self.read().status
+    }
+}
+
+/// Sends back what it receives, until the other side ends.
+fn echo(_: &Recorded, conversation: &mut Conversation) -> bool {
+    conversation
+        .send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .ok();
+    while let Ok(bytes) = conversation.receive() {
+        if bytes.is_empty() || conversation.send(&bytes).is_err() {
+            break;
+        }
+    }
+    false
+}
+
+fn ten_upgrades_under_load(upstream: &Upstream, site: Site) {
+    let mut service = Service::start(site);
+    upstream.answer("/v1/projects/e1/tunnel", Answer::after_head(echo));
+    let (http, https, key) = (service.gateway.http(), service.gateway.https(), service.key.clone());
+    let load = Load::default();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| load.new_connections(http, &key));
+            scope.spawn(|| load.kept_connection(http, &key, Duration::ZERO));
+        }
+        // idle for most of the time: a request may be on its way when the process is told to end
+        scope.spawn(|| load.kept_connection(http, &key, Duration::from_millis(7)));
+        scope.spawn(|| load.http2(https, &key));
+        let stop = StopAtEnd(&load);
+        for round in 0..10 {
+            let mut tunnel = service.gateway.connect();
+            let request = Request::get("/v1/projects/e1/tunnel").key(&key);
+            tunnel.send(request.header("Connection", "Upgrade").header("Upgrade", "websocket").end());
+            assert_eq!(tunnel.read().status, 101);
+            let mut upload = service.gateway.connect();
+            let head = Request::new("POST", TARGET).key(&key).header("Transfer-Encoding", "chunked");
+            upload.send(head.end());
+            upload.send("3\r\nabc\r\n");
+            let deactivated = service.gateway.create_environment_key("e1");
+            let before = load.answered.load(Ordering::Relaxed);
+
+            service.succeed();
+            // both go on where they are
+            tunnel.send("still here");
+            assert_eq!(tunnel.take(10, PATIENCE).expect("the tunnel goes on"), b"still here");
+            upload.send("3\r\ndef\r\n0\r\n\r\n");
+            let uploaded = upload.read();
+            assert_eq!(uploaded.status, 200, "round {round}: {uploaded:?}");
+            // while both processes run, a receipt is about both
+            let told = service.gateway.succeed(&["key", "deactivate", &deactivated.id]).stdout;
+            assert!(told.contains("in force on "), "{told}");
+            for _ in 0..4 {
+                let refused = service.gateway.exchange(Request::get(TARGET).key(&deactivated).end());
+                assert_eq!(refused.status, 401);
+            }
+            let more = before + 50;
+            wait_for(PATIENCE, "the load goes on", || load.answered.load(Ordering::Relaxed) > more);
+        }
+        drop(stop);
+    });
+    load.assert_whole();
+    assert!(load.ended.load(Ordering::Relaxed) >= 10, "kept connections move to the new process: {load:?}");
+    service.works();
+    let first = service.gateway.wait_for_exit(4 * PATIENCE);
+    assert_eq!(first, Some(0), "the first process ends well");
+    assert!(!service.gateway.log().contains("ERROR"), "{}", service.gateway.log());
+}
+
+/// Ends the load even where the test fails.
+struct StopAtEnd<'a>(&'a Load);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+#[test]
+fn ten_upgrades_under_load_lose_nothing_with_an_embedded_store() {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).top("drain_timeout: 5s").prepare();
+    ten_upgrades_under_load(&upstream, site);
+}
+
+#[test]
+fn ten_upgrades_under_load_lose_nothing_with_postgresql() {
+    let server = Postgres::start();
+    let upstream = Upstream::start();
+    let plan = Plan::new(&upstream).postgres(&server.url(&server.create_database()), "one", "60s");
+    ten_upgrades_under_load(&upstream, plan.top("drain_timeout: 5s").prepare());
+}
+
+#[test]
+fn what_does_not_start_leaves_the_gateway_as_it_was() {
+    let upstream = Upstream::start();
+    let mut service = Service::start(Plan::new(&upstream).prepare());
+    let config = service.gateway.config().to_owned();
+    let right = fs::read_to_string(&config).unwrap();
+    // what only the start finds
+    let taken = std::net::TcpListener::bind(known_address(8135)).unwrap();
+    let address = taken.local_addr().unwrap();
+    fs::write(&config, right.replace("listeners:\n", &format!("listeners:\n  - address: {address}\n")))
+        .unwrap();
+    let refused = service.upgrade();
+    assert!(refused.code == 1 && refused.stderr.contains("the new process has ended"), "{refused:?}");
+    assert!(service.gateway.log().contains("is in use"), "its log says why: {}", service.gateway.log());
+    service.works();
+    // by signal, too; the configuration cannot be read at all
+    fs::write(&config, "{").unwrap();
+    let ended = || service.gateway.log().matches("no other process takes over").count();
+    service.gateway.signal("USR2");
+    wait_for(PATIENCE, "it is said that nothing has come of it", || ended() == 2);
+    fs::write(&config, &right).unwrap();
+    service.works();
+    // a program that hangs is waited for, and one that is missing is not
+    let swap = |script: Option<&str>| {
+        fs::remove_file(&service.program).ok();
+        if let Some(script) = script {
+            fs::write(&service.program, script).unwrap();
+            fs::set_permissions(&service.program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .unwrap();
+        }
+    };
+    swap(None);
+    let refused = service.upgrade();
+    assert!(refused.code == 1 && refused.stderr.contains("cannot be started"), "{refused:?}");
+    swap(Some("#!/bin/sh\nexec sleep 600\n"));
+    service.gateway.signal("USR2");
+    wait_for(PATIENCE, "the new process is started", || {
+        service.gateway.log().matches("starting the process").count() == 4
+    });
+    let refused = service.upgrade();
+    assert!(refused.code == 1 && refused.stderr.contains("under way already"), "{refused:?}");
+    service.works();
+    assert_eq!(service.ready_count(), 1);
+    // told to stop, it takes the one that hangs with it
+    let sleeper = child_of(service.gateway.pid()).expect("the new process waits");
+    service.gateway.signal("TERM");
+    assert_eq!(service.gateway.wait_for_exit(PATIENCE), Some(0));
+    assert!(!is_running(sleeper));
+}
+
+#[test]
+fn what_a_reload_cannot_change_an_upgrade_can() {
+    let upstream = Upstream::start();
+    let mut service = Service::start(Plan::new(&upstream).prepare());
+    let config = service.gateway.config().to_owned();
+    let change = |from: &str, to: &str| {
+        let text = fs::read_to_string(&config).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&config, text.replace(from, to)).unwrap();
+    };
+    let http = service.gateway.http();
+    let told = service.gateway.succeed(&["reload"]).stdout;
+    assert_eq!(told, "the configuration is reloaded\n");
+    let extra = known_address(8136);
+    change("listeners:\n", &format!("listeners:\n  - address: {extra}\n"));
+    for workers in [1, 3] {
+        change(if workers == 1 { "workers: 2" } else { "workers: 1" }, &format!("workers: {workers}"));
+        let refused = service.gateway.run(&["reload"]);
+        assert!(refused.code == 1 && refused.stderr.contains("`portcullis upgrade`"), "{refused:?}");
+        service.succeed();
+        // wherever a connection lands, somebody takes it
+        for _ in 0..30 {
+            for address in [http, extra] {
+                let mut client = Client::connect(address);
+                client.send(Request::get(TARGET).key(&service.key).end());
+                assert_eq!(client.read().status, 200, "{workers} workers");
+            }
+        }
+    }
+    // and one that is gone
+    change(&format!("  - address: {extra}\n"), "");
+    service.succeed();
+    wait_for(PATIENCE, "the former listener is closed", || std::net::TcpStream::connect(extra).is_err());
+    service.works();
+}
+
+#[test]
+fn the_management_port_is_free_while_streams_still_run() {
+    let upstream = Upstream::start();
+    upstream.answer("/v1/projects/e1/tunnel", Answer::after_head(echo));
+    let (http, management) = (known_address(8137), known_address(8138));
+    let plan = Plan::new(&upstream).listeners(&format!("  - address: {http}\n")).top("drain_timeout: 20s");
+    let site = plan.prepare();
+    set_management_address(&site, management);
+    site.create_environment("e1");
+    let key = site.create_environment_key("e1");
+    let mut first = site.start();
+    let mut tunnel = first.connect();
+    let request = Request::get("/v1/projects/e1/tunnel").key(&key);
+    tunnel.send(request.header("Connection", "Upgrade").header("Upgrade", "websocket").end());
+    assert_eq!(tunnel.read().status, 101);
+    first.signal("TERM");
+    wait_for(PATIENCE, "the ports are free", || {
+        [http, management].iter().all(|address| std::net::TcpStream::connect(address).is_err())
+    });
+    // a second process starts on the same store and the same ports
+    let second = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(["serve", "--config"])
+        .arg(first.config())
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let second = KilledAtEnd(second);
+    wait_for(PATIENCE, "the second process serves", || {
+        std::net::TcpStream::connect(management).is_ok() && std::net::TcpStream::connect(http).is_ok()
+    });
+    tunnel.send("still here");
+    assert_eq!(tunnel.take(10, PATIENCE).expect("the stream of the first one goes on"), b"still here");
+    assert_eq!(Api::admin(&first).get("/v2-beta/apikeys").status, 200, "served by the second one");
+    drop(tunnel);
+    assert_eq!(first.wait_for_exit(PATIENCE), Some(0));
+    stays(Duration::from_millis(200), "the second one goes on", || is_running(second.0.id()));
+}
+
+struct KilledAtEnd(std::process::Child);
+
+impl Drop for KilledAtEnd {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
