@@ -131,7 +131,8 @@ impl FollowerThread {
                         self.authenticator.set_store_misses_trusted_until(BootInstant::default());
                     }
                     // a removed file may come back, one that is replaced may not: then the lease is not waited for
-                    if log_throttle.should_log() | (is_final && !was_final) {
+                    let is_due = log_throttle.should_log();
+                    if is_due || (is_final && !was_final) {
                         let then = self.then();
                         tracing::error!(%error, "cannot follow the store: {then}");
                     }

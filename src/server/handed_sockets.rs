@@ -38,7 +38,7 @@ impl Purpose {
 pub(super) struct HandedSockets(Vec<(String, TcpListener)>);
 
 impl HandedSockets {
-    /// Those that systemd passes on (`LISTEN_FDS`, sd_listen_fds(3)): kept for this service at its last end, or opened by a
+    /// Those that systemd passes on (`LISTEN_FDS`, `sd_listen_fds(3)`): kept for this service at its last end, or opened by a
     /// socket unit.
     pub(super) fn from_service_manager() -> Self {
         let mut found = ListenFd::from_env();

@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)): ready, reloading, stopping, still alive; and the sockets that it keeps, so that a
+//! What systemd is told (`sd_notify(3)`): ready, reloading, stopping, still alive; and the sockets that it keeps, so that a
 //! restart refuses nobody. Where there is none (`NOTIFY_SOCKET` is not set), nothing is told.
 
 use std::io;

@@ -182,8 +182,8 @@ fn hand_over(channel: &OwnedFd, sockets: &[(String, TcpListener)]) -> io::Result
     send(channel.as_fd(), END, None)
 }
 
-/// The process that this one takes over from.
-pub(super) struct Predecessor;
+/// The process that this one takes over from, at the other end of the standard input.
+pub(super) struct Predecessor(io::Stdin);
 
 impl Predecessor {
     /// The process that has started this one to take over, with the sockets that it hands over.
@@ -201,7 +201,7 @@ impl Predecessor {
             if let (Some(name), Some(socket)) = (message.text.strip_prefix(SOCKET), message.socket) {
                 sockets.push(String::from_utf8_lossy(name).into_owned(), socket);
             } else if message.text == END {
-                return Ok(Some((Self, sockets)));
+                return Ok(Some((Self(stdin), sockets)));
             } else if message.text.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -210,8 +210,8 @@ impl Predecessor {
 
     /// Says that this process is ready, and waits for a moment until it is the service. Blocks.
     pub(super) fn tell_ready(&self) {
-        let stdin = io::stdin();
-        let confirmed = send(stdin.as_fd(), READY, None).and_then(|()| receive(stdin.as_fd()));
+        let channel = self.0.as_fd();
+        let confirmed = send(channel, READY, None).and_then(|()| receive(channel));
         match confirmed {
             Ok(message) if message.text == MAIN => {}
             Ok(_) => tracing::warn!("the process that this one takes over from is gone"),
