@@ -142,7 +142,20 @@ fn endpoint_choice(upstream: &Upstream) -> String {
             format!("ejected for {pause} after {consecutive} failures in a row, at most {at_most_percent}%")
         },
     );
-    format!("balance {}, {ejection}", upstream.balance.name())
+    let health = upstream.health.as_ref().map_or_else(
+        || "no health check".to_owned(),
+        |check| {
+            let time = humantime::format_duration;
+            format!(
+                "health check GET {} every {}, down after {} failures, up after {}",
+                check.path,
+                time(check.interval),
+                check.down,
+                check.up
+            )
+        },
+    );
+    format!("balance {}, {ejection}, {health}", upstream.balance.name())
 }
 
 fn document(config: &Config) -> Value {
@@ -192,11 +205,21 @@ fn upstream_document(upstream: &Upstream) -> Value {
             "atMost": format!("{}%", ejection.at_most_percent),
         })
     });
+    let health = upstream.health.as_ref().map(|check| {
+        json!({
+            "path": check.path,
+            "interval": humantime::format_duration(check.interval).to_string(),
+            "timeout": humantime::format_duration(check.timeout).to_string(),
+            "down": check.down,
+            "up": check.up,
+        })
+    });
     json!({
         "name": upstream.name,
         "endpoints": upstream.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "balance": upstream.balance.name(),
         "ejection": ejection,
+        "health": health,
     })
 }
 

@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use super::endpoint_choice::{Balance, Ejection, read_balance, read_ejection};
+use super::health_check::{self, HealthCheck};
 use super::listener::read_certificates;
 use super::reader::{Files, Reader};
 use super::yaml::{Entry, Node, is_substituted};
@@ -38,6 +39,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// When an endpoint gets no requests for a while; `None`: never.
     pub ejection: Option<Ejection>,
+    /// Requests by which the gateway finds out which endpoints are well.
+    pub health: Option<HealthCheck>,
     /// Connections open at once, per worker. Where absent, [`DEFAULT_MAX_CONNECTIONS`]; fewer where the system allows
     /// too few open files.
     pub max_connections: Option<usize>,
@@ -48,7 +51,7 @@ pub struct Upstream {
 }
 
 /// The keys of an upstream.
-pub(super) const KEYS: [&str; 11] = [
+pub(super) const KEYS: [&str; 12] = [
     "endpoints",
     "protocol",
     "tls",
@@ -57,6 +60,7 @@ pub(super) const KEYS: [&str; 11] = [
     "authorization",
     "balance",
     "ejection",
+    "health",
     "max_connections",
     "max_waiting",
     "idle_connections",
@@ -222,6 +226,7 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
         authorization: AuthorizationHeader::default(),
         balance: Balance::default(),
         ejection: Some(Ejection::default()),
+        health: None,
         max_connections: None,
         max_waiting: DEFAULT_MAX_WAITING,
         idle_connections: None,
@@ -271,6 +276,7 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
     });
     reader.set(&mut upstream.balance, section.get("balance"), read_balance);
     reader.set(&mut upstream.ejection, section.get("ejection"), read_ejection);
+    upstream.health = section.get("health").and_then(|node| health_check::read(reader, node));
     reader.set(&mut upstream.max_connections, section.get("max_connections"), |reader, node| {
         reader.number_or_auto(node, 1..=1_000_000, None)
     });

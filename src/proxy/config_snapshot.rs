@@ -112,6 +112,20 @@ impl ConfigSnapshot {
         })
     }
 
+    /// The upstreams, in the order of the configuration.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// Takes over what is known of upstreams that were in a former configuration already.
+    pub fn take_over(&self, former: &Self) {
+        for upstream in &self.upstreams {
+            if let Some(before) = former.upstreams.iter().find(|before| before.name == upstream.name) {
+                upstream.take_over(before);
+            }
+        }
+    }
+
     /// How long a request line may be: the target, and beside it the method, the version and the authority of a URL.
     pub(super) fn request_line_bytes(&self) -> usize {
         self.limits.uri_bytes + 320

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,7 @@ pub(super) enum ExchangeEnd {
 /// What one exchange works with.
 pub(super) struct Exchange<'a> {
     pub(super) permitted: &'a Permitted<'a>,
-    pub(super) pool: &'a Pool,
+    pub(super) pool: &'a Rc<Pool>,
     pub(super) requester: Requester,
     pub(super) stream: &'a OpenStream,
     pub(super) progress: &'a ExchangeProgress,

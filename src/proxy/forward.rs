@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::decide::Permitted;
@@ -23,7 +24,7 @@ impl RequestContext<'_> {
         &self,
         permitted: &Permitted<'_>,
         paths: &RoutedPaths<'_>,
-        pool: &Pool,
+        pool: &Rc<Pool>,
         keep_alive: bool,
         progress: &ExchangeProgress,
         client: &mut Peer,

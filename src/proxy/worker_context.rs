@@ -19,7 +19,7 @@ use crate::wire::{PipePool, ReplayBudget};
 /// began with.
 pub(super) struct ActiveConfig {
     pub(super) snapshot: Arc<ConfigSnapshot>,
-    pub(super) pools: Vec<Pool>,
+    pub(super) pools: Vec<Rc<Pool>>,
 }
 
 impl ActiveConfig {
@@ -31,8 +31,9 @@ impl ActiveConfig {
         let timeout = snapshot.timeouts.upstream_connect;
         let limits = limits.for_upstreams(&snapshot.upstreams, snapshot.files.upstream_connections);
         let upstreams = snapshot.upstreams.iter().zip(limits);
-        let pools =
-            upstreams.map(|(upstream, limit)| Pool::new(Arc::clone(upstream), limit, destinations, timeout));
+        let pools = upstreams
+            .map(|(upstream, limit)| Pool::new(Arc::clone(upstream), limit, destinations, timeout))
+            .map(Rc::new);
         let pools = pools.collect();
         Rc::new(Self { snapshot, pools })
     }
@@ -102,6 +103,9 @@ impl WorkerContext {
         }
         self.access_log.borrow_mut().flush();
         let active_config = self.active_config();
+        for pool in &active_config.pools {
+            pool.refresh(&self.destinations);
+        }
         if let Some(oldest) = Instant::now().checked_sub(active_config.snapshot.timeouts.upstream_idle) {
             for pool in &active_config.pools {
                 pool.close_idle(oldest);
@@ -116,7 +120,7 @@ impl WorkerContext {
         let mut active_config = self.active_config.borrow_mut();
         if !Arc::ptr_eq(&current, &active_config.snapshot) {
             // before the limits are divided anew: what it keeps idle is closed
-            active_config.pools.iter().for_each(Pool::retire);
+            active_config.pools.iter().for_each(|pool| pool.retire());
             *active_config =
                 ActiveConfig::new(Arc::clone(&current), &self.upstream_limits, &self.destinations);
         }

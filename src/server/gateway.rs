@@ -21,6 +21,7 @@ use super::embedded_lease::EmbeddedLease;
 use super::follower_thread::{self, FollowerCommand, FollowerThread, StoreAtStop};
 use super::handed_sockets::{HandedSockets, Purpose};
 use super::record_lease::{self, StartingLease};
+use super::upstream_monitor::UpstreamMonitor;
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config};
@@ -125,6 +126,7 @@ pub struct Gateway {
     background: BackgroundChanges,
     /// Every listening socket once more, by its name.
     sockets: Vec<(String, TcpListener)>,
+    upstream_monitor: UpstreamMonitor,
 }
 
 impl Gateway {
@@ -272,6 +274,7 @@ impl Gateway {
             keys_expiring.as_ref(),
             &endpoint_counts,
         );
+        let upstream_monitor = UpstreamMonitor::spawn(snapshot.upstreams().to_vec())?;
         let shared = SharedState::new(snapshot, Arc::clone(&authenticator), endpoint_counts);
         let workers =
             Arc::new(proxy::spawn_workers(&shared, listeners, worker_metrics, || access_log.writer())?);
@@ -352,6 +355,7 @@ impl Gateway {
             lease,
             background,
             sockets,
+            upstream_monitor,
         })
     }
 

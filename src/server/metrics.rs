@@ -76,17 +76,21 @@ fn endpoint_metrics(endpoints: &Arc<EndpointCounts>) -> Vec<MetricFamily> {
         let endpoints = Arc::clone(endpoints);
         let read = move || {
             let sums = endpoints.sums().into_iter();
-            sums.map(|(of, count)| (vec![("upstream", of.upstream), ("endpoint", of.endpoint)], value(count)))
-                .collect()
+            sums.map(|(of, count)| {
+                let mut labels = vec![("upstream", of.upstream), ("endpoint", of.endpoint)];
+                labels.extend(of.address.map(|address| ("address", address.ip().to_string())));
+                (labels, value(count))
+            })
+            .collect()
         };
         MetricFamily { name, help, kind, read: Box::new(read) }
     };
     vec![
         family(
             "upstream_endpoint_up",
-            "Whether requests are sent to the endpoint; 0 while a worker has it ejected",
+            "Whether requests are sent to the endpoint; 0 while it is down by its health check, or a worker has it ejected",
             MetricKind::Gauge,
-            |count| u64::from(count.ejected == 0),
+            |count| u64::from(count.ejected == 0 && count.down == 0),
         ),
         family(
             "upstream_endpoint_requests",

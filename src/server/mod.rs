@@ -13,6 +13,7 @@ mod record_lease;
 mod serve;
 mod service_manager;
 mod upgrade;
+mod upstream_monitor;
 
 pub use control_socket::{ControlError, ControlRequest, ask};
 pub use gateway::{Addresses, Gateway, ReloadError, StartError, missing_peppers};

@@ -47,13 +47,24 @@ impl Balancer {
         self.destinations.borrow().clone()
     }
 
+    /// Requests go there from now on.
+    pub(super) fn set_destinations(&self, destinations: Vec<Rc<Destination>>) {
+        self.destinations.replace(destinations);
+    }
+
     pub(super) fn has_several(&self) -> bool {
         self.destinations.borrow().len() > 1
     }
 
     /// Where a request goes that did not get through at `tried`; `None`: everything was tried. Destinations that are
-    /// ejected come last. `may_be_lost`: the request can be sent only once, so it is not the first to go on trial.
-    pub(super) fn choose(&self, tried: &[Rc<Destination>], may_be_lost: bool) -> Option<InFlight> {
+    /// ejected or down come last, and only with `last_resort`. `may_be_lost`: the request can be sent only once, so it is not
+    /// the first to go on trial.
+    pub(super) fn choose(
+        &self,
+        tried: &[Rc<Destination>],
+        may_be_lost: bool,
+        last_resort: bool,
+    ) -> Option<InFlight> {
         let all = self.destinations.borrow();
         let pause = self.ejection.map_or(Duration::ZERO, |ejection| ejection.pause);
         let is_untried = |at: &usize| !tried.iter().any(|tried| Rc::ptr_eq(tried, &all[*at]));
@@ -68,7 +79,9 @@ impl Balancer {
         let from = |first: usize| (0..count).map(move |step| (first + step) % count);
         let in_turn = self.next.get();
         let Some(first) = from(in_turn).find(is_usable) else {
-            return from(in_turn).find(is_untried).and_then(begin);
+            let any = from(in_turn).find(is_untried).filter(|_| last_resort)?;
+            self.next.set(any + 1);
+            return begin(any);
         };
         self.next.set(first + 1);
         if self.balance == Balance::Turn {
@@ -83,10 +96,10 @@ impl Balancer {
         )
     }
 
-    /// Whether there is a destination that is neither ejected nor among these.
+    /// Whether there is a destination that is well and not among these.
     pub(super) fn has_other_than(&self, tried: &[Rc<Destination>]) -> bool {
         let all = self.destinations.borrow();
-        all.iter().any(|one| !one.state.is_ejected() && !tried.iter().any(|tried| Rc::ptr_eq(tried, one)))
+        all.iter().any(|one| one.state.is_well() && !tried.iter().any(|tried| Rc::ptr_eq(tried, one)))
     }
 
     /// Takes note of an answer. Whether the destination is back after it was ejected.

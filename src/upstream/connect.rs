@@ -1,6 +1,7 @@
 //! A new connection to an endpoint: TCP, then TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -14,32 +15,26 @@ use crate::wire::Socket;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// TCP or name resolution failed.
-    #[error("cannot connect to {host}:{port}: {source}")]
+    #[error("cannot connect to {endpoint}: {source}")]
     Connect {
-        /// the endpoint's host
-        host: String,
-        /// the endpoint's port
-        port: u16,
+        /// the endpoint, with its address if it has a name
+        endpoint: String,
         /// what the system said
         source: io::Error,
     },
     /// The TLS handshake failed.
-    #[error("TLS with {host}:{port} failed: {source}")]
+    #[error("TLS with {endpoint} failed: {source}")]
     Tls {
-        /// the endpoint's host
-        host: String,
-        /// the endpoint's port
-        port: u16,
+        /// the endpoint, with its address if it has a name
+        endpoint: String,
         /// what went wrong
         source: io::Error,
     },
     /// The upstream does not speak HTTP/2.
-    #[error("{host}:{port} does not speak HTTP/2: {detail}")]
+    #[error("{endpoint} does not speak HTTP/2: {detail}")]
     NotHttp2 {
-        /// the endpoint's host
-        host: String,
-        /// the endpoint's port
-        port: u16,
+        /// the endpoint, with its address if it has a name
+        endpoint: String,
         /// what was seen instead
         detail: String,
     },
@@ -47,43 +42,50 @@ pub enum ConnectError {
     #[error("all connections to the upstream are in use")]
     AllInUse,
     /// It took longer than allowed.
-    #[error("{host}:{port} was not connected within {limit:?}")]
+    #[error("{endpoint} was not connected within {limit:?}")]
     Timeout {
-        /// the endpoint's host
-        host: String,
-        /// the endpoint's port
-        port: u16,
+        /// the endpoint, with its address if it has a name
+        endpoint: String,
         /// `timeouts.upstream_connect`
         limit: Duration,
     },
 }
 
-/// Connects to `endpoint` within `limit`.
+/// Connects to `endpoint` within `limit`, at `address` or where its name leads.
 pub(super) async fn connect(
     endpoint: &Endpoint,
+    address: Option<SocketAddr>,
     protocol: Protocol,
     limit: Duration,
 ) -> Result<Socket, ConnectError> {
-    match tokio::time::timeout(limit, open(endpoint, protocol)).await {
+    match tokio::time::timeout(limit, open(endpoint, address, protocol)).await {
         Ok(opened) => opened,
-        Err(_) => Err(ConnectError::Timeout { host: endpoint.host.clone(), port: endpoint.port, limit }),
+        Err(_) => Err(ConnectError::Timeout { endpoint: endpoint.name(address), limit }),
     }
 }
 
-async fn open(endpoint: &Endpoint, protocol: Protocol) -> Result<Socket, ConnectError> {
-    let Endpoint { host, port, tls, .. } = endpoint;
-    let failed = |source| ConnectError::Connect { host: host.clone(), port: *port, source };
-    let tcp = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+async fn open(
+    endpoint: &Endpoint,
+    address: Option<SocketAddr>,
+    protocol: Protocol,
+) -> Result<Socket, ConnectError> {
+    let name = || endpoint.name(address);
+    let failed = |source| ConnectError::Connect { endpoint: name(), source };
+    let tcp = match address {
+        Some(address) => TcpStream::connect(address).await,
+        None => TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await,
+    };
+    let tcp = tcp.map_err(failed)?;
     // requests are written whole; waiting for more would only delay them
     tcp.set_nodelay(true).map_err(failed)?;
-    let Some(tls) = tls else { return Ok(Socket::Plain(tcp)) };
+    let Some(tls) = &endpoint.tls else { return Ok(Socket::Plain(tcp)) };
     let stream = TlsConnector::from(tls.config.clone())
         .connect(tls.server_name.clone(), tcp)
         .await
-        .map_err(|source| ConnectError::Tls { host: host.clone(), port: *port, source })?;
+        .map_err(|source| ConnectError::Tls { endpoint: name(), source })?;
     if protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
         let detail = "it did not choose 'h2' by ALPN".to_owned();
-        return Err(ConnectError::NotHttp2 { host: host.clone(), port: *port, detail });
+        return Err(ConnectError::NotHttp2 { endpoint: name(), detail });
     }
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
 }

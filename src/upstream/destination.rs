@@ -1,20 +1,30 @@
 //! One address that an upstream's requests go to, and one worker's connections there.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::destination_state::DestinationState;
+use super::destination_state::{DestinationState, DestinationStates};
+use super::endpoint::Upstream;
 use super::http2_connections::{Http2Connections, StreamSlot};
+use super::observed::{CheckedHealth, ObservedAddress};
 use crate::wire::Http1Peer;
 
 /// One address of an endpoint, for one worker.
 pub(super) struct Destination {
     /// Its endpoint's number in the upstream.
     pub(super) endpoint: usize,
+    /// `None`: its name was not looked up yet, and is with each connection.
+    pub(super) address: Option<SocketAddr>,
+    /// What the health checks say of it.
+    pub(super) health: Arc<CheckedHealth>,
     pub(super) idle: RefCell<Vec<Idle>>,
     pub(super) shared: Http2Connections,
     pub(super) state: Rc<DestinationState>,
+    /// The endpoint has this address no more, or the pool is gone.
+    is_retired: Cell<bool>,
 }
 
 /// A kept HTTP/1.1 connection.
@@ -24,8 +34,36 @@ pub(super) struct Idle {
 }
 
 impl Destination {
-    pub(super) fn new(endpoint: usize, state: Rc<DestinationState>) -> Rc<Self> {
-        Rc::new(Self { endpoint, idle: RefCell::default(), shared: Http2Connections::default(), state })
+    pub(super) fn new(upstream: &Upstream, at: &ObservedAddress, states: &DestinationStates) -> Rc<Self> {
+        let state = states.find_or_add(&upstream.endpoint_address(at.endpoint, at.address));
+        state.set_health(at.health.is_down(), at.health.recoveries());
+        Self::with(at.endpoint, at.address, Arc::clone(&at.health), state)
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(endpoint: usize, state: Rc<DestinationState>) -> Rc<Self> {
+        Self::with(endpoint, None, CheckedHealth::new(), state)
+    }
+
+    fn with(
+        endpoint: usize,
+        address: Option<SocketAddr>,
+        health: Arc<CheckedHealth>,
+        state: Rc<DestinationState>,
+    ) -> Rc<Self> {
+        let (idle, shared, is_retired) = (RefCell::default(), Http2Connections::default(), Cell::new(false));
+        Rc::new(Self { endpoint, address, health, idle, shared, state, is_retired })
+    }
+
+    /// Keeps no connections, now and from now on. How many were idle.
+    pub(super) fn retire(&self) -> usize {
+        self.is_retired.set(true);
+        self.shared.retire();
+        self.idle.take().len()
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.get()
     }
 }
 

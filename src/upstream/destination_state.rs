@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// How long a destination that could not be connected to is passed over while there are others.
 const PAUSE_AFTER_CONNECT_FAILURE: Duration = Duration::from_secs(1);
+
+/// How often at most the log tells that a destination is ejected.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What one worker knows of a destination. A reload leaves it as it is.
 pub(super) struct DestinationState {
@@ -22,6 +26,12 @@ pub(super) struct DestinationState {
     ejected_until: Cell<Option<Instant>>,
     /// No requests until then either, since no connection could be made.
     paused_until: Cell<Option<Instant>>,
+    /// By the health check.
+    is_down: Cell<bool>,
+    /// How often it was up again by the health check, as far as this worker knows.
+    recoveries: Cell<u32>,
+    /// When the log was told last that it is ejected, and whether it has been told of this time.
+    logged: Cell<(Option<Instant>, bool)>,
 }
 
 /// What one worker has counted at one destination. Written by that worker alone, so that a load and a store do.
@@ -31,6 +41,7 @@ pub(super) struct DestinationCounts {
     failures: AtomicU64,
     ejections: AtomicU64,
     ejected: AtomicU64,
+    down: AtomicU64,
 }
 
 fn increase(count: &AtomicU64) {
@@ -45,6 +56,9 @@ impl DestinationState {
             failures: Cell::new(0),
             ejected_until: Cell::new(None),
             paused_until: Cell::new(None),
+            is_down: Cell::new(false),
+            recoveries: Cell::new(0),
+            logged: Cell::new((None, false)),
         })
     }
 
@@ -78,12 +92,44 @@ impl DestinationState {
     pub(super) fn is_available(&self, trial_delay: Duration, now: impl Fn() -> Instant) -> bool {
         let is_over =
             |until: &Cell<Option<Instant>>, delay| until.get().is_none_or(|until| until + delay <= now());
-        is_over(&self.ejected_until, trial_delay) && is_over(&self.paused_until, Duration::ZERO)
+        !self.is_down.get()
+            && is_over(&self.ejected_until, trial_delay)
+            && is_over(&self.paused_until, Duration::ZERO)
     }
 
     /// Whether it is ejected, or on trial after it.
     pub(super) fn is_ejected(&self) -> bool {
         self.ejected_until.get().is_some()
+    }
+
+    /// Whether it is neither ejected nor down.
+    pub(super) fn is_well(&self) -> bool {
+        !self.is_ejected() && !self.is_down.get()
+    }
+
+    /// Takes note of what the health checks say. If it is up again and was ejected too, it is tried at once.
+    pub(super) fn set_health(&self, is_down: bool, recoveries: u32) {
+        if self.is_down.replace(is_down) != is_down {
+            self.counts.down.store(u64::from(is_down), Ordering::Relaxed);
+        }
+        if self.recoveries.replace(recoveries) != recoveries && self.is_ejected() {
+            self.ejected_until.set(Some(Instant::now()));
+        }
+    }
+
+    /// Whether the log is to be told now that it is ejected: not time and again where it is back each time.
+    pub(super) fn tell_of_ejection(&self) -> bool {
+        let (last, _) = self.logged.get();
+        let is_due = last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL);
+        self.logged.set((if is_due { Some(Instant::now()) } else { last }, is_due));
+        is_due
+    }
+
+    /// Whether the log is to be told that it is back: if it was told that it was ejected.
+    pub(super) fn tell_of_return(&self) -> bool {
+        let (last, was_told) = self.logged.get();
+        self.logged.set((last, false));
+        was_told
     }
 
     /// Takes note of an answer. Whether it is back after it was ejected.
@@ -150,6 +196,8 @@ pub struct EndpointAddress {
     pub upstream: String,
     /// The endpoint's host and port, as configured.
     pub endpoint: String,
+    /// The address that its name stands for; absent where the configuration has an address, or before it is looked up.
+    pub address: Option<SocketAddr>,
 }
 
 /// What was counted at one address.
@@ -163,6 +211,8 @@ pub struct EndpointCount {
     pub ejections: u64,
     /// Workers that have it ejected now.
     pub ejected: u64,
+    /// Workers for which it is down by the health check.
+    pub down: u64,
 }
 
 /// What all workers have counted at all addresses.
@@ -188,6 +238,7 @@ impl EndpointCounts {
             add(&mut sum.failures, &counts.failures);
             add(&mut sum.ejections, &counts.ejections);
             add(&mut sum.ejected, &counts.ejected);
+            add(&mut sum.down, &counts.down);
         }
         sums.into_iter().collect()
     }

@@ -1,11 +1,13 @@
 //! An upstream as the request path needs it: its endpoints, TLS prepared, its credential rendered.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::destination_state::EndpointAddress;
+use super::observed::ObservedAddresses;
 use super::tls::{self, TlsClient};
 use super::upstream_error::UpstreamError;
 use crate::config;
@@ -33,7 +35,11 @@ pub struct Upstream {
     pub(super) balance: config::Balance,
     /// When an endpoint gets no requests for a while.
     pub(super) ejection: Option<config::Ejection>,
+    /// Whether and how the endpoints are checked.
+    pub(super) health: Option<config::HealthCheck>,
     pub(super) endpoints: Vec<Endpoint>,
+    /// What the process has found out about them.
+    pub(super) observed: ObservedAddresses,
 }
 
 /// One address of an upstream.
@@ -43,6 +49,21 @@ pub(super) struct Endpoint {
     /// `host:port`
     pub(super) authority: String,
     pub(super) tls: Option<TlsClient>,
+}
+
+impl Endpoint {
+    /// Its address, unless it has a name.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, self.port))
+    }
+
+    /// `host:port`, and the address where the host is a name.
+    pub(super) fn name(&self, address: Option<SocketAddr>) -> String {
+        match address.filter(|_| self.address().is_none()) {
+            Some(address) => format!("{} ({})", self.authority, address.ip()),
+            None => self.authority.clone(),
+        }
+    }
 }
 
 impl Upstream {
@@ -86,6 +107,8 @@ impl Upstream {
             idle_connections: config.idle_connections.unwrap_or(usize::MAX),
             balance: config.balance,
             ejection: config.ejection,
+            health: config.health.clone(),
+            observed: ObservedAddresses::new(endpoints.iter().map(Endpoint::address)),
             endpoints,
         }))
     }
@@ -97,10 +120,29 @@ impl Upstream {
         &self.authority
     }
 
-    /// What an endpoint's address is called.
-    pub(super) fn address(&self, endpoint: usize) -> EndpointAddress {
-        let name = self.endpoints.get(endpoint).map(|endpoint| endpoint.authority.clone());
-        EndpointAddress { upstream: self.name.clone(), endpoint: name.unwrap_or_default() }
+    /// Takes over what is known of endpoints that were in a former configuration already: addresses, health.
+    pub fn take_over(&self, former: &Self) {
+        for (number, endpoint) in self.endpoints.iter().enumerate() {
+            let is_same = |other: &Endpoint| (&other.host, other.port) == (&endpoint.host, endpoint.port);
+            if let Some(before) = former.endpoints.iter().position(is_same) {
+                self.observed.take_over(number, &former.observed, before);
+            }
+        }
+    }
+
+    /// Names an address in the metrics.
+    pub(super) fn endpoint_address(&self, endpoint: usize, address: Option<SocketAddr>) -> EndpointAddress {
+        let endpoint = &self.endpoints[endpoint];
+        EndpointAddress {
+            upstream: self.name.clone(),
+            endpoint: endpoint.authority.clone(),
+            address: address.filter(|_| endpoint.address().is_none()),
+        }
+    }
+
+    /// Names an address in the log.
+    pub(super) fn address_name(&self, endpoint: usize, address: Option<SocketAddr>) -> String {
+        self.endpoints[endpoint].name(address)
     }
 
     /// Whether it is reached over TLS.

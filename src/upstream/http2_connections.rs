@@ -44,6 +44,7 @@ pub struct StreamSlot {
 }
 
 /// Names one of the shared connections.
+#[derive(Clone)]
 pub struct ConnectionId(Rc<ConnectionState>);
 
 impl StreamSlot {

@@ -7,7 +7,11 @@ mod destination;
 mod destination_state;
 mod endpoint;
 mod failure;
+mod health_check;
 mod http2_connections;
+mod monitor;
+mod observed;
+mod opening;
 mod pool;
 mod retry_budget;
 mod tls;
@@ -22,5 +26,6 @@ pub use destination_state::{DestinationStates, EndpointAddress, EndpointCount, E
 pub use endpoint::Upstream;
 pub use failure::Failure;
 pub use http2_connections::{ConnectionId, StreamSlot};
+pub use monitor::monitor;
 pub use pool::{AcquiredConnection, Connection, ExcludedConnections, Pool};
 pub use upstream_error::UpstreamError;

@@ -1,6 +1,6 @@
 //! One worker's connections to one upstream. No lock: a pool lives and dies on its worker's thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,6 +20,7 @@ use super::destination_state::DestinationStates;
 use super::endpoint::Upstream;
 use super::failure::Failure;
 use super::http2_connections::ConnectionId;
+use super::observed::ObservedAddress;
 use super::retry_budget::RetryBudget;
 use crate::config::Protocol;
 use crate::wire::{BufferedSocket, Http1Peer, WatchedSocket};
@@ -61,12 +62,23 @@ pub enum ExcludedConnections {
     One(ConnectionId),
 }
 
+impl ExcludedConnections {
+    pub(super) fn connection(&self) -> Option<&ConnectionId> {
+        match self {
+            Self::One(connection) => Some(connection),
+            Self::None | Self::Kept => None,
+        }
+    }
+}
+
 /// One worker's connections to one upstream.
 pub struct Pool {
     upstream: Arc<Upstream>,
     limit: Rc<ConcurrencyLimit>,
     connect_timeout: Duration,
-    balancer: Balancer,
+    pub(super) balancer: Balancer,
+    /// What its destinations are made of.
+    observed: RefCell<Arc<Vec<ObservedAddress>>>,
     retry_budget: RetryBudget,
     idle: Cell<usize>,
     /// A reload has replaced this pool: what still runs may end, nothing is kept.
@@ -81,10 +93,10 @@ impl Pool {
         states: &DestinationStates,
         connect_timeout: Duration,
     ) -> Self {
-        let destination =
-            |endpoint: usize| Destination::new(endpoint, states.find_or_add(&upstream.address(endpoint)));
-        let destinations = (0..upstream.endpoints.len()).map(destination).collect();
+        let observed = upstream.observed.load();
+        let destinations = observed.iter().map(|at| Destination::new(&upstream, at, states)).collect();
         Self {
+            observed: RefCell::new(observed),
             balancer: Balancer::new(destinations, upstream.balance, upstream.ejection),
             retry_budget: RetryBudget::new(Instant::now()),
             upstream,
@@ -109,46 +121,54 @@ impl Pool {
     /// A connection for one request: a kept one that is still open, else a new one; each endpoint is tried once, but
     /// those where the request failed before. `may_be_lost`: the request can be sent only once.
     pub async fn acquire(
-        &self,
+        self: &Rc<Self>,
         excluded: &ExcludedConnections,
         failed: &FailedDestinations,
         may_be_lost: bool,
     ) -> Result<AcquiredConnection, ConnectError> {
-        let excluded_connection = match excluded {
-            ExcludedConnections::One(connection) => Some(connection),
-            ExcludedConnections::None | ExcludedConnections::Kept => None,
+        let Some(mut in_flight) = self.balancer.choose(&failed.0, may_be_lost, true) else {
+            return Err(ConnectError::AllInUse);
         };
-        let mut tried = failed.0.clone();
-        let mut last = ConnectError::AllInUse;
-        while let Some(mut in_flight) = self.balancer.choose(&tried, may_be_lost) {
-            if !matches!(excluded, ExcludedConnections::Kept)
-                && let Some(connection) = self.take_kept(&mut in_flight, excluded_connection)
-            {
-                return Ok(AcquiredConnection { in_flight, is_reused: true, connection });
-            }
-            // on the heap: most requests find a kept connection, and need not carry the room for this
-            match Box::pin(self.open_or_wait(&mut in_flight, excluded_connection)).await {
-                Ok((connection, is_reused)) => {
-                    return Ok(AcquiredConnection { in_flight, is_reused, connection });
-                }
-                // not the endpoint's fault, and the best there is
-                Err(ConnectError::AllInUse) => {
-                    if let Some(connection) = self.take_kept(&mut in_flight, None) {
-                        return Ok(AcquiredConnection { in_flight, is_reused: true, connection });
-                    }
-                }
-                Err(error) => {
-                    // once a pause: an upstream that is down fails every request
-                    if in_flight.destination.state.pause() {
-                        tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
-                    }
-                    self.failed(&in_flight, Failure::Connect);
-                    last = error;
-                }
-            }
-            tried.push(Rc::clone(&in_flight.destination));
+        if !matches!(excluded, ExcludedConnections::Kept)
+            && let Some(connection) = self.take_kept(&mut in_flight, excluded.connection())
+        {
+            return Ok(AcquiredConnection { in_flight, is_reused: true, connection });
         }
-        Err(last)
+        // on the heap: most requests find a kept connection, and need not carry the room for this
+        Box::pin(self.open_somewhere(in_flight, excluded, failed.0.clone(), may_be_lost)).await
+    }
+
+    /// Takes note that no connection could be made.
+    pub(super) fn connect_failed(&self, request: &InFlight, error: &ConnectError) {
+        // once a pause: an upstream that is down fails every request
+        if request.destination.state.pause() {
+            tracing::warn!(upstream = %self.upstream.name, %error, "endpoint failed");
+        }
+        self.failed(request, Failure::Connect);
+    }
+
+    /// Takes over what has been found out about the endpoints since the last time. To be called now and then.
+    pub fn refresh(&self, states: &DestinationStates) {
+        let observed = self.upstream.observed.load();
+        if !Arc::ptr_eq(&observed, &self.observed.borrow()) {
+            let before = self.balancer.destinations();
+            let after: Vec<_> = observed
+                .iter()
+                .map(|at| {
+                    let same = |it: &&Rc<Destination>| it.endpoint == at.endpoint && it.address == at.address;
+                    let known = before.iter().find(same).cloned();
+                    known.unwrap_or_else(|| Destination::new(&self.upstream, at, states))
+                })
+                .collect();
+            for gone in before.iter().filter(|gone| !after.iter().any(|it| Rc::ptr_eq(it, gone))) {
+                self.idle.set(self.idle.get() - gone.retire());
+            }
+            self.balancer.set_destinations(after);
+            self.observed.replace(observed);
+        }
+        for destination in self.balancer.destinations() {
+            destination.state.set_health(destination.health.is_down(), destination.health.recoveries());
+        }
     }
 
     /// Whether a request that failed here may be sent to another endpoint: one that is well, and not where it has failed
@@ -169,7 +189,7 @@ impl Pool {
 
     /// Takes note that the destination of a request answers.
     pub fn succeeded(&self, request: &InFlight) {
-        if self.balancer.succeeded(request) {
+        if self.balancer.succeeded(request) && request.destination.state.tell_of_return() {
             let endpoint = self.name_of(&request.destination);
             tracing::info!(upstream = %self.upstream.name, endpoint, "the endpoint is back");
         }
@@ -177,10 +197,13 @@ impl Pool {
 
     /// Takes note that a request failed because of its destination.
     pub fn failed(&self, request: &InFlight, failure: Failure) {
-        if let AfterFailure::Ejected(failures, pause) = self.balancer.failed(request) {
+        if let AfterFailure::Ejected(failures, pause) = self.balancer.failed(request)
+            && request.destination.state.tell_of_ejection()
+        {
+            let endpoint = self.name_of(&request.destination);
             tracing::warn!(
                 upstream = %self.upstream.name,
-                endpoint = self.name_of(&request.destination),
+                endpoint,
                 failures,
                 last = %failure,
                 ?pause,
@@ -189,15 +212,16 @@ impl Pool {
         }
     }
 
-    fn name_of(&self, destination: &Destination) -> &str {
-        self.upstream.endpoints.get(destination.endpoint).map_or("", |endpoint| &endpoint.authority)
+    fn name_of(&self, destination: &Destination) -> String {
+        self.upstream.address_name(destination.endpoint, destination.address)
     }
 
     /// Keeps a connection for the next request. Only one on which the last exchange ended in order, both ways, and
     /// on which nothing has arrived since. `now` may be as old as a tick of the worker.
     pub fn give_back(&self, mut peer: Box<Http1Peer>, request: &InFlight, now: Instant) {
         let kept_at_most = self.upstream.idle_connections.min(self.limit.max_connections());
-        let has_room = self.idle.get() < kept_at_most && !self.retired.get();
+        let is_retired = self.retired.get() || request.destination.is_retired();
+        let has_room = self.idle.get() < kept_at_most && !is_retired;
         if has_room && peer.socket.input().is_empty() {
             peer.socket.release();
             self.idle.set(self.idle.get() + 1);
@@ -209,9 +233,8 @@ impl Pool {
     pub fn retire(&self) {
         self.retired.set(true);
         self.idle.set(0);
-        for connections in self.balancer.destinations() {
-            connections.idle.borrow_mut().clear();
-            connections.shared.retire();
+        for destination in self.balancer.destinations() {
+            destination.retire();
         }
     }
 
@@ -240,7 +263,11 @@ impl Pool {
         }
     }
 
-    fn take_kept(&self, request: &mut InFlight, excluded: Option<&ConnectionId>) -> Option<Connection> {
+    pub(super) fn take_kept(
+        &self,
+        request: &mut InFlight,
+        excluded: Option<&ConnectionId>,
+    ) -> Option<Connection> {
         match self.upstream.protocol {
             Protocol::Http1 => {
                 // the one used last is the one most likely to be open still
@@ -261,7 +288,7 @@ impl Pool {
     }
 
     /// A new connection; with HTTP/2 one that another request opens, too. Whether that is so.
-    async fn open_or_wait(
+    pub(super) async fn open_or_wait(
         &self,
         request: &mut InFlight,
         excluded: Option<&ConnectionId>,
@@ -279,23 +306,21 @@ impl Pool {
     }
 
     async fn open(&self, request: &mut InFlight) -> Result<Connection, ConnectError> {
-        let target = &self.upstream.endpoints[request.destination.endpoint];
+        let Destination { endpoint, address, .. } = *request.destination;
+        let target = &self.upstream.endpoints[endpoint];
         match self.upstream.protocol {
             Protocol::Http1 => {
                 self.make_room();
-                let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
+                let stream = connect(target, address, self.upstream.protocol, self.connect_timeout).await?;
                 Ok(Connection::Http1(Box::new(Http1Peer::new(BufferedSocket::new(stream)))))
             }
             Protocol::Http2 => {
                 let counted = self.limit.reserve_connection().ok_or(ConnectError::AllInUse)?;
-                let stream = connect(target, self.upstream.protocol, self.connect_timeout).await?;
+                let stream = connect(target, address, self.upstream.protocol, self.connect_timeout).await?;
                 let stream = WatchedSocket::new(stream);
                 let socket = stream.watch();
-                let not_http2 = |detail: String| ConnectError::NotHttp2 {
-                    host: target.host.clone(),
-                    port: target.port,
-                    detail,
-                };
+                let not_http2 =
+                    |detail: String| ConnectError::NotHttp2 { endpoint: target.name(address), detail };
                 let handshake = h2::client::Builder::new()
                     .enable_push(false)
                     // until it has said how many it takes: what it gets beyond that it would refuse

@@ -4,5 +4,7 @@
 mod support;
 
 mod ejection;
+mod health_check;
 mod ill_endpoint;
+mod names;
 mod retry;

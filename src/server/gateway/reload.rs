@@ -55,6 +55,8 @@ impl Gateway {
         let files = open_files::divide_open_files(&mut config);
         let snapshot = ConfigSnapshot::new(&config, files)?;
         let tls = management_tls(&config)?;
+        snapshot.take_over(&self.shared.snapshot.load());
+        self.upstream_monitor.watch(snapshot.upstreams().to_vec());
         self.shared.snapshot.store(Arc::new(snapshot));
         if let Some(management_plane) = &self.management_plane {
             management_plane.reload(Settings::new(&config, &self.addresses.listeners, tls));

@@ -4,8 +4,9 @@ use crate::upstream::destination_state::{DestinationStates, EndpointAddress};
 fn balancer(count: usize, balance: Balance, ejection: Option<Ejection>) -> Balancer {
     let states = DestinationStates::new(std::sync::Arc::default());
     let destination = |endpoint: usize| {
-        let of = EndpointAddress { upstream: "api".to_owned(), endpoint: endpoint.to_string() };
-        Destination::new(endpoint, states.find_or_add(&of))
+        let of =
+            EndpointAddress { upstream: "api".to_owned(), endpoint: endpoint.to_string(), address: None };
+        Destination::for_tests(endpoint, states.find_or_add(&of))
     };
     Balancer::new((0..count).map(destination).collect(), balance, ejection)
 }
@@ -17,7 +18,7 @@ fn ejection(consecutive: u32, pause: Duration) -> Option<Ejection> {
 const LONG: Duration = Duration::from_mins(1);
 
 fn chosen(balancer: &Balancer) -> usize {
-    balancer.choose(&[], false).expect("a destination").destination.endpoint
+    balancer.choose(&[], false, true).expect("a destination").destination.endpoint
 }
 
 /// Requests fail there until it is ejected or `most` have failed; how many did.
@@ -40,13 +41,13 @@ fn destinations_take_turns_and_each_is_tried_once() {
     let turn = balancer(3, Balance::Turn, None);
     assert_eq!([0; 6].map(|_| chosen(&turn)), [0, 1, 2, 0, 1, 2]);
     let mut tried = Vec::new();
-    while let Some(request) = turn.choose(&tried, false) {
+    while let Some(request) = turn.choose(&tried, false, true) {
         tried.push(Rc::clone(&request.destination));
     }
     assert_eq!(tried.iter().map(|one| one.endpoint).collect::<Vec<_>>(), [0, 1, 2]);
     let single = balancer(1, Balance::Least, None);
-    let only = single.choose(&[], false).expect("the only one");
-    assert!(single.choose(std::slice::from_ref(&only.destination), false).is_none());
+    let only = single.choose(&[], false, true).expect("the only one");
+    assert!(single.choose(std::slice::from_ref(&only.destination), false, true).is_none());
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn the_last_destination_and_more_than_the_share_are_never_ejected() {
         assert_eq!(ejected(&all).len(), most, "{percent} % of {count}");
         // where none is well, all are tried
         let mut tried = Vec::new();
-        while let Some(request) = all.choose(&tried, false) {
+        while let Some(request) = all.choose(&tried, false, true) {
             tried.push(Rc::clone(&request.destination));
         }
         assert_eq!(tried.len(), count);
@@ -111,7 +112,7 @@ fn an_ejected_destination_gets_one_request_after_its_pause() {
     let turn = balancer(2, Balance::Turn, ejection(1, Duration::ZERO));
     fail_at(&turn, 0, 1);
     // the pause is over at once; what is under way keeps others away only as long as another pause lasts
-    let trial = turn.choose(&[], false).expect("a trial");
+    let trial = turn.choose(&[], false, true).expect("a trial");
     assert_eq!((trial.destination.endpoint, trial.is_trial.get()), (0, true));
     assert!(turn.succeeded(&trial), "it is back");
     assert!(ejected(&turn).is_empty());
@@ -120,14 +121,18 @@ fn an_ejected_destination_gets_one_request_after_its_pause() {
     fail_at(&long, 0, 1);
     let over = |balancer: &Balancer| balancer.destinations()[0].state.eject(Instant::now());
     over(&long);
-    assert_eq!([0; 2].map(|_| long.choose(&[], true).map(|it| it.destination.endpoint)), [Some(1); 2]);
-    let trial = long.choose(&[], false).filter(|it| it.is_trial.get()).or_else(|| long.choose(&[], false));
+    assert_eq!([0; 2].map(|_| long.choose(&[], true, true).map(|it| it.destination.endpoint)), [Some(1); 2]);
+    let trial = long
+        .choose(&[], false, true)
+        .filter(|it| it.is_trial.get())
+        .or_else(|| long.choose(&[], false, true));
     let trial = trial.expect("a trial");
     assert_eq!(trial.destination.endpoint, 0);
     assert_eq!([0; 4].map(|_| chosen(&long)), [1; 4], "one at a time");
     // a client that leaves shows nothing
     drop(trial);
-    let trial = [0; 2].map(|_| long.choose(&[], false)).into_iter().flatten().find(|it| it.is_trial.get());
+    let trial =
+        [0; 2].map(|_| long.choose(&[], false, true)).into_iter().flatten().find(|it| it.is_trial.get());
     let trial = trial.expect("another trial");
     assert_eq!(long.failed(&trial), AfterFailure::Nothing);
     drop(trial);

@@ -1,0 +1,120 @@
+//! Watches the endpoints of all upstreams for the whole process: looks their names up again, and makes health checks.
+//!
+//! One task for each name and one for each upstream with health checks. Workers are told through
+//! [`ObservedAddresses`](super::observed), and what stands there is good for a limited time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::endpoint::Upstream;
+use super::health_check::check_health;
+use crate::config::HealthCheck;
+
+/// How often names are looked up. The system does not say how long an answer is good for (`getaddrinfo` has no TTL). Five
+/// seconds is what the names of Kubernetes services are good for by default, and one question in five seconds costs a
+/// resolver nothing.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Watches the upstreams of the configuration in use, until the other end of `upstreams` is dropped.
+pub async fn monitor(mut upstreams: watch::Receiver<Vec<Arc<Upstream>>>) {
+    loop {
+        // dropped with their set
+        let mut tasks = JoinSet::new();
+        for upstream in upstreams.borrow_and_update().iter() {
+            for (number, endpoint) in upstream.endpoints.iter().enumerate() {
+                if endpoint.address().is_none() {
+                    tasks.spawn(look_up_again(Arc::clone(upstream), number));
+                }
+            }
+            if let Some(check) = &upstream.health {
+                tasks.spawn(check_all(Arc::clone(upstream), check.clone()));
+            }
+        }
+        if upstreams.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Looks a name up again and again. As long as nothing is found, the addresses that were found last stay.
+async fn look_up_again(upstream: Arc<Upstream>, number: usize) {
+    let Some(endpoint) = upstream.endpoints.get(number) else { return };
+    let mut interval = tokio::time::interval(LOOKUP_INTERVAL);
+    // a look-up that hangs is not made up for
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_failing = false;
+    loop {
+        interval.tick().await;
+        let found = lookup_host((endpoint.host.as_str(), endpoint.port)).await;
+        let (upstream_name, name) = (&upstream.name, &endpoint.host);
+        match found.map(distinct) {
+            Ok(addresses) if !addresses.is_empty() => {
+                if std::mem::take(&mut was_failing) {
+                    tracing::info!(upstream = %upstream_name, %name, "the name of the endpoint is found again");
+                }
+                if upstream.observed.set(number, &addresses) {
+                    tracing::info!(upstream = %upstream_name, %name, ?addresses, "the endpoint has these addresses");
+                }
+            }
+            failed => {
+                if !std::mem::replace(&mut was_failing, true) {
+                    let error =
+                        failed.err().map_or_else(|| "no address".to_owned(), |error| error.to_string());
+                    tracing::warn!(
+                        upstream = %upstream_name,
+                        %name,
+                        error,
+                        "the name of the endpoint is not found; the addresses found last are used"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn distinct(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+/// Checks all addresses of an upstream at once, again and again. A round is over before the next begins.
+async fn check_all(upstream: Arc<Upstream>, check: HealthCheck) {
+    let check = Arc::new(check);
+    let mut interval = tokio::time::interval(check.interval);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let mut round = JoinSet::new();
+        for at in upstream.observed.load().iter().filter(|at| at.address.is_some()) {
+            let (upstream, at, check) = (Arc::clone(&upstream), at.clone(), Arc::clone(&check));
+            round.spawn(async move {
+                let result = check_health(&upstream, &at, &check).await;
+                at.health.record(result.is_ok(), &check);
+                let Some(is_down) = at.health.news() else { return };
+                let (upstream, endpoint) = (&upstream.name, upstream.address_name(at.endpoint, at.address));
+                match (is_down, result) {
+                    (true, Err(error)) => {
+                        tracing::warn!(%upstream, %endpoint, %error, "health check: the endpoint is down");
+                    }
+                    (true, Ok(())) => {
+                        tracing::warn!(%upstream, %endpoint, "health check: the endpoint is down")
+                    }
+                    (false, _) => tracing::info!(%upstream, %endpoint, "health check: the endpoint is up"),
+                }
+            });
+        }
+        // a check that panics has no result, and without results nobody stays down
+        while round.join_next().await.is_some() {}
+    }
+}
