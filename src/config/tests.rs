@@ -346,7 +346,7 @@ fn upstreams_are_judged() {
         ("endpoints: ['http://a'], ejection: { for: »30 }", "a duration with its unit"),
         ("endpoints: ['http://a'], ejection: { at_most: »50 }", "a share from 1% to 100%"),
         ("endpoints: ['http://a'], ejection: { at_most: »0% }", "a share from 1% to 100%"),
-        ("endpoints: ['http://a'], health: »{ interval: 3s }", "the key 'path' is missing"),
+        ("endpoints: ['http://a'], »health: { interval: 3s }", "the key 'path' is missing"),
         ("endpoints: ['http://a'], health: { path: »x }", "a path such as /healthz"),
         ("endpoints: ['http://a'], health: { path: »'/a#b' }", "a path such as /healthz"),
         ("endpoints: ['http://a'], health: { path: /, timeout: »4s }", "expected at most 'interval'"),

@@ -106,5 +106,5 @@ fn a_flapping_endpoint_costs_no_request_that_may_be_sent_twice() {
         flapping.becomes(if round % 2 == 0 { ILL[round % 3] } else { Health::Well });
         assert_eq!(lost(&stage, "GET", 25), 0, "round {round}");
     }
-    assert!(flapping.requests() > 20, "{}", flapping.requests());
+    assert!(flapping.requests() > 5, "{}", flapping.requests());
 }
