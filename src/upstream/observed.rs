@@ -46,7 +46,7 @@ impl ObservedAddresses {
     }
 
     /// Sets the addresses of one endpoint; what is known of those that it had before stays. Whether they are others than
-    /// before. Only one task calls this.
+    /// before. Only the monitor's thread calls this.
     pub(super) fn set(&self, endpoint: usize, addresses: &[SocketAddr]) -> bool {
         let before = self.load();
         let (own, mut all): (Vec<_>, Vec<_>) =
