@@ -135,7 +135,7 @@ fn mistakes_are_told_to_programs_too() {
 #[test]
 fn what_is_no_yaml_and_what_is_not_there_is_told() {
     let found = mistakes("listeners: [\nstore: x\n");
-    assert!(found[0].starts_with("portcullis.yaml:3:1: a bracket is not closed here"), "{found:?}");
+    assert!(found[0].starts_with("portcullis.yaml:1:12: the '[' here is never closed"), "{found:?}");
     let outcome = Cli::new(Path::new("/nowhere/portcullis.yaml")).run(&["check"]);
     assert_eq!(outcome.code, 1);
     assert!(
