@@ -4,6 +4,7 @@
 //! A budget is a token bucket, kept as one time: when it will be full again (the generic cell rate algorithm).
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use crate::config;
@@ -91,12 +92,17 @@ impl GuessBudgets {
 
     /// Takes one guess out of the budget.
     pub(super) fn spend(&mut self, owner: BudgetOwner, turn: u64, now: Instant) {
+        self.spend_many(owner, NonZero::<u32>::MIN, turn, now);
+    }
+
+    /// Takes so many guesses out of the budget, though it may not have as many left.
+    pub(super) fn spend_many(&mut self, owner: BudgetOwner, guesses: NonZero<u32>, turn: u64, now: Instant) {
         if self.budgets.len() >= self.sweep_at {
             self.sweep(now);
         }
         let interval = self.rate(owner).interval;
         let budget = self.budgets.entry(owner).or_insert(Budget { full_at: now, last_served_turn: 0 });
-        budget.full_at = budget.full_at.max(now) + interval;
+        budget.full_at = budget.full_at.max(now) + interval * guesses.get();
         budget.last_served_turn = turn;
     }
 

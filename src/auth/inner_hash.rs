@@ -25,6 +25,9 @@ const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(
 const BCRYPT_MAX_BYTES: usize = 72;
 const BCRYPT_OUTPUT_BYTES: usize = 23;
 
+/// Both take some 12 to 15 ms.
+const BCRYPT_COST_OF_A_RUN: u32 = 8;
+
 /// A guess at a cost of 14 takes a thread about a second.
 const BCRYPT_COSTS: std::ops::RangeInclusive<u32> = 4..=14;
 
@@ -145,11 +148,21 @@ impl ForeignHash {
 }
 
 impl InnerHash {
+    /// What an outcome costs, in runs of argon2id with the default parameters, rounded down.
+    pub(super) fn cost_in_runs(&self) -> u32 {
+        match &self.0 {
+            Scheme::Bcrypt { cost, .. } => cost.checked_sub(BCRYPT_COST_OF_A_RUN).map_or(0, |more| 1 << more),
+            Scheme::Apr1 { .. } | Scheme::Sha1 | Scheme::SaltedSha256 { .. } | Scheme::KongSha1 { .. } => 0,
+        }
+    }
+
     /// The outcome for `secret`, which argon2id is laid over. `None`: no secret like this was hashed so.
     pub(super) fn output(&self, secret: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let digest = |algorithm, parts: [&[u8]; 2]| {
             let mut context = Context::new(algorithm);
-            parts.iter().for_each(|part| context.update(part));
+            for part in parts {
+                context.update(part);
+            }
             context.finish().as_ref().to_vec()
         };
         Some(Zeroizing::new(match &self.0 {
@@ -267,7 +280,9 @@ fn apr1_parts(rest: &str) -> Option<ForeignHash> {
 fn apr1(secret: &[u8], salt: &[u8]) -> [u8; 16] {
     let md5 = |parts: &[&[u8]]| -> [u8; 16] {
         let mut context = Md5::new();
-        parts.iter().for_each(|part| context.update(part));
+        for part in parts {
+            context.update(part);
+        }
         context.finalize().into()
     };
     let alternate = md5(&[secret, salt, secret]);
@@ -375,7 +390,12 @@ mod tests {
 
     #[test]
     fn hashes_of_rancher_and_kong_hold_their_secret_and_no_other() {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| {
+            bytes.iter().fold(String::new(), |mut text, byte| {
+                let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+                text
+            })
+        };
         let sha256 = hex(aws_lc_rs::digest::digest(&SHA256, b"00ff11secret").as_ref());
         for text in [format!("SHA256:00ff11:{sha256}"), format!("HASH:SHA256:00ff11:{sha256}")] {
             let read = ForeignHash::of_rancher(&text).unwrap();
@@ -395,6 +415,14 @@ mod tests {
         let expected = bcrypt::bcrypt(4, bcrypt_salt(&inner), &longest);
         assert_eq!(inner.output(&longest).unwrap()[..], expected[..BCRYPT_OUTPUT_BYTES]);
         assert!(inner.output(&[b'x'; BCRYPT_MAX_BYTES + 1]).is_none());
+    }
+
+    #[test]
+    fn slow_hashes_cost_more_guesses() {
+        let runs = |text: &str| text.parse::<InnerHash>().unwrap().cost_in_runs();
+        let bcrypt = [4, 7, 8, 10, 12, 14].map(|cost| runs(&format!("$2b${cost:02}$MPUAWTDo3iU22iaUClcVue")));
+        assert_eq!(bcrypt, [0, 0, 1, 4, 16, 64]);
+        assert_eq!((runs("$apr1$fJe.v9rU"), runs("{SHA}")), (0, 0));
     }
 
     fn bcrypt_salt(inner: &InnerHash) -> [u8; 16] {

@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::num::NonZero;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use super::failed_key_cache::Verifiers;
 use super::fingerprint::Mac;
 use super::guess_budget::{AccessKeyHash, BudgetOwner, GuessBudgets};
 use super::identity::KeySecret;
+use super::inner_hash::InnerHash;
 use crate::config;
 use crate::model::ClientSource;
 
@@ -243,6 +245,10 @@ impl VerificationQueue {
                 for owner in job.requester.charged_budgets() {
                     state.budgets.give_back(owner);
                 }
+            } else if let Some(more) = job.verification.guesses_more() {
+                // not those of the access key: few guesses would then keep its own users out
+                let (owner, turn, now) = (job.requester.own_budget(), state.turns, Instant::now());
+                state.budgets.spend_many(owner, more, turn, now);
             }
             if matches!(answer, Ok(Some(_))) {
                 state.waiting.extract_if(.., |other| other.run_id == job.run_id).collect()
@@ -357,7 +363,26 @@ impl State {
     }
 }
 
+impl Verification {
+    /// How many guesses more a wrong secret costs whoever has sent it, where verifying it takes longer than argon2id alone.
+    fn guesses_more(&self) -> Option<NonZero<u32>> {
+        let Self::Argon2 { verifiers, .. } = self else { return None };
+        let inner =
+            verifiers.each().filter_map(|(_, verifier)| verifier.inner.as_deref()?.parse::<InnerHash>().ok());
+        NonZero::new(inner.map(|inner| inner.cost_in_runs()).sum())
+    }
+}
+
 impl Requester {
+    /// The budget that nobody else shares.
+    fn own_budget(&self) -> BudgetOwner {
+        if self.is_known {
+            BudgetOwner::KnownSource(self.source, self.key)
+        } else {
+            BudgetOwner::Source(self.source)
+        }
+    }
+
     /// The budgets that say when it may have a turn.
     fn budgets(&self) -> [BudgetOwner; 2] {
         [BudgetOwner::Source(self.source), BudgetOwner::AccessKey(self.key)]
@@ -365,7 +390,7 @@ impl Requester {
 
     /// The budgets that its guess is taken from.
     fn charged_budgets(&self) -> impl Iterator<Item = BudgetOwner> + use<> {
-        let own = self.is_known.then_some(BudgetOwner::KnownSource(self.source, self.key));
+        let own = self.is_known.then_some(self.own_budget());
         let shared = (!self.is_known).then_some(self.budgets());
         own.into_iter().chain(shared.into_iter().flatten())
     }

@@ -31,11 +31,13 @@ use crate::store::{
 };
 
 /// Lines for each thread that are hashed and then written in one transaction.
-const LINES_PER_THREAD: usize = 16;
+const LINES_PER_THREAD: usize = 64;
 /// How often the progress is told.
 const PROGRESS: Duration = Duration::from_secs(2);
 /// A larger file is not read: two million lines of `htpasswd`, with bcrypt.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+/// A file with fewer lines is no long file.
+const ANNOUNCED_LINES: usize = 200;
 /// What takes longer is announced.
 const ANNOUNCED: Duration = Duration::from_secs(10);
 /// How much a gateway beside the import goes first.
@@ -83,7 +85,10 @@ const BESIDE_THE_STORE: &str =
 
 /// Refuses a gateway's API, before it is asked anything.
 pub(super) fn refuse_api(backend: &Backend) -> anyhow::Result<()> {
-    if let Backend::Api(_) = backend { bail!(BESIDE_THE_STORE) } else { Ok(()) }
+    if let Backend::Api(_) = backend {
+        bail!(BESIDE_THE_STORE)
+    }
+    Ok(())
 }
 
 impl ImportArguments {
@@ -123,7 +128,7 @@ impl ImportArguments {
         let mut verifiers: Vec<_> = (0..argon2.threads).map(|_| Verifier::new(&argon2)).collect();
         // a system that knows no niceness is no reason not to import
         let _ = rustix::process::nice(NICENESS);
-        if !self.dry_run {
+        if !self.dry_run && lines.len() >= ANNOUNCED_LINES {
             announce(&mut verifiers, &argon2, lines.len());
         }
         let mut newest = None;

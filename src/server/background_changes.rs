@@ -36,7 +36,7 @@ impl BackgroundChanges {
     ) -> io::Result<Self> {
         let (stop, stopped) = channel();
         let mut thread = BackgroundThread { config, clock, authenticator, opened: None };
-        let kinds: [(&str, fn(&mut BackgroundThread) -> Result<(), StoreError>); 2] = [
+        let kinds: [(&str, Look); 2] = [
             ("former secrets of keys that nobody uses cannot be ended", BackgroundThread::end_rotations),
             ("imported hashes cannot be replaced by argon2id now", BackgroundThread::replace_hashes),
         ];
@@ -77,6 +77,9 @@ impl BackgroundChanges {
         }
     }
 }
+
+/// Looks for changes of one kind, and makes them.
+type Look = fn(&mut BackgroundThread) -> Result<(), StoreError>;
 
 struct BackgroundThread {
     config: config::Store,

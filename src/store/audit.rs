@@ -17,7 +17,7 @@ const MAX_CLIENT_OBJECT_CHARACTERS: usize = 64;
 /// A change that somebody tries to make, for the audit log's row if it is refused.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// `create`, `edit`, `activate`, `deactivate`, `remove`, `add` or `role`
+    /// `create`, `import`, `edit`, `activate`, `deactivate`, `remove`, `rotate`, `endrotation`, `rehash`, `add` or `role`
     pub(super) action: &'static str,
     /// `key`, `account`, `environment` or `membership`
     pub(super) subject: &'static str,
@@ -61,7 +61,7 @@ pub struct AuditEntry {
     pub address: Option<String>,
     /// The request's id.
     pub request: Option<String>,
-    /// `create`, `edit`, `activate`, `deactivate`, `remove`, `add` or `role`
+    /// `create`, `import`, `edit`, `activate`, `deactivate`, `remove`, `rotate`, `endrotation`, `rehash`, `add` or `role`
     pub action: String,
     /// `key`, `account`, `environment` or `membership`
     pub subject: String,

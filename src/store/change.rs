@@ -104,7 +104,7 @@ pub struct Change {
     pub number: ChangeNumber,
     /// What is different.
     pub subject: Subject,
-    /// `create`, `edit`, `activate`, `deactivate`, `remove`, `add` or `role`.
+    /// `create`, `import`, `edit`, `activate`, `deactivate`, `remove`, `rotate`, `endrotation`, `rehash`, `add` or `role`.
     pub action: String,
 }
 

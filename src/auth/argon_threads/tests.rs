@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 use super::super::argon::hash_secret;
 use super::super::argon::tests::cheap;
 use super::super::failed_key_cache::Verifiers;
+use super::super::inner_hash::InnerHash;
 use zeroize::Zeroizing;
 
 use super::*;
@@ -317,4 +318,65 @@ fn case_104_guesses_beyond_the_budget_wait_and_right_ones_cost_nothing() {
     let began = Instant::now();
     assert_eq!(ask(140, 99, 2, b"wrong"), Ok(false));
     assert!(began.elapsed() < Duration::from_millis(500), "another key has its own budget");
+}
+
+/// A secret that was imported with bcrypt, at a cost of four runs of argon2id.
+fn imported() -> KeyVerifier {
+    let inner: InnerHash = "$2b$10$MPUAWTDo3iU22iaUClcVue".parse().unwrap();
+    let phc = Verifier::new(&cheap()).hash(&cheap(), &inner.output(b"secret").unwrap()).unwrap();
+    KeyVerifier { phc, fingerprint: None, inner: Some(inner.to_string()) }
+}
+
+fn check_imported(verifier: &KeyVerifier, secret: &[u8]) -> Verification {
+    Verification::Argon2 {
+        verifiers: Arc::new(Verifiers {
+            key: crate::model::KeyId::from_row(1),
+            current: verifier.clone(),
+            since: jiff::Timestamp::UNIX_EPOCH,
+            former: None,
+        }),
+        secret: Zeroizing::new(secret.to_vec()),
+    }
+}
+
+#[test]
+fn a_wrong_guess_at_slow_bcrypt_costs_its_source_more_guesses() {
+    let throttle = config::Throttle {
+        failures: 10,
+        key_failures: 60_000,
+        window: Duration::from_hours(1),
+        ..config::Throttle::default()
+    };
+    let (threads, _) = threads_with(&cheap(), &throttle);
+    let verifier = imported();
+    let ask = |from, number, secret: &[u8]| {
+        let check = check_imported(&verifier, secret);
+        block_on(threads.verify(requester(source(from)), run_id(number), check))
+            .map(|answer| answer.matched.is_some())
+    };
+    for number in 0..3 {
+        assert_eq!(ask(1, number, b"secret"), Ok(true), "a right secret costs nothing");
+    }
+    assert_eq!((ask(1, 10, b"one"), ask(1, 11, b"two")), (Ok(false), Ok(false)));
+    assert_eq!(ask(1, 12, b"three"), Err(VerificationError::Busy), "two cost ten guesses");
+    assert_eq!(ask(2, 13, b"three"), Ok(false), "another source has its own");
+    assert_eq!(ask(3, 14, b"secret"), Ok(true), "the key's own users are not kept out");
+}
+
+#[test]
+fn a_right_imported_secret_leaves_one_hash_that_replaces_the_old_one() {
+    let (threads, _) = threads(&config::Argon2 { threads: 1, ..cheap() });
+    let verifier = imported();
+    for (number, secret) in [(1, &b"wrong"[..]), (2, b"secret"), (3, b"secret"), (4, b"wrong")] {
+        let check = check_imported(&verifier, secret);
+        let answer = block_on(threads.verify(requester(source(number)), run_id(number), check)).unwrap();
+        assert_eq!(answer.matched.is_some(), secret == b"secret");
+    }
+    // the thread has taken the last one: it is done with those before
+    let pending = threads.rehashes().some(10);
+    assert_eq!(pending.len(), 1, "{pending:?}");
+    assert_eq!(pending[0].old_phc, verifier.phc);
+    assert_eq!(Verifier::new(&cheap()).verify(&pending[0].new_phc, b"secret"), Ok(true));
+    threads.rehashes().remove(&pending);
+    assert!(threads.rehashes().some(10).is_empty());
 }

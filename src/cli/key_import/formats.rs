@@ -50,7 +50,7 @@ pub(super) enum FileSecret {
 }
 
 /// The texts of a line, before they are judged.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Texts<'t> {
     access_key: &'t str,
     name: &'t str,
@@ -320,16 +320,12 @@ fn split(line: &str, separator: char) -> Result<Vec<Zeroizing<String>>, &'static
             loop {
                 let (text, after) = quoted.split_once('"').ok_or("a quotation mark is not closed")?;
                 field.push_str(text);
-                match after.strip_prefix('"') {
-                    Some(more) => {
-                        field.push('"');
-                        quoted = more;
-                    }
-                    None => {
-                        rest = after;
-                        break;
-                    }
-                }
+                let Some(more) = after.strip_prefix('"') else {
+                    rest = after;
+                    break;
+                };
+                field.push('"');
+                quoted = more;
             }
             if !rest.is_empty() && !rest.starts_with(separator) {
                 return Err("something follows a quotation mark");
