@@ -658,3 +658,26 @@ fn modes_are_right(folder: &Path, private: &[&str]) {
     }
     assert!(private.iter().all(|name| seen.iter().any(|seen| seen == name)), "{private:?} in {seen:?}");
 }
+
+#[test]
+fn what_a_package_installs_beside_the_program_can_be_made() {
+    let (folder, cli) = empty();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = cli.succeed(&["completions", shell]).stdout;
+        assert!(script.contains("portcullis") && script.contains("environment"), "{shell}: {script}");
+    }
+    let script = folder.path().join("completions");
+    fs::write(&script, cli.succeed(&["completions", "bash"]).stdout).expect("a file");
+    let read = Command::new("bash").arg("-n").arg(&script).output().expect("bash");
+    assert!(read.status.success(), "{read:?}");
+    let pages = folder.path().join("man");
+    fs::create_dir(&pages).expect("a folder");
+    cli.succeed(&["man-page", pages.to_str().expect("a name")]);
+    for page in ["portcullis.1", "portcullis-serve.1", "portcullis-key-rotate.1"] {
+        let text = fs::read_to_string(pages.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(
+            text.contains(".SH NAME") && (text.contains("Examples:") || text.contains("First steps:")),
+            "{page}: {text}"
+        );
+    }
+}

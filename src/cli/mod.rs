@@ -27,6 +27,7 @@ mod route_table;
 mod running_gateway;
 mod security_warnings;
 mod serve;
+mod shell;
 mod store;
 mod usage_tips;
 
@@ -85,6 +86,7 @@ enum Command {
     Serve(serve::Serve),
     Reload(running_gateway::Reload),
     Upgrade(running_gateway::Upgrade),
+    Health(running_gateway::Health),
     Check(check::Check),
     Explain(explain::Explain),
     /// Manage accounts: who owns keys
@@ -94,6 +96,8 @@ enum Command {
     /// Manage API keys
     Key(Managing<key::Command>),
     Gateways(gateways::GatewayList),
+    Completions(shell::Completions),
+    ManPage(shell::ManPage),
     /// Back up, restore or move a whole store
     Store {
         #[command(subcommand)]
@@ -165,6 +169,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Upgrade(running_gateway::Upgrade {}) => {
             running_gateway::ask(&config, ControlRequest::Upgrade)?;
         }
+        Command::Health(running_gateway::Health {}) => running_gateway::ask(&config, ControlRequest::Health)?,
+        Command::Completions(completions) => completions.run()?,
+        Command::ManPage(man_page) => man_page.run()?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
         Command::Gateways(gateways::GatewayList {}) => gateways::run(&config, output)?,

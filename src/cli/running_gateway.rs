@@ -1,9 +1,9 @@
-//! `portcullis reload`, `portcullis upgrade`: what the gateway that runs with a configuration is told.
+//! `portcullis reload`, `upgrade`, `health`: what the gateway that runs with a configuration is told.
 
 use std::path::Path;
 
 use super::output::print;
-use crate::config::load_to_serve;
+use crate::config;
 use crate::server::{self, ControlRequest};
 
 #[derive(Debug, clap::Args)]
@@ -28,8 +28,19 @@ pub(super) struct Reload {}
 )]
 pub(super) struct Upgrade {}
 
+#[derive(Debug, clap::Args)]
+#[command(
+    about = "Ask the running gateway whether it decides about keys",
+    long_about = "Asks the gateway that runs with this configuration whether it decides about requests with keys. Exit status 0: \
+        it does. 1: none runs, every key is answered 503, or a thread has ended; standard error says which. For HEALTHCHECK of \
+        containers. Over the network, ask the management listener for /readyz.",
+    after_help = "Examples:\n  portcullis health\n  portcullis health --config /etc/portcullis/portcullis.yaml"
+)]
+pub(super) struct Health {}
+
 /// Asks the gateway that runs with `config`.
 pub(super) fn ask(config: &Path, request: ControlRequest) -> anyhow::Result<()> {
-    let said = server::ask(&load_to_serve(config)?.store, request)?;
+    // its files are the gateway's to look at
+    let said = server::ask(&config::load(config)?.store, request)?;
     print(&format!("{said}\n"))
 }

@@ -1,8 +1,9 @@
-//! The control socket: what `portcullis reload` and `portcullis upgrade` ask a running gateway by, and are answered. A Unix
+//! The control socket: what `portcullis reload`, `upgrade` and `health` ask a running gateway by, and are answered. A Unix
 //! socket beside the store, for the user that the gateway runs as, and root.
 
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::config;
 /// How long a command may take to say what it wants.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a gateway that works may take to say so.
+const HEALTH_WITHIN: Duration = Duration::from_secs(10);
+
 /// What a running gateway can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlRequest {
@@ -22,15 +26,18 @@ pub enum ControlRequest {
     Reload,
     /// Hand over to the program and the configuration that are in the files now.
     Upgrade,
+    /// Say whether requests with keys are decided.
+    Health,
 }
 
 impl ControlRequest {
-    const ALL: [Self; 2] = [Self::Reload, Self::Upgrade];
+    const ALL: [Self; 3] = [Self::Reload, Self::Upgrade, Self::Health];
 
     fn word(self) -> &'static str {
         match self {
             Self::Reload => "reload",
             Self::Upgrade => "upgrade",
+            Self::Health => "health",
         }
     }
 }
@@ -83,6 +90,10 @@ pub fn ask(store: &config::Store, request: ControlRequest) -> Result<String, Con
         Ok(stream) => stream,
         Err(source) => return Err(ControlError::NotRunning { path, source }),
     };
+    if request == ControlRequest::Health {
+        // a thread that is stuck does not answer
+        stream.set_read_timeout(Some(HEALTH_WITHIN)).map_err(ControlError::NoAnswer)?;
+    }
     let mut text = String::new();
     stream
         .write_all(format!("{}\n", request.word()).as_bytes())
@@ -112,6 +123,7 @@ impl ControlSocket {
         let own = PathBuf::from(own);
         let listener = UnixListener::bind(&own)?;
         let placed = std::fs::metadata(&own).and_then(|own_file| {
+            std::fs::set_permissions(&own, Permissions::from_mode(0o600))?;
             std::fs::rename(&own, &path)?;
             Ok(own_file.ino())
         });

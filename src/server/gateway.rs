@@ -369,6 +369,11 @@ impl Gateway {
         &self.config.store
     }
 
+    /// Whether it may decide about keys.
+    pub(super) fn has_lease(&self) -> bool {
+        self.shared.authenticator.has_lease()
+    }
+
     /// Whether everything that serves requests still does: asks each worker, and waits.
     pub(super) fn health_check(&self) -> impl Future<Output = bool> + use<> {
         let workers = Arc::clone(&self.workers);

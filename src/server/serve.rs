@@ -170,6 +170,20 @@ impl<'a> Service<'a> {
                 let _ = answer.send(done.map(|()| "the configuration is reloaded".to_owned()));
             }
             ControlRequest::Upgrade => self.begin_upgrade(Some(answer)),
+            ControlRequest::Health => {
+                let (works, has_lease) = (self.gateway.health_check(), self.gateway.has_lease());
+                // beside the loop: a worker may be stuck
+                tokio::spawn(async move {
+                    let health = match (has_lease, works.await) {
+                        (true, true) => Ok("the gateway decides about keys"),
+                        (false, _) => {
+                            Err("every key is answered 503: the log says why the store cannot be read")
+                        }
+                        (_, false) => Err("a thread that serves requests has ended"),
+                    };
+                    let _ = answer.send(health.map(str::to_owned).map_err(str::to_owned));
+                });
+            }
         }
     }
 

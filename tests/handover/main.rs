@@ -261,11 +261,16 @@ fn what_does_not_start_leaves_the_gateway_as_it_was() {
     assert!(refused.code == 1 && refused.stderr.contains("under way already"), "{refused:?}");
     service.works();
     assert_eq!(service.ready_count(), 1);
+    assert_eq!(service.gateway.run(&["health"]).code, 0);
     // told to stop, it takes the one that hangs with it
     let sleeper = child_of(service.gateway.pid()).expect("the new process waits");
     service.gateway.signal("TERM");
     assert_eq!(service.gateway.wait_for_exit(PATIENCE), Some(0));
     assert!(!is_running(sleeper));
+    for command in ["health", "reload", "upgrade"] {
+        let refused = service.gateway.run(&[command]);
+        assert!(refused.code == 1 && refused.stderr.contains("no gateway runs with this"), "{refused:?}");
+    }
 }
 
 #[test]
@@ -279,6 +284,7 @@ fn what_a_reload_cannot_change_an_upgrade_can() {
         fs::write(&config, text.replace(from, to)).unwrap();
     };
     let http = service.gateway.http();
+    assert_eq!(service.gateway.succeed(&["health"]).stdout, "the gateway decides about keys\n");
     let told = service.gateway.succeed(&["reload"]).stdout;
     assert_eq!(told, "the configuration is reloaded\n");
     let extra = known_address(8136);
@@ -340,6 +346,7 @@ fn the_management_port_is_free_while_streams_still_run() {
     assert_eq!(Api::admin(&first).get("/v2-beta/apikeys").status, 200, "served by the second one");
     drop(tunnel);
     assert_eq!(first.wait_for_exit(PATIENCE), Some(0));
+    assert_eq!(first.run(&["health"]).code, 0, "asked of the second one");
     stays(Duration::from_millis(200), "the second one goes on", || is_running(second.0.id()));
 }
 
