@@ -5,9 +5,12 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
+use support::certificates::Authority;
 use support::cli::{Key, basic, basic_raw, minted_secret};
 use support::gateway::{Gateway, Site};
 use support::http1::{Client, Request, Response};
@@ -59,18 +62,13 @@ fn metrics_are_for_admins_and_every_one_is_documented() {
     assert_eq!(metrics(&stage.gateway, Request::get("/metrics").key(&stage.e1)).status, 403);
     let answer = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin));
     assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("Content-Type").as_deref(), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = answer.text();
-    assert!(text.ends_with("# EOF\n"), "{text}");
     let page = include_str!("../docs/operation.md");
     let mut families = 0;
     for family in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-        let (name, kind) = family.split_once(' ').unwrap();
-        let suffix = match kind {
-            "counter" => "_total",
-            "info" => "_info",
-            _ => "",
-        };
-        assert!(page.contains(&format!("`{name}{suffix}`")), "docs/operation.md lacks {name}{suffix}");
+        let (name, _) = family.split_once(' ').unwrap();
+        assert!(page.contains(&format!("`{name}`")), "docs/operation.md lacks {name}");
         families += 1;
     }
     assert!(families > 10, "{text}");
@@ -82,6 +80,88 @@ fn metrics_are_for_admins_and_every_one_is_documented() {
     for value in label("event").iter().chain(&label("cause")).chain(&label("reason")) {
         assert!(page.contains(&format!("`{value}`")), "docs/operation.md lacks {value}");
     }
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics() {
+    let stage = Stage::start();
+    stage.passes(stage.request("GET", "/v1/projects/e1/x"));
+    let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool");
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success() && said.is_empty(), "{}\n{text}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn metrics_come_as_openmetrics_to_those_who_ask_for_it() {
+    let stage = Stage::start();
+    let request = Request::get("/metrics").key(&stage.gateway.admin);
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    let answer = metrics(&stage.gateway, request.header("Accept", accept));
+    let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(answer.header("Content-Type").as_deref(), Some(expected));
+    let text = answer.text();
+    assert!(text.contains("# TYPE portcullis_build info\n") && text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn the_process_its_listeners_certificates_and_reloads_are_in_the_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Authority::new(folder.path()).sign(&["gw.test"]);
+    let stage = Stage::with(|plan| {
+        plan.listeners(&format!(
+            "  - address: 127.0.0.1:0\n  - address: 127.0.0.1:0\n    tls: {{ certificates: [ {} ] }}\n",
+            files.entry()
+        ))
+    });
+    stage.passes(stage.request("GET", "/v1/projects/e1/x"));
+    let text = || metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+    let value = |text: &str, name: &str| {
+        let line =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let before = text();
+    for name in ["process_cpu_seconds_total ", "process_max_fds ", "process_open_fds "] {
+        assert!(value(&before, name) > 0.0, "{name}");
+    }
+    assert!(value(&before, "process_resident_memory_bytes ") > 1e6);
+    assert!((value(&before, "process_start_time_seconds ") - now).abs() < 600.0);
+    let (http, https) = (stage.gateway.http(), stage.gateway.https());
+    let certificate = format!("portcullis_certificate_expiry_timestamp_seconds{{listener=\"{https}\"");
+    assert!(value(&before, &certificate) > now);
+    assert_eq!(before.matches("certificate_expiry_timestamp_seconds{").count(), 1);
+    let accepted =
+        |listener| format!("portcullis_listener_connections_accepted_total{{listener=\"{listener}\"}} ");
+    assert_eq!(value(&before, &accepted(http)), 1.0);
+    assert_eq!(value(&before, &accepted(https)), 0.0);
+    wait_for(PATIENCE, "the request, by route", || {
+        text().contains("portcullis_route_requests_total{route=\"/v1\",class=\"2xx\"} 1\n")
+            && text().contains("portcullis_route_request_duration_seconds_count{route=\"/v1\"} 1\n")
+    });
+
+    let (succeeded, at) = (
+        "portcullis_config_last_reload_successful ",
+        "portcullis_config_last_reload_success_timestamp_seconds ",
+    );
+    assert_eq!(value(&before, succeeded), 1.0);
+    let yaml = fs::read_to_string(stage.gateway.site.config()).unwrap();
+    fs::write(stage.gateway.site.config(), format!("{yaml}\nnonsense: true\n")).unwrap();
+    stage.gateway.signal("HUP");
+    wait_for(PATIENCE, "a refused reload", || value(&text(), succeeded) == 0.0);
+    assert_eq!(value(&text(), at), value(&before, at));
+    fs::write(stage.gateway.site.config(), yaml).unwrap();
+    stage.gateway.signal("HUP");
+    wait_for(PATIENCE, "a reload", || value(&text(), succeeded) == 1.0);
 }
 
 #[test]

@@ -4,12 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::aws_lc_rs;
+use rustls::CertificateError;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error, RootCertStore};
+
+use crate::proxy::certificate_time_error;
 
 /// An operator is told this long before a certificate expires.
 const NOTICE: Duration = Duration::from_hours(14 * 24);
@@ -20,31 +19,19 @@ pub(super) fn warning(file: &Path) -> Option<String> {
     let now = UnixTime::now();
     let soon = UnixTime::since_unix_epoch(Duration::from_secs(now.as_secs()).saturating_add(NOTICE));
     let name = file.display();
-    match time_error(&certificate, now) {
+    match certificate_time_error(&certificate, now) {
         Some(CertificateError::ExpiredContext { not_after, .. }) => {
             Some(format!("'{name}' expired {}: clients refuse it", at(not_after)))
         }
         Some(CertificateError::NotValidYetContext { not_before, .. }) => {
             Some(format!("'{name}' is not valid before {}: clients refuse it", at(not_before)))
         }
-        _ => match time_error(&certificate, soon) {
+        _ => match certificate_time_error(&certificate, soon) {
             Some(CertificateError::ExpiredContext { not_after, .. }) => {
                 Some(format!("'{name}' expires {}", at(not_after)))
             }
             _ => None,
         },
-    }
-}
-
-/// Why the certificate is refused at a time. Its own dates are looked at before who signed it; as nobody is trusted
-/// here, every other answer means that they are right.
-fn time_error(certificate: &CertificateDer<'_>, time: UnixTime) -> Option<CertificateError> {
-    let certificate = ParsedCertificate::try_from(certificate).ok()?;
-    let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms.all;
-    let nobody = RootCertStore::empty();
-    match verify_server_cert_signed_by_trust_anchor(&certificate, &nobody, &[], time, algorithms) {
-        Err(Error::InvalidCertificate(error)) => Some(error),
-        _ => None,
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use http::header::AUTHORIZATION;
+use http::header::{ACCEPT, AUTHORIZATION, VARY};
 use http::request::Parts;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use uuid::Uuid;
 
 use super::answer::{Answer, refuse, with_body};
@@ -15,10 +15,9 @@ use super::keys_expiring::KeysExpiring;
 use super::refusal::Refusal;
 use super::scope;
 use crate::auth::{Authenticator, Credential};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, MetricsFormat};
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether [`Health::answer`] answers this path.
 pub(super) fn is_health_or_metrics(path: &str) -> bool {
@@ -68,7 +67,11 @@ impl Health {
             _ => match self.authorize_admin(head, source).await {
                 Ok(()) => {
                     self.keys_expiring.refresh().await;
-                    with_body(StatusCode::OK, OPEN_METRICS, self.metrics.text())
+                    let format = wanted_format(head);
+                    let mut answer =
+                        with_body(StatusCode::OK, format.content_type(), self.metrics.text(format));
+                    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+                    answer
                 }
                 Err(refusal) => refuse(&refusal, &id),
             },
@@ -91,6 +94,12 @@ impl std::fmt::Debug for Health {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Health")
     }
+}
+
+fn wanted_format(head: &Parts) -> MetricsFormat {
+    let accepted: Vec<_> =
+        head.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    MetricsFormat::from_accept(&accepted.join(","))
 }
 
 fn text(status: StatusCode, body: &'static str) -> Answer {

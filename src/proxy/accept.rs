@@ -99,8 +99,9 @@ fn serve_connection(worker: &Rc<WorkerContext>, tcp: TcpStream, peer: SocketAddr
     if tcp.set_nodelay(true).is_err() {
         return;
     }
-    worker.metrics.connections_accepted.increase();
-    worker.metrics.connections_open.increase();
+    let counts = worker.metrics.listener(number);
+    counts.connections_accepted.increase();
+    counts.connections_open.increase();
     let worker = Rc::clone(worker);
     let client = Rc::new(ClientInfo::new(peer, number, settings.tls.is_some()));
     // two tasks of their own: one that waits for a next request is as small as it can be
@@ -108,19 +109,19 @@ fn serve_connection(worker: &Rc<WorkerContext>, tcp: TcpStream, peer: SocketAddr
         let tls = Arc::clone(tls);
         tokio::task::spawn_local(async move {
             Box::pin(serve_tls(&worker, tcp, tls, client)).await;
-            closed(&worker, counted);
+            closed(&worker, number, counted);
         });
     } else {
         let peer = Box::new(Http1Peer::new(BufferedSocket::new(Socket::Plain(tcp))));
         tokio::task::spawn_local(async move {
             http1_connection::serve(&worker, peer, client).await;
-            closed(&worker, counted);
+            closed(&worker, number, counted);
         });
     }
 }
 
-fn closed(worker: &WorkerContext, counted: CountedConnection) {
-    worker.metrics.connections_open.decrease();
+fn closed(worker: &WorkerContext, number: usize, counted: CountedConnection) {
+    worker.metrics.listener(number).connections_open.decrease();
     drop(counted);
 }
 
@@ -146,7 +147,7 @@ async fn serve_tls(
     let tls = match failure {
         Ok(tls) => tls,
         Err(error) => {
-            worker.metrics.tls_failures.increase();
+            worker.metrics.listener(client.listener).tls_failures.increase();
             tracing::debug!(peer = %client.peer, %error, "TLS handshake failed");
             return;
         }

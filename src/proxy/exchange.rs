@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::upstream_response::ResponseHeadError;
 use super::worker_context::WorkerContext;
 use crate::config::Timeouts;
-use crate::telemetry::WorkerMetrics;
+use crate::telemetry::{RouteCounts, WorkerMetrics};
 use crate::upstream::{FailedDestinations, Failure, InFlight, Pool, Requester, StreamSlot};
 use crate::wire::{HeadLimits, Peer, PipePool, ResponseHead, StallDetector, WebSocketFrames};
 
@@ -94,6 +94,7 @@ pub(super) struct Exchange<'a> {
     pub(super) stream: &'a OpenStream,
     pub(super) progress: &'a ExchangeProgress,
     pub(super) metrics: &'a WorkerMetrics,
+    pub(super) route_counts: &'a RouteCounts,
     /// What large bodies may go through.
     pub(super) pipe_pool: &'a PipePool,
     /// When the request's head had arrived.
@@ -150,7 +151,7 @@ impl Exchange<'_> {
     /// Notes that the head of the upstream's answer has arrived and goes to the client.
     pub(super) fn answered(&self, status: u16) {
         self.progress.status.set(Some(status));
-        self.metrics.latency.observe(self.arrived.elapsed());
+        self.route_counts.latency.observe(self.arrived.elapsed());
     }
 
     /// When the request's key ends, if that is before long by the record's clock.

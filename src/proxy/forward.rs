@@ -47,6 +47,7 @@ impl RequestContext<'_> {
             stream: self.stream,
             progress,
             metrics: &self.worker.metrics,
+            route_counts: &self.active_config.route_counts[paths.routed.index],
             pipe_pool: &self.worker.pipe_pool,
             arrived: self.arrived,
             expiry_notice: snapshot.expiry_notice,

@@ -16,12 +16,13 @@
 //! | `client_response`, `own_response`, `refusal` | heads of responses to the client; the gateway's own responses; every refusal |
 //! | `exchange`, `request_context`, `worker_context`, `shared_state` | what an exchange, a request, a worker, all workers work with |
 //! | `open_streams`, `flush_to_client` | what is open, so that it can be ended; whether a slow side still takes bytes |
-//! | `config_snapshot`, `listener`, `tls` | what a configuration becomes: routes, upstreams, sockets, certificates |
+//! | `config_snapshot`, `listener`, `tls`, `certificate_time` | what a configuration becomes: routes, upstreams, sockets, certificates |
 //! | `clock`, `http_date`, `random_numbers`, `request_id` | times and identifiers |
 
 mod accept;
 mod admit;
 mod authenticate;
+mod certificate_time;
 mod client_response;
 mod clock;
 mod config_snapshot;
@@ -59,6 +60,7 @@ mod websocket;
 mod worker;
 mod worker_context;
 
+pub use certificate_time::{certificate_end, certificate_time_error};
 pub use config_snapshot::{ConfigSnapshot, ConfigSnapshotError, WorkerFileLimits, selectors_not_forwarded};
 pub use credential_places::{UNUSABLE as UNUSABLE_CREDENTIAL_HEADER, unusable_credential_headers};
 pub use headers::pass_request_fields;

@@ -49,7 +49,7 @@ impl RequestContext<'_> {
                 }
             };
             let route = paths.routed.route;
-            outcome.route = Some(&snapshot.route_names[paths.routed.index]);
+            outcome.route = Some(paths.routed.index);
             let cors = cors::grant(route.cors.as_ref(), head);
             if let Some(preflight) = cors::preflight_response(route.cors.as_ref(), &admitted) {
                 let options = self.response_options(head, keep_alive && !self.worker.is_draining(), cors);

@@ -16,7 +16,8 @@ pub(super) struct RequestOutcome<'a> {
     pub(super) identity: Option<Arc<Identity>>,
     /// What was sent, right or wrong.
     pub(super) credential: Option<&'a Credential>,
-    pub(super) route: Option<&'a str>,
+    /// Its place in the configuration.
+    pub(super) route: Option<usize>,
     pub(super) upstream: Option<&'a str>,
     /// What let it pass.
     pub(super) rule: Option<crate::policy::Rule>,
@@ -48,6 +49,9 @@ impl RequestContext<'_> {
             }
             (None, None) => 0,
         };
+        if let Some(route) = outcome.route {
+            self.active_config.route_counts[route].count_request(status);
+        }
         metrics.bytes_received.add(progress.received.get());
         metrics.bytes_sent.add(progress.sent.get());
         let refused = outcome.refusal.as_ref().map(Refusal::reason);
@@ -78,7 +82,7 @@ impl RequestContext<'_> {
             bytes_in: progress.received.get(),
             bytes_out: progress.sent.get(),
             access_key,
-            route: outcome.route,
+            route: outcome.route.map(|route| self.active_config.snapshot.route_names[route].as_str()),
             reason,
             auth_failure: auth_failure.map(AuthFailure::name),
             claimed_key,

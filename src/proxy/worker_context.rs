@@ -11,7 +11,7 @@ use super::http_date::HttpDate;
 use super::open_streams::OpenStreams;
 use super::random_numbers::RandomNumbers;
 use super::shared_state::SharedState;
-use crate::telemetry::{AccessLogWriter, WorkerMetrics};
+use crate::telemetry::{AccessLogWriter, RouteCounts, WorkerMetrics};
 use crate::upstream::{ConcurrencyLimits, DestinationStates, Pool};
 use crate::wire::{PipePool, ReplayBudget};
 
@@ -20,6 +20,8 @@ use crate::wire::{PipePool, ReplayBudget};
 pub(super) struct ActiveConfig {
     pub(super) snapshot: Arc<ConfigSnapshot>,
     pub(super) pools: Vec<Rc<Pool>>,
+    /// What this worker counts of each route.
+    pub(super) route_counts: Vec<Arc<RouteCounts>>,
 }
 
 impl ActiveConfig {
@@ -27,6 +29,7 @@ impl ActiveConfig {
         snapshot: Arc<ConfigSnapshot>,
         limits: &ConcurrencyLimits,
         destinations: &DestinationStates,
+        metrics: &WorkerMetrics,
     ) -> Rc<Self> {
         let timeout = snapshot.timeouts.upstream_connect;
         let limits = limits.for_upstreams(&snapshot.upstreams, snapshot.files.upstream_connections);
@@ -35,7 +38,8 @@ impl ActiveConfig {
             .map(|(upstream, limit)| Pool::new(Arc::clone(upstream), limit, destinations, timeout))
             .map(Rc::new);
         let pools = pools.collect();
-        Rc::new(Self { snapshot, pools })
+        let route_counts = metrics.take_over_routes(&snapshot.route_names);
+        Rc::new(Self { snapshot, pools, route_counts })
     }
 }
 
@@ -69,7 +73,8 @@ impl WorkerContext {
     ) -> Rc<Self> {
         let upstream_limits = ConcurrencyLimits::default();
         let destinations = DestinationStates::new(Arc::clone(&shared.endpoint_counts));
-        let active_config = ActiveConfig::new(shared.snapshot.load_full(), &upstream_limits, &destinations);
+        let active_config =
+            ActiveConfig::new(shared.snapshot.load_full(), &upstream_limits, &destinations, &metrics);
         let streams = OpenStreams::new(Arc::clone(&shared.authenticator));
         let clock = Clock::now();
         Rc::new(Self {
@@ -121,8 +126,12 @@ impl WorkerContext {
         if !Arc::ptr_eq(&current, &active_config.snapshot) {
             // before the limits are divided anew: what it keeps idle is closed
             active_config.pools.iter().for_each(|pool| pool.retire());
-            *active_config =
-                ActiveConfig::new(Arc::clone(&current), &self.upstream_limits, &self.destinations);
+            *active_config = ActiveConfig::new(
+                Arc::clone(&current),
+                &self.upstream_limits,
+                &self.destinations,
+                &self.metrics,
+            );
         }
         Rc::clone(&active_config)
     }

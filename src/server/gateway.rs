@@ -16,6 +16,7 @@ use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::background_changes::BackgroundChanges;
+use super::config_status::ConfigStatus;
 use super::control_plane::{self, ControlCommand, ControlPlane};
 use super::embedded_lease::EmbeddedLease;
 use super::follower_thread::{self, FollowerCommand, FollowerThread, StoreAtStop};
@@ -109,6 +110,7 @@ pub struct Addresses {
 pub struct Gateway {
     addresses: Addresses,
     config: Config,
+    status: Arc<ConfigStatus>,
     /// What answers on the management listener, where there is one.
     management_plane: Option<Arc<Management>>,
     shared: Arc<SharedState>,
@@ -263,6 +265,7 @@ impl Gateway {
             management: management.as_ref().and_then(|socket| socket.local_addr().ok()),
         };
 
+        let status = Arc::new(ConfigStatus::new(&config, &addresses));
         let keys_expiring = async_store
             .as_ref()
             .map(|store| KeysExpiring::new(store.clone(), clock.clone(), &config.keys.notice));
@@ -273,6 +276,7 @@ impl Gateway {
             &access_log,
             keys_expiring.as_ref(),
             &endpoint_counts,
+            (&addresses, &status),
         );
         let upstream_monitor = UpstreamMonitor::spawn(snapshot.upstreams().to_vec())?;
         let shared = SharedState::new(snapshot, Arc::clone(&authenticator), endpoint_counts);
@@ -342,6 +346,7 @@ impl Gateway {
         Ok(Self {
             addresses,
             config,
+            status,
             management_plane,
             shared,
             access_log,
@@ -392,6 +397,11 @@ impl Gateway {
     /// Where it listens.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Takes note of a reload that was refused.
+    pub(super) fn reload_refused(&self) {
+        self.status.refused();
     }
 
     /// Opens the access log's file again, for log rotation.

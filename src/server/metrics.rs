@@ -3,10 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::config_status::ConfigStatus;
+use super::gateway::Addresses;
 use crate::auth::{AuthFailure, Authenticator};
 use crate::management::KeysExpiring;
 use crate::proxy::REFUSAL_CAUSES;
-use crate::telemetry::{AccessLog, MetricFamily, MetricKind, MetricSource, Metrics, WorkerMetrics};
+use crate::telemetry::{
+    AccessLog, LabelledValue, MetricFamily, MetricKind, MetricNames, MetricSource, Metrics, WorkerMetrics,
+};
 use crate::upstream::{EndpointCount, EndpointCounts};
 
 /// The metrics of a gateway with so many workers.
@@ -16,6 +20,7 @@ pub(super) fn build(
     access_log: &AccessLog,
     keys_expiring: Option<&KeysExpiring>,
     endpoints: &Arc<EndpointCounts>,
+    (addresses, status): (&Addresses, &Arc<ConfigStatus>),
 ) -> (Metrics, Vec<Arc<WorkerMetrics>>) {
     let mut sources: Vec<MetricSource> = authenticator
         .counters()
@@ -66,8 +71,42 @@ pub(super) fn build(
             read: Box::new(move || count.load(Ordering::Relaxed)),
         });
     }
-    let families = endpoint_metrics(endpoints);
-    Metrics::new(workers, REFUSAL_CAUSES, AuthFailure::NAMES, sources, families)
+    let mut families = endpoint_metrics(endpoints);
+    families.extend(config_metrics(status));
+    let names = MetricNames {
+        listeners: addresses.listeners.iter().map(|(address, _)| address.to_string()).collect(),
+        causes: REFUSAL_CAUSES,
+        auth_failures: AuthFailure::NAMES,
+    };
+    Metrics::new(workers, names, sources, families)
+}
+
+/// How the last reload went, and until when the certificates are valid.
+fn config_metrics(status: &Arc<ConfigStatus>) -> [MetricFamily; 3] {
+    let gauge = |name, help, read: fn(&ConfigStatus) -> Vec<LabelledValue>| {
+        let status = Arc::clone(status);
+        MetricFamily { name, help, kind: MetricKind::Gauge, read: Box::new(move || read(&status)) }
+    };
+    [
+        gauge(
+            "config_last_reload_successful",
+            "1 if the last reload was taken over, 0 if it was refused",
+            |status| vec![(Vec::new(), u64::from(status.last_reload_succeeded.load(Ordering::Relaxed)))],
+        ),
+        gauge(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was taken over, since 1970",
+            |status| vec![(Vec::new(), status.taken_over_at.load(Ordering::Relaxed))],
+        ),
+        gauge(
+            "certificate_expiry_timestamp_seconds",
+            "When a certificate ends that a listener shows, since 1970",
+            |status| {
+                let ends = status.certificates().into_iter();
+                ends.map(|of| (vec![("listener", of.listener), ("certificate", of.file)], of.end)).collect()
+            },
+        ),
+    ]
 }
 
 /// What the workers see of each address of the upstreams.

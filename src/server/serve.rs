@@ -197,6 +197,7 @@ impl<'a> Service<'a> {
         match &done {
             Ok(()) => tracing::info!("the configuration is reloaded"),
             Err(why) => {
+                self.gateway.reload_refused();
                 why.lines().for_each(|line| tracing::error!("{line}"));
                 tracing::error!("the configuration is not taken over");
             }

@@ -1,8 +1,9 @@
-//! All metrics in the text format that Prometheus reads: the workers' counters, summed when somebody reads them, and values
+//! All metrics in the text formats that Prometheus reads: the workers' counters, summed when somebody reads them, and values
 //! that other modules keep.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
@@ -12,8 +13,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
 
+use super::metrics_format::{MetricsFormat, to_prometheus};
+use super::process_metrics::ProcessMetrics;
 use super::request_history::{Outcome, OutcomeCounts};
-use super::worker_metrics::{BUCKETS_US, Count, REFUSAL_STATUSES, WorkerMetrics};
+use super::route_counts::{ListenerCounts, RouteCounts, STATUS_CLASSES};
+use super::worker_metrics::{BUCKETS_US, Count, Histogram, REFUSAL_STATUSES, WorkerMetrics};
 
 /// What a value of a [`MetricSource`] means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +69,17 @@ impl fmt::Debug for MetricFamily {
     }
 }
 
+/// What the workers count by number, by the names that the metrics give it.
+#[derive(Debug, Clone)]
+pub struct MetricNames {
+    /// The listeners' addresses.
+    pub listeners: Vec<String>,
+    /// The causes of refusals.
+    pub causes: &'static [&'static str],
+    /// Why requests are not authenticated.
+    pub auth_failures: &'static [&'static str],
+}
+
 /// The metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -73,36 +88,38 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics of `workers` threads and of `sources`. `causes` names the causes of refusals, `auth_failures` why
-    /// requests are not authenticated.
+    /// The metrics of `workers` threads and of `sources`.
     pub fn new(
         workers: usize,
-        causes: &'static [&'static str],
-        auth_failures: &'static [&'static str],
+        names: MetricNames,
         sources: Vec<MetricSource>,
         families: Vec<MetricFamily>,
     ) -> (Self, Vec<Arc<WorkerMetrics>>) {
-        let worker = || Arc::new(WorkerMetrics::new(causes.len(), auth_failures.len()));
+        let MetricNames { listeners, causes, auth_failures } = &names;
+        let worker = || Arc::new(WorkerMetrics::new(listeners.len(), causes.len(), auth_failures.len()));
         let workers: Vec<_> = (0..workers).map(|_| worker()).collect();
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let mut registry = Registry::with_prefix("portcullis");
-        registry.register_collector(Box::new(Gathered {
+        let mut registry = Registry::default();
+        registry.sub_registry_with_prefix("portcullis").register_collector(Box::new(Gathered {
             workers: workers.clone(),
-            causes,
-            auth_failures,
+            names,
             sources,
             families,
             started,
         }));
+        registry.register_collector(Box::new(ProcessMetrics { started: started.as_secs_f64() }));
         (Self { registry, workers: workers.clone() }, workers)
     }
 
-    /// All values as text, in the `OpenMetrics` format (`application/openmetrics-text; version=1.0.0; charset=utf-8`).
-    pub fn text(&self) -> String {
+    /// All values as text.
+    pub fn text(&self, format: MetricsFormat) -> String {
         let mut text = String::new();
         // writing to a string cannot fail, and no value refuses to be written
         let _ = encode(&mut text, &self.registry);
-        text
+        match format {
+            MetricsFormat::OpenMetrics => text,
+            MetricsFormat::Prometheus => to_prometheus(&text),
+        }
     }
 
     /// How many requests have ended since the start, by what became of them.
@@ -124,15 +141,14 @@ impl Metrics {
 #[derive(Debug)]
 struct Gathered {
     workers: Vec<Arc<WorkerMetrics>>,
-    causes: &'static [&'static str],
-    auth_failures: &'static [&'static str],
+    names: MetricNames,
     sources: Vec<MetricSource>,
     families: Vec<MetricFamily>,
     started: Duration,
 }
 
 type NoExemplar<'a> = Option<&'a Exemplar<NoLabelSet, u64>>;
-const NO_EXEMPLAR: NoExemplar<'static> = None;
+pub(super) const NO_EXEMPLAR: NoExemplar<'static> = None;
 
 impl Gathered {
     fn sum(&self, count: impl Fn(&WorkerMetrics) -> &Count) -> u64 {
@@ -153,7 +169,7 @@ impl Gathered {
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Requests that were let through, by the class of the upstream's answer";
         let mut allowed = encoder.encode_descriptor("requests_allowed", help, None, MetricType::Counter)?;
-        for (class, name) in ["other", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+        for (class, name) in STATUS_CLASSES.into_iter().enumerate() {
             let labels = [("class", name)];
             write_value(
                 &mut allowed.encode_family(&labels)?,
@@ -174,7 +190,7 @@ impl Gathered {
         }
         let help = "Requests that the gateway answered itself, by cause";
         let mut causes = encoder.encode_descriptor("refusals", help, None, MetricType::Counter)?;
-        for (at, cause) in self.causes.iter().enumerate() {
+        for (at, cause) in self.names.causes.iter().enumerate() {
             let labels = [("cause", *cause)];
             write_value(
                 &mut causes.encode_family(&labels)?,
@@ -185,7 +201,7 @@ impl Gathered {
         let help = "Requests that were answered with 401, by what is wrong with their key";
         let mut failures =
             encoder.encode_descriptor("authentication_failures", help, None, MetricType::Counter)?;
-        for (at, failure) in self.auth_failures.iter().enumerate() {
+        for (at, failure) in self.names.auth_failures.iter().enumerate() {
             let labels = [("reason", *failure)];
             write_value(
                 &mut failures.encode_family(&labels)?,
@@ -196,19 +212,86 @@ impl Gathered {
         Ok(())
     }
 
-    #[allow(clippy::cast_precision_loss)] // seconds as f64 are what the format wants
-    fn latency(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let bounds = BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds
-            .enumerate()
-            .map(|(at, bound)| (bound, self.sum(|worker| &worker.latency.buckets[at])))
-            .collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = self.sum(|worker| &worker.latency.sum_us) as f64 / 1e6;
+    fn listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let sum = |number: usize, count: fn(&ListenerCounts) -> &Count| {
+            self.sum(|worker| count(worker.listener(number)))
+        };
+        type Family = (&'static str, &'static str, &'static str, MetricKind, fn(&ListenerCounts) -> &Count);
+        let families: [Family; 3] = [
+            (
+                "connections_accepted",
+                "listener_connections_accepted",
+                "Connections taken",
+                MetricKind::Counter,
+                |counts| &counts.connections_accepted,
+            ),
+            (
+                "connections_open",
+                "listener_connections_open",
+                "Client connections open now",
+                MetricKind::Gauge,
+                |counts| &counts.connections_open,
+            ),
+            (
+                "tls_failures",
+                "listener_tls_failures",
+                "TLS handshakes that failed or took too long",
+                MetricKind::Counter,
+                |counts| &counts.tls_failures,
+            ),
+        ];
+        for (total, by_listener, help, kind, count) in families {
+            let listeners = self.names.listeners.iter().enumerate();
+            let sums: Vec<_> = listeners.map(|(at, name)| (name.as_str(), sum(at, count))).collect();
+            let total_of_all = sums.iter().map(|(_, sum)| sum).sum();
+            write_value(
+                &mut encoder.encode_descriptor(total, help, None, metric_type(kind))?,
+                kind,
+                total_of_all,
+            )?;
+            let help = format!("{help}, by listener");
+            let mut metric = encoder.encode_descriptor(by_listener, &help, None, metric_type(kind))?;
+            for (listener, sum) in sums {
+                write_value(&mut metric.encode_family(&[("listener", listener)])?, kind, sum)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn routes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut routes = BTreeMap::<String, Vec<Arc<RouteCounts>>>::new();
+        for worker in &self.workers {
+            // a worker waits for it only when it takes a configuration over
+            let of_worker = worker.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, counts) in of_worker.iter() {
+                routes.entry(name.clone()).or_default().push(Arc::clone(counts));
+            }
+        }
+        let help = "Requests, by route and by the class of the answer that the client got";
+        let mut requests = encoder.encode_descriptor("route_requests", help, None, MetricType::Counter)?;
+        for (route, counts) in &routes {
+            for (class, name) in STATUS_CLASSES.into_iter().enumerate() {
+                let sum = counts.iter().map(|counts| counts.requests[class].get()).sum();
+                let labels = [("route", route.as_str()), ("class", name)];
+                write_value(&mut requests.encode_family(&labels)?, MetricKind::Counter, sum)?;
+            }
+        }
         let help = "From a request's head to the head of the upstream's answer";
-        encoder
-            .encode_descriptor("request_duration_seconds", help, None, MetricType::Histogram)?
-            .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        let all = HistogramSum::of(routes.values().flatten().map(|counts| &counts.latency));
+        all.write(&mut encoder.encode_descriptor(
+            "request_duration_seconds",
+            help,
+            None,
+            MetricType::Histogram,
+        )?)?;
+        let help = format!("{help}, by route");
+        let name = "route_request_duration_seconds";
+        let mut by_route = encoder.encode_descriptor(name, &help, None, MetricType::Histogram)?;
+        for (route, counts) in &routes {
+            let sum = HistogramSum::of(counts.iter().map(|counts| &counts.latency));
+            sum.write(&mut by_route.encode_family(&[("route", route.as_str())])?)?;
+        }
+        Ok(())
     }
 
     fn sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -238,10 +321,40 @@ impl Gathered {
             let mut metric =
                 encoder.encode_descriptor(family.name, family.help, None, metric_type(family.kind))?;
             for (labels, value) in (family.read)() {
-                write_value(&mut metric.encode_family(&labels)?, family.kind, value)?;
+                if labels.is_empty() {
+                    write_value(&mut metric, family.kind, value)?;
+                } else {
+                    write_value(&mut metric.encode_family(&labels)?, family.kind, value)?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Several histograms as one.
+#[derive(Default)]
+struct HistogramSum {
+    buckets: [u64; BUCKETS_US.len() + 1],
+    sum_us: u64,
+}
+
+impl HistogramSum {
+    fn of<'h>(histograms: impl Iterator<Item = &'h Histogram>) -> Self {
+        let mut sum = Self::default();
+        for histogram in histograms {
+            sum.buckets.iter_mut().zip(&histogram.buckets).for_each(|(sum, count)| *sum += count.get());
+            sum.sum_us = sum.sum_us.wrapping_add(histogram.sum_us.get());
+        }
+        sum
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "seconds as f64 are what the format wants")]
+    fn write(&self, metric: &mut MetricEncoder<'_>) -> fmt::Result {
+        let bounds = BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.buckets).collect();
+        let count = self.buckets.iter().sum();
+        metric.encode_histogram::<NoLabelSet>(self.sum_us as f64 / 1e6, count, &buckets, None)
     }
 }
 
@@ -266,16 +379,18 @@ impl Collector for Gathered {
             .encode_descriptor("build", "The version that runs", None, MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
         encoder
-            .encode_descriptor("start_time_seconds", "When the process started", None, MetricType::Gauge)?
+            .encode_descriptor(
+                "start_time_seconds",
+                "When the process started, since 1970",
+                None,
+                MetricType::Gauge,
+            )?
             .encode_gauge(&self.started.as_secs())?;
 
         let counter = MetricKind::Counter;
-        let help = ("connections_accepted", "Connections taken");
-        self.one(encoder, counter, help, |worker| &worker.connections_accepted)?;
+        self.listeners(encoder)?;
         let help = ("connections_refused", "Connections closed at once because a limit was reached");
         self.one(encoder, counter, help, |worker| &worker.connections_refused)?;
-        let help = ("tls_failures", "TLS handshakes that failed or took too long");
-        self.one(encoder, counter, help, |worker| &worker.tls_failures)?;
         let help = ("received_bytes", "Body bytes from clients");
         self.one(encoder, counter, help, |worker| &worker.bytes_received)?;
         let help = ("sent_bytes", "Body bytes to clients");
@@ -291,8 +406,6 @@ impl Collector for Gathered {
         self.one(encoder, counter, help, |worker| &worker.upstream_retries)?;
 
         let gauge = MetricKind::Gauge;
-        let help = ("connections_open", "Client connections open now");
-        self.one(encoder, gauge, help, |worker| &worker.connections_open)?;
         let help = ("requests_open", "Requests in work now");
         self.one(encoder, gauge, help, |worker| &worker.requests_open)?;
         let help = ("upstream_waiting", "Requests that wait now for a connection to their upstream");
@@ -301,7 +414,7 @@ impl Collector for Gathered {
         self.one(encoder, gauge, help, |worker| &worker.tunnels_open)?;
 
         self.requests(encoder)?;
-        self.latency(encoder)?;
+        self.routes(encoder)?;
         self.sources(encoder)?;
         self.families(encoder)
     }
@@ -313,30 +426,37 @@ mod tests {
 
     use super::*;
 
+    const NAMES: MetricNames = MetricNames { listeners: Vec::new(), causes: &["x"], auth_failures: &["y"] };
+
     #[test]
     fn workers_are_summed() {
-        let (metrics, workers) = Metrics::new(
-            2,
-            &["no_key", "wrong_environment"],
-            &["unknown", "wrong_secret"],
-            Vec::new(),
-            Vec::new(),
-        );
+        let names = MetricNames {
+            listeners: vec!["a:1".to_owned(), "b:2".to_owned()],
+            causes: &["no_key", "wrong_environment"],
+            auth_failures: &["unknown", "wrong_secret"],
+        };
+        let (metrics, workers) = Metrics::new(2, names, Vec::new(), Vec::new());
+        let routes = ["/v1".to_owned(), "/v2".to_owned()];
+        let routes = [&workers[0], &workers[1]].map(|worker| worker.take_over_routes(&routes));
         for worker in &workers {
             worker.count_allowed(204);
-            worker.connections_open.increase();
+            worker.listener(1).connections_open.increase();
             worker.bytes_sent.add(500);
         }
-        workers[0].connections_open.decrease();
+        workers[0].listener(1).connections_open.decrease();
+        workers[0].listener(0).connections_open.increase();
         workers[1].count_refused(403, 1);
         workers[1].count_refused(599, 0);
         for worker in &workers {
             worker.count_auth_failure(1);
         }
-        workers[0].latency.observe(Duration::from_micros(100));
-        workers[1].latency.observe(Duration::from_millis(3));
-        workers[1].latency.observe(Duration::from_mins(10));
-        let text = metrics.text();
+        routes[0][0].latency.observe(Duration::from_micros(100));
+        routes[1][0].latency.observe(Duration::from_millis(3));
+        routes[1][1].latency.observe(Duration::from_mins(10));
+        routes[0][0].count_request(404);
+        routes[1][0].count_request(403);
+        routes[1][0].count_request(0);
+        let text = metrics.text(MetricsFormat::OpenMetrics);
         for line in [
             "portcullis_requests_allowed_total{class=\"2xx\"} 2",
             "portcullis_requests_allowed_total{class=\"5xx\"} 0",
@@ -346,7 +466,13 @@ mod tests {
             "portcullis_refusals_total{cause=\"no_key\"} 1",
             "portcullis_authentication_failures_total{reason=\"wrong_secret\"} 2",
             "portcullis_authentication_failures_total{reason=\"unknown\"} 0",
-            "portcullis_connections_open 1",
+            "portcullis_connections_open 2",
+            "portcullis_listener_connections_open{listener=\"a:1\"} 1",
+            "portcullis_listener_connections_open{listener=\"b:2\"} 1",
+            "portcullis_route_requests_total{route=\"/v1\",class=\"4xx\"} 2",
+            "portcullis_route_requests_total{route=\"/v1\",class=\"other\"} 1",
+            "portcullis_route_request_duration_seconds_count{route=\"/v1\"} 2",
+            "portcullis_route_request_duration_seconds_bucket{le=\"+Inf\",route=\"/v2\"} 1",
             "portcullis_sent_bytes_total 1000",
             "portcullis_request_duration_seconds_count 3",
             "portcullis_request_duration_seconds_bucket{le=\"0.0001\"} 1",
@@ -360,19 +486,20 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_is_documented() {
-        let page = include_str!("../../docs/operation.md");
-        let (metrics, _) = Metrics::new(1, &["x"], &["y"], Vec::new(), Vec::new());
-        for line in metrics.text().lines() {
-            let Some(family) = line.strip_prefix("# TYPE ") else { continue };
-            let (name, kind) = family.split_once(' ').unwrap();
-            let suffix = match kind {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => "",
-            };
-            assert!(page.contains(&format!("`{name}{suffix}`")), "docs/operation.md lacks {name}{suffix}");
-        }
+    fn a_route_keeps_its_counts_over_a_reload_and_one_that_is_gone_is_forgotten() {
+        let (metrics, workers) = Metrics::new(1, NAMES, Vec::new(), Vec::new());
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let routes = workers[0].take_over_routes(&names(&["/a", "/b"]));
+        routes.iter().for_each(|route| route.count_request(200));
+        let next = workers[0].take_over_routes(&names(&["/c", "/b"]));
+        next[1].count_request(200);
+        let has = |line: &str| metrics.text(MetricsFormat::Prometheus).lines().any(|found| found == line);
+        assert!(has("portcullis_route_requests_total{route=\"/b\",class=\"2xx\"} 2"));
+        // a request may still have it
+        assert!(has("portcullis_route_requests_total{route=\"/a\",class=\"2xx\"} 1"));
+        drop(routes);
+        drop(workers[0].take_over_routes(&names(&["/b"])));
+        assert!(!metrics.text(MetricsFormat::Prometheus).contains("route=\"/a\""));
     }
 
     #[test]
@@ -397,9 +524,9 @@ mod tests {
                 read: Box::new(|| 3),
             },
         ];
-        let (metrics, _) = Metrics::new(0, &[], &[], sources, Vec::new());
+        let (metrics, _) = Metrics::new(0, NAMES, sources, Vec::new());
         value.store(8, Ordering::Relaxed);
-        let text = metrics.text();
+        let text = metrics.text(MetricsFormat::OpenMetrics);
         assert_eq!(text.matches("# TYPE portcullis_authentications counter").count(), 1, "{text}");
         assert!(text.contains("portcullis_authentications_total{step=\"memory\"} 8\n"), "{text}");
         assert!(text.contains("portcullis_authentications_total{step=\"argon2\"} 1\n"), "{text}");

@@ -9,15 +9,20 @@ mod line_queue;
 mod log;
 mod log_throttle;
 mod metrics;
+mod metrics_format;
+mod process_metrics;
 mod request_history;
+mod route_counts;
 mod worker_metrics;
 
 pub use access_line::{AccessRecord, ReasonText};
 pub use access_log::{AccessLog, AccessLogWriter};
 pub use log::Log;
 pub use log_throttle::LogThrottle;
-pub use metrics::{MetricFamily, MetricKind, MetricSource, Metrics};
+pub use metrics::{LabelledValue, MetricFamily, MetricKind, MetricNames, MetricSource, Metrics};
+pub use metrics_format::MetricsFormat;
 pub use request_history::{Minute, Outcome, OutcomeCounts, RequestHistory};
+pub use route_counts::{ListenerCounts, RouteCounts};
 pub use worker_metrics::{Count, GaugeGuard, Histogram, WorkerMetrics};
 
 use std::io;

@@ -165,7 +165,7 @@ fn hour(now: Timestamp) -> RangeInclusive<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::WorkerMetrics;
+    use crate::telemetry::{MetricNames, WorkerMetrics};
 
     /// 2026-11-25T12:00:00Z.
     const NOON: i64 = 1_795_608_000;
@@ -177,7 +177,8 @@ mod tests {
 
     impl Gateway {
         fn new() -> Self {
-            let (metrics, workers) = Metrics::new(2, &["x"], &[], Vec::new(), Vec::new());
+            let names = MetricNames { listeners: Vec::new(), causes: &["x"], auth_failures: &[] };
+            let (metrics, workers) = Metrics::new(2, names, Vec::new(), Vec::new());
             Self { history: RequestHistory::new(Arc::new(metrics)), workers }
         }
 

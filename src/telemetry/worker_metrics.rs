@@ -1,8 +1,12 @@
 //! What a worker counts. Each worker has counters of its own and is the only one to write them, so counting is a plain load
 //! and store.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use super::route_counts::{ListenerCounts, RouteCounts, STATUS_CLASSES, status_class};
 
 /// The upper bounds of the latency buckets, in microseconds; above the last there is one more.
 pub(super) const BUCKETS_US: [u64; 16] = [
@@ -79,14 +83,8 @@ impl Histogram {
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct WorkerMetrics {
-    /// Connections taken.
-    pub connections_accepted: Count,
     /// Connections closed at once because a limit was reached.
     pub connections_refused: Count,
-    /// TLS handshakes that failed or took too long.
-    pub tls_failures: Count,
-    /// Client connections open now.
-    pub connections_open: Count,
     /// Requests in work now.
     pub requests_open: Count,
     /// Tunnels (upgraded connections) open now.
@@ -105,22 +103,21 @@ pub struct WorkerMetrics {
     pub upstream_retries: Count,
     /// Requests that wait now for a connection to their upstream.
     pub upstream_waiting: Count,
-    /// From a request's head to the head of the upstream's answer.
-    pub latency: Histogram,
-    pub(super) allowed: [Count; 6],
+    /// In the order of the configuration.
+    pub(super) listeners: Box<[ListenerCounts]>,
+    /// By the routes' names. Requests have the counts of theirs at hand, and do not come here.
+    pub(super) routes: Mutex<BTreeMap<String, Arc<RouteCounts>>>,
+    pub(super) allowed: [Count; STATUS_CLASSES.len()],
     pub(super) refused: [Count; REFUSAL_STATUSES.len()],
     pub(super) causes: Box<[Count]>,
     pub(super) auth_failures: Box<[Count]>,
 }
 
 impl WorkerMetrics {
-    pub(super) fn new(causes: usize, auth_failures: usize) -> Self {
+    pub(super) fn new(listeners: usize, causes: usize, auth_failures: usize) -> Self {
         let counts = |number| (0..number).map(|_| Count::default()).collect();
         Self {
-            connections_accepted: Count::default(),
             connections_refused: Count::default(),
-            tls_failures: Count::default(),
-            connections_open: Count::default(),
             requests_open: Count::default(),
             tunnels_open: Count::default(),
             bytes_received: Count::default(),
@@ -130,7 +127,8 @@ impl WorkerMetrics {
             upstream_failures: Count::default(),
             upstream_retries: Count::default(),
             upstream_waiting: Count::default(),
-            latency: Histogram::default(),
+            listeners: (0..listeners).map(|_| ListenerCounts::default()).collect(),
+            routes: Mutex::default(),
             allowed: Default::default(),
             refused: Default::default(),
             causes: counts(causes),
@@ -138,10 +136,23 @@ impl WorkerMetrics {
         }
     }
 
+    /// The counts of the listener with this number in the configuration, which no reload changes.
+    pub fn listener(&self, number: usize) -> &ListenerCounts {
+        &self.listeners[number]
+    }
+
+    /// The counts of these routes, in this order: those that are known by their names, and new ones. Those that neither a
+    /// configuration nor a request has any more are forgotten.
+    pub fn take_over_routes(&self, names: &[String]) -> Vec<Arc<RouteCounts>> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = names.iter().map(|name| Arc::clone(routes.entry(name.clone()).or_default())).collect();
+        routes.retain(|_, counts| Arc::strong_count(counts) > 1);
+        counts
+    }
+
     /// Counts a request that the upstream answered with `status`.
     pub fn count_allowed(&self, status: u16) {
-        let class = usize::from(status / 100);
-        self.allowed[if class < self.allowed.len() { class } else { 0 }].increase();
+        self.allowed[status_class(status)].increase();
     }
 
     /// Counts a request that the gateway answered itself; `cause` is the place of the cause in the list that

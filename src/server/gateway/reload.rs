@@ -61,6 +61,7 @@ impl Gateway {
         if let Some(management_plane) = &self.management_plane {
             management_plane.reload(Settings::new(&config, &self.addresses.listeners, tls));
         }
+        self.status.taken_over(&config, &self.addresses);
         self.config = config;
         Ok(())
     }

@@ -7,6 +7,7 @@ use super::super::types;
 use super::schemas::{Purpose, body, reference, request_fields};
 use super::{PATH, Scope};
 use crate::store::FieldKind;
+use crate::telemetry::MetricsFormat;
 
 pub(super) fn list(kind: Type, scope: Scope) -> Value {
     let mut parameters = scope.parameters();
@@ -130,7 +131,13 @@ pub(super) fn health_and_metrics() -> Map<String, Value> {
             "summary": "Metrics for Prometheus, for an admin account's key",
             "tags": ["operation"],
             "responses": {
-                "200": text("The metrics", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+                "200": {
+                    "description": "The metrics, in the format that `Accept` prefers",
+                    "content": {
+                        (MetricsFormat::Prometheus.content_type()): { "schema": { "type": "string" } },
+                        (MetricsFormat::OpenMetrics.content_type()): { "schema": { "type": "string" } },
+                    },
+                },
                 "401": refusal(401),
                 "403": refusal(403),
                 "429": refusal(429),
