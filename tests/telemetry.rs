@@ -5,9 +5,8 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::SystemTime;
 
 use support::certificates::Authority;
@@ -80,36 +79,6 @@ fn metrics_are_for_admins_and_every_one_is_documented() {
     for value in label("event").iter().chain(&label("cause")).chain(&label("reason")) {
         assert!(page.contains(&format!("`{value}`")), "docs/operation.md lacks {value}");
     }
-}
-
-#[test]
-fn promtool_finds_nothing_wrong_with_the_metrics() {
-    let stage = Stage::start();
-    stage.passes(stage.request("GET", "/v1/projects/e1/x"));
-    let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("promtool");
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = promtool.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success() && said.is_empty(), "{}\n{text}", String::from_utf8_lossy(&said));
-}
-
-#[test]
-fn metrics_come_as_openmetrics_to_those_who_ask_for_it() {
-    let stage = Stage::start();
-    let request = Request::get("/metrics").key(&stage.gateway.admin);
-    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-    let answer = metrics(&stage.gateway, request.header("Accept", accept));
-    let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert_eq!(answer.header("Content-Type").as_deref(), Some(expected));
-    let text = answer.text();
-    assert!(text.contains("# TYPE portcullis_build info\n") && text.ends_with("# EOF\n"), "{text}");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::certificate_expiry;
 use crate::config::{
-    Access, AccessControl, Argon2, AuthorizationHeader, Config, Cors, Listener, ListenerTls, Route, Upstream,
+    Access, AccessControl, Argon2, AuthorizationHeader, Config, Cors, Listener, ListenerTls, Route,
+    TokenFile, Upstream,
 };
 use crate::policy;
 
@@ -24,6 +25,11 @@ pub(super) fn security_warnings(config: &Config) -> Vec<String> {
             ));
         }
         of_certificates(management.tls.as_ref(), &mut sentences);
+        if let Some(TokenFile(file)) =
+            management.metrics_token.as_ref().filter(|file| is_read_by_all(&file.0))
+        {
+            sentences.push(format!("'{}' can be read by every user of this machine", file.display()));
+        }
     }
     for route in &config.routes {
         of_route(route, &mut sentences);

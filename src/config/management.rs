@@ -1,10 +1,14 @@
 //! `management:`: the listener of the API and the web page, and what they may cost.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use super::listener::{Listener, ListenerTls, read_address, read_tls};
 use super::reader::Reader;
+use super::upstream::{SecretFileError, read_secret, read_secret_file};
 use super::yaml::Node;
 
 /// The management listener: never reachable through the proxy.
@@ -28,6 +32,19 @@ pub struct Management {
     pub connections_per_source: usize,
     /// How many environments a user account may make, of those that are not removed.
     pub environments_per_user: u32,
+    /// `metrics.token_file`: what lets a scraper read the metrics beside the keys of admins.
+    pub metrics_token: Option<TokenFile>,
+}
+
+/// A file that holds a token, and at most a line end after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFile(pub PathBuf);
+
+impl TokenFile {
+    /// Reads the token. Its file may hold another after a reload.
+    pub fn read(&self) -> Result<Zeroizing<String>, SecretFileError> {
+        read_secret(&self.0)
+    }
 }
 
 /// `management.session_idle`
@@ -70,6 +87,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
         "connections",
         "connections_per_source",
         "environments_per_user",
+        "metrics",
     ];
     let section = reader.section(node, keys)?;
     let tls = section.get("tls").map(|node| read_tls(reader, node));
@@ -97,6 +115,11 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
     reader.set(&mut environments_per_user, section.get("environments_per_user"), |reader, node| {
         reader.number(node, 0..=10_000)
     });
+    let metrics_token = section.get("metrics").map(|node| {
+        let section = reader.section(node, &["token_file"])?;
+        let node = reader.required(&section, "token_file")?;
+        read_secret_file(reader, node).map(TokenFile)
+    });
     let address_node = reader.required(&section, "address")?;
     let address = read_address(reader, address_node)?;
     if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
@@ -109,6 +132,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
         None => None,
         Some(tls) => Some(tls?),
     };
+    let metrics_token = match metrics_token {
+        None => None,
+        Some(token) => Some(token?),
+    };
     Some(Management {
         address,
         tls,
@@ -119,6 +146,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
         connections,
         connections_per_source,
         environments_per_user,
+        metrics_token,
     })
 }
 

@@ -47,7 +47,7 @@ pub use limits::{Limits, Timeouts};
 pub use listener::{CertificateFiles, Listener, ListenerTls};
 pub use load::{load, load_to_serve, parse};
 pub use log::{AccessLog, Log, LogFormat};
-pub use management::{Lists, Management};
+pub use management::{Lists, Management, TokenFile};
 pub use path_pattern::{
     OwnerPattern, PathPattern, QueryName, ReadonlyUpgradePattern, RoutePath, RouteTextError, Template,
     TemplateSegment,

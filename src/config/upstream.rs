@@ -331,14 +331,18 @@ fn read_credential(reader: &mut Reader<'_>, node: &Node) -> Option<UpstreamCrede
             fits.then(|| text.to_owned())
         })
     });
-    let password_file = reader.required(&section, "password_file").and_then(|node| {
-        let path = reader.path(node)?;
-        if reader.files == Files::Check
-            && let Err(error) = read_secret(&path)
-        {
-            reader.error(node, error.to_string());
-        }
-        Some(path)
-    });
+    let password_file =
+        reader.required(&section, "password_file").and_then(|node| read_secret_file(reader, node));
     Some(UpstreamCredential { username: username?, password_file: password_file? })
+}
+
+/// The path of a file that must hold a secret of one line.
+pub(super) fn read_secret_file(reader: &mut Reader<'_>, node: &Node) -> Option<PathBuf> {
+    let path = reader.path(node)?;
+    if reader.files == Files::Check
+        && let Err(error) = read_secret(&path)
+    {
+        reader.error(node, error.to_string());
+    }
+    Some(path)
 }

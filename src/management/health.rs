@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::answer::{Answer, refuse, with_body};
 use super::keys_expiring::KeysExpiring;
+use super::metrics_token::MetricsToken;
 use super::refusal::Refusal;
 use super::scope;
 use crate::auth::{Authenticator, Credential};
@@ -43,9 +44,14 @@ pub struct Health {
 }
 
 impl Health {
-    /// Answers `/healthz` (the process runs), `/readyz` (it can serve keys) and `/metrics` (for admin keys); `None` for
-    /// any other path. Monitoring may use any host name, so `Host` is not checked.
-    pub(super) async fn answer(&self, head: &Parts, source: IpAddr) -> Option<Answer> {
+    /// Answers `/healthz` (the process runs), `/readyz` (it can serve keys) and `/metrics` (for admin keys and the
+    /// scraper's token); `None` for any other path. Monitoring may use any host name, so `Host` is not checked.
+    pub(super) async fn answer(
+        &self,
+        head: &Parts,
+        source: IpAddr,
+        token: Option<&MetricsToken>,
+    ) -> Option<Answer> {
         let path = head.uri.path();
         if !is_health_or_metrics(path) {
             return None;
@@ -64,7 +70,7 @@ impl Health {
                 text(StatusCode::SERVICE_UNAVAILABLE, "the store has not been heard of for too long\n")
             }
             "/readyz" => text(StatusCode::OK, "ready\n"),
-            _ => match self.authorize_admin(head, source).await {
+            _ => match self.authorize(head, source, token).await {
                 Ok(()) => {
                     self.keys_expiring.refresh().await;
                     let format = wanted_format(head);
@@ -78,9 +84,17 @@ impl Health {
         })
     }
 
-    async fn authorize_admin(&self, head: &Parts, source: IpAddr) -> Result<(), Refusal> {
+    async fn authorize(
+        &self,
+        head: &Parts,
+        source: IpAddr,
+        token: Option<&MetricsToken>,
+    ) -> Result<(), Refusal> {
         let mut values = head.headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return Err(Refusal::Unauthorized) };
+        if token.is_some_and(|token| token.is_in(value.as_bytes())) {
+            return Ok(());
+        }
         let identity = match Credential::parse(value.as_bytes()) {
             Ok(credential) => self.authenticator.authenticate(&credential, source, Instant::now()).await?,
             Err(_) => return Err(self.authenticator.refuse_malformed(source).into()),

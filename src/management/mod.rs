@@ -13,7 +13,7 @@
 //! | 6 | `health`, `operations`, `session` | health checks; what a caller can do; who has signed in on the page |
 //! | 7 | `answer`, `scope`, `settings` | whole responses; what a narrowed key may do; the configuration, as far as it is used here |
 //! | 8 | `refusal`, `request`, `resource_json` | why a request fails; one admitted request; objects as JSON |
-//! | 9 | `applied_changes`, `connection_slots`, `flash`, `keys_expiring`, `readable_paths`, `write_timeout` | small parts, one job each |
+//! | 9 | `applied_changes`, `connection_slots`, `flash`, `keys_expiring`, `metrics_token`, `readable_paths`, `write_timeout` | small parts, one job each |
 
 mod admit;
 mod answer;
@@ -25,6 +25,7 @@ mod health;
 mod identify;
 mod keys_expiring;
 mod listener;
+mod metrics_token;
 mod operations;
 mod readable_paths;
 mod refusal;
@@ -42,6 +43,7 @@ pub use applied_changes::AppliedChanges;
 pub use health::Health;
 pub use keys_expiring::KeysExpiring;
 pub use listener::{Timeouts, bind, serve};
+pub use metrics_token::MetricsToken;
 pub use operations::Operations;
 pub use settings::Settings;
 pub use state::Management;

@@ -33,7 +33,7 @@ pub(super) async fn answer(
     if health::is_health_or_metrics(head.uri.path()) && !slot.begin_request() {
         return refuse_without_slot(&id);
     }
-    if let Some(answer) = management.health.answer(&head, source).await {
+    if let Some(answer) = management.health.answer(&head, source, settings.metrics_token.as_deref()).await {
         return answer;
     }
 

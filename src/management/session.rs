@@ -181,7 +181,7 @@ mod tests {
             management: { address: 127.0.0.1:0, session_idle: 10m, session_lifetime: 1h }\n\
             store: { sqlite: portcullis.db }\npepper_file: pepper\nupstreams: { api: { endpoints: [\"http://127.0.0.1:1\"] } }\n\
             routes: [{ path: /v1, upstream: api, account: allow }]\n";
-        Settings::new(&config::parse(yaml, Path::new("portcullis.yaml"), &|_| None).unwrap(), &[], None)
+        Settings::new(&config::parse(yaml, Path::new("portcullis.yaml"), &|_| None).unwrap(), &[], None, None)
     }
 
     fn identity(account: i64) -> Arc<Identity> {

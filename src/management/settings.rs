@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use super::connection_slots::Limits;
+use super::metrics_token::MetricsToken;
 use super::readable_paths::readable_paths;
 use crate::config::{Config, KeyLifetimes, KeyPrefixes, Lists};
 use crate::model::Owner;
@@ -22,6 +23,8 @@ pub struct Settings {
     pub(super) trusted_proxies: Vec<IpNet>,
     /// TLS for new connections; `None`: the listener speaks plain HTTP.
     pub(super) tls: Option<Arc<ServerConfig>>,
+    /// What lets a scraper read the metrics.
+    pub(super) metrics_token: Option<Arc<MetricsToken>>,
     /// A session that nobody has used for this long ends.
     pub(super) session_idle: Duration,
     /// A session ends this long after it began.
@@ -44,8 +47,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `config`. `listeners` are the proxy's, with their real ports; `tls` is this listener's own.
-    pub fn new(config: &Config, listeners: &[(SocketAddr, bool)], tls: Option<Arc<ServerConfig>>) -> Self {
+    /// Reads `config`. `listeners` are the proxy's, with their real ports; `tls` is this listener's own, `metrics_token` as
+    /// it stands in its file.
+    pub fn new(
+        config: &Config,
+        listeners: &[(SocketAddr, bool)],
+        tls: Option<Arc<ServerConfig>>,
+        metrics_token: Option<MetricsToken>,
+    ) -> Self {
         let management = config.management.as_ref();
         Self {
             hosts: management.map(|management| management.hosts.clone()).unwrap_or_default(),
@@ -56,6 +65,7 @@ impl Settings {
                 tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                 Arc::new(tls)
             }),
+            metrics_token: metrics_token.map(Arc::new),
             session_idle: management.map(|management| management.session_idle).unwrap_or_default(),
             session_lifetime: management.map(|management| management.session_lifetime).unwrap_or_default(),
             lists: management.map(|management| management.lists).unwrap_or_default(),

@@ -25,8 +25,10 @@ use super::record_lease::{self, StartingLease};
 use super::upstream_monitor::UpstreamMonitor;
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
-use crate::config::{self, Config};
-use crate::management::{self, AppliedChanges, Health, KeysExpiring, Management, Operations, Settings};
+use crate::config::{self, Config, SecretFileError};
+use crate::management::{
+    self, AppliedChanges, Health, KeysExpiring, Management, MetricsToken, Operations, Settings,
+};
 use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
     WorkerCommand, WorkerHandle,
@@ -80,6 +82,9 @@ pub enum StartError {
     /// The management listener's certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The scraper's token.
+    #[error("management.metrics.token_file: {0}")]
+    MetricsToken(#[from] SecretFileError),
     /// The access log.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -230,6 +235,7 @@ impl Gateway {
         let snapshot = ConfigSnapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
         let management_tls = management_tls(&config)?;
+        let metrics_token = MetricsToken::read(&config)?;
         if let Some(lease) = lease {
             lease.activate(follower.position(), &authenticator)?;
         }
@@ -306,7 +312,7 @@ impl Gateway {
                 Arc::clone(&authenticator),
                 AppliedChanges::new(look.clone(), applied.clone()),
             );
-            let settings = Settings::new(&config, &addresses.listeners, management_tls);
+            let settings = Settings::new(&config, &addresses.listeners, management_tls, metrics_token);
             Arc::new(Management::new(
                 operations,
                 Arc::clone(&authenticator),

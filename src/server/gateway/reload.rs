@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Gateway, management_tls};
-use crate::config::{Authentication, Config};
-use crate::management::Settings;
+use crate::config::{Authentication, Config, SecretFileError};
+use crate::management::{MetricsToken, Settings};
 use crate::proxy::{ConfigSnapshot, ConfigSnapshotError, TlsError};
 use crate::server::open_files;
 
@@ -23,6 +23,9 @@ pub enum ReloadError {
     /// The management listener's certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The scraper's token.
+    #[error("management.metrics.token_file: {0}")]
+    MetricsToken(#[from] SecretFileError),
 }
 
 impl Gateway {
@@ -55,11 +58,12 @@ impl Gateway {
         let files = open_files::divide_open_files(&mut config);
         let snapshot = ConfigSnapshot::new(&config, files)?;
         let tls = management_tls(&config)?;
+        let metrics_token = MetricsToken::read(&config)?;
         snapshot.take_over(&self.shared.snapshot.load());
         self.upstream_monitor.watch(snapshot.upstreams().to_vec());
         self.shared.snapshot.store(Arc::new(snapshot));
         if let Some(management_plane) = &self.management_plane {
-            management_plane.reload(Settings::new(&config, &self.addresses.listeners, tls));
+            management_plane.reload(Settings::new(&config, &self.addresses.listeners, tls, metrics_token));
         }
         self.status.taken_over(&config, &self.addresses);
         self.config = config;

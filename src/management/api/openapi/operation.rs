@@ -128,7 +128,7 @@ pub(super) fn health_and_metrics() -> Map<String, Value> {
     let metrics = json!({
         "get": {
             "operationId": "getMetrics",
-            "summary": "Metrics for Prometheus, for an admin account's key",
+            "summary": "Metrics for Prometheus, for an admin account's key or the token in `management.metrics.token_file`",
             "tags": ["operation"],
             "responses": {
                 "200": {
