@@ -118,10 +118,8 @@ impl Exchange<'_> {
     /// Keeps later requests off a shared connection whose upstream was silent for too long: it may be dead. A connection
     /// of the request's own is closed with it anyway.
     fn mark_connection_unresponsive(&self) {
-        if let Some(in_flight) = self.in_flight.borrow().as_ref() {
-            if let Some(slot) = in_flight.slot() {
-                slot.mark_unresponsive();
-            }
+        if let Some(slot) = self.in_flight.borrow().as_ref().and_then(InFlight::slot) {
+            slot.mark_unresponsive();
         }
     }
 

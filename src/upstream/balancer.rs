@@ -102,11 +102,6 @@ impl Balancer {
         all.iter().any(|one| one.state.is_well() && !tried.iter().any(|tried| Rc::ptr_eq(tried, one)))
     }
 
-    /// Takes note of an answer. Whether the destination is back after it was ejected.
-    pub(super) fn succeeded(&self, request: &InFlight) -> bool {
-        request.destination.state.succeeded(request.is_trial.take())
-    }
-
     /// Takes note of a failure.
     pub(super) fn failed(&self, request: &InFlight) -> AfterFailure {
         let destination = &request.destination.state;

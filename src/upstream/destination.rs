@@ -84,6 +84,11 @@ impl InFlight {
         Self { destination: Rc::clone(destination), is_trial: Cell::new(is_trial), slot: None }
     }
 
+    /// Takes note of an answer. Whether the destination is back after it was ejected.
+    pub(super) fn succeeded(&self) -> bool {
+        self.destination.state.succeeded(self.is_trial.take())
+    }
+
     /// Its stream, where it is on a shared connection.
     pub fn slot(&self) -> Option<&StreamSlot> {
         self.slot.as_ref()

@@ -108,7 +108,7 @@ async fn check_all(upstream: Arc<Upstream>, check: HealthCheck) {
                         tracing::warn!(%upstream, %endpoint, %error, "health check: the endpoint is down");
                     }
                     (true, Ok(())) => {
-                        tracing::warn!(%upstream, %endpoint, "health check: the endpoint is down")
+                        tracing::warn!(%upstream, %endpoint, "health check: the endpoint is down");
                     }
                     (false, _) => tracing::info!(%upstream, %endpoint, "health check: the endpoint is up"),
                 }

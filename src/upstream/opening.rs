@@ -71,7 +71,9 @@ impl Pool {
                 continue;
             };
             // meanwhile others need not wait for the slow ones
-            attempts.iter().for_each(|slow| _ = slow.to.state.pause());
+            for slow in &attempts {
+                slow.to.state.pause();
+            }
             if !matches!(excluded, ExcludedConnections::Kept)
                 && let Some(connection) = self.take_kept(&mut in_flight, not_on)
             {

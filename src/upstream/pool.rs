@@ -189,7 +189,7 @@ impl Pool {
 
     /// Takes note that the destination of a request answers.
     pub fn succeeded(&self, request: &InFlight) {
-        if self.balancer.succeeded(request) && request.destination.state.tell_of_return() {
+        if request.succeeded() && request.destination.state.tell_of_return() {
             let endpoint = self.name_of(&request.destination);
             tracing::info!(upstream = %self.upstream.name, endpoint, "the endpoint is back");
         }

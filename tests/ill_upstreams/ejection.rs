@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::ill_endpoint::{Endpoint, Health, entry, lost, metric, stage};
+use crate::support::gateway::Plan;
 use crate::support::stage::Stage;
+use crate::support::upstream::Upstream;
 use crate::support::{PATIENCE, wait_for};
 
 /// What the two workers of a test's gateway may lose before each has ejected an endpoint.
@@ -126,4 +128,30 @@ fn an_endpoint_with_many_requests_in_flight_gets_few_more() {
         }
     }
     assert!(hanging.len() <= 4, "{} of 60 requests hang, {answered} were answered", hanging.len());
+}
+
+#[test]
+fn check_tells_how_requests_are_shared_and_endpoints_checked() {
+    let settings = "endpoints: [\"http://10.0.0.1:80\", \"http://10.0.0.2:80\"], balance: turn, ejection: { consecutive: 2, \
+                    for: 10s, at_most: 100% }, health: { path: /up }";
+    let entries =
+        format!("  api: {{ {settings} }}\n  web: {{ endpoints: [\"http://10.0.0.3:80\"], ejection: off }}\n");
+    let site = Plan::new(&Upstream::start()).upstreams(&entries).prepare();
+    let text = site.cli.run(&["check"]).stdout;
+    for line in [
+        "  api  balance turn, ejected for 10s after 2 failures in a row, at most 100%, health check GET /up every 3s, down \
+         after 3 failures, up after 1\n",
+        "  web  balance least, never ejected, no health check\n",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    let outcome = site.cli.run(&["check", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("a document");
+    let api = &document["upstreams"][0];
+    assert_eq!(
+        (&api["balance"], &api["ejection"]["for"], &api["ejection"]["atMost"]),
+        (&"turn".into(), &"10s".into(), &"100%".into())
+    );
+    assert_eq!((&api["health"]["path"], &api["health"]["timeout"]), (&"/up".into(), &"1s".into()));
+    assert!(document["upstreams"][1]["health"].is_null() && document["upstreams"][1]["ejection"].is_null());
 }

@@ -11,8 +11,8 @@ fn balancer(count: usize, balance: Balance, ejection: Option<Ejection>) -> Balan
     Balancer::new((0..count).map(destination).collect(), balance, ejection)
 }
 
-fn ejection(consecutive: u32, pause: Duration) -> Option<Ejection> {
-    Some(Ejection { consecutive, pause, ..Ejection::default() })
+fn ejection(consecutive: u32, pause: Duration) -> Ejection {
+    Ejection { consecutive, pause, ..Ejection::default() }
 }
 
 const LONG: Duration = Duration::from_mins(1);
@@ -73,10 +73,10 @@ fn the_one_with_fewer_requests_in_flight_gets_more() {
 
 #[test]
 fn failures_in_a_row_eject_and_a_success_starts_anew() {
-    let turn = balancer(2, Balance::Turn, ejection(5, LONG));
+    let turn = balancer(2, Balance::Turn, Some(ejection(5, LONG)));
     assert_eq!(fail_at(&turn, 0, 4), 4);
     let request = InFlight::begin(&turn.destinations()[0], LONG);
-    assert!(!turn.succeeded(&request));
+    assert!(!request.succeeded());
     assert_eq!(fail_at(&turn, 0, 4), 4);
     assert!(ejected(&turn).is_empty());
     assert_eq!(fail_at(&turn, 0, 10), 1);
@@ -109,15 +109,15 @@ fn the_last_destination_and_more_than_the_share_are_never_ejected() {
 
 #[test]
 fn an_ejected_destination_gets_one_request_after_its_pause() {
-    let turn = balancer(2, Balance::Turn, ejection(1, Duration::ZERO));
+    let turn = balancer(2, Balance::Turn, Some(ejection(1, Duration::ZERO)));
     fail_at(&turn, 0, 1);
     // the pause is over at once; what is under way keeps others away only as long as another pause lasts
     let trial = turn.choose(&[], false, true).expect("a trial");
     assert_eq!((trial.destination.endpoint, trial.is_trial.get()), (0, true));
-    assert!(turn.succeeded(&trial), "it is back");
+    assert!(trial.succeeded(), "it is back");
     assert!(ejected(&turn).is_empty());
 
-    let long = balancer(2, Balance::Turn, ejection(1, LONG));
+    let long = balancer(2, Balance::Turn, Some(ejection(1, LONG)));
     fail_at(&long, 0, 1);
     let over = |balancer: &Balancer| balancer.destinations()[0].state.eject(Instant::now());
     over(&long);
@@ -142,9 +142,9 @@ fn an_ejected_destination_gets_one_request_after_its_pause() {
 
 #[test]
 fn what_was_sent_before_the_ejection_does_not_end_it() {
-    let turn = balancer(2, Balance::Turn, ejection(1, LONG));
+    let turn = balancer(2, Balance::Turn, Some(ejection(1, LONG)));
     let slow = InFlight::begin(&turn.destinations()[0], LONG);
     fail_at(&turn, 0, 1);
-    assert!(!turn.succeeded(&slow));
+    assert!(!slow.succeeded());
     assert_eq!(ejected(&turn), [0]);
 }
