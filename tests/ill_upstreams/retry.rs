@@ -108,3 +108,15 @@ fn a_flapping_endpoint_costs_no_request_that_may_be_sent_twice() {
     }
     assert!(flapping.requests() > 5, "{}", flapping.requests());
 }
+
+/// Not even without a body, which could be sent again.
+#[test]
+fn what_does_harm_twice_is_not_sent_again() {
+    for health in ILL {
+        let endpoints = [health, health].map(Endpoint::start);
+        let stage = stage(&endpoints.each_ref(), "");
+        let answer = stage.gateway.exchange(stage.request("POST", "/v1/projects/e1/x").body(""));
+        assert_ne!(answer.status, 200);
+        assert_eq!(endpoints[0].requests() + endpoints[1].requests(), 1, "{health:?}");
+    }
+}
