@@ -93,11 +93,12 @@ fn the_process_its_listeners_certificates_and_reloads_are_in_the_metrics() {
     });
     stage.passes(stage.request("GET", "/v1/projects/e1/x"));
     let text = || metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
-    let value = |text: &str, name: &str| {
+    let written = |text: &str, name: &str| {
         let line =
             text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
-        line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+        line.rsplit_once(' ').unwrap().1.to_owned()
     };
+    let value = |text: &str, name: &str| written(text, name).parse::<f64>().unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
     let before = text();
     for name in ["process_cpu_seconds_total ", "process_max_fds ", "process_open_fds "] {
@@ -111,8 +112,8 @@ fn the_process_its_listeners_certificates_and_reloads_are_in_the_metrics() {
     assert_eq!(before.matches("certificate_expiry_timestamp_seconds{").count(), 1);
     let accepted =
         |listener| format!("portcullis_listener_connections_accepted_total{{listener=\"{listener}\"}} ");
-    assert_eq!(value(&before, &accepted(http)), 1.0);
-    assert_eq!(value(&before, &accepted(https)), 0.0);
+    assert_eq!(written(&before, &accepted(http)), "1");
+    assert_eq!(written(&before, &accepted(https)), "0");
     wait_for(PATIENCE, "the request, by route", || {
         text().contains("portcullis_route_requests_total{route=\"/v1\",class=\"2xx\"} 1\n")
             && text().contains("portcullis_route_request_duration_seconds_count{route=\"/v1\"} 1\n")
@@ -122,15 +123,15 @@ fn the_process_its_listeners_certificates_and_reloads_are_in_the_metrics() {
         "portcullis_config_last_reload_successful ",
         "portcullis_config_last_reload_success_timestamp_seconds ",
     );
-    assert_eq!(value(&before, succeeded), 1.0);
+    assert_eq!(written(&before, succeeded), "1");
     let yaml = fs::read_to_string(stage.gateway.site.config()).unwrap();
     fs::write(stage.gateway.site.config(), format!("{yaml}\nnonsense: true\n")).unwrap();
     stage.gateway.signal("HUP");
-    wait_for(PATIENCE, "a refused reload", || value(&text(), succeeded) == 0.0);
-    assert_eq!(value(&text(), at), value(&before, at));
+    wait_for(PATIENCE, "a refused reload", || written(&text(), succeeded) == "0");
+    assert_eq!(written(&text(), at), written(&before, at));
     fs::write(stage.gateway.site.config(), yaml).unwrap();
     stage.gateway.signal("HUP");
-    wait_for(PATIENCE, "a reload", || value(&text(), succeeded) == 1.0);
+    wait_for(PATIENCE, "a reload", || written(&text(), succeeded) == "1");
 }
 
 #[test]

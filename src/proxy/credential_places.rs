@@ -24,7 +24,6 @@ const RESERVED: &[&str] = &[
     "sec-",
     "server",
     "set-cookie",
-    "traceparent",
     "vary",
     "www-authenticate",
     "x-api-account-",

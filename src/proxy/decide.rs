@@ -9,6 +9,7 @@ use super::open_streams::OpenStreams;
 use super::refusal::Refusal;
 use super::request_context::RequestContext;
 use super::route::RoutedPaths;
+use super::trace_context::TraceContext;
 use super::websocket::websocket_key;
 use crate::auth::{AuthFailure, Authenticator, Identity};
 use crate::model::{Owner, State};
@@ -29,6 +30,7 @@ pub(super) struct Permitted<'a> {
     /// Names that no trailer of the request may have.
     pub(super) headers_only: &'a FieldNameSet,
     pub(super) request_id: &'a str,
+    pub(super) trace: &'a TraceContext,
     /// What the gateway asks a WebSocket upstream with, for a client that came by HTTP/2.
     pub(super) websocket_key: Option<String>,
     /// What a script of the request's origin may do with the response.
@@ -76,6 +78,7 @@ impl RequestContext<'_> {
             stripped: &snapshot.stripped,
             headers_only: &snapshot.headers_only,
             request_id: self.request_id,
+            trace: &self.trace,
             websocket_key: admitted.head.protocol().map(|_| websocket_key(self.worker.random_bytes())),
             cors,
             has_cors_policy: paths.routed.route.cors.is_some(),

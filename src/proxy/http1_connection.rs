@@ -11,6 +11,7 @@ use super::open_streams::{Interrupt, OpenStream};
 use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};
 use super::request_id;
+use super::trace_context::TraceContext;
 use super::worker_context::{ActiveConfig, WorkerContext};
 use super::{http2_connection, lingering_close};
 use crate::wire::{
@@ -111,6 +112,7 @@ async fn serve_next(
         stream,
         access_control: active_config.snapshot.access_control(client.listener),
         request_id: request_id::choose(client, &head, || worker.random_bytes(), &mut id),
+        trace: TraceContext::new(client, &head, || worker.random_bytes()),
         arrived,
         keep_alive: is_readable
             && *served < active_config.snapshot.limits.requests_per_connection

@@ -13,6 +13,7 @@ use super::open_streams::{Interrupt, OpenStream};
 use super::refusal::Refusal;
 use super::request_context::{AfterRequest, RequestContext};
 use super::request_id;
+use super::trace_context::TraceContext;
 use super::worker_context::WorkerContext;
 use crate::wire::{BufferedSocket, Http2Connection, Http2ErrorCode, Http2Limits, Http2Request, Peer};
 
@@ -148,6 +149,7 @@ impl StreamContext {
             stream: &stream,
             access_control: active_config.snapshot.access_control(client.listener),
             request_id: request_id::choose(&client, &head, || worker.random_bytes(), &mut id),
+            trace: TraceContext::new(&client, &head, || worker.random_bytes()),
             arrived,
             keep_alive: true,
         };

@@ -17,7 +17,7 @@
 //! | `exchange`, `request_context`, `worker_context`, `shared_state` | what an exchange, a request, a worker, all workers work with |
 //! | `open_streams`, `flush_to_client` | what is open, so that it can be ended; whether a slow side still takes bytes |
 //! | `config_snapshot`, `listener`, `tls`, `certificate_time` | what a configuration becomes: routes, upstreams, sockets, certificates |
-//! | `clock`, `http_date`, `random_numbers`, `request_id` | times and identifiers |
+//! | `clock`, `http_date`, `random_numbers`, `request_id`, `trace_context` | times and identifiers |
 
 mod accept;
 mod admit;
@@ -51,6 +51,7 @@ mod route;
 mod send_with_retries;
 mod shared_state;
 mod tls;
+mod trace_context;
 mod tunnel;
 mod upload;
 mod upstream_request;

@@ -87,6 +87,7 @@ impl RequestContext<'_> {
             auth_failure: auth_failure.map(AuthFailure::name),
             claimed_key,
             request_id: self.request_id,
+            trace_id: self.trace.trace_id(),
             upstream: outcome.upstream,
         });
     }

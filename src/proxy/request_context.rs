@@ -7,6 +7,7 @@ use super::client_response::ResponseOptions;
 use super::cors::CorsGrant;
 use super::headers::{ClientInfo, source_address};
 use super::open_streams::OpenStream;
+use super::trace_context::TraceContext;
 use super::worker_context::{ActiveConfig, WorkerContext};
 use crate::config::AccessControl;
 use crate::wire::RequestHead;
@@ -20,6 +21,7 @@ pub(super) struct RequestContext<'a> {
     /// Whether the listener wants a key.
     pub(super) access_control: AccessControl,
     pub(super) request_id: &'a str,
+    pub(super) trace: TraceContext,
     /// When the request's head had arrived.
     pub(super) arrived: Instant,
     /// Whether the connection may stay open, as far as the connection itself is concerned.

@@ -103,6 +103,7 @@ impl Exchange<'_> {
             upstream: self.pool.upstream(),
             stripped: permitted.stripped,
             request_id: permitted.request_id,
+            trace: permitted.trace,
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct AccessRecord<'a> {
     pub claimed_key: Option<&'a str>,
     /// The id in `X-Request-Id`.
     pub request_id: &'a str,
+    /// The trace's id: hexadecimal digits.
+    pub trace_id: &'a [u8],
     /// The upstream's name, where one was asked.
     pub upstream: Option<&'a str>,
 }
@@ -65,7 +67,7 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// `2026-11-23T07:23:22.123Z 127.0.0.1 "GET /a HTTP/1.1" 200 812us in=0 out=512 key=… route=… upstream=… id=… reason="…"`, and at the end of a 401
+    /// `2026-11-23T07:23:22.123Z 127.0.0.1 "GET /a HTTP/1.1" 200 812us in=0 out=512 key=… route=… upstream=… id=… trace_id=… reason="…"`, and at the end of a 401
     /// `auth_failure=… claimed_key=…`
     pub(super) fn text(&mut self, second: &str, record: &AccessRecord<'_>) {
         self.time(second, record);
@@ -95,6 +97,8 @@ impl Line<'_> {
         }
         self.raw(b" id=");
         self.value(record.request_id.as_bytes());
+        self.raw(b" trace_id=");
+        self.raw(record.trace_id);
         if let Some(reason) = record.reason {
             self.raw(b" reason=\"");
             self.display_value(reason);
@@ -135,6 +139,10 @@ impl Line<'_> {
             }
         }
         self.field("requestId", record.request_id.as_bytes());
+        // as OpenTelemetry calls it in all logs
+        self.raw(b",\"trace_id\":\"");
+        self.raw(record.trace_id);
+        self.raw(b"\"");
         if let Some(reason) = record.reason {
             self.raw(b",\"reason\":\"");
             self.display_value(reason);

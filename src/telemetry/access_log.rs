@@ -209,6 +209,7 @@ mod tests {
             auth_failure: None,
             claimed_key: None,
             request_id: "r-1",
+            trace_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
             upstream: None,
         }
     }
@@ -236,7 +237,7 @@ mod tests {
         assert_eq!(
             written(LogFormat::Text, &[record(b"/v2-beta/projects/e2/x")]),
             "2026-11-23T07:23:22.007Z 127.0.0.1 \"GET /v2-beta/projects/e2/x HTTP/1.1\" 403 812us in=3 out=512 \
-             key=pce_0123 route=/v2-beta id=r-1 reason=\"environment keys reach only their \\\"own\\\" environment\"\n"
+             key=pce_0123 route=/v2-beta id=r-1 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 reason=\"environment keys reach only their \\\"own\\\" environment\"\n"
         );
         let line: serde_json::Value =
             serde_json::from_str(&written(LogFormat::Json, &[record(b"/x")])).unwrap();
@@ -244,6 +245,7 @@ mod tests {
             "time": "2026-11-23T07:23:22.007Z", "source": "127.0.0.1", "protocol": "HTTP/1.1", "method": "GET",
             "path": "/x", "status": 403, "durationUs": 812, "bytesIn": 3, "bytesOut": 512, "accessKey": "pce_0123",
             "route": "/v2-beta", "requestId": "r-1",
+            "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "reason": "environment keys reach only their \"own\" environment",
         });
         assert_eq!(line, expected);
@@ -260,7 +262,7 @@ mod tests {
             ..record(b"/x")
         };
         let text = written(LogFormat::Text, &[refused]);
-        let end = r#" id=r-1 reason="unauthenticated" auth_failure=wrong_secret claimed_key=RO\\x20\"OT"#;
+        let end = r#" id=r-1 trace_id=4bf92f3577b34da6a3ce929d0e0e4736 reason="unauthenticated" auth_failure=wrong_secret claimed_key=RO\\x20\"OT"#;
         assert!(text.trim_end().ends_with(end), "{text}");
         let line: serde_json::Value = serde_json::from_str(&written(LogFormat::Json, &[refused])).unwrap();
         assert_eq!(

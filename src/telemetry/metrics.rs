@@ -213,10 +213,10 @@ impl Gathered {
     }
 
     fn listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        type Family = (&'static str, &'static str, &'static str, MetricKind, fn(&ListenerCounts) -> &Count);
         let sum = |number: usize, count: fn(&ListenerCounts) -> &Count| {
             self.sum(|worker| count(worker.listener(number)))
         };
-        type Family = (&'static str, &'static str, &'static str, MetricKind, fn(&ListenerCounts) -> &Count);
         let families: [Family; 3] = [
             (
                 "connections_accepted",
@@ -490,7 +490,9 @@ mod tests {
         let (metrics, workers) = Metrics::new(1, NAMES, Vec::new(), Vec::new());
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let routes = workers[0].take_over_routes(&names(&["/a", "/b"]));
-        routes.iter().for_each(|route| route.count_request(200));
+        for route in &routes {
+            route.count_request(200);
+        }
         let next = workers[0].take_over_routes(&names(&["/c", "/b"]));
         next[1].count_request(200);
         let has = |line: &str| metrics.text(MetricsFormat::Prometheus).lines().any(|found| found == line);

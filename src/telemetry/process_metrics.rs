@@ -28,14 +28,14 @@ impl Collector for ProcessMetrics {
             &mut encoder,
             "process_start_time_seconds",
             "When the process started, since 1970",
-            self.started,
+            &self.started,
         )?;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         if let Some(bytes) = memory_bytes(&status, "VmRSS:") {
-            gauge(&mut encoder, "process_resident_memory_bytes", "Memory that the process uses", bytes)?;
+            gauge(&mut encoder, "process_resident_memory_bytes", "Memory that the process uses", &bytes)?;
         }
         if let Some(bytes) = memory_bytes(&status, "VmSize:") {
-            gauge(&mut encoder, "process_virtual_memory_bytes", "Address space of the process", bytes)?;
+            gauge(&mut encoder, "process_virtual_memory_bytes", "Address space of the process", &bytes)?;
         }
         if let Ok(files) = fs::read_dir("/proc/self/fd") {
             // without the one that reads them
@@ -44,11 +44,11 @@ impl Collector for ProcessMetrics {
                 &mut encoder,
                 "process_open_fds",
                 "Files that the process has open, sockets among them",
-                open,
+                &open,
             )?;
         }
         if let Some(most) = getrlimit(Resource::Nofile).current {
-            gauge(&mut encoder, "process_max_fds", "Files that the process may have open", most)?;
+            gauge(&mut encoder, "process_max_fds", "Files that the process may have open", &most)?;
         }
         Ok(())
     }
@@ -58,9 +58,9 @@ fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    value: impl EncodeGaugeValue,
+    value: &impl EncodeGaugeValue,
 ) -> fmt::Result {
-    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds as f64 are what the format wants")]

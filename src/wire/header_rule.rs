@@ -39,6 +39,10 @@ pub enum HeaderRule {
     Via,
     /// `X-Request-Id`
     RequestId,
+    /// `traceparent`
+    TraceParent,
+    /// `tracestate`
+    TraceState,
     /// `X-Forwarded-For`
     ForwardedFor,
     /// `X-Forwarded-Proto`

@@ -12,7 +12,7 @@
 /// method, scheme, host, port, user, client address, client certificate, or a file of its own to send. A name that
 /// clients rightly use for something else does not: `Destination`, `Depth`, `Referer`, `Origin`, `X-Requested-With`,
 /// `X-Auth-User` (`OpenStack`), `X-User-Id`,
-/// `x-ms-client-request-id`, `traceparent`.
+/// `x-ms-client-request-id`.
 pub const SPOOFABLE_HEADERS: &[(&str, &[&str])] = &[
     // mount point, path and method
     ("gunicorn (`forwarder_headers`)", &["script-name", "path-info"]),

@@ -33,7 +33,7 @@ const SEEN_IN_SERVERS: &str = "SCRIPT_NAME PATH_INFO SCRIPT_FILENAME PATH_TRANSL
     X-WebAuth-User X-Auth-Request-User X-Consumer-Username Tailscale-User-Login OIDC_CLAIM_sub Shib-Session-ID";
 
 /// What clients rightly send: it passes.
-const USED_BY_CLIENTS: [&str; 16] = [
+const USED_BY_CLIENTS: [&str; 15] = [
     "Accept-Language",
     "Cookie",
     "Depth",
@@ -48,7 +48,6 @@ const USED_BY_CLIENTS: [&str; 16] = [
     "X-Auth-Token",
     "X-CSRF-Token",
     "X-Requested-With",
-    "traceparent",
     "x-ms-client-request-id",
 ];
 

@@ -9,6 +9,7 @@ use crate::auth::Identity;
 use crate::config::AuthorizationHeader;
 use crate::policy::Grant;
 use crate::proxy::admit::Admitted;
+use crate::proxy::trace_context::TraceContext;
 use crate::upstream::Upstream;
 use crate::wire::{FieldNameSet, HeaderRule, RequestHead, Version};
 
@@ -21,6 +22,7 @@ pub(in crate::proxy) struct RequestFields<'a> {
     pub(in crate::proxy) upstream: &'a Upstream,
     pub(in crate::proxy) stripped: &'a FieldNameSet,
     pub(in crate::proxy) request_id: &'a str,
+    pub(in crate::proxy) trace: &'a TraceContext,
 }
 
 impl RequestFields<'_> {
@@ -62,6 +64,9 @@ impl RequestFields<'_> {
             }
         }
         emit(b"X-Request-Id", self.request_id.as_bytes());
+        if !self.stripped.contains(b"traceparent") {
+            emit(b"traceparent", self.trace.traceparent());
+        }
         if self.client.is_trusted() {
             self.forwarded(&mut emit);
         } else {
@@ -93,7 +98,12 @@ impl RequestFields<'_> {
             emit(b"X-Forwarded-Host", host);
         }
         emit(b"X-Forwarded-Port", said(HeaderRule::ForwardedPort).unwrap_or(port(host, scheme)));
-        for (_, name, value) in fields.iter().filter(|(rule, ..)| *rule == HeaderRule::TrustedProxyOnly) {
+        let passes = |rule| match rule {
+            HeaderRule::TrustedProxyOnly => true,
+            HeaderRule::TraceState => self.trace.is_continued(),
+            _ => false,
+        };
+        for (_, name, value) in fields.iter().filter(|(rule, ..)| passes(*rule)) {
             if !self.stripped.contains(name) && !is_named_by_connection(fields, name) {
                 emit(name, value);
             }

@@ -1,0 +1,146 @@
+//! The trace that a request belongs to (W3C Trace Context): continued from a trusted proxy, else begun here.
+
+use super::headers::ClientInfo;
+use crate::wire::{HeaderRule, RequestHead};
+
+/// A version, a trace, a parent and flags, with hyphens between them.
+const BYTES: usize = 55;
+const TRACE_ID: std::ops::Range<usize> = 3..35;
+const PARENT_ID: std::ops::Range<usize> = 36..52;
+const FLAGS: std::ops::Range<usize> = 53..55;
+/// The one flag that has a meaning: whoever has called has recorded the trace.
+const SAMPLED: u8 = 1;
+
+/// The trace of a request, as the `traceparent` that goes to the upstream.
+pub(super) struct TraceContext {
+    traceparent: [u8; BYTES],
+    is_continued: bool,
+}
+
+impl TraceContext {
+    /// Continues what a trusted proxy says, if it is valid; else begins a trace. It is then not sampled: nobody has
+    /// recorded it yet, and no stranger may have the upstream record what it sends.
+    pub(super) fn new(client: &ClientInfo, head: &RequestHead, mut random: impl FnMut() -> [u8; 16]) -> Self {
+        let mut traceparent = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let parent = parent(client, head);
+        if let Some(parent) = parent {
+            traceparent[TRACE_ID].copy_from_slice(&parent[TRACE_ID]);
+            // the second digit is valid, so that its lowest bit is the number's
+            let sampled = char::from(parent[FLAGS.end - 1]).to_digit(16).is_some_and(|digit| digit & 1 == 1);
+            traceparent[FLAGS.end - 1] = b'0' + if sampled { SAMPLED } else { 0 };
+        } else {
+            write_hex(&mut traceparent[TRACE_ID], random());
+        }
+        write_hex(&mut traceparent[PARENT_ID], random());
+        Self { traceparent, is_continued: parent.is_some() }
+    }
+
+    /// The value of `traceparent` towards the upstream. Its parent is this request at the gateway.
+    pub(super) fn traceparent(&self) -> &[u8] {
+        &self.traceparent
+    }
+
+    /// The trace's id, 32 hexadecimal digits.
+    pub(super) fn trace_id(&self) -> &[u8] {
+        &self.traceparent[TRACE_ID]
+    }
+
+    /// Whether the trace was begun before the gateway, so that a `tracestate` belongs to it.
+    pub(super) fn is_continued(&self) -> bool {
+        self.is_continued
+    }
+}
+
+/// The valid `traceparent` of a trusted proxy. Two are none.
+fn parent<'h>(client: &ClientInfo, head: &'h RequestHead) -> Option<&'h [u8; BYTES]> {
+    if !client.is_trusted() {
+        return None;
+    }
+    let mut values = head.fields.values(HeaderRule::TraceParent);
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    valid(value)
+}
+
+/// The part of `value` that every version has, if `value` is valid. Later versions than 00 may have more after it.
+fn valid(value: &[u8]) -> Option<&[u8; BYTES]> {
+    let (known, more) = value.split_first_chunk::<BYTES>()?;
+    let has_form = known.iter().enumerate().all(|(at, byte)| match at {
+        2 | 35 | 52 => *byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    });
+    let version_fits = match &known[..2] {
+        b"00" => more.is_empty(),
+        b"ff" => false,
+        _ => matches!(more, [] | [b'-', ..]),
+    };
+    let is_zero = |digits: &[u8]| digits.iter().all(|digit| *digit == b'0');
+    (has_form && version_fits && !is_zero(&known[TRACE_ID]) && !is_zero(&known[PARENT_ID])).then_some(known)
+}
+
+/// Writes as many digits as there is room for.
+fn write_hex(room: &mut [u8], bytes: [u8; 16]) {
+    for (eight, four) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+        *eight = hex(u32::from_be_bytes(*four));
+    }
+}
+
+/// All eight digits at once: half a byte is spread into each byte, and what is above 9 becomes a letter.
+fn hex(number: u32) -> [u8; 8] {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let mut digits = u64::from(number);
+    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
+    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff;
+    digits = (digits << 4 | digits) & (EACH * 0x0f);
+    let letters = (digits + EACH * 6) >> 4 & EACH;
+    (digits + EACH * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_lower_case_hexadecimal() {
+        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0x9a9a_a9a9, u32::MAX] {
+            assert_eq!(hex(number), format!("{number:08x}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn only_valid_parents_are_continued() {
+        const TRACE: &str = "12345678901234567890123456789012";
+        const PARENT: &str = "1234567890123456";
+        let usual = format!("00-{TRACE}-{PARENT}-01");
+        for later in ["", "-", "-what-the-future-will-be-like"] {
+            assert!(valid(format!("cc-{TRACE}-{PARENT}-01{later}").as_bytes()).is_some(), "{later}");
+        }
+        for flags in ["00", "01", "02", "03", "ff"] {
+            assert!(valid(format!("00-{TRACE}-{PARENT}-{flags}").as_bytes()).is_some(), "{flags}");
+        }
+        for wrong in [
+            String::new(),
+            usual[..54].to_owned(),
+            format!("{usual}-"),
+            format!("{usual}0"),
+            format!("{usual}-what-the-future-will-not-be-like"),
+            format!("cc-{TRACE}-{PARENT}-01.what-the-future-will-not-be-like"),
+            format!("ff-{TRACE}-{PARENT}-01"),
+            format!("0-{TRACE}-{PARENT}-01"),
+            format!("000-{TRACE}-{PARENT}-01"),
+            format!(".0-{TRACE}-{PARENT}-01"),
+            format!("00-{TRACE}-{PARENT}-.0"),
+            format!("00-{TRACE}-{PARENT}-0"),
+            format!("00-{TRACE}-{PARENT}-001"),
+            format!("00-{}-{PARENT}-01", "0".repeat(32)),
+            format!("00-{TRACE}-{}-01", "0".repeat(16)),
+            format!("00-.{}-{PARENT}-01", &TRACE[1..]),
+            format!("00-A{}-{PARENT}-01", &TRACE[1..]),
+            format!("00-{TRACE}-{}A-01", &PARENT[1..]),
+            format!("00-{}-{PARENT}-01", &TRACE[1..]),
+            format!("00-{TRACE}-{}-01", &PARENT[1..]),
+            usual.replace('-', "_"),
+        ] {
+            assert_eq!(valid(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}
