@@ -681,3 +681,27 @@ fn what_a_package_installs_beside_the_program_can_be_made() {
         );
     }
 }
+
+/// As root, which package managers and many operators are: what commands make must be the gateway's, which runs as the user
+/// that the folder belongs to.
+#[test]
+fn files_that_root_makes_belong_to_the_owner_of_their_folder() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
+    const USER: u32 = 24_713;
+    let (folder, cli) = empty();
+    if chown(folder.path(), Some(USER), Some(USER)).is_err() {
+        eprintln!("not root: everything belongs to this user anyway");
+        return;
+    }
+    cli.succeed(&["init"]);
+    cli.succeed(&["environment", "create", "--id", "e1"]);
+    let copy = folder.path().join("copy.db");
+    cli.succeed(&["store", "backup", copy.to_str().expect("a name")]);
+    let made = walk(folder.path());
+    assert!(made.iter().any(|path| path.ends_with("portcullis.pepper")) && made.contains(&copy), "{made:?}");
+    for path in made {
+        let owner = fs::metadata(&path).expect("a file").uid();
+        assert_eq!(owner, USER, "{}", path.display());
+    }
+}

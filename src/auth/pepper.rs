@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::fingerprint::MacKey;
 use super::key_format::random_bytes;
 use crate::model::AccessKey;
-use crate::store::{Fingerprint, PepperId};
+use crate::store::{Fingerprint, PepperId, give_to_owner_of_folder};
 
 /// Why a pepper cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -158,6 +158,7 @@ fn id(bytes: &[u8; PEPPER_BYTES]) -> PepperId {
 
 fn write_new(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    give_to_owner_of_folder(&file, path)?;
     file.write_all(contents)?;
     file.sync_all()?;
     // the name is on the disk only when the directory is

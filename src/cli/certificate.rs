@@ -1,6 +1,6 @@
 //! The development certificate that `init` and `demo` make.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -12,6 +12,8 @@ use rcgen::{
     date_time_ymd,
 };
 use zeroize::Zeroizing;
+
+use crate::store::give_to_owner_of_folder;
 
 /// Longer than this, and some clients refuse a certificate whoever signed it.
 const DAYS: i64 = 397;
@@ -38,15 +40,17 @@ pub(super) fn create(certificate: &Path, key: &Path) -> anyhow::Result<()> {
 }
 
 fn write_new(path: &Path, mode: u32, content: &[u8]) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         DirBuilder::new()
             .recursive(true)
             .mode(0o755)
             .create(folder)
+            .and_then(|()| give_to_owner_of_folder(&File::open(folder)?, folder))
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        give_to_owner_of_folder(&file, path)?;
         file.write_all(content)?;
         file.sync_all()
     };

@@ -16,7 +16,7 @@ use super::{certificate, key, local_store};
 use crate::auth::Peppers;
 use crate::config::{self, CertificateFiles, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
-use crate::store::{KeyProperties, NewAccount, Store, StoreError};
+use crate::store::{KeyProperties, NewAccount, Store, StoreError, give_to_owner_of_folder};
 
 /// What is written where there is no configuration yet.
 const STARTER: &str = include_str!("starter.yaml");
@@ -156,6 +156,7 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<bool> {
     let unfinished = path.with_extension(format!("{}.unfinished", uuid::Uuid::new_v4().simple()));
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        give_to_owner_of_folder(&file, path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         // a link, because it fails where the name was taken meanwhile

@@ -52,12 +52,12 @@ pub(super) type Asked = (ControlRequest, oneshot::Sender<ControlAnswer>);
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nobody answers there.
-    #[error("no gateway runs with this configuration, as this user can see it: {} {}", path.display(), absence(source))]
+    #[error("no gateway runs with this configuration, as this user can see it: {} {}", path.display(), absence(error))]
     NotRunning {
         /// the socket
         path: PathBuf,
         /// what the system said
-        source: io::Error,
+        error: io::Error,
     },
     /// It does not say how it went.
     #[error("the gateway did not answer ({0}): its log says what it has done")]
@@ -88,7 +88,7 @@ pub fn ask(store: &config::Store, request: ControlRequest) -> Result<String, Con
     let path = path_of(store);
     let mut stream = match std::os::unix::net::UnixStream::connect(&path) {
         Ok(stream) => stream,
-        Err(source) => return Err(ControlError::NotRunning { path, source }),
+        Err(error) => return Err(ControlError::NotRunning { path, error }),
     };
     if request == ControlRequest::Health {
         // a thread that is stuck does not answer

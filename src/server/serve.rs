@@ -40,7 +40,7 @@ pub enum ServeError {
 /// program anew. A second signal to stop ends it at once.
 pub fn serve(path: &Path) -> Result<(), ServeError> {
     // before the file of the program can be replaced
-    let program = own_program()?;
+    let program = own_program();
     let config = config::load_to_serve(path)?;
     // kept until the end: what waits is written when it is dropped
     let _log = Log::start(&config.log)?;

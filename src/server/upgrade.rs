@@ -78,9 +78,15 @@ pub enum UpgradeError {
 }
 
 /// The program's file as it was called, so that what a package or a link puts there later is what is started.
-pub(super) fn own_program() -> io::Result<PathBuf> {
+pub(super) fn own_program() -> PathBuf {
     let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    if called.components().count() > 1 { std::path::absolute(called) } else { std::env::current_exe() }
+    let file = if called.components().count() > 1 {
+        std::path::absolute(&called)
+    } else {
+        // found in PATH; unknown where /proc is not mounted, then it is looked for again
+        std::env::current_exe()
+    };
+    file.unwrap_or(called)
 }
 
 /// A process that is to take over, and is ready to.

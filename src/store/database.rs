@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::change::{self, ChangeHead};
 use super::error::TransactionError;
+use super::file_owner::give_to_owner_of_folder;
 use super::query_budget::QueryBudget;
 use super::{ChangeNumber, StoreError, migrations, page};
 
@@ -345,7 +346,7 @@ impl Database {
 pub(super) fn create_file(unfinished: &Path, path: &Path) -> Result<(), StoreError> {
     // SQLite gives the files it puts beside this one the same mode
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unfinished);
-    made.map(drop).map_err(|source| {
+    made.and_then(|file| give_to_owner_of_folder(&file, unfinished)).map_err(|source| {
         let path = path.to_owned();
         match source.kind() {
             ErrorKind::AlreadyExists => StoreError::Exists { path },

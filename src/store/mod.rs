@@ -25,6 +25,7 @@ mod database;
 mod delta;
 mod environments;
 mod error;
+mod file_owner;
 mod file_watch;
 mod gateways;
 mod key_ends;
@@ -65,6 +66,7 @@ pub use change_log_follower::{Follower, KeysEnded, StorePosition};
 pub use database::FileId;
 pub use environments::{EnvironmentScope, NewEnvironment};
 pub use error::StoreError;
+pub use file_owner::give_to_owner_of_folder;
 pub use file_watch::uncheckpointed_wal;
 pub use gateways::{
     ConfirmedUpTo, GatewayEntry, GatewayRegistration, Gateways, RECEIPT_TIMEOUT, Receipt,

@@ -16,6 +16,7 @@ use crate::config::Postgres;
 use crate::store::change::{self, ChangeHead};
 use crate::store::database::{Database, OpenMode};
 use crate::store::error::TransactionError;
+use crate::store::file_owner::give_to_owner_of_folder;
 use crate::store::lost_revocations::LostRevocations;
 use crate::store::{Store, StoreError};
 
@@ -55,6 +56,7 @@ pub(super) fn rebuild(
         // held for a moment, and let go with the file
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside(".lock"))?;
+        give_to_owner_of_folder(&lock, path)?;
         lock.lock()?;
         if current_file(path) != there {
             remove(&file);
