@@ -29,9 +29,11 @@ impl TraceContext {
             let sampled = char::from(parent[FLAGS.end - 1]).to_digit(16).is_some_and(|digit| digit & 1 == 1);
             traceparent[FLAGS.end - 1] = b'0' + if sampled { SAMPLED } else { 0 };
         } else {
-            write_hex(&mut traceparent[TRACE_ID], random());
+            let id = u128::from_be_bytes(random());
+            traceparent[TRACE_ID][..16].copy_from_slice(&hex(id >> 64));
+            traceparent[TRACE_ID][16..].copy_from_slice(&hex(id));
         }
-        write_hex(&mut traceparent[PARENT_ID], random());
+        traceparent[PARENT_ID].copy_from_slice(&hex(u128::from_be_bytes(random())));
         Self { traceparent, is_continued: parent.is_some() }
     }
 
@@ -77,22 +79,17 @@ fn valid(value: &[u8]) -> Option<&[u8; BYTES]> {
     (has_form && version_fits && !is_zero(&known[TRACE_ID]) && !is_zero(&known[PARENT_ID])).then_some(known)
 }
 
-/// Writes as many digits as there is room for.
-fn write_hex(room: &mut [u8], bytes: [u8; 16]) {
-    for (eight, four) in room.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
-        *eight = hex(u32::from_be_bytes(*four));
-    }
-}
-
-/// All eight digits at once: half a byte is spread into each byte, and what is above 9 becomes a letter.
-fn hex(number: u32) -> [u8; 8] {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    let mut digits = u64::from(number);
-    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
-    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff;
+/// The lower half of a number, all sixteen digits at once: half a byte is spread into each byte, and what is above 9
+/// becomes a letter.
+fn hex(number: u128) -> [u8; 16] {
+    const EACH: u128 = u128::from_be_bytes([1; 16]);
+    let mut digits = number & u128::MAX >> 64;
+    digits = (digits << 32 | digits) & 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff;
+    digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff;
+    digits = (digits << 8 | digits) & 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff;
     digits = (digits << 4 | digits) & (EACH * 0x0f);
     let letters = (digits + EACH * 6) >> 4 & EACH;
-    (digits + EACH * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
+    (digits + EACH * u128::from(b'0') + letters * u128::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -101,8 +98,8 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_lower_case_hexadecimal() {
-        for number in [0, 1, 0x0123_4567, 0x89ab_cdef, 0x9a9a_a9a9, u32::MAX] {
-            assert_eq!(hex(number), format!("{number:08x}").as_bytes());
+        for number in [0, 1, 0x0123_4567_89ab_cdef, 0x9a9a_a9a9_9a9a_a9a9, u64::MAX] {
+            assert_eq!(hex(u128::MAX << 64 | u128::from(number)), format!("{number:016x}").as_bytes());
         }
     }
 
