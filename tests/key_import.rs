@@ -219,7 +219,7 @@ fn a_stop_in_the_middle_leaves_whole_lines_and_the_same_file_goes_on() {
     let gateway = &stage.gateway;
     let hash = htpasswd(&["-s"], "x", "secret").trim().replacen("x:", "", 1);
     let count = 3_000;
-    let text: String = (0..count).map(|number| format!("user-{number}:{hash}\n")).collect();
+    let text = (0..count).map(|number| format!("user-{number}:{hash}\n")).collect::<Vec<_>>().concat();
     let file = write(gateway, "many", &text);
     let imported = || gateway.site.run(&["key", "list"]).stdout.matches("user-").count();
     let mut before = 0;
@@ -276,7 +276,7 @@ fn rehashed(gateway: &Gateway, access_key: &str) -> bool {
 fn a_long_import_says_how_far_it_is() {
     let stage = Stage::start();
     let hash = htpasswd(&["-s"], "x", "secret").trim().replacen("x:", "", 1);
-    let text: String = (0..20_000).map(|number| format!("user-{number}:{hash}\n")).collect();
+    let text = (0..20_000).map(|number| format!("user-{number}:{hash}\n")).collect::<Vec<_>>().concat();
     let mut child = begin_import(&stage.gateway, &write(&stage.gateway, "many", &text));
     let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines();
     let progress = said.find(|line| line.as_ref().is_ok_and(|line| line.contains(" of 20000 lines, ")));

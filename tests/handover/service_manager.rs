@@ -66,7 +66,7 @@ impl Systemd {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.starts_with(wanted) => return before,
                 Ok(line) => before.push(line),
-                Err(_) => panic!("no '{wanted}' came, but {before:?}"),
+                Err(error) => panic!("no '{wanted}' came ({error}), but {before:?}"),
             }
         }
     }

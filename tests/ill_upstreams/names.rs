@@ -34,7 +34,8 @@ impl Hosts {
 
     /// Written in place: the gateway sees this file under another name.
     fn set(&self, addresses: &[IpAddr]) {
-        let lines: String = addresses.iter().map(|address| format!("{address} api.test\n")).collect();
+        let lines =
+            addresses.iter().map(|address| format!("{address} api.test\n")).collect::<Vec<_>>().concat();
         std::fs::write(&self.file, format!("127.0.0.1 localhost\n{lines}")).expect("it can be written");
     }
 

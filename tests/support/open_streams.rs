@@ -29,19 +29,24 @@ pub struct StreamEnds(Arc<Mutex<Vec<(String, Timestamp)>>>);
 
 impl StreamEnds {
     fn note(&self, request: &Recorded) {
-        self.0.lock().unwrap().push((request.path(), Timestamp::now()));
+        self.0.lock().expect("no test has panicked here").push((request.path(), Timestamp::now()));
     }
 
     /// When the stream of this path ended, if it has.
     pub fn find(&self, path: &str) -> Option<Timestamp> {
-        self.0.lock().unwrap().iter().find(|(ended, _)| ended == path).map(|(_, at)| *at)
+        self.0
+            .lock()
+            .expect("no test has panicked here")
+            .iter()
+            .find(|(ended, _)| ended == path)
+            .map(|(_, at)| *at)
     }
 
     /// Waits for the end of this path's stream.
     #[track_caller]
     pub fn wait_for(&self, path: &str, kind: &str) -> Timestamp {
         wait_for(PATIENCE, &format!("the end of the {kind}"), || self.find(path).is_some());
-        self.find(path).unwrap()
+        self.find(path).expect("it has ended")
     }
 
     /// Sends `head`, then `piece` every ten milliseconds, until the other side ends.
