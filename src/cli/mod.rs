@@ -5,6 +5,7 @@
 
 mod account;
 mod arguments;
+mod audit;
 mod backend;
 mod certificate;
 mod certificate_expiry;
@@ -95,6 +96,7 @@ enum Command {
     Environment(Managing<environment::Command>),
     /// Manage API keys
     Key(Managing<key::Command>),
+    Audit(audit::Audit),
     Gateways(gateways::GatewayList),
     Completions(shell::Completions),
     ManPage(shell::ManPage),
@@ -174,6 +176,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::ManPage(man_page) => man_page.run()?,
         Command::Check(check::Check {}) => check::run(&config, output)?,
         Command::Explain(explain) => return explain.run(&config, output),
+        Command::Audit(audit) => audit.run(&config)?,
         Command::Gateways(gateways::GatewayList {}) => gateways::run(&config, output)?,
         Command::Store { command } => command.run(&config)?,
         Command::Account(Managing { remote, command }) => {

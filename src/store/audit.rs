@@ -192,6 +192,15 @@ impl Store {
         self.database.read(|at| ListDefinition::AUDIT.page(at, query, &ListScope::everything(), entry))
     }
 
+    /// The rows after the one with this number, the oldest first, and at most so many.
+    pub fn audit_after(&self, id: i64, most: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.database.read(|at| {
+            let mut rows = at.prepare_cached("SELECT * FROM audit WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+            let entries = rows.query_map((id, most), entry)?.collect::<Result<_, _>>()?;
+            Ok(entries)
+        })
+    }
+
     /// One row of the audit log.
     pub fn audit_entry(&self, id: i64) -> Result<AuditEntry, StoreError> {
         self.database.read(|at| {
