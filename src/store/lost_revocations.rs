@@ -8,7 +8,7 @@ use super::change::{self, ChangeNumber};
 use super::database::Database;
 use super::delta::ChangedObjects;
 use super::error::TransactionError;
-use super::keys::LostSecrets;
+use super::key_secrets::LostSecrets;
 use super::tables::{CHANGES, Cell};
 use super::{Author, KeyEdit, Store, StoreError, keys, lookup};
 use crate::model::{AccountId, EnvironmentId, Incomparable, KeyId, Membership, Role, Scope, State};

@@ -30,6 +30,7 @@ mod file_watch;
 mod gateways;
 mod key_ends;
 mod key_import;
+mod key_secrets;
 mod keys;
 mod lease;
 mod list_queue;
@@ -73,7 +74,8 @@ pub use gateways::{
     receipt_poll_interval,
 };
 pub use key_import::{CreatedKeys, ReplacedSecret, StoredKey};
-pub use keys::{KeyEdit, KeyProperties, NewKey, Overlap};
+pub use key_secrets::Overlap;
+pub use keys::{KeyEdit, KeyProperties, NewKey};
 pub use lease::{LeaseAction, LeaseState};
 pub use lookup::{EnvironmentRead, KeyEntry, KeyRead, KeyRecord, KeyUsage, KeyUse, WithRevision};
 pub use lost_revocations::lost_revocation;

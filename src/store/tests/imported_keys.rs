@@ -86,8 +86,10 @@ fn a_rewound_record_gets_the_former_secret_back_with_how_it_was_imported() {
     let owner = KeyOwner::Account(test.account("web").id);
     let key = import(&mut test, &owner, "bob");
     rotate(&mut test, &key, Some(1));
-    let lost =
-        keys::LostSecrets { key: test.store.find_key("bob").unwrap(), verifiers: verifiers(&test, &key) };
+    let lost = key_secrets::LostSecrets {
+        key: test.store.find_key("bob").unwrap(),
+        verifiers: verifiers(&test, &key),
+    };
     let mut other = test_store();
     let account = other.account("web");
     import(&mut other, &KeyOwner::Account(account.id), "bob");
