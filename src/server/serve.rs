@@ -151,8 +151,9 @@ impl<'a> Service<'a> {
             tokio::task::spawn_blocking(move || predecessor.tell_ready()).await.map_err(io::Error::other)?;
             tracing::info!("this process has taken over");
         }
-        service_manager::tell_ready();
+        // first: from the moment that it is ready, a restart finds them
         service_manager::keep_sockets(gateway.sockets());
+        service_manager::tell_ready();
         // twice as often as is asked for
         let watchdog = service_manager::watchdog().map(|within| {
             let mut watchdog = tokio::time::interval((within / 2).max(Duration::from_millis(1)));

@@ -91,6 +91,9 @@ while True:
         if line == "restart":
             os.kill(main, signal.SIGTERM)
             wait_for_end()
+            # systemd, too, reads what it was told before it starts a process
+            while select.select([notify], [], [], 0)[0]:
+                receive()
             start()
         else:
             # the test is over
