@@ -11,7 +11,8 @@ use super::route_table::route_table;
 use super::security_warnings::security_warnings;
 use crate::auth::Peppers;
 use crate::config::{
-    Access, AccessControl, Config, ConfigError, ConfigErrors, Ejection, Route, Upstream, load_to_serve,
+    Access, AccessControl, Config, ConfigError, ConfigErrors, Ejection, Listener, Route, Upstream,
+    load_to_serve,
 };
 use crate::policy;
 use crate::server::missing_peppers;
@@ -94,6 +95,10 @@ fn text(config: &Config) -> String {
     for listener in &config.listeners {
         let protocol = if listener.tls.is_some() { "https" } else { "http" };
         let _ = writeln!(text, "  {protocol}://{}", listener.address);
+        if !listener.proxy_protocol_from.is_empty() {
+            let from = networks(listener).join(", ");
+            let _ = writeln!(text, "    PROXY protocol: required from {from}, refused from others");
+        }
     }
     if let Some(management) = &config.management {
         let protocol = if management.tls.is_some() { "https" } else { "http" };
@@ -133,6 +138,11 @@ fn text(config: &Config) -> String {
     text
 }
 
+/// The load balancers of a listener.
+fn networks(listener: &Listener) -> Vec<String> {
+    listener.proxy_protocol_from.iter().map(ToString::to_string).collect()
+}
+
 /// How an upstream's requests are shared among its endpoints.
 fn endpoint_choice(upstream: &Upstream) -> String {
     let ejection = upstream.ejection.map_or_else(
@@ -170,6 +180,8 @@ fn document(config: &Config) -> Value {
                     AccessControl::Enabled => "enabled",
                     AccessControl::Disabled => "disabled",
                 },
+                "proxyProtocol": (!listener.proxy_protocol_from.is_empty())
+                    .then(|| json!({ "from": networks(listener) })),
             })
         })
         .collect();

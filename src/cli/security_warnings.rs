@@ -61,6 +61,11 @@ fn of_listener(config: &Config, listener: &Listener, sentences: &mut Vec<String>
             "listeners: {address} is reached from other machines without TLS: keys pass in the clear"
         ));
     }
+    for network in listener.proxy_protocol_from.iter().filter(|network| network.prefix_len() == 0) {
+        sentences.push(format!(
+            "listeners: {address}: proxy_protocol: {network}: every client may say which address it comes from"
+        ));
+    }
     of_certificates(listener.tls.as_ref(), sentences);
 }
 

@@ -4,14 +4,15 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::AccessControl;
 use super::reader::{Files, Reader};
 use super::yaml::{Node, Text, Value};
+use super::{AccessControl, load};
 
 /// One address on which the proxy accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Listener {
     /// What this listener says itself, over [`super::Config::access_control`]. A listener beyond loopback is only
     /// open without keys where it says so here.
     pub access_control: Option<AccessControl>,
+    /// Load balancers: connections from these networks begin with a PROXY protocol header, and no others do.
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 /// The certificates of a TLS listener.
@@ -69,9 +72,11 @@ pub(super) fn read_all(
 }
 
 fn read(reader: &mut Reader<'_>, node: &Node, general: AccessControl) -> Option<Listener> {
-    let section = reader.section(node, &["address", "tls", "access_control"])?;
+    let section = reader.section(node, &["address", "tls", "access_control", "proxy_protocol"])?;
     let own = section.get("access_control").and_then(|node| reader.word(node, &ACCESS_CONTROL));
     let tls = section.get("tls").map(|node| read_tls(reader, node));
+    let mut proxy_protocol_from = Vec::new();
+    reader.set(&mut proxy_protocol_from, section.get("proxy_protocol"), read_proxy_protocol);
     let address_node = reader.required(&section, "address")?;
     let address = read_address(reader, address_node)?;
     if !address.ip().is_loopback() && general == AccessControl::Disabled && own.is_none() {
@@ -87,7 +92,17 @@ fn read(reader: &mut Reader<'_>, node: &Node, general: AccessControl) -> Option<
         None => None,
         Some(tls) => Some(tls?),
     };
-    Some(Listener { address, tls, access_control: own })
+    Some(Listener { address, tls, access_control: own, proxy_protocol_from })
+}
+
+fn read_proxy_protocol(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<IpNet>> {
+    let section = reader.section(node, &["from"])?;
+    let from = reader.required(&section, "from")?;
+    let networks = load::read_networks(reader, from)?;
+    if networks.is_empty() {
+        return reader.unexpected(from, "the addresses or networks of your load balancers");
+    }
+    Some(networks)
 }
 
 /// Reads `public_url:`.

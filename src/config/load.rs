@@ -222,7 +222,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     })
 }
 
-fn read_networks(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<IpNet>> {
+pub(super) fn read_networks(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<IpNet>> {
     let items = reader.list(node, "a list of networks such as [10.0.0.0/8, 192.0.2.7]")?;
     let mut networks = Vec::with_capacity(items.len());
     for item in items {

@@ -218,6 +218,26 @@ fn a_record_in_postgresql_has_a_replica_and_prints_no_password() {
 }
 
 #[test]
+fn load_balancers_are_named_for_the_proxy_protocol() {
+    let listeners = |from: &str| {
+        with(
+            "listeners",
+            &format!("listeners: [{{ address: 127.0.0.1:0, proxy_protocol: {{ from: {from} }} }}]"),
+        )
+    };
+    let config = good(&listeners("[10.0.0.0/8, 192.0.2.7]"));
+    let from = &config.listeners[0].proxy_protocol_from;
+    assert_eq!(from.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "192.0.2.7/32"]);
+    assert!(good(LEAST).listeners[0].proxy_protocol_from.is_empty());
+    let found = mistakes(&listeners("[]"));
+    assert!(found.contains("expected the addresses or networks of your load balancers"), "{found}");
+    assert!(mistakes(&listeners("[10.0.0.1/8]")).contains("expected '10.0.0.0/8' with this prefix length"));
+    assert!(mistakes(&listeners("10.0.0.1")).contains("expected a list of networks"));
+    let found = mistakes(&with("listeners", "listeners: [{ address: 127.0.0.1:0, proxy_protocol: {} }]"));
+    assert!(found.contains("listeners[0].proxy_protocol: the key 'from' is missing"), "{found}");
+}
+
+#[test]
 fn a_listener_beyond_loopback_says_itself_that_it_is_open() {
     let open =
         |listener: &str| with("listeners", &format!("access_control: disabled\nlisteners: [{listener}]"));

@@ -11,16 +11,24 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 
+use super::config_snapshot::ConfigSnapshot;
 use super::headers::ClientInfo;
-use super::open_streams::Interrupt;
+use super::open_streams::{Interrupt, OpenStream};
 use super::shared_state::CountedConnection;
 use super::worker_context::WorkerContext;
 use super::{http1_connection, http2_connection};
 use crate::telemetry::LogThrottle;
-use crate::wire::{BufferedSocket, Http1Peer, Socket, accept_tls};
+use crate::wire::{BufferedSocket, Http1Peer, ProxyHeaderError, Socket, accept_tls, read_proxy_header};
 
 /// After a failed accept (out of file descriptors, say): pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Failures that may come many times a second, each kind with its own throttle.
+#[derive(Default)]
+struct LogThrottles {
+    accept: LogThrottle,
+    proxy_header: LogThrottle,
+}
 
 /// The tasks that take connections, one for each listener.
 #[derive(Default)]
@@ -33,12 +41,12 @@ impl Acceptor {
     /// Begins to take connections. With each socket stands the number of its listener in the configuration.
     pub(super) fn start(worker: &Rc<WorkerContext>, sockets: Vec<(usize, TcpListener)>) -> Self {
         let mut acceptor = Self::default();
-        let log_throttle = Rc::new(LogThrottle::default());
+        let log_throttles = Rc::new(LogThrottles::default());
         for (number, socket) in sockets {
             match tokio::net::TcpListener::from_std(socket) {
                 Ok(listener) => {
-                    let (worker, log_throttle) = (Rc::clone(worker), Rc::clone(&log_throttle));
-                    let task = accept(worker, listener, number, acceptor.stop.clone(), log_throttle);
+                    let (worker, log_throttles) = (Rc::clone(worker), Rc::clone(&log_throttles));
+                    let task = accept(worker, listener, number, acceptor.stop.clone(), log_throttles);
                     acceptor.tasks.push(tokio::task::spawn_local(task));
                 }
                 Err(error) => tracing::error!(%error, "a listener cannot be used"),
@@ -62,16 +70,16 @@ async fn accept(
     listener: tokio::net::TcpListener,
     number: usize,
     stop: CancellationToken,
-    log_throttle: Rc<LogThrottle>,
+    log_throttles: Rc<LogThrottles>,
 ) {
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((tcp, peer)) => serve_connection(&worker, tcp, peer, number),
+                Ok((tcp, peer)) => serve_connection(&worker, tcp, peer, number, &log_throttles),
                 Err(error) => {
-                    if log_throttle.should_log() {
+                    if log_throttles.accept.should_log() {
                         tracing::warn!(%error, "cannot accept connections");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -81,20 +89,33 @@ async fn accept(
     }
     // connections that the system has completed already would be reset with the socket
     while let Some(Ok((tcp, peer))) = now_or_never(listener.accept()).await {
-        serve_connection(&worker, tcp, peer, number);
+        serve_connection(&worker, tcp, peer, number, &log_throttles);
     }
 }
 
 /// Begins to serve a connection to the listener with this number, unless there are too many.
-fn serve_connection(worker: &Rc<WorkerContext>, tcp: TcpStream, peer: SocketAddr, number: usize) {
+fn serve_connection(
+    worker: &Rc<WorkerContext>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    number: usize,
+    log_throttles: &Rc<LogThrottles>,
+) {
     let active_config = worker.active_config();
+    let ConfigSnapshot { listeners, limits, .. } = &*active_config.snapshot;
+    // a reload changes no listeners, so the number still stands for the same one
+    let Some(settings) = listeners.get(number) else { return };
     let source = peer.ip().to_canonical();
-    let Some(counted) = worker.shared.count_connection(source, &active_config.snapshot) else {
+    let wants_proxy_header = settings.wants_proxy_header(source);
+    let counted = worker.shared.count_connection(limits).and_then(|mut counted| {
+        // a load balancer's connections count for its clients
+        let within = wants_proxy_header || counted.count_for_source(source, limits);
+        within.then_some(counted)
+    });
+    let Some(counted) = counted else {
         worker.metrics.connections_refused.increase();
         return;
     };
-    // a reload changes no listeners, so the number still stands for the same one
-    let Some(settings) = active_config.snapshot.listeners.get(number) else { return };
     // a response is written whole; waiting for more would only delay it
     if tcp.set_nodelay(true).is_err() {
         return;
@@ -103,12 +124,22 @@ fn serve_connection(worker: &Rc<WorkerContext>, tcp: TcpStream, peer: SocketAddr
     counts.connections_accepted.increase();
     counts.connections_open.increase();
     let worker = Rc::clone(worker);
-    let client = Rc::new(ClientInfo::new(peer, number, settings.tls.is_some()));
-    // two tasks of their own: one that waits for a next request is as small as it can be
-    if let Some(tls) = &settings.tls {
-        let tls = Arc::clone(tls);
+    let tls = settings.tls.clone();
+    // tasks of their own: one that waits for a next request is as small as it can be
+    if wants_proxy_header {
+        let log_throttles = Rc::clone(log_throttles);
         tokio::task::spawn_local(async move {
-            Box::pin(serve_tls(&worker, tcp, tls, client)).await;
+            let mut counted = counted;
+            Box::pin(serve_proxied(&worker, tcp, peer, (number, tls), &mut counted, &log_throttles)).await;
+            closed(&worker, number, counted);
+        });
+        return;
+    }
+    let client = Rc::new(ClientInfo::new(peer, number, tls.is_some()));
+    if let Some(tls) = tls {
+        tokio::task::spawn_local(async move {
+            let stream = open_new_connection(&worker, worker.active_config().snapshot.timeouts.tls_handshake);
+            Box::pin(serve_tls(&worker, tcp, tls, client, stream)).await;
             closed(&worker, number, counted);
         });
     } else {
@@ -125,17 +156,70 @@ fn closed(worker: &WorkerContext, number: usize, counted: CountedConnection) {
     drop(counted);
 }
 
+/// Something that must happen within this time before there is a request.
+fn open_new_connection(worker: &WorkerContext, within: Duration) -> OpenStream {
+    let stream = worker.streams.open_connection();
+    stream.set_idle(true);
+    stream.set_deadline(within);
+    stream
+}
+
+/// A connection from a load balancer, from its PROXY protocol header to its end.
+async fn serve_proxied(
+    worker: &Rc<WorkerContext>,
+    tcp: TcpStream,
+    peer: SocketAddr,
+    (number, tls): (usize, Option<Arc<ServerConfig>>),
+    counted: &mut CountedConnection,
+    log_throttles: &LogThrottles,
+) {
+    let stream = {
+        let timeouts = &worker.active_config().snapshot.timeouts;
+        open_new_connection(worker, if tls.is_some() { timeouts.tls_handshake } else { timeouts.header })
+    };
+    let read = Box::pin(stream.run(read_proxy_header(&tcp))).await;
+    let failure = match read {
+        Ok(Ok(source)) => Ok(source),
+        // so does a check whether the port is open
+        Ok(Err(ProxyHeaderError::Unused)) | Err(Interrupt::Drain | Interrupt::Close | Interrupt::Changed) => {
+            return;
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(Interrupt::Deadline) => Err("its PROXY protocol header took too long".to_owned()),
+    };
+    let client = match failure {
+        Ok(source) => source.unwrap_or(peer),
+        Err(error) => {
+            worker.metrics.listener(number).proxy_protocol_failures.increase();
+            if log_throttles.proxy_header.should_log() {
+                tracing::warn!(%peer, error, "a connection from a network in proxy_protocol.from was closed");
+            }
+            return;
+        }
+    };
+    if !counted.count_for_source(client.ip().to_canonical(), &worker.active_config().snapshot.limits) {
+        worker.metrics.connections_refused.increase();
+        return;
+    }
+    let client = Rc::new(ClientInfo::new(client, number, tls.is_some()));
+    if let Some(tls) = tls {
+        Box::pin(serve_tls(worker, tcp, tls, client, stream)).await;
+    } else {
+        drop(stream);
+        let peer = Box::new(Http1Peer::new(BufferedSocket::new(Socket::Plain(tcp))));
+        http1_connection::serve(worker, peer, client).await;
+    }
+}
+
 /// One client connection, from TLS to its end. TLS is here and not where connections are accepted: a silent client must
-/// not keep others out.
+/// not keep others out. `stream` has the time for the handshake.
 async fn serve_tls(
     worker: &Rc<WorkerContext>,
     tcp: TcpStream,
     tls: Arc<ServerConfig>,
     client: Rc<ClientInfo>,
+    stream: OpenStream,
 ) {
-    let stream = worker.streams.open_connection();
-    stream.set_idle(true);
-    stream.set_deadline(worker.active_config().snapshot.timeouts.tls_handshake);
     let tls = TlsAcceptor::from(tls);
     let accepted = Box::pin(stream.run(accept_tls(tcp, &tls))).await;
     let failure = match accepted {

@@ -1,5 +1,6 @@
 //! A configuration made ready to serve requests: immutable, and replaced as a whole by a reload.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,15 @@ pub struct WorkerFileLimits {
 pub(super) struct ListenerSettings {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) access_control: AccessControl,
+    /// The peers whose connections begin with a PROXY protocol header.
+    proxy_protocol_from: Vec<IpNet>,
+}
+
+impl ListenerSettings {
+    /// Whether a connection from here must begin with a PROXY protocol header. Others have none.
+    pub(super) fn wants_proxy_header(&self, peer: IpAddr) -> bool {
+        self.proxy_protocol_from.iter().any(|network| network.contains(&peer))
+    }
 }
 
 /// Why a configuration cannot be served.
@@ -80,6 +90,7 @@ impl ConfigSnapshot {
             Ok(ListenerSettings {
                 tls: listener.tls.as_ref().map(tls::tls_server_config).transpose()?,
                 access_control: listener.access_control.unwrap_or(config.access_control),
+                proxy_protocol_from: listener.proxy_protocol_from.clone(),
             })
         });
         if let Some((route, name)) = selectors_not_forwarded(config).next() {

@@ -15,7 +15,8 @@ use super::trace_context::TraceContext;
 use super::worker_context::{ActiveConfig, WorkerContext};
 use super::{http2_connection, lingering_close};
 use crate::wire::{
-    BodyLength, BufferedSocket, HTTP2_PREFACE, HeadLimits, Http1Peer, Peer, RequestHead, StallDetector,
+    BodyLength, BufferedSocket, HTTP2_PREFACE, HeadLimits, Http1Peer, Peer, ProxyHeader, RequestHead,
+    StallDetector,
 };
 
 /// How long the end of TLS may take to reach a client that has ended its direction.
@@ -182,6 +183,11 @@ async fn read_head(
                 return ReadHead::Refused(Refusal::Malformed("a TLS client on a listener without tls"));
             }
             Ok(None) => {}
+            Err(_) if first && ProxyHeader::is_begun(socket.input()) => {
+                return ReadHead::Refused(Refusal::Malformed(
+                    "a PROXY protocol header that is not expected here",
+                ));
+            }
             Err(error) => return ReadHead::Refused(Refusal::Head(error)),
         }
         if let Err(next) = fill(socket, stream).await {

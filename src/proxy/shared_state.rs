@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::config_snapshot::ConfigSnapshot;
 use crate::auth::Authenticator;
+use crate::config::Limits;
 use crate::upstream::EndpointCounts;
 
 /// What all workers share.
@@ -41,40 +42,42 @@ impl SharedState {
     }
 
     /// Counts a new connection, unless there are too many already.
-    pub(super) fn count_connection(
-        self: &Arc<Self>,
-        source: IpAddr,
-        snapshot: &ConfigSnapshot,
-    ) -> Option<CountedConnection> {
-        let limits = &snapshot.limits;
+    pub(super) fn count_connection(self: &Arc<Self>, limits: &Limits) -> Option<CountedConnection> {
         if self.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let counted = CountedConnection { shared: Arc::clone(self), source };
-        let mut sources = self.connections_by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = sources.entry(source).or_insert(0);
-        *count += 1;
-        let within = *count <= limits.connections_per_source;
-        drop(sources);
-        within.then_some(counted)
+        Some(CountedConnection { shared: Arc::clone(self), source: None })
     }
 }
 
 /// A connection that counts against the limits until it is dropped.
 pub(super) struct CountedConnection {
     shared: Arc<SharedState>,
-    source: IpAddr,
+    /// Where it comes from, once that is known.
+    source: Option<IpAddr>,
+}
+
+impl CountedConnection {
+    /// Counts it for its source. `false`: this source has too many.
+    pub(super) fn count_for_source(&mut self, source: IpAddr, limits: &Limits) -> bool {
+        self.source = Some(source);
+        let mut sources = self.shared.connections_by_source.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sources.entry(source).or_insert(0);
+        *count += 1;
+        *count <= limits.connections_per_source
+    }
 }
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let Some(source) = self.source else { return };
         let mut sources = self.shared.connections_by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = sources.get_mut(&self.source) {
+        if let Some(count) = sources.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                sources.remove(&self.source);
+                sources.remove(&source);
             }
         }
     }

@@ -217,7 +217,7 @@ impl Gathered {
         let sum = |number: usize, count: fn(&ListenerCounts) -> &Count| {
             self.sum(|worker| count(worker.listener(number)))
         };
-        let families: [Family; 3] = [
+        let families: [Family; 4] = [
             (
                 "connections_accepted",
                 "listener_connections_accepted",
@@ -238,6 +238,13 @@ impl Gathered {
                 "TLS handshakes that failed or took too long",
                 MetricKind::Counter,
                 |counts| &counts.tls_failures,
+            ),
+            (
+                "proxy_protocol_failures",
+                "listener_proxy_protocol_failures",
+                "Connections closed because their PROXY protocol header was missing, malformed or late",
+                MetricKind::Counter,
+                |counts| &counts.proxy_protocol_failures,
             ),
         ];
         for (total, by_listener, help, kind, count) in families {

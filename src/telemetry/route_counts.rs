@@ -35,4 +35,6 @@ pub struct ListenerCounts {
     pub connections_open: Count,
     /// TLS handshakes that failed or took too long.
     pub tls_failures: Count,
+    /// PROXY protocol headers that were missing, malformed or late.
+    pub proxy_protocol_failures: Count,
 }

@@ -26,6 +26,7 @@ mod http1_peer;
 mod http2;
 mod http2_upstream_peer;
 mod peer_result;
+mod proxy_protocol;
 mod replay_buffer;
 mod socket;
 mod splice;
@@ -52,6 +53,7 @@ pub use http2::{
 };
 pub use http2_upstream_peer::Http2UpstreamPeer;
 pub use peer_result::{PeerError, Received};
+pub use proxy_protocol::{ProxyHeader, ProxyHeaderError, read_proxy_header};
 pub use replay_buffer::ReplayBudget;
 pub use socket::Socket;
 pub use splice::PipePool;

@@ -358,3 +358,20 @@ impl Drop for KilledAtEnd {
         self.0.wait().ok();
     }
 }
+
+#[test]
+fn a_listener_keeps_the_proxy_protocol() {
+    let upstream = Upstream::start();
+    let balancer = [127, 3, 3, 254];
+    let listener = "  - address: 127.0.0.1:0\n    proxy_protocol: { from: [127.3.3.254] }\n";
+    let mut service = Service::start(Plan::new(&upstream).listeners(listener).prepare());
+    for round in 0..3 {
+        let mut client = Client::connect_from(balancer.into(), service.gateway.http());
+        client.send("PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n");
+        let mark = format!("round-{round}");
+        client.send(Request::get(TARGET).key(&service.key).mark(&mark).end());
+        assert_eq!(client.read().status, 200, "round {round}");
+        assert_eq!(upstream.only(&mark).header("X-Forwarded-For").as_deref(), Some("192.0.2.7"));
+        service.succeed();
+    }
+}
