@@ -12,22 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::gateway::Gateway;
-use support::http1::{Client, Request, Response};
+use support::http1::Request;
 use support::stage::Stage;
 use support::{PATIENCE, wait_for};
-
-fn ask(gateway: &Gateway, request: Request) -> Response {
-    let mut client = Client::connect(gateway.management());
-    client.send(request.end());
-    client.read()
-}
 
 #[test]
 fn promtool_finds_nothing_wrong_with_the_metrics() {
     let stage = Stage::start();
     stage.passes(stage.request("GET", "/v1/projects/e1/x"));
-    let text = ask(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+    let text = stage.gateway.metrics();
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -46,7 +39,7 @@ fn metrics_come_as_openmetrics_to_those_who_ask_for_it() {
     let stage = Stage::start();
     let request = Request::get("/metrics").key(&stage.gateway.admin);
     let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
-    let answer = ask(&stage.gateway, request.header("Accept", accept));
+    let answer = stage.gateway.ask_management(request.header("Accept", accept));
     let expected = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(answer.header("Content-Type").as_deref(), Some(expected));
     let text = answer.text();
@@ -69,37 +62,47 @@ fn a_scraper_with_the_token_gets_the_metrics_and_nothing_else() {
     let stage =
         Stage::with(|plan| plan.management(&format!("  metrics: {{ token_file: {} }}", file.display())));
     let gateway = &stage.gateway;
-    let answer = ask(gateway, bearer("/metrics", "the-first-token"));
+    let answer = gateway.ask_management(bearer("/metrics", "the-first-token"));
     assert_eq!(answer.status, 200);
     assert!(answer.text().contains("portcullis_build_info{"));
     assert_eq!(
-        ask(gateway, Request::get("/metrics").header("Authorization", "bearer the-first-token")).status,
+        gateway
+            .ask_management(Request::get("/metrics").header("Authorization", "bearer the-first-token"))
+            .status,
         200
     );
-    assert_eq!(ask(gateway, Request::get("/metrics").key(&gateway.admin)).status, 200, "an admin, as before");
+    assert_eq!(
+        gateway.ask_management(Request::get("/metrics").key(&gateway.admin)).status,
+        200,
+        "an admin, as before"
+    );
     for wrong in ["the-first-toke", "the-first-token2", "The-first-token", "", " the-first-token"] {
-        assert_eq!(ask(gateway, bearer("/metrics", wrong)).status, 401, "{wrong:?}");
+        assert_eq!(gateway.ask_management(bearer("/metrics", wrong)).status, 401, "{wrong:?}");
     }
-    assert_eq!(ask(gateway, Request::get("/metrics")).status, 401);
+    assert_eq!(gateway.ask_management(Request::get("/metrics")).status, 401);
     let twice = bearer("/metrics", "the-first-token").header("Authorization", "Bearer the-first-token");
-    assert_eq!(ask(gateway, twice).status, 401);
+    assert_eq!(gateway.ask_management(twice).status, 401);
     for path in ["/v2-beta", "/v2-beta/apikeys", "/v2-beta/accounts", "/v2-beta/auditlogs"] {
         let request = Request::without_host("GET", path).header("Host", "localhost");
         let request = request.header("Authorization", "Bearer the-first-token");
-        assert_eq!(ask(gateway, request).status, 401, "{path}");
+        assert_eq!(gateway.ask_management(request).status, 401, "{path}");
     }
     stage.refuses(bearer("/v1/projects/e1/x", "the-first-token"), &[401]);
 
     write("the-second-token");
     gateway.signal("HUP");
     wait_for(PATIENCE, "the new token", || {
-        ask(gateway, bearer("/metrics", "the-second-token")).status == 200
+        gateway.ask_management(bearer("/metrics", "the-second-token")).status == 200
     });
-    assert_eq!(ask(gateway, bearer("/metrics", "the-first-token")).status, 401);
+    assert_eq!(gateway.ask_management(bearer("/metrics", "the-first-token")).status, 401);
     fs::remove_file(&file).unwrap();
     gateway.signal("HUP");
     wait_for(PATIENCE, "a refused reload", || gateway.log().contains("the configuration is not taken over"));
-    assert_eq!(ask(gateway, bearer("/metrics", "the-second-token")).status, 200, "the old one stays");
+    assert_eq!(
+        gateway.ask_management(bearer("/metrics", "the-second-token")).status,
+        200,
+        "the old one stays"
+    );
     assert!(!gateway.log().contains("-token\n"), "{}", gateway.log());
 }
 
@@ -154,7 +157,7 @@ fn names(text: &str) -> BTreeSet<String> {
 #[test]
 fn every_metric_that_the_alerts_and_the_dashboard_name_is_there() {
     let stage = Stage::start();
-    let text = ask(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+    let text = stage.gateway.metrics();
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let there: BTreeSet<_> = types.map(str::to_owned).collect();
     let dashboard: Value = serde_json::from_slice(&fs::read(deployed("dashboard.json")).unwrap()).unwrap();

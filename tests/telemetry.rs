@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 use support::certificates::Authority;
 use support::cli::{Key, basic, basic_raw, minted_secret};
-use support::gateway::{Gateway, Site};
-use support::http1::{Client, Request, Response};
+use support::gateway::Site;
+use support::http1::Request;
 use support::stage::Stage;
 use support::{PATIENCE, wait_for};
 
@@ -48,18 +48,12 @@ impl Logged {
     }
 }
 
-fn metrics(gateway: &Gateway, request: Request) -> Response {
-    let mut client = Client::connect(gateway.management());
-    client.send(request.end());
-    client.read()
-}
-
 #[test]
 fn metrics_are_for_admins_and_every_one_is_documented() {
     let stage = Stage::start();
-    assert_eq!(metrics(&stage.gateway, Request::get("/metrics")).status, 401);
-    assert_eq!(metrics(&stage.gateway, Request::get("/metrics").key(&stage.e1)).status, 403);
-    let answer = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin));
+    assert_eq!(stage.gateway.ask_management(Request::get("/metrics")).status, 401);
+    assert_eq!(stage.gateway.ask_management(Request::get("/metrics").key(&stage.e1)).status, 403);
+    let answer = stage.gateway.ask_management(Request::get("/metrics").key(&stage.gateway.admin));
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("Content-Type").as_deref(), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = answer.text();
@@ -92,7 +86,7 @@ fn the_process_its_listeners_certificates_and_reloads_are_in_the_metrics() {
         ))
     });
     stage.passes(stage.request("GET", "/v1/projects/e1/x"));
-    let text = || metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+    let text = || stage.gateway.metrics();
     let written = |text: &str, name: &str| {
         let line =
             text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
@@ -154,7 +148,7 @@ fn requests_are_counted_by_their_outcome() {
     ];
     // a request is counted when its answer has ended, which the client may see a moment earlier
     wait_for(PATIENCE, "all requests in the metrics", || {
-        let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+        let text = stage.gateway.metrics();
         expected.into_iter().all(|line| text.lines().any(|found| found == line))
     });
 }
@@ -326,7 +320,7 @@ fn assert_access_log_says_why(format: &str, fields_of: impl Fn(&str) -> (Option<
     }
 
     let count = |failure: &str| marks.iter().filter(|(_, case)| case.failure == failure).count();
-    let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+    let text = stage.gateway.metrics();
     for failure in ["malformed", "checksum", "unknown_key", "wrong_secret", "inactive_key", "inactive_owner"]
     {
         let line =
@@ -396,7 +390,7 @@ fn an_access_log_that_cannot_be_written_is_reported_once_and_holds_up_no_request
         stage.passes(stage.request("GET", "/v1/projects/e1/more"));
     }
     let all_lost = || {
-        let text = metrics(&stage.gateway, Request::get("/metrics").key(&stage.gateway.admin)).text();
+        let text = stage.gateway.metrics();
         text.contains("portcullis_access_log_lines_dropped_total 4")
     };
     wait_for(PATIENCE, "four lost lines in the metrics", all_lost);
@@ -421,8 +415,7 @@ fn an_access_log_that_nobody_reads_holds_up_no_request() {
         assert_eq!(client.read().status, 200, "request {at}");
     }
     wait_for(PATIENCE, "lost lines in the metrics", || {
-        let text =
-            metrics(&logged.stage.gateway, Request::get("/metrics").key(&logged.stage.gateway.admin)).text();
+        let text = logged.stage.gateway.metrics();
         let mut values =
             text.lines().filter_map(|line| line.strip_prefix("portcullis_access_log_lines_dropped_total "));
         values.any(|value| value != "0")

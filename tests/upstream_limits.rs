@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use support::cli::Key;
-use support::gateway::{Gateway, Plan};
+use support::gateway::Plan;
 use support::http1::{Client, Request};
 use support::http2::connect_from;
 use support::http2_upstream::Http2Upstream;
@@ -106,16 +106,6 @@ fn flood(
         });
     });
     Flood { answers, _stop: stop }
-}
-
-/// A gauge or a counter of the gateway.
-#[track_caller]
-fn metric(gateway: &Gateway, name: &str) -> u64 {
-    let mut client = Client::connect(gateway.management());
-    client.send(Request::get("/metrics").key(&gateway.admin).end());
-    let text = client.read().text();
-    let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in\n{text}"))
 }
 
 /// A gateway in front of an upstream with these settings, with two environments and a key for each.
@@ -264,7 +254,7 @@ fn case_103_the_queue_serves_in_turn_forgets_clients_that_leave_and_is_bounded()
     let stage = stage(", max_connections: 1, max_waiting: 6", top, &[]);
     let gate = Arc::new(Gate::default());
     stage.upstream.answer(SLOW, gate.answer());
-    let waiting = |count| metric(&stage.gateway, "portcullis_upstream_waiting") == count;
+    let waiting = |count| stage.gateway.metric("portcullis_upstream_waiting") == count;
     on_one_connection(&stage, async |mut client| {
         let first = send(&mut client, SLOW, &stage.e1);
         until("the first reaches the upstream", || stage.upstream.requests(SLOW).len() == 1).await;
@@ -303,7 +293,7 @@ fn case_103_a_request_that_waits_too_long_gets_503_with_retry_after() {
         );
         assert!(begun.elapsed() >= Duration::from_millis(300), "after {:?}", begun.elapsed());
     });
-    let refused = metric(&stage.gateway, "portcullis_refusals_total{cause=\"upstream_busy\"}");
+    let refused = stage.gateway.metric("portcullis_refusals_total{cause=\"upstream_busy\"}");
     assert_eq!(refused, 1);
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::support::http1::Request;
 use crate::support::raw_upstream::{self, RawUpstream};
 use crate::support::stage::Stage;
 
@@ -126,10 +125,5 @@ pub fn metric(stage: &Stage, name: &str, endpoint: &Endpoint) -> u64 {
 /// A value of a metric, named with its labels.
 #[track_caller]
 pub fn metric_of(stage: &Stage, name: &str) -> u64 {
-    let mut client = crate::support::http1::Client::connect(stage.gateway.management());
-    client.send(Request::get("/metrics").key(&stage.gateway.admin).end());
-    let text = client.read().text();
-    let line = format!("portcullis_{name} ");
-    let value = text.lines().find_map(|found| found.strip_prefix(&line)?.parse().ok());
-    value.unwrap_or_else(|| panic!("{line} is not in\n{text}"))
+    stage.gateway.metric(&format!("portcullis_{name}"))
 }

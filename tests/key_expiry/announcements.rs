@@ -133,7 +133,7 @@ fn operators_and_people_find_the_keys_that_end_soon() {
         let of_another = [&arguments[..], &["--environment", "e2"]].concat();
         assert!(ids(&gateway.json(&of_another)).is_empty() && ids(&remote.json(&of_another)).is_empty());
     }
-    let metrics = api.get("/metrics").text();
+    let metrics = gateway.metrics();
     for (within, count) in [("14d", 2), ("3d", 1), ("1h", 0)] {
         let line = format!("portcullis_keys_expiring{{within=\"{within}\"}} {count}");
         assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");

@@ -43,12 +43,6 @@ fn on_the_page(gateway: &Gateway, expires: &str) -> (Key, Timestamp) {
     (Key { id, access_key: text_of(&page, "access-key"), secret: text_of(&page, "secret-key") }, end)
 }
 
-fn metric(gateway: &Gateway, series: &str) -> String {
-    let text = Api::admin(gateway).get("/metrics").text();
-    let line = text.lines().find_map(|line| line.strip_prefix(series));
-    line.unwrap_or_else(|| panic!("no {series} in\n{text}")).trim().to_owned()
-}
-
 #[test]
 fn case_131_a_key_ends_on_time_wherever_it_was_made() {
     let stage = Stage::with(|plan| plan.top(LOGGED));
@@ -83,8 +77,7 @@ fn case_131_a_key_ends_on_time_wherever_it_was_made() {
         let line = format!("\"authFailure\":\"expired\",\"claimedKey\":\"{}\"", key.access_key);
         wait_for(PATIENCE, "the access log to say why", || gateway.stdout().contains(&line));
     }
-    let refused: u64 =
-        metric(gateway, "portcullis_authentication_failures_total{reason=\"expired\"}").parse().unwrap();
+    let refused = gateway.metric("portcullis_authentication_failures_total{reason=\"expired\"}");
     assert_eq!(refused, 9, "three that ended a series, and six");
     stage.passes(Request::get(IN_E1).key(&stage.e1));
 }

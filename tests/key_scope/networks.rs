@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use crate::support::api::Api;
 use crate::support::cli::Key;
 use crate::support::http1::{Client, Request, Response};
 use crate::support::stage::Stage;
@@ -27,7 +26,7 @@ fn outside_its_networks_a_key_is_refused_as_one_with_a_wrong_secret() {
         assert_eq!(outside.status, 401);
         assert_eq!(outside.without_id_and_date(), wrong.without_id_and_date());
     }
-    let metrics = Api::admin(&stage.gateway).get("/metrics").text();
+    let metrics = stage.gateway.metrics();
     assert!(metrics.contains("reason=\"network\"} 3"), "{metrics}");
     // narrowed to another network while it is used on one connection
     let mut client = Client::connect_from([127, 7, 1, 2].into(), stage.gateway.http());

@@ -381,17 +381,34 @@ impl Gateway {
         client.read_answer_to(request)
     }
 
+    /// Sends a request on a connection of its own to the management listener, and reads the answer.
+    #[track_caller]
+    pub fn ask_management(&self, request: Request) -> Response {
+        let mut client = Client::connect(self.management());
+        client.send(request.end());
+        client.read()
+    }
+
+    /// All metrics, as an admin gets them.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let answer = self.ask_management(Request::get("/metrics").key(&self.admin));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text()
+    }
+
+    /// A value of the metrics, by its name and labels, such as `portcullis_requests_open`.
+    #[track_caller]
+    pub fn metric(&self, series: &str) -> u64 {
+        let text = self.metrics();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {series} in\n{text}"))
+    }
+
     /// What authentication has done so often since the start, by the name of the event, such as `argon2_runs`.
     #[track_caller]
     pub fn authentication_count(&self, event: &str) -> u64 {
-        let mut client = Client::connect(self.management());
-        client.send(Request::get("/metrics").key(&self.admin).end());
-        let answer = client.read();
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let text = answer.text();
-        let series = format!("portcullis_authentication_total{{event=\"{event}\"}} ");
-        let value = text.lines().find_map(|line| line.strip_prefix(&series));
-        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {series}in\n{text}"))
+        self.metric(&format!("portcullis_authentication_total{{event=\"{event}\"}}"))
     }
 
     /// The program's resident memory in bytes.
