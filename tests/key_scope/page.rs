@@ -44,7 +44,7 @@ fn the_form_narrows_a_key_and_says_in_words_what_is_left() {
         visitor.post(&path, &[&usual[..], fields].concat())
     };
     let scope = || Api::admin(&stage.gateway).document(&format!("/v2-beta/apikeys/{id}"))["scope"].clone();
-    assert!(visitor.page(&format!("/keys/{id}")).contains("All that its owner may"));
+    assert!(visitor.page(&format!("/keys/{id}")).contains("All that its owner can do"));
     let fields = [
         ("read_only", "yes"),
         ("methods", "GET, HEAD"),

@@ -49,6 +49,12 @@ fn entries_are_found_by_names_ids_times_and_addresses() {
         "{page}"
     );
 
+    // what the API calls in one word, the page says in words
+    let page = admin.page("/audit?action=add");
+    assert!(page.contains("<option value=\"endrotation\">end former secret</option>"), "{page}");
+    assert!(page.contains("<option value=\"add\" selected>add member</option>"), "{page}");
+    assert!(page.contains("<span class=\"tag\">add member</span>"), "{page}");
+
     // the key's page leads to its history
     let own_page = admin.page(&format!("/keys/{}", key.id));
     let history = format!("/audit?object={}&#38;type=key", key.id);

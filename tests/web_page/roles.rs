@@ -21,6 +21,43 @@ fn user(role: Option<&str>) -> Key {
 }
 
 #[test]
+fn the_page_warns_when_another_account_or_environment_has_the_same_name() {
+    let gateway = shared().gateway();
+    let admin = Visitor::signed_in(gateway, &gateway.admin);
+    let name = marker();
+    // the page after the form, which says what became of it
+    let account = || {
+        let answer = admin.post("/accounts/new", &[("name", &name), ("kind", "user"), ("description", "")]);
+        let location = answer.header("Location").expect("the page of the account");
+        let id = location.trim_start_matches("/accounts/").to_owned();
+        (id, admin.page(&location))
+    };
+    let (first, page) = account();
+    assert!(page.contains("It has no keys yet.") && !page.contains(" has the name "), "{page}");
+    let warning = "commands find none of them by it. Use the ids, or rename one.";
+    let (_, page) = account();
+    let expected = format!("Another account, {first}, has the name {name} too: {warning}");
+    assert!(page.contains(&expected), "{expected} is not in {page}");
+    let (_, page) = account();
+    assert!(
+        page.contains(&format!("2 other accounts, {first} among them, have the name {name} too: ")),
+        "{page}"
+    );
+
+    // an account's name is no other environment's business
+    let environment = |id: &str| {
+        assert_eq!(admin.post("/environments/new", &[("id", id), ("name", &name)]).status, 303);
+        admin.page(&format!("/environments/{id}"))
+    };
+    let (one, two) = (format!("n{}", marker()), format!("n{}", marker()));
+    let page = environment(&one);
+    assert!(!page.contains(" has the name "), "{page}");
+    let page = environment(&two);
+    let expected = format!("Another environment, {one}, has the name {name} too: {warning}");
+    assert!(page.contains(&expected), "{expected} is not in {page}");
+}
+
+#[test]
 fn what_one_may_not_see_is_not_found() {
     let shared = shared();
     let visitor = Visitor::signed_in(shared.gateway(), &user(None));

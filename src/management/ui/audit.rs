@@ -125,7 +125,7 @@ fn row(entry: &AuditEntry, names: &Names, now: Timestamp) -> Row {
         cells: vec![
             Cell::time_in_full(entry.at, now),
             Cell::html(&actor),
-            Cell::tag(&entry.action),
+            Cell::tag(action_label(&entry.action)),
             object(entry, names),
             Cell::html(&Outcome { entry }),
         ],
@@ -133,6 +133,17 @@ fn row(entry: &AuditEntry, names: &Names, now: Timestamp) -> Row {
         menu: Vec::new(),
         below: (!differences.lines.is_empty()).then(|| Rendered::of(&differences)),
         choice: None,
+    }
+}
+
+/// What an action of the audit log is called on the page. The API's words that say enough are their own labels.
+fn action_label(action: &str) -> &str {
+    match action {
+        "endrotation" => "end former secret",
+        "rehash" => "renew hash",
+        "add" => "add member",
+        "role" => "change role",
+        other => other,
     }
 }
 

@@ -14,9 +14,10 @@ pub(super) async fn namesakes_sentence(
     let kind = if matches!(id, ObjectId::Account(_)) { "account" } else { "environment" };
     // the change is made: nobody needs to hear that this could not be learnt
     let ids = request.operations().namesakes(&request.caller, id, name.clone()).await.unwrap_or_default();
-    match ids.as_slice() {
-        [] => String::new(),
-        [only] => format!(" Another {kind}, {only}, has the name {name} too."),
-        [first, ..] => format!(" {} other {kind}s, {first} among them, have the name {name} too.", ids.len()),
-    }
+    let others = match ids.as_slice() {
+        [] => return String::new(),
+        [only] => format!("Another {kind}, {only}, has the name {name} too"),
+        [first, ..] => format!("{} other {kind}s, {first} among them, have the name {name} too", ids.len()),
+    };
+    format!(" {others}: commands find none of them by it. Use the ids, or rename one.")
 }

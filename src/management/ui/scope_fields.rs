@@ -33,7 +33,7 @@ const READ_ONLY: &str = "read_only";
 /// What a key may do, in words.
 pub(super) fn in_words(key: &ApiKey) -> String {
     match &key.scope {
-        None => "All that its owner may".to_owned(),
+        None => "All that its owner can do".to_owned(),
         Some(scope) => format!("What its owner may, but {}", scope.restrictions().join("; ")),
     }
 }
