@@ -351,7 +351,7 @@ fn the_configuration_refuses_headers_with_a_meaning_of_their_own() {
         ("[{ header: X-Key }, { header: x-key }]", "given twice"),
         ("[{ header: X_Key }]", "letters, digits and hyphens"),
         ("[{ header: 'a b' }]", "the name of a header"),
-        ("[{ name: X-Key }]", "unknown key"),
+        ("[{ name: X-Key }]", "unknown setting"),
     ] {
         let outcome = check(accept);
         assert_ne!(outcome.code, 0, "{accept}: {outcome:?}");

@@ -102,11 +102,11 @@ drain_timeout: ${NOT_SET_ANYWHERE}
         "portcullis.yaml:3:18: store.sqlite: there is no store '",
         "portcullis.yaml:4:14: pepper_file: there is no pepper '",
         "portcullis.yaml:8:11: routes[0].path: '/v1/': only a public path may end with '/'",
-        "portcullis.yaml:10:5: routes[1]: the key 'upstream' is missing",
-        "portcullis.yaml:11:5: routes[1].upstrem: unknown key 'upstrem': did you mean 'upstream'?",
+        "portcullis.yaml:10:5: routes[1]: the setting 'upstream' is missing",
+        "portcullis.yaml:11:5: routes[1].upstrem: unknown setting 'upstrem': did you mean 'upstream'?",
         "portcullis.yaml:12:18: routes[1].environment: '/v3/{environment}' must lie under the route's path '/v2'",
         "portcullis.yaml:13:25: limits.header_count: expected a whole number from 1 to 10000, found 'none'",
-        "portcullis.yaml:13:31: limits.header_count: the key is given twice, first in line 13",
+        "portcullis.yaml:13:31: limits.header_count: the setting is given twice, first in line 13",
         "portcullis.yaml:14:16: drain_timeout: the environment variable NOT_SET_ANYWHERE is not set",
         "portcullis: 10 mistakes in the configuration",
     ];
@@ -334,6 +334,22 @@ fn explain_knows_dead_and_unknown_keys() {
         "allow",
         "public paths ask for no key"
     );
+}
+
+#[test]
+fn explain_says_what_to_do_about_a_method_and_a_path_that_are_not_right() {
+    let site = site();
+    let outcome = site.run(&["explain", "G T", "/v2-beta"]);
+    assert_eq!(outcome.code, 2, "{outcome:?}");
+    let expected = "invalid value 'G T' for '<METHOD>': expected a method such as GET, and the path after it";
+    assert!(outcome.stderr.contains(expected), "{outcome:?}");
+    let outcome = site.succeed(&["explain", "get", "/healthz"]).stdout;
+    let note = "note         upper and lower case count in methods: 'get' is not GET\n";
+    assert!(outcome.contains("deny, with 401") && outcome.ends_with(note), "{outcome}");
+    let answer = explain(&site, &["options", "/nowhere"]);
+    let notes = "upper and lower case count in methods: 'options' is not OPTIONS; `portcullis check` lists the routes";
+    assert_eq!(answer["note"], notes);
+    assert_eq!(explain(&site, &["PURGE", "/healthz"]).get("note"), None);
 }
 
 #[test]

@@ -57,10 +57,11 @@ fn both_secrets_work_by_command_line_and_the_former_ends_with_its_receipt() {
     assert!(shown.contains("former secret  works until "), "{shown}");
     // a third secret would end the first, of which nobody was told
     let refused = stage.gateway.run(&["key", "rotate", &former.id]);
-    assert!(refused.code == 1 && refused.stderr.contains("--end"), "{refused:?}");
+    assert!(refused.code == 1 && refused.stderr.contains("`portcullis key rotate "), "{refused:?}");
 
     let ended = stage.gateway.succeed(&["key", "rotate", &former.id, "--end"]).stdout;
-    assert!(ended.contains("in force on "), "{ended}");
+    let name = format!("the former secret of key {} ({}) has ended (change ", former.access_key, former.id);
+    assert!(ended.contains(&name) && ended.contains("in force on "), "{ended}");
     stage.refuses(Request::get(TARGET).key(former), &[401]);
     stage.passes(Request::get(TARGET).key(&current));
     // without an overlap the former one stops at once
@@ -150,9 +151,7 @@ fn what_was_opened_with_the_former_secret_ends_with_it_and_nothing_else() {
         client
     };
     let (mut then, mut now) = (upload(&stage.e1), upload(&current));
-    let metrics =
-        || Api::admin(&stage.gateway).send(Request::get("/metrics").key(&stage.gateway.admin).end()).text();
-    wait_for(PATIENCE, "both uploads", || metrics().contains("portcullis_requests_open 2\n"));
+    wait_for(PATIENCE, "both uploads", || stage.gateway.metric("portcullis_requests_open") == 2);
     stage.gateway.succeed(&["key", "rotate", &stage.e1.id, "--end"]);
     assert_eq!(then.read().status, 401);
     now.send("0\r\n\r\n");

@@ -75,19 +75,21 @@ pub enum UnusableHash {
     #[error("this bcrypt hash has the cost {0}, expected 4 to 14: verifying it would take too long")]
     BcryptCost(u32),
     /// The broken bcrypt of some old PHP.
-    #[error("'$2x$' is the hash of a faulty bcrypt, which reads many secrets as one: set a new secret")]
+    #[error("'$2x$' is the hash of a faulty bcrypt, which reads many secrets as one: create another key")]
     FaultyBcrypt,
     /// crypt(3) with DES.
-    #[error("this looks like crypt with DES, which reads 8 characters and no more: set a new secret")]
+    #[error("this looks like crypt with DES, which reads 8 characters and no more: create another key")]
     Des,
     /// Murmur, which Tyk makes of its keys.
-    #[error("this looks like a murmur hash, as Tyk makes them: many secrets share it, so set a new secret")]
+    #[error("this looks like a murmur hash, as Tyk makes them: many secrets share it: create another key")]
     Murmur,
     /// Whoever sends nothing would have the right secret.
-    #[error("this is the hash of an empty secret: set a new secret")]
+    #[error("this is the hash of an empty secret: create another key")]
     EmptySecret,
     /// No hash at all.
-    #[error("this is no hash that is known: plain text does not belong here (--format csv takes it)")]
+    #[error(
+        "this is plain text or an unknown hash: if it is the secret itself, import the pair with --format csv"
+    )]
     PlainText,
     /// Another kind.
     #[error("'{0}' is not supported: expected bcrypt ($2y$), apr1 ($apr1$) or {{SHA}}")]

@@ -1,6 +1,7 @@
 //! `portcullis check`: is this configuration right, and who reaches what under it?
 
 use std::fmt::{Display, Write as _};
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -145,6 +146,8 @@ fn networks(listener: &Listener) -> Vec<String> {
 
 /// How an upstream's requests are shared among its endpoints.
 fn endpoint_choice(upstream: &Upstream) -> String {
+    // a name can have several addresses
+    let has_one_address = matches!(&upstream.endpoints[..], [only] if only.host.parse::<IpAddr>().is_ok());
     let ejection = upstream.ejection.map_or_else(
         || "never ejected".to_owned(),
         |Ejection { consecutive, pause, at_most_percent }| {
@@ -165,7 +168,12 @@ fn endpoint_choice(upstream: &Upstream) -> String {
             )
         },
     );
-    format!("balance {}, {ejection}, {health}", upstream.balance.name())
+    let choice = if has_one_address {
+        "one endpoint".to_owned()
+    } else {
+        format!("balance {}, {ejection}", upstream.balance.name())
+    };
+    format!("{choice}, {health}")
 }
 
 fn document(config: &Config) -> Value {

@@ -178,7 +178,8 @@ impl Member {
                 let mut added = backend.add_member(&membership)?;
                 backend.await_receipt(&mut added);
                 let environment = &membership.environment;
-                let what_is_so = format!("account {account} is {role} in environment {environment}");
+                let what_is_so =
+                    format!("account {account} has the role {role} in environment {environment}");
                 added.print(output, "", what_is_so, member_to_document)?;
                 Ok(added.exit())
             }

@@ -113,9 +113,10 @@ impl Explain {
         if let Some(scope) = who.principal().and_then(|principal| principal.key.scope.as_ref()) {
             answer.facts.push(("scope", scope.restrictions().join("; ")));
             if self.from.is_none() && !scope.networks().is_empty() {
-                answer.facts.push(("note", "say with --from where the request comes from".to_owned()));
+                answer.notes.push("the networks of the key were not checked: add --from ADDRESS".to_owned());
             }
         }
+        answer.notes.extend(lower_case_note(&self.method));
         if matches!(self.method, Method::CONNECT | Method::TRACE) {
             return Ok(answer.deny(405, &"the gateway passes neither CONNECT nor TRACE"));
         }
@@ -126,7 +127,10 @@ impl Explain {
         let routed = match table.classify(&target) {
             Ok(routed) => routed,
             Err(RoutingError::Ambiguous(refusal)) => return Ok(answer.deny(400, &refusal)),
-            Err(refusal @ RoutingError::NoRoute) => return Ok(answer.deny(404, &refusal)),
+            Err(refusal @ RoutingError::NoRoute) => {
+                answer.notes.push("`portcullis check` lists the routes".to_owned());
+                return Ok(answer.deny(404, &refusal));
+            }
         };
         answer.facts.push(("route", route(config, &routed)));
         let routed = match apply_selectors(routed, target.query, &|name| self.header_values(name)) {
@@ -290,10 +294,11 @@ fn access_control(config: &Config, who: &Who, answer: &mut Answer) -> AccessCont
     if disabled.len() == config.listeners.len() {
         return AccessControl::Disabled;
     }
-    answer.facts.push((
-        "note",
-        format!("access control is disabled at {}: what follows holds elsewhere", disabled.join(", ")),
-    ));
+    let note = format!(
+        "access control is disabled at {}: this decision is that of the other listeners",
+        disabled.join(", ")
+    );
+    answer.notes.push(note);
     AccessControl::Enabled
 }
 
@@ -385,11 +390,24 @@ fn read_store<T>(
     Ok(answer?)
 }
 
+/// Says so if a method is a known one in other case: the gateway and your API then take it for an unknown one.
+fn lower_case_note(method: &Method) -> Option<String> {
+    let upper_case = method.as_str().to_ascii_uppercase();
+    let is_known = matches!(
+        upper_case.as_str(),
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "CONNECT" | "TRACE"
+    );
+    (is_known && upper_case != method.as_str())
+        .then(|| format!("upper and lower case count in methods: '{method}' is not {upper_case}"))
+}
+
 /// What would become of the request.
 #[derive(Default)]
 struct Answer {
     /// What was found out on the way, in its order.
     facts: Vec<(&'static str, String)>,
+    /// What else the reader must know.
+    notes: Vec<String>,
     verdict: Verdict,
     rule: String,
 }
@@ -425,6 +443,9 @@ impl Answer {
             let _ = writeln!(text, "{name:<13}{value}");
         }
         let _ = writeln!(text, "{:<13}{decision}\n{:<13}{}", "decision", "rule", self.rule);
+        for note in &self.notes {
+            let _ = writeln!(text, "{:<13}{note}", "note");
+        }
         text
     }
 
@@ -441,6 +462,9 @@ impl Answer {
         });
         for (name, value) in &self.facts {
             document[*name] = json!(value);
+        }
+        if !self.notes.is_empty() {
+            document["note"] = json!(self.notes.join("; "));
         }
         document
     }

@@ -51,6 +51,8 @@ pub(super) enum Command {
     ///
     /// Nobody needs a new secret: what is hashed stays so, under argon2id, until the key is first used. The same file can
     /// be imported again, after a stop in the middle too. Exit status 1: some lines were refused.
+    ///
+    /// Run it on the gateway's machine: it opens the store, and cannot be used with --url.
     #[command(after_help = "Examples:\n  \
         portcullis key import --format htpasswd --account web /etc/nginx/htpasswd --dry-run\n  \
         portcullis key import --format kong --environment production basic-auths.json\n  \
@@ -182,7 +184,8 @@ impl Command {
                     None => {
                         let mut new = backend.create_key(owner, said)?;
                         new.changed.fetched.owner_name = owner_name;
-                        show_once(backend, new, output)
+                        let what_is_so = what_is_so(&new.changed.fetched.object.key);
+                        show_once(backend, new, &what_is_so, output)
                     }
                     Some((access_key, file)) => {
                         let secret = import::read_secret(file)?;
@@ -190,7 +193,7 @@ impl Command {
                         let mut made = backend.import_key(owner, said, imported)?;
                         made.fetched.owner_name = owner_name;
                         backend.await_receipt(&mut made);
-                        print_whole(&made, output)?;
+                        print_whole(&made, &what_is_so(&made.fetched.object.key), output)?;
                         Ok(made.exit())
                     }
                 }
@@ -234,7 +237,7 @@ impl Command {
                 let mut edited = backend.edit_key(key, edit.edit()?)?;
                 edited.fetched.owner_name = backend.owner_name(&edited.fetched.object.key.owner);
                 backend.await_receipt(&mut edited);
-                print_whole(&edited, output)?;
+                print_whole(&edited, &what_is_so(&edited.fetched.object.key), output)?;
                 Ok(edited.exit())
             }
             Self::Rotate { key, overlap, until_unused, at_most, end: false } => {
@@ -246,13 +249,16 @@ impl Command {
                 let owner_name = backend.owner_name(&before.object.key.owner);
                 let mut new = backend.rotate_key(&before.object.key, wanted)?;
                 new.changed.fetched.owner_name = owner_name;
-                show_once(backend, new, output)
+                let what_is_so = format!("{} has a new secret", name_of(&before.object.key));
+                show_once(backend, new, &what_is_so, output)
             }
             Self::Rotate { key, end: true, .. } => {
                 let mut ended = backend.end_rotation(key)?;
                 ended.fetched.owner_name = backend.owner_name(&ended.fetched.object.key.owner);
                 backend.await_receipt(&mut ended);
-                print_whole(&ended, output)?;
+                let what_is_so =
+                    format!("the former secret of {} has ended", name_of(&ended.fetched.object.key));
+                print_whole(&ended, &what_is_so, output)?;
                 Ok(ended.exit())
             }
             Self::Activate { key } => set_state(backend, key, State::Active, ConfirmSelf::NONE, output),
@@ -267,14 +273,19 @@ impl Command {
 }
 
 /// Prints a key with its new secret, then where it is in force.
-fn show_once(backend: &mut Backend, mut new: NewKey, output: Format) -> anyhow::Result<ExitCode> {
+fn show_once(
+    backend: &mut Backend,
+    mut new: NewKey,
+    what_is_so: &str,
+    output: Format,
+) -> anyhow::Result<ExitCode> {
     // before the wait for other gateways: if the command is killed, the secret is not lost
     let text = new_key_text(&new.changed.fetched, &new.secret, output);
     let end = if output == Format::Json { JSON_END } else { "" };
     print_secret(text.strip_suffix(end).unwrap_or(&text), &new.changed.fetched.object.key)?;
     backend.await_receipt(&mut new.changed);
     print(&match (output, &new.changed.receipt) {
-        (Format::Table, _) => new.changed.summary(what_is_so(&new.changed.fetched.object.key)),
+        (Format::Table, _) => new.changed.summary(what_is_so),
         (Format::Json, None) => end.to_owned(),
         (Format::Json, Some(receipt)) => format!(",\n  \"receipt\": {}{end}", nested(receipt, 2)),
     })?;
@@ -331,13 +342,17 @@ fn to_document(entry: &KeyEntry, options: &RenderOptions) -> Value {
 }
 
 /// Prints a key that was created or edited, whole.
-fn print_whole(changed: &Changed<KeyEntry>, output: Format) -> anyhow::Result<()> {
+fn print_whole(changed: &Changed<KeyEntry>, what_is_so: &str, output: Format) -> anyhow::Result<()> {
     let fields = fields_text(&fields(&changed.fetched));
-    changed.print(output, &fields, what_is_so(&changed.fetched.object.key), to_document)
+    changed.print(output, &fields, what_is_so, to_document)
 }
 
 fn what_is_so(key: &ApiKey) -> String {
-    format!("key {} ({}) is {}", key.access_key, key.id, key.state)
+    format!("{} is {}", name_of(key), key.state)
+}
+
+fn name_of(key: &ApiKey) -> String {
+    format!("key {} ({})", key.access_key, key.id)
 }
 
 /// Prints a new key with its secret.
@@ -443,7 +458,7 @@ fn expires(key: &ApiKey) -> String {
 /// What it may do, in words.
 fn scope(key: &ApiKey) -> String {
     let restrictions = key.scope.as_ref().map(|scope| scope.restrictions().join("; "));
-    restrictions.unwrap_or_else(|| "all that its owner may".to_owned())
+    restrictions.unwrap_or_else(|| "all that its owner can do".to_owned())
 }
 
 /// Whether it is narrowed, for a column.

@@ -59,7 +59,7 @@ struct Arguments {
     #[arg(long, global = true, value_name = "FILE", default_value = "portcullis.yaml", display_order = 100)]
     config: PathBuf,
 
-    /// How results are printed: for people, or for programs as the management API's documents
+    /// How results are printed: as text for people, or as the JSON of the management API for programs
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t, display_order = 101)]
     output: Format,
 

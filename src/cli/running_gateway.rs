@@ -8,10 +8,11 @@ use crate::server::{self, ControlRequest};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Have the running gateway take over its configuration",
-    long_about = "Checks the configuration, and has the gateway that runs with it take it over, as SIGHUP does; running \
-        requests keep what they began with. Ends when it is in force, or says why it is not: then nothing has changed. What \
-        a running gateway cannot change, such as its listeners, `portcullis upgrade` can.",
+    about = "Have the running gateway read its configuration again",
+    long_about = "Checks the configuration, and has the running gateway use it from now on, as SIGHUP does. Running requests \
+        keep the configuration that they began with. The command returns when the new one is in use, or says why it is \
+        not: then nothing has changed. What a running gateway cannot change, such as its listeners, needs `portcullis \
+        upgrade`.",
     after_help = "Examples:\n  portcullis reload\n  portcullis reload --config /etc/portcullis/portcullis.yaml"
 )]
 pub(super) struct Reload {}
@@ -30,7 +31,7 @@ pub(super) struct Upgrade {}
 
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Ask the running gateway whether it decides about keys",
+    about = "Ask whether the gateway runs and can decide about keys",
     long_about = "Asks the gateway that runs with this configuration whether it decides about requests with keys. Exit status 0: \
         it does. 1: none runs, every key is answered 503, or a thread has ended; standard error says which. For HEALTHCHECK of \
         containers. Over the network, ask the management listener for /readyz.",

@@ -10,7 +10,7 @@ use super::output::print;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    about = "Print what completes commands in a shell",
+    about = "Print a script that lets a shell complete commands",
     after_help = "Examples:\n  portcullis completions bash > ~/.local/share/bash-completion/completions/portcullis\n  \
         portcullis completions zsh > ~/.zfunc/_portcullis\n  \
         portcullis completions fish > ~/.config/fish/completions/portcullis.fish"

@@ -97,7 +97,7 @@ impl<'e> Reader<'e> {
                 (None, Some(place)) => place,
                 (None, None) => format!("expected {}", any_of(keys)),
             };
-            let message = format!("unknown key '{}': {hint}", entry.key.escape_debug());
+            let message = format!("unknown setting '{}': {hint}", entry.key.escape_debug());
             self.error_at(entry.position, &entry.node.path, message);
         }
         Some(Section { node, entries })
@@ -115,7 +115,7 @@ impl<'e> Reader<'e> {
     fn repeated_keys(&mut self, entries: &[Entry]) {
         for (n, entry) in entries.iter().enumerate() {
             if let Some(first) = entries[..n].iter().find(|first| first.key == entry.key) {
-                let message = format!("the key is given twice, first in line {}", first.position.line);
+                let message = format!("the setting is given twice, first in line {}", first.position.line);
                 self.error_at(entry.position, &entry.node.path, message);
             }
         }
@@ -125,7 +125,7 @@ impl<'e> Reader<'e> {
     pub(super) fn required<'n>(&mut self, section: &Section<'n>, key: &str) -> Option<&'n Node> {
         let node = section.get(key);
         if node.is_none() {
-            self.error(section.node, format!("the key '{key}' is missing"));
+            self.error(section.node, format!("the setting '{key}' is missing"));
         }
         node
     }

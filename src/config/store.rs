@@ -63,7 +63,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Section> {
         (None, Some(entry)) => Store::Postgres(Box::new(postgres::read(reader, &entry.node)?)),
         (sqlite, None) => {
             if sqlite.is_none() {
-                reader.error(section.node, "the key 'sqlite' is missing, or 'postgres'");
+                reader.error(section.node, "the setting 'sqlite' or 'postgres' is missing");
             }
             let sqlite = &sqlite?.node;
             let path = reader.path(sqlite)?;

@@ -294,7 +294,7 @@ fn routes_are_judged() {
         ("access: public, »methods: []", "found an empty list"),
         ("selectors: { headers: [»'X Y'] }", "the name of a header"),
         ("selectors: { query: [»'a=b'] }", "not the name of a query parameter"),
-        ("»method_override: {}", "the key 'query' is missing"),
+        ("»method_override: {}", "the setting 'query' is missing"),
         ("cors: { origins: [»'https://a.example/'] }", "an origin as browsers send it"),
         ("cors: { origins: [»'https://a.example:443'] }", "an origin as browsers send it"),
         ("cors: { origins: [»'https://*.example.com'] }", "matches no origin"),
@@ -325,7 +325,7 @@ fn routes_are_judged() {
         ("cors: { origins: ['https://a.example'], expose_headers: [ETag, »etag] }", "given twice"),
         ("encoded_slash: »true", "expected 'refuse' or 'allow', found 'true'"),
         ("body_bytes: »-1", "found the number -1"),
-        ("»colour: red", "unknown key 'colour'"),
+        ("»colour: red", "unknown setting 'colour'"),
     ] {
         one_mistake(&route(rest), message);
     }
@@ -366,7 +366,7 @@ fn upstreams_are_judged() {
         ("endpoints: ['http://a'], ejection: { for: »30 }", "a duration with its unit"),
         ("endpoints: ['http://a'], ejection: { at_most: »50 }", "a share from 1% to 100%"),
         ("endpoints: ['http://a'], ejection: { at_most: »0% }", "a share from 1% to 100%"),
-        ("endpoints: ['http://a'], »health: { interval: 3s }", "the key 'path' is missing"),
+        ("endpoints: ['http://a'], »health: { interval: 3s }", "the setting 'path' is missing"),
         ("endpoints: ['http://a'], health: { path: »x }", "a path such as /healthz"),
         ("endpoints: ['http://a'], health: { path: »'/a#b' }", "a path such as /healthz"),
         ("endpoints: ['http://a'], health: { path: /, timeout: »4s }", "expected at most 'interval'"),

@@ -61,7 +61,7 @@ impl Store {
             let now = at.clock.now();
             if let Some(former) = key.former_at(now) {
                 return Err(TransactionError::refused(format!(
-                    "key {id} has two secrets already, the former one until {}: end that first (key rotate {id} --end)",
+                    "key {id} has two secrets already, the former one until {}: end that first (`portcullis key rotate {id} --end`)",
                     former.ends
                 )));
             }

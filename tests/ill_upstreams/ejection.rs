@@ -141,7 +141,7 @@ fn check_tells_how_requests_are_shared_and_endpoints_checked() {
     for line in [
         "  api  balance turn, ejected for 10s after 2 failures in a row, at most 100%, health check GET /up every 3s, down \
          after 3 failures, up after 1\n",
-        "  web  balance least, never ejected, no health check\n",
+        "  web  one endpoint, no health check\n",
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }

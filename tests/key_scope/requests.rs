@@ -77,6 +77,8 @@ fn the_command_line_narrows_shows_and_explains() {
     assert_eq!(inside.0, "allow", "{inside:?}");
     let outside = explain(&["--from", "192.0.2.7", "GET", "/v1/projects/e1/x"]);
     assert_eq!((outside.1, outside.2.as_str()), (json!(401), "the address is outside the key's networks"));
+    let anywhere = gateway.json(&["explain", "--key", id, "GET", "/v1/projects/e1/x"]);
+    assert_eq!(anywhere["note"], "the networks of the key were not checked: add --from ADDRESS");
     let writing = explain(&["--from", "10.1.2.3", "POST", "/v1/projects/e1/x"]);
     assert_eq!((writing.1, writing.2.as_str()), (json!(403), "the key's scope lets it only read"));
     // an edit that names one option replaces the whole scope, and one that names none leaves it

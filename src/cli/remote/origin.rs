@@ -26,7 +26,7 @@ pub(super) struct Origin {
 pub(super) enum InvalidOrigin {
     /// No URL, or one of another kind.
     #[error(
-        "it is http:// or https:// with the host and port of the management listener, such as \
+        "write http:// or https:// and the host and port of the management listener, such as \
          https://gateway.example:8081"
     )]
     Form,

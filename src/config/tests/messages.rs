@@ -25,8 +25,8 @@ drain_time: 3s
 ";
     let found = mistakes(text);
     let expected = [
-        "3:5 listeners[0].adress: unknown key 'adress': did you mean 'address'?",
-        "3:5 listeners[0]: the key 'address' is missing",
+        "3:5 listeners[0].adress: unknown setting 'adress': did you mean 'address'?",
+        "3:5 listeners[0]: the setting 'address' is missing",
         "4:14 listeners[1].address: expected an IP address and a port, such as 127.0.0.1:8080 (0.0.0.0 where other machines are to reach it), found 'localhost:8080'",
         "8:22 upstreams.api.endpoints[0]: expected http:// or https://",
         "8:71 upstreams.api.protocol: expected 'http1' or 'http2', found 'http3'",
@@ -37,7 +37,7 @@ drain_time: 3s
         "14:17 limits.header_count: expected a whole number from 1 to 10000, found the number 0",
         "15:17 limits.header_bytes: expected a size from 256B to 16MiB, such as 64KiB, found 'lots'",
         "16:19 timeouts.idle: expected a duration with its unit from 1ms to 7days, such as 10s or 500ms, found the number 75",
-        "17:1 drain_time: unknown key 'drain_time': did you mean 'drain_timeout'?",
+        "17:1 drain_time: unknown setting 'drain_time': did you mean 'drain_timeout'?",
     ];
     let lines: Vec<_> = found.lines().collect();
     assert_eq!(lines.len(), expected.len(), "{found}");
@@ -131,8 +131,8 @@ fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
 fn repeated_keys_are_mistakes() {
     let found =
         mistakes(&format!("{LEAST}log: {{ format: json, format: text }}\nstore: {{ sqlite: b.db }}\n"));
-    assert!(found.contains("6:22 log.format: the key is given twice, first in line 6"), "{found}");
-    assert!(found.contains("7:1 store: the key is given twice, first in line 2"), "{found}");
+    assert!(found.contains("6:22 log.format: the setting is given twice, first in line 6"), "{found}");
+    assert!(found.contains("7:1 store: the setting is given twice, first in line 2"), "{found}");
 }
 
 #[test]
