@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::metrics::NO_EXEMPLAR;
+use super::metrics_collector::NO_EXEMPLAR;
 
 /// Reads when metrics are read. What the system does not tell is left out.
 #[derive(Debug)]
