@@ -1,4 +1,4 @@
-//! Keys from elsewhere: an access key and a secret that the gateway did not mint.
+//! A chosen pair for `key create --access-key`: an access key and a secret that the gateway did not mint.
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -11,7 +11,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::arguments::{ConfirmSelf, KeyArguments, KeyEditArguments};
 use super::backend::{Backend, ImportedPair, NewKey};
-use super::import;
+use super::chosen_pair;
 use super::key_import::{ImportArguments, refuse_api};
 use super::list::List;
 use super::output::{
@@ -188,7 +188,7 @@ impl Command {
                         show_once(backend, new, &what_is_so, output)
                     }
                     Some((access_key, file)) => {
-                        let secret = import::read_secret(file)?;
+                        let secret = chosen_pair::read_secret(file)?;
                         let imported = ImportedPair { access_key: access_key.clone(), secret };
                         let mut made = backend.import_key(owner, said, imported)?;
                         made.fetched.owner_name = owner_name;

@@ -11,7 +11,7 @@ use super::credential_places::{CredentialPlaces, UNUSABLE, unusable_credential_h
 use super::tls::{self, TlsError};
 use crate::config::{Access, AccessControl, Config, Limits, Route, Timeouts};
 use crate::policy::{RouteProblem, RouteTable};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{Upstream, UpstreamSetupError};
 use crate::wire::{FieldNameSet, HeaderRule};
 
 /// Routes, upstreams, limits and certificates. Running requests keep the one they began with.
@@ -77,7 +77,7 @@ pub enum ConfigSnapshotError {
     CredentialHeader(String),
     /// An upstream.
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Upstream(#[from] UpstreamSetupError),
     /// A listener's certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),

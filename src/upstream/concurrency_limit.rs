@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::endpoint::Upstream;
+use super::prepared_upstream::Upstream;
 use crate::config::Protocol;
 use crate::model::{ClientSource, KeyId};
 

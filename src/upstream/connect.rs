@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::endpoint::Endpoint;
+use super::prepared_upstream::Endpoint;
 use crate::config::Protocol;
 use crate::wire::Socket;
 

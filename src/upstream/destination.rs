@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::destination_state::{DestinationState, DestinationStates};
-use super::endpoint::Upstream;
 use super::http2_connections::{Http2Connections, StreamSlot};
-use super::observed::{CheckedHealth, ObservedAddress};
+use super::observed_addresses::{CheckedHealth, ObservedAddress};
+use super::prepared_upstream::Upstream;
 use crate::wire::Http1Peer;
 
 /// One address of an endpoint, for one worker.

@@ -8,8 +8,8 @@ use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::connect::{ConnectError, connect};
-use super::endpoint::Upstream;
-use super::observed::ObservedAddress;
+use super::observed_addresses::ObservedAddress;
+use super::prepared_upstream::Upstream;
 use crate::config::{HealthCheck, Protocol};
 
 /// Why an endpoint does not count as well.

@@ -1,7 +1,7 @@
 //! Watches the endpoints of all upstreams for the whole process: looks their names up again, and makes health checks.
 //!
 //! One task for each name and one for each upstream with health checks. Workers are told through
-//! [`ObservedAddresses`](super::observed), and what stands there is good for a limited time.
+//! [`ObservedAddresses`](super::observed_addresses), and what stands there is good for a limited time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::endpoint::Upstream;
 use super::health_check::check_health;
+use super::prepared_upstream::Upstream;
 use crate::config::HealthCheck;
 
 /// How often names are looked up. The system does not say how long an answer is good for (`getaddrinfo` has no TTL). Five

@@ -1,4 +1,4 @@
-//! An upstream as the request path needs it: its endpoints, TLS prepared, its credential rendered.
+//! An upstream of the configuration, made ready for requests: its endpoints, its TLS, its credential.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use http::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::destination_state::EndpointAddress;
-use super::observed::ObservedAddresses;
+use super::observed_addresses::ObservedAddresses;
+use super::setup_error::UpstreamSetupError;
 use super::tls::{self, TlsClient};
-use super::upstream_error::UpstreamError;
 use crate::config;
 
 /// An API behind the gateway, ready for use. Shared by all workers and immutable.
@@ -68,14 +68,14 @@ impl Endpoint {
 
 impl Upstream {
     /// Prepares an upstream of the configuration: reads its certificates and its password.
-    pub fn new(config: &config::Upstream) -> Result<Arc<Self>, UpstreamError> {
+    pub fn new(config: &config::Upstream) -> Result<Arc<Self>, UpstreamSetupError> {
         if let Some(host) = config.host.as_ref().filter(|host| HeaderValue::from_str(host).is_err()) {
-            return Err(UpstreamError::Host { upstream: config.name.clone(), host: host.clone() });
+            return Err(UpstreamSetupError::Host { upstream: config.name.clone(), host: host.clone() });
         }
         let credential =
             config.credential.as_ref().map(config::UpstreamCredential::authorization).transpose();
         let credential = credential
-            .map_err(|source| UpstreamError::Credential { upstream: config.name.clone(), source })?;
+            .map_err(|source| UpstreamSetupError::Credential { upstream: config.name.clone(), source })?;
         let mut client = None;
         let mut endpoints = Vec::new();
         for url in &config.endpoints {

@@ -1,4 +1,4 @@
-//! Why an upstream of the configuration cannot be used.
+//! Why an upstream of the configuration cannot be made ready for requests.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::config;
 
 /// Why an upstream of the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
+pub enum UpstreamSetupError {
     /// The certificates that may sign the upstream's.
     #[error("upstream '{upstream}': cannot use the certificates in {path}: {detail}")]
     Roots {

@@ -14,7 +14,7 @@ use super::owner_names::OwnerNames;
 use super::{Backend, OnListPart, api, owner_names, with_hint};
 use crate::auth::{ChosenPair, ChosenPairError, Peppers, looks_like_secret, max_entropy_bits, new_secret};
 use crate::cli::arguments::{ConfirmSelf, SECRET_AS_NAME};
-use crate::cli::import;
+use crate::cli::chosen_pair;
 use crate::cli::issue_key::issue_key;
 use crate::cli::local_store::LocalStore;
 use crate::cli::output::Format;
@@ -285,7 +285,7 @@ impl Backend {
                 let properties = said.into_properties(&local_store.config.keys, Timestamp::now())?;
                 let pair =
                     ChosenPair::new(imported.access_key, imported.secret, &local_store.config.key_prefix)?;
-                let (key, number) = import::import_key(local_store, owner, &pair, properties)?;
+                let (key, number) = chosen_pair::import_key(local_store, owner, &pair, properties)?;
                 Ok(Changed::in_store(local_store.store.key_entry(key.id)?, number))
             }
             Self::Api(client) => {
@@ -293,7 +293,7 @@ impl Backend {
                 if !client.is_admin() {
                     bail!("only an admin's key can bring a pair from elsewhere");
                 }
-                import::warn_where_weak(max_entropy_bits(&imported.secret));
+                chosen_pair::warn_where_weak(max_entropy_bits(&imported.secret));
                 post(client, &owner, &said, Some(&imported))
             }
         }
