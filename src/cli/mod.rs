@@ -8,7 +8,6 @@ mod arguments;
 mod audit;
 mod backend;
 mod certificate;
-mod certificate_expiry;
 mod check;
 mod chosen_pair;
 mod demo;

@@ -4,12 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use super::certificate_expiry;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use crate::config::{
     Access, AccessControl, Argon2, AuthorizationHeader, Config, Cors, Listener, ListenerTls, Route,
     TokenFile, Upstream,
 };
 use crate::policy;
+use crate::proxy::time_warning;
 
 /// Every such sentence, the widest opening first.
 pub(super) fn security_warnings(config: &Config) -> Vec<String> {
@@ -71,7 +74,10 @@ fn of_listener(config: &Config, listener: &Listener, sentences: &mut Vec<String>
 
 fn of_certificates(tls: Option<&ListenerTls>, sentences: &mut Vec<String>) {
     for files in tls.iter().flat_map(|tls| &tls.certificates) {
-        sentences.extend(certificate_expiry::warning(&files.certificate));
+        let certificate = CertificateDer::from_pem_file(&files.certificate).ok();
+        if let Some(warning) = certificate.as_ref().and_then(time_warning) {
+            sentences.push(format!("'{}' {warning}", files.certificate.display()));
+        }
         if is_read_by_all(&files.key) {
             sentences.push(format!("'{}' can be read by every user of this machine", files.key.display()));
         }

@@ -1,15 +1,12 @@
 //! `listeners:` and `public_url:`: where clients reach the gateway.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-use zeroize::Zeroizing;
+use rustls::pki_types::CertificateDer;
 
+use super::pem_files::{self, PairError, read_pem_file};
 use super::reader::{Files, Reader};
 use super::yaml::{Node, Text, Value};
 use super::{AccessControl, load};
@@ -167,61 +164,19 @@ pub(super) fn read_tls(reader: &mut Reader<'_>, node: &Node) -> Option<ListenerT
 
 /// Both files must be there and hold PEM, and the key must be the certificate's.
 fn check_pair(reader: &mut Reader<'_>, files: &CertificateFiles, certificate_node: &Node, key_node: &Node) {
-    let certificates =
-        read_certificates(&files.certificate).map_err(|message| reader.error(certificate_node, message));
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| reader.error(key_node, key_message(&files.key, &error)));
+    let certificates = read_certificates(&files.certificate);
+    let certificates = certificates.map_err(|message| reader.error(certificate_node, message));
+    let key = read_pem_file(&files.key).and_then(|pem| pem_files::private_key(&files.key, &pem));
+    let key = key.map_err(|message| reader.error(key_node, message));
     let (Ok(certificates), Ok(key)) = (certificates, key) else { return };
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    match CertifiedKey::from_der(certificates, key, &provider) {
+    match pem_files::certified_key(&files.certificate, certificates, key) {
         Ok(_) => {}
-        Err(rustls::Error::InconsistentKeys(_)) => reader.error(
-            key_node,
-            format!(
-                "expected the private key of the certificate in '{}', found another one",
-                files.certificate.display()
-            ),
-        ),
-        // no other error is told by the key alone
-        Err(error) => {
-            reader.error(certificate_node, format!("expected a usable certificate and key: {error}"));
-        }
+        Err(PairError::OtherKey(message)) => reader.error(key_node, message),
+        Err(PairError::Unusable(message)) => reader.error(certificate_node, message),
     }
 }
 
 /// Reads a file with at least one certificate.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    match certificates {
-        Ok(found) if found.is_empty() => {
-            Err(pem_message(path, "a certificate", &rustls::pki_types::pem::Error::NoItemsFound))
-        }
-        Ok(found) => Ok(found),
-        Err(error) => Err(pem_message(path, "a certificate", &error)),
-    }
-}
-
-fn key_message(path: &Path, error: &rustls::pki_types::pem::Error) -> String {
-    // of a key with a passphrase the PEM reader finds none, or says that it is broken
-    let text = Zeroizing::new(fs::read(path).unwrap_or_default());
-    if memchr::memmem::find(&text, b"ENCRYPTED").is_none() {
-        return pem_message(path, "a private key", error);
-    }
-    let path = path.display();
-    format!(
-        "the private key in '{path}' is encrypted, and there is nobody to ask for its passphrase: decrypt it (openssl \
-         pkey -in '{path}' -out NEW) and let only the gateway's user read it"
-    )
-}
-
-fn pem_message(path: &Path, what: &str, error: &rustls::pki_types::pem::Error) -> String {
-    use rustls::pki_types::pem::Error;
-
-    let path = path.display();
-    match error {
-        Error::Io(error) => format!("cannot read '{path}': {error}"),
-        Error::NoItemsFound => format!("expected {what} in PEM form in '{path}', found none"),
-        // the library's message may quote the file, which may be a private key
-        _ => format!("expected {what} in PEM form in '{path}', found PEM that is broken"),
-    }
+    pem_files::certificates(path, &read_pem_file(path)?)
 }

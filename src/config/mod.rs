@@ -18,6 +18,7 @@ mod load;
 mod log;
 mod management;
 mod path_pattern;
+mod pem_files;
 mod postgres;
 mod reader;
 mod route;
@@ -27,6 +28,7 @@ mod store;
 mod tests;
 mod trusted_roots;
 mod upstream;
+mod watched_files;
 mod yaml;
 mod yaml_error;
 
@@ -52,17 +54,19 @@ pub use path_pattern::{
     OwnerPattern, PathPattern, QueryName, ReadonlyUpgradePattern, RoutePath, RouteTextError, Template,
     TemplateSegment,
 };
+pub use pem_files::{PairError, certificates, certified_key, private_key, read_pem_file};
 pub use postgres::{Postgres, ServerTrust, TrustedRoots, parse as parse_record_url};
 pub use route::{
     Access, AccessControl, AccountAccess, EncodedSlash, EnvironmentKeyAccess, KeyAccess,
     RefusedMethodOverrides, Route, Selectors,
 };
 pub use store::Store;
-pub use trusted_roots::trusted_roots;
+pub use trusted_roots::{roots_in, trusted_roots};
 pub use upstream::{
     AuthorizationHeader, DEFAULT_MAX_CONNECTIONS, EndpointUrl, Protocol, SecretFileError, Upstream,
     UpstreamCredential,
 };
+pub use watched_files::{Watched, WatchedFiles};
 
 /// All that an operator decides. Paths in it are absolute or relative to the working directory, no longer to the
 /// configuration's file.

@@ -124,7 +124,7 @@ fn serve_connection(
     counts.connections_accepted.increase();
     counts.connections_open.increase();
     let worker = Rc::clone(worker);
-    let tls = settings.tls.clone();
+    let tls = settings.tls.as_ref().map(|tls| Arc::clone(&tls.config));
     // tasks of their own: one that waits for a next request is as small as it can be
     if wants_proxy_header {
         let log_throttles = Rc::clone(log_throttles);

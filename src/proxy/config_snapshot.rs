@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::ServerConfig;
 
 use super::credential_places::{CredentialPlaces, UNUSABLE, unusable_credential_headers};
-use super::tls::{self, TlsError};
+use super::tls::{self, ServerTls, TlsError, WatchedCertificate};
 use crate::config::{Access, AccessControl, Config, Limits, Route, Timeouts};
 use crate::policy::{RouteProblem, RouteTable};
 use crate::upstream::{Upstream, UpstreamSetupError};
@@ -45,7 +44,7 @@ pub struct WorkerFileLimits {
 
 /// What belongs to one listener, in the order of the configuration.
 pub(super) struct ListenerSettings {
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<ServerTls>,
     pub(super) access_control: AccessControl,
     /// The peers whose connections begin with a PROXY protocol header.
     proxy_protocol_from: Vec<IpNet>,
@@ -88,7 +87,7 @@ impl ConfigSnapshot {
     pub fn new(config: &Config, files: WorkerFileLimits) -> Result<Self, ConfigSnapshotError> {
         let listeners = config.listeners.iter().map(|listener| {
             Ok(ListenerSettings {
-                tls: listener.tls.as_ref().map(tls::tls_server_config).transpose()?,
+                tls: listener.tls.as_ref().map(tls::server_tls).transpose()?,
                 access_control: listener.access_control.unwrap_or(config.access_control),
                 proxy_protocol_from: listener.proxy_protocol_from.clone(),
             })
@@ -126,6 +125,11 @@ impl ConfigSnapshot {
     /// The upstreams, in the order of the configuration.
     pub fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
+    }
+
+    /// The certificates of each listener, in the order of the configuration.
+    pub fn certificates(&self) -> impl Iterator<Item = &[Arc<WatchedCertificate>]> {
+        self.listeners.iter().map(|listener| listener.tls.as_ref().map_or(&[][..], |tls| &tls.certificates))
     }
 
     /// Takes over what is known of upstreams that were in a former configuration already.

@@ -61,12 +61,12 @@ mod websocket;
 mod worker;
 mod worker_context;
 
-pub use certificate_time::{certificate_end, certificate_time_error};
+pub use certificate_time::time_warning;
 pub use config_snapshot::{ConfigSnapshot, ConfigSnapshotError, WorkerFileLimits, selectors_not_forwarded};
 pub use credential_places::{UNUSABLE as UNUSABLE_CREDENTIAL_HEADER, unusable_credential_headers};
 pub use headers::pass_request_fields;
 pub use listener::{BindError, BoundListener, ensure_free};
 pub use refusal::REFUSAL_CAUSES;
 pub use shared_state::SharedState;
-pub use tls::{TlsError, tls_server_config};
+pub use tls::{ServerTls, TlsError, WatchedCertificate, server_tls};
 pub use worker::{WorkerCommand, WorkerHandle, spawn_workers};

@@ -1,58 +1,63 @@
 //! TLS towards clients: several certificates, chosen by the name the client asks for.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::config::{CertificateFiles, ListenerTls};
+use super::certificate_time::{certificate_end, time_warning};
+use crate::config::{self, CertificateFiles, ListenerTls, PairError, WatchedFiles};
 
 /// Why a listener's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The chain's file.
-    #[error("cannot use the certificate in {path}: {detail}")]
-    Certificate {
-        /// the file
-        path: PathBuf,
-        /// what is wrong
-        detail: String,
-    },
-    /// The key's file.
-    #[error("cannot use the private key in {path}: {detail}")]
-    Key {
-        /// the file
-        path: PathBuf,
-        /// what is wrong
-        detail: String,
-    },
+    /// A file, which the message names.
+    #[error("{0}")]
+    Files(String),
     /// The TLS library.
     #[error("TLS cannot be set up: {0}")]
     System(#[source] rustls::Error),
 }
 
+/// The TLS of a listener.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// For its connections.
+    pub config: Arc<ServerConfig>,
+    /// What it shows, in the order of the configuration.
+    pub certificates: Vec<Arc<WatchedCertificate>>,
+}
+
+/// A certificate with its key, read anew when their files change.
+pub type WatchedCertificate = WatchedFiles<Certificate>;
+
+/// A certificate with its key.
+pub struct Certificate {
+    key: Arc<CertifiedKey>,
+    /// When it ends.
+    pub end: Option<UnixTime>,
+}
+
 /// The TLS of a listener: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN.
-pub fn tls_server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificates = tls.certificates.iter().map(load).collect::<Result<_, _>>()?;
+pub fn server_tls(tls: &ListenerTls) -> Result<ServerTls, TlsError> {
+    let certificates: Vec<_> = tls.certificates.iter().map(load).collect::<Result<_, _>>()?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_safe_default_protocol_versions()
         .map_err(TlsError::System)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(BySni { certificates }));
+        .with_cert_resolver(Arc::new(BySni { certificates: certificates.clone() }));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ignore_client_order = true;
     // sealed into the tickets: any worker resumes any session, and none waits for another's table
     config.ticketer = Ticketer::new().map_err(TlsError::System)?;
     // a client that opens connections at once gets one with each
     config.send_tls13_tickets = 1;
-    Ok(Arc::new(config))
+    Ok(ServerTls { config: Arc::new(config), certificates })
 }
 
 /// The library's suites, those with AES-128 first: all are stronger than anyone can break, but with AES-256 comes
@@ -65,39 +70,53 @@ fn provider() -> CryptoProvider {
     provider
 }
 
-fn load(files: &CertificateFiles) -> Result<Arc<CertifiedKey>, TlsError> {
-    let certificate = |detail: String| TlsError::Certificate { path: files.certificate.clone(), detail };
-    let key = |detail: String| TlsError::Key { path: files.key.clone(), detail };
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| certificate(error.to_string()))?;
-    if chain.is_empty() {
-        return Err(certificate("it holds no certificate".to_owned()));
-    }
-    let der = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| key(error.to_string()))?;
-    let certified = CertifiedKey::from_der(chain, der, &aws_lc_rs::default_provider())
-        .map_err(|error| key(error.to_string()))?;
-    Ok(Arc::new(certified))
+fn load(files: &CertificateFiles) -> Result<Arc<WatchedCertificate>, TlsError> {
+    let files = files.clone();
+    let loaded = WatchedFiles::load(vec![files.certificate.clone(), files.key.clone()], move |contents| {
+        let [certificate, key] = contents else {
+            return Err("expected a certificate and its key".to_owned());
+        };
+        let chain = config::certificates(&files.certificate, certificate)?;
+        let end = chain.first().and_then(certificate_end);
+        if let Some(warning) = chain.first().and_then(time_warning) {
+            tracing::warn!("'{}' {warning}", files.certificate.display());
+        }
+        let key = config::private_key(&files.key, key)?;
+        match config::certified_key(&files.certificate, chain, key) {
+            Ok(key) => Ok(Certificate { key: Arc::new(key), end }),
+            Err(PairError::OtherKey(why)) => Err(format!("{why} in '{}'", files.key.display())),
+            Err(PairError::Unusable(why)) => Err(format!("{why}, in '{}'", files.certificate.display())),
+        }
+    });
+    loaded.map(Arc::new).map_err(TlsError::Files)
 }
 
 /// The first certificate that is valid for the name; the first of all for unknown names and none.
-#[derive(Debug)]
 struct BySni {
-    certificates: Vec<Arc<CertifiedKey>>,
+    certificates: Vec<Arc<WatchedCertificate>>,
+}
+
+impl std::fmt::Debug for BySni {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BySni")
+    }
 }
 
 impl ResolvesServerCert for BySni {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let first = self.certificates.first();
+        let mut keys = self.certificates.iter().map(|certificate| Arc::clone(&certificate.current().key));
+        let first = keys.next()?;
         let name = hello.server_name().filter(|_| self.certificates.len() > 1);
-        let Some(name) = name.and_then(|name| ServerName::try_from(name).ok()) else { return first.cloned() };
-        self.certificates.iter().find(|certificate| is_valid_for(certificate, &name)).or(first).cloned()
+        let Some(name) = name.and_then(|name| ServerName::try_from(name).ok()) else { return Some(first) };
+        if is_valid_for(&first, &name) {
+            return Some(first);
+        }
+        Some(keys.find(|key| is_valid_for(key, &name)).unwrap_or(first))
     }
 }
 
-fn is_valid_for(certificate: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    certificate
-        .end_entity_cert()
+fn is_valid_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    key.end_entity_cert()
         .and_then(ParsedCertificate::try_from)
         .is_ok_and(|leaf| verify_server_name(&leaf, name).is_ok())
 }

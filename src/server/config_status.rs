@@ -1,28 +1,34 @@
-//! What the metrics say of the configuration in use: how the last reload went, and when its certificates end.
+//! What the metrics say of the configuration in use: how the last reload went, and of its certificates.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-
 use super::gateway::Addresses;
-use crate::config::{Config, ListenerTls};
-use crate::proxy::certificate_end;
+use crate::config::Watched;
+use crate::proxy::{ConfigSnapshot, ServerTls, WatchedCertificate};
 
 /// What the metrics say of the configuration in use.
-#[derive(Debug)]
+#[derive(Default)]
 pub(super) struct ConfigStatus {
     /// Whether the last reload was taken over. A start counts as one.
     pub(super) last_reload_succeeded: AtomicBool,
     /// When the configuration in use was taken over, in seconds since 1970.
     pub(super) taken_over_at: AtomicU64,
-    certificates: Mutex<Vec<CertificateEnd>>,
+    certificates: Mutex<ConfigCertificates>,
+}
+
+/// The certificates of a configuration.
+#[derive(Default, Clone)]
+pub(super) struct ConfigCertificates {
+    /// What each listener shows.
+    shown: Vec<(String, Arc<WatchedCertificate>)>,
+    /// Whom TLS to upstreams trusts.
+    trusted: Vec<Arc<dyn Watched>>,
 }
 
 /// When a certificate that a listener shows ends.
-#[derive(Debug, Clone)]
 pub(super) struct CertificateEnd {
     pub(super) listener: String,
     pub(super) file: String,
@@ -30,20 +36,36 @@ pub(super) struct CertificateEnd {
     pub(super) end: u64,
 }
 
-impl ConfigStatus {
-    /// The status after a start.
-    pub(super) fn new(config: &Config, addresses: &Addresses) -> Self {
+impl ConfigCertificates {
+    /// Those of all listeners, that of `management` too, and of the upstreams.
+    pub(super) fn new(
+        snapshot: &ConfigSnapshot,
+        management: Option<&ServerTls>,
+        addresses: &Addresses,
+    ) -> Self {
+        let listeners = addresses.listeners.iter().map(|(address, _)| *address).zip(snapshot.certificates());
+        let management = addresses.management.zip(management.map(|tls| tls.certificates.as_slice()));
+        let shown = listeners.chain(management).flat_map(|(address, certificates)| {
+            certificates.iter().map(move |certificate| (address.to_string(), Arc::clone(certificate)))
+        });
+        let upstreams = snapshot.upstreams().iter();
         Self {
-            last_reload_succeeded: AtomicBool::new(true),
-            taken_over_at: AtomicU64::new(now()),
-            certificates: Mutex::new(certificate_ends(config, addresses)),
+            shown: shown.collect(),
+            trusted: upstreams.filter_map(|upstream| upstream.watched_files()).collect(),
         }
     }
 
-    /// Takes note of a configuration that was taken over.
-    pub(super) fn taken_over(&self, config: &Config, addresses: &Addresses) {
-        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) =
-            certificate_ends(config, addresses);
+    /// All of them, to be looked at.
+    pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
+        let shown = self.shown.iter().map(|(_, certificate)| Arc::clone(certificate) as Arc<dyn Watched>);
+        shown.chain(self.trusted.iter().cloned()).collect()
+    }
+}
+
+impl ConfigStatus {
+    /// Takes note of a configuration that was taken over, also at the start.
+    pub(super) fn taken_over(&self, certificates: ConfigCertificates) {
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
         self.taken_over_at.store(now(), Ordering::Relaxed);
         self.last_reload_succeeded.store(true, Ordering::Relaxed);
     }
@@ -54,29 +76,28 @@ impl ConfigStatus {
     }
 
     /// The certificates of all listeners, that of `management` too.
-    pub(super) fn certificates(&self) -> Vec<CertificateEnd> {
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-fn certificate_ends(config: &Config, addresses: &Addresses) -> Vec<CertificateEnd> {
-    let listeners = config.listeners.iter().zip(&addresses.listeners);
-    let listeners = listeners.map(|(listener, (address, _))| (Some(*address), listener.tls.as_ref()));
-    let management = config.management.as_ref().and_then(|management| management.tls.as_ref());
-    listeners
-        .chain([(addresses.management, management)])
-        .filter_map(|(address, tls)| Some((address?, tls?)))
-        .flat_map(|(address, ListenerTls { certificates })| {
-            certificates.iter().filter_map(move |files| {
-                let certificate = CertificateDer::from_pem_file(&files.certificate).ok()?;
-                Some(CertificateEnd {
-                    listener: address.to_string(),
-                    file: files.certificate.display().to_string(),
-                    end: certificate_end(&certificate)?.as_secs(),
-                })
+    pub(super) fn certificate_ends(&self) -> Vec<CertificateEnd> {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shown = certificates.shown.into_iter();
+        shown
+            .filter_map(|(listener, certificate)| {
+                let file = certificate.paths().first()?.display().to_string();
+                Some(CertificateEnd { listener, file, end: certificate.current().end?.as_secs() })
             })
-        })
-        .collect()
+            .collect()
+    }
+
+    /// Each file of certificates, and whether what it holds is in use.
+    pub(super) fn certificate_files(&self) -> BTreeMap<String, bool> {
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut files = BTreeMap::new();
+        for watched in certificates.watched() {
+            if let Some(file) = watched.paths().first() {
+                *files.entry(file.display().to_string()).or_insert(true) &= watched.is_current();
+            }
+        }
+        files
+    }
 }
 
 fn now() -> u64 {

@@ -13,11 +13,11 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustls::ServerConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::background_changes::BackgroundChanges;
-use super::config_status::ConfigStatus;
+use super::certificate_watch::CertificateWatch;
+use super::config_status::{ConfigCertificates, ConfigStatus};
 use super::control_plane::{self, ControlCommand, ControlPlane};
 use super::embedded_lease::EmbeddedLease;
 use super::follower_thread::{self, FollowerCommand, FollowerThread};
@@ -31,7 +31,7 @@ use crate::management::{
     self, AppliedChanges, Health, KeysExpiring, Management, MetricsToken, Operations, Settings,
 };
 use crate::proxy::{
-    self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, SharedState, TlsError,
+    self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, ServerTls, SharedState, TlsError,
     WorkerCommand, WorkerHandle,
 };
 use crate::store::{AsyncStore, Follower, PepperId, RecordClock, Replica, RequestStore, Store, StoreError};
@@ -117,6 +117,7 @@ pub struct Gateway {
     /// Every listening socket once more, by its name.
     sockets: Vec<(String, TcpListener)>,
     upstream_monitor: UpstreamMonitor,
+    certificate_watch: CertificateWatch,
 }
 
 impl Gateway {
@@ -254,7 +255,10 @@ impl Gateway {
             management: management.as_ref().and_then(|socket| socket.local_addr().ok()),
         };
 
-        let status = Arc::new(ConfigStatus::new(&config, &addresses));
+        let certificates = ConfigCertificates::new(&snapshot, management_tls.as_ref(), &addresses);
+        let certificate_watch = CertificateWatch::spawn(certificates.watched())?;
+        let status = Arc::new(ConfigStatus::default());
+        status.taken_over(certificates);
         let keys_expiring = async_store
             .as_ref()
             .map(|store| KeysExpiring::new(store.clone(), clock.clone(), &config.keys.notice));
@@ -295,7 +299,8 @@ impl Gateway {
                 Arc::clone(&authenticator),
                 AppliedChanges::new(look.clone(), applied.clone()),
             );
-            let settings = Settings::new(&config, &addresses.listeners, management_tls, metrics_token);
+            let tls = management_tls.map(|tls| tls.config);
+            let settings = Settings::new(&config, &addresses.listeners, tls, metrics_token);
             Arc::new(Management::new(
                 operations,
                 Arc::clone(&authenticator),
@@ -350,6 +355,7 @@ impl Gateway {
             background,
             sockets,
             upstream_monitor,
+            certificate_watch,
         })
     }
 
@@ -427,9 +433,9 @@ pub fn missing_peppers(config: &Config, peppers: &Peppers, store: &Store) -> Res
 }
 
 /// The management listener's TLS, with the certificates that are in the files now.
-fn management_tls(config: &Config) -> Result<Option<Arc<ServerConfig>>, TlsError> {
+fn management_tls(config: &Config) -> Result<Option<ServerTls>, TlsError> {
     let tls = config.management.as_ref().and_then(|settings| settings.tls.as_ref());
-    tls.map(proxy::tls_server_config).transpose()
+    tls.map(proxy::server_tls).transpose()
 }
 
 fn list_peppers(missing: &[PepperId]) -> String {

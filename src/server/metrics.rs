@@ -81,8 +81,8 @@ pub(super) fn build(
     Metrics::new(workers, names, sources, families)
 }
 
-/// How the last reload went, and until when the certificates are valid.
-fn config_metrics(status: &Arc<ConfigStatus>) -> [MetricFamily; 3] {
+/// How the last reload went, until when the certificates are valid, and whether changed ones are in use.
+fn config_metrics(status: &Arc<ConfigStatus>) -> [MetricFamily; 4] {
     let gauge = |name, help, read: fn(&ConfigStatus) -> Vec<LabelledValue>| {
         let status = Arc::clone(status);
         MetricFamily { name, help, kind: MetricKind::Gauge, read: Box::new(move || read(&status)) }
@@ -102,8 +102,16 @@ fn config_metrics(status: &Arc<ConfigStatus>) -> [MetricFamily; 3] {
             "certificate_expiry_timestamp_seconds",
             "When a certificate ends that a listener shows, since 1970",
             |status| {
-                let ends = status.certificates().into_iter();
+                let ends = status.certificate_ends().into_iter();
                 ends.map(|of| (vec![("listener", of.listener), ("certificate", of.file)], of.end)).collect()
+            },
+        ),
+        gauge(
+            "certificate_last_reload_successful",
+            "1 if what the file holds is in use; 0 if it changed, alone or its key, to something that cannot be used",
+            |status| {
+                let files = status.certificate_files().into_iter();
+                files.map(|(file, is_current)| (vec![("certificate", file)], u64::from(is_current))).collect()
             },
         ),
     ]

@@ -1,6 +1,7 @@
 //! Puts the parts together: start, follow the store, reload, hand over, drain.
 
 mod background_changes;
+mod certificate_watch;
 mod config_status;
 mod control_plane;
 mod control_socket;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -79,7 +80,8 @@ async fn open(
     // requests are written whole; waiting for more would only delay them
     tcp.set_nodelay(true).map_err(failed)?;
     let Some(tls) = &endpoint.tls else { return Ok(Socket::Plain(tcp)) };
-    let stream = TlsConnector::from(tls.config.clone())
+    let config = Arc::clone(&**tls.config.current());
+    let stream = TlsConnector::from(config)
         .connect(tls.server_name.clone(), tcp)
         .await
         .map_err(|source| ConnectError::Tls { endpoint: name(), source })?;

@@ -10,7 +10,7 @@ use super::destination_state::EndpointAddress;
 use super::observed_addresses::ObservedAddresses;
 use super::setup_error::UpstreamSetupError;
 use super::tls::{self, TlsClient};
-use crate::config;
+use crate::config::{self, Watched};
 
 /// An API behind the gateway, ready for use. Shared by all workers and immutable.
 pub struct Upstream {
@@ -143,6 +143,13 @@ impl Upstream {
     /// Names an address in the log.
     pub(super) fn address_name(&self, endpoint: usize, address: Option<SocketAddr>) -> String {
         self.endpoints[endpoint].name(address)
+    }
+
+    /// The file of whom it trusts, if it is one that may change.
+    pub fn watched_files(&self) -> Option<Arc<dyn Watched>> {
+        let tls = self.endpoints.iter().find_map(|endpoint| endpoint.tls.as_ref())?;
+        let config: Arc<dyn Watched> = Arc::clone(&tls.config) as _;
+        (!config.paths().is_empty()).then_some(config)
     }
 
     /// Whether it is reached over TLS.

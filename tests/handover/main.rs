@@ -18,11 +18,15 @@ use std::thread;
 use std::time::Duration;
 
 use load::{Load, TARGET};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use support::api::Api;
+use support::certificates::Authority;
 use support::cli::{Key, Outcome};
 use support::gateway::{Gateway, Plan, Site};
 use support::http1::{Client, Request};
 use support::postgres::Postgres;
+use support::tls::{believing, handshake};
 use support::upstream::{Answer, Conversation, Recorded, Upstream};
 use support::{PATIENCE, stays, wait_for};
 
@@ -308,6 +312,22 @@ fn what_a_reload_cannot_change_an_upgrade_can() {
     service.succeed();
     wait_for(PATIENCE, "the former listener is closed", || std::net::TcpStream::connect(extra).is_err());
     service.works();
+}
+
+#[test]
+fn a_process_that_took_over_takes_over_renewed_certificates_too() {
+    let upstream = Upstream::start();
+    let mut service = Service::start(Plan::new(&upstream).prepare());
+    service.succeed();
+    let folder = service.gateway.directory().join("certs");
+    let renewed = Authority::new(&folder).sign(&["renewed.test"]);
+    fs::rename(&renewed.certificate, folder.join("gateway.pem")).unwrap();
+    fs::rename(&renewed.key, folder.join("gateway.key")).unwrap();
+    let expected = CertificateDer::from_pem_file(folder.join("gateway.pem")).unwrap();
+    wait_for(PATIENCE, "the new certificate is shown", || {
+        let stream = handshake(service.gateway.https(), "renewed.test", believing(&[])).expect("a handshake");
+        stream.conn.peer_certificates().unwrap()[0] == expected
+    });
 }
 
 #[test]

@@ -66,6 +66,24 @@ fn an_upstream_in_tls_must_show_a_certificate_of_the_given_authority() {
 }
 
 #[test]
+fn a_new_authority_is_trusted_once_it_is_in_the_file() {
+    let authorities = Authorities::new();
+    let upstream = tls_upstream(server(&authorities.other.sign(&["localhost"]), &["http/1.1"]));
+    let file = authorities.trusted.file();
+    let rest = format!("ejection: off, tls: {{ ca: \"{}\" }}", file.display());
+    let stage = Stage::with(|plan| plan.upstreams(&tls_entry(upstream.address().port(), "localhost", &rest)));
+    let ask = || stage.gateway.exchange(stage.request("GET", "/v1/projects/e1/x").end()).status;
+    assert_eq!(ask(), 502);
+    let former = std::fs::read(&file).expect("the authority's certificate");
+    let both = [&former[..], b"-----BEGIN CERTIFICATE-----\n"].concat();
+    std::fs::write(&file, &both).expect("half a file");
+    wait_for(PATIENCE, "it is told", || stage.gateway.log().contains("cannot be used"));
+    let other = std::fs::read(authorities.other.file()).expect("the authority's certificate");
+    std::fs::write(&file, [former, other].concat()).expect("the whole file");
+    wait_for(PATIENCE, "the upstream is trusted", || ask() == 200);
+}
+
+#[test]
 fn a_plain_upstream_where_tls_is_wanted_is_502() {
     let upstream = RawUpstream::start(|_, mut reader| {
         reader.fill_buf()?;

@@ -6,6 +6,7 @@ use super::{Gateway, management_tls};
 use crate::config::{Authentication, Config, SecretFileError};
 use crate::management::{MetricsToken, Settings};
 use crate::proxy::{ConfigSnapshot, ConfigSnapshotError, TlsError};
+use crate::server::config_status::ConfigCertificates;
 use crate::server::open_files;
 
 /// Why a configuration is not taken over while the gateway runs. The old one stays in force.
@@ -59,13 +60,16 @@ impl Gateway {
         let snapshot = ConfigSnapshot::new(&config, files)?;
         let tls = management_tls(&config)?;
         let metrics_token = MetricsToken::read(&config)?;
+        let certificates = ConfigCertificates::new(&snapshot, tls.as_ref(), &self.addresses);
         snapshot.take_over(&self.shared.snapshot.load());
         self.upstream_monitor.watch(snapshot.upstreams().to_vec());
+        self.certificate_watch.watch(certificates.watched());
         self.shared.snapshot.store(Arc::new(snapshot));
         if let Some(management_plane) = &self.management_plane {
+            let tls = tls.map(|tls| tls.config);
             management_plane.reload(Settings::new(&config, &self.addresses.listeners, tls, metrics_token));
         }
-        self.status.taken_over(&config, &self.addresses);
+        self.status.taken_over(certificates);
         self.config = config;
         Ok(())
     }
