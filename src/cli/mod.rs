@@ -29,6 +29,7 @@ mod security_warnings;
 mod serve;
 mod shell;
 mod store;
+mod syslog;
 mod usage_tips;
 
 use std::path::PathBuf;
