@@ -11,7 +11,7 @@ use super::yaml::{self, Node};
 use super::{
     AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyLifetimes,
     KeyPrefixes, Limits, Log, Throttle, Timeouts, authentication, cores, key_lifetimes, limits, listener,
-    log, management, routes, store, upstream,
+    log, management, routes, store, tracing, upstream,
 };
 
 /// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,
@@ -124,6 +124,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
             "trusted_proxies",
             "strip_headers",
             "log",
+            "tracing",
         ],
     )?;
 
@@ -186,6 +187,7 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     reader.set(&mut strip_headers, section.get("strip_headers"), read_stripped);
     let mut log = Log::default();
     reader.set(&mut log, section.get("log"), log::read);
+    let tracing = section.get("tracing").map(|node| tracing::read(reader, node));
 
     let store::Section { store, max_staleness, gateway } = store?;
     Some(Config {
@@ -219,6 +221,10 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
         trusted_proxies,
         strip_headers,
         log,
+        tracing: match tracing {
+            None => None,
+            Some(tracing) => Some(tracing?),
+        },
     })
 }
 

@@ -26,6 +26,7 @@ mod routes;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod trusted_roots;
 mod upstream;
 mod watched_files;
@@ -61,6 +62,7 @@ pub use route::{
     RefusedMethodOverrides, Route, Selectors,
 };
 pub use store::Store;
+pub use tracing::{OtlpUrl, SampleRate, Tracing};
 pub use trusted_roots::{roots_in, trusted_roots};
 pub use upstream::{
     AuthorizationHeader, DEFAULT_MAX_CONNECTIONS, EndpointUrl, Protocol, SecretFileError, Upstream,
@@ -121,6 +123,8 @@ pub struct Config {
     pub strip_headers: Vec<String>,
     /// What is logged, and where.
     pub log: Log,
+    /// Without it no spans are recorded.
+    pub tracing: Option<Tracing>,
 }
 
 /// How many threads can run at once here.

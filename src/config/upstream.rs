@@ -178,7 +178,7 @@ pub(super) fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretFileEr
 }
 
 impl EndpointUrl {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
         let tls = match uri.scheme_str()? {
             "http" => false,

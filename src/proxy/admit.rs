@@ -210,7 +210,7 @@ pub(super) fn absolute_form(target: &[u8], malformed: Refusal) -> Result<Absolut
 }
 
 /// `host [":" port]` without user information, lists or anything that a path could begin with (RFC 9110 §7.2).
-fn valid_host(host: &[u8]) -> Result<&[u8], Refusal> {
+pub(super) fn valid_host(host: &[u8]) -> Result<&[u8], Refusal> {
     let malformed = Refusal::Malformed("Host is malformed");
     let (name, port) = if host.starts_with(b"[") {
         let end = host.iter().position(|&byte| byte == b']').ok_or(malformed.clone())? + 1;

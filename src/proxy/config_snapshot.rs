@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::credential_places::{CredentialPlaces, UNUSABLE, unusable_credential_headers};
 use super::tls::{self, ServerTls, TlsError, WatchedCertificate};
-use crate::config::{Access, AccessControl, Config, Limits, Route, Timeouts};
+use crate::config::{Access, AccessControl, Config, Limits, Route, SampleRate, Timeouts};
 use crate::policy::{RouteProblem, RouteTable};
 use crate::upstream::{Upstream, UpstreamSetupError};
 use crate::wire::{FieldNameSet, HeaderRule};
@@ -26,6 +26,8 @@ pub struct ConfigSnapshot {
     pub(super) trusted_proxies: Vec<IpNet>,
     /// How long before its end a key's clients are told of it; `None`: never.
     pub(super) expiry_notice: Option<Duration>,
+    /// Which traces are recorded; `None`: none is.
+    pub(super) sample: Option<SampleRate>,
     pub(super) credential_places: CredentialPlaces,
     /// What `strip_headers` lists.
     pub(super) stripped: FieldNameSet,
@@ -106,6 +108,7 @@ impl ConfigSnapshot {
         let selectors = header_selectors(config).map(|(_, name)| name);
         Ok(Self {
             expiry_notice: config.keys.longest_notice(),
+            sample: config.tracing.as_ref().map(|tracing| tracing.sample),
             routes: RouteTable::new(&config.routes).map_err(ConfigSnapshotError::Routes)?,
             route_names: config.routes.iter().map(|route| route.path.to_string()).collect(),
             upstreams: config.upstreams.iter().map(Upstream::new).collect::<Result<_, _>>()?,

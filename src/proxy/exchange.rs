@@ -12,6 +12,7 @@ use super::client_response;
 use super::decide::Permitted;
 use super::open_streams::OpenStream;
 use super::refusal::Refusal;
+use super::request_spans::Attempt;
 use super::upstream_response::ResponseHeadError;
 use super::worker_context::WorkerContext;
 use crate::config::Timeouts;
@@ -29,6 +30,8 @@ pub(super) struct ExchangeProgress {
     pub(super) stall_check_due: Cell<bool>,
     pub(super) received: Cell<u64>,
     pub(super) sent: Cell<u64>,
+    /// What was tried at the upstream, if the trace is recorded.
+    pub(super) attempts: RefCell<Vec<Attempt>>,
     /// The status of the answer, once its head was begun towards the client.
     pub(super) status: Cell<Option<u16>>,
     /// What has passed of a WebSocket's frames to the client.
@@ -135,6 +138,7 @@ impl Exchange<'_> {
         if failure == Failure::Timeout {
             self.mark_connection_unresponsive();
         }
+        self.note_failure(failure);
         if let Some(in_flight) = self.in_flight.borrow().as_ref() {
             self.pool.failed(in_flight, failure);
         }

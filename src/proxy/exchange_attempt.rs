@@ -61,6 +61,7 @@ impl Exchange<'_> {
                 _ => break,
             }
         }
+        self.note_answer(head.status);
         match Failure::of_status(head.status) {
             Some(failure) => {
                 self.failed(failure);

@@ -113,7 +113,7 @@ async fn serve_next(
         stream,
         access_control: active_config.snapshot.access_control(client.listener),
         request_id: request_id::choose(client, &head, || worker.random_bytes(), &mut id),
-        trace: TraceContext::new(client, &head, || worker.random_bytes()),
+        trace: TraceContext::new(client, &head, active_config.snapshot.sample, || worker.random_bytes()),
         arrived,
         keep_alive: is_readable
             && *served < active_config.snapshot.limits.requests_per_connection

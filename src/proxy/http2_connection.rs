@@ -149,7 +149,7 @@ impl StreamContext {
             stream: &stream,
             access_control: active_config.snapshot.access_control(client.listener),
             request_id: request_id::choose(&client, &head, || worker.random_bytes(), &mut id),
-            trace: TraceContext::new(&client, &head, || worker.random_bytes()),
+            trace: TraceContext::new(&client, &head, active_config.snapshot.sample, || worker.random_bytes()),
             arrived,
             keep_alive: true,
         };

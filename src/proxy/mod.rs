@@ -11,7 +11,7 @@
 //! | `decide` | step 4: whether the request may pass |
 //! | `forward` | step 5: the exchange with the upstream, until it ends or is interrupted |
 //! | `send_with_retries`, `exchange_attempt`, `upload`, `tunnel` | the exchange itself, in the order in which it happens |
-//! | `record_outcome` | step 6: counters, access log |
+//! | `record_outcome`, `request_spans` | step 6: counters, access log, spans |
 //! | `upstream_request`, `upstream_response`, `headers`, `websocket` | what goes to the upstream, and what it answers |
 //! | `client_response`, `own_response`, `refusal` | heads of responses to the client; the gateway's own responses; every refusal |
 //! | `exchange`, `request_context`, `worker_context`, `shared_state` | what an exchange, a request, a worker, all workers work with |
@@ -47,6 +47,7 @@ mod record_outcome;
 mod refusal;
 mod request_context;
 mod request_id;
+mod request_spans;
 mod route;
 mod send_with_retries;
 mod shared_state;

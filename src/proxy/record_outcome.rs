@@ -54,6 +54,11 @@ impl RequestContext<'_> {
         }
         metrics.bytes_received.add(progress.received.get());
         metrics.bytes_sent.add(progress.sent.get());
+        if self.trace.is_recorded()
+            && let Some(spans) = &self.worker.spans
+        {
+            self.record_spans(&mut spans.borrow_mut(), head, outcome, status);
+        }
         let refused = outcome.refusal.as_ref().map(Refusal::reason);
         let reason: Option<&dyn ReasonText> = match (&refused, &outcome.aborted, &outcome.rule) {
             (Some(refused), _, _) => Some(refused),

@@ -13,8 +13,8 @@ use super::upstream_response::{ResponseHeadError, UpstreamAttempt};
 use crate::config::Protocol;
 use crate::telemetry::GaugeGuard;
 use crate::upstream::{
-    AcquiredConnection, ConnectError, Connection, ExcludedConnections, Permit, PermitRequest, QueuedRequest,
-    StreamSlot,
+    AcquiredConnection, ConnectError, Connection, ExcludedConnections, Failure, Permit, PermitRequest,
+    QueuedRequest, StreamSlot,
 };
 use crate::wire::{BodyCopy, BodyLength, Http1Peer, Http2UpstreamPeer, Peer};
 
@@ -60,15 +60,19 @@ impl Exchange<'_> {
             self.progress.waiting_for.set(WaitingFor::Connection);
             // each endpoint has a limit of its own; this one is for all of them
             self.stream.set_deadline(self.timeouts.upstream_response);
+            let begun = self.attempt_start();
             let acquired = match self.acquire(&excluded, may_be_lost).await {
                 Ok(acquired) => acquired,
                 Err(ConnectError::AllInUse) => return ExchangeEnd::Refused(Refusal::UpstreamBusy),
                 Err(error) => {
                     self.metrics.upstream_failures.increase();
-                    return ExchangeEnd::Refused(match error {
-                        ConnectError::Timeout { .. } => Refusal::UpstreamTimeout,
-                        _ => Refusal::UpstreamUnreachable,
-                    });
+                    let (refusal, failure) = match error {
+                        ConnectError::Timeout { .. } => (Refusal::UpstreamTimeout, Failure::Timeout),
+                        _ => (Refusal::UpstreamUnreachable, Failure::Connect),
+                    };
+                    self.note_attempt(begun, None);
+                    self.note_failure(failure);
+                    return ExchangeEnd::Refused(refusal);
                 }
             };
             if acquired.is_reused {
@@ -98,6 +102,7 @@ impl Exchange<'_> {
             }
             let AcquiredConnection { in_flight, is_reused, connection } = acquired;
             let id = in_flight.slot().map(StreamSlot::connection);
+            self.note_attempt(begun, Some(&in_flight));
             self.in_flight.replace(Some(in_flight));
             let ended = match connection {
                 Connection::Http1(peer) => {
@@ -113,6 +118,7 @@ impl Exchange<'_> {
                     Box::pin(self.over_http2(client, &mut upload, send, retry)).await
                 }
             };
+            self.note_end(&ended);
             let retry = match ended {
                 Ok(ended) => return ended,
                 Err(retry) => retry,

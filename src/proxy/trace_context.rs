@@ -1,6 +1,7 @@
 //! The trace that a request belongs to (W3C Trace Context): continued from a trusted proxy, else begun here.
 
 use super::headers::ClientInfo;
+use crate::config::SampleRate;
 use crate::wire::{HeaderRule, RequestHead};
 
 /// A version, a trace, a parent and flags, with hyphens between them.
@@ -14,27 +15,38 @@ const SAMPLED: u8 = 1;
 /// The trace of a request, as the `traceparent` that goes to the upstream.
 pub(super) struct TraceContext {
     traceparent: [u8; BYTES],
-    is_continued: bool,
+    /// The span of the trusted proxy that continues in this request.
+    parent_id: Option<[u8; 16]>,
+    /// Whether the gateway records spans of it.
+    is_recorded: bool,
 }
 
 impl TraceContext {
-    /// Continues what a trusted proxy says, if it is valid; else begins a trace. It is then not sampled: nobody has
-    /// recorded it yet, and no stranger may have the upstream record what it sends.
-    pub(super) fn new(client: &ClientInfo, head: &RequestHead, mut random: impl FnMut() -> [u8; 16]) -> Self {
+    /// Continues what a trusted proxy says, if it is valid; else begins a trace, which is sampled if `sample` includes it.
+    /// Without `sample` the gateway records no spans, and begins no trace that is sampled: no stranger may have the
+    /// upstream record what it sends.
+    pub(super) fn new(
+        client: &ClientInfo,
+        head: &RequestHead,
+        sample: Option<SampleRate>,
+        mut random: impl FnMut() -> [u8; 16],
+    ) -> Self {
         let mut traceparent = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let parent = parent(client, head);
-        if let Some(parent) = parent {
+        let mut parent_id = None;
+        let is_sampled = if let Some(parent) = parent(client, head) {
             traceparent[TRACE_ID].copy_from_slice(&parent[TRACE_ID]);
+            parent_id = parent[PARENT_ID].try_into().ok();
             // the second digit is valid, so that its lowest bit is the number's
-            let sampled = char::from(parent[FLAGS.end - 1]).to_digit(16).is_some_and(|digit| digit & 1 == 1);
-            traceparent[FLAGS.end - 1] = b'0' + if sampled { SAMPLED } else { 0 };
+            char::from(parent[FLAGS.end - 1]).to_digit(16).is_some_and(|digit| digit & 1 == 1)
         } else {
             let id = u128::from_be_bytes(random());
             traceparent[TRACE_ID][..16].copy_from_slice(&hex(id >> 64));
             traceparent[TRACE_ID][16..].copy_from_slice(&hex(id));
-        }
+            sample.is_some_and(|sample| sample.includes(id))
+        };
+        traceparent[FLAGS.end - 1] = b'0' + if is_sampled { SAMPLED } else { 0 };
         traceparent[PARENT_ID].copy_from_slice(&hex(u128::from_be_bytes(random())));
-        Self { traceparent, is_continued: parent.is_some() }
+        Self { traceparent, parent_id, is_recorded: is_sampled && sample.is_some() }
     }
 
     /// The value of `traceparent` towards the upstream. Its parent is this request at the gateway.
@@ -49,8 +61,50 @@ impl TraceContext {
 
     /// Whether the trace was begun before the gateway, so that a `tracestate` belongs to it.
     pub(super) fn is_continued(&self) -> bool {
-        self.is_continued
+        self.parent_id.is_some()
     }
+
+    /// Whether the gateway records spans of it.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.is_recorded
+    }
+
+    /// The value of `traceparent` in an attempt to have the request answered: the parent is the span of the attempt.
+    pub(super) fn traceparent_of_attempt(&self, number: usize) -> [u8; BYTES] {
+        let mut traceparent = self.traceparent;
+        traceparent[PARENT_ID].copy_from_slice(&hex(u128::from(self.span_id(number))));
+        traceparent
+    }
+
+    /// The id of the request's own span, 0, or of the attempts, counted from 1. They follow one another, which saves
+    /// random numbers: in one trace no other span is likely to be that close.
+    pub(super) fn span_id(&self, number: usize) -> u64 {
+        // no id is zero
+        half_in(&self.traceparent[PARENT_ID]).wrapping_add(number as u64).max(1)
+    }
+
+    /// The trace's id.
+    pub(super) fn trace_number(&self) -> u128 {
+        number_in(self.trace_id())
+    }
+
+    /// The id of the span that the trusted proxy has named.
+    pub(super) fn parent_id(&self) -> Option<u64> {
+        self.parent_id.as_ref().map(|digits| half_in(digits))
+    }
+}
+
+/// A number in hexadecimal digits that are known to be right.
+fn number_in(digits: &[u8]) -> u128 {
+    digits
+        .iter()
+        .filter_map(|digit| char::from(*digit).to_digit(16))
+        .fold(0, |sum, digit| sum << 4 | u128::from(digit))
+}
+
+/// The same for sixteen digits.
+fn half_in(digits: &[u8]) -> u64 {
+    u64::try_from(number_in(digits)).unwrap_or_default()
 }
 
 /// The valid `traceparent` of a trusted proxy. Two are none.

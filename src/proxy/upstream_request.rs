@@ -104,6 +104,7 @@ impl Exchange<'_> {
             stripped: permitted.stripped,
             request_id: permitted.request_id,
             trace: permitted.trace,
+            attempt: self.attempt_number(),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::open_streams::TICK;
 use super::shared_state::SharedState;
 use super::worker_context::WorkerContext;
 use crate::store::Change;
-use crate::telemetry::{AccessLogWriter, WorkerMetrics};
+use crate::telemetry::{AccessLogWriter, SpanWriter, WorkerMetrics};
 
 /// How long a draining worker waits for responses and tunnels to end, and then for connections, before it closes them.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ pub fn spawn_workers(
     shared: &Arc<SharedState>,
     listeners: Vec<BoundListener>,
     metrics: Vec<Arc<WorkerMetrics>>,
-    access_log: impl Fn() -> AccessLogWriter,
+    writers: impl Fn() -> (AccessLogWriter, Option<SpanWriter>),
 ) -> io::Result<Vec<WorkerHandle>> {
     let mut sockets: Vec<Vec<(usize, TcpListener)>> = metrics.iter().map(|_| Vec::new()).collect();
     let workers = sockets.len();
@@ -76,7 +76,7 @@ pub fn spawn_workers(
         }
     }
     let workers = sockets.into_iter().zip(metrics).enumerate().map(|(number, (sockets, metrics))| {
-        let (shared, access_log) = (Arc::clone(shared), access_log());
+        let (shared, writers) = (Arc::clone(shared), writers());
         let (commands, receiver) = mpsc::unbounded_channel();
         let (started, starts) = std::sync::mpsc::channel();
         // a runtime of this kind cannot leave the thread that builds it
@@ -91,7 +91,7 @@ pub fn spawn_workers(
             let _ = started.send(result);
             let Some(runtime) = runtime else { return };
             runtime.block_on(async {
-                run(WorkerContext::new(shared, metrics, access_log), sockets, receiver).await;
+                run(WorkerContext::new(shared, metrics, writers), sockets, receiver).await;
             });
             // a look-up of an upstream's name may hang for long, and cannot be stopped
             runtime.shutdown_background();

@@ -11,7 +11,7 @@ use super::http_date::HttpDate;
 use super::open_streams::OpenStreams;
 use super::random_numbers::RandomNumbers;
 use super::shared_state::SharedState;
-use crate::telemetry::{AccessLogWriter, RouteCounts, WorkerMetrics};
+use crate::telemetry::{AccessLogWriter, RouteCounts, SpanWriter, WorkerMetrics};
 use crate::upstream::{ConcurrencyLimits, DestinationStates, Pool};
 use crate::wire::{PipePool, ReplayBudget};
 
@@ -53,6 +53,8 @@ pub(super) struct WorkerContext {
     /// Answered requests whose clients may still be sending.
     pub(super) lingering: Cell<usize>,
     pub(super) access_log: RefCell<AccessLogWriter>,
+    /// Where spans go, if they are recorded.
+    pub(super) spans: Option<RefCell<SpanWriter>>,
     active_config: RefCell<Rc<ActiveConfig>>,
     /// What the connections to upstreams are bounded by, those of earlier configurations too.
     upstream_limits: ConcurrencyLimits,
@@ -69,7 +71,7 @@ impl WorkerContext {
     pub(super) fn new(
         shared: Arc<SharedState>,
         metrics: Arc<WorkerMetrics>,
-        access_log: AccessLogWriter,
+        (access_log, spans): (AccessLogWriter, Option<SpanWriter>),
     ) -> Rc<Self> {
         let upstream_limits = ConcurrencyLimits::default();
         let destinations = DestinationStates::new(Arc::clone(&shared.endpoint_counts));
@@ -85,6 +87,7 @@ impl WorkerContext {
             pipe_pool: PipePool::new(active_config.snapshot.files.pipes),
             lingering: Cell::new(0),
             access_log: RefCell::new(access_log),
+            spans: spans.map(RefCell::new),
             active_config: RefCell::new(active_config),
             upstream_limits,
             destinations,
@@ -107,6 +110,9 @@ impl WorkerContext {
             self.streams.recheck_keys();
         }
         self.access_log.borrow_mut().flush();
+        if let Some(spans) = &self.spans {
+            spans.borrow_mut().flush();
+        }
         let active_config = self.active_config();
         for pool in &active_config.pools {
             pool.refresh(&self.destinations);

@@ -35,7 +35,7 @@ use crate::proxy::{
     WorkerCommand, WorkerHandle,
 };
 use crate::store::{AsyncStore, Follower, PepperId, RecordClock, Replica, RequestStore, Store, StoreError};
-use crate::telemetry::{AccessLog, RequestHistory, TelemetryError};
+use crate::telemetry::{AccessLog, RequestHistory, SpanExporter, TelemetryError};
 use crate::upstream::EndpointCounts;
 
 /// Threads that answer the request path's questions to the store.
@@ -103,6 +103,8 @@ pub struct Gateway {
     management_plane: Option<Arc<Management>>,
     shared: Arc<SharedState>,
     access_log: AccessLog,
+    /// Where spans are recorded.
+    spans: Option<SpanExporter>,
     workers: Arc<Vec<WorkerHandle>>,
     draining: Arc<AtomicBool>,
     control_commands: mpsc::UnboundedSender<ControlCommand>,
@@ -218,6 +220,9 @@ impl Gateway {
         let files = open_files::divide_open_files(&mut config);
         let snapshot = ConfigSnapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
+        let spans =
+            config.tracing.as_ref().map(|tracing| SpanExporter::start(tracing, &gateway_name(&config)));
+        let spans = spans.transpose()?;
         let management_tls = management_tls(&config)?;
         let metrics_token = MetricsToken::read(&config)?;
         if let Some(lease) = lease {
@@ -266,15 +271,15 @@ impl Gateway {
         let (metrics, worker_metrics) = metrics::build(
             config.workers,
             &authenticator,
-            &access_log,
+            (&access_log, spans.as_ref()),
             keys_expiring.as_ref(),
             &endpoint_counts,
             (&addresses, &status),
         );
         let upstream_monitor = UpstreamMonitor::spawn(snapshot.upstreams().to_vec())?;
         let shared = SharedState::new(snapshot, Arc::clone(&authenticator), endpoint_counts);
-        let workers =
-            Arc::new(proxy::spawn_workers(&shared, listeners, worker_metrics, || access_log.writer())?);
+        let writers = || (access_log.writer(), spans.as_ref().map(SpanExporter::writer));
+        let workers = Arc::new(proxy::spawn_workers(&shared, listeners, worker_metrics, writers)?);
         let draining = Arc::new(AtomicBool::new(false));
         let (follower_commands, follower_receiver) = std::sync::mpsc::channel();
         let (in_force, applied) = watch::channel(follower.position());
@@ -344,6 +349,7 @@ impl Gateway {
             management_plane,
             shared,
             access_log,
+            spans,
             workers,
             draining,
             control_commands,

@@ -9,7 +9,8 @@ use crate::auth::{AuthFailure, Authenticator};
 use crate::management::KeysExpiring;
 use crate::proxy::REFUSAL_CAUSES;
 use crate::telemetry::{
-    AccessLog, LabelledValue, MetricFamily, MetricKind, MetricNames, MetricSource, Metrics, WorkerMetrics,
+    AccessLog, LabelledValue, MetricFamily, MetricKind, MetricNames, MetricSource, Metrics, SpanExporter,
+    WorkerMetrics,
 };
 use crate::upstream::{EndpointCount, EndpointCounts};
 
@@ -17,7 +18,7 @@ use crate::upstream::{EndpointCount, EndpointCounts};
 pub(super) fn build(
     workers: usize,
     authenticator: &Arc<Authenticator>,
-    access_log: &AccessLog,
+    (access_log, spans): (&AccessLog, Option<&SpanExporter>),
     keys_expiring: Option<&KeysExpiring>,
     endpoints: &Arc<EndpointCounts>,
     (addresses, status): (&Addresses, &Arc<ConfigStatus>),
@@ -62,6 +63,23 @@ pub(super) fn build(
         kind: MetricKind::Counter,
         read: Box::new(access_log.dropped_reader()),
     });
+    if let Some(spans) = spans {
+        let (exported, dropped) = (spans.counts(), spans.counts());
+        sources.push(MetricSource {
+            name: "spans_exported",
+            help: "Spans that the collector has taken",
+            label: None,
+            kind: MetricKind::Counter,
+            read: Box::new(move || exported.exported()),
+        });
+        sources.push(MetricSource {
+            name: "spans_dropped",
+            help: "Spans that were lost because too many waited for the collector, or it did not take them",
+            label: None,
+            kind: MetricKind::Counter,
+            read: Box::new(move || dropped.dropped()),
+        });
+    }
     for (within, count) in keys_expiring.into_iter().flat_map(KeysExpiring::counts) {
         sources.push(MetricSource {
             name: "keys_expiring",

@@ -238,7 +238,7 @@ impl Line<'_> {
 }
 
 /// `path` without what may hold a secret: query, fragment, and the user information of `http://key:secret@host/`.
-fn loggable_path(path: &[u8]) -> &[u8] {
+pub fn loggable_path(path: &[u8]) -> &[u8] {
     let end = path.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(path.len());
     let path = &path[..end];
     if path.first() == Some(&b'/') {

@@ -16,7 +16,7 @@ use super::balancer::{AfterFailure, Balancer};
 use super::concurrency_limit::{ConcurrencyLimit, PermitRequest, Requester};
 use super::connect::{ConnectError, connect};
 use super::destination::{Destination, FailedDestinations, Idle, InFlight};
-use super::destination_state::DestinationStates;
+use super::destination_state::{DestinationStates, EndpointAddress};
 use super::failure::Failure;
 use super::http2_connections::ConnectionId;
 use super::observed_addresses::ObservedAddress;
@@ -110,6 +110,11 @@ impl Pool {
     /// The upstream it leads to.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// Where a request is sent.
+    pub fn endpoint_of(&self, request: &InFlight) -> EndpointAddress {
+        self.upstream.endpoint_address(request.destination.endpoint, request.destination.address)
     }
 
     /// Asks for the permit that a request needs before it may acquire a connection, and keeps for as long as it has it.

@@ -42,6 +42,11 @@ impl ClientInfo {
         self.trusted.set(policy::is_trusted_proxy(&self.peer.ip(), trusted));
     }
 
+    /// How it has reached this listener.
+    pub(in crate::proxy) fn scheme(&self) -> &'static str {
+        scheme(self.tls)
+    }
+
     pub(in crate::proxy) fn is_trusted(&self) -> bool {
         self.trusted.get()
     }

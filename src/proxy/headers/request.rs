@@ -23,6 +23,8 @@ pub(in crate::proxy) struct RequestFields<'a> {
     pub(in crate::proxy) stripped: &'a FieldNameSet,
     pub(in crate::proxy) request_id: &'a str,
     pub(in crate::proxy) trace: &'a TraceContext,
+    /// How often the request was sent, if its trace is recorded.
+    pub(in crate::proxy) attempt: usize,
 }
 
 impl RequestFields<'_> {
@@ -65,7 +67,10 @@ impl RequestFields<'_> {
         }
         emit(b"X-Request-Id", self.request_id.as_bytes());
         if !self.stripped.contains(b"traceparent") {
-            emit(b"traceparent", self.trace.traceparent());
+            match self.attempt {
+                0 => emit(b"traceparent", self.trace.traceparent()),
+                number => emit(b"traceparent", &self.trace.traceparent_of_attempt(number)),
+            }
         }
         if self.client.is_trusted() {
             self.forwarded(&mut emit);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Gateway, management_tls};
-use crate::config::{Authentication, Config, SecretFileError};
+use crate::config::{Authentication, Config, OtlpUrl, SecretFileError};
 use crate::management::{MetricsToken, Settings};
 use crate::proxy::{ConfigSnapshot, ConfigSnapshotError, TlsError};
 use crate::server::config_status::ConfigCertificates;
@@ -50,6 +50,7 @@ impl Gateway {
             ("throttle", self.config.throttle == config.throttle),
             ("authentication", same_authentication_times(&self.config, &config)),
             ("log", self.config.log == config.log),
+            ("tracing.otlp", otlp(&self.config) == otlp(&config)),
         ];
         let keys: Vec<_> = fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
         if !keys.is_empty() {
@@ -73,6 +74,10 @@ impl Gateway {
         self.config = config;
         Ok(())
     }
+}
+
+fn otlp(config: &Config) -> Option<&OtlpUrl> {
+    config.tracing.as_ref().map(|tracing| &tracing.otlp)
 }
 
 /// Names, certificates and the lengths of sessions may change; the address, and whether it speaks TLS, may not.

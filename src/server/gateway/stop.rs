@@ -17,6 +17,8 @@ use crate::store::uncheckpointed_wal;
 const BACKGROUND_END: Duration = Duration::from_secs(1);
 /// How long a stopping gateway waits for a record that does not answer.
 const LAST_ANSWER: Duration = Duration::from_secs(2);
+/// How long a stopping gateway waits for a collector of spans, within `drain_timeout`.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How long connections without a request stay open while another process takes over: their next request, which may be on
 /// its way, is answered, and the answer says that the connection ends.
 const IDLE_CONNECTIONS_END: Duration = Duration::from_secs(5);
@@ -65,6 +67,7 @@ impl Gateway {
             lease,
             background,
             access_log,
+            spans,
             sockets,
             ..
         } = self;
@@ -106,6 +109,9 @@ impl Gateway {
                 worker.join();
             }
             drop(access_log);
+            if let Some(spans) = spans {
+                spans.stop(LAST_SPANS.min(limit));
+            }
             let _ = done.send(());
         });
         // an error would mean that the thread above panicked: everything it waited for is gone then
