@@ -234,7 +234,7 @@ fn load_balancers_are_named_for_the_proxy_protocol() {
     assert!(mistakes(&listeners("[10.0.0.1/8]")).contains("expected '10.0.0.0/8' with this prefix length"));
     assert!(mistakes(&listeners("10.0.0.1")).contains("expected a list of networks"));
     let found = mistakes(&with("listeners", "listeners: [{ address: 127.0.0.1:0, proxy_protocol: {} }]"));
-    assert!(found.contains("listeners[0].proxy_protocol: the key 'from' is missing"), "{found}");
+    assert!(found.contains("listeners[0].proxy_protocol: the setting 'from' is missing"), "{found}");
 }
 
 #[test]
