@@ -1,7 +1,6 @@
 //! `portcullis check`: is this configuration right, and who reaches what under it?
 
 use std::fmt::{Display, Write as _};
-use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -147,7 +146,7 @@ fn networks(listener: &Listener) -> Vec<String> {
 /// How an upstream's requests are shared among its endpoints.
 fn endpoint_choice(upstream: &Upstream) -> String {
     // a name can have several addresses
-    let has_one_address = matches!(&upstream.endpoints[..], [only] if only.host.parse::<IpAddr>().is_ok());
+    let has_one_address = matches!(&upstream.endpoints[..], [only] if only.has_one_address());
     let ejection = upstream.ejection.map_or_else(
         || "never ejected".to_owned(),
         |Ejection { consecutive, pause, at_most_percent }| {

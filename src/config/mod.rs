@@ -28,6 +28,7 @@ mod store;
 mod tests;
 mod tracing;
 mod trusted_roots;
+mod unix_socket;
 mod upstream;
 mod watched_files;
 mod yaml;
@@ -65,7 +66,7 @@ pub use store::Store;
 pub use tracing::{OtlpUrl, SampleRate, Tracing};
 pub use trusted_roots::{roots_in, trusted_roots};
 pub use upstream::{
-    AuthorizationHeader, DEFAULT_MAX_CONNECTIONS, EndpointUrl, Protocol, SecretFileError, Upstream,
+    AuthorizationHeader, DEFAULT_MAX_CONNECTIONS, Endpoint, EndpointUrl, Protocol, SecretFileError, Upstream,
     UpstreamCredential,
 };
 pub use watched_files::{Watched, WatchedFiles};

@@ -298,7 +298,12 @@ impl<'e> Reader<'e> {
         if text.contains('\0') {
             return self.unexpected(node, "the path of a file");
         }
-        Some(self.file.parent().unwrap_or(Path::new("")).join(text))
+        Some(self.beside_file(text))
+    }
+
+    /// A path as it is from here: a relative one is relative to the configuration's file.
+    pub(super) fn beside_file(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
     }
 }
 

@@ -218,6 +218,25 @@ fn a_record_in_postgresql_has_a_replica_and_prints_no_password() {
 }
 
 #[test]
+fn endpoints_may_be_unix_sockets() {
+    let endpoints =
+        |list: &str| with("upstreams", &format!("upstreams: {{ api: {{ endpoints: [{list}] }} }}"));
+    let config = good(&endpoints("\"unix:/run/api.sock\", \"unix:own/api.sock\", \"http://127.0.0.1:80\""));
+    let shown: Vec<_> = config.upstreams[0].endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["unix:/run/api.sock", "unix:etc/own/api.sock", "http://127.0.0.1:80"]);
+    for wrong in ["unix:", "unix://run/api.sock", "unix:/run/"] {
+        let found = mistakes(&endpoints(&format!("\"{wrong}\"")));
+        assert!(found.contains("expected the path of a Unix socket, such as unix:/run/api.sock"), "{found}");
+    }
+    let (fits, long) = ("x".repeat(107 - "/run/".len()), "x".repeat(108 - "/run/".len()));
+    good(&endpoints(&format!("\"unix:/run/{fits}\"")));
+    let found = mistakes(&endpoints(&format!("\"unix:/run/{long}\"")));
+    assert!(found.contains("at most 107 bytes as the path of a Unix socket, this one has 108"), "{found}");
+    let found = mistakes(&endpoints("\"unix:/run/api.sock\", \"https://127.0.0.1:80\""));
+    assert!(found.contains("expected all https:// endpoints in an upstream, or none"), "{found}");
+}
+
+#[test]
 fn load_balancers_are_named_for_the_proxy_protocol() {
     let listeners = |from: &str| {
         with(

@@ -1,6 +1,7 @@
 //! `upstreams:`: the APIs behind the gateway.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use super::endpoint_choice::{Balance, Ejection, read_balance, read_ejection};
 use super::health_check::{self, HealthCheck};
 use super::listener::read_certificates;
 use super::reader::{Files, Reader};
+use super::unix_socket;
 use super::yaml::{Entry, Node, is_substituted};
 
 /// An API behind the gateway.
@@ -22,7 +24,7 @@ pub struct Upstream {
     /// What routes call it.
     pub name: String,
     /// Where it is reached. Never empty; all are TLS or none.
-    pub endpoints: Vec<EndpointUrl>,
+    pub endpoints: Vec<Endpoint>,
     /// The protocol spoken to it.
     pub protocol: Protocol,
     /// `tls.ca`: the certificates that may sign the upstream's; the system's roots where absent.
@@ -71,6 +73,15 @@ pub const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 /// [`Upstream::max_waiting`] where the configuration says nothing.
 const DEFAULT_MAX_WAITING: usize = 1024;
 
+/// Where an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Reached by TCP.
+    Url(EndpointUrl),
+    /// At the Unix socket with this path.
+    Unix(PathBuf),
+}
+
 /// An upstream's address: `http://host:port` or `https://host:port`, without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointUrl {
@@ -82,6 +93,29 @@ pub struct EndpointUrl {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// Whether it speaks TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Url(url) if url.tls)
+    }
+
+    /// What it is called in `Host` if nothing else says so.
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Url(url) => url.authority(),
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    /// Whether it is an address or a Unix socket: a name can have several addresses.
+    pub fn has_one_address(&self) -> bool {
+        match self {
+            Self::Url(url) => url.host.parse::<IpAddr>().is_ok(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 impl EndpointUrl {
     /// `host:port`, an IPv6 address in brackets.
     pub fn authority(&self) -> String {
@@ -89,6 +123,15 @@ impl EndpointUrl {
             format!("[{}]:{}", self.host, self.port)
         } else {
             format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -244,8 +287,8 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
         reader.word(node, &[("http1", Protocol::Http1), ("http2", Protocol::Http2)])
     });
     if let Some(node) = section.get("tls") {
-        if upstream.endpoints.first().is_some_and(|endpoint| !endpoint.tls) {
-            reader.error(node, "'tls' has no meaning here: the endpoints are http://, expected https://");
+        if upstream.endpoints.first().is_some_and(|endpoint| !endpoint.is_tls()) {
+            reader.error(node, "'tls' has no meaning here: the endpoints are not https://");
         }
         if let Some(tls) = reader.section(node, &["ca", "server_name"]) {
             upstream.ca_file = tls.get("ca").and_then(|node| read_ca(reader, node));
@@ -289,25 +332,29 @@ fn read(reader: &mut Reader<'_>, entry: &Entry) -> Upstream {
     upstream
 }
 
-fn read_endpoints(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<EndpointUrl>> {
+fn read_endpoints(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Endpoint>> {
     let mut tls = None;
     reader.items(node, "a list of URLs such as http://127.0.0.1:3000", |reader, node| {
         let text = reader.text(node, "a URL such as http://127.0.0.1:3000")?;
-        let Some(endpoint) = EndpointUrl::parse(text) else {
+        let endpoint = match unix_socket::path_in(text) {
+            Some(path) => Some(Endpoint::Unix(unix_socket::read(reader, node, path)?)),
+            None => EndpointUrl::parse(text).map(Endpoint::Url),
+        };
+        let Some(endpoint) = endpoint else {
             // what was found is not shown, for people put passwords into URLs, unless it is a host and a port
             let completed = format!("http://{text}");
             let advice = if EndpointUrl::parse(&completed).is_some() && !is_substituted(node) {
                 format!("the scheme is missing: write {completed}, or https:// if it speaks TLS")
             } else {
                 "expected http:// or https:// with a host and perhaps a port, without user, path or query, such as \
-                 http://127.0.0.1:3000"
+                 http://127.0.0.1:3000, or the path of a Unix socket, such as unix:/run/api.sock"
                     .to_owned()
             };
             reader.error(node, advice);
             return None;
         };
-        if *tls.get_or_insert(endpoint.tls) != endpoint.tls {
-            reader.error(node, "expected all endpoints of an upstream to be http:// or all https://");
+        if *tls.get_or_insert(endpoint.is_tls()) != endpoint.is_tls() {
+            reader.error(node, "expected all https:// endpoints in an upstream, or none");
         }
         Some(endpoint)
     })

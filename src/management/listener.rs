@@ -23,7 +23,7 @@ use super::state::Management;
 use super::write_timeout::WriteTimeout;
 use crate::model::ClientSource;
 use crate::telemetry::LogThrottle;
-use crate::wire::{Socket, accept_tls, refuse_tls};
+use crate::wire::{Socket, StreamSocket, accept_tls, refuse_tls};
 
 /// Pause after a failed accept, which would most likely fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -118,10 +118,11 @@ async fn serve_connection(
     timeouts: Timeouts,
     stop: CancellationToken,
 ) {
+    let socket = StreamSocket::from(tcp);
     match tls {
         None => {
             let begun = tokio::select! {
-                begun = tokio::time::timeout(timeouts.header, refuse_tls(&tcp)) => begun,
+                begun = tokio::time::timeout(timeouts.header, refuse_tls(&socket)) => begun,
                 () = stop.cancelled() => return,
             };
             match begun {
@@ -137,10 +138,10 @@ async fn serve_connection(
                 Err(_) => return,
             }
             let origin = Connection { peer, tls: None };
-            serve_http(Socket::Plain(tcp), origin, slot, management, timeouts, stop).await;
+            serve_http(Socket::Plain(socket), origin, slot, management, timeouts, stop).await;
         }
         Some(tls) => {
-            let accepted = tokio::time::timeout(timeouts.header, accept_tls(tcp, &tls)).await;
+            let accepted = tokio::time::timeout(timeouts.header, accept_tls(socket, &tls)).await;
             match accepted {
                 Ok(Ok(stream)) => {
                     let name = stream.get_ref().1.server_name().map(str::to_owned);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-use crate::wire::{Socket, StallDetector, TcpProgress};
+use crate::wire::{SendProgress, Socket, StallDetector};
 
 /// A connection that fails when its client has taken no byte for some time.
 pub(super) struct WriteTimeout {
@@ -42,7 +42,7 @@ impl WriteTimeout {
         });
         loop {
             ready!(pause.as_mut().poll(cx));
-            let Some(next) = stall.check(Instant::now(), TcpProgress::of(socket.tcp())) else {
+            let Some(next) = stall.check(Instant::now(), SendProgress::of(socket.stream())) else {
                 let error = format!("the client took nothing for {limit:?}");
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, error)));
             };
@@ -106,7 +106,7 @@ mod tests {
         socket.set_recv_buffer_size(16_384).unwrap();
         let client = socket.connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
-        (WriteTimeout::new(Socket::Plain(server), LIMIT), client)
+        (WriteTimeout::new(Socket::Plain(server.into()), LIMIT), client)
     }
 
     #[tokio::test]

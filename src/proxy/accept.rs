@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,9 @@ use super::shared_state::CountedConnection;
 use super::worker_context::WorkerContext;
 use super::{http1_connection, http2_connection};
 use crate::telemetry::LogThrottle;
-use crate::wire::{BufferedSocket, Http1Peer, ProxyHeaderError, Socket, accept_tls, read_proxy_header};
+use crate::wire::{
+    BufferedSocket, Http1Peer, ProxyHeaderError, Socket, StreamSocket, accept_tls, read_proxy_header,
+};
 
 /// After a failed accept (out of file descriptors, say): pressing on would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -77,7 +78,7 @@ async fn accept(
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((tcp, peer)) => serve_connection(&worker, tcp, peer, number, &log_throttles),
+                Ok((tcp, peer)) => serve_connection(&worker, tcp.into(), peer, number, &log_throttles),
                 Err(error) => {
                     if log_throttles.accept.should_log() {
                         tracing::warn!(%error, "cannot accept connections");
@@ -89,14 +90,14 @@ async fn accept(
     }
     // connections that the system has completed already would be reset with the socket
     while let Some(Ok((tcp, peer))) = now_or_never(listener.accept()).await {
-        serve_connection(&worker, tcp, peer, number, &log_throttles);
+        serve_connection(&worker, tcp.into(), peer, number, &log_throttles);
     }
 }
 
 /// Begins to serve a connection to the listener with this number, unless there are too many.
 fn serve_connection(
     worker: &Rc<WorkerContext>,
-    tcp: TcpStream,
+    socket: StreamSocket,
     peer: SocketAddr,
     number: usize,
     log_throttles: &Rc<LogThrottles>,
@@ -117,7 +118,7 @@ fn serve_connection(
         return;
     };
     // a response is written whole; waiting for more would only delay it
-    if tcp.set_nodelay(true).is_err() {
+    if socket.send_at_once().is_err() {
         return;
     }
     let counts = worker.metrics.listener(number);
@@ -130,7 +131,7 @@ fn serve_connection(
         let log_throttles = Rc::clone(log_throttles);
         tokio::task::spawn_local(async move {
             let mut counted = counted;
-            Box::pin(serve_proxied(&worker, tcp, peer, (number, tls), &mut counted, &log_throttles)).await;
+            Box::pin(serve_proxied(&worker, socket, peer, (number, tls), &mut counted, &log_throttles)).await;
             closed(&worker, number, counted);
         });
         return;
@@ -139,11 +140,11 @@ fn serve_connection(
     if let Some(tls) = tls {
         tokio::task::spawn_local(async move {
             let stream = open_new_connection(&worker, worker.active_config().snapshot.timeouts.tls_handshake);
-            Box::pin(serve_tls(&worker, tcp, tls, client, stream)).await;
+            Box::pin(serve_tls(&worker, socket, tls, client, stream)).await;
             closed(&worker, number, counted);
         });
     } else {
-        let peer = Box::new(Http1Peer::new(BufferedSocket::new(Socket::Plain(tcp))));
+        let peer = Box::new(Http1Peer::new(BufferedSocket::new(Socket::Plain(socket))));
         tokio::task::spawn_local(async move {
             http1_connection::serve(&worker, peer, client).await;
             closed(&worker, number, counted);
@@ -167,7 +168,7 @@ fn open_new_connection(worker: &WorkerContext, within: Duration) -> OpenStream {
 /// A connection from a load balancer, from its PROXY protocol header to its end.
 async fn serve_proxied(
     worker: &Rc<WorkerContext>,
-    tcp: TcpStream,
+    socket: StreamSocket,
     peer: SocketAddr,
     (number, tls): (usize, Option<Arc<ServerConfig>>),
     counted: &mut CountedConnection,
@@ -177,7 +178,7 @@ async fn serve_proxied(
         let timeouts = &worker.active_config().snapshot.timeouts;
         open_new_connection(worker, if tls.is_some() { timeouts.tls_handshake } else { timeouts.header })
     };
-    let read = Box::pin(stream.run(read_proxy_header(&tcp))).await;
+    let read = Box::pin(stream.run(read_proxy_header(&socket))).await;
     let failure = match read {
         Ok(Ok(source)) => Ok(source),
         // so does a check whether the port is open
@@ -203,10 +204,10 @@ async fn serve_proxied(
     }
     let client = Rc::new(ClientInfo::new(client, number, tls.is_some()));
     if let Some(tls) = tls {
-        Box::pin(serve_tls(worker, tcp, tls, client, stream)).await;
+        Box::pin(serve_tls(worker, socket, tls, client, stream)).await;
     } else {
         drop(stream);
-        let peer = Box::new(Http1Peer::new(BufferedSocket::new(Socket::Plain(tcp))));
+        let peer = Box::new(Http1Peer::new(BufferedSocket::new(Socket::Plain(socket))));
         http1_connection::serve(worker, peer, client).await;
     }
 }
@@ -215,13 +216,13 @@ async fn serve_proxied(
 /// not keep others out. `stream` has the time for the handshake.
 async fn serve_tls(
     worker: &Rc<WorkerContext>,
-    tcp: TcpStream,
+    socket: StreamSocket,
     tls: Arc<ServerConfig>,
     client: Rc<ClientInfo>,
     stream: OpenStream,
 ) {
     let tls = TlsAcceptor::from(tls);
-    let accepted = Box::pin(stream.run(accept_tls(tcp, &tls))).await;
+    let accepted = Box::pin(stream.run(accept_tls(socket, &tls))).await;
     let failure = match accepted {
         Ok(Ok(tls)) => Ok(tls),
         Ok(Err(error)) => Err(error.to_string()),

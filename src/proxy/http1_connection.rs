@@ -4,8 +4,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-
 use super::headers::{ClientInfo, is_named_by_connection};
 use super::open_streams::{Interrupt, OpenStream};
 use super::refusal::Refusal;
@@ -245,5 +243,5 @@ async fn reset_when_acknowledged(socket: &BufferedSocket, stream: &OpenStream, w
 /// Resets the connection, so that half an answer is not taken for a whole one.
 fn reset(socket: &BufferedSocket) {
     // what cannot be reset is closed: the client then sees an early end
-    let _ = SockRef::from(socket.tcp()).set_linger(Some(Duration::ZERO));
+    let _ = socket.stream().reset_when_closed();
 }

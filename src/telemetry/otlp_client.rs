@@ -128,9 +128,9 @@ impl OtlpClient {
         let tcp = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
         tcp.set_nodelay(true)?;
         let socket = match &self.tls {
-            None => Socket::Plain(tcp),
+            None => Socket::Plain(tcp.into()),
             Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), tcp).await?;
+                let stream = connector.connect(name.clone(), tcp.into()).await?;
                 Socket::Tls(Box::new(TlsStream::Client(stream)))
             }
         };

@@ -1,16 +1,16 @@
-//! A new connection to an endpoint: TCP, then TLS.
+//! A new connection to an endpoint: TCP or a Unix socket, then TLS.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::prepared_upstream::Endpoint;
-use crate::config::Protocol;
-use crate::wire::Socket;
+use crate::config::{self, Protocol};
+use crate::wire::{Socket, StreamSocket};
 
 /// Why no connection to an upstream could be had.
 #[derive(Debug, thiserror::Error)]
@@ -72,17 +72,13 @@ async fn open(
 ) -> Result<Socket, ConnectError> {
     let name = || endpoint.name(address);
     let failed = |source| ConnectError::Connect { endpoint: name(), source };
-    let tcp = match address {
-        Some(address) => TcpStream::connect(address).await,
-        None => TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await,
-    };
-    let tcp = tcp.map_err(failed)?;
+    let socket = open_socket(endpoint, address).await.map_err(failed)?;
     // requests are written whole; waiting for more would only delay them
-    tcp.set_nodelay(true).map_err(failed)?;
-    let Some(tls) = &endpoint.tls else { return Ok(Socket::Plain(tcp)) };
+    socket.send_at_once().map_err(failed)?;
+    let Some(tls) = &endpoint.tls else { return Ok(Socket::Plain(socket)) };
     let config = Arc::clone(&**tls.config.current());
     let stream = TlsConnector::from(config)
-        .connect(tls.server_name.clone(), tcp)
+        .connect(tls.server_name.clone(), socket)
         .await
         .map_err(|source| ConnectError::Tls { endpoint: name(), source })?;
     if protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -90,4 +86,12 @@ async fn open(
         return Err(ConnectError::NotHttp2 { endpoint: name(), detail });
     }
     Ok(Socket::Tls(Box::new(TlsStream::Client(stream))))
+}
+
+async fn open_socket(endpoint: &Endpoint, address: Option<SocketAddr>) -> io::Result<StreamSocket> {
+    Ok(match (&endpoint.location, address) {
+        (config::Endpoint::Unix(path), _) => UnixStream::connect(path).await?.into(),
+        (config::Endpoint::Url(_), Some(address)) => TcpStream::connect(address).await?.into(),
+        (config::Endpoint::Url(url), None) => TcpStream::connect((url.host.as_str(), url.port)).await?.into(),
+    })
 }

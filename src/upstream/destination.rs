@@ -16,7 +16,7 @@ use crate::wire::Http1Peer;
 pub(super) struct Destination {
     /// Its endpoint's number in the upstream.
     pub(super) endpoint: usize,
-    /// `None`: its name was not looked up yet, and is with each connection.
+    /// `None`: its name was not looked up yet, and is with each connection; or it is a Unix socket.
     pub(super) address: Option<SocketAddr>,
     /// What the health checks say of it.
     pub(super) health: Arc<CheckedHealth>,

@@ -194,7 +194,7 @@ impl DestinationStates {
 pub struct EndpointAddress {
     /// The upstream's name.
     pub upstream: String,
-    /// The endpoint's host and port, as configured.
+    /// The endpoint's host and port, or the path of its Unix socket, as configured.
     pub endpoint: String,
     /// The address that its name stands for; absent where the configuration has an address, or before it is looked up.
     pub address: Option<SocketAddr>,

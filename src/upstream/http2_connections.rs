@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::sync::Notify;
 
-use crate::wire::{SocketWatch, TcpProgress};
+use crate::wire::{SendProgress, SocketWatch};
 
 /// One worker's connections to one HTTP/2 endpoint.
 #[derive(Default)]
@@ -59,7 +59,7 @@ impl StreamSlot {
     }
 
     /// How far the upstream has taken what was sent on the connection. `None` where the kernel does not say.
-    pub fn progress(&self) -> Option<TcpProgress> {
+    pub fn progress(&self) -> Option<SendProgress> {
         self.state.socket.progress()
     }
 }

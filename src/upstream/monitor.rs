@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::health_check::check_health;
-use super::prepared_upstream::Upstream;
+use super::prepared_upstream::{Endpoint, Upstream};
 use crate::config::HealthCheck;
 
 /// How often names are looked up. The system does not say how long an answer is good for (`getaddrinfo` has no TTL). Five
@@ -28,7 +28,7 @@ pub async fn monitor(mut upstreams: watch::Receiver<Vec<Arc<Upstream>>>) {
         let mut tasks = JoinSet::new();
         for upstream in upstreams.borrow_and_update().iter() {
             for (number, endpoint) in upstream.endpoints.iter().enumerate() {
-                if endpoint.address().is_none() {
+                if endpoint.host_name().is_some() {
                     tasks.spawn(look_up_again(Arc::clone(upstream), number));
                 }
             }
@@ -44,15 +44,16 @@ pub async fn monitor(mut upstreams: watch::Receiver<Vec<Arc<Upstream>>>) {
 
 /// Looks a name up again and again. As long as nothing is found, the addresses that were found last stay.
 async fn look_up_again(upstream: Arc<Upstream>, number: usize) {
-    let Some(endpoint) = upstream.endpoints.get(number) else { return };
+    let endpoint = upstream.endpoints.get(number);
+    let Some((name, port)) = endpoint.and_then(Endpoint::host_name) else { return };
     let mut interval = tokio::time::interval(LOOKUP_INTERVAL);
     // a look-up that hangs is not made up for
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_failing = false;
     loop {
         interval.tick().await;
-        let found = lookup_host((endpoint.host.as_str(), endpoint.port)).await;
-        let (upstream_name, name) = (&upstream.name, &endpoint.host);
+        let found = lookup_host((name, port)).await;
+        let upstream_name = &upstream.name;
         match found.map(distinct) {
             Ok(addresses) if !addresses.is_empty() => {
                 if std::mem::take(&mut was_failing) {
@@ -96,7 +97,8 @@ async fn check_all(upstream: Arc<Upstream>, check: HealthCheck) {
     loop {
         interval.tick().await;
         let mut round = JoinSet::new();
-        for at in upstream.observed.load().iter().filter(|at| at.address.is_some()) {
+        let observed = upstream.observed.load();
+        for at in observed.iter().filter(|at| upstream.is_located(at.endpoint, at.address)) {
             let (upstream, at, check) = (Arc::clone(&upstream), at.clone(), Arc::clone(&check));
             round.spawn(async move {
                 let result = check_health(&upstream, &at, &check).await;

@@ -25,13 +25,13 @@ pub(super) struct ObservedAddresses(ArcSwap<Vec<ObservedAddress>>);
 pub(super) struct ObservedAddress {
     /// The endpoint's number in the upstream.
     pub(super) endpoint: usize,
-    /// `None`: its name was not looked up yet.
+    /// `None`: its name was not looked up yet, or it is a Unix socket.
     pub(super) address: Option<SocketAddr>,
     pub(super) health: Arc<CheckedHealth>,
 }
 
 impl ObservedAddresses {
-    /// `None` stands for an endpoint whose name has yet to be looked up.
+    /// `None` stands for an endpoint whose name has yet to be looked up, and for a Unix socket.
     pub(super) fn new(endpoints: impl Iterator<Item = Option<SocketAddr>>) -> Self {
         let addresses = endpoints.enumerate().map(|(endpoint, address)| ObservedAddress {
             endpoint,

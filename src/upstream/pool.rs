@@ -377,7 +377,7 @@ fn is_open(socket: &mut BufferedSocket) -> bool {
     if socket.is_tls() {
         return socket.poll_fill(&mut cx).is_pending();
     }
-    match socket.tcp().poll_read_ready(&mut cx) {
+    match socket.stream().poll_read_ready(&mut cx) {
         Poll::Pending => true,
         // the connection has ended, or unexpected bytes have come
         Poll::Ready(_) => socket.poll_fill(&mut cx).is_pending(),

@@ -44,9 +44,10 @@ pub struct Upstream {
 
 /// One address of an upstream.
 pub(super) struct Endpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// `host:port`
+    pub(super) location: config::Endpoint,
+    /// `host:port`, or `unix:/path`
+    label: String,
+    /// What it is called in `Host` if nothing else says so.
     pub(super) authority: String,
     pub(super) tls: Option<TlsClient>,
 }
@@ -54,14 +55,23 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Its address, unless it has a name.
     pub(super) fn address(&self) -> Option<SocketAddr> {
-        self.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, self.port))
+        let config::Endpoint::Url(url) = &self.location else { return None };
+        url.host.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, url.port))
     }
 
-    /// `host:port`, and the address where the host is a name.
+    /// Its name and port, if it has a name that must be looked up.
+    pub(super) fn host_name(&self) -> Option<(&str, u16)> {
+        match &self.location {
+            config::Endpoint::Url(url) if self.address().is_none() => Some((&url.host, url.port)),
+            _ => None,
+        }
+    }
+
+    /// `host:port`, and the address where the host is a name; `unix:/path`.
     pub(super) fn name(&self, address: Option<SocketAddr>) -> String {
-        match address.filter(|_| self.address().is_none()) {
-            Some(address) => format!("{} ({})", self.authority, address.ip()),
-            None => self.authority.clone(),
+        match address.filter(|_| self.host_name().is_some()) {
+            Some(address) => format!("{} ({})", self.label, address.ip()),
+            None => self.label.clone(),
         }
     }
 }
@@ -78,8 +88,10 @@ impl Upstream {
             .map_err(|source| UpstreamSetupError::Credential { upstream: config.name.clone(), source })?;
         let mut client = None;
         let mut endpoints = Vec::new();
-        for url in &config.endpoints {
-            let tls = if url.tls {
+        for location in &config.endpoints {
+            let tls = if let config::Endpoint::Url(url) = location
+                && url.tls
+            {
                 let client = match &client {
                     Some(client) => Arc::clone(client),
                     None => Arc::clone(client.insert(tls::client_config(config)?)),
@@ -89,9 +101,12 @@ impl Upstream {
                 None
             };
             endpoints.push(Endpoint {
-                host: url.host.clone(),
-                port: url.port,
-                authority: url.authority(),
+                label: match location {
+                    config::Endpoint::Url(url) => url.authority(),
+                    config::Endpoint::Unix(_) => location.to_string(),
+                },
+                location: location.clone(),
+                authority: location.authority(),
                 tls,
             });
         }
@@ -99,7 +114,7 @@ impl Upstream {
             name: config.name.clone(),
             protocol: config.protocol,
             host: config.host.clone(),
-            authority: config.endpoints.first().map(config::EndpointUrl::authority).unwrap_or_default(),
+            authority: config.endpoints.first().map(config::Endpoint::authority).unwrap_or_default(),
             authorization: config.authorization,
             credential,
             max_connections: config.max_connections.unwrap_or(config::DEFAULT_MAX_CONNECTIONS),
@@ -123,7 +138,7 @@ impl Upstream {
     /// Takes over what is known of endpoints that were in a former configuration already: addresses, health.
     pub fn take_over(&self, former: &Self) {
         for (number, endpoint) in self.endpoints.iter().enumerate() {
-            let is_same = |other: &Endpoint| (&other.host, other.port) == (&endpoint.host, endpoint.port);
+            let is_same = |other: &Endpoint| other.location == endpoint.location;
             if let Some(before) = former.endpoints.iter().position(is_same) {
                 self.observed.take_over(number, &former.observed, before);
             }
@@ -135,8 +150,8 @@ impl Upstream {
         let endpoint = &self.endpoints[endpoint];
         EndpointAddress {
             upstream: self.name.clone(),
-            endpoint: endpoint.authority.clone(),
-            address: address.filter(|_| endpoint.address().is_none()),
+            endpoint: endpoint.label.clone(),
+            address: address.filter(|_| endpoint.host_name().is_some()),
         }
     }
 
@@ -150,6 +165,11 @@ impl Upstream {
         let tls = self.endpoints.iter().find_map(|endpoint| endpoint.tls.as_ref())?;
         let config: Arc<dyn Watched> = Arc::clone(&tls.config) as _;
         (!config.paths().is_empty()).then_some(config)
+    }
+
+    /// Whether it is known where an endpoint's address is: its name was looked up, or it has none.
+    pub(super) fn is_located(&self, endpoint: usize, address: Option<SocketAddr>) -> bool {
+        address.is_some() || self.endpoints[endpoint].host_name().is_none()
     }
 
     /// Whether it is reached over TLS.

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::buffer_pool::{self, LARGE_BYTES, SMALL_BYTES};
+use super::send_progress::SendProgress;
 use super::socket::Socket;
 use super::splice::Pipe;
-use super::tcp_progress::TcpProgress;
+use super::stream_socket::StreamSocket;
 
 /// Body pieces up to this size are copied to the end of what waits to be written, so that a head and a small body leave in
 /// one write. Larger ones are written from where they are.
@@ -50,9 +50,9 @@ impl BufferedSocket {
         }
     }
 
-    /// The TCP socket under it.
-    pub fn tcp(&self) -> &TcpStream {
-        self.socket.tcp()
+    /// The socket itself, without TLS.
+    pub fn stream(&self) -> &StreamSocket {
+        self.socket.stream()
     }
 
     /// Whether it is under TLS.
@@ -110,10 +110,10 @@ impl BufferedSocket {
 
     /// How far the other side has taken what was written; what is still to be handed to the socket waits too. `None`
     /// where the kernel does not say.
-    pub fn progress(&self) -> Option<TcpProgress> {
-        let TcpProgress { acknowledged, waiting } = TcpProgress::of(self.socket.tcp())?;
+    pub fn progress(&self) -> Option<SendProgress> {
+        let SendProgress { acknowledged, waiting } = SendProgress::of(self.socket.stream())?;
         let unsent = u32::try_from(self.unsent()).unwrap_or(u32::MAX);
-        Some(TcpProgress { acknowledged, waiting: waiting.saturating_add(unsent) })
+        Some(SendProgress { acknowledged, waiting: waiting.saturating_add(unsent) })
     }
 
     /// How many bytes wait for the socket, about: what TLS holds beside them counts as one.
@@ -240,7 +240,7 @@ impl BufferedSocket {
         pipe: &mut Pipe<'_>,
         count: u64,
     ) -> Poll<io::Result<usize>> {
-        let socket = self.socket.tcp();
+        let socket = self.socket.stream();
         loop {
             ready!(socket.poll_read_ready(cx))?;
             match socket.try_io(Interest::READABLE, || pipe.fill(socket, count)) {
@@ -259,7 +259,7 @@ impl BufferedSocket {
         cx: &mut Context<'_>,
         pipe: &mut Pipe<'_>,
     ) -> Poll<io::Result<usize>> {
-        let socket = self.socket.tcp();
+        let socket = self.socket.stream();
         loop {
             ready!(socket.poll_write_ready(cx))?;
             match socket.try_io(Interest::WRITABLE, || pipe.empty(socket)) {

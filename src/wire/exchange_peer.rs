@@ -7,7 +7,7 @@ use super::http1_peer::Http1Peer;
 use super::http2::Http2Peer;
 use super::http2_upstream_peer::Http2UpstreamPeer;
 use super::peer_result::{PeerError, Received};
-use super::tcp_progress::TcpProgress;
+use super::send_progress::SendProgress;
 
 /// The client or the upstream of one exchange, whatever protocol it speaks.
 pub enum Peer {
@@ -95,7 +95,7 @@ impl Peer {
 
     /// How far the other side has taken what was sent. `None` where the kernel does not say, and for a stream to an
     /// upstream, whose connection others share: its place knows.
-    pub fn progress(&self) -> Option<TcpProgress> {
+    pub fn progress(&self) -> Option<SendProgress> {
         match self {
             Self::Http1(peer) => peer.socket.progress(),
             Self::Http2(peer) => peer.progress(),

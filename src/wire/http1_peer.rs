@@ -135,7 +135,7 @@ impl Http1Peer {
         let has_left = self.socket.is_eof()
             && if self.ended_before {
                 // it sent several requests and then ended its direction; if it is gone, it resets what it is answered
-                !matches!(self.socket.tcp().take_error(), Ok(None))
+                !matches!(self.socket.stream().take_error(), Ok(None))
             } else {
                 !self.holds_request()
             };

@@ -7,9 +7,9 @@ mod tests;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use rustix::net::{RecvFlags, recv};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use rustix::net::RecvFlags;
+
+use super::stream_socket::StreamSocket;
 
 /// The longest line of version 1, with CR LF.
 const MAX_LINE_BYTES: usize = 107;
@@ -211,12 +211,12 @@ fn crc32c(parts: [&[u8]; 3]) -> u32 {
 
 /// Reads a connection's header and not one byte more: what follows is for TLS or HTTP. To be run within a time limit.
 /// Returns what [`ProxyHeader::source`] says.
-pub async fn read_proxy_header(socket: &TcpStream) -> Result<Option<SocketAddr>, ProxyHeaderError> {
+pub async fn read_proxy_header(socket: &StreamSocket) -> Result<Option<SocketAddr>, ProxyHeaderError> {
     let mut header = [0; MAX_BYTES];
     let mut length = 0;
     loop {
         // what is only looked at stays in the socket
-        let seen = receive(socket, &mut header[length..], RecvFlags::PEEK).await;
+        let seen = socket.receive(&mut header[length..], RecvFlags::PEEK).await;
         let seen = match seen {
             Ok(0) | Err(_) if length == 0 => return Err(ProxyHeaderError::Unused),
             Ok(0) => return Err(ProxyHeaderError::Ended),
@@ -224,14 +224,9 @@ pub async fn read_proxy_header(socket: &TcpStream) -> Result<Option<SocketAddr>,
         };
         let parsed = ProxyHeader::parse(&header[..seen])?;
         let end = parsed.map_or(seen, |header| header.length);
-        length += receive(socket, &mut header[length..end], RecvFlags::empty()).await?;
+        length += socket.receive(&mut header[length..end], RecvFlags::empty()).await?;
         if let Some(ProxyHeader { source, .. }) = parsed.filter(|header| header.length == length) {
             return Ok(source);
         }
     }
-}
-
-async fn receive(socket: &TcpStream, into: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
-    let read = || recv(socket, &mut *into, flags).map(|(count, _)| count).map_err(io::Error::from);
-    socket.async_io(Interest::READABLE, read).await
 }

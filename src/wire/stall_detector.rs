@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::tcp_progress::TcpProgress;
+use super::send_progress::SendProgress;
 
 /// How often a side is checked within its time limit. It is ended late by this part of the limit at most.
 const CHECKS: u32 = 8;
@@ -46,9 +46,9 @@ impl StallDetector {
 
     /// Checks when a deadline has fallen due. Returns when to check again; `None`: the other side has taken nothing for as
     /// long as it may. Unknown `progress` counts as none.
-    pub fn check(&mut self, now: Instant, progress: Option<TcpProgress>) -> Option<Duration> {
+    pub fn check(&mut self, now: Instant, progress: Option<SendProgress>) -> Option<Duration> {
         let mut is_whole = true;
-        if let Some(TcpProgress { acknowledged, waiting }) = progress {
+        if let Some(SendProgress { acknowledged, waiting }) = progress {
             // at the first look it may have taken some up to this moment
             let is_first = self.until.is_none();
             let until = *self.until.get_or_insert(acknowledged + u64::from(waiting));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn check(stall: &mut StallDetector, now: Instant, acknowledged: u64, waiting: u32) -> Option<Duration> {
-        stall.check(now, Some(TcpProgress { acknowledged, waiting }))
+        stall.check(now, Some(SendProgress { acknowledged, waiting }))
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn without_unacknowledged_bytes_the_limit_is_exact() {
         let start = Instant::now();
-        for known in [Some(TcpProgress { acknowledged: 7, waiting: 0 }), None] {
+        for known in [Some(SendProgress { acknowledged: 7, waiting: 0 }), None] {
             let mut stall = StallDetector::new(LIMIT, start);
             assert_eq!(stall.check(at(start, 1), known), Some(Duration::from_secs(7)));
             assert_eq!(stall.check(at(start, 8), known), None);

@@ -3,12 +3,13 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
+use rustix::net::RecvFlags;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use zeroize::Zeroize as _;
 
 use super::field_syntax::is_token;
+use super::stream_socket::StreamSocket;
 
 /// The longest method that is looked for, as in request lines.
 const METHOD_BYTES: usize = 32;
@@ -40,27 +41,30 @@ pub enum TlsAcceptError {
 
 /// Shakes hands with a client. Looks at its first bytes before: one that sends a plain HTTP request gets one answer that
 /// says so. To be run within a time limit.
-pub async fn accept_tls(tcp: TcpStream, tls: &TlsAcceptor) -> Result<TlsStream<TcpStream>, TlsAcceptError> {
+pub async fn accept_tls(
+    socket: StreamSocket,
+    tls: &TlsAcceptor,
+) -> Result<TlsStream<StreamSocket>, TlsAcceptError> {
     let mut first = [0; METHOD_BYTES + 1];
     // they stay where they are; a client that sends them one by one gets the alert that any other garbage gets
-    let count = tcp.peek(&mut first).await?;
+    let count = socket.receive(&mut first, RecvFlags::PEEK).await?;
     if is_request(&first[..count]) {
-        refuse(&tcp, PLAIN_HTTP_RESPONSE).await?;
+        refuse(&socket, PLAIN_HTTP_RESPONSE).await?;
         return Err(TlsAcceptError::PlainHttp);
     }
-    Ok(tls.accept(tcp).await?)
+    Ok(tls.accept(socket).await?)
 }
 
 /// Waits for a client's first byte on a port without TLS. One that begins a TLS handshake gets one answer that says so, and
 /// this is true. To be run within a time limit.
-pub async fn refuse_tls(tcp: &TcpStream) -> io::Result<bool> {
+pub async fn refuse_tls(socket: &StreamSocket) -> io::Result<bool> {
     let mut first = [0];
     // it stays where it is
-    let count = tcp.peek(&mut first).await?;
+    let count = socket.receive(&mut first, RecvFlags::PEEK).await?;
     if count == 0 || first[0] != HANDSHAKE_RECORD {
         return Ok(false);
     }
-    refuse(tcp, TLS_CLIENT_RESPONSE).await?;
+    refuse(socket, TLS_CLIENT_RESPONSE).await?;
     Ok(true)
 }
 
@@ -71,14 +75,13 @@ fn is_request(bytes: &[u8]) -> bool {
 }
 
 /// Answers. Never waits for the client: a new connection's buffer takes the answer whole.
-async fn refuse(tcp: &TcpStream, response: &[u8]) -> io::Result<()> {
+async fn refuse(socket: &StreamSocket, response: &[u8]) -> io::Result<()> {
     // it may hold a credential
     let mut unread = vec![0; UNREAD_BYTES];
-    let taken = tcp.try_read(&mut unread);
+    let taken = socket.receive(&mut unread, RecvFlags::empty()).await;
     unread.zeroize();
     taken?;
-    tcp.writable().await?;
-    tcp.try_write(response)?;
+    socket.send(response).await?;
     Ok(())
 }
 

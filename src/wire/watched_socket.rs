@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::send_progress::SendProgress;
 use super::socket::Socket;
-use super::tcp_progress::TcpProgress;
 
 /// A socket. It is closed when this is dropped, even if somebody watches it.
 pub struct WatchedSocket(Rc<RefCell<Socket>>);
@@ -31,8 +31,8 @@ impl WatchedSocket {
 
 impl SocketWatch {
     /// How far the other side has taken what was sent. `None` where the kernel does not say, and for one that is closed.
-    pub fn progress(&self) -> Option<TcpProgress> {
-        TcpProgress::of(self.0.upgrade()?.borrow().tcp())
+    pub fn progress(&self) -> Option<SendProgress> {
+        SendProgress::of(self.0.upgrade()?.borrow().stream())
     }
 }
 

@@ -68,9 +68,9 @@ async fn open(origin: &Origin, tls: Option<&Tls>) -> Result<SendRequest<Full<Byt
     let tcp = TcpStream::connect((origin.host.as_str(), origin.port)).await.map_err(failed)?;
     tcp.set_nodelay(true).map_err(failed)?;
     let stream = match tls {
-        None => Socket::Plain(tcp),
+        None => Socket::Plain(tcp.into()),
         Some(tls) => {
-            let connected = tls.connector.connect(tls.name.clone(), tcp).await;
+            let connected = tls.connector.connect(tls.name.clone(), tcp.into()).await;
             let stream = connected.map_err(|error| tls_error(origin, tls, &error))?;
             Socket::Tls(Box::new(TlsStream::Client(stream)))
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::super::buffer_pool;
 use super::super::field_block::FieldBlock;
 use super::super::peer_result::{PeerError, Received};
-use super::super::tcp_progress::TcpProgress;
+use super::super::send_progress::SendProgress;
 use super::connection::Connection;
 use super::frame::{Http2ErrorCode, saturating_u32};
 use super::hpack_encoder::HeaderBlockWriter;
@@ -86,7 +86,7 @@ impl Http2Peer {
         self.connection.borrow_mut().reset(self.stream, reason);
     }
 
-    pub(in super::super) fn progress(&self) -> Option<TcpProgress> {
+    pub(in super::super) fn progress(&self) -> Option<SendProgress> {
         self.connection.borrow().socket.progress()
     }
 

@@ -9,7 +9,7 @@ use super::super::body_framing::{BodyError, BodyLength};
 use super::super::buffered_socket::BufferedSocket;
 use super::super::field_name_set::FieldNameSet;
 use super::super::head::{HeadError, RequestHead};
-use super::super::tcp_progress::TcpProgress;
+use super::super::send_progress::SendProgress;
 use super::connection::{Connection, Http2Limits, State};
 use super::frame::Http2ErrorCode;
 use super::frame_outcome::NewRequest;
@@ -79,7 +79,7 @@ impl Http2Connection {
     }
 
     /// How far the client has fetched what was sent. `None` where the kernel does not say.
-    pub fn progress(&self) -> Option<TcpProgress> {
+    pub fn progress(&self) -> Option<SendProgress> {
         self.connection.borrow().socket.progress()
     }
 

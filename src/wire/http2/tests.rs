@@ -55,7 +55,7 @@ async fn connected() -> (TcpStream, Rc<Http2Connection>) {
     let (server, _) = listener.accept().await.unwrap();
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let socket = BufferedSocket::new(Socket::Plain(server));
+    let socket = BufferedSocket::new(Socket::Plain(server.into()));
     (client, Rc::new(Http2Connection::new(socket, LIMITS, Instant::now())))
 }
 

@@ -1,5 +1,5 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -224,7 +224,7 @@ async fn not_one_byte_too_much_is_read() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             client.set_nodelay(true).unwrap();
-            let (mut server, _) = listener.accept().await.unwrap();
+            let mut server = StreamSocket::from(listener.accept().await.unwrap().0);
             let send = async {
                 if at_once {
                     client.write_all(&[&header[..], b"next"].concat()).await.unwrap();
@@ -251,7 +251,7 @@ async fn an_early_end_is_no_header() {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
+        let server = StreamSocket::from(listener.accept().await.unwrap().0);
         client.write_all(sent).await.unwrap();
         drop(client);
         let error = read_proxy_header(&server).await.unwrap_err();
