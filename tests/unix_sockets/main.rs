@@ -9,7 +9,7 @@ mod support;
 
 /// Bytes that are different at every place.
 fn bytes(count: usize) -> Vec<u8> {
-    (0..count as u64 / 8 + 1)
+    (0..=count as u64 / 8)
         .flat_map(|word| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
         .take(count)
         .collect()

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,7 +49,8 @@ impl Nginx {
         let at = directory.path().display().to_string();
         let socket = directory.path().join("nginx.sock");
         let configuration = directory.path().join("nginx.conf");
-        let user = if fs::metadata("/proc/self").is_ok_and(is_of_root) { "user root;\n" } else { "" };
+        let user =
+            if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) { "user root;\n" } else { "" };
         let text = format!(
             "daemon off; worker_processes 1; pid {at}/nginx.pid; error_log {at}/nginx.log;\n{user}\
              events {{ worker_connections 64; }}\nhttp {{\n  access_log off; client_body_temp_path {at}/body;\n  \
@@ -81,8 +83,4 @@ impl Drop for Nginx {
         Command::new("kill").args(["-s", "TERM", &self.process.id().to_string()]).status().ok();
         self.process.wait().ok();
     }
-}
-
-fn is_of_root(metadata: fs::Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::uid(&metadata) == 0
 }
