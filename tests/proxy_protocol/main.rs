@@ -16,7 +16,7 @@ use haproxy::Haproxy;
 use serde_json::json;
 use support::api::Api;
 use support::gateway::Plan;
-use support::http1::{Client, Request, fresh_source, open_from};
+use support::http1::{Client, NoAnswer, Request, fresh_source, open_from};
 use support::http2::{RawHttp2, StreamOutcome};
 use support::stage::Stage;
 use support::tls;
@@ -282,7 +282,9 @@ fn connections_are_counted_for_whom_they_are_named() {
     for client in &mut open {
         ask(&stage, client);
     }
-    assert!(from_balancer(http, &naming([192, 0, 2, 7])).ends_within(PATIENCE), "a third one of 192.0.2.7");
+    let mut third = from_balancer(http, &naming([192, 0, 2, 7]));
+    third.send(stage.request("GET", PATH).end());
+    assert!(matches!(third.try_read(false, PATIENCE), Err(NoAnswer::Closed(_))), "a third one of 192.0.2.7");
     let others: Vec<_> = (1..6)
         .map(|last| {
             let mut client = from_balancer(http, &naming([192, 0, 2, 7 + last]));
