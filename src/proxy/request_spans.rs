@@ -242,10 +242,13 @@ impl SpanClock {
     }
 }
 
-/// `host [":" port]`, an IPv6 address without its brackets.
+/// `host [":" port]`, an IPv6 address without its brackets, or the path of `unix:/path`.
 fn host_and_port(text: &str) -> (&str, Option<u64>) {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.starts_with('[') || host.ends_with(']'));
-    let (host, port) = port.map_or((text, None), |(host, port)| (host, port.parse().ok()));
+    let with_port = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = match with_port {
+        Some((host, port)) => (host, Some(port)),
+        None => (text.strip_prefix("unix:").unwrap_or(text), None),
+    };
     (host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host), port)
 }
 
@@ -269,6 +272,7 @@ mod tests {
             ("[::1]", ("::1", None)),
             ("[::1]:443", ("::1", Some(443))),
             ("127.0.0.1:80", ("127.0.0.1", Some(80))),
+            ("unix:/run/api.sock", ("/run/api.sock", None)),
         ] {
             assert_eq!(host_and_port(text), parts, "{text}");
         }
