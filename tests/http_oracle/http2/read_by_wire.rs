@@ -38,7 +38,8 @@ async fn converse(conversation: &Conversation) -> Outcome {
     // closed with a reset: many thousands of connections would use up the ports
     socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an option");
     socket.set_nodelay(true).expect("an option");
-    let connection = Http2Connection::new(BufferedSocket::new(Socket::Plain(socket)), LIMITS, Instant::now());
+    let connection =
+        Http2Connection::new(BufferedSocket::new(Socket::Plain(socket.into())), LIMITS, Instant::now());
     let log = Log::default();
     let serving = spawn_local(accept(connection, log.clone()));
     let mut ended_at = usize::MAX;
