@@ -268,12 +268,11 @@ fn credential<'h>(
 
 /// Whether it is two credentials joined by a comma. A pair as it is may hold one, base64 may not.
 fn is_joined(authorization: &[u8], places: &CredentialPlaces) -> bool {
-    let mut parts = authorization.split(|&byte| byte == b',');
-    let is_basic = parts.next().is_some_and(|value| has_scheme(value, b"basic "));
-    let mut others = parts.map(<[u8]>::trim_ascii_start);
-    if is_basic {
-        return others.next().is_some();
+    let Some(comma) = memchr::memchr(b',', authorization) else { return false };
+    if has_scheme(authorization, b"basic ") {
+        return true;
     }
+    let mut others = authorization[comma + 1..].split(|&byte| byte == b',').map(<[u8]>::trim_ascii_start);
     places.bearer && others.any(|part| has_scheme(part, b"basic ") || has_scheme(part, b"bearer "))
 }
 
