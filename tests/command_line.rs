@@ -86,6 +86,44 @@ fn init_refuses_to_run_twice_and_overwrites_nothing() {
 }
 
 #[test]
+fn an_unattended_init_makes_no_key_and_may_be_run_again() {
+    let (_directory, cli) = empty();
+    let outcome = cli.succeed(&["init", "--unattended"]);
+    assert!(outcome.stdout.contains("portcullis key create --account admin"), "{outcome:?}");
+    assert_eq!(cli.json(&["key", "list"])["data"], serde_json::json!([]));
+    assert!(cli.succeed(&["init", "--unattended"]).stdout.contains("nothing to do"));
+    cli.succeed(&["key", "create", "--account", "admin"]);
+}
+
+#[test]
+fn of_unattended_inits_that_start_at_once_on_one_record_all_succeed() {
+    let server = support::postgres::Postgres::start();
+    let url = server.url(&server.create_database());
+    let sites: Vec<_> = (0..3).map(|_| empty()).collect();
+    let mut inits = Vec::new();
+    for (number, (directory, _)) in sites.iter().enumerate() {
+        let config = format!(
+            "listeners: [{{ address: \"127.0.0.1:0\" }}]\nmanagement: {{ address: \"127.0.0.1:0\" }}\n\
+             store: {{ postgres: {{ url: \"{url}\", replica: replica.db }}, gateway: gw{number} }}\n\
+             pepper_file: portcullis.pepper\nupstreams: {{ api: {{ endpoints: [\"http://127.0.0.1:9\"] }} }}\n\
+             routes: [{{ path: /v1, upstream: api }}]\n"
+        );
+        fs::write(directory.path().join("portcullis.yaml"), config).expect("written");
+        let init = Cli::program()
+            .args(["init", "--unattended", "--config"])
+            .arg(directory.path().join("portcullis.yaml"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        inits.push(init.expect("it starts"));
+    }
+    let ended: Vec<_> = inits.into_iter().map(|init| init.wait_with_output().expect("it ends")).collect();
+    assert!(ended.iter().all(|output| output.status.success()), "{ended:?}");
+    let accounts = sites[0].1.json(&["account", "list"]);
+    assert_eq!(accounts["data"].as_array().map(Vec::len), Some(1), "{accounts}");
+}
+
+#[test]
 fn init_keeps_what_is_there_and_says_which_half_of_a_certificate_is_missing() {
     let (directory, cli) = site();
     let file = |name: &str| directory.path().join(name);

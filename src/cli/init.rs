@@ -1,6 +1,6 @@
 //! `portcullis init`: from nothing to a gateway that can be started.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -32,12 +32,19 @@ const FIRST_ACCOUNT: &str = "admin";
         first admin account. Prints that account's key, once. Overwrites nothing, and refuses where there is a store.\n\n\
         With a record in PostgreSQL ('store.postgres') it makes the tables in an empty database. Run it on one machine, \
         and copy the pepper to the others: they need no init. Gateways may be running already.",
-    after_help = "Examples:\n  portcullis init\n  portcullis init --config /etc/portcullis/portcullis.yaml"
+    after_help = "Examples:\n  portcullis init\n  portcullis init --config /etc/portcullis/portcullis.yaml\n  \
+        portcullis init --unattended && portcullis serve"
 )]
-pub(super) struct Init {}
+pub(super) struct Init {
+    /// For scripts and containers, whose output is kept: make no key, and succeed where there is a store already.
+    ///
+    /// `portcullis key create --account admin` then makes the first key.
+    #[arg(long)]
+    unattended: bool,
+}
 
 impl Init {
-    pub(super) fn run(config: &Path, output: Format) -> anyhow::Result<()> {
+    pub(super) fn run(&self, config: &Path, output: Format) -> anyhow::Result<()> {
         let mut report = Report::default();
         if write_new(config, STARTER)? {
             report.made("a configuration to begin with; say in it where your API is", config);
@@ -46,13 +53,14 @@ impl Init {
         // looked at before anything is made: a second pepper beside a record that has one would be of no use
         let shared = match &config.store {
             config::Store::Sqlite { path } if path.exists() => {
-                let exists = StoreError::Exists { path: path.clone() };
-                bail!("{exists}; to make more keys, use `portcullis key create`");
+                return self.has_store(&StoreError::Exists { path: path.clone() });
             }
             config::Store::Sqlite { .. } => None,
             config::Store::Postgres(_) => {
                 let store = local_store::open_store(&config)?;
-                store.refuse_unless_empty()?;
+                if !store.is_empty()? {
+                    return self.has_store(&"the record holds keys already, and nothing is overwritten");
+                }
                 Some(store)
             }
         };
@@ -61,16 +69,31 @@ impl Init {
             make_certificate(files, &mut report)?;
         }
         let path = config.store.path();
+        let fill = |store: &mut Store| self.fill(store, &config, &peppers);
         let issued = if let Some(mut store) = shared {
-            let issued = first_key(&mut store, &config, &peppers)?;
+            let filled = fill(&mut store);
+            // of several that are started at once, one makes the account
+            if self.unattended && filled.is_err() && !store.is_empty()? {
+                return self.has_store(&"another init was faster");
+            }
+            let issued = filled?;
             report.made("this machine's replica of the record", path);
             issued
         } else {
-            let issued = Store::create_with(path, |store| first_key(store, &config, &peppers))?;
+            let issued = Store::create_with(path, fill)?;
             report.made("the store", path);
             issued
         };
 
+        let Some(issued) = issued else {
+            let text = format!(
+                "{}\nThe first account, \"{FIRST_ACCOUNT}\", is an admin. It has no key yet: `portcullis key create \
+                 --account {FIRST_ACCOUNT}` makes one.\n",
+                report.0
+            );
+            print(&text)?;
+            return Ok(());
+        };
         // what is made is for people; a program asks for the key alone
         if output == Format::Table {
             let key_follows = format!("\nThe first account, \"{FIRST_ACCOUNT}\", is an admin. Its key:\n\n");
@@ -84,6 +107,32 @@ impl Init {
             eprint_line(format_args!("\n{}", next_steps(&config)));
         }
         Ok(())
+    }
+
+    /// There is a store, for the reason given.
+    fn has_store(&self, why: &dyn Display) -> anyhow::Result<()> {
+        if self.unattended {
+            print(&format!("nothing to do: {why}\n"))?;
+            return Ok(());
+        }
+        bail!("{why}; to make more keys, use `portcullis key create`");
+    }
+
+    /// Makes the first account, and its key if it gets one.
+    fn fill(
+        &self,
+        store: &mut Store,
+        config: &Config,
+        peppers: &Peppers,
+    ) -> anyhow::Result<Option<IssuedKey>> {
+        let name = Name::parse(FIRST_ACCOUNT)?.context("the first account has a name")?;
+        let (account, _) =
+            store.create_first_account(&NewAccount { name, kind: AccountKind::Admin, description: None })?;
+        if self.unattended {
+            return Ok(None);
+        }
+        let owner = KeyOwner::Account(account.id);
+        issue_key::issue_key(store, config, peppers, owner, KeyProperties::default()).map(Some)
     }
 }
 
@@ -99,13 +148,6 @@ fn next_steps(config: &Config) -> String {
         let _ = write!(text, " The web page is then at {scheme}://{}.", management.address);
     }
     text
-}
-
-fn first_key(store: &mut Store, config: &Config, peppers: &Peppers) -> anyhow::Result<IssuedKey> {
-    let name = Name::parse(FIRST_ACCOUNT)?.context("the first account has a name")?;
-    let (account, _) =
-        store.create_first_account(&NewAccount { name, kind: AccountKind::Admin, description: None })?;
-    issue_key::issue_key(store, config, peppers, KeyOwner::Account(account.id), KeyProperties::default())
 }
 
 /// The peppers, the current one made where its file is missing.

@@ -165,7 +165,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, output, command } = arguments;
     match command {
         Command::Demo(demo::Demo {}) => demo::run()?,
-        Command::Init(_) => init::Init::run(&config, output)?,
+        Command::Init(init) => init.run(&config, output)?,
         Command::Serve(serve::Serve {}) => serve::run(&config)?,
         Command::Reload(running_gateway::Reload {}) => running_gateway::ask(&config, ControlRequest::Reload)?,
         Command::Upgrade(running_gateway::Upgrade {}) => {

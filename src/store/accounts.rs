@@ -42,9 +42,9 @@ impl Store {
         })
     }
 
-    /// Refuses a record that has a change already.
-    pub fn refuse_unless_empty(&self) -> Result<(), StoreError> {
-        self.database.read(refuse_unless_empty)
+    /// Whether nothing was ever changed in the record.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        self.database.read(|at| Ok(change::head(at)?.number == ChangeNumber(0)))
     }
 
     /// The account with this id, a removed one too, or else the only one with this name.
