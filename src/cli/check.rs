@@ -11,7 +11,7 @@ use super::route_table::route_table;
 use super::security_warnings::security_warnings;
 use crate::auth::Peppers;
 use crate::config::{
-    Access, AccessControl, Config, ConfigError, ConfigErrors, Ejection, Listener, Route, Upstream,
+    Access, AccessControl, Config, ConfigError, ConfigErrors, Ejection, ListenAddress, Route, Upstream,
     load_to_serve,
 };
 use crate::policy;
@@ -94,9 +94,12 @@ fn text(config: &Config) -> String {
     let _ = writeln!(text, "{file} is right.\n\nListeners");
     for listener in &config.listeners {
         let protocol = if listener.tls.is_some() { "https" } else { "http" };
-        let _ = writeln!(text, "  {protocol}://{}", listener.address);
+        let _ = match &listener.address {
+            ListenAddress::Tcp(address) => writeln!(text, "  {protocol}://{address}"),
+            unix @ ListenAddress::Unix(_) => writeln!(text, "  {unix}  {protocol}"),
+        };
         if !listener.proxy_protocol_from.is_empty() {
-            let from = networks(listener).join(", ");
+            let from = &listener.proxy_protocol_from;
             let _ = writeln!(text, "    PROXY protocol: required from {from}, refused from others");
         }
     }
@@ -136,11 +139,6 @@ fn text(config: &Config) -> String {
     }
     text.push_str("\nNot checked: whether the ports are free, and whether the upstreams answer.\n");
     text
-}
-
-/// The load balancers of a listener.
-fn networks(listener: &Listener) -> Vec<String> {
-    listener.proxy_protocol_from.iter().map(ToString::to_string).collect()
 }
 
 /// How an upstream's requests are shared among its endpoints.
@@ -188,7 +186,7 @@ fn document(config: &Config) -> Value {
                     AccessControl::Disabled => "disabled",
                 },
                 "proxyProtocol": (!listener.proxy_protocol_from.is_empty())
-                    .then(|| json!({ "from": networks(listener) })),
+                    .then(|| json!({ "from": listener.proxy_protocol_from.described() })),
             })
         })
         .collect();

@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::config::ListenAddress;
 use crate::server::Gateway;
 use crate::telemetry;
 use temporary_folder::TemporaryFolder;
@@ -56,9 +57,10 @@ async fn show() -> anyhow::Result<()> {
     let fixture = fixture::build(folder.path(), ports, upstream)?;
     let _log = telemetry::Log::start(&fixture.config.log)?;
     let gateway = Gateway::start(fixture.config.clone()).context("cannot start the gateway")?;
-    let [(plain, _), (tls, _)] = gateway.addresses().listeners[..] else {
+    let [(ListenAddress::Tcp(plain), _), (ListenAddress::Tcp(tls), _)] = gateway.addresses().listeners[..]
+    else {
         bail!(
-            "the demo's configuration has two listeners, and the gateway {}",
+            "the demo's configuration has two listeners at ports, and the gateway {}",
             gateway.addresses().listeners.len()
         )
     };

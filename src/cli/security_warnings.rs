@@ -40,7 +40,7 @@ pub(super) fn security_warnings(config: &Config) -> Vec<String> {
     for upstream in &config.upstreams {
         of_upstream(config, upstream, &mut sentences);
     }
-    for network in config.trusted_proxies.iter().filter(|network| network.prefix_len() == 0) {
+    for network in config.trusted_proxies.networks.iter().filter(|network| network.prefix_len() == 0) {
         sentences
             .push(format!("trusted_proxies: {network}: every client may say which address it comes from"));
     }
@@ -55,16 +55,16 @@ pub(super) fn security_warnings(config: &Config) -> Vec<String> {
 }
 
 fn of_listener(config: &Config, listener: &Listener, sentences: &mut Vec<String>) {
-    let address = listener.address;
+    let address = &listener.address;
     if listener.access_control(config) == AccessControl::Disabled {
         sentences.push(format!("access_control: disabled: at {address} requests without a key pass"));
     }
-    if listener.tls.is_none() && !address.ip().is_loopback() {
+    if listener.tls.is_none() && !address.is_local() {
         sentences.push(format!(
             "listeners: {address} is reached from other machines without TLS: keys pass in the clear"
         ));
     }
-    for network in listener.proxy_protocol_from.iter().filter(|network| network.prefix_len() == 0) {
+    for network in listener.proxy_protocol_from.networks.iter().filter(|network| network.prefix_len() == 0) {
         sentences.push(format!(
             "listeners: {address}: proxy_protocol: {network}: every client may say which address it comes from"
         ));

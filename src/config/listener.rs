@@ -3,26 +3,25 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
 use super::pem_files::{self, PairError, read_pem_file};
 use super::reader::{Files, Reader};
 use super::yaml::{Node, Text, Value};
-use super::{AccessControl, load};
+use super::{AccessControl, ListenAddress, TrustedPeers, trusted_peers, unix_socket};
 
 /// One address on which the proxy accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// Where it listens; port 0 takes a free one.
-    pub address: SocketAddr,
+    /// Where it listens.
+    pub address: ListenAddress,
     /// TLS, or plain HTTP where absent.
     pub tls: Option<ListenerTls>,
     /// What this listener says itself, over [`super::Config::access_control`]. A listener beyond loopback is only
     /// open without keys where it says so here.
     pub access_control: Option<AccessControl>,
-    /// Load balancers: connections from these networks begin with a PROXY protocol header, and no others do.
-    pub proxy_protocol_from: Vec<IpNet>,
+    /// Load balancers: connections from these peers begin with a PROXY protocol header, and no others do.
+    pub proxy_protocol_from: TrustedPeers,
 }
 
 /// The certificates of a TLS listener.
@@ -60,10 +59,10 @@ pub(super) fn read_all(
     let mut taken = Vec::new();
     reader.items(node, "a list of listeners", |reader, node| {
         let listener = read(reader, node, general)?;
-        if listener.address.port() != 0 && taken.contains(&listener.address) {
+        if !listener.address.is_shared() && taken.contains(&listener.address) {
             reader.error(node, format!("another listener has the address {}", listener.address));
         }
-        taken.push(listener.address);
+        taken.push(listener.address.clone());
         Some(listener)
     })
 }
@@ -72,11 +71,14 @@ fn read(reader: &mut Reader<'_>, node: &Node, general: AccessControl) -> Option<
     let section = reader.section(node, &["address", "tls", "access_control", "proxy_protocol"])?;
     let own = section.get("access_control").and_then(|node| reader.word(node, &ACCESS_CONTROL));
     let tls = section.get("tls").map(|node| read_tls(reader, node));
-    let mut proxy_protocol_from = Vec::new();
-    reader.set(&mut proxy_protocol_from, section.get("proxy_protocol"), read_proxy_protocol);
-    let address_node = reader.required(&section, "address")?;
-    let address = read_address(reader, address_node)?;
-    if !address.ip().is_loopback() && general == AccessControl::Disabled && own.is_none() {
+    let address_node = reader.required(&section, "address");
+    let address = address_node.and_then(|node| read_listen_address(reader, node));
+    let mut proxy_protocol_from = TrustedPeers::default();
+    reader.set(&mut proxy_protocol_from, section.get("proxy_protocol"), |reader, node| {
+        read_proxy_protocol(reader, node, address.as_ref())
+    });
+    let (address_node, address) = (address_node?, address?);
+    if !address.is_local() && general == AccessControl::Disabled && own.is_none() {
         reader.error(
             address_node,
             format!(
@@ -92,14 +94,40 @@ fn read(reader: &mut Reader<'_>, node: &Node, general: AccessControl) -> Option<
     Some(Listener { address, tls, access_control: own, proxy_protocol_from })
 }
 
-fn read_proxy_protocol(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<IpNet>> {
+fn read_proxy_protocol(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    address: Option<&ListenAddress>,
+) -> Option<TrustedPeers> {
     let section = reader.section(node, &["from"])?;
     let from = reader.required(&section, "from")?;
-    let networks = load::read_networks(reader, from)?;
-    if networks.is_empty() {
-        return reader.unexpected(from, "the addresses or networks of your load balancers");
+    let peers = trusted_peers::read(reader, from)?;
+    // whoever is not listed has no header: a list of others would silently ask nobody for one
+    let (fits, expected) = match address {
+        None => return Some(peers),
+        Some(ListenAddress::Tcp(_)) => {
+            (!peers.networks.is_empty() && !peers.unix, "the addresses or networks of your load balancers")
+        }
+        Some(ListenAddress::Unix(_)) => (
+            peers.networks.is_empty() && peers.unix,
+            "[unix]: whoever comes by this socket has no other name",
+        ),
+    };
+    if !fits {
+        return reader.unexpected(from, expected);
     }
-    Some(networks)
+    Some(peers)
+}
+
+fn read_listen_address(reader: &mut Reader<'_>, node: &Node) -> Option<ListenAddress> {
+    let text = match &node.value {
+        Value::Text(text) => text.text.as_str(),
+        _ => "",
+    };
+    match unix_socket::path_in(text) {
+        Some(path) => unix_socket::read(reader, node, path).map(ListenAddress::Unix),
+        None => read_address(reader, node).map(ListenAddress::Tcp),
+    }
 }
 
 /// Reads `public_url:`.

@@ -3,15 +3,13 @@
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
-use ipnet::IpNet;
-
 use super::environment_variables::substitute;
 use super::reader::{Files, Reader};
 use super::yaml::{self, Node};
 use super::{
     AccessControl, Argon2, Authentication, Cache, Config, ConfigError, ConfigErrors, KeyLifetimes,
-    KeyPrefixes, Limits, Log, Throttle, Timeouts, authentication, cores, key_lifetimes, limits, listener,
-    log, management, routes, store, tracing, upstream,
+    KeyPrefixes, Limits, Log, Throttle, Timeouts, TrustedPeers, authentication, cores, key_lifetimes, limits,
+    listener, log, management, routes, store, tracing, trusted_peers, upstream,
 };
 
 /// Reads the configuration at `path`, for commands that do not serve: the files that it names (certificates,
@@ -181,8 +179,8 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
     let mut timeouts = Timeouts::default();
     reader.set(&mut timeouts, section.get("timeouts"), limits::read_timeouts);
     reader.set(&mut timeouts.drain, section.get("drain_timeout"), limits::read_drain);
-    let mut trusted_proxies = Vec::new();
-    reader.set(&mut trusted_proxies, section.get("trusted_proxies"), read_networks);
+    let mut trusted_proxies = TrustedPeers::default();
+    reader.set(&mut trusted_proxies, section.get("trusted_proxies"), trusted_peers::read);
     let mut strip_headers = Vec::new();
     reader.set(&mut strip_headers, section.get("strip_headers"), read_stripped);
     let mut log = Log::default();
@@ -226,25 +224,6 @@ fn read_root(reader: &mut Reader<'_>, root: &Node) -> Option<Config> {
             Some(tracing) => Some(tracing?),
         },
     })
-}
-
-pub(super) fn read_networks(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<IpNet>> {
-    let items = reader.list(node, "a list of networks such as [10.0.0.0/8, 192.0.2.7]")?;
-    let mut networks = Vec::with_capacity(items.len());
-    for item in items {
-        let network = reader.parsed(item, "an address or a network such as 10.0.0.0/8", |text| {
-            text.parse::<IpNet>().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))
-        });
-        let Some(network) = network else { continue };
-        if network != network.trunc() {
-            reader.error(
-                item,
-                format!("expected '{}' with this prefix length, found '{network}'", network.trunc()),
-            );
-        }
-        networks.push(network);
-    }
-    Some(networks)
 }
 
 /// Without these an upstream could not read the request, or would read another.

@@ -122,7 +122,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
     });
     let address_node = reader.required(&section, "address")?;
     let address = read_address(reader, address_node)?;
-    if address.port() != 0 && listeners.iter().any(|listener| listener.address == address) {
+    if address.port() != 0 && listeners.iter().any(|listener| listener.address.tcp() == Some(address)) {
         reader.error(
             address_node,
             format!("{address} is a listener's address: management needs one of its own"),

@@ -13,6 +13,7 @@ mod file_position;
 mod health_check;
 mod key_lifetimes;
 mod limits;
+mod listen_address;
 mod listener;
 mod load;
 mod log;
@@ -27,6 +28,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod tracing;
+mod trusted_peers;
 mod trusted_roots;
 mod unix_socket;
 mod upstream;
@@ -37,8 +39,6 @@ mod yaml_error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 pub use accepted_credentials::{AcceptedCredentials, CredentialHeader};
 pub use authentication::{Argon2, Authentication, Cache, DEFAULT_MAX_STALENESS, KeyPrefixes, Throttle};
 pub use cors::Cors;
@@ -48,6 +48,7 @@ pub use file_position::FilePosition;
 pub use health_check::HealthCheck;
 pub use key_lifetimes::{KeyLifetimes, LifetimeError, lifetime_text};
 pub use limits::{Limits, Timeouts};
+pub use listen_address::ListenAddress;
 pub use listener::{CertificateFiles, Listener, ListenerTls};
 pub use load::{load, load_to_serve, parse};
 pub use log::{AccessLog, Log, LogFormat};
@@ -64,6 +65,7 @@ pub use route::{
 };
 pub use store::Store;
 pub use tracing::{OtlpUrl, SampleRate, Tracing};
+pub use trusted_peers::TrustedPeers;
 pub use trusted_roots::{roots_in, trusted_roots};
 pub use upstream::{
     AuthorizationHeader, DEFAULT_MAX_CONNECTIONS, Endpoint, EndpointUrl, Protocol, SecretFileError, Upstream,
@@ -119,7 +121,7 @@ pub struct Config {
     /// How long it may take.
     pub timeouts: Timeouts,
     /// Peers whose forwarded headers and request ids are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedPeers,
     /// Request headers that never reach an upstream, normalised: lower case, every byte outside `[a-z0-9]` as `-`.
     pub strip_headers: Vec<String>,
     /// What is logged, and where.

@@ -246,7 +246,7 @@ fn load_balancers_are_named_for_the_proxy_protocol() {
     };
     let config = good(&listeners("[10.0.0.0/8, 192.0.2.7]"));
     let from = &config.listeners[0].proxy_protocol_from;
-    assert_eq!(from.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "192.0.2.7/32"]);
+    assert_eq!(from.described(), ["10.0.0.0/8", "192.0.2.7/32"]);
     assert!(good(LEAST).listeners[0].proxy_protocol_from.is_empty());
     let found = mistakes(&listeners("[]"));
     assert!(found.contains("expected the addresses or networks of your load balancers"), "{found}");
@@ -254,6 +254,34 @@ fn load_balancers_are_named_for_the_proxy_protocol() {
     assert!(mistakes(&listeners("10.0.0.1")).contains("expected a list of networks"));
     let found = mistakes(&with("listeners", "listeners: [{ address: 127.0.0.1:0, proxy_protocol: {} }]"));
     assert!(found.contains("listeners[0].proxy_protocol: the setting 'from' is missing"), "{found}");
+}
+
+#[test]
+fn listeners_may_be_unix_sockets() {
+    let listeners = |list: &str| with("listeners", &format!("listeners: [{list}]"));
+    let config = good(&listeners(
+        "{ address: 'unix:/run/a.sock' }, { address: 'unix:b.sock', proxy_protocol: { from: [unix] } }",
+    ));
+    let shown: Vec<_> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(shown, ["unix:/run/a.sock", "unix:etc/b.sock"]);
+    assert_eq!(config.listeners[1].proxy_protocol_from.described(), ["unix"]);
+    // only this machine reaches it
+    good(&with("listeners", "access_control: disabled\nlisteners: [{ address: 'unix:/run/a.sock' }]"));
+    let found = mistakes(&listeners("{ address: 'unix:/a' }, { address: 'unix:/a' }"));
+    assert!(found.contains("another listener has the address unix:/a"), "{found}");
+    assert!(mistakes(&listeners("{ address: 'unix:' }")).contains("expected the path of a Unix socket"));
+    for from in ["[127.0.0.1]", "[127.0.0.1, unix]", "[]"] {
+        let found =
+            mistakes(&listeners(&format!("{{ address: 'unix:/a', proxy_protocol: {{ from: {from} }} }}")));
+        assert!(found.contains("expected [unix]"), "{found}");
+    }
+    for from in ["[unix]", "[127.0.0.1, unix]"] {
+        let found = mistakes(&listeners(&format!(
+            "{{ address: '127.0.0.1:0', proxy_protocol: {{ from: {from} }} }}"
+        )));
+        assert!(found.contains("expected the addresses or networks"), "{found}");
+    }
+    assert_eq!(good(&format!("{LEAST}trusted_proxies: [unix]\n")).trusted_proxies.described(), ["unix"]);
 }
 
 #[test]
@@ -419,7 +447,7 @@ fn networks_and_headers_are_judged() {
     let config = good(&format!(
         "{LEAST}trusted_proxies: [192.0.2.7, '2001:db8::/32']\nstrip_headers: [X_Secret.Thing]\n"
     ));
-    assert_eq!(config.trusted_proxies[0].to_string(), "192.0.2.7/32");
+    assert_eq!(config.trusted_proxies.described(), ["192.0.2.7/32", "2001:db8::/32"]);
     assert_eq!(config.strip_headers, ["x-secret-thing"]);
     one_mistake(&format!("{LEAST}strip_headers: [»Transfer_Encoding]"), "cannot be stripped");
 }

@@ -111,7 +111,8 @@ pub(super) fn source_address(head: &Parts, peer: IpAddr, trusted: &[IpNet]) -> I
     let values = head.headers.get_all("x-forwarded-for").iter();
     let hops = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     let hops: Vec<_> = hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()).collect();
-    policy::source_address(peer.to_canonical(), &hops, trusted)
+    let peer = peer.to_canonical();
+    policy::source_address(peer, policy::is_trusted_proxy(&peer, trusted), &hops, trusted)
 }
 
 /// Whether the client speaks TLS, with this listener or, as `X-Forwarded-Proto` says, with a trusted proxy.

@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use super::connection_slots::Limits;
 use super::metrics_token::MetricsToken;
 use super::readable_paths::readable_paths;
-use crate::config::{Config, KeyLifetimes, KeyPrefixes, Lists};
+use crate::config::{Config, KeyLifetimes, KeyPrefixes, ListenAddress, Lists};
 use crate::model::Owner;
 use crate::policy::RouteTable;
 
@@ -40,7 +40,7 @@ pub struct Settings {
     /// What minted access keys and secret keys begin with.
     pub(super) key_prefixes: KeyPrefixes,
     public_url: Option<String>,
-    /// The proxy's first listener, and whether it speaks TLS.
+    /// The proxy's first listener that has an IP address, and whether it speaks TLS.
     listener: Option<(SocketAddr, bool)>,
     /// `None`: they contradict one another, and the proxy does not serve them.
     routes: Option<Arc<RouteTable>>,
@@ -51,14 +51,14 @@ impl Settings {
     /// it stands in its file.
     pub fn new(
         config: &Config,
-        listeners: &[(SocketAddr, bool)],
+        listeners: &[(ListenAddress, bool)],
         tls: Option<Arc<ServerConfig>>,
         metrics_token: Option<MetricsToken>,
     ) -> Self {
         let management = config.management.as_ref();
         Self {
             hosts: management.map(|management| management.hosts.clone()).unwrap_or_default(),
-            trusted_proxies: config.trusted_proxies.clone(),
+            trusted_proxies: config.trusted_proxies.networks.clone(),
             tls: tls.map(|tls| {
                 // this listener speaks HTTP/1.1 only
                 let mut tls = (*tls).clone();
@@ -77,7 +77,7 @@ impl Settings {
             lifetimes: config.keys.clone(),
             key_prefixes: config.key_prefix.clone(),
             public_url: config.public_url.clone(),
-            listener: listeners.first().copied(),
+            listener: listeners.iter().find_map(|(address, tls)| Some((address.tcp()?, *tls))),
             routes: RouteTable::new(&config.routes).ok().map(Arc::new),
         }
     }

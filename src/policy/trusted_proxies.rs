@@ -9,18 +9,19 @@ pub fn is_trusted_proxy(peer: &IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(peer))
 }
 
-/// The address that requests are counted under: the peer, or, behind trusted proxies, the right-most address of
+/// The address that requests are counted under: the peer, or, if the peer is a trusted proxy (`is_trusted`), the right-most address of
 /// `X-Forwarded-For` (`hops`, its elements in their order) that is not one of them. A client can write the left end, so
 /// it is never used. If an element cannot be read, the last one that could be is used, so that nobody can choose an
 /// address by sending something unreadable.
-pub fn source_address(peer: IpAddr, hops: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
-    let mut source = peer;
+pub fn source_address(peer: IpAddr, is_trusted: bool, hops: &[&[u8]], trusted: &[IpNet]) -> IpAddr {
+    let (mut source, mut is_trusted) = (peer, is_trusted);
     for hop in hops.iter().rev() {
-        if !is_trusted_proxy(&source, trusted) {
+        if !is_trusted {
             break;
         }
         let Some(address) = address_of(hop) else { break };
         source = address.to_canonical();
+        is_trusted = is_trusted_proxy(&source, trusted);
     }
     source
 }
@@ -42,7 +43,8 @@ mod tests {
         let trusted: [IpNet; 1] = ["10.0.0.0/8".parse().unwrap()];
         let source = |peer: &str, hops: &[&str]| {
             let hops: Vec<&[u8]> = hops.iter().map(|hop| hop.as_bytes()).collect();
-            source_address(peer.parse().unwrap(), &hops, &trusted).to_string()
+            let peer = peer.parse().unwrap();
+            source_address(peer, is_trusted_proxy(&peer, &trusted), &hops, &trusted).to_string()
         };
         assert_eq!(source("192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(source("10.0.0.1", &["198.51.100.7"]), "198.51.100.7");

@@ -1,6 +1,6 @@
 //! Takes connections and hands each to a task of its own, which speaks TLS first where the listener does.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_util::sync::CancellationToken;
 
 use super::config_snapshot::ConfigSnapshot;
+use super::connection_source::ConnectionSource;
 use super::headers::ClientInfo;
 use super::open_streams::{Interrupt, OpenStream};
 use super::shared_state::CountedConnection;
@@ -40,11 +41,11 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Begins to take connections. With each socket stands the number of its listener in the configuration.
-    pub(super) fn start(worker: &Rc<WorkerContext>, sockets: Vec<(usize, TcpListener)>) -> Self {
+    pub(super) fn start(worker: &Rc<WorkerContext>, sockets: Vec<(usize, socket2::Socket)>) -> Self {
         let mut acceptor = Self::default();
         let log_throttles = Rc::new(LogThrottles::default());
         for (number, socket) in sockets {
-            match tokio::net::TcpListener::from_std(socket) {
+            match ListeningSocket::new(socket) {
                 Ok(listener) => {
                     let (worker, log_throttles) = (Rc::clone(worker), Rc::clone(&log_throttles));
                     let task = accept(worker, listener, number, acceptor.stop.clone(), log_throttles);
@@ -66,9 +67,38 @@ impl Acceptor {
     }
 }
 
+/// A socket that connections are taken from, of either kind.
+enum ListeningSocket {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl ListeningSocket {
+    fn new(socket: socket2::Socket) -> io::Result<Self> {
+        if socket.local_addr()?.is_unix() {
+            tokio::net::UnixListener::from_std(socket.into()).map(Self::Unix)
+        } else {
+            tokio::net::TcpListener::from_std(socket.into()).map(Self::Tcp)
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(StreamSocket, ConnectionSource)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (tcp, peer) = listener.accept().await?;
+                Ok((tcp.into(), ConnectionSource::Tcp(peer)))
+            }
+            Self::Unix(listener) => {
+                let (unix, _) = listener.accept().await?;
+                Ok((unix.into(), ConnectionSource::Unix))
+            }
+        }
+    }
+}
+
 async fn accept(
     worker: Rc<WorkerContext>,
-    listener: tokio::net::TcpListener,
+    listener: ListeningSocket,
     number: usize,
     stop: CancellationToken,
     log_throttles: Rc<LogThrottles>,
@@ -78,7 +108,7 @@ async fn accept(
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((tcp, peer)) => serve_connection(&worker, tcp.into(), peer, number, &log_throttles),
+                Ok((socket, source)) => serve_connection(&worker, socket, source, number, &log_throttles),
                 Err(error) => {
                     if log_throttles.accept.should_log() {
                         tracing::warn!(%error, "cannot accept connections");
@@ -89,8 +119,8 @@ async fn accept(
         }
     }
     // connections that the system has completed already would be reset with the socket
-    while let Some(Ok((tcp, peer))) = now_or_never(listener.accept()).await {
-        serve_connection(&worker, tcp.into(), peer, number, &log_throttles);
+    while let Some(Ok((socket, source))) = now_or_never(listener.accept()).await {
+        serve_connection(&worker, socket, source, number, &log_throttles);
     }
 }
 
@@ -98,7 +128,7 @@ async fn accept(
 fn serve_connection(
     worker: &Rc<WorkerContext>,
     socket: StreamSocket,
-    peer: SocketAddr,
+    source: ConnectionSource,
     number: usize,
     log_throttles: &Rc<LogThrottles>,
 ) {
@@ -106,11 +136,10 @@ fn serve_connection(
     let ConfigSnapshot { listeners, limits, .. } = &*active_config.snapshot;
     // a reload changes no listeners, so the number still stands for the same one
     let Some(settings) = listeners.get(number) else { return };
-    let source = peer.ip().to_canonical();
     let wants_proxy_header = settings.wants_proxy_header(source);
     let counted = worker.shared.count_connection(limits).and_then(|mut counted| {
         // a load balancer's connections count for its clients
-        let within = wants_proxy_header || counted.count_for_source(source, limits);
+        let within = wants_proxy_header || counted.count_for_source(source.ip(), limits);
         within.then_some(counted)
     });
     let Some(counted) = counted else {
@@ -131,12 +160,13 @@ fn serve_connection(
         let log_throttles = Rc::clone(log_throttles);
         tokio::task::spawn_local(async move {
             let mut counted = counted;
-            Box::pin(serve_proxied(&worker, socket, peer, (number, tls), &mut counted, &log_throttles)).await;
+            Box::pin(serve_proxied(&worker, socket, source, (number, tls), &mut counted, &log_throttles))
+                .await;
             closed(&worker, number, counted);
         });
         return;
     }
-    let client = Rc::new(ClientInfo::new(peer, number, tls.is_some()));
+    let client = Rc::new(ClientInfo::new(source, number, tls.is_some()));
     if let Some(tls) = tls {
         tokio::task::spawn_local(async move {
             let stream = open_new_connection(&worker, worker.active_config().snapshot.timeouts.tls_handshake);
@@ -169,7 +199,7 @@ fn open_new_connection(worker: &WorkerContext, within: Duration) -> OpenStream {
 async fn serve_proxied(
     worker: &Rc<WorkerContext>,
     socket: StreamSocket,
-    peer: SocketAddr,
+    source: ConnectionSource,
     (number, tls): (usize, Option<Arc<ServerConfig>>),
     counted: &mut CountedConnection,
     log_throttles: &LogThrottles,
@@ -180,7 +210,7 @@ async fn serve_proxied(
     };
     let read = Box::pin(stream.run(read_proxy_header(&socket))).await;
     let failure = match read {
-        Ok(Ok(source)) => Ok(source),
+        Ok(Ok(named)) => Ok(named),
         // so does a check whether the port is open
         Ok(Err(ProxyHeaderError::Unused)) | Err(Interrupt::Drain | Interrupt::Close | Interrupt::Changed) => {
             return;
@@ -189,16 +219,16 @@ async fn serve_proxied(
         Err(Interrupt::Deadline) => Err("its PROXY protocol header took too long".to_owned()),
     };
     let client = match failure {
-        Ok(source) => source.unwrap_or(peer),
+        Ok(named) => named.map_or(source, ConnectionSource::Tcp),
         Err(error) => {
             worker.metrics.listener(number).proxy_protocol_failures.increase();
             if log_throttles.proxy_header.should_log() {
-                tracing::warn!(%peer, error, "a connection from a network in proxy_protocol.from was closed");
+                tracing::warn!(peer = %source.address(), error, "a connection from a peer in proxy_protocol.from was closed");
             }
             return;
         }
     };
-    if !counted.count_for_source(client.ip().to_canonical(), &worker.active_config().snapshot.limits) {
+    if !counted.count_for_source(client.ip(), &worker.active_config().snapshot.limits) {
         worker.metrics.connections_refused.increase();
         return;
     }

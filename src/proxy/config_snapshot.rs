@@ -1,14 +1,12 @@
 //! A configuration made ready to serve requests: immutable, and replaced as a whole by a reload.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
+use super::connection_source::ConnectionSource;
 use super::credential_places::{CredentialPlaces, UNUSABLE, unusable_credential_headers};
 use super::tls::{self, ServerTls, TlsError, WatchedCertificate};
-use crate::config::{Access, AccessControl, Config, Limits, Route, SampleRate, Timeouts};
+use crate::config::{Access, AccessControl, Config, Limits, Route, SampleRate, Timeouts, TrustedPeers};
 use crate::policy::{RouteProblem, RouteTable};
 use crate::upstream::{Upstream, UpstreamSetupError};
 use crate::wire::{FieldNameSet, HeaderRule};
@@ -23,7 +21,7 @@ pub struct ConfigSnapshot {
     pub(super) listeners: Vec<ListenerSettings>,
     pub(super) limits: Limits,
     pub(super) timeouts: Timeouts,
-    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) trusted_proxies: TrustedPeers,
     /// How long before its end a key's clients are told of it; `None`: never.
     pub(super) expiry_notice: Option<Duration>,
     /// Which traces are recorded; `None`: none is.
@@ -49,13 +47,13 @@ pub(super) struct ListenerSettings {
     pub(super) tls: Option<ServerTls>,
     pub(super) access_control: AccessControl,
     /// The peers whose connections begin with a PROXY protocol header.
-    proxy_protocol_from: Vec<IpNet>,
+    proxy_protocol_from: TrustedPeers,
 }
 
 impl ListenerSettings {
     /// Whether a connection from here must begin with a PROXY protocol header. Others have none.
-    pub(super) fn wants_proxy_header(&self, peer: IpAddr) -> bool {
-        self.proxy_protocol_from.iter().any(|network| network.contains(&peer))
+    pub(super) fn wants_proxy_header(&self, source: ConnectionSource) -> bool {
+        source.is_among(&self.proxy_protocol_from)
     }
 }
 

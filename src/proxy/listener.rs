@@ -1,12 +1,17 @@
-//! Listening sockets: one for each worker and address, so that no worker takes another's connections.
+//! Listening sockets. One for each worker and IP address, so that no worker takes another's connections; at a Unix socket they
+//! share one.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::unix_socket_file::{self, UnixSocketFile};
+use crate::config::ListenAddress;
+
 /// Connections that may wait to be accepted, per socket.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +20,7 @@ pub enum BindError {
     #[error("{address} is in use: another process listens there; stop it, or choose another 'address:'")]
     InUse {
         /// the configured address
-        address: SocketAddr,
+        address: ListenAddress,
     },
     /// Ports below 1024 take a right that most users do not have.
     #[error(
@@ -26,11 +31,17 @@ pub enum BindError {
         /// the configured address
         address: SocketAddr,
     },
+    /// Something is there that no gateway has made.
+    #[error("{} is there and is no socket: the gateway does not replace it; move it, or choose another 'address:'", path.display())]
+    NoSocket {
+        /// the configured path
+        path: PathBuf,
+    },
     /// Any other reason.
     #[error("cannot listen on {address}: {source}")]
     Other {
         /// the configured address
-        address: SocketAddr,
+        address: ListenAddress,
         /// what the system said
         source: io::Error,
     },
@@ -38,60 +49,85 @@ pub enum BindError {
 
 impl BindError {
     /// What it means that the system refused this address.
-    pub fn new(address: SocketAddr, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::AddrInUse => Self::InUse { address },
-            io::ErrorKind::PermissionDenied if address.port() < 1024 => Self::NotPermitted { address },
-            _ => Self::Other { address, source },
+    pub fn new(address: impl Into<ListenAddress>, source: io::Error) -> Self {
+        match (source.kind(), address.into()) {
+            (io::ErrorKind::AddrInUse, address) => Self::InUse { address },
+            (io::ErrorKind::PermissionDenied, ListenAddress::Tcp(address)) if address.port() < 1024 => {
+                Self::NotPermitted { address }
+            }
+            (_, address) => Self::Other { address, source },
         }
     }
 }
 
-/// One address, bound once for each worker, or more often.
+/// One address, and the sockets that listen there.
 pub struct BoundListener {
     /// Where it listens: the configured address, with a real port.
-    pub address: SocketAddr,
-    pub(super) sockets: Vec<TcpListener>,
+    pub address: ListenAddress,
+    pub(super) sockets: Vec<Socket>,
+    file: Option<UnixSocketFile>,
 }
 
 impl BoundListener {
     /// Binds `address` for so many workers, or goes on with the sockets that this process was handed. There may be more of
     /// them than workers: connections that wait in any of them are taken.
-    pub fn bind(address: SocketAddr, workers: usize, handed: Vec<TcpListener>) -> Result<Self, BindError> {
-        let failed = |source| BindError::new(address, source);
+    pub fn bind(address: &ListenAddress, workers: usize, handed: Vec<Socket>) -> Result<Self, BindError> {
+        let failed = |source| BindError::new(address.clone(), source);
         let mut sockets = handed;
         if sockets.is_empty() {
-            ensure_free(address)?;
-            sockets.push(open(address, true).map_err(failed)?);
+            sockets.push(match address {
+                ListenAddress::Tcp(address) => {
+                    ensure_tcp_free(*address)?;
+                    open(*address, true).map_err(failed)?
+                }
+                ListenAddress::Unix(path) => unix_socket_file::bind(path)?,
+            });
         }
         for socket in &sockets {
             socket.set_nonblocking(true).map_err(failed)?;
         }
-        let actual = sockets[0].local_addr().map_err(failed)?;
+        let actual = sockets[0].local_addr().map_err(failed)?.as_socket();
         while sockets.len() < workers {
             // who opened a handed socket may not have let it share its port: then workers share the socket
-            let next = open(actual, true).or_else(|_| sockets[0].try_clone()).map_err(failed)?;
-            sockets.push(next);
+            let own = actual.and_then(|actual| open(actual, true).ok());
+            sockets.push(own.map_or_else(|| sockets[0].try_clone(), Ok).map_err(failed)?);
         }
-        Ok(Self { address: actual, sockets })
+        let file = match address {
+            ListenAddress::Tcp(_) => None,
+            ListenAddress::Unix(path) => Some(UnixSocketFile::at(path).map_err(failed)?),
+        };
+        Ok(Self { address: actual.map_or_else(|| address.clone(), ListenAddress::Tcp), sockets, file })
     }
 
-    /// The sockets once more, to hand them over.
-    pub fn clone_sockets(&self) -> io::Result<Vec<TcpListener>> {
-        self.sockets.iter().map(TcpListener::try_clone).collect()
+    /// The sockets once more, to hand them over. One that workers share is handed over once.
+    pub fn clone_sockets(&self) -> io::Result<Vec<Socket>> {
+        let different = if self.file.is_some() { 1 } else { self.sockets.len() };
+        self.sockets.iter().take(different).map(Socket::try_clone).collect()
+    }
+
+    /// The file of a Unix socket.
+    pub fn file(&self) -> Option<&UnixSocketFile> {
+        self.file.as_ref()
     }
 }
 
-/// Whether an address can be listened on now, without listening there. With `SO_REUSEPORT` alone two gateways would share
-/// a port unnoticed.
-pub fn ensure_free(address: SocketAddr) -> Result<(), BindError> {
+/// Whether an address can be listened on now, without listening there.
+pub fn ensure_free(address: &ListenAddress) -> Result<(), BindError> {
+    match address {
+        ListenAddress::Tcp(address) => ensure_tcp_free(*address),
+        ListenAddress::Unix(path) => unix_socket_file::ensure_free(path).map(drop),
+    }
+}
+
+/// With `SO_REUSEPORT` alone two gateways would share a port unnoticed.
+fn ensure_tcp_free(address: SocketAddr) -> Result<(), BindError> {
     if address.port() != 0 {
         drop(open(address, false).map_err(|source| BindError::new(address, source))?);
     }
     Ok(())
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // a restart must not wait for old connections to be forgotten
     socket.set_reuse_address(true)?;
@@ -105,5 +141,5 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     if shared {
         socket.listen(BACKLOG)?;
     }
-    Ok(socket.into())
+    Ok(socket)
 }

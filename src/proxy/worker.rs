@@ -1,12 +1,12 @@
 //! One worker: a thread with its own runtime, sockets and upstream connections. A request lives and dies on it.
 
 use std::io;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use socket2::Socket;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
@@ -68,7 +68,7 @@ pub fn spawn_workers(
     metrics: Vec<Arc<WorkerMetrics>>,
     writers: impl Fn() -> (AccessLogWriter, Option<SpanWriter>),
 ) -> io::Result<Vec<WorkerHandle>> {
-    let mut sockets: Vec<Vec<(usize, TcpListener)>> = metrics.iter().map(|_| Vec::new()).collect();
+    let mut sockets: Vec<Vec<(usize, Socket)>> = metrics.iter().map(|_| Vec::new()).collect();
     let workers = sockets.len();
     for (number, listener) in listeners.into_iter().enumerate() {
         for (at, socket) in listener.sockets.into_iter().enumerate() {
@@ -104,7 +104,7 @@ pub fn spawn_workers(
 
 async fn run(
     worker: Rc<WorkerContext>,
-    sockets: Vec<(usize, TcpListener)>,
+    sockets: Vec<(usize, Socket)>,
     mut commands: mpsc::UnboundedReceiver<WorkerCommand>,
 ) {
     let mut acceptor = Acceptor::start(&worker, sockets);

@@ -43,10 +43,13 @@ impl ConfigCertificates {
         management: Option<&ServerTls>,
         addresses: &Addresses,
     ) -> Self {
-        let listeners = addresses.listeners.iter().map(|(address, _)| *address).zip(snapshot.certificates());
-        let management = addresses.management.zip(management.map(|tls| tls.certificates.as_slice()));
+        let listeners =
+            addresses.listeners.iter().map(|(address, _)| address.clone()).zip(snapshot.certificates());
+        let management =
+            addresses.management.map(Into::into).zip(management.map(|tls| tls.certificates.as_slice()));
         let shown = listeners.chain(management).flat_map(|(address, certificates)| {
-            certificates.iter().map(move |certificate| (address.to_string(), Arc::clone(certificate)))
+            let listener = address.to_string();
+            certificates.iter().map(move |certificate| (listener.clone(), Arc::clone(certificate)))
         });
         let upstreams = snapshot.upstreams().iter();
         Self {

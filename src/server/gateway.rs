@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use socket2::Socket;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::background_changes::BackgroundChanges;
@@ -26,13 +27,13 @@ use super::record_lease::{self, StartingLease};
 use super::upstream_monitor::UpstreamMonitor;
 use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
-use crate::config::{self, Config, SecretFileError};
+use crate::config::{self, Config, ListenAddress, SecretFileError};
 use crate::management::{
     self, AppliedChanges, Health, KeysExpiring, Management, MetricsToken, Operations, Settings,
 };
 use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, ServerTls, SharedState, TlsError,
-    WorkerCommand, WorkerHandle,
+    UnixSocketFile, WorkerCommand, WorkerHandle,
 };
 use crate::store::{AsyncStore, Follower, PepperId, RecordClock, Replica, RequestStore, Store, StoreError};
 use crate::telemetry::{AccessLog, RequestHistory, SpanExporter, TelemetryError};
@@ -89,7 +90,7 @@ pub enum StartError {
 #[derive(Debug, Clone)]
 pub struct Addresses {
     /// The proxy's listeners in the order of the configuration; `true`: TLS.
-    pub listeners: Vec<(SocketAddr, bool)>,
+    pub listeners: Vec<(ListenAddress, bool)>,
     /// The management listener.
     pub management: Option<SocketAddr>,
 }
@@ -117,7 +118,9 @@ pub struct Gateway {
     lease: Option<record_lease::LeaseHandle>,
     background: BackgroundChanges,
     /// Every listening socket once more, by its name.
-    sockets: Vec<(String, TcpListener)>,
+    sockets: Vec<(String, Socket)>,
+    /// Of Unix sockets among them.
+    socket_files: Vec<UnixSocketFile>,
     upstream_monitor: UpstreamMonitor,
     certificate_watch: CertificateWatch,
 }
@@ -131,11 +134,11 @@ impl Gateway {
     /// The same, with sockets that this process was handed.
     pub(super) fn start_with_sockets(config: Config, handed: HandedSockets) -> Result<Self, StartError> {
         // before the store hears of this gateway; they are bound when it can decide
-        let management = config.management.iter().map(|it| (Purpose::Management, it.address));
-        let proxied = config.listeners.iter().map(|it| (Purpose::Proxy, it.address));
+        let management = config.management.iter().map(|it| (Purpose::Management, it.address.into()));
+        let proxied = config.listeners.iter().map(|it| (Purpose::Proxy, it.address.clone()));
         for (purpose, address) in proxied.chain(management) {
-            if !handed.has(purpose, address) {
-                proxy::ensure_free(address)?;
+            if !handed.has(purpose, &address) {
+                proxy::ensure_free(&address)?;
             }
         }
         let path = config.store.path().to_owned();
@@ -234,28 +237,30 @@ impl Gateway {
 
         let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
         for config::Listener { address, .. } in &config.listeners {
-            let given = handed.take(Purpose::Proxy, *address);
-            let bound = BoundListener::bind(*address, config.workers, given)?;
+            let given = handed.take(Purpose::Proxy, address);
+            let bound = BoundListener::bind(address, config.workers, given)?;
             for (worker, socket) in bound.clone_sockets()?.into_iter().enumerate() {
-                sockets.push((Purpose::Proxy.socket_name(*address, worker), socket));
+                sockets.push((Purpose::Proxy.socket_name(address, worker), socket));
             }
             listeners.push(bound);
         }
         let management = match &config.management {
             Some(config::Management { address, .. }) => {
-                let given = handed.take(Purpose::Management, *address).pop();
+                let named = &(*address).into();
+                let given = handed.take(Purpose::Management, named).pop().map(TcpListener::from);
                 let bound =
                     management::bind(*address, given).map_err(|source| BindError::new(*address, source))?;
-                sockets.push((Purpose::Management.socket_name(*address, 0), bound.try_clone()?));
+                sockets.push((Purpose::Management.socket_name(named, 0), bound.try_clone()?.into()));
                 Some(bound)
             }
             None => None,
         };
+        let socket_files = listeners.iter().filter_map(|listener| listener.file().cloned()).collect();
         let addresses = Addresses {
             listeners: listeners
                 .iter()
                 .zip(&config.listeners)
-                .map(|(l, c)| (l.address, c.tls.is_some()))
+                .map(|(l, c)| (l.address.clone(), c.tls.is_some()))
                 .collect(),
             management: management.as_ref().and_then(|socket| socket.local_addr().ok()),
         };
@@ -360,13 +365,14 @@ impl Gateway {
             lease,
             background,
             sockets,
+            socket_files,
             upstream_monitor,
             certificate_watch,
         })
     }
 
     /// Its listening sockets, to be handed over.
-    pub(super) fn sockets(&self) -> &[(String, TcpListener)] {
+    pub(super) fn sockets(&self) -> &[(String, Socket)] {
         &self.sockets
     }
 

@@ -1,9 +1,11 @@
 //! Listening sockets that this process did not open: the process that it takes over from had them, or systemd keeps them.
 
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
 use listenfd::ListenFd;
+use socket2::Socket;
+
+use crate::config::ListenAddress;
 
 /// What a listening socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,14 +18,14 @@ pub(super) enum Purpose {
 
 impl Purpose {
     /// The name of the socket of this worker: the one that systemd keeps it by, and that it has when it is handed over.
-    pub(super) fn socket_name(self, configured: SocketAddr, worker: usize) -> String {
+    pub(super) fn socket_name(self, configured: &ListenAddress, worker: usize) -> String {
         match self {
             Self::Proxy => format!("{}{worker}", self.prefix(configured)),
             Self::Management => self.prefix(configured),
         }
     }
 
-    fn prefix(self, configured: SocketAddr) -> String {
+    fn prefix(self, configured: &ListenAddress) -> String {
         // names may not contain colons (sd_pid_notify_with_fds(3))
         let address = configured.to_string().replace(':', "_");
         match self {
@@ -35,7 +37,7 @@ impl Purpose {
 
 /// Sockets that wait to be taken. What is left over at the end is closed.
 #[derive(Debug, Default)]
-pub(super) struct HandedSockets(Vec<(String, TcpListener)>);
+pub(super) struct HandedSockets(Vec<(String, Socket)>);
 
 impl HandedSockets {
     /// Those that systemd passes on (`LISTEN_FDS`, `sd_listen_fds(3)`): kept for this service at its last end, or opened by a
@@ -45,9 +47,10 @@ impl HandedSockets {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let names = names.split(':').map(str::to_owned).chain(std::iter::repeat(String::new()));
         let sockets = (0..found.len()).zip(names).filter_map(|(at, name)| {
-            let taken = found.take_tcp_listener(at);
-            if let Err(error) = &taken {
-                tracing::warn!(%error, name, "systemd has passed on what is no listening TCP socket");
+            let taken = found.take_tcp_listener(at).map(|tcp| tcp.map(Socket::from));
+            let taken = taken.or_else(|_| Ok(found.take_unix_listener(at)?.map(Socket::from)));
+            if let Err::<_, std::io::Error>(error) = &taken {
+                tracing::warn!(%error, name, "systemd has passed on what is no listening TCP or Unix socket");
             }
             Some((name, taken.ok()??))
         });
@@ -60,15 +63,15 @@ impl HandedSockets {
     }
 
     /// Whether there are any for this address.
-    pub(super) fn has(&self, purpose: Purpose, configured: SocketAddr) -> bool {
+    pub(super) fn has(&self, purpose: Purpose, configured: &ListenAddress) -> bool {
         self.0.iter().any(|(name, socket)| is_for(name, socket, purpose, configured))
     }
 
     /// Takes those of one listener. Where the configuration leaves the port to the system, it is that of the first one found.
-    pub(super) fn take(&mut self, purpose: Purpose, configured: SocketAddr) -> Vec<TcpListener> {
-        let mut taken: Vec<TcpListener> = Vec::new();
+    pub(super) fn take(&mut self, purpose: Purpose, configured: &ListenAddress) -> Vec<Socket> {
+        let mut taken: Vec<Socket> = Vec::new();
         for (name, socket) in std::mem::take(&mut self.0) {
-            let is_same = |first: &TcpListener| first.local_addr().ok() == socket.local_addr().ok();
+            let is_same = |first: &Socket| first.local_addr().ok() == socket.local_addr().ok();
             if is_for(&name, &socket, purpose, configured) && taken.first().is_none_or(is_same) {
                 taken.push(socket);
             } else {
@@ -79,27 +82,34 @@ impl HandedSockets {
     }
 }
 
-/// By the address that it has. A port that the system chose tells nothing: then by the name.
-fn is_for(name: &str, socket: &TcpListener, purpose: Purpose, configured: SocketAddr) -> bool {
-    if configured.port() == 0 {
-        name.starts_with(&purpose.prefix(configured))
-    } else {
-        socket.local_addr().is_ok_and(|actual| actual == configured)
+/// By the address that it has. A port that the system chose tells nothing: then by the name. A Unix socket whose file is gone
+/// is reached by nobody.
+fn is_for(name: &str, socket: &Socket, purpose: Purpose, configured: &ListenAddress) -> bool {
+    if configured.is_shared() {
+        return name.starts_with(&purpose.prefix(configured));
+    }
+    let Ok(actual) = socket.local_addr() else { return false };
+    match configured {
+        ListenAddress::Tcp(address) => actual.as_socket() == Some(*address),
+        ListenAddress::Unix(path) => actual.as_pathname() == Some(path) && path.exists(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{SocketAddr, TcpListener};
+
     use super::*;
 
-    fn socket() -> (SocketAddr, OwnedFd) {
+    fn socket() -> (ListenAddress, OwnedFd) {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        (socket.local_addr().unwrap(), socket.into())
+        (socket.local_addr().unwrap().into(), socket.into())
     }
 
     #[test]
     fn sockets_are_found_by_their_address_or_by_name_where_the_system_chose_the_port() {
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let address = |text: &str| ListenAddress::from(text.parse::<SocketAddr>().unwrap());
+        let any = &address("127.0.0.1:0");
         let name = |purpose: Purpose, worker| purpose.socket_name(any, worker);
         assert_eq!(name(Purpose::Proxy, 1), "listen-127.0.0.1_0-1");
         assert_eq!(name(Purpose::Management, 0), "management-127.0.0.1_0");
@@ -110,16 +120,16 @@ mod tests {
         handed.push(name(Purpose::Proxy, 0), first.1);
         handed.push(name(Purpose::Proxy, 1), again);
         handed.push(name(Purpose::Proxy, 0), second.1);
-        assert!(handed.has(Purpose::Proxy, any) && !handed.has(Purpose::Proxy, "[::1]:0".parse().unwrap()));
+        assert!(handed.has(Purpose::Proxy, any) && !handed.has(Purpose::Proxy, &address("[::1]:0")));
         // two listeners whose ports the system chose
         for (count, address) in [(2, first.0), (1, second.0)] {
             let taken = handed.take(Purpose::Proxy, any);
             assert_eq!(taken.len(), count);
-            assert!(taken.iter().all(|socket| socket.local_addr().unwrap() == address));
+            assert!(taken.iter().all(|socket| socket.local_addr().unwrap().as_socket() == address.tcp()));
         }
         assert!(handed.take(Purpose::Proxy, any).is_empty());
         // a socket unit calls it something else
-        assert_eq!(handed.take(Purpose::Management, management.0).len(), 1);
+        assert_eq!(handed.take(Purpose::Management, &management.0).len(), 1);
         assert!(handed.0.is_empty());
     }
 }

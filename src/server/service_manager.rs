@@ -2,11 +2,11 @@
 //! restart refuses nobody. Where there is none (`NOTIFY_SOCKET` is not set), nothing is told.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use socket2::Socket;
 
 /// Requests are taken.
 pub(super) fn tell_ready() {
@@ -42,13 +42,19 @@ pub(super) fn watchdog() -> Option<Duration> {
 }
 
 /// Has systemd keep these sockets, which it does where the unit says `FileDescriptorStoreMax=`. It knows those that it has.
-pub(super) fn keep_sockets(sockets: &[(String, TcpListener)]) {
+pub(super) fn keep_sockets(sockets: &[(String, Socket)]) {
     for (name, socket) in sockets {
         let states = [NotifyState::FdStore, NotifyState::FdName(name)];
         if let Err(error) = sd_notify::notify_with_fds(&states, &[socket.as_fd()]) {
             not_told(&error);
         }
     }
+}
+
+/// Whether systemd has the listening sockets too, or may have: their files are not this process's to remove.
+pub(super) fn may_keep_sockets() -> bool {
+    let opened = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    opened || std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 fn tell(states: &[NotifyState<'_>]) {

@@ -8,7 +8,6 @@
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,6 +20,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use socket2::Socket;
 
 use super::handed_sockets::HandedSockets;
 
@@ -99,7 +99,7 @@ impl Successor {
     /// Starts `program` as this process was started, and waits until it is ready. Blocks. `stop`: give up.
     pub(super) fn start(
         program: &Path,
-        sockets: &[(String, TcpListener)],
+        sockets: &[(String, Socket)],
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, UpgradeError> {
         if std::process::id() == 1 {
@@ -181,7 +181,7 @@ impl Drop for NotReady {
     }
 }
 
-fn hand_over(channel: &OwnedFd, sockets: &[(String, TcpListener)]) -> io::Result<()> {
+fn hand_over(channel: &OwnedFd, sockets: &[(String, Socket)]) -> io::Result<()> {
     for (name, socket) in sockets {
         send(channel.as_fd(), &[SOCKET, name.as_bytes()].concat(), Some(socket.as_fd()))?;
     }

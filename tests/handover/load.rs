@@ -1,6 +1,9 @@
 //! Clients that never pause: each counts what was answered, and keeps what was not.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -67,6 +70,25 @@ impl Load {
                         Ok(answer) => self.count(answer.status, "new connection"),
                         Err(error) => self.lose(format!("new connection: {error:?}")),
                     }
+                }
+            }
+        }
+    }
+
+    /// A connection for each request, to a Unix socket.
+    pub fn new_unix_connections(&self, socket: &Path, key: &Key) {
+        let request = Request::get(TARGET).key(key).header("Connection", "close").end();
+        while self.goes_on() {
+            let mut answer = Vec::new();
+            let asked = UnixStream::connect(socket).and_then(|mut stream| {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.write_all(&request)?;
+                stream.read_to_end(&mut answer)
+            });
+            match asked {
+                Err(error) => self.lose(format!("Unix socket: {error}")),
+                Ok(_) => {
+                    self.count(if answer.starts_with(b"HTTP/1.1 200 ") { 200 } else { 0 }, "Unix socket")
                 }
             }
         }

@@ -11,7 +11,7 @@ mod service_manager;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -205,6 +205,38 @@ impl Drop for StopAtEnd<'_> {
     fn drop(&mut self) {
         self.0.stop();
     }
+}
+
+#[test]
+fn a_unix_socket_is_handed_over_without_losing_a_request() {
+    let upstream = Upstream::start();
+    let listeners = "  - address: 127.0.0.1:0\n  - address: \"unix:http.sock\"\n";
+    let site = Plan::new(&upstream).listeners(listeners).top("drain_timeout: 1s").prepare();
+    let mut service = Service::start(site);
+    let (socket, key) = (service.gateway.directory().join("http.sock"), service.key.clone());
+    let load = Load::default();
+    let inode = || fs::metadata(&socket).unwrap().ino();
+    let before = inode();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| load.new_unix_connections(&socket, &key));
+        }
+        let stop = StopAtEnd(&load);
+        for _ in 0..3 {
+            let more = load.answered.load(Ordering::Relaxed) + 50;
+            service.succeed();
+            wait_for(PATIENCE, "the load goes on", || load.answered.load(Ordering::Relaxed) > more);
+        }
+        assert_eq!(service.gateway.wait_for_exit(4 * PATIENCE), Some(0), "the first process ends well");
+        let more = load.answered.load(Ordering::Relaxed) + 50;
+        wait_for(PATIENCE, "the load goes on", || load.answered.load(Ordering::Relaxed) > more);
+        drop(stop);
+    });
+    load.assert_whole();
+    assert_eq!(inode(), before);
+    // the last one removes it
+    drop(std::process::Command::new("kill").arg(service.pids.last().unwrap().to_string()).output());
+    wait_for(PATIENCE, "it is removed", || !socket.exists());
 }
 
 #[test]

@@ -28,7 +28,9 @@ struct Systemd {
 impl Systemd {
     fn start(upstream: &Upstream, port: u16, top: &str) -> Self {
         let (http, management) = (known_address(port), known_address(port + 1));
-        let plan = Plan::new(upstream).listeners(&format!("  - address: {http}\n")).top(top);
+        let plan = Plan::new(upstream)
+            .listeners(&format!("  - address: {http}\n  - address: \"unix:http.sock\"\n"))
+            .top(top);
         let site = plan.prepare();
         set_management_address(&site, management);
         site.create_environment("e1");
@@ -95,9 +97,11 @@ fn a_restart_refuses_nobody_because_the_sockets_are_kept() {
     let mut systemd = Systemd::start(&upstream, 8131, "drain_timeout: 1s");
     let load = Load::default();
     let (http, key) = (systemd.http, systemd.key.clone());
+    let socket = systemd.site.directory().join("http.sock");
     thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| load.new_connections(http, &key));
+            scope.spawn(|| load.new_unix_connections(&socket, &key));
         }
         let stop = StopAtEnd(&load);
         for _ in 0..3 {

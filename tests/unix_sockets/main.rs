@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 
 mod endpoints;
+mod listeners;
 mod servers;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,17 +3,18 @@
 use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
-
+use crate::config::TrustedPeers;
 use crate::policy;
 use crate::proxy::admit::list;
+use crate::proxy::connection_source::ConnectionSource;
 use crate::wire::{HeaderRule, RequestHead};
 
 /// What is known of the client of one connection: its address, its listener, whether it is trusted.
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct ClientInfo {
-    /// The address at the other end of the socket.
+    /// The address at the other end of the socket, or that its PROXY protocol header names.
     pub(in crate::proxy) peer: SocketAddr,
+    source: ConnectionSource,
     /// Which listener it came by, in the order of the configuration.
     pub(in crate::proxy) listener: usize,
     pub(super) tls: bool,
@@ -24,22 +25,17 @@ pub(in crate::proxy) struct ClientInfo {
 }
 
 impl ClientInfo {
-    pub(in crate::proxy) fn new(peer: SocketAddr, listener: usize, tls: bool) -> Self {
-        let address = peer.ip().to_canonical();
+    pub(in crate::proxy) fn new(source: ConnectionSource, listener: usize, tls: bool) -> Self {
+        let peer = source.address();
+        let address = peer.ip();
         let scheme = scheme(tls);
         let lines = format!("X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\n");
-        Self {
-            peer: SocketAddr::new(address, peer.port()),
-            listener,
-            tls,
-            lines: lines.into_bytes().into(),
-            trusted: Cell::new(false),
-        }
+        Self { peer, source, listener, tls, lines: lines.into_bytes().into(), trusted: Cell::new(false) }
     }
 
     /// Checks whether the peer is one of these trusted proxies. For each request anew, since a reload may change them.
-    pub(in crate::proxy) fn check_trusted(&self, trusted: &[IpNet]) {
-        self.trusted.set(policy::is_trusted_proxy(&self.peer.ip(), trusted));
+    pub(in crate::proxy) fn check_trusted(&self, trusted: &TrustedPeers) {
+        self.trusted.set(self.source.is_among(trusted));
     }
 
     /// How it has reached this listener.
@@ -83,10 +79,14 @@ pub(super) fn scheme(tls: bool) -> &'static str {
 }
 
 /// The address that requests are counted under ([`policy::source_address`]).
-pub(in crate::proxy) fn source_address(client: &ClientInfo, head: &RequestHead, trusted: &[IpNet]) -> IpAddr {
+pub(in crate::proxy) fn source_address(
+    client: &ClientInfo,
+    head: &RequestHead,
+    trusted: &TrustedPeers,
+) -> IpAddr {
     if !client.is_trusted() {
         return client.peer.ip();
     }
     let hops: Vec<&[u8]> = head.fields.values(HeaderRule::ForwardedFor).flat_map(list).collect();
-    policy::source_address(client.peer.ip(), &hops, trusted)
+    policy::source_address(client.peer.ip(), true, &hops, &trusted.networks)
 }

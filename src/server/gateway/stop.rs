@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Gateway, close};
-use crate::proxy::WorkerCommand;
+use crate::proxy::{UnixSocketFile, WorkerCommand};
 use crate::server::control_plane::{self, ControlCommand};
 use crate::server::follower_thread::StoreAtStop;
+use crate::server::service_manager;
 use crate::store::uncheckpointed_wal;
 
 /// How long a record that hangs may hold up the end of what makes changes in the background.
@@ -51,6 +52,9 @@ impl Gateway {
             Succession::None => Duration::ZERO,
             Succession::Running => IDLE_CONNECTIONS_END.min(limit / 2),
         };
+        if succession == Succession::None && !service_manager::may_keep_sockets() {
+            self.socket_files.iter().for_each(UnixSocketFile::remove);
+        }
         for worker in self.workers.iter() {
             worker.send(WorkerCommand::Drain { limit, idle });
         }
