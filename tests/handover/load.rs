@@ -88,7 +88,7 @@ impl Load {
             match asked {
                 Err(error) => self.lose(format!("Unix socket: {error}")),
                 Ok(_) => {
-                    self.count(if answer.starts_with(b"HTTP/1.1 200 ") { 200 } else { 0 }, "Unix socket")
+                    self.count(if answer.starts_with(b"HTTP/1.1 200 ") { 200 } else { 0 }, "Unix socket");
                 }
             }
         }
