@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::http1::Request;
+use support::python;
 use support::stage::Stage;
 use support::{PATIENCE, wait_for};
 
@@ -192,4 +193,19 @@ fn every_metric_that_the_alerts_and_the_dashboard_name_is_there() {
     assert!(dashboard["schemaVersion"].as_u64().is_some_and(|version| version >= 36));
     let missing: Vec<_> = named.difference(&there).collect();
     assert!(missing.is_empty() && named.len() > 20, "{missing:?} are not in\n{text}");
+}
+
+#[test]
+fn grafana_knows_every_setting_of_the_dashboard() {
+    let read = |file: &Path| python::script("grafana_dashboard.py").arg(file).output().unwrap();
+    let output = read(&deployed("dashboard.json"));
+    assert!(output.status.success(), "{output:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong.json");
+    let text = fs::read_to_string(deployed("dashboard.json")).unwrap();
+    assert!(text.contains("\"gridPos\""));
+    fs::write(&wrong, text.replacen("\"gridPos\"", "\"gridPosition\"", 1)).unwrap();
+    let output = read(&wrong);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stdout).contains("gridPosition"));
 }
