@@ -196,6 +196,7 @@ fn a_key_is_found_by_its_pair_and_the_secret_is_printed_nowhere() {
         assert!(!format!("{outcome:?}").contains(&key.secret), "{refused}");
     }
     let explained = cli.succeed(&["explain", "--key", &pair, "GET", "/v1/projects/x"]);
+    assert!(explained.stdout.contains("the secret was not compared"), "{explained:?}");
     assert!(!format!("{explained:?}").contains(&key.secret), "{explained:?}");
 }
 

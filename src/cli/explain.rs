@@ -117,6 +117,9 @@ impl Explain {
             }
         }
         answer.notes.extend(lower_case_note(&self.method));
+        if self.key.as_ref().is_some_and(|key| key.contains(':')) {
+            answer.notes.push("the secret was not compared: a wrong one is answered 401".to_owned());
+        }
         if matches!(self.method, Method::CONNECT | Method::TRACE) {
             return Ok(answer.deny(405, &"the gateway passes neither CONNECT nor TRACE"));
         }

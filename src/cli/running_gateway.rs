@@ -33,7 +33,7 @@ pub(super) struct Upgrade {}
 #[command(
     about = "Ask whether the gateway runs and can decide about keys",
     long_about = "Asks the gateway that runs with this configuration whether it decides about requests with keys. Exit status 0: \
-        it does. 1: none runs, every key is answered 503, or a thread has ended; standard error says which. For HEALTHCHECK of \
+        it does. 1: no gateway runs, it answers every key with 503, or one of its threads has crashed; standard error says which of these. For HEALTHCHECK of \
         containers. Over the network, ask the management listener for /readyz.",
     after_help = "Examples:\n  portcullis health\n  portcullis health --config /etc/portcullis/portcullis.yaml"
 )]

@@ -84,7 +84,7 @@ pub(super) async fn show(request: &SignedInRequest<'_>, id: &str) -> Result<Answ
     if let Some(history) = history_link(request, "key", &id) {
         page.links.push(("History of this key", history));
         if is_account_key {
-            page.links.push(("What was done with this key", of_key(&access_key)));
+            page.links.push(("Changes made with this key", of_key(&access_key)));
         }
     }
     Ok(page.show())

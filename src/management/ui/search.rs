@@ -169,8 +169,16 @@ async fn results(request: &SignedInRequest<'_>, text: &str) -> Result<Table, Ref
             choice: None,
         }
     };
-    Ok(Table::new("found", "Keys found".to_owned(), columns, &page, row, "No key was found.", view)
-        .counting("key", "keys"))
+    Ok(Table::new(
+        "found",
+        "Keys found".to_owned(),
+        columns,
+        &page,
+        row,
+        "No key was found. An access key that is complete and not here belongs to another gateway.",
+        view,
+    )
+    .counting("key", "keys"))
 }
 
 /// What may be searched for and shown: all but what could be a secret.
