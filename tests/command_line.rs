@@ -174,6 +174,17 @@ fn an_init_that_is_killed_can_be_run_again() {
 }
 
 #[test]
+fn explain_says_what_to_do_about_what_is_inactive_or_unknown() {
+    let (_directory, cli) = site();
+    let key = cli.create_account_key("admin");
+    cli.succeed(&["key", "deactivate", &key.access_key]);
+    let explained = cli.succeed(&["explain", "--key", &key.access_key, "GET", "/v1/projects/nowhere"]).stdout;
+    for next in ["`portcullis environment list`", "`portcullis key activate …`"] {
+        assert!(explained.contains(next), "{explained}");
+    }
+}
+
+#[test]
 fn a_key_is_found_by_its_pair_and_the_secret_is_printed_nowhere() {
     let (_directory, cli) = site();
     let key = cli.create_account_key("admin");

@@ -23,8 +23,8 @@ use crate::config::{AccessControl, Config, load};
 use crate::model::{AccessKey, Owner, Principal, State};
 use crate::policy::{
     DecisionInput, DenialStatus, DestinationHeader, EnvironmentName, EnvironmentStatus, HeaderValues,
-    PathClass, RouteTable, Routed, RoutingError, WebDavDestination, admit_target, apply_selectors, decide,
-    destination_header,
+    PathClass, RouteTable, Routed, RoutingError, Rule, WebDavDestination, admit_target, apply_selectors,
+    decide, destination_header,
 };
 use crate::store::{RequestStore, StoreError};
 
@@ -189,6 +189,11 @@ impl Explain {
                 answer.allow(&grant.rule())
             }
             Err(denial) => {
+                if denial.rule == Rule::KeyDoesNotWork {
+                    let note = "the line 'key' says which is inactive; `activate` makes it work: `portcullis key activate …`, \
+                                or account, or environment";
+                    answer.notes.push(note.to_owned());
+                }
                 let status = match denial.status {
                     DenialStatus::Unauthenticated => 401,
                     DenialStatus::Forbidden => 403,
@@ -373,7 +378,10 @@ fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentSta
 fn environment_text(id: &str, facts: EnvironmentStatus) -> String {
     match facts {
         EnvironmentStatus { known: false, .. } => {
-            format!("no environment has the id {id} (upper and lower case count)")
+            format!(
+                "no environment has the id {id} (upper and lower case count): `portcullis environment list` shows those \
+                 that there are"
+            )
         }
         EnvironmentStatus { active: true, .. } => format!("{id} (active)"),
         EnvironmentStatus { active: false, .. } => format!("{id} (inactive)"),

@@ -204,7 +204,7 @@ fn who_is_no_admin_does_what_the_role_permits() {
     let hidden = gateway.create_environment_key("e3");
     let refused = cli.refused(&["key", "show", &format!("{}:{}", hidden.access_key, hidden.secret)]);
     assert!(refused.contains("there is no key") && !refused.contains(&hidden.secret), "{refused}");
-    assert!(refused.contains("that the asking key may see"), "{refused}");
+    assert!(refused.contains("shows those that you may see"), "{refused}");
     assert!(cli.succeed(&["key", "list", "--environment", "e1"]).stdout.contains(&made.id));
     assert_eq!(cli.json(&["account", "list"])["data"].as_array().map(Vec::len), Some(1), "itself");
 

@@ -106,13 +106,12 @@ impl Backend {
 
     /// The key with this id or access key.
     pub(in crate::cli) fn key(&mut self, id_or_access_key: &str) -> anyhow::Result<Fetched<KeyEntry>> {
-        let hint = match self {
-            Self::Store(_) => "name a key by its id or its access key, `portcullis key list` shows both",
-            Self::Api(_) => "there is none that the asking key may see, by its id or its access key",
-        };
         self.find_key(id_or_access_key).map_err(|error| match error.downcast_ref() {
             Some(StoreError::NotFound { wanted, .. }) if looks_like_secret(wanted) => anyhow!(SECRET_AS_NAME),
-            _ => with_hint(error, hint),
+            _ => with_hint(
+                error,
+                "name a key by its id or its access key, `portcullis key list` shows those that you may see",
+            ),
         })
     }
 
