@@ -237,7 +237,7 @@ fn case_49_what_is_no_whole_header_closes_the_connection() {
     let closed = 2 * u64::try_from(wrong.len()).unwrap();
     assert_eq!(failures(&stage), closed);
     let log = stage.gateway.log();
-    let lines = log.matches("a connection from a network in proxy_protocol.from was closed").count();
+    let lines = log.matches("a connection from a peer in proxy_protocol.from was closed").count();
     // once for each worker in ten seconds
     assert!((1..=8).contains(&lines), "{lines} lines in {log}");
     // a check whether the port is open is no failure
