@@ -183,6 +183,10 @@ fn a_pair_in_the_box_of_a_list_or_a_filter_stays_in_no_address() {
         ("/accounts", "search"),
         ("/audit", "key"),
         ("/audit", "object"),
+        ("/audit", "actor"),
+        ("/audit", "address"),
+        ("/audit", "from"),
+        ("/audit", "to"),
     ] {
         let clean = format!("{path}?environment=e1&{parameter}={}&x=y", key.access_key);
         // whoever asks: the sign-in page keeps the address, too

@@ -104,8 +104,8 @@ pub(super) fn address_without_secrets(
     for (name, value) in form_urlencoded::parse(request.query().as_bytes()) {
         let value = Zeroizing::new(value.into_owned());
         let is_searched = *name == *"search" || name.ends_with("-search");
-        let is_filter = request.path() == "/audit" && ["key", "object"].contains(&&*name);
-        // an object's id may have a colon: there only what is certain to be a secret goes
+        let is_filter = request.path() == "/audit";
+        // ids, addresses and times have colons too: there only what is certain to be a secret goes
         let is_looked_at = is_searched || is_filter && (name == "key" || holds_secret(&value, prefixes));
         let public = match public_part(&value, prefixes) {
             _ if !is_looked_at => value.to_string(),
