@@ -44,7 +44,7 @@ impl Store {
 
     /// Whether nothing was ever changed in the record.
     pub fn is_empty(&self) -> Result<bool, StoreError> {
-        self.database.read(|at| Ok(change::head(at)?.number == ChangeNumber(0)))
+        self.database.read(is_empty)
     }
 
     /// The account with this id, a removed one too, or else the only one with this name.
@@ -194,8 +194,12 @@ fn log(
     Ok((account, number))
 }
 
+fn is_empty(connection: &Connection) -> Result<bool, TransactionError> {
+    Ok(change::head(connection)?.number == ChangeNumber(0))
+}
+
 fn refuse_unless_empty(connection: &Connection) -> Result<(), TransactionError> {
-    if change::head(connection)?.number == ChangeNumber(0) {
+    if is_empty(connection)? {
         return Ok(());
     }
     Err(TransactionError::refused(

@@ -175,7 +175,7 @@ async fn results(request: &SignedInRequest<'_>, text: &str) -> Result<Table, Ref
         columns,
         &page,
         row,
-        "No key was found. An access key that is complete and not here belongs to another gateway.",
+        "No key was found. An access key that is complete belongs to another gateway, or to a key that you may not see.",
         view,
     )
     .counting("key", "keys"))
