@@ -159,7 +159,8 @@ impl Authenticator {
     ) -> Result<Arc<Identity>, AuthRefusal> {
         self.counters.memory_hits.add_one();
         let source = ClientSource::of(client);
-        let current = if identity.is_stale() { self.refresh(&identity, client).await } else { Ok(identity) };
+        let current =
+            if identity.is_stale() { self.refreshed(&identity, client).await } else { Ok(identity) };
         match current {
             Ok(identity) => {
                 self.remember_source(slot, source);

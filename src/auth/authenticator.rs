@@ -208,7 +208,7 @@ impl Authenticator {
         (now >= until).then(|| Duration::from_millis(now - until) + Self::STORE_MISSES_TRUSTED_FOR)
     }
 
-    fn trusts_store_misses(&self) -> bool {
+    pub(super) fn trusts_store_misses(&self) -> bool {
         BootInstant::now().0 < self.store_misses_trusted_until.load(Ordering::Acquire)
     }
 

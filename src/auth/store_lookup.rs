@@ -118,8 +118,21 @@ impl Authenticator {
     }
 
     /// The same key as the store has it now, for an open stream from this address whose identity is stale. Refused when the
-    /// key no longer works, or not from there; that counts as nobody's failure.
+    /// key no longer works, or not from there; that counts as nobody's failure. If the store may not be up to date, the
+    /// answer is "not now".
     pub async fn refresh(&self, identity: &Identity, client: IpAddr) -> Result<Arc<Identity>, AuthRefusal> {
+        self.refreshed(identity, client).await.map_err(|refusal| match refusal {
+            AuthRefusal::Unauthorized(_) if !self.trusts_store_misses() => self.unavailable(),
+            refusal => refusal,
+        })
+    }
+
+    /// [`Authenticator::refresh`], as far as the store knows.
+    pub(super) async fn refreshed(
+        &self,
+        identity: &Identity,
+        client: IpAddr,
+    ) -> Result<Arc<Identity>, AuthRefusal> {
         if !self.has_lease() {
             return Err(self.unavailable());
         }

@@ -194,6 +194,10 @@ fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Auth
     Arc::new(auth)
 }
 
+fn unavailable(answer: Result<Arc<Identity>, AuthRefusal>) -> bool {
+    matches!(answer, Err(AuthRefusal::Unavailable { .. }))
+}
+
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap().unwrap()
 }
