@@ -45,50 +45,44 @@ impl MetricsCollector {
         write_value(&mut metric, kind, self.sum(count))
     }
 
-    fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Requests that were let through, by the class of the upstream's answer";
-        let mut allowed = encoder.encode_descriptor("requests_allowed", help, None, MetricType::Counter)?;
-        for (class, name) in STATUS_CLASSES.into_iter().enumerate() {
-            let labels = [("class", name)];
-            write_value(
-                &mut allowed.encode_family(&labels)?,
-                MetricKind::Counter,
-                self.sum(|worker| &worker.allowed[class]),
-            )?;
-        }
-        let help = "Requests that the gateway answered itself, by status";
-        let mut refused = encoder.encode_descriptor("requests_refused", help, None, MetricType::Counter)?;
-        for (at, status) in REFUSAL_STATUSES.into_iter().enumerate() {
-            let name = if status == 0 { "other".to_owned() } else { status.to_string() };
-            let labels = [("status", name.as_str())];
-            write_value(
-                &mut refused.encode_family(&labels)?,
-                MetricKind::Counter,
-                self.sum(|worker| &worker.refused[at]),
-            )?;
-        }
-        let help = "Requests that the gateway answered itself, by cause";
-        let mut causes = encoder.encode_descriptor("refusals", help, None, MetricType::Counter)?;
-        for (at, cause) in self.names.causes.iter().enumerate() {
-            let labels = [("cause", *cause)];
-            write_value(
-                &mut causes.encode_family(&labels)?,
-                MetricKind::Counter,
-                self.sum(|worker| &worker.causes[at]),
-            )?;
-        }
-        let help = "Requests that were answered with 401, by what is wrong with their key";
-        let mut failures =
-            encoder.encode_descriptor("authentication_failures", help, None, MetricType::Counter)?;
-        for (at, failure) in self.names.auth_failures.iter().enumerate() {
-            let labels = [("reason", *failure)];
-            write_value(
-                &mut failures.encode_family(&labels)?,
-                MetricKind::Counter,
-                self.sum(|worker| &worker.auth_failures[at]),
-            )?;
+    /// A family of counters that differ in one label: one for each value, in the order in which workers count them.
+    fn counters<'v>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        (label, values): (&str, impl IntoIterator<Item = &'v str>),
+        count: impl Fn(&WorkerMetrics, usize) -> &Count,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (at, value) in values.into_iter().enumerate() {
+            let sum = self.sum(|worker| count(worker, at));
+            write_value(&mut family.encode_family(&[(label, value)])?, MetricKind::Counter, sum)?;
         }
         Ok(())
+    }
+
+    fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests that were let through, by the class of the upstream's answer";
+        self.counters(encoder, ("requests_allowed", help), ("class", STATUS_CLASSES), |worker, at| {
+            &worker.allowed[at]
+        })?;
+        let help = "Requests that the gateway answered itself, by status";
+        let statuses = REFUSAL_STATUSES.map(|status| match status {
+            0 => "other".to_owned(),
+            status => status.to_string(),
+        });
+        let statuses = statuses.iter().map(String::as_str);
+        self.counters(encoder, ("requests_refused", help), ("status", statuses), |worker, at| {
+            &worker.refused[at]
+        })?;
+        let help = "Requests that the gateway answered itself, by cause";
+        let causes = self.names.causes.iter().copied();
+        self.counters(encoder, ("refusals", help), ("cause", causes), |worker, at| &worker.causes[at])?;
+        let help = "Requests that were answered with 401, by what is wrong with their key";
+        let failures = self.names.auth_failures.iter().copied();
+        self.counters(encoder, ("authentication_failures", help), ("reason", failures), |worker, at| {
+            &worker.auth_failures[at]
+        })
     }
 
     fn listeners(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
