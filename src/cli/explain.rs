@@ -189,10 +189,8 @@ impl Explain {
                 answer.allow(&grant.rule())
             }
             Err(denial) => {
-                if denial.rule == Rule::KeyDoesNotWork {
-                    let note = "the line 'key' says which is inactive; `activate` makes it work: `portcullis key activate …`, \
-                                or account, or environment";
-                    answer.notes.push(note.to_owned());
+                if let (Rule::KeyDoesNotWork, Some(principal)) = (denial.rule, who.principal()) {
+                    answer.notes.push(activation_note(principal));
                 }
                 let status = match denial.status {
                     DenialStatus::Unauthenticated => 401,
@@ -365,6 +363,20 @@ impl Who {
         };
         text
     }
+}
+
+/// What makes a key work that is inactive, or whose owner is.
+fn activation_note(principal: &Principal) -> String {
+    let owner = match &principal.owner {
+        Owner::Account { account, .. } => ("account", account.id.to_string(), account.state),
+        Owner::Environment(environment) => ("environment", environment.id.to_string(), environment.state),
+    };
+    let key = ("key", principal.key.id.to_string(), principal.key.state);
+    let commands = [key, owner]
+        .into_iter()
+        .filter(|(_, _, state)| *state != State::Active)
+        .map(|(kind, id, _)| format!("`portcullis {kind} activate {id}`"));
+    format!("to make it work: {}", commands.collect::<Vec<_>>().join(" and "))
 }
 
 fn environment_facts(config: &Config, id: &str) -> anyhow::Result<EnvironmentStatus> {

@@ -77,13 +77,15 @@ impl Balancer {
         let is_usable = |at: &usize| all[*at].state.is_available(delay, || *now) && is_untried(at);
         let count = all.len();
         let from = |first: usize| (0..count).map(move |step| (first + step) % count);
-        let in_turn = self.next.get();
-        let Some(first) = from(in_turn).find(is_usable) else {
-            let any = from(in_turn).find(is_untried).filter(|_| last_resort)?;
-            self.next.set(any + 1);
-            return begin(any);
-        };
-        self.next.set(first + 1);
+        // a second attempt takes no turn: of two destinations, the one that fails would come first in every request
+        let takes_turn = tried.is_empty();
+        let in_turn = if takes_turn { self.next.get() } else { self.random_below(count) };
+        let first = from(in_turn).find(is_usable);
+        let chosen = first.or_else(|| from(in_turn).find(is_untried).filter(|_| last_resort))?;
+        if takes_turn {
+            self.next.set(chosen + 1);
+        }
+        let Some(first) = first else { return begin(chosen) };
         if self.balance == Balance::Turn {
             return begin(first);
         }

@@ -14,9 +14,18 @@ fn explain_says_what_to_do_about_what_is_inactive_or_unknown() {
     let key = cli.create_account_key("admin");
     cli.succeed(&["key", "deactivate", &key.access_key]);
     let explained = cli.succeed(&["explain", "--key", &key.access_key, "GET", "/v1/projects/nowhere"]).stdout;
-    for next in ["`portcullis environment list`", "`portcullis key activate …`"] {
+    for next in
+        ["`portcullis environment list`", &format!("to make it work: `portcullis key activate {}`\n", key.id)]
+    {
         assert!(explained.contains(next), "{explained}");
     }
+    cli.succeed(&["environment", "create", "--id", "e1"]);
+    let key = cli.create_environment_key("e1");
+    cli.succeed(&["key", "deactivate", &key.id]);
+    cli.succeed(&["environment", "deactivate", "e1"]);
+    let explained = cli.succeed(&["explain", "--key", &key.id, "GET", "/v1/projects/e1"]).stdout;
+    let next = format!("`portcullis key activate {}` and `portcullis environment activate e1`\n", key.id);
+    assert!(explained.contains(&next), "{explained}");
 }
 
 #[test]

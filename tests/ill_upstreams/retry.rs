@@ -31,6 +31,16 @@ fn a_request_goes_on_until_it_finds_an_endpoint_that_is_well() {
 }
 
 #[test]
+fn a_second_attempt_takes_no_endpoints_turn() {
+    let (well, ill) = (Endpoint::start(Health::Well), Endpoint::start(Health::Answers(503)));
+    let stage = stage(&[&ill, &well], ", ejection: off, balance: turn");
+    assert_eq!(lost(&stage, "GET", 20), 0);
+    // one more for each worker whose last turn was the ill one's
+    assert!((10..=12).contains(&ill.requests()), "{} of 20 came first to the ill one", ill.requests());
+    assert_eq!(well.requests(), 20);
+}
+
+#[test]
 fn what_is_ill_everywhere_is_answered_by_an_endpoint() {
     let endpoints = [Health::Answers(503), Health::Answers(503)].map(Endpoint::start);
     let stage = stage(&endpoints.each_ref(), "");
