@@ -20,6 +20,10 @@ use crate::model::State;
 /// A row is kept this much longer than its lease, in milliseconds, so that lists show gateways that were killed.
 const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 
+/// No lease is longer, in milliseconds: `store.max_staleness` is a day at most. A row that has more left is of an earlier
+/// start of the machine.
+const LONGEST_LEASE_MS: i64 = 25 * 60 * 60 * 1000;
+
 /// The gateways of a record at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gateways {
@@ -182,11 +186,14 @@ impl Store {
 
 pub(super) fn list(connection: &Connection) -> Result<Gateways, TransactionError> {
     let (now, boot, wall) = (BootInstant::now(), boot_clock::boot_id(), Timestamp::now());
+    // where /proc is not mounted, a process does not know the id of the boot: its row counts as of this one, so that no
+    // receipt leaves out a gateway that runs
     let mut statement = connection.prepare_cached(
-        "SELECT id, name, started, applied, lease_until, boot = ?1, process, uses_saved FROM gateways ORDER BY name, started",
+        "SELECT id, name, started, applied, lease_until, boot = ?1 OR boot = '' OR ?1 = '', process, uses_saved
+         FROM gateways ORDER BY name, started",
     )?;
     let entries = statement.query_map([boot], |row| {
-        let (lease, is_of_this_boot): (i64, bool) = (row.get(4)?, row.get(5)?);
+        let (lease, may_be_of_this_boot): (i64, bool) = (row.get(4)?, row.get(5)?);
         let left = lease.saturating_sub(now.0.cast_signed());
         let wall_at = |milliseconds: i64| Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MIN);
         Ok(GatewayEntry {
@@ -195,7 +202,9 @@ pub(super) fn list(connection: &Connection) -> Result<Gateways, TransactionError
             started: wall_at(row.get(2)?),
             applied: ChangeNumber(row.get::<_, i64>(3)?.cast_unsigned()),
             lease_until: wall_at(wall.as_millisecond().saturating_add(left)),
-            is_live: is_of_this_boot && left >= 0 && !process_identity::has_ended(&row.get::<_, String>(6)?),
+            is_live: may_be_of_this_boot
+                && (0..=LONGEST_LEASE_MS).contains(&left)
+                && !process_identity::has_ended(&row.get::<_, String>(6)?),
             uses_saved: wall_at(row.get(7)?),
         })
     })?;
@@ -233,8 +242,15 @@ impl GatewayRegistration {
         let Self { database, id, name, process, lease } = self;
         database.write(|connection| {
             connection
-                .prepare_cached("DELETE FROM gateways WHERE boot <> ?1 OR lease_until < ?2")?
-                .execute((boot, now.0.cast_signed().saturating_sub(REMEMBERED_MS)))?;
+                .prepare_cached(
+                    "DELETE FROM gateways WHERE (boot <> ?1 AND boot <> '' AND ?1 <> '')
+                     OR lease_until NOT BETWEEN ?2 AND ?3",
+                )?
+                .execute((
+                    boot,
+                    now.0.cast_signed().saturating_sub(REMEMBERED_MS),
+                    now.0.cast_signed().saturating_add(LONGEST_LEASE_MS),
+                ))?;
             connection
                 .prepare_cached(
                     "INSERT INTO gateways (id, name, started, applied, boot, process, lease_until, uses_saved)

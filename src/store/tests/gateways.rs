@@ -130,6 +130,30 @@ fn a_gateway_is_not_live_after_its_lease_or_after_a_restart_of_the_machine() {
 }
 
 #[test]
+fn a_gateway_that_cannot_know_the_id_of_the_boot_is_live_all_the_same() {
+    let mut test = test_store();
+    let _registration =
+        GatewayRegistration::register(&test.path, "no /proc", Duration::from_mins(1)).unwrap();
+    let connection = Connection::open(&test.path).unwrap();
+    connection.execute("UPDATE gateways SET boot = '', process = ' 4711 '", []).unwrap();
+    let mut other = GatewayRegistration::register(&test.path, "other", Duration::from_mins(1)).unwrap();
+    other.renew(ChangeNumber(0), Timestamp::UNIX_EPOCH).unwrap();
+    let live = |test: &mut TestStore| {
+        let entries = test.store.gateways().unwrap().entries;
+        entries.into_iter().filter(|it| it.is_live).map(|it| it.name).collect::<Vec<_>>()
+    };
+    assert_eq!(live(&mut test), ["no /proc", "other"]);
+
+    // no lease is that long: the clock has begun anew since this row was written
+    connection
+        .execute("UPDATE gateways SET lease_until = lease_until + 26 * 3600000 WHERE boot = ''", [])
+        .unwrap();
+    assert_eq!(live(&mut test), ["other"]);
+    other.renew(ChangeNumber(0), Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(test.store.gateways().unwrap().entries.len(), 1);
+}
+
+#[test]
 fn a_killed_process_has_ended_and_one_of_another_container_has_not() {
     let ours = process_identity::current();
     assert!(!process_identity::has_ended(&ours), "{ours}");
