@@ -1,6 +1,7 @@
 //! `portcullis check`: is this configuration right, and who reaches what under it?
 
 use std::fmt::{Display, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -138,7 +139,22 @@ fn text(config: &Config) -> String {
         }
     }
     text.push_str("\nNot checked: whether the ports are free, and whether the upstreams answer.\n");
+    if let Some(folder) = folder_of_another_user(config) {
+        let _ = writeln!(
+            text,
+            "You are root, who reads every file. Let the user who owns {} run this too: the gateway must be able to \
+             read the files that the configuration names.",
+            folder.display()
+        );
+    }
     text
+}
+
+/// If root looks: the folder of the store, where it belongs to the user as whom the gateway runs.
+fn folder_of_another_user(config: &Config) -> Option<&Path> {
+    let folder = config.store.path().parent()?;
+    let owner = folder.metadata().ok()?.uid();
+    (rustix::process::geteuid().is_root() && owner != 0).then_some(folder)
 }
 
 /// How an upstream's requests are shared among its endpoints.

@@ -10,9 +10,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use super::issue_key::{self, IssuedKey};
-use super::output::{Format, eprint_line, print};
+use super::output::{Format, eprint_line, print, quoted};
 use super::results::Fetched;
-use super::{certificate, key, local_store};
+use super::{DEFAULT_CONFIG, certificate, key, local_store};
 use crate::auth::Peppers;
 use crate::config::{self, CertificateFiles, Config};
 use crate::model::{AccountKind, KeyOwner, Name};
@@ -88,8 +88,9 @@ impl Init {
         let Some(issued) = issued else {
             let text = format!(
                 "{}\nThe first account, \"{FIRST_ACCOUNT}\", is an admin. It has no key yet: `portcullis key create \
-                 --account {FIRST_ACCOUNT}` makes one.\n",
-                report.0
+                 --account {FIRST_ACCOUNT}{}` makes one.\n",
+                report.0,
+                config_option(&config.file)
             );
             print(&text)?;
             return Ok(());
@@ -138,9 +139,10 @@ impl Init {
 
 /// What an operator does after `init`.
 fn next_steps(config: &Config) -> String {
+    let option = config_option(&config.file);
     let mut text = format!(
-        "Next: write the address and the paths of your API into {}, then run `portcullis check` and `portcullis \
-         serve`.",
+        "Next: write the address and the paths of your API into {}, then run `portcullis check{option}` and `portcullis \
+         serve{option}`.",
         config.file.display()
     );
     if let Some(management) = &config.management {
@@ -148,6 +150,11 @@ fn next_steps(config: &Config) -> String {
         let _ = write!(text, " The web page is then at {scheme}://{}.", management.address);
     }
     text
+}
+
+/// What commands need to find this configuration again.
+fn config_option(file: &Path) -> String {
+    if file == Path::new(DEFAULT_CONFIG) { String::new() } else { format!(" --config {}", quoted(file)) }
 }
 
 /// The peppers, the current one made where its file is missing.

@@ -55,8 +55,8 @@ use remote::Remote;
     after_long_help = format!("{FIRST_STEPS}\n\n{EXIT_STATUS}")
 )]
 struct Arguments {
-    /// The configuration
-    #[arg(long, global = true, value_name = "FILE", default_value = "portcullis.yaml", display_order = 100)]
+    /// The configuration, by default the one in this folder
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG, display_order = 100)]
     config: PathBuf,
 
     /// How results are printed: as text for people, or as the JSON of the management API for programs
@@ -66,6 +66,9 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+/// In the folder where the command runs.
+const DEFAULT_CONFIG: &str = "portcullis.yaml";
 
 const FIRST_STEPS: &str = "First steps:
   portcullis demo          shows it at work, and leaves nothing behind

@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -28,6 +29,15 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 /// As [`print`], for what is shown this once: somebody must have taken it.
 pub(super) fn print_once(text: &str) -> anyhow::Result<()> {
     write(text).context(UNWRITTEN)
+}
+
+/// A path as one word of a shell.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte)) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 pub(super) const UNWRITTEN: &str = "the output could not be written";
@@ -131,5 +141,11 @@ mod tests {
         let text = json_text(&json!({ "a": "x\u{9b}31m\u{7f}\u{1b}" }));
         assert!(!text.trim_end().contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({ "a": "x\u{9b}31m\u{7f}\u{1b}" }));
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(quoted(Path::new("/tmp/portcullis-demo-1/a.pem")), "/tmp/portcullis-demo-1/a.pem");
+        assert_eq!(quoted(Path::new("/tmp/it's mine")), r"'/tmp/it'\''s mine'");
     }
 }

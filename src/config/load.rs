@@ -34,6 +34,18 @@ fn variable(name: &str) -> Option<String> {
 
 const NO_CONFIGURATION: &str = "there is no configuration here: 'portcullis init' writes one to begin with, '--config FILE' names one elsewhere";
 
+/// Where the packages put the configuration.
+const PACKAGED: &str = "/etc/portcullis/portcullis.yaml";
+
+/// A package's configuration is likely meant, where there is one.
+pub(super) fn no_configuration(packaged: &Path) -> String {
+    if packaged.exists() {
+        format!("there is no configuration here; for the service's, add '--config {}'", packaged.display())
+    } else {
+        NO_CONFIGURATION.to_owned()
+    }
+}
+
 fn read_file(path: &Path) -> Result<String, ConfigErrors> {
     let refused = |message: String| {
         ConfigErrors(vec![ConfigError {
@@ -50,7 +62,7 @@ fn read_file(path: &Path) -> Result<String, ConfigErrors> {
         .and_then(|file| file.take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| {
             refused(match error.kind() {
-                ErrorKind::NotFound => NO_CONFIGURATION.to_owned(),
+                ErrorKind::NotFound => no_configuration(Path::new(PACKAGED)),
                 _ => format!("cannot read the configuration: {error}"),
             })
         })?;

@@ -121,4 +121,9 @@ fn files_that_root_makes_belong_to_the_owner_of_their_folder() {
         let owner = fs::metadata(&path).expect("a file").uid();
         assert_eq!(owner, USER, "{}", path.display());
     }
+    let told = cli.succeed(&["check"]).stdout;
+    assert!(told.contains(&format!("the user who owns {}", folder.path().display())), "{told}");
+    chown(folder.path(), Some(0), Some(0)).expect("root may do so");
+    let told = cli.succeed(&["check"]).stdout;
+    assert!(!told.contains("You are root"), "{told}");
 }

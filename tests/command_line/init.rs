@@ -16,6 +16,9 @@ fn init_makes_all_that_is_missing_and_prints_the_first_key_once() {
     let (directory, cli) = empty();
     let outcome = cli.succeed(&["init"]);
     let key = key_in(&outcome.stdout).expect("a key is printed");
+    let file = directory.path().join("portcullis.yaml");
+    let next = format!("`portcullis serve --config {}`", file.display());
+    assert!(outcome.stderr.contains(&next), "what is next must work as it stands there: {outcome:?}");
     let mode = |file: &str| {
         let metadata =
             fs::metadata(directory.path().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));

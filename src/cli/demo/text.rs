@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::fixture::{ENVIRONMENTS, Fixture};
 use crate::cli::issue_key::IssuedKey;
+use crate::cli::output::quoted;
 
 /// The whole text. It holds the demo's secrets, so it is wiped when it goes.
 pub(super) fn text(
@@ -102,24 +103,4 @@ impl Page {
 /// `access key:secret key`; neither holds a character that a shell would read.
 fn user(key: &IssuedKey) -> Zeroizing<String> {
     Zeroizing::new(format!("{}:{}", key.entry.key.access_key, key.secret.as_str()))
-}
-
-/// A path as one word of a shell.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte)) {
-        return text.into_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word_of_a_shell() {
-        assert_eq!(quoted(Path::new("/tmp/portcullis-demo-1/a.pem")), "/tmp/portcullis-demo-1/a.pem");
-        assert_eq!(quoted(Path::new("/tmp/it's mine")), r"'/tmp/it'\''s mine'");
-    }
 }

@@ -182,6 +182,15 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn where_there_is_a_package_its_configuration_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let packaged = folder.path().join("p.yaml");
+    assert!(load::no_configuration(&packaged).contains("'portcullis init'"));
+    std::fs::write(&packaged, "").unwrap();
+    assert!(load::no_configuration(&packaged).contains(&format!("'--config {}'", packaged.display())));
+}
+
+#[test]
 fn mistakes_of_yaml_are_told_in_plain_words() {
     let written = "listeners:\n  - address: 127.0.0.1:0\nroutes:\n  - path: /v1\n    upstream: api\n";
     for (change, message) in [
