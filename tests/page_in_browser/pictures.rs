@@ -20,6 +20,8 @@ use crate::support::upstream::{Answer, Upstream};
 /// The pictures, and how many pixels wide they are.
 const PICTURES: [(&str, u32); 5] =
     [("keys", 1200), ("created", 1000), ("overview", 1200), ("audit", 1200), ("phone-dark", 390)];
+/// Those of Prometheus's page, which `operation.md` shows. They were taken by hand, with Debian's Prometheus.
+const OF_PROMETHEUS: [(&str, u32); 2] = [("prometheus-alert", 1280), ("prometheus-endpoints", 1280)];
 /// So that the document loads at once, and the repository stays small.
 const MOST_BYTES: u64 = 120 * 1024;
 /// When the pictures are taken, on the gateway's clock.
@@ -36,7 +38,10 @@ fn the_documents_pictures_are_small_and_shown() {
     if std::env::var_os("PORTCULLIS_DOC_PICTURES").is_some() {
         take();
     }
-    let document = std::fs::read_to_string(folder().with_file_name("web-page.md")).unwrap();
+    let document = |name| std::fs::read_to_string(folder().with_file_name(name)).unwrap();
+    let (web_page, operation) = (document("web-page.md"), document("operation.md"));
+    let shown = PICTURES.iter().map(|picture| (picture, &web_page));
+    let shown: Vec<_> = shown.chain(OF_PROMETHEUS.iter().map(|picture| (picture, &operation))).collect();
     let mut files: Vec<_> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -44,12 +49,12 @@ fn the_documents_pictures_are_small_and_shown() {
         .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
         .collect();
     files.sort();
-    let mut expected: Vec<_> = PICTURES.iter().map(|(name, _)| format!("{name}.png")).collect();
+    let mut expected: Vec<_> = shown.iter().map(|((name, _), _)| format!("{name}.png")).collect();
     expected.sort();
     assert_eq!(files, expected);
-    for (name, width) in PICTURES {
+    for ((name, width), document) in shown {
         let file = folder().join(format!("{name}.png"));
-        assert_eq!(png_size(&file).0, width, "{name}");
+        assert_eq!(png_size(&file).0, *width, "{name}");
         let bytes = std::fs::metadata(&file).unwrap().len();
         assert!(bytes <= MOST_BYTES, "{name} has {bytes} bytes");
         assert!(document.contains(&format!("](images/{name}.png)")), "no document shows {name}");
