@@ -369,7 +369,9 @@ fn template() -> PathBuf {
 /// A directory of which the server's user is the owner.
 fn directory() -> TempDir {
     // a socket's path must be short
-    let directory = tempfile::Builder::new().prefix("pcpg-").tempdir_in("/tmp").expect("a directory");
+    let folder = std::env::temp_dir();
+    let folder = if folder.as_os_str().len() < 40 { folder } else { PathBuf::from("/tmp") };
+    let directory = tempfile::Builder::new().prefix("pcpg-").tempdir_in(folder).expect("a directory");
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).expect("its mode");
     own(directory.path());
     directory
