@@ -15,7 +15,7 @@ use super::control_socket::{Asked, ControlAnswer, ControlRequest, ControlSocket}
 use super::gateway::{Gateway, StartError};
 use super::handed_sockets::HandedSockets;
 use super::service_manager;
-use super::upgrade::{Predecessor, Successor, UpgradeError, own_program};
+use super::upgrade::{Predecessor, Successor, UpgradeError, own_program, start_orphan};
 use crate::config::{self, ConfigErrors};
 use crate::telemetry::{Log, TelemetryError};
 
@@ -41,6 +41,9 @@ pub enum ServeError {
 pub fn serve(path: &Path) -> Result<(), ServeError> {
     // before the file of the program can be replaced
     let program = own_program();
+    if start_orphan(&program)? {
+        return Ok(());
+    }
     let config = config::load_to_serve(path)?;
     // kept until the end: what waits is written when it is dropped
     let _log = Log::start(&config.log)?;

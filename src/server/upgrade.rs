@@ -2,8 +2,12 @@
 //! ready, this process finishes what runs, and ends. Until then nothing has changed: a program or a configuration that
 //! does not start leaves this process as it was.
 //!
-//! Both talk over a socket pair that is the new process's standard input. A message is `socket NAME` with a socket, and
-//! then `end`; back comes `ready`; and last `main`, once systemd knows the new process as the service.
+//! What is started first only starts the program once more, and ends, so that the process that takes over is adopted by
+//! systemd. Systemd waits for the end of its own children only: at a stop it would kill any other process at once.
+//!
+//! Old and new talk over a socket pair that is the new process's standard input. `process PID` comes from what is started
+//! first. To the process that takes over goes `socket NAME` with a socket, for each, and then `end`; back comes `ready`;
+//! and last `main`, once systemd knows it as the service.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -20,12 +24,16 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use socket2::Socket;
 
 use super::handed_sockets::HandedSockets;
 
-/// In the new process's environment: the process that it takes over from.
+/// In the environment of what is started first: the process that has started it. Then [`ORPHAN`].
 const PREDECESSOR: &str = "PORTCULLIS_TAKES_OVER_FROM";
+
+/// In the environment of the process that takes over, in the place of its predecessor's id.
+const ORPHAN: &str = "orphan";
 
 /// How long the new process may take. A first copy of a large record takes a minute.
 const READY_WITHIN: Duration = Duration::from_mins(10);
@@ -36,6 +44,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// How long the new process waits for the word `main`. It is ready, and serves, in any case.
 const MAIN_WITHIN: Duration = Duration::from_secs(5);
 
+const PROCESS: &str = "process ";
 const SOCKET: &[u8] = b"socket ";
 const END: &[u8] = b"end";
 const READY: &[u8] = b"ready";
@@ -60,12 +69,15 @@ pub enum UpgradeError {
         /// what the system said
         source: io::Error,
     },
-    /// It has ended before it was ready.
-    #[error("the new process has ended ({status}): its log says why")]
-    Ended {
+    /// It has ended before it did anything.
+    #[error("the new process has ended ({status})")]
+    NotBegun {
         /// how
         status: ExitStatus,
     },
+    /// It has ended before it was ready.
+    #[error("the new process has ended: its log says why")]
+    Ended,
     /// It has hung.
     #[error("the new process was not ready after {READY_WITHIN:?}, and was killed")]
     TooSlow,
@@ -89,6 +101,27 @@ pub(super) fn own_program() -> PathBuf {
     file.unwrap_or(called)
 }
 
+/// Starts the process that takes over, if this one was started to do that: then this one is to end.
+pub(super) fn start_orphan(program: &Path) -> io::Result<bool> {
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    // the variable stays in the environment of what this process starts
+    if parent.is_none() || std::env::var(PREDECESSOR).ok() != parent {
+        return Ok(false);
+    }
+    let orphan = same_command(program).env(PREDECESSOR, ORPHAN).spawn()?;
+    // where the predecessor is gone, the other one finds that out by itself
+    send(io::stdin().as_fd(), format!("{PROCESS}{}", orphan.id()).as_bytes(), None)?;
+    Ok(true)
+}
+
+/// The program with the arguments of this process.
+fn same_command(program: &Path) -> Command {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
 /// A process that is to take over, and is ready to.
 pub(super) struct Successor {
     pub(super) pid: u32,
@@ -108,9 +141,7 @@ impl Successor {
         let (channel, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(io::Error::from)?;
-        let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-        let child = Command::new(program)
-            .args(arguments)
+        let child = same_command(program)
             .env(PREDECESSOR, std::process::id().to_string())
             // they name this process, and what it was handed
             .env_remove("LISTEN_PID")
@@ -120,11 +151,10 @@ impl Successor {
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(|source| UpgradeError::NotStarted { program: program.to_owned(), source })?;
-        let mut child = NotReady(Some(child));
-        let pid = child.id();
+        let mut new = NotReady { first: child, orphan: None, is_ready: false };
         set_socket_timeout(&channel, Timeout::Recv, Some(POLL)).map_err(io::Error::from)?;
         set_socket_timeout(&channel, Timeout::Send, Some(READY_WITHIN)).map_err(io::Error::from)?;
-        let handed = hand_over(&channel, sockets);
+        let mut handed = Ok(());
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             if stop.load(Ordering::Relaxed) {
@@ -132,20 +162,24 @@ impl Successor {
             }
             match receive(channel.as_fd()) {
                 Ok(message) if message.text == READY => break,
+                // from now on it can be killed: before it has any sockets, it cannot become ready
+                Ok(message) if let Some(orphan) = message.process() => {
+                    new.orphan = Some(orphan);
+                    handed = hand_over(&channel, sockets);
+                }
                 Ok(message) if !message.text.is_empty() => {}
                 // it has closed its end, or never heard of this
-                Ok(_) => return Err(UpgradeError::Ended { status: child.end()? }),
+                Ok(_) => return Err(new.ended()?),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(UpgradeError::TooSlow),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(UpgradeError::Ended { status: child.end()? });
+                    return Err(new.ended()?);
                 }
                 Err(error) => return Err(error.into()),
             }
         }
         handed?;
-        child.0 = None;
-        Ok(Self { pid, channel })
+        Ok(Self { pid: new.adopted()?, channel })
     }
 
     /// Says that it is the service from now on.
@@ -158,25 +192,40 @@ impl Successor {
 }
 
 /// A process that is killed if it does not become ready.
-struct NotReady(Option<Child>);
+struct NotReady {
+    /// What was started. It has ended when the other one takes over.
+    first: Child,
+    /// The process that is to take over.
+    orphan: Option<Pid>,
+    is_ready: bool,
+}
 
 impl NotReady {
-    fn id(&self) -> u32 {
-        self.0.as_ref().map_or(0, Child::id)
+    /// The process that is ready, once it is no child of a child.
+    fn adopted(mut self) -> io::Result<u32> {
+        let orphan = self.orphan.ok_or_else(|| io::Error::other("the new process has no id"))?;
+        self.first.wait()?;
+        self.is_ready = true;
+        Ok(orphan.as_raw_nonzero().get().unsigned_abs())
     }
 
-    fn end(&mut self) -> io::Result<ExitStatus> {
-        let mut child = self.0.take().ok_or_else(|| io::Error::other("the process is gone"))?;
-        child.wait()
+    fn ended(&mut self) -> io::Result<UpgradeError> {
+        let status = self.first.wait()?;
+        // its id may be another's by now
+        Ok(if self.orphan.take().is_some() { UpgradeError::Ended } else { UpgradeError::NotBegun { status } })
     }
 }
 
 impl Drop for NotReady {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            // an error means that it has ended by itself
-            let _ = child.kill();
-            let _ = child.wait();
+        if self.is_ready {
+            return;
+        }
+        // an error means that it has ended by itself
+        let _ = self.first.kill();
+        let _ = self.first.wait();
+        if let Some(orphan) = self.orphan {
+            let _ = kill_process(orphan, Signal::KILL);
         }
     }
 }
@@ -192,11 +241,9 @@ fn hand_over(channel: &OwnedFd, sockets: &[(String, Socket)]) -> io::Result<()> 
 pub(super) struct Predecessor(io::Stdin);
 
 impl Predecessor {
-    /// The process that has started this one to take over, with the sockets that it hands over.
+    /// The process that this one was started to take over from, with the sockets that it hands over.
     pub(super) fn find() -> io::Result<Option<(Self, HandedSockets)>> {
-        let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
-        // the variable stays in the environment of what this process starts
-        if parent.is_none() || std::env::var(PREDECESSOR).ok() != parent {
+        if std::env::var_os(PREDECESSOR).is_none_or(|from| from != ORPHAN) {
             return Ok(None);
         }
         let stdin = io::stdin();
@@ -230,6 +277,14 @@ struct Message {
     /// Empty: the other side has closed the channel.
     text: Vec<u8>,
     socket: Option<OwnedFd>,
+}
+
+impl Message {
+    /// The process that it names.
+    fn process(&self) -> Option<Pid> {
+        let pid = std::str::from_utf8(&self.text).ok()?.strip_prefix(PROCESS)?;
+        Pid::from_raw(pid.parse().ok()?)
+    }
 }
 
 fn send(channel: BorrowedFd<'_>, text: &[u8], socket: Option<BorrowedFd<'_>>) -> io::Result<()> {

@@ -120,7 +120,7 @@ fn a_restart_refuses_nobody_because_the_sockets_are_kept() {
 #[test]
 fn systemd_is_told_of_reloads_upgrades_and_that_the_gateway_works() {
     let upstream = Upstream::start();
-    let systemd = Systemd::start(&upstream, 8133, "drain_timeout: 1s");
+    let mut systemd = Systemd::start(&upstream, 8133, "drain_timeout: 1s");
     systemd.sees("alive");
     systemd.sees("alive");
     systemd.site.succeed(&["reload"]);
@@ -139,5 +139,10 @@ fn systemd_is_told_of_reloads_upgrades_and_that_the_gateway_works() {
     systemd.sees("told FDSTORE=1 FDNAME=listen-");
     systemd.sees("told READY=1");
     systemd.sees("alive");
+    assert_eq!(systemd.status(), 200);
+    // it is stopped in order, too
+    systemd.command("restart");
+    systemd.sees("ended 0");
+    systemd.sees("told READY=1");
     assert_eq!(systemd.status(), 200);
 }

@@ -3,6 +3,7 @@ to the next process (sd_notify(3), sd_listen_fds(3)). Takes commands on its stan
 happens on its standard output."""
 
 import array
+import ctypes
 import os
 import select
 import signal
@@ -10,10 +11,13 @@ import socket
 import sys
 
 path, command = sys.argv[1], sys.argv[2:]
+# processes whose parent has ended become its children
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.bind(path)
 store = {}  # name -> descriptors
-main = 0
+main, main_is_child = 0, True
 
 
 def say(*words):
@@ -21,7 +25,8 @@ def say(*words):
 
 
 def start():
-    global main
+    global main, main_is_child
+    main_is_child = True
     kept = [(name, descriptor) for name, descriptors in store.items() for descriptor in descriptors]
     main = os.fork()
     if main:
@@ -40,8 +45,8 @@ def start():
 
 
 def receive():
-    global main
-    text, control, _, _ = notify.recvmsg(4096, socket.CMSG_SPACE(64 * 4))
+    global main, main_is_child
+    text, control, _, _ = notify.recvmsg(4096, socket.CMSG_SPACE(64 * 4), socket.MSG_CMSG_CLOEXEC)
     fields = dict(line.split("=", 1) for line in text.decode().splitlines())
     descriptors = array.array("i")
     for level, kind, data in control:
@@ -49,8 +54,13 @@ def receive():
             descriptors.frombytes(data)
     if "FDSTORE" in fields:
         keep(fields.get("FDNAME", "stored"), list(descriptors))
+    if "FDSTOREREMOVE" in fields:
+        for descriptor in store.pop(fields["FDNAME"], []):
+            os.close(descriptor)
     if "MAINPID" in fields:
         main = int(fields["MAINPID"])
+        with open(f"/proc/{main}/status") as status:
+            main_is_child = f"PPid:\t{os.getpid()}\n" in status.read()
     if "WATCHDOG" not in fields or "watchdog" in sys.argv:
         say("told", *(f"{name}={value}" for name, value in fields.items() if name != "MONOTONIC_USEC"))
     else:
@@ -89,7 +99,8 @@ while True:
     if sys.stdin in ready:
         line = sys.stdin.readline().strip()
         if line == "restart":
-            os.kill(main, signal.SIGTERM)
+            # systemd, too, does not wait for the end of one that was not its child when it became the main process
+            os.kill(main, signal.SIGTERM if main_is_child else signal.SIGKILL)
             wait_for_end()
             # systemd, too, reads what it was told before it starts a process
             while select.select([notify], [], [], 0)[0]:
