@@ -1,7 +1,6 @@
 //! The management listener: it accepts connections and serves HTTP/1.1 on them.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::sync::Arc;
@@ -41,13 +40,6 @@ pub struct Timeouts {
     pub header: Duration,
     /// While the client takes no byte of an answer.
     pub write: Duration,
-}
-
-/// Binds the management listener, or goes on with the socket that this process was handed. One process at a time.
-pub fn bind(address: SocketAddr, handed: Option<TcpListener>) -> io::Result<TcpListener> {
-    let listener = handed.map_or_else(|| TcpListener::bind(address), Ok)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 /// Serves until `stop`. Then running requests finish: a client must learn of a change that was made, and the answer is

@@ -69,17 +69,14 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
-    /// Binds `address` for so many workers, or goes on with the sockets that this process was handed. There may be more of
-    /// them than workers: connections that wait in any of them are taken.
+    /// Binds `address`, which is [free](ensure_free), for so many workers, or goes on with the sockets that this process was
+    /// handed. There may be more of them than workers: connections that wait in any of them are taken.
     pub fn bind(address: &ListenAddress, workers: usize, handed: Vec<Socket>) -> Result<Self, BindError> {
         let failed = |source| BindError::new(address.clone(), source);
         let mut sockets = handed;
         if sockets.is_empty() {
             sockets.push(match address {
-                ListenAddress::Tcp(address) => {
-                    ensure_tcp_free(*address)?;
-                    open(*address, true).map_err(failed)?
-                }
+                ListenAddress::Tcp(address) => listen(*address)?,
                 ListenAddress::Unix(path) => unix_socket_file::bind(path)?,
             });
         }
@@ -111,20 +108,21 @@ impl BoundListener {
     }
 }
 
-/// Whether an address can be listened on now, without listening there.
+/// Whether an address can be listened on now, without listening there. Comes before each [`listen`]: with `SO_REUSEPORT`
+/// alone two gateways would share a port unnoticed.
 pub fn ensure_free(address: &ListenAddress) -> Result<(), BindError> {
     match address {
-        ListenAddress::Tcp(address) => ensure_tcp_free(*address),
+        ListenAddress::Tcp(address) if address.port() == 0 => Ok(()),
+        ListenAddress::Tcp(address) => {
+            open(*address, false).map(drop).map_err(|source| BindError::new(*address, source))
+        }
         ListenAddress::Unix(path) => unix_socket_file::ensure_free(path).map(drop),
     }
 }
 
-/// With `SO_REUSEPORT` alone two gateways would share a port unnoticed.
-fn ensure_tcp_free(address: SocketAddr) -> Result<(), BindError> {
-    if address.port() != 0 {
-        drop(open(address, false).map_err(|source| BindError::new(address, source))?);
-    }
-    Ok(())
+/// A socket that listens at `address`, and shares its port with others of this user that allow it too.
+pub fn listen(address: SocketAddr) -> Result<Socket, BindError> {
+    open(address, true).map_err(|source| BindError::new(address, source))
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {

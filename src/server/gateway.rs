@@ -119,6 +119,7 @@ pub struct Gateway {
     background: BackgroundChanges,
     /// Every listening socket once more, by its name.
     sockets: Vec<(String, Socket)>,
+    unused_sockets: Vec<String>,
     /// Of Unix sockets among them.
     socket_files: Vec<UnixSocketFile>,
     upstream_monitor: UpstreamMonitor,
@@ -137,9 +138,7 @@ impl Gateway {
         let management = config.management.iter().map(|it| (Purpose::Management, it.address.into()));
         let proxied = config.listeners.iter().map(|it| (Purpose::Proxy, it.address.clone()));
         for (purpose, address) in proxied.chain(management) {
-            if !handed.has(purpose, &address) {
-                proxy::ensure_free(&address)?;
-            }
+            handed.ensure_free(purpose, &address)?;
         }
         let path = config.store.path().to_owned();
         let name = gateway_name(&config);
@@ -237,6 +236,7 @@ impl Gateway {
 
         let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
         for config::Listener { address, .. } in &config.listeners {
+            handed.ensure_free(Purpose::Proxy, address)?;
             let given = handed.take(Purpose::Proxy, address);
             let bound = BoundListener::bind(address, config.workers, given)?;
             for (worker, socket) in bound.clone_sockets()?.into_iter().enumerate() {
@@ -247,14 +247,17 @@ impl Gateway {
         let management = match &config.management {
             Some(config::Management { address, .. }) => {
                 let named = &(*address).into();
-                let given = handed.take(Purpose::Management, named).pop().map(TcpListener::from);
-                let bound =
-                    management::bind(*address, given).map_err(|source| BindError::new(*address, source))?;
-                sockets.push((Purpose::Management.socket_name(named, 0), bound.try_clone()?.into()));
-                Some(bound)
+                handed.ensure_free(Purpose::Management, named)?;
+                let given = handed.take(Purpose::Management, named).pop();
+                let bound = given.map_or_else(|| proxy::listen(*address), Ok)?;
+                bound.set_nonblocking(true)?;
+                sockets.push((Purpose::Management.socket_name(named, 0), bound.try_clone()?));
+                Some(TcpListener::from(bound))
             }
             None => None,
         };
+        // those that are left over are closed
+        let unused_sockets = handed.into_names();
         let socket_files = listeners.iter().filter_map(|listener| listener.file().cloned()).collect();
         let addresses = Addresses {
             listeners: listeners
@@ -365,6 +368,7 @@ impl Gateway {
             lease,
             background,
             sockets,
+            unused_sockets,
             socket_files,
             upstream_monitor,
             certificate_watch,
@@ -374,6 +378,11 @@ impl Gateway {
     /// Its listening sockets, to be handed over.
     pub(super) fn sockets(&self) -> &[(String, Socket)] {
         &self.sockets
+    }
+
+    /// The names of sockets that it was handed and that its configuration has no listener for.
+    pub(super) fn unused_sockets(&self) -> &[String] {
+        &self.unused_sockets
     }
 
     /// The store that it runs on.

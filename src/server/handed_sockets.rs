@@ -6,6 +6,7 @@ use listenfd::ListenFd;
 use socket2::Socket;
 
 use crate::config::ListenAddress;
+use crate::proxy::{self, BindError};
 
 /// What a listening socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +63,17 @@ impl HandedSockets {
         self.0.push((name, socket.into()));
     }
 
-    /// Whether there are any for this address.
-    pub(super) fn has(&self, purpose: Purpose, configured: &ListenAddress) -> bool {
-        self.0.iter().any(|(name, socket)| is_for(name, socket, purpose, configured))
+    /// Fails if another process listens at an address that none of these is for.
+    pub(super) fn ensure_free(&self, purpose: Purpose, configured: &ListenAddress) -> Result<(), BindError> {
+        if self.0.iter().any(|(name, socket)| is_for(name, socket, purpose, configured)) {
+            return Ok(());
+        }
+        let own: Vec<_> = self.0.iter().filter(|(_, socket)| is_in_the_way(socket, configured)).collect();
+        // where one of these has the port, nobody else can: the new socket shares it, until the old one is given up
+        for (_, socket) in &own {
+            socket.set_reuse_port(true).map_err(|source| BindError::new(configured.clone(), source))?;
+        }
+        if own.is_empty() { proxy::ensure_free(configured) } else { Ok(()) }
     }
 
     /// Takes those of one listener. Where the configuration leaves the port to the system, it is that of the first one found.
@@ -80,6 +89,21 @@ impl HandedSockets {
         }
         taken
     }
+
+    /// Closes those that are left over, and gives their names.
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.0.into_iter().map(|(name, _)| name).filter(|name| !name.is_empty()).collect()
+    }
+}
+
+/// Whether the socket keeps others from listening at this address: it has the same port, and one of the two is for all
+/// addresses of the machine.
+fn is_in_the_way(socket: &Socket, configured: &ListenAddress) -> bool {
+    let actual = socket.local_addr().ok().and_then(|actual| actual.as_socket());
+    actual.zip(configured.tcp()).is_some_and(|(actual, configured)| {
+        let all = actual.ip().is_unspecified() || configured.ip().is_unspecified();
+        actual.port() == configured.port() && all
+    })
 }
 
 /// By the address that it has. A port that the system chose tells nothing: then by the name. A Unix socket whose file is gone
@@ -120,7 +144,6 @@ mod tests {
         handed.push(name(Purpose::Proxy, 0), first.1);
         handed.push(name(Purpose::Proxy, 1), again);
         handed.push(name(Purpose::Proxy, 0), second.1);
-        assert!(handed.has(Purpose::Proxy, any) && !handed.has(Purpose::Proxy, &address("[::1]:0")));
         // two listeners whose ports the system chose
         for (count, address) in [(2, first.0), (1, second.0)] {
             let taken = handed.take(Purpose::Proxy, any);
@@ -130,6 +153,25 @@ mod tests {
         assert!(handed.take(Purpose::Proxy, any).is_empty());
         // a socket unit calls it something else
         assert_eq!(handed.take(Purpose::Management, &management.0).len(), 1);
-        assert!(handed.0.is_empty());
+        assert!(handed.into_names().is_empty());
+    }
+
+    #[test]
+    fn a_port_moves_between_one_address_and_all_of_the_machine() {
+        let (one, socket) = socket();
+        let all = ListenAddress::from(SocketAddr::from(([0; 4], one.tcp().unwrap().port())));
+        let mut handed = HandedSockets::default();
+        let refused = handed.ensure_free(Purpose::Management, &all);
+        assert!(matches!(refused, Err(BindError::InUse { .. })), "another process may have it: {refused:?}");
+        handed.push("former".to_owned(), socket);
+        handed.ensure_free(Purpose::Management, &all).unwrap();
+        let new = proxy::listen(all.tcp().unwrap()).unwrap();
+        assert!(handed.take(Purpose::Management, &all).is_empty());
+        assert_eq!(handed.into_names(), ["former"]);
+
+        let mut handed = HandedSockets::default();
+        handed.push("new".to_owned(), new.into());
+        handed.ensure_free(Purpose::Management, &one).unwrap();
+        proxy::listen(one.tcp().unwrap()).unwrap();
     }
 }

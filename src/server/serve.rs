@@ -155,6 +155,7 @@ impl<'a> Service<'a> {
             tracing::info!("this process has taken over");
         }
         // first: from the moment that it is ready, a restart finds them
+        service_manager::forget_sockets(gateway.unused_sockets());
         service_manager::keep_sockets(gateway.sockets());
         service_manager::tell_ready();
         // twice as often as is asked for

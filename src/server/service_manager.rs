@@ -51,6 +51,13 @@ pub(super) fn keep_sockets(sockets: &[(String, Socket)]) {
     }
 }
 
+/// Has systemd close what it keeps by these names: connections that nobody takes would wait in them.
+pub(super) fn forget_sockets(names: &[String]) {
+    for name in names {
+        tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+    }
+}
+
 /// Whether systemd has the listening sockets too, or may have: their files are not this process's to remove.
 pub(super) fn may_keep_sockets() -> bool {
     let opened = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());

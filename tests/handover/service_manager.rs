@@ -1,7 +1,7 @@
 //! Under systemd: what it is told, and a restart that refuses nobody because systemd keeps the sockets.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
@@ -145,4 +145,40 @@ fn systemd_is_told_of_reloads_upgrades_and_that_the_gateway_works() {
     systemd.sees("ended 0");
     systemd.sees("told READY=1");
     assert_eq!(systemd.status(), 200);
+}
+
+#[test]
+fn a_listener_that_moves_or_goes_leaves_no_socket_behind() {
+    let upstream = Upstream::start();
+    let mut systemd = Systemd::start(&upstream, 8143, "drain_timeout: 1s");
+    let [one, all] = [known_address(8145), SocketAddr::from(([0; 4], 8145))];
+    let extra = |address: SocketAddr| format!("listeners:\n  - address: {address}\n");
+    let config = systemd.site.config().to_owned();
+    let without = std::fs::read_to_string(&config).unwrap();
+    let [with_one, with_all] = [one, all].map(|address| without.replacen("listeners:\n", &extra(address), 1));
+    for is_upgrade in [true, false] {
+        for text in [&with_one, &with_all, &with_one, &without] {
+            std::fs::write(&config, text).unwrap();
+            if is_upgrade {
+                systemd.site.succeed(&["upgrade"]);
+            } else {
+                systemd.command("restart");
+                systemd.sees("ended 0");
+            }
+            systemd.sees("told READY=1");
+            if *text != without {
+                // the process of before may still close its own
+                wait_for(PATIENCE, "it is served", || status_at(one) == Some(401));
+            }
+        }
+        // a connection that is not refused would wait for ever
+        wait_for(PATIENCE, "it is refused", || TcpStream::connect(one).is_err());
+    }
+    assert_eq!(systemd.status(), 200);
+}
+
+fn status_at(address: SocketAddr) -> Option<u16> {
+    let mut client = Client::over(TcpStream::connect(address).ok()?);
+    client.send(Request::get(TARGET).end());
+    Some(client.try_read(false, PATIENCE).ok()?.status)
 }
