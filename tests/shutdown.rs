@@ -339,6 +339,34 @@ fn case_116_a_websocket_on_an_http2_stream_closes_with_1001_too() {
 }
 
 #[test]
+fn a_request_that_is_on_its_way_when_the_gateway_is_told_to_stop_is_answered() {
+    let mut stage = Stage::start();
+    let management = stage.gateway.management();
+    let health = || request(&stage.gateway, "GET", "/healthz").end();
+    let api = || stage.request("GET", "/v1/projects/e1/x").end();
+    let (new, mut kept) = (stage.gateway.connect(), stage.gateway.connect());
+    let (new_management, mut kept_management) = (Client::connect(management), Client::connect(management));
+    kept.send(api());
+    assert_eq!(kept.read().status, 200);
+    kept_management.send(health());
+    assert_eq!(kept_management.read().status, 200);
+    let mut clients = [(new, api()), (kept, api()), (new_management, health()), (kept_management, health())];
+    stage.gateway.signal("TERM");
+    wait_until_refused(&stage);
+    wait_for(PATIENCE, "management connections are refused", || TcpStream::connect(management).is_err());
+    for (client, request) in &mut clients {
+        client.send(&*request);
+    }
+    for (at, (mut client, _)) in clients.into_iter().enumerate() {
+        let answer = client.read();
+        assert_eq!(answer.status, 200, "{at}");
+        assert_eq!(answer.header("Connection").as_deref(), Some("close"), "{at}: {answer:?}");
+        assert!(client.ends_within(PATIENCE), "{at}");
+    }
+    assert_eq!(stage.gateway.wait_for_exit(PATIENCE), Some(0));
+}
+
+#[test]
 fn http2_clients_get_goaway_and_their_streams_finish() {
     let mut stage = Stage::start();
     let finish = held(&stage, "/v1/projects/e1/held");

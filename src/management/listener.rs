@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long running requests may take when the gateway stops: longer than a write waits for the record.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long connections without a request stay open then: an answer may still be on its way.
+/// How long connections without a request stay open after they were told to end: an answer may still be on its way.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Timeouts of connections.
@@ -42,13 +45,23 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
-/// Serves until `stop`. Then running requests finish: a client must learn of a change that was made, and the answer is
-/// the only place that has a new key's secret.
+/// What connections hear of the listener's end, one after the other.
+#[derive(Debug, Clone, Default)]
+struct Stop {
+    /// Each answer is the last one of its connection.
+    no_new_requests: CancellationToken,
+    /// Connections without a request end.
+    no_idle_connections: CancellationToken,
+}
+
+/// Serves until `stop` says how long connections without a request stay open: a request may be on its way. Running
+/// requests finish: a client must learn of a change that was made, and the answer is the only place that has a new key's
+/// secret.
 pub async fn serve(
     listener: TcpListener,
     management: Arc<Management>,
     timeouts: Timeouts,
-    stop: CancellationToken,
+    mut stop: oneshot::Receiver<Duration>,
 ) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -59,12 +72,13 @@ pub async fn serve(
     };
     let log_throttle = LogThrottle::default();
     let (connections, tasks) = (ConnectionSlots::default(), TaskTracker::new());
-    let (watching, stopping) = (Arc::clone(&management), stop.clone());
+    let end = Stop::default();
+    let (watching, stopping) = (Arc::clone(&management), end.no_new_requests.clone());
     tasks.spawn(async move { stopping.run_until_cancelled(watching.operations.watch_confirmations()).await });
-    loop {
+    let idle = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
+            idle = &mut stop => break idle.unwrap_or_default(),
         };
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -82,19 +96,24 @@ pub async fn serve(
         let Some(slot) = connections.acquire(ClientSource::of(peer.ip()), settings.connections) else {
             continue;
         };
-        let (management, stop) = (Arc::clone(&management), stop.clone());
+        let (management, end) = (Arc::clone(&management), end.clone());
         let tls = settings.tls.clone().map(TlsAcceptor::from);
         let slot = Arc::new(slot);
-        let served = serve_connection(tcp, peer, tls, Arc::clone(&slot), management, timeouts, stop);
+        let served = serve_connection(tcp, peer, tls, Arc::clone(&slot), management, timeouts, end);
         tasks.spawn(async move {
             tokio::select! {
                 () = served => (),
                 () = slot.evicted() => tracing::debug!(%peer, "a silent management connection gives way"),
             }
         });
-    }
+    };
+    end.no_new_requests.cancel();
     drop(listener);
     tasks.close();
+    if tokio::time::timeout(idle, tasks.wait()).await.is_ok() {
+        return;
+    }
+    end.no_idle_connections.cancel();
     // a little longer than each connection waits
     if tokio::time::timeout(FINISH_WITHIN + CLOSE_WITHIN, tasks.wait()).await.is_err() {
         tracing::warn!("management requests that were running are cut off");
@@ -108,14 +127,14 @@ async fn serve_connection(
     slot: Arc<Slot>,
     management: Arc<Management>,
     timeouts: Timeouts,
-    stop: CancellationToken,
+    end: Stop,
 ) {
     let socket = StreamSocket::from(tcp);
     match tls {
         None => {
             let begun = tokio::select! {
                 begun = tokio::time::timeout(timeouts.header, refuse_tls(&socket)) => begun,
-                () = stop.cancelled() => return,
+                () = end.no_idle_connections.cancelled() => return,
             };
             match begun {
                 Ok(Ok(false)) => {}
@@ -130,7 +149,7 @@ async fn serve_connection(
                 Err(_) => return,
             }
             let origin = Connection { peer, tls: None };
-            serve_http(Socket::Plain(socket), origin, slot, management, timeouts, stop).await;
+            serve_http(Socket::Plain(socket), origin, slot, management, timeouts, end).await;
         }
         Some(tls) => {
             let accepted = tokio::time::timeout(timeouts.header, accept_tls(socket, &tls)).await;
@@ -139,7 +158,7 @@ async fn serve_connection(
                     let name = stream.get_ref().1.server_name().map(str::to_owned);
                     let origin = Connection { peer, tls: Some(ServerName(name)) };
                     let socket = Socket::Tls(Box::new(stream.into()));
-                    serve_http(socket, origin, slot, management, timeouts, stop).await;
+                    serve_http(socket, origin, slot, management, timeouts, end).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS with a management client failed"),
                 Err(_) => tracing::debug!(%peer, "TLS with a management client took too long"),
@@ -154,18 +173,23 @@ async fn serve_http(
     slot: Arc<Slot>,
     management: Arc<Management>,
     timeouts: Timeouts,
-    stop: CancellationToken,
+    end: Stop,
 ) {
     let peer = origin.peer;
     let origin = Arc::new(origin);
     let is_answering = Arc::new(AtomicBool::new(false));
     let answering = Arc::clone(&is_answering);
+    let no_new_requests = end.no_new_requests.clone();
     let service = service_fn(move |request| {
         let (management, origin, slot, answering) =
             (Arc::clone(&management), Arc::clone(&origin), Arc::clone(&slot), Arc::clone(&answering));
+        let no_new_requests = no_new_requests.clone();
         async move {
             answering.store(true, Ordering::Relaxed);
-            let answer = service::answer(&management, request, &origin, &slot).await;
+            let mut answer = service::answer(&management, request, &origin, &slot).await;
+            if no_new_requests.is_cancelled() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             slot.end_request();
             answering.store(false, Ordering::Relaxed);
             Ok::<_, Infallible>(answer)
@@ -178,7 +202,7 @@ async fn serve_http(
     let mut connection = pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = stop.cancelled() => {
+        () = end.no_idle_connections.cancelled() => {
             connection.as_mut().graceful_shutdown();
             let limit = if is_answering.load(Ordering::Relaxed) { FINISH_WITHIN } else { CLOSE_WITHIN };
             // an error means that the client did not send the rest of the request, or did not take the answer

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use crate::auth::Authenticator;
 use crate::management::{self, Management};
@@ -32,8 +31,13 @@ pub(super) const POLL: Duration = Duration::from_millis(10);
 pub(super) enum ControlCommand {
     /// Apply these changes, which lead there, everywhere; then answer.
     Apply(Arc<[Change]>, StorePosition, oneshot::Sender<()>),
-    /// Let running management requests finish; then answer.
-    EndManagement(oneshot::Sender<()>),
+    /// Take no new management connections, and let running requests finish; then answer.
+    EndManagement {
+        /// How long connections without a request stay open: a request may be on its way.
+        idle: Duration,
+        /// Everything has finished.
+        finished: oneshot::Sender<()>,
+    },
     /// Save what is left to save, and end.
     Stop,
 }
@@ -63,9 +67,10 @@ pub(super) fn spawn(
 
 impl ControlPlane {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<ControlCommand>) {
-        let end = CancellationToken::new();
+        let (end, ends) = oneshot::channel();
+        let mut end = Some(end);
         let mut serving = self.management.take().map(|(listener, management)| {
-            tokio::spawn(management::serve(listener, management, self.management_timeouts, end.clone()))
+            tokio::spawn(management::serve(listener, management, self.management_timeouts, ends))
         });
         let mut save = tokio::time::interval(SAVE_USES);
         let mut sample = tokio::time::interval(SAMPLE_HISTORY);
@@ -78,8 +83,11 @@ impl ControlPlane {
                         // the follower may have been stopped meanwhile
                         let _ = done.send(());
                     }
-                    Some(ControlCommand::EndManagement(done)) => {
-                        end.cancel();
+                    Some(ControlCommand::EndManagement { idle, finished }) => {
+                        if let Some(end) = end.take() {
+                            // an error means that there is no management listener
+                            let _ = end.send(idle);
+                        }
                         let serving = serving.take();
                         // beside the loop: they wait for changes to be applied
                         tokio::spawn(async move {
@@ -87,7 +95,7 @@ impl ControlPlane {
                                 // a panic in it has been reported by the runtime
                                 let _ = serving.await;
                             }
-                            let _ = done.send(());
+                            let _ = finished.send(());
                         });
                     }
                     Some(ControlCommand::Stop) | None => break,

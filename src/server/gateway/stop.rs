@@ -20,9 +20,11 @@ const BACKGROUND_END: Duration = Duration::from_secs(1);
 const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// How long a stopping gateway waits for a collector of spans, within `drain_timeout`.
 const LAST_SPANS: Duration = Duration::from_secs(2);
-/// How long connections without a request stay open while another process takes over: their next request, which may be on
-/// its way, is answered, and the answer says that the connection ends.
-const IDLE_CONNECTIONS_END: Duration = Duration::from_secs(5);
+/// How long connections without a request stay open: their next request, which may be on its way, is answered, and the answer
+/// says that the connection ends. Short: a service manager may hold new connections back until this process has ended.
+const IDLE_CONNECTIONS_END: Duration = Duration::from_secs(1);
+/// The same while another process takes the new connections.
+const IDLE_CONNECTIONS_END_BESIDE_SUCCESSOR: Duration = Duration::from_secs(5);
 
 /// Who serves after a gateway that stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,20 +48,24 @@ impl Gateway {
     }
 
     async fn drain(self, succession: Succession) {
-        self.draining.store(true, Ordering::Relaxed);
         let limit = self.config.timeouts.drain;
         let idle = match succession {
-            Succession::None => Duration::ZERO,
-            Succession::Running => IDLE_CONNECTIONS_END.min(limit / 2),
+            Succession::None => IDLE_CONNECTIONS_END,
+            Succession::Running => IDLE_CONNECTIONS_END_BESIDE_SUCCESSOR,
         };
-        if succession == Succession::None && !service_manager::may_keep_sockets() {
-            self.socket_files.iter().for_each(UnixSocketFile::remove);
+        let idle = idle.min(limit / 2);
+        if succession == Succession::None {
+            // of a service that goes on nobody may hear that it is not ready
+            self.draining.store(true, Ordering::Relaxed);
+            if !service_manager::may_keep_sockets() {
+                self.socket_files.iter().for_each(UnixSocketFile::remove);
+            }
         }
         for worker in self.workers.iter() {
             worker.send(WorkerCommand::Drain { limit, idle });
         }
         let (finished, management_ended) = oneshot::channel();
-        let is_asked = self.control_commands.send(ControlCommand::EndManagement(finished)).is_ok();
+        let is_asked = self.control_commands.send(ControlCommand::EndManagement { idle, finished }).is_ok();
         let path = self.config.store.path().to_owned();
         let Self {
             workers,
