@@ -86,7 +86,9 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
         let has_been_told = succession.is_none();
         let told_again = async {
             if !has_been_told {
-                // the service is stopped, and with it what this process still does
+                // with the service systemd stops what this process still does, too, and tells it once more when the
+                // process that has taken over has ended
+                terminate.recv().await;
                 terminate.recv().await;
             }
             tokio::select! {

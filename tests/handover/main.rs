@@ -28,7 +28,7 @@ use support::http1::{Client, Request};
 use support::postgres::Postgres;
 use support::tls::{believing, handshake};
 use support::upstream::{Answer, Conversation, Recorded, Upstream};
-use support::{PATIENCE, stays, wait_for};
+use support::{PATIENCE, marker, stays, wait_for};
 
 /// A gateway whose process is followed by others.
 struct Service {
@@ -344,6 +344,41 @@ fn what_a_reload_cannot_change_an_upgrade_can() {
     service.succeed();
     wait_for(PATIENCE, "the former listener is closed", || std::net::TcpStream::connect(extra).is_err());
     service.works();
+}
+
+#[test]
+fn what_the_former_process_still_does_outlasts_the_stop_of_the_service() {
+    let upstream = Upstream::start();
+    let (finish, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let answer = Answer::after_body(move |_, conversation| {
+        told.lock().unwrap().recv_timeout(PATIENCE).ok();
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_ok()
+    });
+    upstream.answer("/v1/projects/e1/held", answer);
+    let mut service = Service::start(Plan::new(&upstream).prepare());
+    let mut client = service.gateway.connect();
+    let mark = marker();
+    client.send(Request::get("/v1/projects/e1/held").key(&service.key).mark(&mark).end());
+    upstream.wait_for(&mark);
+    let mut management = Client::connect(service.gateway.management());
+    let mut is_last_answer = || {
+        management.send(Request::get("/readyz").end());
+        let answer = management.read();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("Connection").is_some_and(|text| text == "close")
+    };
+    assert!(!is_last_answer());
+    service.succeed();
+    wait_for(PATIENCE, "the management connection ends as others do", &mut is_last_answer);
+    // systemd tells every process of the service, and once more when its main process has ended
+    for _ in 0..2 {
+        service.gateway.signal("TERM");
+        stays(Duration::from_millis(300), "it goes on", || is_running(service.gateway.pid()));
+    }
+    finish.send(()).unwrap();
+    assert_eq!(client.read().status, 200);
+    assert_eq!(service.gateway.wait_for_exit(PATIENCE), Some(0));
 }
 
 #[test]
