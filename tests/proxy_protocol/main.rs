@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stop the test where something is not as it must be")]
 
-mod haproxy;
+mod load_balancers;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use haproxy::Haproxy;
+use load_balancers::LoadBalancer;
 use serde_json::json;
 use support::api::Api;
 use support::gateway::Plan;
@@ -98,7 +98,7 @@ fn haproxy_names_the_client_in_every_version_of_the_protocol() {
     let servers = [http, https]
         .into_iter()
         .flat_map(|address| kinds.map(|kind| format!("{address} source {BALANCER} {kind}")));
-    let haproxy = Haproxy::start(&servers.collect::<Vec<_>>());
+    let haproxy = LoadBalancer::haproxy(&servers.collect::<Vec<_>>());
     let (plain, encrypted) = haproxy.addresses.split_at(kinds.len());
     for (address, kind) in plain.iter().zip(kinds) {
         let source = fresh_source();
@@ -135,11 +135,23 @@ fn haproxy_names_the_client_in_every_version_of_the_protocol() {
 }
 
 #[test]
+fn nginx_names_the_client() {
+    let gateways = [stage().gateway.http(), stage().gateway.https()];
+    let nginx = LoadBalancer::nginx(&gateways, BALANCER);
+    let source = fresh_source();
+    let mut plain = Client::connect_from(source, nginx.addresses[0]);
+    assert_eq!(forwarded_for(&ask(stage(), &mut plain)), source.to_string());
+    let source = fresh_source();
+    let mut encrypted = tls::over(open_from(source, nginx.addresses[1]).unwrap());
+    assert_eq!(forwarded_for(&ask(stage(), &mut encrypted)), source.to_string());
+}
+
+#[test]
 fn haproxys_own_checks_come_from_haproxy() {
     let stage = Stage::with(plan);
     let http = stage.gateway.http();
     let check = "check inter 200ms check-send-proxy";
-    let _haproxy = Haproxy::start(&[
+    let _haproxy = LoadBalancer::haproxy(&[
         format!(
             "{http} source {BALANCER} send-proxy-v2 {check}\n  option httpchk\n  http-check send meth GET uri /healthz hdr Host gw.test hdr X-Marker local-2"
         ),
