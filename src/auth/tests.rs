@@ -194,7 +194,7 @@ fn authenticator(config: &Config, store: &Path, peppers: &[PathBuf]) -> Arc<Auth
     Arc::new(auth)
 }
 
-fn unavailable(answer: Result<Arc<Identity>, AuthRefusal>) -> bool {
+fn unavailable(answer: &Result<Arc<Identity>, AuthRefusal>) -> bool {
     matches!(answer, Err(AuthRefusal::Unavailable { .. }))
 }
 

@@ -26,8 +26,8 @@ fn a_key_stops_at_its_end_and_works_again_when_it_is_given_a_later_one() {
         assert_eq!(fixture.ask_pair(&ending).await.unwrap_err(), EXPIRED);
         // while the record is away it may have been given a later end, also in the middle of a request
         fixture.auth.set_store_misses_trusted_until(BootInstant::default());
-        assert!(unavailable(fixture.auth.refresh(&identity, SOURCE).await));
-        assert!(unavailable(fixture.ask_pair(&ending).await));
+        assert!(unavailable(&fixture.auth.refresh(&identity, SOURCE).await));
+        assert!(unavailable(&fixture.ask_pair(&ending).await));
         fixture.auth.set_store_misses_trusted_until(BootInstant::now() + Duration::from_hours(1));
         // and once more, from what that refusal has left behind
         let (refusal, cost) = fixture.counted(fixture.ask_pair(&ending)).await;

@@ -190,9 +190,9 @@ fn every_credential_is_refused_after_the_end_of_the_lease() {
         let now = BootInstant::now();
         fixture.auth.set_lease_end(now);
         assert!(!fixture.auth.has_lease());
-        assert!(unavailable(fixture.ask_pair(&pair).await));
-        assert!(unavailable(fixture.ask("NOBODY", "secret").await));
-        assert!(unavailable(fixture.auth.refresh(&identity, SOURCE).await));
+        assert!(unavailable(&fixture.ask_pair(&pair).await));
+        assert!(unavailable(&fixture.ask("NOBODY", "secret").await));
+        assert!(unavailable(&fixture.auth.refresh(&identity, SOURCE).await));
         fixture.auth.set_lease_end(now + Duration::from_mins(1));
         assert!(fixture.ask_pair(&pair).await.is_ok());
     });
