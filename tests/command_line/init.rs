@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::output::failure_to_print;
 use crate::support::cli::{Cli, key_in};
 use crate::support::postgres::Postgres;
 use crate::support::{PATIENCE, contains, wait_for};
@@ -143,14 +144,6 @@ fn an_init_that_is_killed_can_be_run_again() {
 #[test]
 fn an_init_that_cannot_show_the_key_says_what_to_do() {
     let (directory, _cli) = empty();
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let output = Cli::program()
-        .args(["init", "--config"])
-        .arg(directory.path().join("portcullis.yaml"))
-        .stdout(full)
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let said = failure_to_print(&directory, &["init"]);
     assert!(said.contains("its secret was not shown: make another (`portcullis key create`)"), "{said}");
 }

@@ -1,29 +1,37 @@
 //! Output that cannot be written: no secret is lost silently, and exit statuses stay true.
 
-use std::fs;
+use std::fs::File;
 use std::path::Path;
 
+use tempfile::TempDir;
+
 use crate::site;
-use crate::support::cli::Cli;
+use crate::support::cli::{Cli, Outcome};
+
+/// A device that is always full.
+fn full() -> File {
+    File::options().write(true).open("/dev/full").expect("/dev/full")
+}
+
+/// What a command says on stderr that cannot write its result, which must be its failure.
+#[track_caller]
+pub fn failure_to_print(directory: &TempDir, arguments: &[&str]) -> String {
+    let mut command = Cli::program();
+    command.args(arguments).arg("--config").arg(directory.path().join("portcullis.yaml")).stdout(full());
+    let outcome: Outcome = command.output().expect("it runs").into();
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    outcome.stderr
+}
 
 #[test]
 fn a_secret_that_could_not_be_shown_is_reported() {
     let (directory, _cli) = site();
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let output = Cli::program()
-        .args(["key", "create", "--account", "admin", "--config"])
-        .arg(directory.path().join("portcullis.yaml"))
-        .stdout(full)
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let said = failure_to_print(&directory, &["key", "create", "--account", "admin"]);
     assert!(said.contains("its secret was not shown") && !said.contains("pcs_"), "{said}");
 }
 
 /// A command whose stdout and stderr go where nothing can be written.
 fn into_full(config: &Path, arguments: &[&str]) -> Option<i32> {
-    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
     let mut command = Cli::program();
     command.args(arguments).arg("--config").arg(config).stdout(full()).stderr(full());
     command.status().expect("it runs").code()
