@@ -41,7 +41,7 @@ pub(super) struct Health {}
 
 /// Asks the gateway that runs with `config`.
 pub(super) fn ask(config: &Path, request: ControlRequest) -> anyhow::Result<()> {
-    // its files are the gateway's to look at
-    let said = server::ask(&config::load(config)?.store, request)?;
+    // the rest is the gateway's to look at
+    let said = server::ask(&config::load_store_path(config)?, request)?;
     print(&format!("{said}\n"))
 }

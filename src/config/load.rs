@@ -1,7 +1,7 @@
 //! From a file to a [`Config`], or to every mistake in it.
 
 use std::io::{ErrorKind, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::environment_variables::substitute;
 use super::reader::{Files, Reader};
@@ -21,6 +21,16 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// As [`load`], and every file that serving needs must be there and hold what it should.
 pub fn load_to_serve(path: &Path) -> Result<Config, ConfigErrors> {
     read(&read_file(path)?, path, &variable, Files::Check)
+}
+
+/// Where the configuration at `path` has its store ([`Store::path`](super::Store::path)), for commands to a running gateway:
+/// it may have been started with environment variables that they do not have, and before a mistake was made. So nothing else
+/// of the configuration needs to be right.
+pub fn load_store_path(path: &Path) -> Result<PathBuf, ConfigErrors> {
+    let text = read_file(path)?;
+    let mut reader = Reader::new(path, &variable, Files::Leave);
+    let store = parsed(&mut reader, &text).and_then(|root| store::read_path(&mut reader, root));
+    store.ok_or_else(|| in_order(reader.errors))
 }
 
 /// Reads a configuration from memory, as if it stood in `file`, with variables from `env`. Opens no file.
@@ -88,16 +98,13 @@ fn read(
 }
 
 pub(super) fn read_with(reader: &mut Reader<'_>, text: &str) -> Option<Config> {
-    match yaml::parse(text) {
-        Ok(mut root) => {
-            substitute(reader, &mut root);
-            read_root(reader, &root)
-        }
-        Err((position, message)) => {
-            reader.error_at(position, "", message);
-            None
-        }
-    }
+    let mut root = parsed(reader, text)?;
+    substitute(reader, &mut root);
+    read_root(reader, &root)
+}
+
+fn parsed(reader: &mut Reader<'_>, text: &str) -> Option<Node> {
+    yaml::parse(text).map_err(|(position, message)| reader.error_at(position, "", message)).ok()
 }
 
 /// An alias repeats its anchor's mistakes at the same position: one is enough.

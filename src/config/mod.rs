@@ -50,7 +50,7 @@ pub use key_lifetimes::{KeyLifetimes, LifetimeError, lifetime_text};
 pub use limits::{Limits, Timeouts};
 pub use listen_address::ListenAddress;
 pub use listener::{CertificateFiles, Listener, ListenerTls};
-pub use load::{load, load_to_serve, parse};
+pub use load::{load, load_store_path, load_to_serve, parse};
 pub use log::{AccessLog, Log, LogFormat};
 pub use management::{Lists, Management, TokenFile};
 pub use path_pattern::{

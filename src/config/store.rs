@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::environment_variables::substitute;
 use super::reader::{Files, Reader};
-use super::yaml::Node;
+use super::yaml::{Node, Value};
 use super::{DEFAULT_MAX_STALENESS, Postgres, postgres};
 
 /// The record of keys, accounts and environments.
@@ -27,6 +28,23 @@ impl Store {
             Self::Postgres(postgres) => &postgres.replica,
         }
     }
+}
+
+/// Reads nothing of a configuration but where its [`Store::path`] is.
+pub(super) fn read_path(reader: &mut Reader<'_>, root: Node) -> Option<PathBuf> {
+    let position = root.position;
+    let path = root.into_value_of("store").and_then(|store| match &store.value {
+        Value::Map(entries) if entries.iter().any(|entry| entry.key == "postgres") => {
+            store.into_value_of("postgres")?.into_value_of("replica")
+        }
+        _ => store.into_value_of("sqlite"),
+    });
+    let Some(mut path) = path else {
+        reader.error_at(position, "", "the setting 'store.sqlite' or 'store.postgres.replica' is missing");
+        return None;
+    };
+    substitute(reader, &mut path);
+    reader.path(&path)
 }
 
 /// What `store:` says.

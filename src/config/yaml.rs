@@ -43,6 +43,14 @@ pub(super) struct Text {
     pub(super) substituted: bool,
 }
 
+impl Node {
+    /// The value of this key, where this is a mapping that has it.
+    pub(super) fn into_value_of(self, key: &str) -> Option<Self> {
+        let Value::Map(entries) = self.value else { return None };
+        entries.into_iter().find(|entry| entry.key == key).map(|entry| entry.node)
+    }
+}
+
 /// Whether a value holds something of the process environment.
 pub(super) fn is_substituted(node: &Node) -> bool {
     matches!(node.value, Value::Text(Text { substituted: true, .. }))

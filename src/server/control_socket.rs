@@ -4,14 +4,12 @@
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
-
-use crate::config;
 
 /// How long a command may take to say what it wants.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
@@ -75,14 +73,14 @@ fn absence(error: &io::Error) -> String {
     }
 }
 
-fn path_of(store: &config::Store) -> PathBuf {
-    let mut name = store.path().as_os_str().to_owned();
+fn path_of(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
     name.push(".control");
     name.into()
 }
 
-/// Asks the gateway that runs on this store, and waits for its answer.
-pub fn ask(store: &config::Store, request: ControlRequest) -> Result<String, ControlError> {
+/// Asks the gateway whose store has this file, and waits for its answer.
+pub fn ask(store: &Path, request: ControlRequest) -> Result<String, ControlError> {
     use std::io::{Read as _, Write as _};
 
     let path = path_of(store);
@@ -116,7 +114,7 @@ pub(super) struct ControlSocket {
 
 impl ControlSocket {
     /// Listens there. A socket that is there already belongs to a process that is gone, or that this one takes over from.
-    pub(super) fn open(store: &config::Store, asked: mpsc::UnboundedSender<Asked>) -> io::Result<Self> {
+    pub(super) fn open(store: &Path, asked: mpsc::UnboundedSender<Asked>) -> io::Result<Self> {
         let path = path_of(store);
         let mut own = path.clone().into_os_string();
         own.push(format!(".{}", std::process::id()));

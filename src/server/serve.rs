@@ -15,7 +15,7 @@ use super::control_socket::{Asked, ControlAnswer, ControlRequest, ControlSocket}
 use super::gateway::{Gateway, StartError};
 use super::handed_sockets::HandedSockets;
 use super::service_manager;
-use super::upgrade::{Predecessor, Successor, UpgradeError, own_program, start_orphan};
+use super::upgrade::{Predecessor, Successor, UpgradeError, own_program, start_orphan, tell_failed};
 use crate::config::{self, ConfigErrors};
 use crate::telemetry::{Log, TelemetryError};
 
@@ -44,6 +44,10 @@ pub fn serve(path: &Path) -> Result<(), ServeError> {
     if start_orphan(&program)? {
         return Ok(());
     }
+    run(path, program).inspect_err(|error| tell_failed(&error.to_string()))
+}
+
+fn run(path: &Path, program: PathBuf) -> Result<(), ServeError> {
     let config = config::load_to_serve(path)?;
     // kept until the end: what waits is written when it is dropped
     let _log = Log::start(&config.log)?;
@@ -144,7 +148,7 @@ impl<'a> Service<'a> {
         predecessor: Option<Predecessor>,
         asked: mpsc::UnboundedSender<Asked>,
     ) -> io::Result<Self> {
-        let control = match ControlSocket::open(gateway.store(), asked) {
+        let control = match ControlSocket::open(gateway.store().path(), asked) {
             Ok(control) => Some(control),
             Err(error) => {
                 tracing::warn!(%error, "`portcullis reload` and `portcullis upgrade` cannot reach this process; signals do");
@@ -297,7 +301,7 @@ fn not_upgraded(error: &UpgradeError, answer: Option<oneshot::Sender<ControlAnsw
     tracing::error!(%error, "no other process takes over: this one goes on");
     if let Some(answer) = answer {
         // the command may have been ended
-        let _ = answer.send(Err(format!("{error}. The gateway goes on as it was")));
+        let _ = answer.send(Err(format!("{error}\nThe gateway goes on as it was")));
     }
 }
 

@@ -6,8 +6,8 @@
 //! systemd. Systemd waits for the end of its own children only: at a stop it would kill any other process at once.
 //!
 //! Old and new talk over a socket pair that is the new process's standard input. `process PID` comes from what is started
-//! first. To the process that takes over goes `socket NAME` with a socket, for each, and then `end`; back comes `ready`;
-//! and last `main`, once systemd knows it as the service.
+//! first. To the process that takes over goes `socket NAME` with a socket, for each, and then `end`; back comes `ready`, or
+//! `failed REASON`; and last `main`, once systemd knows it as the service.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -48,7 +48,11 @@ const PROCESS: &str = "process ";
 const SOCKET: &[u8] = b"socket ";
 const END: &[u8] = b"end";
 const READY: &[u8] = b"ready";
+const FAILED: &str = "failed ";
 const MAIN: &[u8] = b"main";
+
+/// The longest message, in bytes: every mistake of a configuration is some lines long.
+const MAX_MESSAGE: usize = 64 << 10;
 
 /// Why no other process has taken over. This one goes on.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +79,9 @@ pub enum UpgradeError {
         /// how
         status: ExitStatus,
     },
+    /// It does not start, and says why.
+    #[error("the new process does not start: {0}")]
+    Failed(String),
     /// It has ended before it was ready.
     #[error("the new process has ended: its log says why")]
     Ended,
@@ -112,6 +119,16 @@ pub(super) fn start_orphan(program: &Path) -> io::Result<bool> {
     // where the predecessor is gone, the other one finds that out by itself
     send(io::stdin().as_fd(), format!("{PROCESS}{}", orphan.id()).as_bytes(), None)?;
     Ok(true)
+}
+
+/// Says why this process does not run, if it was started to take over: who upgrades reads it at once.
+pub(super) fn tell_failed(why: &str) {
+    if std::env::var_os(PREDECESSOR).is_some_and(|from| from == ORPHAN) {
+        let message = format!("{FAILED}{why}");
+        let message = &message.as_bytes()[..message.len().min(MAX_MESSAGE)];
+        // one that is not told finds that this process has ended
+        let _ = send(io::stdin().as_fd(), message, None);
+    }
 }
 
 /// The program with the arguments of this process.
@@ -167,14 +184,17 @@ impl Successor {
                     new.orphan = Some(orphan);
                     handed = hand_over(&channel, sockets);
                 }
+                Ok(message) if let Some(why) = message.failure() => {
+                    new.ended()?;
+                    return Err(UpgradeError::Failed(why));
+                }
                 Ok(message) if !message.text.is_empty() => {}
                 // it has closed its end, or never heard of this
                 Ok(_) => return Err(new.ended()?),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(UpgradeError::TooSlow),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(new.ended()?);
-                }
+                // it has closed its end without reading all; told once, and before what it has sent
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -285,6 +305,12 @@ impl Message {
         let pid = std::str::from_utf8(&self.text).ok()?.strip_prefix(PROCESS)?;
         Pid::from_raw(pid.parse().ok()?)
     }
+
+    /// Why the other side does not run.
+    fn failure(&self) -> Option<String> {
+        let why = self.text.strip_prefix(FAILED.as_bytes())?;
+        Some(String::from_utf8_lossy(why).into_owned())
+    }
 }
 
 fn send(channel: BorrowedFd<'_>, text: &[u8], socket: Option<BorrowedFd<'_>>) -> io::Result<()> {
@@ -299,7 +325,7 @@ fn send(channel: BorrowedFd<'_>, text: &[u8], socket: Option<BorrowedFd<'_>>) ->
 }
 
 fn receive(channel: BorrowedFd<'_>) -> io::Result<Message> {
-    let mut text = vec![0; 512];
+    let mut text = vec![0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
