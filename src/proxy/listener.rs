@@ -69,14 +69,19 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
-    /// Binds `address`, which is [free](ensure_free), for so many workers, or goes on with the sockets that this process was
-    /// handed. There may be more of them than workers: connections that wait in any of them are taken.
-    pub fn bind(address: &ListenAddress, workers: usize, handed: Vec<Socket>) -> Result<Self, BindError> {
+    /// Binds `address` for so many workers, or goes on with the sockets that this process was handed. There may be more of
+    /// them than workers: connections that wait in any of them are taken.
+    pub fn bind(
+        address: &ListenAddress,
+        port: PortUse,
+        workers: usize,
+        handed: Vec<Socket>,
+    ) -> Result<Self, BindError> {
         let failed = |source| BindError::new(address.clone(), source);
         let mut sockets = handed;
         if sockets.is_empty() {
             sockets.push(match address {
-                ListenAddress::Tcp(address) => listen(*address)?,
+                ListenAddress::Tcp(address) => listen(*address, port)?,
                 ListenAddress::Unix(path) => unix_socket_file::bind(path)?,
             });
         }
@@ -86,7 +91,7 @@ impl BoundListener {
         let actual = sockets[0].local_addr().map_err(failed)?.as_socket();
         while sockets.len() < workers {
             // who opened a handed socket may not have let it share its port: then workers share the socket
-            let own = actual.and_then(|actual| open(actual, true).ok());
+            let own = actual.and_then(|actual| listen(actual, PortUse::Shared).ok());
             sockets.push(own.map_or_else(|| sockets[0].try_clone(), Ok).map_err(failed)?);
         }
         let file = match address {
@@ -108,36 +113,109 @@ impl BoundListener {
     }
 }
 
-/// Whether an address can be listened on now, without listening there. Comes before each [`listen`]: with `SO_REUSEPORT`
-/// alone two gateways would share a port unnoticed.
+/// Who has the port that is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortUse {
+    /// Nobody, or it is refused: two gateways would share it unnoticed.
+    Alone,
+    /// This process: another of its sockets, which lets it be shared.
+    Shared,
+}
+
+/// Whether an address can be listened on now, without listening there.
 pub fn ensure_free(address: &ListenAddress) -> Result<(), BindError> {
     match address {
         ListenAddress::Tcp(address) if address.port() == 0 => Ok(()),
         ListenAddress::Tcp(address) => {
-            open(*address, false).map(drop).map_err(|source| BindError::new(*address, source))
+            bind(*address, PortUse::Alone).map(drop).map_err(|source| BindError::new(*address, source))
         }
         ListenAddress::Unix(path) => unix_socket_file::ensure_free(path).map(drop),
     }
 }
 
-/// A socket that listens at `address`, and shares its port with others of this user that allow it too.
-pub fn listen(address: SocketAddr) -> Result<Socket, BindError> {
-    open(address, true).map_err(|source| BindError::new(address, source))
+/// A socket that listens at `address`, and from then on shares its port with others of this user that ask for it.
+pub fn listen(address: SocketAddr, port: PortUse) -> Result<Socket, BindError> {
+    let listening = || {
+        let socket = bind(address, port)?;
+        // of sockets that were bound at once, one is refused here
+        socket.listen(BACKLOG)?;
+        socket.set_reuse_port(true)?;
+        Ok(socket)
+    };
+    listening().map_err(|source| BindError::new(address, source))
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn bind(address: SocketAddr, port: PortUse) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // a restart must not wait for old connections to be forgotten
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
+    socket.set_reuse_port(port == PortUse::Shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    // a socket that only asks whether the address is free must not take connections
-    if shared {
-        socket.listen(BACKLOG)?;
-    }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    /// What becomes of so many gateways that start at once.
+    fn bound_at_once(address: &ListenAddress) -> Vec<Result<BoundListener, BindError>> {
+        const GATEWAYS: usize = 4;
+        let start = Barrier::new(GATEWAYS);
+        let bind = || {
+            start.wait();
+            ensure_free(address)?;
+            BoundListener::bind(address, PortUse::Alone, 2, Vec::new())
+        };
+        thread::scope(|scope| {
+            let starting: Vec<_> = (0..GATEWAYS).map(|_| scope.spawn(bind)).collect();
+            starting.into_iter().map(|starting| starting.join().unwrap()).collect()
+        })
+    }
+
+    fn assert_one_listens(outcomes: &[Result<BoundListener, BindError>]) {
+        let listening = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        let in_use =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(BindError::InUse { .. }))).count();
+        // all can be refused: each has found another one's socket that was bound, and did not listen yet
+        assert!(
+            listening <= 1 && listening + in_use == outcomes.len(),
+            "{listening} listen, {in_use} are told why not"
+        );
+    }
+
+    #[test]
+    fn of_gateways_that_start_at_once_one_gets_the_port() {
+        let mut most = 0;
+        for _ in 0..200 {
+            let free = bind(SocketAddr::from(([127, 0, 0, 1], 0)), PortUse::Alone).unwrap();
+            let address = free.local_addr().unwrap().as_socket().unwrap().into();
+            drop(free);
+            let outcomes = bound_at_once(&address);
+            assert_one_listens(&outcomes);
+            most = most.max(outcomes.iter().filter(|outcome| outcome.is_ok()).count());
+        }
+        assert_eq!(most, 1);
+    }
+
+    #[test]
+    fn of_gateways_that_start_at_once_one_takes_the_place_of_a_stale_unix_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("http.sock");
+        for _ in 0..200 {
+            // it stays, and nobody listens there
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let outcomes = bound_at_once(&ListenAddress::Unix(path.clone()));
+            assert_one_listens(&outcomes);
+            std::os::unix::net::UnixStream::connect(&path).expect("who listens is reached");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
 }

@@ -68,7 +68,7 @@ pub use certificate_time::time_warning;
 pub use config_snapshot::{ConfigSnapshot, ConfigSnapshotError, WorkerFileLimits, selectors_not_forwarded};
 pub use credential_places::{UNUSABLE as UNUSABLE_CREDENTIAL_HEADER, unusable_credential_headers};
 pub use headers::pass_request_fields;
-pub use listener::{BindError, BoundListener, ensure_free, listen};
+pub use listener::{BindError, BoundListener, PortUse, ensure_free, listen};
 pub use refusal::REFUSAL_CAUSES;
 pub use shared_state::SharedState;
 pub use tls::{ServerTls, TlsError, WatchedCertificate, server_tls};

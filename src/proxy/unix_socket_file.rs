@@ -1,9 +1,10 @@
 //! The files of Unix sockets that clients connect to.
 
-use std::fs::Permissions;
+use std::fs::{File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -31,6 +32,14 @@ impl UnixSocketFile {
         if std::fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode) {
             // one that stays is replaced at the next start
             let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    /// Removes it unless somebody listens there: once this process does not, another one that took its sockets over may.
+    pub fn remove_if_unanswered(&self) {
+        let _lock = lock_folder(&self.path);
+        if matches!(ensure_free(&self.path), Ok(Unused::Stale)) {
+            self.remove();
         }
     }
 }
@@ -65,8 +74,30 @@ pub(super) fn ensure_free(path: &Path) -> Result<Unused, BindError> {
     }
 }
 
+/// How long to wait for another gateway, which needs no millisecond. Whoever can read the folder can hold its lock: this may
+/// not keep a gateway from starting.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+
+/// Locks the folder of this file against other gateways, where this can be had.
+fn lock_folder(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder).ok()?;
+    let deadline = Instant::now() + LOCK_WITHIN;
+    loop {
+        match folder.try_lock() {
+            Ok(()) => return Some(folder),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
 /// Listens there, in the place of a socket that nobody listens at any more.
 pub(super) fn bind(path: &Path) -> Result<Socket, BindError> {
+    // of gateways that start at once, the second one finds that the first one listens; else it would remove its socket
+    let _lock = lock_folder(path);
     let is_stale = ensure_free(path)? == Unused::Stale;
     let bound = || {
         if is_stale {

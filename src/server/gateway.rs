@@ -236,9 +236,9 @@ impl Gateway {
 
         let (mut listeners, mut sockets) = (Vec::new(), Vec::new());
         for config::Listener { address, .. } in &config.listeners {
-            handed.ensure_free(Purpose::Proxy, address)?;
+            let port = handed.ensure_free(Purpose::Proxy, address)?;
             let given = handed.take(Purpose::Proxy, address);
-            let bound = BoundListener::bind(address, config.workers, given)?;
+            let bound = BoundListener::bind(address, port, config.workers, given)?;
             for (worker, socket) in bound.clone_sockets()?.into_iter().enumerate() {
                 sockets.push((Purpose::Proxy.socket_name(address, worker), socket));
             }
@@ -247,9 +247,9 @@ impl Gateway {
         let management = match &config.management {
             Some(config::Management { address, .. }) => {
                 let named = &(*address).into();
-                handed.ensure_free(Purpose::Management, named)?;
+                let port = handed.ensure_free(Purpose::Management, named)?;
                 let given = handed.take(Purpose::Management, named).pop();
-                let bound = given.map_or_else(|| proxy::listen(*address), Ok)?;
+                let bound = given.map_or_else(|| proxy::listen(*address, port), Ok)?;
                 bound.set_nonblocking(true)?;
                 sockets.push((Purpose::Management.socket_name(named, 0), bound.try_clone()?));
                 Some(TcpListener::from(bound))

@@ -6,7 +6,7 @@ use listenfd::ListenFd;
 use socket2::Socket;
 
 use crate::config::ListenAddress;
-use crate::proxy::{self, BindError};
+use crate::proxy::{self, BindError, PortUse};
 
 /// What a listening socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,16 +64,24 @@ impl HandedSockets {
     }
 
     /// Fails if another process listens at an address that none of these is for.
-    pub(super) fn ensure_free(&self, purpose: Purpose, configured: &ListenAddress) -> Result<(), BindError> {
+    pub(super) fn ensure_free(
+        &self,
+        purpose: Purpose,
+        configured: &ListenAddress,
+    ) -> Result<PortUse, BindError> {
         if self.0.iter().any(|(name, socket)| is_for(name, socket, purpose, configured)) {
-            return Ok(());
+            return Ok(PortUse::Shared);
         }
         let own: Vec<_> = self.0.iter().filter(|(_, socket)| is_in_the_way(socket, configured)).collect();
         // where one of these has the port, nobody else can: the new socket shares it, until the old one is given up
         for (_, socket) in &own {
             socket.set_reuse_port(true).map_err(|source| BindError::new(configured.clone(), source))?;
         }
-        if own.is_empty() { proxy::ensure_free(configured) } else { Ok(()) }
+        if own.is_empty() {
+            proxy::ensure_free(configured)?;
+            return Ok(PortUse::Alone);
+        }
+        Ok(PortUse::Shared)
     }
 
     /// Takes those of one listener. Where the configuration leaves the port to the system, it is that of the first one found.
@@ -164,14 +172,14 @@ mod tests {
         let refused = handed.ensure_free(Purpose::Management, &all);
         assert!(matches!(refused, Err(BindError::InUse { .. })), "another process may have it: {refused:?}");
         handed.push("former".to_owned(), socket);
-        handed.ensure_free(Purpose::Management, &all).unwrap();
-        let new = proxy::listen(all.tcp().unwrap()).unwrap();
+        let port = handed.ensure_free(Purpose::Management, &all).unwrap();
+        let new = proxy::listen(all.tcp().unwrap(), port).unwrap();
         assert!(handed.take(Purpose::Management, &all).is_empty());
         assert_eq!(handed.into_names(), ["former"]);
 
         let mut handed = HandedSockets::default();
         handed.push("new".to_owned(), new.into());
-        handed.ensure_free(Purpose::Management, &one).unwrap();
-        proxy::listen(one.tcp().unwrap()).unwrap();
+        let port = handed.ensure_free(Purpose::Management, &one).unwrap();
+        proxy::listen(one.tcp().unwrap(), port).unwrap();
     }
 }

@@ -234,9 +234,21 @@ fn a_unix_socket_is_handed_over_without_losing_a_request() {
     });
     load.assert_whole();
     assert_eq!(inode(), before);
-    // the last one removes it
-    drop(std::process::Command::new("kill").arg(service.pids.last().unwrap().to_string()).output());
+    // one that takes over without it
+    let config = service.gateway.config().to_owned();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace("  - address: \"unix:http.sock\"\n", "  - address: \"unix:other.sock\"\n"),
+    )
+    .unwrap();
+    service.succeed();
     wait_for(PATIENCE, "it is removed", || !socket.exists());
+    let other = service.gateway.directory().join("other.sock");
+    assert!(other.exists());
+    // at the end the last one removes what it listens at
+    drop(std::process::Command::new("kill").arg(service.pids.last().unwrap().to_string()).output());
+    wait_for(PATIENCE, "it is removed", || !other.exists());
 }
 
 #[test]
@@ -266,14 +278,25 @@ fn what_does_not_start_leaves_the_gateway_as_it_was() {
     fs::write(&config, right.replace("listeners:\n", &format!("listeners:\n  - address: {address}\n")))
         .unwrap();
     let refused = service.upgrade();
-    assert!(refused.code == 1 && refused.stderr.contains("the new process has ended"), "{refused:?}");
-    assert!(service.gateway.log().contains("is in use"), "its log says why: {}", service.gateway.log());
+    let says_why =
+        refused.stderr.contains("the new process does not start") && refused.stderr.contains("is in use");
+    assert!(refused.code == 1 && says_why, "{refused:?}");
+    service.works();
+    // every mistake, as the new process finds them
+    fs::write(&config, right.replace("listeners:\n", "workers: some\nlisteners:\n  - port: 80\n")).unwrap();
+    for command in ["upgrade", "reload"] {
+        let refused = service.gateway.run(&[command]);
+        let says_why = refused.stderr.contains("workers: expected") && refused.stderr.contains("'port'");
+        assert!(refused.code == 1 && says_why, "{refused:?}");
+        // nothing of it is needed to find the gateway
+        assert_eq!(service.gateway.run(&["health"]).code, 0);
+    }
     service.works();
     // by signal, too; the configuration cannot be read at all
     fs::write(&config, "{").unwrap();
     let ended = || service.gateway.log().matches("no other process takes over").count();
     service.gateway.signal("USR2");
-    wait_for(PATIENCE, "it is said that nothing has come of it", || ended() == 2);
+    wait_for(PATIENCE, "it is said that nothing has come of it", || ended() == 3);
     fs::write(&config, &right).unwrap();
     service.works();
     // a program that hangs is waited for, and one that is missing is not
@@ -291,7 +314,7 @@ fn what_does_not_start_leaves_the_gateway_as_it_was() {
     swap(Some("#!/bin/sh\nexec sleep 600\n"));
     service.gateway.signal("USR2");
     wait_for(PATIENCE, "the new process is started", || {
-        service.gateway.log().matches("starting the process").count() == 4
+        service.gateway.log().matches("starting the process").count() == 5
     });
     let refused = service.upgrade();
     assert!(refused.code == 1 && refused.stderr.contains("under way already"), "{refused:?}");
@@ -307,6 +330,27 @@ fn what_does_not_start_leaves_the_gateway_as_it_was() {
         let refused = service.gateway.run(&[command]);
         assert!(refused.code == 1 && refused.stderr.contains("no gateway runs with this"), "{refused:?}");
     }
+}
+
+#[test]
+fn commands_to_a_running_gateway_do_not_need_its_environment() {
+    let upstream = Upstream::start();
+    let site = Plan::new(&upstream).prepare().environment([("PUBLIC_URL", "http://api.test".to_owned())]);
+    let mut service = Service::start(site);
+    let config = service.gateway.config().to_owned();
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("public_url: ${{PUBLIC_URL}}\n{text}")).unwrap();
+    let other = service.gateway.run(&["key", "list"]);
+    assert!(other.code == 1 && other.stderr.contains("PUBLIC_URL is not set"), "{other:?}");
+    for command in ["health", "reload"] {
+        service.gateway.succeed(&[command]);
+    }
+    service.succeed();
+    service.works();
+    // but for the store's own path
+    fs::write(&config, text.replace("sqlite: ", "sqlite: ${STORE_FOLDER}/")).unwrap();
+    let lost = service.gateway.run(&["health"]);
+    assert!(lost.code == 1 && lost.stderr.contains("STORE_FOLDER is not set"), "{lost:?}");
 }
 
 #[test]

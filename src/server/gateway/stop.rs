@@ -79,6 +79,7 @@ impl Gateway {
             access_log,
             spans,
             sockets,
+            socket_files,
             ..
         } = self;
         // a connection that comes to a socket of a process that does not accept would hang
@@ -117,6 +118,10 @@ impl Gateway {
             }
             for worker in Arc::into_inner(workers).into_iter().flatten() {
                 worker.join();
+            }
+            if succession == Succession::Running {
+                // a listener that the other process does not have
+                socket_files.iter().for_each(UnixSocketFile::remove_if_unanswered);
             }
             drop(access_log);
             if let Some(spans) = spans {
