@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -99,6 +101,16 @@ fn a_renewed_certificate_of_the_management_listener_is_taken_over() {
     reload(&stage);
     assert_eq!(shown(&stage), CertificateDer::from_pem_file(&other.certificate).expect("a certificate"));
     assert_eq!(ask_kept(), 200, "open connections go on");
+}
+
+#[test]
+fn new_timeouts_count_for_management_too() {
+    let stage = Stage::with(|plan| plan.top("timeouts: { header: 10m }"));
+    change(&stage, "header: 10m", "header: 200ms");
+    reload(&stage);
+    let mut silent = TcpStream::connect(stage.gateway.management()).expect("a connection");
+    silent.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    assert_eq!(silent.read(&mut [0]).expect("it is closed"), 0);
 }
 
 #[test]

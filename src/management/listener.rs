@@ -38,11 +38,11 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Timeouts of connections.
 #[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
+pub(super) struct Timeouts {
     /// For the TLS handshake, for a request's head, and between two requests.
-    pub header: Duration,
+    pub(super) header: Duration,
     /// While the client takes no byte of an answer.
-    pub write: Duration,
+    pub(super) write: Duration,
 }
 
 /// What connections hear of the listener's end, one after the other.
@@ -60,7 +60,6 @@ struct Stop {
 pub async fn serve(
     listener: TcpListener,
     management: Arc<Management>,
-    timeouts: Timeouts,
     mut stop: oneshot::Receiver<Duration>,
 ) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
@@ -90,7 +89,7 @@ pub async fn serve(
                 continue;
             }
         };
-        // read for each connection: a reload may have changed certificate and limits
+        // read for each connection: a reload may have changed certificate, limits and timeouts
         let settings = management.settings();
         // without a slot the connection is closed at once: the proxy needs the file descriptors
         let Some(slot) = connections.acquire(ClientSource::of(peer.ip()), settings.connections) else {
@@ -99,7 +98,7 @@ pub async fn serve(
         let (management, end) = (Arc::clone(&management), end.clone());
         let tls = settings.tls.clone().map(TlsAcceptor::from);
         let slot = Arc::new(slot);
-        let served = serve_connection(tcp, peer, tls, Arc::clone(&slot), management, timeouts, end);
+        let served = serve_connection(tcp, peer, tls, Arc::clone(&slot), management, settings.timeouts, end);
         tasks.spawn(async move {
             tokio::select! {
                 () = served => (),

@@ -42,7 +42,7 @@ mod write_timeout;
 pub use applied_changes::AppliedChanges;
 pub use health::Health;
 pub use keys_expiring::KeysExpiring;
-pub use listener::{Timeouts, serve};
+pub use listener::serve;
 pub use metrics_token::MetricsToken;
 pub use operations::Operations;
 pub use settings::Settings;

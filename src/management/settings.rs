@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use super::connection_slots::Limits;
+use super::listener::Timeouts;
 use super::metrics_token::MetricsToken;
 use super::readable_paths::readable_paths;
 use crate::config::{Config, KeyLifetimes, KeyPrefixes, ListenAddress, Lists};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub(super) lists: Lists,
     /// Limits of connections.
     pub(super) connections: Limits,
+    /// Timeouts of connections.
+    pub(super) timeouts: Timeouts,
     /// How many environments a user account may create.
     pub(super) environments_per_user: u32,
     /// How long keys live.
@@ -73,6 +76,7 @@ impl Settings {
                 all: management.map(|management| management.connections).unwrap_or_default(),
                 of_source: management.map(|management| management.connections_per_source).unwrap_or_default(),
             },
+            timeouts: Timeouts { header: config.timeouts.header, write: config.timeouts.write },
             environments_per_user: management.map_or(0, |management| management.environments_per_user),
             lifetimes: config.keys.clone(),
             key_prefixes: config.key_prefix.clone(),

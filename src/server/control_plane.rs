@@ -51,7 +51,6 @@ pub(super) struct ControlPlane {
     pub(super) management: Option<(TcpListener, Arc<Management>)>,
     /// Tells which changes are in force.
     pub(super) in_force: watch::Sender<StorePosition>,
-    pub(super) management_timeouts: management::Timeouts,
 }
 
 /// Starts the control plane.
@@ -69,9 +68,10 @@ impl ControlPlane {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<ControlCommand>) {
         let (end, ends) = oneshot::channel();
         let mut end = Some(end);
-        let mut serving = self.management.take().map(|(listener, management)| {
-            tokio::spawn(management::serve(listener, management, self.management_timeouts, ends))
-        });
+        let mut serving = self
+            .management
+            .take()
+            .map(|(listener, management)| tokio::spawn(management::serve(listener, management, ends)));
         let mut save = tokio::time::interval(SAVE_USES);
         let mut sample = tokio::time::interval(SAMPLE_HISTORY);
         let mut saving: Option<JoinHandle<()>> = None;

@@ -29,7 +29,7 @@ use super::{metrics, open_files};
 use crate::auth::{Authenticator, PepperError, Peppers};
 use crate::config::{self, Config, ListenAddress, SecretFileError};
 use crate::management::{
-    self, AppliedChanges, Health, KeysExpiring, Management, MetricsToken, Operations, Settings,
+    AppliedChanges, Health, KeysExpiring, Management, MetricsToken, Operations, Settings,
 };
 use crate::proxy::{
     self, BindError, BoundListener, ConfigSnapshot, ConfigSnapshotError, ServerTls, SharedState, TlsError,
@@ -330,10 +330,6 @@ impl Gateway {
             workers: Arc::clone(&workers),
             management: management.zip(management_plane.clone()),
             in_force,
-            management_timeouts: management::Timeouts {
-                header: config.timeouts.header,
-                write: config.timeouts.write,
-            },
         };
         let control = control_plane::spawn(control, received)?;
         let lease = lease.take().map(|lease| {
