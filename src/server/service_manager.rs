@@ -60,8 +60,8 @@ pub(super) fn forget_sockets(names: &[String]) {
 
 /// Whether systemd has the listening sockets too, or may have: their files are not this process's to remove.
 pub(super) fn may_keep_sockets() -> bool {
-    let opened = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    opened || std::env::var_os("NOTIFY_SOCKET").is_some()
+    // LISTEN_FDNAMES stands for a socket unit: LISTEN_PID and LISTEN_FDS are removed when its sockets are taken
+    ["LISTEN_FDNAMES", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
 fn tell(states: &[NotifyState<'_>]) {

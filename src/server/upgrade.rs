@@ -160,10 +160,7 @@ impl Successor {
                 .map_err(io::Error::from)?;
         let child = same_command(program)
             .env(PREDECESSOR, std::process::id().to_string())
-            // they name this process, and what it was handed
-            .env_remove("LISTEN_PID")
-            .env_remove("LISTEN_FDS")
-            .env_remove("LISTEN_FDNAMES")
+            // it names this process
             .env_remove("WATCHDOG_PID")
             .stdin(Stdio::from(theirs))
             .spawn()

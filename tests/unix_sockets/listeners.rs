@@ -177,6 +177,29 @@ fn a_socket_that_nobody_listens_at_is_replaced_and_removed_at_the_end() {
 }
 
 #[test]
+fn the_file_of_a_systemd_socket_unit_stays() {
+    // systemd's part: it listens beside the configuration, and passes the socket on
+    const SOCKET_UNIT: &[&str] = &[
+        "python3",
+        "-c",
+        "import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(os.path.dirname(sys.argv[-1]) + '/http.sock')
+listener.listen()
+os.dup2(listener.fileno(), 3)
+os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': 'portcullis.socket'}
+os.execv(sys.argv[1], sys.argv[1:])",
+    ];
+    let upstream = Upstream::start();
+    let gateway = Plan::new(&upstream).listeners(SOCKET).prepare().started_by(SOCKET_UNIT).start();
+    let path = socket(gateway.directory());
+    assert_eq!(ask(&path, Request::get(PATH)), 401);
+    let (_site, code) = gateway.stop();
+    assert_eq!(code, Some(0));
+    assert!(path.exists(), "systemd listens there");
+}
+
+#[test]
 fn what_somebody_uses_is_left_alone() {
     let upstream = Upstream::start();
     let site = Plan::new(&upstream).listeners(SOCKET).prepare();
