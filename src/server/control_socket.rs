@@ -50,7 +50,12 @@ pub(super) type Asked = (ControlRequest, oneshot::Sender<ControlAnswer>);
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nobody answers there.
-    #[error("no gateway runs with this configuration, as this user can see it: {} {}", path.display(), absence(error))]
+    #[error(
+        "no gateway runs with this configuration, as far as this user can see: {} {}. A gateway is found by the path of its \
+         store",
+        path.display(),
+        absence(error)
+    )]
     NotRunning {
         /// the socket
         path: PathBuf,

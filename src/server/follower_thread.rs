@@ -1,5 +1,6 @@
 //! The follower: a thread that reads the store's change log every 50 ms, so that what the command line wrote is applied
-//! well within half a second. Of an embedded store it also renews this gateway's row and lease; in which order, [`LeaseState`](crate::store::LeaseState) decides, as it does where the record is in PostgreSQL.
+//! well within half a second. Of an embedded store it also renews this gateway's row and lease. In which order,
+//! [`LeaseState`](crate::store::LeaseState) decides, as it does where the record is in PostgreSQL.
 
 use std::io;
 use std::sync::Arc;

@@ -151,7 +151,7 @@ impl<'a> Service<'a> {
         let control = match ControlSocket::open(gateway.store().path(), asked) {
             Ok(control) => Some(control),
             Err(error) => {
-                tracing::warn!(%error, "`portcullis reload` and `portcullis upgrade` cannot reach this process; signals do");
+                tracing::warn!(%error, "`portcullis reload`, `upgrade` and `health` cannot reach this process; signals can");
                 None
             }
         };

@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -63,12 +64,7 @@ impl AccessLog {
         }
     }
 
-    /// Lines that were lost because the target was too slow or broken.
-    pub fn dropped(&self) -> u64 {
-        self.queue.as_ref().map_or(0, LineQueue::dropped)
-    }
-
-    /// A reader of [`AccessLog::dropped`] that the metrics can keep.
+    /// Reads how many lines were lost because the target was too slow or broken; the metrics keep it.
     pub fn dropped_reader(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
         let queue = self.queue.clone();
         move || queue.as_ref().map_or(0, LineQueue::dropped)
@@ -166,12 +162,8 @@ impl LogFile {
     }
 }
 
-fn open(path: &PathBuf) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options.open(path)
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 impl Output for LogFile {

@@ -30,17 +30,6 @@ impl Log {
         subscriber(filter, log.format, queue.clone()).try_init().map_err(|_| TelemetryError::AlreadySet)?;
         Ok(Self { queue })
     }
-
-    /// Lines that were lost because standard error was too slow or broken.
-    pub fn dropped(&self) -> u64 {
-        self.queue.dropped()
-    }
-
-    /// A reader of [`Log::dropped`] that the metrics can keep.
-    pub fn dropped_reader(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
-        let queue = self.queue.clone();
-        move || queue.dropped()
-    }
 }
 
 impl Drop for Log {
@@ -90,8 +79,9 @@ impl Write for Line {
     }
 }
 
-/// The line with the access log's name for the time, and with every control character but its last line break written as `\u00xx`, in text and JSON alike: no
-/// value from outside can drive a terminal or begin a line of its own (RUSTSEC-2025-0055 was this).
+/// The line with the access log's name for the time, and with every control character but its last line break written as
+/// `\u00xx`, in text and JSON alike: no value from outside can drive a terminal or begin a line of its own
+/// (RUSTSEC-2025-0055 was this).
 fn without_controls(line: &[u8]) -> Vec<u8> {
     let (body, end) = match line.strip_suffix(b"\n") {
         Some(body) => (body, "\n"),

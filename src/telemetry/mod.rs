@@ -40,9 +40,9 @@ use std::path::PathBuf;
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The level or filter is not one.
+    /// The filter is not one.
     #[error(
-        "log.level '{filter}' is not a filter such as 'info' or 'info,portcullis::proxy=debug': {detail}"
+        "log.filter '{filter}' is not a filter such as 'info' or 'info,portcullis::proxy=debug': {detail}"
     )]
     Filter {
         /// What the configuration says.
