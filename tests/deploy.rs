@@ -196,6 +196,7 @@ fn the_dockerfile_builds_what_this_project_is() {
     assert!(dockerfile.contains(&format!("FROM rust:{minor}-")), "{minor}");
     let (_, last) = dockerfile.rsplit_once("FROM ").unwrap();
     assert!(last.contains("\nUSER ") && !last.contains("cargo"), "{last}");
+    assert!(last.contains("\nHEALTHCHECK ") && last.contains(r#"CMD ["portcullis", "health", "#), "{last}");
     let (http, management) = ports();
     assert!(last.contains(&format!("EXPOSE {http} {management}\n")));
     assert!(last.contains(r#"CMD ["serve", "--config", "/etc/portcullis/portcullis.yaml"]"#));

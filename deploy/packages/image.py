@@ -1,7 +1,7 @@
-"""Makes a container image (an OCI archive) without an engine: image.py PROGRAM ARCHIVE [FOLDER]
+"""Makes a container image (an OCI archive) without an engine: image.py PROGRAM ARCHIVE
 
 It holds the program, the libraries that it is linked with, the root certificates, and a user; nothing else, not even a
-shell. With FOLDER the root file system is written there too, to be looked at and run."""
+shell."""
 
 import gzip
 import hashlib
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tarfile
 
-program, archive, *folder = sys.argv[1:]
+program, archive = sys.argv[1:]
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 USER = 10001
 MODIFIED = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
@@ -74,9 +74,6 @@ def document(value):
 
 
 plain = layer()
-if folder:
-    with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
-        tar.extractall(folder[0], filter="tar")
 config = {
     "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
     "os": "linux",
