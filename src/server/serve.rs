@@ -87,11 +87,11 @@ fn run(path: &Path, program: PathBuf) -> Result<(), ServeError> {
                 },
             }
         };
-        let has_been_told = succession.is_none();
-        let told_again = async {
-            if !has_been_told {
-                // with the service systemd stops what this process still does, too, and tells it once more when the
-                // process that has taken over has ended
+        let is_stopped_by_signal = succession.is_none();
+        let second_signal = async {
+            if !is_stopped_by_signal {
+                // when systemd stops the service, it signals this process too, and once more after the new process has
+                // ended: neither is meant to cut off what still runs
                 terminate.recv().await;
                 terminate.recv().await;
             }
@@ -102,7 +102,7 @@ fn run(path: &Path, program: PathBuf) -> Result<(), ServeError> {
         };
         tokio::select! {
             () = service.stop(succession) => tracing::info!("stopped"),
-            () = told_again => tracing::warn!("stopped at once by a second signal"),
+            () = second_signal => tracing::warn!("stopped at once by a second signal"),
         }
         Ok(())
     });

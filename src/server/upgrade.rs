@@ -2,12 +2,17 @@
 //! ready, this process finishes what runs, and ends. Until then nothing has changed: a program or a configuration that
 //! does not start leaves this process as it was.
 //!
-//! What is started first only starts the program once more, and ends, so that the process that takes over is adopted by
-//! systemd. Systemd waits for the end of its own children only: at a stop it would kill any other process at once.
+//! An intermediate process starts the new one, and ends: so systemd adopts the new process. Systemd waits for the end of its
+//! own children only. At a stop it would kill any other process at once.
 //!
-//! Old and new talk over a socket pair that is the new process's standard input. `process PID` comes from what is started
-//! first. To the process that takes over goes `socket NAME` with a socket, for each, and then `end`; back comes `ready`, or
-//! `failed REASON`; and last `main`, once systemd knows it as the service.
+//! They talk over a socket pair, which is the standard input of the intermediate and of the new process:
+//!
+//! | from | to | message |
+//! |---|---|---|
+//! | intermediate | old | `process PID`: the new process |
+//! | old | new | `socket NAME` with a socket, for each; then `end` |
+//! | new | old | `ready`, or `failed REASON` |
+//! | old | new | `main`, once systemd knows the new process as the service |
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -29,10 +34,11 @@ use socket2::Socket;
 
 use super::handed_sockets::HandedSockets;
 
-/// In the environment of what is started first: the process that has started it. Then [`ORPHAN`].
+/// The variable that says that a process was started to take over: for the intermediate process the id of the old one, for the
+/// new process [`ORPHAN`].
 const PREDECESSOR: &str = "PORTCULLIS_TAKES_OVER_FROM";
 
-/// In the environment of the process that takes over, in the place of its predecessor's id.
+/// The value of [`PREDECESSOR`] for the new process, whose parent ends.
 const ORPHAN: &str = "orphan";
 
 /// How long the new process may take. A first copy of a large record takes a minute.
@@ -108,7 +114,7 @@ pub(super) fn own_program() -> PathBuf {
     file.unwrap_or(called)
 }
 
-/// Starts the process that takes over, if this one was started to do that: then this one is to end.
+/// Starts the new process if this one is the intermediate: then this one is to end.
 pub(super) fn start_orphan(program: &Path) -> io::Result<bool> {
     let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
     // the variable stays in the environment of what this process starts
@@ -121,7 +127,7 @@ pub(super) fn start_orphan(program: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Says why this process does not run, if it was started to take over: who upgrades reads it at once.
+/// Says why this process does not run, if it was started to take over: `portcullis upgrade` prints it.
 pub(super) fn tell_failed(why: &str) {
     if std::env::var_os(PREDECESSOR).is_some_and(|from| from == ORPHAN) {
         let message = format!("{FAILED}{why}");
@@ -165,7 +171,7 @@ impl Successor {
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(|source| UpgradeError::NotStarted { program: program.to_owned(), source })?;
-        let mut new = NotReady { first: child, orphan: None, is_ready: false };
+        let mut new = NotReady { intermediate: child, orphan: None, is_ready: false };
         set_socket_timeout(&channel, Timeout::Recv, Some(POLL)).map_err(io::Error::from)?;
         set_socket_timeout(&channel, Timeout::Send, Some(READY_WITHIN)).map_err(io::Error::from)?;
         let mut handed = Ok(());
@@ -210,9 +216,9 @@ impl Successor {
 
 /// A process that is killed if it does not become ready.
 struct NotReady {
-    /// What was started. It has ended when the other one takes over.
-    first: Child,
-    /// The process that is to take over.
+    /// It has ended when the new process takes over.
+    intermediate: Child,
+    /// The new process.
     orphan: Option<Pid>,
     is_ready: bool,
 }
@@ -221,13 +227,13 @@ impl NotReady {
     /// The process that is ready, once it is no child of a child.
     fn adopted(mut self) -> io::Result<u32> {
         let orphan = self.orphan.ok_or_else(|| io::Error::other("the new process has no id"))?;
-        self.first.wait()?;
+        self.intermediate.wait()?;
         self.is_ready = true;
         Ok(orphan.as_raw_nonzero().get().unsigned_abs())
     }
 
     fn ended(&mut self) -> io::Result<UpgradeError> {
-        let status = self.first.wait()?;
+        let status = self.intermediate.wait()?;
         // its id may be another's by now
         Ok(if self.orphan.take().is_some() { UpgradeError::Ended } else { UpgradeError::NotBegun { status } })
     }
@@ -239,8 +245,8 @@ impl Drop for NotReady {
             return;
         }
         // an error means that it has ended by itself
-        let _ = self.first.kill();
-        let _ = self.first.wait();
+        let _ = self.intermediate.kill();
+        let _ = self.intermediate.wait();
         if let Some(orphan) = self.orphan {
             let _ = kill_process(orphan, Signal::KILL);
         }
