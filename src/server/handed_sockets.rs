@@ -134,7 +134,9 @@ mod tests {
     use super::*;
 
     fn socket() -> (ListenAddress, OwnedFd) {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        // one that is free at all addresses of the machine: other tests have ports at some
+        let port = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+        let socket = TcpListener::bind(("127.0.0.1", port)).unwrap();
         (socket.local_addr().unwrap().into(), socket.into())
     }
 
