@@ -107,8 +107,9 @@ fn read_position(file: &Path, store: &Store) -> anyhow::Result<i64> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
     let position = text.trim().parse().ok().filter(|position| *position > 0);
-    let position =
-        position.with_context(|| format!("{} holds no position of the audit log", file.display()))?;
+    let position = position.with_context(|| {
+        format!("{} holds no position of the audit log: remove it to begin again", file.display())
+    })?;
     // with another store, or one that was restored, later entries would seem to have been printed
     store.audit_entry(position).with_context(|| {
         format!(

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `authpriv`, which only administrators read, and `notice`.
@@ -39,9 +39,10 @@ impl Syslog {
     }
 }
 
-fn connect(path: &PathBuf) -> io::Result<UnixDatagram> {
+fn connect(path: &Path) -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
-    socket.connect(path)?;
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    socket.connect(path).map_err(named)?;
     socket.set_write_timeout(Some(SEND_TIMEOUT))?;
     Ok(socket)
 }

@@ -65,6 +65,11 @@ pub enum ControlError {
     /// It does not say how it went.
     #[error("the gateway did not answer ({0}): its log says what it has done")]
     NoAnswer(io::Error),
+    /// A thread of it is stuck.
+    #[error(
+        "the gateway runs, but did not answer within {HEALTH_WITHIN:?}: it hangs, or its machine is overloaded"
+    )]
+    Stuck,
     /// It has refused, for this reason.
     #[error("{0}")]
     Refused(String),
@@ -101,7 +106,10 @@ pub fn ask(store: &Path, request: ControlRequest) -> Result<String, ControlError
     stream
         .write_all(format!("{}\n", request.word()).as_bytes())
         .and_then(|()| stream.read_to_string(&mut text))
-        .map_err(ControlError::NoAnswer)?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => ControlError::Stuck,
+            _ => ControlError::NoAnswer(error),
+        })?;
     let text = text.trim_end();
     match text.split_once(' ') {
         Some(("done", said)) => Ok(said.to_owned()),
