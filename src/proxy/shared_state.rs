@@ -1,7 +1,6 @@
 //! What all workers share: the configuration in use, the authenticator, and how many connections there are.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +9,7 @@ use arc_swap::ArcSwap;
 use super::config_snapshot::ConfigSnapshot;
 use crate::auth::Authenticator;
 use crate::config::Limits;
+use crate::model::ClientSource;
 use crate::upstream::EndpointCounts;
 
 /// What all workers share.
@@ -22,7 +22,7 @@ pub struct SharedState {
     pub endpoint_counts: Arc<EndpointCounts>,
     connections: AtomicUsize,
     /// Touched when connections open and close, never by a request.
-    connections_by_source: Mutex<HashMap<IpAddr, usize>>,
+    connections_by_source: Mutex<HashMap<ClientSource, usize>>,
 }
 
 impl SharedState {
@@ -55,12 +55,12 @@ impl SharedState {
 pub(super) struct CountedConnection {
     shared: Arc<SharedState>,
     /// Where it comes from, once that is known.
-    source: Option<IpAddr>,
+    source: Option<ClientSource>,
 }
 
 impl CountedConnection {
     /// Counts it for its source. `false`: this source has too many.
-    pub(super) fn count_for_source(&mut self, source: IpAddr, limits: &Limits) -> bool {
+    pub(super) fn count_for_source(&mut self, source: ClientSource, limits: &Limits) -> bool {
         self.source = Some(source);
         let mut sources = self.shared.connections_by_source.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sources.entry(source).or_insert(0);

@@ -305,6 +305,18 @@ fn connections_are_counted_for_whom_they_are_named() {
         })
         .collect();
     assert_eq!(others.len(), 5);
+    // an IPv6 host chooses among the addresses of its /64
+    let in_network = |network: u8, host: u8| {
+        let source = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, network, 0, 0, 0, 0, 0, 0, 0, host];
+        let gateway = [&source[..8], &[0; 7], &[0xff]].concat();
+        binary(0x21, 0x21, &[&source[..], &gateway, &[200, 1, 1, 187]].concat())
+    };
+    let mut of_network: Vec<_> = (1..4).map(|host| from_balancer(http, &in_network(1, host))).collect();
+    let mut third = of_network.pop().unwrap();
+    of_network.iter_mut().for_each(|client| drop(ask(&stage, client)));
+    third.send(stage.request("GET", PATH).end());
+    assert!(matches!(third.try_read(false, PATIENCE), Err(NoAnswer::Closed(_))), "a third one of the /64");
+    ask(&stage, &mut from_balancer(http, &in_network(2, 1)));
     drop(open);
     wait_for(PATIENCE, "their places are free", || {
         let mut client = from_balancer(http, &naming([192, 0, 2, 7]));
