@@ -74,6 +74,11 @@ pub fn parse(url: &str, folder: &Path) -> Result<(tokio_postgres::Config, Server
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err("it begins with postgres://".to_owned());
     }
+    // the rest of a password would be taken for a piece of the host, and be printed as such
+    let place = url.split_once('@').map_or("", |(_, place)| place);
+    if place.split('?').next().is_some_and(|place| place.contains('@')) {
+        return Err("'@' in a user or a password is written %40".to_owned());
+    }
     let (bare, query) = url.split_once('?').unwrap_or((url, ""));
     let (mut mode, mut roots) = (None, TrustedRoots::System);
     let mut rest = Vec::new();
@@ -167,6 +172,9 @@ mod tests {
             "postgres://u:hidden@/p",
             "postgres://u:hidden@h",
             "postgres://u:hidden@h/p?unknown=1",
+            "postgres://u:a@hidden@h/p",
+            "postgres://u:a?b@hidden@h/p",
+            "postgres://u:a/b@hidden@h/p?connect_timeout=3",
         ] {
             let why = parse(url, Path::new("")).unwrap_err();
             assert!(!why.contains("hidden"), "{why}");
