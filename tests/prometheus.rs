@@ -118,11 +118,15 @@ fn check_tells_what_is_wrong_with_the_token_file() {
     let outcome = stage.gateway.run(&["check"]);
     let said = format!("{}{}", outcome.stdout, outcome.stderr);
     assert!(said.contains("metrics.token' can be read by every user of this machine"), "{said}");
-    fs::write(&file, "").unwrap();
-    let outcome = stage.gateway.run(&["check"]);
-    assert_eq!(outcome.code, 1);
-    assert!(outcome.stderr.contains("management.metrics.token_file: "), "{outcome:?}");
-    assert!(outcome.stderr.contains("should hold one line of text"), "{outcome:?}");
+    for (text, expected) in
+        [("", "should hold one line of text"), ("two words", "without blanks"), (" ", "without blanks")]
+    {
+        fs::write(&file, text).unwrap();
+        let outcome = stage.gateway.run(&["check"]);
+        assert_eq!(outcome.code, 1);
+        assert!(outcome.stderr.contains("management.metrics.token_file: "), "{outcome:?}");
+        assert!(outcome.stderr.contains(expected), "{outcome:?}");
+    }
 }
 
 fn deployed(name: &str) -> PathBuf {

@@ -197,6 +197,12 @@ pub enum SecretFileError {
         /// the file
         path: PathBuf,
     },
+    /// It holds what cannot be sent as a token (RFC 6750 section 2.1).
+    #[error("'{}' should hold a token of letters, digits and punctuation, without blanks", path.display())]
+    NoToken {
+        /// the file
+        path: PathBuf,
+    },
 }
 
 /// Reads a secret of one line; the line end is not part of it.
@@ -384,7 +390,7 @@ fn read_credential(reader: &mut Reader<'_>, node: &Node) -> Option<UpstreamCrede
 }
 
 /// The path of a file that must hold a secret of one line.
-pub(super) fn read_secret_file(reader: &mut Reader<'_>, node: &Node) -> Option<PathBuf> {
+fn read_secret_file(reader: &mut Reader<'_>, node: &Node) -> Option<PathBuf> {
     let path = reader.path(node)?;
     if reader.files == Files::Check
         && let Err(error) = read_secret(&path)
