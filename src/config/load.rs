@@ -29,8 +29,28 @@ pub fn load_to_serve(path: &Path) -> Result<Config, ConfigErrors> {
 pub fn load_store_path(path: &Path) -> Result<PathBuf, ConfigErrors> {
     let text = read_file(path)?;
     let mut reader = Reader::new(path, &variable, Files::Leave);
-    let store = parsed(&mut reader, &text).and_then(|root| store::read_path(&mut reader, root));
+    let root = match yaml::parse(&text) {
+        Ok(root) => Some(root),
+        Err((position, message)) => {
+            // what cannot be read as YAML is mostly elsewhere
+            let section = section_of(&text, "store").and_then(|section| yaml::parse(&section).ok());
+            if section.is_none() {
+                reader.error_at(position, "", message);
+            }
+            section
+        }
+    };
+    let store = root.and_then(|root| store::read_path(&mut reader, root));
     store.ok_or_else(|| in_order(reader.errors))
+}
+
+/// The lines of `key:`, where one begins with it, up to the next that is not indented.
+fn section_of(text: &str, key: &str) -> Option<String> {
+    let is_first = |line: &&str| line.strip_prefix(key).is_none_or(|rest| !rest.starts_with(':'));
+    let is_more = |line: &&str| line.is_empty() || line.starts_with([' ', '#']);
+    let mut lines = text.lines().skip_while(is_first);
+    let first = lines.next()?;
+    Some(std::iter::once(first).chain(lines.take_while(is_more)).collect::<Vec<_>>().join("\n"))
 }
 
 /// Reads a configuration from memory, as if it stood in `file`, with variables from `env`. Opens no file.

@@ -452,6 +452,34 @@ fn networks_and_headers_are_judged() {
     one_mistake(&format!("{LEAST}strip_headers: [»Transfer_Encoding]"), "cannot be stripped");
 }
 
+#[test]
+fn the_path_of_the_store_is_found_whatever_else_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("portcullis.yaml");
+    let found = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        load_store_path(&file).map(|path| path.strip_prefix(folder.path()).unwrap().to_owned())
+    };
+    for text in [
+        LEAST,
+        "store: { sqlite: a.db }\nlisteners: ${UNSET_VARIABLE}\nother: 1\n",
+        "bad: [\nstore:\n  # a comment\n\n  sqlite: a.db\nroutes: {\n",
+        "store:\r\n  sqlite: ${UNSET_VARIABLE:-a.db}\r\nbad: \"\r\n",
+        "stores: 1\nstore:\n  postgres: { url: \"${UNSET_VARIABLE}\", replica: a.db }\n",
+    ] {
+        assert_eq!(found(text).unwrap(), Path::new("a.db"), "{text}");
+    }
+    for (text, expected) in [
+        ("listeners: [", "is never closed"),
+        ("store: [\nsqlite: a.db\n", "is never closed"),
+        ("listeners: []\n", "'store.sqlite' or 'store.postgres.replica' is missing"),
+        ("store:\n  sqlite: ${UNSET_VARIABLE}\n", "UNSET_VARIABLE is not set"),
+    ] {
+        let why = found(text).unwrap_err().to_string();
+        assert!(why.contains(expected), "{text}: {why}");
+    }
+}
+
 /// [`LEAST`] with a piece of the documentation in the place where it belongs.
 fn with_piece(piece: &str) -> String {
     let piece = match piece.trim_start().split(':').next().unwrap_or_default() {

@@ -52,7 +52,7 @@ pub enum ControlError {
     /// Nobody answers there.
     #[error(
         "no gateway runs with this configuration, as far as this user can see: {} {}. A gateway is found by the path of its \
-         store",
+         store: one that was started with another store is stopped and started again",
         path.display(),
         absence(error)
     )]

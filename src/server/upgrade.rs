@@ -29,7 +29,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getppid, kill_process};
 use socket2::Socket;
 
 use super::handed_sockets::HandedSockets;
@@ -63,11 +63,12 @@ const MAX_MESSAGE: usize = 64 << 10;
 /// Why no other process has taken over. This one goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    /// The first process of a container: the container ends with it.
+    /// The container ends with this process.
     #[error(
-        "this is the first process of a container, which would end with it: start a new container beside it instead"
+        "the container would end with this process, which is its first one, or a child of the init program that is: start \
+         a new container beside it instead"
     )]
-    FirstProcess,
+    EndsContainer,
     /// Another upgrade is under way.
     #[error("an upgrade is under way already")]
     UnderWay,
@@ -116,7 +117,7 @@ pub(super) fn own_program() -> PathBuf {
 
 /// Starts the new process if this one is the intermediate: then this one is to end.
 pub(super) fn start_orphan(program: &Path) -> io::Result<bool> {
-    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
+    let parent = getppid().map(|pid| pid.as_raw_nonzero().to_string());
     // the variable stays in the environment of what this process starts
     if parent.is_none() || std::env::var(PREDECESSOR).ok() != parent {
         return Ok(false);
@@ -134,6 +135,26 @@ pub(super) fn tell_failed(why: &str) {
         let message = &message.as_bytes()[..message.len().min(MAX_MESSAGE)];
         // one that is not told finds that this process has ended
         let _ = send(io::stdin().as_fd(), message, None);
+    }
+}
+
+/// Whether the container ends with this process, if it is in one.
+fn ends_container() -> bool {
+    // a process that has taken over was adopted: nobody waits for its end
+    let is_adopted = std::env::var_os(PREDECESSOR).is_some();
+    let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
+    let init = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    !is_adopted && container_waits_for_child(getppid().map(Pid::as_raw_pid), is_service, init.trim_end())
+}
+
+/// Whether a container ends with a process, by its parent and the name of process 1. No parent: it is process 1, or was
+/// started from outside the container.
+fn container_waits_for_child(parent: Option<i32>, is_service: bool, init: &str) -> bool {
+    match parent {
+        None => true,
+        // tini, dumb-init and a shell end with their child, the init of a machine does not
+        Some(1) => !is_service && !["systemd", "init"].contains(&init),
+        Some(_) => false,
     }
 }
 
@@ -158,8 +179,8 @@ impl Successor {
         sockets: &[(String, Socket)],
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, UpgradeError> {
-        if std::process::id() == 1 {
-            return Err(UpgradeError::FirstProcess);
+        if ends_container() {
+            return Err(UpgradeError::EndsContainer);
         }
         let (channel, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -344,4 +365,27 @@ fn receive(channel: BorrowedFd<'_>) -> io::Result<Message> {
         _ => None,
     });
     Ok(Message { text, socket })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_ends_with_its_first_process_and_with_that_ones_child() {
+        for (parent, is_service, init, ends) in [
+            (None, false, "portcullis", true),
+            (Some(1), false, "tini", true),
+            (Some(1), false, "docker-init", true),
+            (Some(1), false, "sh", true),
+            // it cannot be read
+            (Some(1), false, "", true),
+            (Some(1), true, "", false),
+            (Some(1), false, "systemd", false),
+            (Some(1), false, "init", false),
+            (Some(4711), false, "tini", false),
+        ] {
+            assert_eq!(container_waits_for_child(parent, is_service, init), ends, "{parent:?} {init}");
+        }
+    }
 }

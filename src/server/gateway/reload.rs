@@ -14,10 +14,13 @@ use crate::server::open_files;
 pub enum ReloadError {
     /// What only another process can change.
     #[error("'{}' cannot change while the gateway runs: run `portcullis upgrade`", keys.join("', '"))]
-    NeedsRestart {
+    NeedsUpgrade {
         /// the configuration's keys
         keys: Vec<&'static str>,
     },
+    /// The store's path, by which the commands find the gateway.
+    #[error("the path of the store cannot change while the gateway runs: stop it and start it again")]
+    NeedsRestart,
     /// Routes, upstreams or certificates.
     #[error(transparent)]
     Snapshot(#[from] ConfigSnapshotError),
@@ -33,6 +36,9 @@ impl Gateway {
     /// Takes over what a running gateway can: routes, upstreams, certificates, limits and timeouts. All or nothing;
     /// running requests keep what they began with.
     pub fn reload(&mut self, mut config: Config) -> Result<(), ReloadError> {
+        if self.config.store.path() != config.store.path() {
+            return Err(ReloadError::NeedsRestart);
+        }
         let fixed = [
             ("listeners", same_listeners(&self.config, &config)),
             ("management", same_management(&self.config, &config)),
@@ -54,7 +60,7 @@ impl Gateway {
         ];
         let keys: Vec<_> = fixed.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect();
         if !keys.is_empty() {
-            return Err(ReloadError::NeedsRestart { keys });
+            return Err(ReloadError::NeedsUpgrade { keys });
         }
         // all that can fail before anything is taken over
         let files = open_files::divide_open_files(&mut config);
