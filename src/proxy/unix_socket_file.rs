@@ -23,8 +23,13 @@ pub struct UnixSocketFile {
 
 impl UnixSocketFile {
     /// The one with this path now.
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
+    pub fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), inode: std::fs::symlink_metadata(path)?.ino() })
+    }
+
+    /// The number that no other file of its file system has as long as somebody listens at this one.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// Removes it, unless another process has put its own there.

@@ -240,7 +240,7 @@ impl Gateway {
             let given = handed.take(Purpose::Proxy, address);
             let bound = BoundListener::bind(address, port, config.workers, given)?;
             for (worker, socket) in bound.clone_sockets()?.into_iter().enumerate() {
-                sockets.push((Purpose::Proxy.socket_name(address, worker), socket));
+                sockets.push((Purpose::Proxy.socket_name(address, worker, bound.file()), socket));
             }
             listeners.push(bound);
         }
@@ -251,7 +251,7 @@ impl Gateway {
                 let given = handed.take(Purpose::Management, named).pop();
                 let bound = given.map_or_else(|| proxy::listen(*address, port), Ok)?;
                 bound.set_nonblocking(true)?;
-                sockets.push((Purpose::Management.socket_name(named, 0), bound.try_clone()?));
+                sockets.push((Purpose::Management.socket_name(named, 0, None), bound.try_clone()?));
                 Some(TcpListener::from(bound))
             }
             None => None,

@@ -6,7 +6,7 @@ use listenfd::ListenFd;
 use socket2::Socket;
 
 use crate::config::ListenAddress;
-use crate::proxy::{self, BindError, PortUse};
+use crate::proxy::{self, BindError, PortUse, UnixSocketFile};
 
 /// What a listening socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,19 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
-    /// The name of the socket of this worker: the one that systemd keeps it by, and that it has when it is handed over.
-    pub(super) fn socket_name(self, configured: &ListenAddress, worker: usize) -> String {
-        match self {
-            Self::Proxy => format!("{}{worker}", self.prefix(configured)),
-            Self::Management => self.prefix(configured),
+    /// The name of the socket of this worker: the one that systemd keeps it by, and that it has when it is handed over. That
+    /// of a Unix socket names its file, too: another process may put its own in the same place.
+    pub(super) fn socket_name(
+        self,
+        configured: &ListenAddress,
+        worker: usize,
+        file: Option<&UnixSocketFile>,
+    ) -> String {
+        let prefix = self.prefix(configured);
+        match (self, file) {
+            (Self::Proxy, None) => format!("{prefix}{worker}"),
+            (Self::Proxy, Some(file)) => format!("{prefix}{worker}-{}", file.inode()),
+            (Self::Management, _) => prefix,
         }
     }
 
@@ -114,8 +122,8 @@ fn is_in_the_way(socket: &Socket, configured: &ListenAddress) -> bool {
     })
 }
 
-/// By the address that it has. A port that the system chose tells nothing: then by the name. A Unix socket whose file is gone
-/// is reached by nobody.
+/// By the address that it has. A port that the system chose tells nothing: then by the name. A Unix socket whose file is gone,
+/// or is another's, is reached by nobody.
 fn is_for(name: &str, socket: &Socket, purpose: Purpose, configured: &ListenAddress) -> bool {
     if configured.is_shared() {
         return name.starts_with(&purpose.prefix(configured));
@@ -123,7 +131,12 @@ fn is_for(name: &str, socket: &Socket, purpose: Purpose, configured: &ListenAddr
     let Ok(actual) = socket.local_addr() else { return false };
     match configured {
         ListenAddress::Tcp(address) => actual.as_socket() == Some(*address),
-        ListenAddress::Unix(path) => actual.as_pathname() == Some(path) && path.exists(),
+        ListenAddress::Unix(path) => {
+            let named = name.strip_prefix(&purpose.prefix(configured)).and_then(|rest| rest.split_once('-'));
+            let is_own =
+                |file: UnixSocketFile| named.is_none_or(|(_, inode)| inode == file.inode().to_string());
+            actual.as_pathname() == Some(path) && UnixSocketFile::at(path).is_ok_and(is_own)
+        }
     }
 }
 
@@ -144,7 +157,7 @@ mod tests {
     fn sockets_are_found_by_their_address_or_by_name_where_the_system_chose_the_port() {
         let address = |text: &str| ListenAddress::from(text.parse::<SocketAddr>().unwrap());
         let any = &address("127.0.0.1:0");
-        let name = |purpose: Purpose, worker| purpose.socket_name(any, worker);
+        let name = |purpose: Purpose, worker| purpose.socket_name(any, worker, None);
         assert_eq!(name(Purpose::Proxy, 1), "listen-127.0.0.1_0-1");
         assert_eq!(name(Purpose::Management, 0), "management-127.0.0.1_0");
         let mut handed = HandedSockets::default();

@@ -252,6 +252,24 @@ fn a_unix_socket_is_handed_over_without_losing_a_request() {
 }
 
 #[test]
+fn the_file_of_another_program_in_the_place_of_a_unix_socket_is_left_alone() {
+    let upstream = Upstream::start();
+    let listeners = "  - address: 127.0.0.1:0\n  - address: \"unix:http.sock\"\n";
+    let mut service = Service::start(Plan::new(&upstream).listeners(listeners).prepare());
+    let socket = service.gateway.directory().join("http.sock");
+    service.succeed();
+    fs::remove_file(&socket).unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let refused = service.upgrade();
+    assert!(refused.code == 1 && refused.stderr.contains("http.sock is in use"), "{refused:?}");
+    service.works();
+    assert_eq!(service.gateway.wait_for_exit(4 * PATIENCE), Some(0));
+    drop(std::process::Command::new("kill").arg(service.pids.last().unwrap().to_string()).output());
+    wait_for(PATIENCE, "it ends", || !is_running(*service.pids.last().unwrap()));
+    assert!(socket.exists());
+}
+
+#[test]
 fn ten_upgrades_under_load_lose_nothing_with_an_embedded_store() {
     let upstream = Upstream::start();
     let site = Plan::new(&upstream).top("drain_timeout: 5s").prepare();
