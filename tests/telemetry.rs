@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -420,5 +421,9 @@ fn an_access_log_that_nobody_reads_holds_up_no_request() {
             text.lines().filter_map(|line| line.strip_prefix("portcullis_access_log_lines_dropped_total "));
         values.any(|value| value != "0")
     });
-    drop(reader);
+    // the log tells it once the reader goes on
+    let mut reader = reader.expect("it is open");
+    std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+    let told = "lines of the access log are lost: what takes them is too slow";
+    wait_for(PATIENCE, told, || logged.stage.gateway.log().contains(told));
 }

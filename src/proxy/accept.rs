@@ -42,20 +42,19 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Begins to take connections. With each socket stands the number of its listener in the configuration.
-    pub(super) fn start(worker: &Rc<WorkerContext>, sockets: Vec<(usize, socket2::Socket)>) -> Self {
+    pub(super) fn start(
+        worker: &Rc<WorkerContext>,
+        sockets: Vec<(usize, socket2::Socket)>,
+    ) -> io::Result<Self> {
         let mut acceptor = Self::default();
         let log_throttles = Rc::new(LogThrottles::default());
         for (number, socket) in sockets {
-            match ListeningSocket::new(socket) {
-                Ok(listener) => {
-                    let (worker, log_throttles) = (Rc::clone(worker), Rc::clone(&log_throttles));
-                    let task = accept(worker, listener, number, acceptor.stop.clone(), log_throttles);
-                    acceptor.tasks.push(tokio::task::spawn_local(task));
-                }
-                Err(error) => tracing::error!(%error, "a listener cannot be used"),
-            }
+            let listener = ListeningSocket::new(socket)?;
+            let (worker, log_throttles) = (Rc::clone(worker), Rc::clone(&log_throttles));
+            let task = accept(worker, listener, number, acceptor.stop.clone(), log_throttles);
+            acceptor.tasks.push(tokio::task::spawn_local(task));
         }
-        acceptor
+        Ok(acceptor)
     }
 
     /// Takes what already waits to be accepted, and nothing more.

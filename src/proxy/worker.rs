@@ -83,15 +83,21 @@ pub fn spawn_workers(
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             let built =
                 Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
-            let (runtime, result) = match built {
-                Ok(runtime) => (Some(runtime), Ok(())),
-                Err(error) => (None, Err(error)),
+            // the caller waits to hear how it went
+            let tell = |result| drop(started.send(result));
+            let runtime = match built {
+                Ok(runtime) => runtime,
+                Err(error) => return tell(Err(error)),
             };
-            // the caller waits for it
-            let _ = started.send(result);
-            let Some(runtime) = runtime else { return };
             runtime.block_on(async {
-                run(WorkerContext::new(shared, metrics, writers), sockets, receiver).await;
+                let worker = WorkerContext::new(shared, metrics, writers);
+                match Acceptor::start(&worker, sockets) {
+                    Ok(acceptor) => {
+                        tell(Ok(()));
+                        run(worker, acceptor, receiver).await;
+                    }
+                    Err(error) => tell(Err(error)),
+                }
             });
             // a look-up of an upstream's name may hang for long, and cannot be stopped
             runtime.shutdown_background();
@@ -104,10 +110,9 @@ pub fn spawn_workers(
 
 async fn run(
     worker: Rc<WorkerContext>,
-    sockets: Vec<(usize, Socket)>,
+    mut acceptor: Acceptor,
     mut commands: mpsc::UnboundedReceiver<WorkerCommand>,
 ) {
-    let mut acceptor = Acceptor::start(&worker, sockets);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut draining = None;

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::LogThrottle;
+
 /// How long the process waits at its end for lines that are still in a queue. A terminal that nobody reads would otherwise
 /// hold it for ever.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
@@ -115,6 +117,7 @@ impl LineQueue {
 fn write(name: &str, receiver: &Receiver<Message>, mut output: impl Output, dropped: &AtomicU64) {
     // After an error the last line may be torn: a line break keeps the next one whole.
     let mut torn = false;
+    let (mut told, log_throttle) = (0, LogThrottle::default());
     while let Ok(message) = receiver.recv() {
         match message {
             Message::Lines { text, count } => {
@@ -131,6 +134,14 @@ fn write(name: &str, receiver: &Receiver<Message>, mut output: impl Output, drop
                 torn = written.is_err();
                 if torn {
                     dropped.fetch_add(count, Ordering::Relaxed);
+                }
+                let lost = dropped.load(Ordering::Relaxed);
+                if !torn && lost > told && log_throttle.should_log() {
+                    tracing::warn!(
+                        lines = lost - told,
+                        "lines of the {name} are lost: what takes them is too slow"
+                    );
+                    told = lost;
                 }
             }
             // where the new file cannot be opened the old one goes on being written: no line is lost
