@@ -144,6 +144,7 @@ impl Characters<'_> {
         }
     }
 
+    #[inline]
     fn byte(&mut self) -> Result<Option<u8>, PathRefusal> {
         let Some((&byte, after)) = self.rest.split_first() else { return Ok(None) };
         work_counter::add(1);
@@ -155,14 +156,18 @@ impl Characters<'_> {
             return Err(PathRefusal::MalformedEscape);
         };
         self.rest = after;
-        match digits.map(hex) {
-            [Some(high), Some(low)] => match high << 4 | low {
-                0..=0x1f | 0x7f => Err(PathRefusal::EscapedControl),
-                b'/' => Err(PathRefusal::EncodedSlash),
-                b'\\' => Err(PathRefusal::EncodedBackslash),
-                byte => Ok(Some(byte)),
-            },
-            _ => Err(PathRefusal::MalformedEscape),
+        let [high, low] = digits.map(|digit| HEX[usize::from(digit)]);
+        // NO_DIGIT has bits that no digit has
+        if (high | low) > 0x0f {
+            return Err(PathRefusal::MalformedEscape);
+        }
+        match high << 4 | low {
+            // first, because hostile paths are full of them
+            byte @ 0x80.. => Ok(Some(byte)),
+            0..=0x1f | 0x7f => Err(PathRefusal::EscapedControl),
+            b'/' => Err(PathRefusal::EncodedSlash),
+            b'\\' => Err(PathRefusal::EncodedBackslash),
+            byte => Ok(Some(byte)),
         }
     }
 }

@@ -99,7 +99,7 @@ fn select_by_query<'t, 'p>(
     overrides: &[QueryName],
 ) -> Result<Routed<'t, 'p>, SelectorRefusal> {
     let mut found: Vec<&QueryName> = Vec::new();
-    let mut reader = NameReader::default();
+    let mut reader = NameReader::of_names(selectors.iter().chain(overrides));
     for pair in query.split(|&byte| byte == b'&') {
         work_counter::add(1);
         if pair.is_empty() {
@@ -119,7 +119,7 @@ fn select_by_query<'t, 'p>(
             continue;
         }
         for piece in pair.split(|&byte| byte == b';') {
-            let read = reader.read(piece);
+            let Some(read) = reader.read(piece) else { continue };
             if overrides.iter().any(|name| is_spelling_of(read, name)) {
                 return Err(SelectorRefusal::MethodOverride);
             }
@@ -148,49 +148,80 @@ fn normal(byte: u8) -> u8 {
 
 /// Reads names of parameters as the most lenient reader does: decoded twice, folded, cut at `=`, `&`, `[`, `;` and NUL,
 /// with `.`, `+` and spaces taken for `_`, without white space around it. Its buffers are used for all names of a query.
-#[derive(Default)]
 struct NameReader {
+    /// How long the names are that are looked for.
+    shortest: usize,
+    longest: usize,
     once: Vec<u8>,
     twice: Vec<u8>,
     name: Vec<u8>,
 }
 
 impl NameReader {
-    fn read(&mut self, piece: &[u8]) -> &[u8] {
+    fn of_names<'n>(names: impl Iterator<Item = &'n QueryName> + Clone) -> Self {
+        let mut lengths = names.map(|name| name.as_str().len());
+        let shortest = lengths.clone().min().unwrap_or_default();
+        let longest = lengths.max().unwrap_or_default();
+        Self { shortest, longest, once: Vec::new(), twice: Vec::new(), name: Vec::new() }
+    }
+
+    /// The name in `piece`. `None`: it is none of those that are looked for, whose bytes are ASCII; most are known by a few
+    /// bytes.
+    fn read(&mut self, piece: &[u8]) -> Option<&[u8]> {
         let end = piece.iter().position(|&byte| byte == b'=').unwrap_or(piece.len());
         let written = &piece[..end];
+        if written.len() * unicode_fold::MOST_PER_BYTE < self.shortest {
+            return None;
+        }
         work_counter::add(written.len());
         self.name.clear();
         if written.iter().all(|&byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+            if written.len() > self.longest {
+                return None;
+            }
             self.name.extend(written.iter().map(u8::to_ascii_lowercase));
-            return &self.name;
+            return Some(&self.name);
         }
-        let Self { once, twice, name } = self;
+        let Self { longest, once, twice, name, .. } = self;
         let mut decoded = written;
         if written.contains(&b'%') {
             once.clear();
             decode_leniently(written, once);
-            twice.clear();
-            decode_leniently(once, twice);
-            decoded = twice;
+            decoded = once;
+            if decoded.contains(&b'%') {
+                twice.clear();
+                decode_leniently(once, twice);
+                decoded = twice;
+            }
         }
-        for chunk in decoded.utf8_chunks() {
+        let is_space = |byte: u8| matches!(byte, b' ' | b'+' | b'\t'..=b'\r');
+        'text: for chunk in decoded.utf8_chunks() {
             for character in chunk.valid().chars() {
-                unicode_fold::fold_to_ascii(character, |byte| name.push(byte));
+                let (mut is_cut, mut is_ascii) = (false, true);
+                unicode_fold::fold_to_ascii(character, |byte| {
+                    is_cut |= matches!(byte, b'=' | b'&' | b'[' | b';' | 0);
+                    is_ascii &= is_cut || byte != unicode_fold::NON_ASCII;
+                    if !is_cut && !(name.is_empty() && is_space(byte)) {
+                        name.push(byte);
+                    }
+                });
+                let is_too_long = name.len() > *longest && name.last().is_some_and(|&byte| !is_space(byte));
+                if !is_ascii || is_too_long {
+                    return None;
+                }
+                if is_cut {
+                    break 'text;
+                }
             }
             if !chunk.invalid().is_empty() {
-                name.push(unicode_fold::NON_ASCII);
+                return None;
             }
         }
-        let end = name.iter().position(|byte| matches!(byte, b'=' | b'&' | b'[' | b';' | 0));
-        name.truncate(end.unwrap_or(name.len()));
-        let is_space = |byte: &u8| matches!(byte, b' ' | b'+' | b'\t'..=b'\r');
-        let end = name.iter().rposition(|byte| !is_space(byte)).map_or(0, |at| at + 1);
-        let start = name[..end].iter().position(|byte| !is_space(byte)).unwrap_or(end);
-        for byte in &mut name[start..end] {
+        let end = name.iter().rposition(|&byte| !is_space(byte)).map_or(0, |at| at + 1);
+        for byte in &mut name[..end] {
             *byte = if *byte == b'+' { b'_' } else { normal(*byte) };
         }
-        &name[start..end]
+        Some(&name[..end])
     }
 }
 

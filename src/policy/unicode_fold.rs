@@ -13,6 +13,9 @@ use super::work_counter;
 /// Stands for a character, or several, that fold to nothing in ASCII.
 pub(super) const NON_ASCII: u8 = 0x7f;
 
+/// How many bytes a character that folds to ASCII alone becomes at most, for each of its bytes in UTF-8.
+pub(super) const MOST_PER_BYTE: usize = 2;
+
 /// What the characters from a code point on become.
 #[derive(Clone, Copy)]
 enum Fold {
@@ -301,6 +304,8 @@ mod tests {
         for c in '\0'..=char::MAX {
             let expected = ascii_of(&fold_by_unicode(&c.to_string()));
             assert_eq!(folded(&c.to_string()), expected, "U+{:04X}", u32::from(c));
+            let is_short = expected.len() <= MOST_PER_BYTE * c.len_utf8();
+            assert!(is_short || expected.contains(&NON_ASCII), "U+{:04X}", u32::from(c));
         }
     }
 

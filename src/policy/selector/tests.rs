@@ -81,12 +81,18 @@ fn other_spellings_of_a_selector_are_refused() {
         "projectId%3De2",
         "a;projectId",
         "project%C4%B1d",
+        "project%F0%9D%95%80%F0%9D%95%95",
+        "%20%20+projectId%3D%C3%A9",
+        "projectId%20%20%20%20%20%20%20%20%20%20",
+        "%E2%80%8Bproject%E2%80%8Bid%EF%BC%BB%FF",
         "projectId%00",
     ] {
         assert_eq!(by_query(&format!("/v2-beta/x?{name}=e2")), Err(MISSPELT), "{name}");
         assert_eq!(by_query(&format!("/v2-beta/x?projectId=e1&{name}=e2")), Err(MISSPELT), "{name}");
     }
-    for name in ["projectIds", "xprojectId", "project", "Id"] {
+    for name in
+        ["projectIds", "xprojectId", "project", "Id", "projectId%FF", "projectId%20x", "%C3%A9projectId"]
+    {
         assert_eq!(by_query(&format!("/v2-beta/x?{name}=e2")), class("account"), "{name}");
     }
 }

@@ -4,9 +4,9 @@ use super::super::test_fixtures::{keyed, public, rancher};
 use super::super::{HeaderValues, RouteTable, admit_target, apply_selectors};
 use super::count_work;
 
-/// How much work a byte of a target may take. The worst ones are raw two-byte characters in a query where selectors
-/// are configured.
-const PER_BYTE: usize = 9;
+/// How much work a byte of a target may take. The worst ones are no-break spaces, unescaped, in a query where selectors are
+/// configured.
+const PER_BYTE: usize = 6;
 /// What a target may take beside that: the segments that are compared with the routes' words.
 const BESIDE: usize = 400;
 /// The longest target that the default limits let in.
