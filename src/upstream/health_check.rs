@@ -1,16 +1,21 @@
 //! One health check: a GET over a connection of its own.
 
+use std::error::Error as _;
 use std::pin::pin;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, StatusCode};
 use http_body_util::Empty;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 
 use super::connect::{ConnectError, connect};
 use super::observed_addresses::ObservedAddress;
 use super::prepared_upstream::Upstream;
 use crate::config::{HealthCheck, Protocol};
+use crate::wire::ReadLimit;
+
+/// The most that is read for one check: an answer's head, and the beginning of its body.
+const MAX_READ_BYTES: usize = 64 << 10;
 
 /// Why an endpoint does not count as well.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +24,10 @@ pub(super) enum CheckError {
     Connect(#[from] ConnectError),
     #[error("no answer within {0:?}")]
     Timeout(std::time::Duration),
+    #[error("no answer: {}", .0.source().map_or_else(|| .0.to_string(), ToString::to_string))]
+    Http1(#[from] hyper::Error),
     #[error("no answer: {0}")]
-    Http(#[from] hyper::Error),
+    Http2(#[from] h2::Error),
     #[error("status {0}")]
     Status(StatusCode),
     #[error("the request cannot be made: {0}")]
@@ -53,36 +60,42 @@ async fn ask(
         value.set_sensitive(true);
         request = request.header("authorization", value);
     }
-    let io = TokioIo::new(socket);
+    let socket = ReadLimit::new(MAX_READ_BYTES).apply(socket);
     match upstream.protocol {
         Protocol::Http1 => {
             let request =
                 request.header("host", host).header("connection", "close").body(Empty::<Bytes>::new())?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
             answer_of(sender.send_request(request), connection).await
         }
         Protocol::Http2 => {
             let scheme = if endpoint.tls.is_some() { "https" } else { "http" };
             let uri = format!("{scheme}://{host}{}", check.path);
-            let request = request.uri(uri).version(Version::HTTP_2).body(Empty::<Bytes>::new())?;
-            let (mut sender, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
-            answer_of(sender.send_request(request), connection).await
+            let request = request.uri(uri).body(())?;
+            // not hyper, which has a task of its own drive the connection, past the end of the check
+            let (mut sender, connection) = h2::client::handshake(socket).await?;
+            let (answer, _) = sender.send_request(request, true)?;
+            answer_of(answer, connection).await
         }
     }
 }
 
 /// The status of the answer, while the connection is driven. That may end in the moment in which the answer is there.
-async fn answer_of<B>(
-    answer: impl Future<Output = hyper::Result<Response<B>>>,
-    connection: impl Future<Output = hyper::Result<()>>,
-) -> Result<StatusCode, CheckError> {
+async fn answer_of<B, E>(
+    answer: impl Future<Output = Result<Response<B>, E>>,
+    connection: impl Future<Output = Result<(), E>>,
+) -> Result<StatusCode, CheckError>
+where
+    CheckError: From<E>,
+{
     let mut answer = pin!(answer);
     let answer = tokio::select! {
         answer = &mut answer => answer,
-        ended = connection => match ended {
-            Ok(()) => answer.await,
-            Err(error) => Err(error),
+        ended = connection => match (answer.await, ended) {
+            // it says why there is no answer
+            (Err(_), Err(error)) => Err(error),
+            (answer, _) => answer,
         },
     };
     Ok(answer?.status())

@@ -27,6 +27,7 @@ mod http2;
 mod http2_upstream_peer;
 mod peer_result;
 mod proxy_protocol;
+mod read_limit;
 mod replay_buffer;
 mod send_progress;
 mod socket;
@@ -55,6 +56,7 @@ pub use http2::{
 pub use http2_upstream_peer::Http2UpstreamPeer;
 pub use peer_result::{PeerError, Received};
 pub use proxy_protocol::{ProxyHeader, ProxyHeaderError, read_proxy_header};
+pub use read_limit::ReadLimit;
 pub use replay_buffer::ReplayBudget;
 pub use send_progress::SendProgress;
 pub use socket::Socket;
