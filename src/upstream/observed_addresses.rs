@@ -67,6 +67,14 @@ impl ObservedAddresses {
         is_changed
     }
 
+    /// Forgets what the checks say, where there are none any more.
+    pub(super) fn forget_health(&self) {
+        let all = self.load();
+        let forget =
+            |observed: &ObservedAddress| ObservedAddress { health: CheckedHealth::new(), ..observed.clone() };
+        self.0.store(Arc::new(all.iter().map(forget).collect()));
+    }
+
     /// Takes over what is known of an endpoint in a former configuration.
     pub(super) fn take_over(&self, endpoint: usize, former: &Self, former_endpoint: usize) {
         let former = former.load();

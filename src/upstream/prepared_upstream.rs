@@ -143,6 +143,9 @@ impl Upstream {
                 self.observed.take_over(number, &former.observed, before);
             }
         }
+        if self.health.is_none() {
+            self.observed.forget_health();
+        }
     }
 
     /// Names an address in the metrics.
