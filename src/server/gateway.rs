@@ -95,6 +95,13 @@ pub struct Addresses {
     pub management: Option<SocketAddr>,
 }
 
+/// A configuration that is made ready for use, and whose upstreams are watched.
+struct Prepared {
+    config: Config,
+    snapshot: ConfigSnapshot,
+    upstream_monitor: UpstreamMonitor,
+}
+
 /// A running gateway. Stop it with [`Gateway::stop`]; dropping it leaves it running until the process ends.
 pub struct Gateway {
     addresses: Addresses,
@@ -133,13 +140,17 @@ impl Gateway {
     }
 
     /// The same, with sockets that this process was handed.
-    pub(super) fn start_with_sockets(config: Config, handed: HandedSockets) -> Result<Self, StartError> {
+    pub(super) fn start_with_sockets(mut config: Config, handed: HandedSockets) -> Result<Self, StartError> {
         // before the store hears of this gateway; they are bound when it can decide
         let management = config.management.iter().map(|it| (Purpose::Management, it.address.into()));
         let proxied = config.listeners.iter().map(|it| (Purpose::Proxy, it.address.clone()));
         for (purpose, address) in proxied.chain(management) {
             handed.ensure_free(purpose, &address)?;
         }
+        let files = open_files::divide_open_files(&mut config);
+        let snapshot = ConfigSnapshot::new(&config, files)?;
+        // this takes a while, and changes wait for every gateway that the store has heard of
+        let upstream_monitor = UpstreamMonitor::start(snapshot.upstreams().to_vec())?;
         let path = config.store.path().to_owned();
         let name = gateway_name(&config);
         let clock = RecordClock::default();
@@ -155,7 +166,8 @@ impl Gateway {
                 )
             }
         };
-        let started = Self::start_registered(config, handed, clock, replica, &mut row);
+        let prepared = Prepared { config, snapshot, upstream_monitor };
+        let started = Self::start_registered(prepared, handed, clock, replica, &mut row);
         if let (Err(_), Some(row)) = (&started, row) {
             row.withdraw();
         }
@@ -163,15 +175,16 @@ impl Gateway {
     }
 
     fn start_registered(
-        config: Config,
+        prepared: Prepared,
         handed: HandedSockets,
         clock: RecordClock,
         replica: Option<Replica>,
         row: &mut Option<EmbeddedLease>,
     ) -> Result<Self, StartError> {
+        let config = &prepared.config;
         let store = Store::open_unchecked(&config.store)?;
         let peppers = Peppers::load(&config.pepper_files)?;
-        let missing = missing_peppers(&config, &peppers, &store)?;
+        let missing = missing_peppers(config, &peppers, &store)?;
         if missing > 0 {
             tracing::warn!(peppers = missing, "fingerprints under lost peppers are made anew by argon2id");
         }
@@ -184,7 +197,7 @@ impl Gateway {
         let mut lease =
             replica.map(|replica| StartingLease::new(replica, config.max_staleness)).transpose()?;
         let stores = (request_store.clone(), async_store.clone());
-        let started = Self::start_with(config, handed, peppers, stores, clock, row, &mut lease);
+        let started = Self::start_with(prepared, handed, peppers, stores, clock, row, &mut lease);
         if started.is_err() {
             if let Some(lease) = lease {
                 lease.withdraw();
@@ -196,7 +209,7 @@ impl Gateway {
 
     /// Takes the lease when it begins to act. It listens after that, when it can decide on all that comes.
     fn start_with(
-        mut config: Config,
+        Prepared { config, snapshot, upstream_monitor }: Prepared,
         mut handed: HandedSockets,
         peppers: Peppers,
         (mut request_store, async_store): (RequestStore, Option<AsyncStore>),
@@ -219,8 +232,6 @@ impl Gateway {
         let authenticator =
             Arc::new(Authenticator::new(&config, peppers, request_store.clone(), clock.clone())?);
         authenticator.set_ended_until(begun);
-        let files = open_files::divide_open_files(&mut config);
-        let snapshot = ConfigSnapshot::new(&config, files)?;
         let access_log = AccessLog::start(&config.log)?;
         let spans =
             config.tracing.as_ref().map(|tracing| SpanExporter::start(tracing, &gateway_name(&config)));
@@ -284,7 +295,6 @@ impl Gateway {
             &endpoint_counts,
             (&addresses, &status),
         );
-        let upstream_monitor = UpstreamMonitor::spawn(snapshot.upstreams().to_vec())?;
         let shared = SharedState::new(snapshot, Arc::clone(&authenticator), endpoint_counts);
         let writers = || (access_log.writer(), spans.as_ref().map(SpanExporter::writer));
         let workers = Arc::new(proxy::spawn_workers(&shared, listeners, worker_metrics, writers)?);

@@ -1,14 +1,15 @@
 //! Watches the endpoints of all upstreams for the whole process: looks their names up again, and makes health checks.
 //!
-//! One task for each name and one for each upstream with health checks. Workers are told through
+//! One task for each upstream, and below it one for each name and one for the health checks. Workers are told through
 //! [`ObservedAddresses`](super::observed_addresses), and what stands there is good for a limited time.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::net::lookup_host;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
@@ -21,29 +22,49 @@ use crate::config::HealthCheck;
 /// resolver nothing.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Watches the upstreams of the configuration in use, until the other end of `upstreams` is dropped.
-pub async fn monitor(mut upstreams: watch::Receiver<Vec<Arc<Upstream>>>) {
+/// Watches the upstreams of the configuration in use, until the other end of `upstreams` is dropped. `first_round`: dropped
+/// once all endpoints of the first configuration were checked.
+pub async fn monitor(mut upstreams: watch::Receiver<Vec<Arc<Upstream>>>, first_round: mpsc::Sender<()>) {
+    let mut first_round = Some(first_round);
     loop {
         // dropped with their set
         let mut tasks = JoinSet::new();
+        let first_round = first_round.take();
         for upstream in upstreams.borrow_and_update().iter() {
-            for (number, endpoint) in upstream.endpoints.iter().enumerate() {
-                if endpoint.host_name().is_some() {
-                    tasks.spawn(look_up_again(Arc::clone(upstream), number));
-                }
-            }
-            if let Some(check) = &upstream.health {
-                tasks.spawn(check_all(Arc::clone(upstream), check.clone()));
-            }
+            tasks.spawn(watch_upstream(Arc::clone(upstream), first_round.clone()));
         }
+        drop(first_round);
         if upstreams.changed().await.is_err() {
             return;
         }
     }
 }
 
-/// Looks a name up again and again. As long as nothing is found, the addresses that were found last stay.
-async fn look_up_again(upstream: Arc<Upstream>, number: usize) {
+async fn watch_upstream(upstream: Arc<Upstream>, first_round: Option<mpsc::Sender<()>>) {
+    // dropped with their set
+    let mut look_ups = JoinSet::new();
+    let mut looked_up = Vec::new();
+    for (number, endpoint) in upstream.endpoints.iter().enumerate() {
+        if endpoint.host_name().is_some() {
+            let (done, first) = oneshot::channel();
+            look_ups.spawn(look_up_again(Arc::clone(&upstream), number, done));
+            looked_up.push(first);
+        }
+    }
+    if let Some(check) = upstream.health.clone() {
+        // a name whose look-up hangs does not keep the other endpoints from being checked
+        let _ = tokio::time::timeout(check.timeout, join_all(looked_up)).await;
+        check_all(upstream, check, first_round).await;
+    } else {
+        drop(first_round);
+        while look_ups.join_next().await.is_some() {}
+    }
+}
+
+/// Looks a name up again and again. As long as nothing is found, the addresses that were found last stay. `done`: dropped
+/// after the first time.
+async fn look_up_again(upstream: Arc<Upstream>, number: usize, done: oneshot::Sender<()>) {
+    let mut done = Some(done);
     let endpoint = upstream.endpoints.get(number);
     let Some((name, port)) = endpoint.and_then(Endpoint::host_name) else { return };
     let mut interval = tokio::time::interval(LOOKUP_INTERVAL);
@@ -76,6 +97,7 @@ async fn look_up_again(upstream: Arc<Upstream>, number: usize) {
                 }
             }
         }
+        drop(done.take());
     }
 }
 
@@ -89,8 +111,9 @@ fn distinct(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Checks all addresses of an upstream at once, again and again. A round is over before the next begins.
-async fn check_all(upstream: Arc<Upstream>, check: HealthCheck) {
+/// Checks all addresses of an upstream at once, again and again. A round is over before the next begins. `first_round`:
+/// dropped after the first one.
+async fn check_all(upstream: Arc<Upstream>, check: HealthCheck, mut first_round: Option<mpsc::Sender<()>>) {
     let check = Arc::new(check);
     let mut interval = tokio::time::interval(check.interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -118,5 +141,6 @@ async fn check_all(upstream: Arc<Upstream>, check: HealthCheck) {
         }
         // a check that panics has no result, and without results nobody stays down
         while round.join_next().await.is_some() {}
+        drop(first_round.take());
     }
 }

@@ -128,15 +128,19 @@ impl CheckedHealth {
         self.recoveries.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a check. Only one task calls this.
+    /// Takes note of a check. Only one task calls this. The first one decides alone: until then nothing is known, and
+    /// requests should not be what finds out.
     pub(super) fn record(&self, is_well: bool, check: &HealthCheck) {
         let (more, none) =
             if is_well { (&self.successes, &self.failures) } else { (&self.failures, &self.successes) };
-        none.store(0, Ordering::Relaxed);
         let count = more.load(Ordering::Relaxed).saturating_add(1);
+        let is_first = none.swap(0, Ordering::Relaxed) == 0 && count == 1;
         more.store(count, Ordering::Relaxed);
-        let is_down =
-            if is_well { self.is_down() && count < check.up } else { self.is_down() || count >= check.down };
+        let is_down = if is_well {
+            self.is_down() && count < check.up
+        } else {
+            self.is_down() || is_first || count >= check.down
+        };
         if !is_down && self.is_down() {
             self.recoveries.store(self.recoveries().wrapping_add(1), Ordering::Relaxed);
         }
@@ -174,6 +178,7 @@ mod tests {
     fn it_is_down_after_failures_in_a_row_and_up_after_successes() {
         let health = CheckedHealth::new();
         let check = check(3, 2, Duration::from_mins(1));
+        health.record(true, &check);
         let results = [false, false, true, false, false, false, true, false, true, true, false, false];
         let states = results.map(|is_well| {
             health.record(is_well, &check);
@@ -181,6 +186,18 @@ mod tests {
         });
         let expected = [false, false, false, false, false, true, true, true, true, false, false, false];
         assert_eq!(states, expected);
+    }
+
+    #[test]
+    fn the_first_check_decides_alone() {
+        let check = check(3, 2, Duration::from_mins(1));
+        for is_well in [true, false] {
+            let health = CheckedHealth::new();
+            health.record(is_well, &check);
+            assert_eq!(health.is_down(), !is_well);
+            health.record(!is_well, &check);
+            assert_eq!(health.is_down(), !is_well, "others do not");
+        }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use support::cli::{Key, Outcome};
 use support::gateway::{Gateway, Plan, Site};
 use support::http1::{Client, Request};
 use support::postgres::Postgres;
+use support::raw_upstream::{self, RawUpstream};
 use support::tls::{believing, handshake};
 use support::upstream::{Answer, Conversation, Recorded, Upstream};
 use support::{PATIENCE, marker, stays, wait_for};
@@ -457,6 +459,31 @@ fn a_process_that_took_over_takes_over_renewed_certificates_too() {
         let stream = handshake(service.gateway.https(), "renewed.test", believing(&[])).expect("a handshake");
         stream.conn.peer_certificates().unwrap()[0] == expected
     });
+}
+
+#[test]
+fn a_process_that_takes_over_knows_which_endpoints_are_ill() {
+    let upstream = Upstream::start();
+    let lost = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&lost);
+    let hanging = RawUpstream::start(move |_, mut reader| {
+        if raw_upstream::head(&mut reader)?[0].contains(TARGET) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        raw_upstream::skip(&mut reader, 1)
+    });
+    let entry = format!(
+        "  api: {{ endpoints: [\"http://{}\", \"http://{}\"], health: {{ path: /health, timeout: 200ms }} }}\n",
+        upstream.address(),
+        hanging.address()
+    );
+    let plan = Plan::new(&upstream).upstreams(&entry).top("timeouts: { upstream_response: 400ms }");
+    let mut service = Service::start(plan.prepare());
+    service.succeed();
+    for _ in 0..10 {
+        service.works();
+    }
+    assert_eq!(lost.load(Ordering::SeqCst), 0, "requests at the endpoint that hangs");
 }
 
 #[test]

@@ -88,6 +88,17 @@ fn all_addresses_of_a_name_are_used_and_an_ill_one_is_ejected() {
 }
 
 #[test]
+fn a_start_waits_for_the_first_check_of_each_address_of_a_name() {
+    let (port, endpoints) = pair([local(25), local(26)]);
+    endpoints[1].becomes(Health::Hangs);
+    let hosts = Hosts::new(&[local(25), local(26)]);
+    let check = ", ejection: off, health: { path: /health, interval: 1h, timeout: 400ms }";
+    let stage = hosts.stage(port, check, "timeouts: { upstream_response: 400ms }");
+    assert_eq!(lost(&stage, "POST", 20), 0);
+    assert_eq!(endpoints[1].requests(), 1, "the check");
+}
+
+#[test]
 fn a_name_that_changes_its_address_loses_no_request_and_one_that_is_lost_keeps_it() {
     let (port, [former, next]) = pair([local(31), local(32)]);
     let hosts = Hosts::new(&[local(31)]);
