@@ -210,7 +210,8 @@ mod tests {
         let mut client = client(&collector, None);
         std::thread::spawn(move || {
             let (mut stream, _) = collector.accept().expect("a connection");
-            let answer = [&b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n"[..], &[b'x'; 40_000]].concat();
+            let answer =
+                [b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n".to_vec(), b"x".repeat(40_000)].concat();
             while stream.read(&mut [0; 1_024]).is_ok_and(|count| count > 0) {
                 stream.write_all(&answer).expect("an open connection");
             }
