@@ -14,7 +14,7 @@ use crate::support::certificates::{Authority, server};
 use crate::support::http1::{Client, Request};
 use crate::support::http2::{PING, SETTINGS, WINDOW_UPDATE, frame};
 use crate::support::http2_upstream::Http2Upstream;
-use crate::support::raw_upstream::{self, RawUpstream};
+use crate::support::raw_upstream::RawUpstream;
 use crate::support::stage::Stage;
 use crate::support::{PATIENCE, wait_for};
 
