@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::connection_slots::{ConnectionSlots, Slot};
 use super::request::{Connection, ServerName};
 use super::service;
+use super::settings::Timeouts;
 use super::state::Management;
 use super::write_timeout::WriteTimeout;
 use crate::model::ClientSource;
@@ -35,15 +36,6 @@ const FINISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long connections without a request stay open after they were told to end: an answer may still be on its way.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
-/// Timeouts of connections.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timeouts {
-    /// For the TLS handshake, for a request's head, and between two requests.
-    pub(super) header: Duration,
-    /// While the client takes no byte of an answer.
-    pub(super) write: Duration,
-}
 
 /// What connections hear of the listener's end, one after the other.
 #[derive(Debug, Clone, Default)]

@@ -8,12 +8,20 @@ use ipnet::IpNet;
 use rustls::ServerConfig;
 
 use super::connection_slots::Limits;
-use super::listener::Timeouts;
 use super::metrics_token::MetricsToken;
 use super::readable_paths::readable_paths;
 use crate::config::{Config, KeyLifetimes, KeyPrefixes, ListenAddress, Lists};
 use crate::model::Owner;
 use crate::policy::RouteTable;
+
+/// Timeouts of connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For the TLS handshake, for a request's head, and between two requests.
+    pub(super) header: Duration,
+    /// While the client takes no byte of an answer.
+    pub(super) write: Duration,
+}
 
 /// The management plane's settings.
 #[derive(Debug, Clone)]

@@ -162,8 +162,6 @@ impl Characters<'_> {
             return Err(PathRefusal::MalformedEscape);
         }
         match high << 4 | low {
-            // first, because hostile paths are full of them
-            byte @ 0x80.. => Ok(Some(byte)),
             0..=0x1f | 0x7f => Err(PathRefusal::EscapedControl),
             b'/' => Err(PathRefusal::EncodedSlash),
             b'\\' => Err(PathRefusal::EncodedBackslash),

@@ -159,7 +159,7 @@ struct NameReader {
 
 impl NameReader {
     fn of_names<'n>(names: impl Iterator<Item = &'n QueryName> + Clone) -> Self {
-        let mut lengths = names.map(|name| name.as_str().len());
+        let lengths = names.map(|name| name.as_str().len());
         let shortest = lengths.clone().min().unwrap_or_default();
         let longest = lengths.max().unwrap_or_default();
         Self { shortest, longest, once: Vec::new(), twice: Vec::new(), name: Vec::new() }
@@ -201,7 +201,7 @@ impl NameReader {
                 unicode_fold::fold_to_ascii(character, |byte| {
                     is_cut |= matches!(byte, b'=' | b'&' | b'[' | b';' | 0);
                     is_ascii &= is_cut || byte != unicode_fold::NON_ASCII;
-                    if !is_cut && !(name.is_empty() && is_space(byte)) {
+                    if !(is_cut || name.is_empty() && is_space(byte)) {
                         name.push(byte);
                     }
                 });

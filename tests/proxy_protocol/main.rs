@@ -313,7 +313,9 @@ fn connections_are_counted_for_whom_they_are_named() {
     };
     let mut of_network: Vec<_> = (1..4).map(|host| from_balancer(http, &in_network(1, host))).collect();
     let mut third = of_network.pop().unwrap();
-    of_network.iter_mut().for_each(|client| drop(ask(&stage, client)));
+    for client in &mut of_network {
+        ask(&stage, client);
+    }
     third.send(stage.request("GET", PATH).end());
     assert!(matches!(third.try_read(false, PATIENCE), Err(NoAnswer::Closed(_))), "a third one of the /64");
     ask(&stage, &mut from_balancer(http, &in_network(2, 1)));
