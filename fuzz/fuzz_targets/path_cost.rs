@@ -11,7 +11,7 @@ use portcullis::policy::{HeaderValues, RouteTable, admit_target, apply_selectors
 mod routes;
 
 /// As in `src/policy/work_counter/tests.rs`.
-const PER_BYTE: usize = 6;
+const PER_BYTE: usize = 7;
 const BESIDE: usize = 400;
 
 static TABLE: LazyLock<RouteTable> = LazyLock::new(routes::with_selectors);

@@ -6,7 +6,7 @@ use super::count_work;
 
 /// How much work a byte of a target may take. The worst ones are no-break spaces, unescaped, in a query where selectors are
 /// configured.
-const PER_BYTE: usize = 6;
+const PER_BYTE: usize = 7;
 /// What a target may take beside that: the segments that are compared with the routes' words.
 const BESIDE: usize = 400;
 /// The longest target that the default limits let in.
