@@ -29,17 +29,8 @@ pub fn load_to_serve(path: &Path) -> Result<Config, ConfigErrors> {
 pub fn load_store_path(path: &Path) -> Result<PathBuf, ConfigErrors> {
     let text = read_file(path)?;
     let mut reader = Reader::new(path, &variable, Files::Leave);
-    let root = match yaml::parse(&text) {
-        Ok(root) => Some(root),
-        Err((position, message)) => {
-            // what cannot be read as YAML is mostly elsewhere
-            let section = section_of(&text, "store").and_then(|section| yaml::parse(&section).ok());
-            if section.is_none() {
-                reader.error_at(position, "", message);
-            }
-            section
-        }
-    };
+    // what cannot be read as YAML is mostly elsewhere
+    let root = parsed(&mut reader, &text).or_else(|| yaml::parse(&section_of(&text, "store")?).ok());
     let store = root.and_then(|root| store::read_path(&mut reader, root));
     store.ok_or_else(|| in_order(reader.errors))
 }

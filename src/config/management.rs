@@ -1,14 +1,14 @@
 //! `management:`: the listener of the API and the web page, and what they may cost.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::listener::{Listener, ListenerTls, read_address, read_tls};
-use super::reader::{Files, Reader};
-use super::upstream::{SecretFileError, read_secret};
+use super::reader::Reader;
+use super::upstream::{SecretFileError, read_secret, read_secret_file};
 use super::yaml::Node;
 
 /// The management listener: never reachable through the proxy.
@@ -43,10 +43,14 @@ pub struct TokenFile(pub PathBuf);
 impl TokenFile {
     /// Reads the token. Its file may hold another after a reload.
     pub fn read(&self) -> Result<Zeroizing<String>, SecretFileError> {
-        let token = read_secret(&self.0)?;
-        let is_sendable = token.bytes().all(|byte| byte.is_ascii_graphic());
-        is_sendable.then_some(token).ok_or_else(|| SecretFileError::NoToken { path: self.0.clone() })
+        read_token(&self.0)
     }
+}
+
+fn read_token(path: &Path) -> Result<Zeroizing<String>, SecretFileError> {
+    let token = read_secret(path)?;
+    let is_sendable = token.bytes().all(|byte| byte.is_ascii_graphic());
+    is_sendable.then_some(token).ok_or_else(|| SecretFileError::NoToken { path: path.to_owned() })
 }
 
 /// `management.session_idle`
@@ -120,13 +124,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, listeners: &[Listener])
     let metrics_token = section.get("metrics").map(|node| {
         let section = reader.section(node, &["token_file"])?;
         let node = reader.required(&section, "token_file")?;
-        let file = TokenFile(reader.path(node)?);
-        if reader.files == Files::Check
-            && let Err(error) = file.read()
-        {
-            reader.error(node, error.to_string());
-        }
-        Some(file)
+        read_secret_file(reader, node, read_token).map(TokenFile)
     });
     let address_node = reader.required(&section, "address")?;
     let address = read_address(reader, address_node)?;

@@ -384,16 +384,21 @@ fn read_credential(reader: &mut Reader<'_>, node: &Node) -> Option<UpstreamCrede
             fits.then(|| text.to_owned())
         })
     });
-    let password_file =
-        reader.required(&section, "password_file").and_then(|node| read_secret_file(reader, node));
+    let password_file = reader
+        .required(&section, "password_file")
+        .and_then(|node| read_secret_file(reader, node, read_secret));
     Some(UpstreamCredential { username: username?, password_file: password_file? })
 }
 
-/// The path of a file that must hold a secret of one line.
-fn read_secret_file(reader: &mut Reader<'_>, node: &Node) -> Option<PathBuf> {
+/// The path of a file that must hold a secret which `read` accepts.
+pub(super) fn read_secret_file(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    read: impl FnOnce(&Path) -> Result<Zeroizing<String>, SecretFileError>,
+) -> Option<PathBuf> {
     let path = reader.path(node)?;
     if reader.files == Files::Check
-        && let Err(error) = read_secret(&path)
+        && let Err(error) = read(&path)
     {
         reader.error(node, error.to_string());
     }

@@ -17,7 +17,6 @@ use super::open_streams::{Interrupt, OpenStream};
 use super::shared_state::CountedConnection;
 use super::worker_context::WorkerContext;
 use super::{http1_connection, http2_connection};
-use crate::model::ClientSource;
 use crate::telemetry::LogThrottle;
 use crate::wire::{
     BufferedSocket, Http1Peer, ProxyHeaderError, Socket, StreamSocket, accept_tls, read_proxy_header,
@@ -139,7 +138,7 @@ fn serve_connection(
     let wants_proxy_header = settings.wants_proxy_header(source);
     let counted = worker.shared.count_connection(limits).and_then(|mut counted| {
         // a load balancer's connections count for its clients
-        let within = wants_proxy_header || counted.count_for_source(ClientSource::of(source.ip()), limits);
+        let within = wants_proxy_header || counted.count_for_source(source.ip(), limits);
         within.then_some(counted)
     });
     let Some(counted) = counted else {
@@ -228,7 +227,7 @@ async fn serve_proxied(
             return;
         }
     };
-    if !counted.count_for_source(ClientSource::of(client.ip()), &worker.active_config().snapshot.limits) {
+    if !counted.count_for_source(client.ip(), &worker.active_config().snapshot.limits) {
         worker.metrics.connections_refused.increase();
         return;
     }

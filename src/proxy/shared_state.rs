@@ -1,6 +1,7 @@
 //! What all workers share: the configuration in use, the authenticator, and how many connections there are.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,7 +61,8 @@ pub(super) struct CountedConnection {
 
 impl CountedConnection {
     /// Counts it for its source. `false`: this source has too many.
-    pub(super) fn count_for_source(&mut self, source: ClientSource, limits: &Limits) -> bool {
+    pub(super) fn count_for_source(&mut self, address: IpAddr, limits: &Limits) -> bool {
+        let source = ClientSource::of(address);
         self.source = Some(source);
         let mut sources = self.shared.connections_by_source.lock().unwrap_or_else(PoisonError::into_inner);
         let count = sources.entry(source).or_insert(0);

@@ -176,9 +176,14 @@ mod tests {
         Builder::new_current_thread().enable_all().build().expect("a runtime")
     }
 
-    /// A client of a collector at this listener, which it trusts by this certificate.
-    fn client(collector: &TcpListener, certificate: Option<&rcgen::Certificate>) -> OtlpClient {
+    /// A client of a collector that serves one connection like this, and is trusted by this certificate.
+    fn client(
+        certificate: Option<&rcgen::Certificate>,
+        serve: impl FnOnce(std::net::TcpStream) + Send + 'static,
+    ) -> OtlpClient {
+        let collector = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = collector.local_addr().expect("a bound socket").port();
+        std::thread::spawn(move || serve(collector.accept().expect("a connection").0));
         let endpoint = EndpointUrl { tls: certificate.is_some(), host: "localhost".to_owned(), port };
         let tls = certificate.map(|certificate| {
             let mut roots = RootCertStore::empty();
@@ -191,10 +196,7 @@ mod tests {
 
     #[test]
     fn a_collector_that_sends_without_an_end_has_not_answered() {
-        let collector = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let mut client = client(&collector, None);
-        std::thread::spawn(move || {
-            let (mut stream, _) = collector.accept().expect("a connection");
+        let mut client = client(None, |mut stream| {
             stream.read_exact(&mut [0]).expect("a request");
             while stream.write_all(&b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(3_000)).is_ok() {}
         });
@@ -206,10 +208,7 @@ mod tests {
 
     #[test]
     fn a_kept_connection_takes_any_number_of_answers() {
-        let collector = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let mut client = client(&collector, None);
-        std::thread::spawn(move || {
-            let (mut stream, _) = collector.accept().expect("a connection");
+        let mut client = client(None, |mut stream| {
             let answer =
                 [b"HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n".to_vec(), b"x".repeat(40_000)].concat();
             while stream.read(&mut [0; 1_024]).is_ok_and(|count| count > 0) {
@@ -227,14 +226,11 @@ mod tests {
     #[test]
     fn a_collector_that_reads_nothing_keeps_no_connection() {
         let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        let collector = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let mut client = client(&collector, Some(&signed.cert));
         let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder().with_no_client_auth();
         let config = config.with_single_cert(vec![signed.cert.der().clone()], key).expect("a certificate");
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        std::thread::spawn(move || {
-            let (stream, _) = collector.accept().expect("a connection");
+        let mut client = client(Some(&signed.cert), move |stream| {
             let session = ServerConnection::new(Arc::new(config)).expect("a session");
             let mut stream = StreamOwned::new(session, stream);
             stream.read_exact(&mut [0]).expect("a request");
